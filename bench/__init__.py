@@ -1,0 +1,1 @@
+"""Measurements of Usher against plain receivers; see README.md."""

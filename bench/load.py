@@ -1,0 +1,163 @@
+"""Distinct, freshly signed signup events, and wrk to send them.
+
+A request is built once, in Python, before the clock starts; wrk then only reads it from a file.
+All requests of a file have the same size, so that a wrk thread finds its slice by seeking.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import shutil
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+SCRIPT = Path(__file__).with_name("load.lua")
+ZERO_UUID = str(uuid.UUID(int=0))
+REQUEST_TIMEOUT_SECONDS = 10
+
+
+class LoadError(RuntimeError):
+    """The load could not be made, or its figures mean nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a receiver listens for events."""
+
+    port: int
+    path: str
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One run of wrk. `accepted` answers were 2xx; times are in milliseconds."""
+
+    accepted: int
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    bad_status: int
+    connection_errors: int
+    timeouts: int
+
+    @property
+    def errors(self) -> int:
+        return self.bad_status + self.connection_errors + self.timeouts
+
+
+def _segment(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+
+_HEADER = _segment(b'{"alg":"HS256","typ":"JWT"}')
+
+
+def sign(body: bytes, secret: str, iat: int) -> bytes:
+    """The compact JWS that Identity sends in X-Webhook-Signature."""
+    digest = hashlib.sha256(body).hexdigest()
+    claims = {"iat": iat, "iss": "gotrue", "sub": ZERO_UUID, "sha256": digest}
+    signing = _HEADER + b"." + _segment(json.dumps(claims, separators=(",", ":")).encode())
+    return signing + b"." + _segment(hmac.digest(secret.encode(), signing, "sha256"))
+
+
+def signup(now: int) -> bytes:
+    """The body of one signup by somebody new, as Identity writes it."""
+    user_id = uuid.uuid4()
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
+    user = {
+        "id": str(user_id),
+        "aud": "",
+        "role": "",
+        "email": f"user-{user_id.hex[:16]}@example.com",
+        "confirmation_sent_at": at,
+        "app_metadata": {"provider": "email"},
+        "user_metadata": {"full_name": f"User {user_id.hex[:8]}"},
+        "created_at": at,
+        "updated_at": at,
+    }
+    event = {"event": "signup", "instance_id": ZERO_UUID, "user": user}
+    return json.dumps(event, separators=(",", ":")).encode()
+
+
+def _requests(target: Target, secret: str, count: int) -> Iterator[bytes]:
+    now = int(time.time())
+    for _ in range(count):
+        body = signup(now)
+        yield (
+            f"POST {target.path} HTTP/1.1\r\n"
+            f"Host: 127.0.0.1:{target.port}\r\n"
+            "Content-Type: application/json\r\n"
+            "X-Netlify-Event: identity_signup\r\n"
+            f"X-Webhook-Signature: {sign(body, secret, now).decode()}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        ).encode() + body
+
+
+def build(file: Path, target: Target, secret: str, count: int) -> int:
+    """Write `count` requests, signed now, and return the size of each in bytes."""
+    size = 0
+    with file.open("wb") as out:
+        for request in _requests(target, secret, count):
+            size = size or len(request)
+            if len(request) != size:
+                raise LoadError(f"request of {len(request)} bytes among requests of {size}")
+            out.write(request)
+    return size
+
+
+def find_wrk() -> str:
+    """The path of wrk, or a sentence that says how to get it."""
+    found = shutil.which("wrk")
+    if found is None:
+        raise LoadError("wrk is not installed (Debian: apt-get update && apt-get install wrk)")
+    return found
+
+
+def run(
+    target: Target,
+    secret: str,
+    *,
+    seconds: int,
+    connections: int,
+    threads: int,
+    count: int,
+    workdir: Path,
+) -> Result:
+    """Send up to `count` new signups for `seconds` and report what came back."""
+    pool = workdir / "requests.bin"
+    per_thread = count // threads
+    size = build(pool, target, secret, per_thread * threads)
+    command = [find_wrk(), "--threads", str(threads), "--connections", str(connections)]
+    command += ["--duration", f"{seconds}s", "--timeout", f"{REQUEST_TIMEOUT_SECONDS}s"]
+    command += ["--script", str(SCRIPT), target.url, "--", str(pool), str(size), str(per_thread)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=seconds + 60, check=False
+    )
+    pool.unlink()
+    line = next((x for x in done.stdout.splitlines() if x.startswith("RESULT ")), None)
+    if line is None:
+        raise LoadError(f"wrk failed ({done.returncode}): {done.stdout}{done.stderr}".strip())
+    raw: dict[str, int] = json.loads(line.removeprefix("RESULT "))
+    if raw["exhausted"]:
+        raise LoadError(f"{count} requests were too few for {seconds} s; raise --pool")
+    accepted = raw["requests"] - raw["bad_status"]
+    return Result(
+        accepted=accepted,
+        per_second=accepted / (raw["duration_us"] / 1e6),
+        p50_ms=raw["p50_us"] / 1000,
+        p99_ms=raw["p99_us"] / 1000,
+        max_ms=raw["max_us"] / 1000,
+        bad_status=raw["bad_status"],
+        connection_errors=raw["connection_errors"],
+        timeouts=raw["timeouts"],
+    )

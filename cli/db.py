@@ -1,0 +1,27 @@
+"""``usher db``."""
+
+from __future__ import annotations
+
+import click
+
+import migrations
+from cli.environment import environment
+from core.app import App, use
+from core.settings import Settings
+
+
+@click.group()
+def db() -> None:
+    """The database's tables."""
+
+
+@db.command()
+def upgrade() -> None:
+    """Bring the tables to the newest revision."""
+    with use(App(Settings.from_env(environment()))) as app:
+        database = app.store.database
+        if migrations.pending(database):
+            migrations.upgrade(database)
+            click.echo("The database is now at the newest revision.")
+        else:
+            click.echo("The database was at the newest revision already.")

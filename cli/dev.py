@@ -1,0 +1,47 @@
+"""``usher dev``: everything for a laptop, made up as it starts."""
+
+from __future__ import annotations
+
+import shutil
+
+import click
+
+from cli.environment import DEV_ENV, DEV_FOLDER, environment
+from cli.secret import new_secret
+from cli.serve import run_server
+from core.settings import PREFIX
+
+
+@click.command()
+@click.option("--port", default=8888, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--fresh", is_flag=True, help="Forget users, events and secrets; start over.")
+def dev(port: int, fresh: bool) -> None:
+    """Run Usher here, with secrets and a database made and kept in .usher/ (not in git)."""
+    if fresh and DEV_FOLDER.exists():
+        shutil.rmtree(DEV_FOLDER)
+    make_state()
+    click.echo(f"""\
+Usher listens at http://127.0.0.1:{port}  (Ctrl-C stops it)
+
+In a second terminal, from this folder:
+  .venv/bin/usher trigger signup --email ada@example.com
+  .venv/bin/usher trigger signup --email x@mailinator.com     (is refused, and says why)
+  .venv/bin/usher users list
+  .venv/bin/usher events list
+""")
+    run_server("127.0.0.1", port, 1)
+
+
+def make_state() -> None:
+    """Make the secrets and name the database, unless they are there already."""
+    if DEV_ENV.exists() or PREFIX + "WEBHOOK_SECRETS" in environment():
+        return
+    DEV_FOLDER.mkdir(exist_ok=True)
+    DEV_ENV.touch(mode=0o600)
+    DEV_ENV.write_text(
+        "# Made by `usher dev`, for this folder only. Delete it to start over.\n"
+        f"{PREFIX}WEBHOOK_SECRETS={new_secret()}\n"
+        f"{PREFIX}JWT_SECRET={new_secret()}\n"
+        f"{PREFIX}DATABASE_URL=sqlite:///{DEV_FOLDER}/usher.db\n",
+        encoding="utf-8",
+    )

@@ -1,0 +1,111 @@
+"""``usher doctor``: whether everything that Usher needs is there, and how to mend what is not."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+import migrations
+from cli.environment import environment
+from cli.output import json_option, print_json
+from core.app import App, use
+from core.errors import SettingsError, UsherError
+from core.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at; ``remedy`` says what to do where it is not well."""
+
+    name: str
+    well: bool
+    text: str
+    remedy: str = ""
+
+
+@click.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """Check settings, secrets, database, policy and clock; exits with 1 when something is wrong."""
+    findings = examine()
+    if as_json:
+        print_json([_document(finding) for finding in findings])
+    else:
+        for finding in findings:
+            mark = (
+                click.style("ok  ", fg="green") if finding.well else click.style("BAD ", fg="red")
+            )
+            click.echo(f"{mark}{finding.name:<10} {finding.text}")
+            if finding.remedy:
+                click.echo(f"    {'':<10} -> {finding.remedy}")
+    sys.exit(0 if all(finding.well for finding in findings) else 1)
+
+
+def examine() -> list[Finding]:
+    """Every finding; later ones need the settings."""
+    try:
+        settings = Settings.from_env(environment())
+    except SettingsError as error:
+        return [Finding("settings", False, problem) for problem in error.problems]
+    findings = [Finding("settings", True, "every setting is usable"), _secrets(settings)]
+    with use(App(settings)) as app:
+        findings += [
+            _try("database", lambda: _database(app), "Run: usher db upgrade"),
+            _try("policy", lambda: "; ".join(app.policy.describe()), "Run: usher policy check"),
+            _try("clock", lambda: _clock(app), "Set the system's clock (NTP)."),
+        ]
+    return findings
+
+
+def _secrets(settings: Settings) -> Finding:
+    lengths = [len(secret) for secret in settings.webhook_secrets]
+    repeated = len(set(settings.webhook_secrets)) < len(lengths)
+    weak = [secret for secret in settings.webhook_secrets if len(set(secret)) < 10]
+    if weak:
+        return Finding(
+            "secrets", False, "a webhook secret has hardly any variety", "Run: usher secret"
+        )
+    text = f"{len(lengths)} webhook secret(s), {min(lengths)} bytes or more"
+    if repeated:
+        return Finding("secrets", False, "a webhook secret is listed twice", "Remove one of them.")
+    return Finding("secrets", True, text)
+
+
+def _database(app: App) -> str:
+    database = app.store.database
+    if migrations.pending(database):
+        raise UsherError("not at the newest revision")
+    database.check()
+    return f"{database.url.get_backend_name()}, at the newest revision"
+
+
+def _clock(app: App) -> str:
+    """The ledger's newest event tells how far Identity's clock and ours are apart."""
+    newest = app.store.ledger.page(limit=1)
+    if not newest:
+        return f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC; no event yet to compare with"
+    skew = newest[0].received_at.timestamp() - newest[0].issued_at
+    if abs(skew) > 60:
+        raise UsherError(f"the newest event came {skew:.0f} s after it was signed")
+    return f"the newest event came {skew:.0f} s after it was signed"
+
+
+def _try(name: str, look: Callable[[], str], remedy: str) -> Finding:
+    try:
+        return Finding(name, True, look())
+    except UsherError as error:
+        return Finding(name, False, str(error), remedy)
+
+
+def _document(finding: Finding) -> dict[str, Any]:
+    return {
+        "name": finding.name,
+        "well": finding.well,
+        "text": finding.text,
+        "remedy": finding.remedy,
+    }

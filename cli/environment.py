@@ -1,0 +1,60 @@
+"""Where commands find their settings, and the App they work with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from dotenv import dotenv_values
+
+import migrations
+from core import log
+from core.app import App, use
+from core.settings import PREFIX, Settings
+
+DEV_FOLDER: Final = Path(".usher")
+DEV_ENV: Final = DEV_FOLDER / "dev.env"
+
+
+def environment() -> dict[str, str]:
+    """The settings' variables: the real environment wins over .env, which wins over usher dev's.
+
+    What ``usher dev`` made is looked at only where no secret is set, so that it can never mix
+    into a real installation.
+    """
+    found = _file(Path(".env")) | _ours(os.environ)
+    if PREFIX + "WEBHOOK_SECRETS" not in found:
+        found = _file(DEV_ENV) | found
+    return found
+
+
+@contextmanager
+def opened() -> Iterator[App]:
+    """The App for a command, its database migrated where that is ours to do.
+
+    Raises:
+        SettingsError, DatabaseError
+    """
+    app = App(Settings.from_env(environment()))
+    with use(app):
+        upgrade_if_local(app)
+        yield app
+
+
+def upgrade_if_local(app: App) -> None:
+    """Bring a local SQLite file up to date; other databases take ``usher db upgrade``."""
+    database = app.store.database
+    if database.is_sqlite and migrations.pending(database):
+        migrations.upgrade(database)
+        log.get_logger().info("database.upgraded")
+
+
+def _file(path: Path) -> dict[str, str]:
+    return _ours({k: v for k, v in dotenv_values(path).items() if v is not None})
+
+
+def _ours(variables: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in variables.items() if name.startswith(PREFIX)}

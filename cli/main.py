@@ -1,0 +1,47 @@
+"""The root command, and how its errors are shown.
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage (docs/commands.md).
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from cli.db import db
+from cli.dev import dev
+from cli.doctor import doctor
+from cli.events import events
+from cli.policy import policy
+from cli.secret import secret
+from cli.serve import serve
+from cli.trigger import trigger
+from cli.users import users
+from core.errors import SettingsError, UsherError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="usher")
+def usher() -> None:
+    """The back end for sites whose accounts live in Netlify Identity.
+
+    Settings are read from the environment, then from a .env file, then from what `usher dev` made.
+    """
+
+
+for command in (dev, serve, trigger, users, events, policy, doctor, secret, db):
+    usher.add_command(command)
+
+
+def main() -> None:
+    """Run ``usher``; an error of ours is a sentence, never a traceback."""
+    try:
+        usher()
+    except SettingsError as error:
+        for problem in error.problems:
+            click.secho(problem, fg="red", err=True)
+        sys.exit(1)
+    except UsherError as error:
+        click.secho(str(error), fg="red", err=True)
+        sys.exit(1)

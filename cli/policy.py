@@ -1,0 +1,109 @@
+"""``usher policy``: what the rules say, and what they would do."""
+
+from __future__ import annotations
+
+import sys
+from uuid import uuid4
+
+import click
+
+from cli.environment import environment, opened
+from cli.output import json_option, print_json
+from core.errors import SettingsError
+from core.events import EventName, email_key, split_address
+from core.lifecycle import applicant
+from core.policy import Applicant, CallablePolicy, FilePolicy, Verdict
+from core.policy_source import load_policy
+from core.settings import PREFIX, Settings
+from emulator.payload import ZERO_INSTANCE
+
+
+@click.group()
+def policy() -> None:
+    """Who may enter, and with which roles."""
+
+
+@policy.command()
+@click.argument("source", required=False)
+@json_option
+def check(source: str | None, as_json: bool) -> None:
+    """Read the policy (or the one named) and say in words what it does."""
+    loaded = load_policy(source or _configured())
+    if as_json:
+        print_json({"fingerprint": loaded.fingerprint, "rules": loaded.describe()})
+        return
+    for line in loaded.describe():
+        click.echo(line)
+    click.secho(f"The policy is fine (fingerprint {loaded.fingerprint}).", fg="green")
+
+
+@policy.command()
+@click.argument("who")
+@click.option("--provider", default="email", show_default=True)
+@click.option("--unproven", is_flag=True, help="As if nobody had proven the address.")
+@click.option(
+    "--event", default="signup", show_default=True, type=click.Choice(["validate", "signup"])
+)
+@json_option
+def explain(who: str, provider: str, unproven: bool, event: str, as_json: bool) -> None:
+    """What the policy says of WHO, an e-mail address or the id of a user on record, and why.
+
+    Exits with 1 when WHO would not be admitted.
+    """
+    if "@" in who:
+        loaded = load_policy(_configured())
+        address, domain = split_address(email_key(who))
+        question = Applicant(
+            event=EventName(event),
+            instance_id=ZERO_INSTANCE,
+            id=uuid4(),
+            email=who,
+            address=address,
+            domain=domain,
+            proven=not unproven,
+            provider=provider,
+            app_metadata={"provider": provider},
+        )
+    else:
+        with opened() as app:
+            question = applicant(EventName(event), app.store.users.find(who))
+            loaded = app.policy
+    verdict = loaded.evaluate(question)
+    _show(question, verdict, loaded, as_json)
+    sys.exit(0 if verdict.admitted else 1)
+
+
+def _show(
+    question: Applicant, verdict: Verdict, loaded: FilePolicy | CallablePolicy, as_json: bool
+) -> None:
+    if as_json:
+        print_json(
+            {
+                "admitted": verdict.admitted,
+                "message": verdict.message,
+                "roles": sorted(verdict.roles),
+                "app_metadata": verdict.app_metadata,
+                "reasons": [
+                    {"rule": r.rule, "text": r.text} for r in verdict.reasons + verdict.role_reasons
+                ],
+                "fingerprint": loaded.fingerprint,
+            }
+        )
+        return
+    proof = "proven" if question.proven else "unproven"
+    if verdict.admitted:
+        roles = ", ".join(sorted(verdict.roles)) or "no role"
+        click.secho(f"{question.email} ({proof}) is admitted with {roles}.", fg="green")
+    else:
+        click.secho(f"{question.email} ({proof}) is refused: {verdict.message}", fg="red")
+    for reason in verdict.reasons + (verdict.role_reasons if verdict.admitted else ()):
+        click.echo(f"  {reason.rule:<32} {reason.text}")
+
+
+def _configured() -> str:
+    """The configured policy; the rest of the settings need not be there to read it."""
+    variables = environment()
+    try:
+        return Settings.from_env(variables).policy
+    except SettingsError:
+        return variables.get(PREFIX + "POLICY") or "policy.toml"

@@ -1,0 +1,233 @@
+"""``usher users``: look at records and change them."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from cli.environment import opened
+from cli.output import json_option, moment, print_json, print_table, user_document
+from core.app import App
+from core.records import Status, User
+from core.roles import effective
+
+reason_option = click.option("--reason", default="", help="Why; kept in the audit.")
+force_option = click.option(
+    "--force", is_flag=True, help="Even if this leaves the site without an administrator."
+)
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+@click.group()
+def users() -> None:
+    """Users, by id or e-mail address."""
+
+
+@users.command("list")
+@click.option("--status", type=click.Choice([status.value for status in Status]))
+@click.option("--role", help="Only who has this role now.")
+@click.option("--email", "email_prefix", help="Only addresses that begin so.")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
+@click.option("--cursor", help="Go on where the last page ended.")
+@json_option
+def list_users(
+    status: str | None,
+    role: str | None,
+    email_prefix: str | None,
+    limit: int,
+    cursor: str | None,
+    as_json: bool,
+) -> None:
+    """List users, oldest first."""
+    with opened() as app:
+        page = app.store.users.page(
+            status=Status(status) if status else None,
+            role=role,
+            email_prefix=email_prefix,
+            limit=limit,
+            cursor=cursor,
+        )
+        now = app.clock()
+    if as_json:
+        documents = [user_document(user, now) for user in page.users]
+        print_json({"users": documents, "next_cursor": page.next_cursor})
+        return
+    print_table(
+        ("id", "email", "status", "roles", "provider", "last seen (UTC)"),
+        (
+            (
+                u.id,
+                u.email or "-",
+                u.status,
+                ", ".join(sorted(effective(u.grants, now))) or "-",
+                u.provider or "-",
+                moment(u.last_seen_at),
+            )
+            for u in page.users
+        ),
+        "No users yet. Try: usher trigger signup --email ada@example.com",
+    )
+    if page.next_cursor:
+        click.echo(f"More: --cursor {page.next_cursor}")
+
+
+@users.command()
+@click.argument("user")
+@json_option
+def show(user: str, as_json: bool) -> None:
+    """Show one user with every grant and denial."""
+    with opened() as app:
+        found = app.store.users.find(user)
+        now = app.clock()
+        if as_json:
+            print_json(user_document(found, now))
+            return
+        deliveries = app.store.ledger.page(user_id=found.id, limit=10)
+    for label, value in (
+        ("id", found.id),
+        ("email", found.email or "-"),
+        ("status", found.status),
+        ("roles", ", ".join(sorted(effective(found.grants, now))) or "-"),
+        ("provider", found.provider or "-"),
+        ("created", moment(found.created_at)),
+        ("last seen", moment(found.last_seen_at)),
+    ):
+        click.echo(f"{label:<11}{click.style(str(value), bold=label == 'roles')}")
+    click.echo()
+    print_table(
+        ("role", "", "by", "actor", "reason", "until (UTC)"),
+        (
+            (
+                g.role,
+                "denied" if g.denies else "granted" if g.holds(now) else "ended",
+                g.source,
+                g.actor,
+                g.reason or "-",
+                moment(g.expires_at),
+            )
+            for g in found.grants
+        ),
+        "No role was ever given.",
+    )
+    click.echo()
+    print_table(
+        ("event", "outcome", "received (UTC)", "id"),
+        ((d.event, d.outcome, moment(d.received_at), d.id[:20]) for d in deliveries),
+        "No events on record.",
+    )
+
+
+@users.command()
+@click.argument("user")
+@click.argument("role")
+@reason_option
+@click.option("--until", type=click.DateTime(), help="End of the grant, UTC.")
+@click.option("--days", type=click.IntRange(1, 36_500), help="End it after so many days.")
+@json_option
+def grant(
+    user: str, role: str, reason: str, until: datetime | None, days: int | None, as_json: bool
+) -> None:
+    """Give a role; it reaches the token at the next login."""
+    if until and days:
+        raise click.UsageError("Give --until or --days, not both.")
+    expires_at = until.replace(tzinfo=UTC) if until else None
+
+    def change(app: App, found: User) -> User:
+        ends = app.clock() + timedelta(days=days) if days else expires_at
+        if ends and ends <= app.clock():
+            raise click.BadParameter("lies in the past", param_hint="--until")
+        return app.store.users.grant(found, role, actor=actor(), reason=reason, expires_at=ends)
+
+    _change(user, change, f"{{email}} now has the role {role!r}.", as_json)
+
+
+@users.command()
+@click.argument("user")
+@click.argument("role")
+@reason_option
+@force_option
+@json_option
+def revoke(user: str, role: str, reason: str, force: bool, as_json: bool) -> None:
+    """Take a role away; a role of the policy's is denied from now on."""
+
+    def change(app: App, found: User) -> User:
+        if role not in effective(found.grants, app.clock()):
+            click.echo(f"{found.email or found.id} does not have the role {role!r} now.", err=True)
+        return app.store.users.revoke(found, role, actor=actor(), reason=reason, force=force)
+
+    _change(user, change, f"{{email}} has the role {role!r} no longer.", as_json)
+
+
+@users.command()
+@click.argument("user")
+@reason_option
+@force_option
+@json_option
+def suspend(user: str, reason: str, force: bool, as_json: bool) -> None:
+    """Shut a user out: logins are refused until reactivated."""
+    _change(
+        user,
+        lambda app, found: app.store.users.suspend(
+            found, actor=actor(), reason=reason, force=force
+        ),
+        "{email} is suspended.",
+        as_json,
+    )
+
+
+@users.command()
+@click.argument("user")
+@reason_option
+@json_option
+def reactivate(user: str, reason: str, as_json: bool) -> None:
+    """Let a suspended user in again."""
+    _change(
+        user,
+        lambda app, found: app.store.users.reactivate(found, actor=actor(), reason=reason),
+        "{email} is {status} again.",
+        as_json,
+    )
+
+
+@users.command()
+@click.argument("user")
+@reason_option
+@force_option
+@yes_option
+@json_option
+def delete(user: str, reason: str, force: bool, yes: bool, as_json: bool) -> None:
+    """Erase a user's personal data for good; only the id is kept.
+
+    The account at Identity is not touched.
+    """
+
+    def change(app: App, found: User) -> User:
+        if not yes:
+            question = (
+                f"Erase all personal data of {found.email or found.id}? This cannot be undone."
+            )
+            click.confirm(question, abort=True, err=True)
+        return app.store.users.delete(found, actor=actor(), reason=reason, force=force)
+
+    _change(user, change, "{id} is deleted.", as_json)
+
+
+def actor() -> str:
+    """Who acts, as the audit names them."""
+    return f"cli:{getpass.getuser()}"
+
+
+def _change(handle: str, change: Callable[[App, User], User], sentence: str, as_json: bool) -> None:
+    with opened() as app:
+        changed = change(app, app.store.users.find(handle))
+        document: dict[str, Any] = user_document(changed, app.clock())
+    if as_json:
+        print_json(document)
+        return
+    shown = {"email": changed.email or changed.id, "id": changed.id, "status": changed.status}
+    click.echo(sentence.format(**shown))
+    click.echo(f"Roles: {', '.join(document['roles']) or '-'}")

@@ -1,0 +1,1 @@
+"""Usher's product: verification, decisions, the pipeline, the user service and the ledger."""

@@ -1,0 +1,358 @@
+"""Every exception of Usher: one tree, each with a stable code and an HTTP status.
+
+This module imports nothing of ours. An error takes facts, stores them and words itself. What a
+caller may read is ``detail``; what only the log may say is ``reason``.
+"""
+
+from __future__ import annotations
+
+
+class UsherError(Exception):
+    """Root of all our errors; a caller is answered with ``status`` and ``code``."""
+
+    code = "internal_error"
+    status = 500
+    title = "Something went wrong on our side"
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail
+
+
+# --- configuration: the process stops, or a command exits, with these --------------------------
+
+
+class SettingsError(UsherError):
+    """One or more settings are missing or wrong; ``problems`` has a sentence for each."""
+
+    code = "settings_invalid"
+    title = "The settings are not usable"
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class PolicyError(UsherError):
+    """The policy does not parse or its callable failed to load; ``where`` names the place."""
+
+    code = "policy_invalid"
+    title = "The policy is not usable"
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(f"{where}: {problem}")
+        self.where = where
+        self.problem = problem
+
+
+class DatabaseError(UsherError):
+    """The database cannot be used: away, not migrated, or a failure while writing."""
+
+    code = "database_unavailable"
+    status = 503
+    title = "The database is not available"
+
+
+class ConflictError(DatabaseError):
+    """Somebody else wrote the same row first; the same work can be tried again."""
+
+    code = "conflict"
+    title = "The change met another one"
+
+
+# --- requests ----------------------------------------------------------------------------------
+
+
+class RequestError(UsherError):
+    """The HTTP request itself cannot be served."""
+
+    code = "bad_request"
+    status = 400
+    title = "The request is not valid"
+
+
+class NotFoundError(RequestError):
+    """No function or resource has this path."""
+
+    code = "not_found"
+    status = 404
+    title = "There is nothing at this address"
+
+
+class MethodNotAllowedError(RequestError):
+    """The path exists, the method does not; ``allow`` lists those that do."""
+
+    code = "method_not_allowed"
+    status = 405
+    title = "This address does not take that method"
+
+    def __init__(self, method: str, allow: tuple[str, ...]) -> None:
+        super().__init__(f"{method[:20]} is not offered here; use {' or '.join(allow)}.")
+        self.allow = allow
+
+
+class RequestTimeoutError(RequestError):
+    """The announced body did not arrive in time."""
+
+    code = "request_timeout"
+    status = 408
+    title = "The request body did not arrive in time"
+
+
+class BodyTooLargeError(RequestError):
+    """The body is over the cap; it was not read whole."""
+
+    code = "body_too_large"
+    status = 413
+    title = "The body is too large"
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"The body may have at most {limit_bytes} bytes.")
+        self.limit_bytes = limit_bytes
+
+
+class UnsupportedMediaTypeError(RequestError):
+    """The body is not declared as JSON."""
+
+    code = "unsupported_media_type"
+    status = 415
+    title = "The body must be JSON"
+
+    def __init__(self, content_type: str) -> None:
+        said = f"not {content_type[:80]!r}" if content_type else "and the request names no type"
+        super().__init__(f"Send Content-Type: application/json, {said}.")
+
+
+# --- signatures: 401, one generic body; ``reason`` goes to the log only ------------------------
+
+
+class SignatureError(UsherError):
+    """The event's JWS was refused. Callers learn nothing more than that (DESIGN, Verification)."""
+
+    code = "signature_invalid"
+    status = 401
+    title = "The signature was not accepted"
+    reason = "signature_invalid"
+
+    def __init__(self, fact: str = "") -> None:
+        super().__init__()
+        self.fact = fact
+
+
+class SignatureMissingError(SignatureError):
+    """No X-Webhook-Signature header, or an empty one."""
+
+    reason = "signature_missing"
+
+
+class SignatureRepeatedError(SignatureError):
+    """More than one X-Webhook-Signature header."""
+
+    reason = "signature_repeated"
+
+
+class TokenTooLargeError(SignatureError):
+    """The token has more than 4 KiB."""
+
+    reason = "token_too_large"
+
+
+class TokenShapeError(SignatureError):
+    """Not exactly three non-empty segments."""
+
+    reason = "token_shape"
+
+
+class TokenEncodingError(SignatureError):
+    """A segment is not canonical base64url (RFC 7515 section 2, RFC 4648 section 3.5)."""
+
+    reason = "token_encoding"
+
+
+class TokenJsonError(SignatureError):
+    """Header or payload is not a strict JSON object."""
+
+    reason = "token_json"
+
+
+class AlgorithmError(SignatureError):
+    """``alg`` is anything but the string HS256."""
+
+    reason = "algorithm"
+
+
+class CriticalHeaderError(SignatureError):
+    """The header carries ``crit``, ``b64`` or ``zip``, which we do not implement on purpose."""
+
+    reason = "critical_header"
+
+
+class SignatureMismatchError(SignatureError):
+    """No configured secret made this signature."""
+
+    reason = "signature_mismatch"
+
+
+class ClaimError(SignatureError):
+    """A claim is missing or wrong; one subclass for each claim."""
+
+    reason = "claim"
+
+
+class IssuerClaimError(ClaimError):
+    """``iss`` is not ``gotrue``: a user's access token, for instance."""
+
+    reason = "claim_iss"
+
+
+class SubjectClaimError(ClaimError):
+    """``sub`` is not a UUID string."""
+
+    reason = "claim_sub"
+
+
+class InstanceRefusedError(ClaimError):
+    """``sub`` is another instance than the configured one."""
+
+    reason = "instance_refused"
+
+
+class IssuedAtClaimError(ClaimError):
+    """``iat`` is missing or not an integer."""
+
+    reason = "claim_iat"
+
+
+class StaleError(ClaimError):
+    """``iat`` lies further back than the tolerance."""
+
+    reason = "stale"
+
+
+class FutureError(ClaimError):
+    """``iat`` lies further ahead than the tolerance."""
+
+    reason = "future"
+
+
+class ExpiryClaimError(ClaimError):
+    """``exp`` is present and passed, or not an integer."""
+
+    reason = "claim_exp"
+
+
+class NotBeforeClaimError(ClaimError):
+    """``nbf`` is present and ahead, or not an integer."""
+
+    reason = "claim_nbf"
+
+
+class DigestClaimError(ClaimError):
+    """``sha256`` is missing or is not the digest of the body."""
+
+    reason = "claim_sha256"
+
+
+# --- event bodies: 400 after a good signature, kept in the ledger as invalid --------------------
+
+
+class BodyError(UsherError):
+    """A well-signed body is not an event we can read; ``pointer`` is a JSON pointer (RFC 6901)."""
+
+    code = "body_invalid"
+    status = 400
+    title = "The event cannot be read"
+
+    def __init__(self, problem: str, pointer: str = "") -> None:
+        super().__init__(f"{pointer}: {problem}" if pointer else problem)
+        self.problem = problem
+        self.pointer = pointer
+
+
+class BodyJsonError(BodyError):
+    """Not a strict UTF-8 JSON object."""
+
+    code = "body_json"
+
+
+class BodyFieldError(BodyError):
+    """A field of the event is missing or has the wrong type."""
+
+    code = "body_field"
+
+
+class InstanceMismatchError(BodyError):
+    """``instance_id`` in the body is not the signed ``sub``."""
+
+    code = "instance_mismatch"
+
+    def __init__(self) -> None:
+        super().__init__("is not the instance that signed the event", "/instance_id")
+
+
+class EventMismatchError(BodyError):
+    """An event that this URL does not take."""
+
+    code = "event_mismatch"
+
+    def __init__(self, event: str, expected: str) -> None:
+        super().__init__(f"this address takes only {expected!r}, not {event[:40]!r}", "/event")
+
+
+# --- decisions and records ---------------------------------------------------------------------
+
+
+class DeniedError(UsherError):
+    """The person may not enter; ``detail`` is the sentence of the rule that said so."""
+
+    code = "denied"
+    status = 403
+    title = "Not admitted"
+
+
+class UserNotFoundError(UsherError):
+    """No record has this id or address."""
+
+    code = "user_not_found"
+    status = 404
+    title = "There is no such user"
+
+
+class AmbiguousUserError(UsherError):
+    """Several records fit; the caller must name one by its id."""
+
+    code = "user_ambiguous"
+    status = 409
+    title = "Several users fit"
+
+
+class UserDeletedError(UsherError):
+    """The record is a tombstone; nothing about it can change."""
+
+    code = "user_deleted"
+    status = 409
+    title = "The user is deleted"
+
+
+class LastAdministratorError(UsherError):
+    """The change would leave the site without an administrator."""
+
+    code = "last_administrator"
+    status = 409
+    title = "This is the last administrator"
+
+
+class RoleInvalidError(UsherError):
+    """A role's name is empty, too long, or has control characters."""
+
+    code = "role_invalid"
+    status = 400
+    title = "That is not a role name"
+
+
+class DeliveryNotFoundError(UsherError):
+    """The ledger has no such delivery."""
+
+    code = "event_not_found"
+    status = 404
+    title = "There is no such event"

@@ -1,0 +1,204 @@
+"""Sign and verify the event JWS: compact serialisation, HS256, the body bound by its digest. Pure.
+
+Our own strict checks come first (PyJWT alone accepts padding, duplicate claims and any ``typ``);
+PyJWT then computes the signature. The order and the rules are those of DESIGN.md, "Verification".
+Time is a parameter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hmac import compare_digest
+from typing import Any, Final
+from uuid import UUID
+
+from jwt.algorithms import HMACAlgorithm
+
+from core.errors import (
+    AlgorithmError,
+    CriticalHeaderError,
+    DigestClaimError,
+    ExpiryClaimError,
+    FutureError,
+    InstanceRefusedError,
+    IssuedAtClaimError,
+    IssuerClaimError,
+    NotBeforeClaimError,
+    SignatureMismatchError,
+    SignatureMissingError,
+    SignatureRepeatedError,
+    StaleError,
+    SubjectClaimError,
+    TokenEncodingError,
+    TokenJsonError,
+    TokenShapeError,
+    TokenTooLargeError,
+)
+from core.strict_json import StrictJsonError, dumps, loads_object
+
+ISSUER: Final = "gotrue"
+MAX_TOKEN_BYTES: Final = 4096
+MIN_SECRET_BYTES: Final = 32
+
+_HS256 = HMACAlgorithm(HMACAlgorithm.SHA256)
+# RFC 4648 section 3.5: a last group of two characters carries 4 unused bits, of three 2; each must
+# be zero, so the last character can only be one of these.
+_CANONICAL = re.compile(
+    r"(?:[A-Za-z0-9_-]{4})*+(?:[A-Za-z0-9_-][AQgw]|[A-Za-z0-9_-]{2}[AEIMQUYcgkosw048])?"
+)
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_REFUSED_HEADERS = frozenset({"crit", "b64", "zip"})
+_ALGORITHM_HEADER = {"alg": "HS256", "typ": "JWT"}  # jwt-go writes a map: keys sorted
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far ``iat`` may lie from now, in seconds."""
+
+    back_seconds: int = 300
+    ahead_seconds: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a good signature says.
+
+    Attributes:
+        instance_id: the signing instance (``sub``).
+        issued_at: whole seconds since the epoch (``iat``).
+        body_digest: SHA-256 of the body, lower-case hex, computed by us and equal to the claim.
+        key_index: which secret verified, 0 being the newest.
+    """
+
+    instance_id: UUID
+    issued_at: int
+    body_digest: str
+    key_index: int
+
+
+def sign_compact(header: bytes, payload: bytes, secret: bytes) -> str:
+    """HS256 over the two octet strings as they are; the compact serialisation (RFC 7515, 3.1)."""
+    signing_input = _encode(header) + b"." + _encode(payload)
+    return (signing_input + b"." + _encode(_HS256.sign(signing_input, secret))).decode()
+
+
+def sign_event(body: bytes, instance_id: UUID, issued_at: int, secret: bytes) -> str:
+    """Make the X-Webhook-Signature value for ``body`` exactly as Identity does.
+
+    Source: GoTrue ``api/hooks.go``: jwt-go's StandardClaims first (iat, iss, sub), then sha256.
+    """
+    claims = {
+        "iat": issued_at,
+        "iss": ISSUER,
+        "sub": str(instance_id),
+        "sha256": hashlib.sha256(body).hexdigest(),
+    }
+    return sign_compact(dumps(_ALGORITHM_HEADER).encode(), dumps(claims).encode(), secret)
+
+
+def open_compact(token: str, secrets: Sequence[bytes]) -> tuple[dict[str, Any], int]:
+    """Check shape, encoding, header and signature of a compact JWS.
+
+    Returns:
+        The payload as a strict JSON object, and the index of the secret that verified.
+
+    Raises:
+        SignatureError: one subclass for each check, in the order of DESIGN.md.
+    """
+    if len(token) > MAX_TOKEN_BYTES:
+        raise TokenTooLargeError(f"{len(token)} bytes")
+    if token.count(".") != 2:
+        raise TokenShapeError(f"{token.count('.') + 1} segments")
+    segments = token.split(".")
+    if not all(segments):
+        raise TokenShapeError("an empty segment")
+    if not all(map(_CANONICAL.fullmatch, segments)):
+        raise TokenEncodingError
+    header_octets, payload_octets, signature = map(_decode, segments)
+    try:
+        header = loads_object(header_octets)
+        payload = loads_object(payload_octets)
+    except StrictJsonError as error:
+        raise TokenJsonError(str(error)) from None
+    if header.get("alg") != "HS256":
+        raise AlgorithmError
+    if refused := _REFUSED_HEADERS.intersection(header):
+        raise CriticalHeaderError(" ".join(sorted(refused)))
+    signing_input = token[: token.rindex(".")].encode()
+    for index, secret in enumerate(secrets):
+        if _HS256.verify(signing_input, secret, signature):
+            return payload, index
+    raise SignatureMismatchError
+
+
+def verify_event(
+    signatures: Sequence[str],
+    body: bytes,
+    secrets: Sequence[bytes],
+    now: float,
+    tolerance: Tolerance = Tolerance(),
+    instance_id: UUID | None = None,
+) -> Claims:
+    """Verify one delivery's signature and claims.
+
+    Args:
+        signatures: the values of every X-Webhook-Signature header of the request.
+        body: the exact bytes received.
+        secrets: the keys that may have signed, newest first.
+        now: seconds since the epoch.
+        tolerance: the window for ``iat``.
+        instance_id: when set, only this instance is accepted.
+
+    Raises:
+        SignatureError: one subclass for each check.
+    """
+    if not signatures or not any(signatures):
+        raise SignatureMissingError
+    if len(signatures) > 1 or "," in signatures[0]:  # RFC 9110 5.3: proxies join repeated fields
+        raise SignatureRepeatedError
+    payload, key_index = open_compact(signatures[0], secrets)
+    if payload.get("iss") != ISSUER:
+        raise IssuerClaimError
+    subject = payload.get("sub")
+    if not isinstance(subject, str) or not _UUID.fullmatch(subject):
+        raise SubjectClaimError
+    signer = UUID(subject)
+    if instance_id is not None and signer != instance_id:
+        raise InstanceRefusedError
+    issued_at = payload.get("iat")
+    if type(issued_at) is not int:
+        raise IssuedAtClaimError(type(issued_at).__name__)
+    if issued_at < now - tolerance.back_seconds:
+        raise StaleError(f"{now - issued_at:.0f} s old")
+    if issued_at > now + tolerance.ahead_seconds:
+        raise FutureError(f"{issued_at - now:.0f} s ahead")
+    _check_optional_times(payload, now)
+    digest = hashlib.sha256(body).hexdigest()
+    claimed = payload.get("sha256")
+    if not isinstance(claimed, str) or not compare_digest(claimed.encode(), digest.encode()):
+        raise DigestClaimError
+    return Claims(signer, issued_at, digest, key_index)
+
+
+def _check_optional_times(payload: dict[str, Any], now: float) -> None:
+    """Identity sends neither; who adds them means them (RFC 7519, 4.1.4 and 4.1.5)."""
+    if "exp" in payload:
+        expiry = payload["exp"]
+        if type(expiry) not in (int, float) or expiry <= now:
+            raise ExpiryClaimError
+    if "nbf" in payload:
+        not_before = payload["nbf"]
+        if type(not_before) not in (int, float) or not_before > now:
+            raise NotBeforeClaimError
+
+
+def _encode(octets: bytes) -> bytes:
+    return urlsafe_b64encode(octets).rstrip(b"=")
+
+
+def _decode(segment: str) -> bytes:
+    return urlsafe_b64decode(segment + "=" * (-len(segment) % 4))

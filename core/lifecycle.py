@@ -1,0 +1,347 @@
+"""``decide``: one event and what we know of its user in, everything that follows out. Pure.
+
+The table at the end of this file is the table of DESIGN.md, "Decisions". Two cells differ from it,
+and policy grants follow every event of a confirmed user, so that any order of arrival ends in the
+same state; docs/decisions.md says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from core.events import Event, EventName, IdentityUser, email_key, split_address
+from core.policy import Applicant, Policy, Reason, Verdict
+from core.records import AuditEntry, Grant, Status, User, audit
+from core.roles import effective, follow_policy, merge
+
+ACTOR: Final = "identity"
+
+
+class Result(StrEnum):
+    """What became of a delivery."""
+
+    APPLIED = "applied"
+    UNCHANGED = "unchanged"
+    DENIED = "denied"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What Identity is told: 200 with the whole app_metadata, 204, or 403 with a message."""
+
+    status: int
+    app_metadata: Mapping[str, Any] | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Everything that follows from one event.
+
+    Attributes:
+        user: the new record, or the old one (perhaps None) where nothing changed.
+        audit: the entry for the change, if there was one.
+        reasons: the rules that made the decision, in order.
+    """
+
+    result: Result
+    user: User | None
+    reply: Reply
+    reasons: tuple[Reason, ...]
+    audit: AuditEntry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    event: Event
+    user: User | None
+    policy: Policy
+    now: datetime
+
+
+def decide(event: Event, user: User | None, policy: Policy, now: datetime) -> Outcome:
+    """Decide one event.
+
+    Args:
+        event: verified and parsed.
+        user: the record as it stands, None when there is none.
+        policy: asked at validate and signup for admission, and for the roles of confirmed users.
+        now: the time of receipt, UTC.
+
+    Raises:
+        PolicyError: only from a callable policy that breaks its contract.
+    """
+    return _TABLE[event.name][user.status if user else None](_Case(event, user, policy, now))
+
+
+def applicant(event_name: EventName, user: User) -> Applicant:
+    """The question to put to a policy about a record as it stands."""
+    address, domain = split_address(user.email_key)
+    return Applicant(
+        event=event_name,
+        instance_id=user.instance_id,
+        id=user.id,
+        email=user.email,
+        address=address,
+        domain=domain,
+        proven=user.email_key in user.proven,
+        provider=user.provider,
+        app_metadata=user.app_metadata,
+    )
+
+
+def tombstone(user: User, now: datetime) -> User:
+    """The record with every personal datum gone; the id is kept for ever."""
+    return User(
+        instance_id=user.instance_id,
+        id=user.id,
+        created_at=user.created_at,
+        updated_at=now,
+        deleted_at=now,
+        order=user.order,
+        version=user.version,
+    )
+
+
+# --- the cells of the table ----------------------------------------------------------------------
+
+
+def _admit_pending(case: _Case) -> Outcome:
+    _, verdict = _admission(case)
+    if not verdict.admitted:
+        return _denied(case, verdict.message, verdict.reasons)
+    return _applied(case, _absorb(case, case.user), Reply(204), verdict.reasons)
+
+
+def _sign_up(case: _Case) -> Outcome:
+    question, verdict = _admission(case)
+    if not verdict.admitted:
+        return _denied(case, verdict.message, verdict.reasons)
+    return _enter(case, question, verdict)
+
+
+def _log_in(case: _Case) -> Outcome:
+    return _enter(case)
+
+
+def _modify(case: _Case) -> Outcome:
+    return _enter(case)
+
+
+def _delete(case: _Case) -> Outcome:
+    user = case.user or _blank(case)
+    reason = Reason("event.userdeleted", "deleted at Identity; personal data erased, id kept")
+    return _applied(case, tombstone(user, case.now), Reply(204), (reason,))
+
+
+def _keep(case: _Case) -> Outcome:
+    status = case.user.status.value if case.user else "unknown"
+    reason = Reason(f"user.{status}", f"a {status} user is not changed by {case.event.name.value}")
+    return Outcome(Result.UNCHANGED, case.user, Reply(204), (reason,))
+
+
+def _refuse_suspended(case: _Case) -> Outcome:
+    reason = Reason("user.suspended", "an administrator suspended this user")
+    return _denied(case, "This account is suspended.", (reason,))
+
+
+def _refuse_deleted(case: _Case) -> Outcome:
+    reason = Reason("user.deleted", "this user was deleted; ids are never used again")
+    return _denied(case, "This account was deleted.", (reason,))
+
+
+# --- what the cells are made of ------------------------------------------------------------------
+
+
+def _enter(case: _Case, asked: Applicant | None = None, verdict: Verdict | None = None) -> Outcome:
+    """Take over profile, roles and confirmation, follow the policy, and answer with the roles.
+
+    ``asked`` and ``verdict`` are what admission just asked and heard, to ask no question twice.
+    """
+    event, now = case.event, case.now
+    user = _absorb(case, case.user)
+    newer = case.user is None or event.order > case.user.order
+    grants = user.grants
+    extra: Mapping[str, Any] = {}
+    reasons: tuple[Reason, ...] = ()
+    if user.confirmed_at:
+        question = applicant(event.name, user)
+        if verdict is None or question != asked:
+            verdict = case.policy.evaluate(question)
+        grants = follow_policy(grants, verdict.roles, case.policy.fingerprint, now)
+        extra = verdict.app_metadata
+        reasons = (verdict.reasons if asked else ()) + verdict.role_reasons
+    seen, sent, withdrawn = user.seen, user.sent, user.withdrawn
+    if newer:
+        merged = merge(grants, event.user.roles, seen, sent, withdrawn, now)
+        grants, seen, sent, withdrawn = merged.grants, merged.seen, merged.sent, merged.withdrawn
+        reasons += merged.reasons
+    else:
+        reasons += (Reason("event.older", "a newer event wrote this profile already"),)
+    roles = effective(grants, now)
+    reply = Reply(204)
+    if user.status is Status.SUSPENDED:
+        reasons += (Reason("user.suspended", "no roles are answered for a suspended user"),)
+    else:
+        reasons += _held_back(grants, roles, now)
+        reply = _answer(event.user, roles, extra)
+    if reply.app_metadata is not None:
+        moment = int(now.timestamp())
+        held = event.user.roles
+        sent = {**sent, **dict.fromkeys(sorted(roles - held), moment)}
+        withdrawn = {**withdrawn, **dict.fromkeys(sorted(held - roles), moment)}
+    user = replace(user, grants=grants, seen=seen, sent=sent, withdrawn=withdrawn)
+    return _applied(case, user, reply, reasons)
+
+
+def _absorb(case: _Case, record: User | None) -> User:
+    """The record after the event's profile, confirmation and proof, each by its own rule.
+
+    The profile is the newest event's; confirmation is the earliest known; proof only grows. Each
+    is independent of the order of arrival.
+    """
+    event, sent_by = case.event, case.event.user
+    user = record or _blank(case)
+    moment = datetime.fromtimestamp(event.issued_at, UTC)
+    enters = event.name in (EventName.SIGNUP, EventName.LOGIN)
+    confirmed = sent_by.confirmed_at or (moment if enters else None)
+    if user.confirmed_at and confirmed:
+        confirmed = min(user.confirmed_at, confirmed)
+    key = email_key(sent_by.email)
+    proven = user.proven
+    if key not in proven and _proves(event):
+        proven |= {key}
+    common: dict[str, Any] = {
+        "confirmed_at": confirmed or user.confirmed_at,
+        "last_seen_at": max(user.last_seen_at or moment, moment) if enters else user.last_seen_at,
+        "proven": proven,
+    }
+    if user.order and event.order <= user.order:
+        return replace(user, **common)
+    return replace(
+        user,
+        email=sent_by.email,
+        email_key=key,
+        provider=sent_by.provider,
+        user_metadata=sent_by.user_metadata or {},
+        app_metadata={k: v for k, v in (sent_by.app_metadata or {}).items() if k != "roles"},
+        identity_created_at=sent_by.created_at,
+        order=event.order,
+        **common,
+    )
+
+
+def _blank(case: _Case) -> User:
+    event = case.event
+    return User(event.instance_id, event.user.id, created_at=case.now, updated_at=case.now)
+
+
+def _proves(event: Event) -> bool:
+    """Whether this event shows that somebody reached the address, or a provider vouches for it.
+
+    At signup a ``recovery_sent_at`` means that the recovery was completed; later it only means
+    that somebody asked for one, which anybody can. Before confirmation a ``confirmation_sent_at``
+    means no more than that a mail went out.
+    """
+    user = event.user
+    if event.name is EventName.VALIDATE:
+        return False
+    if event.name is EventName.USERMODIFIED and not user.confirmed_at:
+        return False
+    if user.confirmation_sent_at or user.invited_at:
+        return True
+    if event.name is EventName.SIGNUP and user.recovery_sent_at:
+        return True
+    return user.provider not in ("", "email")
+
+
+def _admission(case: _Case) -> tuple[Applicant, Verdict]:
+    """Ask the policy about what this event says by itself, whatever is on record."""
+    question = applicant(case.event.name, _absorb(case, None))
+    return question, case.policy.evaluate(question)
+
+
+def _answer(held: IdentityUser, roles: frozenset[str], extra: Mapping[str, Any]) -> Reply:
+    """200 with the whole map where it differs from what Identity holds, else 204."""
+    received = held.app_metadata or {}
+    wanted = {**received, **extra}
+    if roles or "roles" in received:
+        wanted["roles"] = sorted(roles)
+    current = received.get("roles")
+    same_roles = (
+        isinstance(current, list) and len(current) == len(roles) and held.roles == roles
+    ) or (not roles and "roles" not in received)
+    same_rest = all(key in received and received[key] == value for key, value in extra.items())
+    return Reply(204) if same_roles and same_rest else Reply(200, wanted)
+
+
+def _held_back(
+    grants: tuple[Grant, ...], roles: frozenset[str], now: datetime
+) -> tuple[Reason, ...]:
+    """Why a granted role is not effective: somebody denies it."""
+    given = {grant.role for grant in grants if not grant.denies}
+    return tuple(
+        Reason(f"denial.{g.source.value}", f"no {g.role!r}: denied by {g.source.value}")
+        for g in grants
+        if g.denies and g.holds(now) and g.role in given and g.role not in roles
+    )
+
+
+def _applied(case: _Case, user: User, reply: Reply, reasons: tuple[Reason, ...]) -> Outcome:
+    before = case.user
+    if before is not None and user == before:
+        return Outcome(Result.UNCHANGED, before, reply, reasons)
+    action = "user.changed" if before else "user.created"
+    if user.status is Status.DELETED:
+        action = "user.deleted"
+    entry = audit(action, ACTOR, before, user, case.now)
+    version = (before.version if before else 0) + (entry is not None)
+    user = replace(user, updated_at=case.now, version=version)
+    return Outcome(Result.APPLIED, user, reply, reasons, entry)
+
+
+def _denied(case: _Case, message: str, reasons: tuple[Reason, ...]) -> Outcome:
+    return Outcome(Result.DENIED, case.user, Reply(403, message=message), reasons)
+
+
+_TABLE: Final[Mapping[EventName, Mapping[Status | None, Callable[[_Case], Outcome]]]] = {
+    EventName.VALIDATE: {
+        None: _admit_pending,
+        Status.PENDING: _admit_pending,
+        Status.ACTIVE: _keep,
+        Status.SUSPENDED: _refuse_suspended,
+        Status.DELETED: _keep,
+    },
+    EventName.SIGNUP: {
+        None: _sign_up,
+        Status.PENDING: _sign_up,
+        Status.ACTIVE: _sign_up,
+        Status.SUSPENDED: _refuse_suspended,
+        Status.DELETED: _keep,
+    },
+    EventName.LOGIN: {
+        None: _log_in,
+        Status.PENDING: _log_in,
+        Status.ACTIVE: _log_in,
+        Status.SUSPENDED: _refuse_suspended,
+        Status.DELETED: _refuse_deleted,
+    },
+    EventName.USERMODIFIED: {
+        None: _modify,
+        Status.PENDING: _modify,
+        Status.ACTIVE: _modify,
+        Status.SUSPENDED: _modify,
+        Status.DELETED: _keep,
+    },
+    EventName.USERDELETED: {
+        None: _delete,
+        Status.PENDING: _delete,
+        Status.ACTIVE: _delete,
+        Status.SUSPENDED: _delete,
+        Status.DELETED: _keep,
+    },
+}

@@ -1,0 +1,141 @@
+"""The tables, as SQLModel classes. Only users, ledger and database build statements on them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    Uuid,
+)
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Field, SQLModel
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime in UTC: timestamptz on PostgreSQL, ISO text in UTC on SQLite."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """SQLite's driver has no zones: the value goes in as UTC without one."""
+        if value is None or dialect.name != "sqlite":
+            return value
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, _: Dialect) -> datetime | None:
+        """The zone is put back."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+# SQLite numbers rows by itself only in a column declared exactly INTEGER.
+_SERIAL = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class UserRow(SQLModel, table=True):
+    """One user; ``identity_state`` holds seen, sent, withdrawn and proven (core.records)."""
+
+    __tablename__: ClassVar[Any] = "users"
+    __table_args__ = (
+        Index("users_email", "instance_id", "email_key"),
+        Index("users_created", "instance_id", "created_at", "id"),
+        Index("users_last_seen", "instance_id", "last_seen_at", "id"),
+    )
+
+    instance_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    status: str = Field(sa_column=Column(String(16), nullable=False))
+    email: str = Field(sa_column=Column(Text, nullable=False))
+    email_key: str = Field(sa_column=Column(Text, nullable=False))
+    provider: str = Field(sa_column=Column(Text, nullable=False))
+    user_metadata: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    app_metadata: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    identity_state: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    created_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    updated_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    identity_created_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    confirmed_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    suspended_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    deleted_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    last_seen_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    applied_order: str = Field(sa_column=Column(Text, nullable=False))
+    version: int = Field(sa_column=Column(Integer, nullable=False))
+
+
+class GrantRow(SQLModel, table=True):
+    """One source's word about one role of one user."""
+
+    __tablename__: ClassVar[Any] = "grants"
+    __table_args__ = (Index("grants_role", "instance_id", "role", "user_id"),)
+
+    instance_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    user_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    role: str = Field(sa_column=Column(String(100), primary_key=True))
+    source: str = Field(sa_column=Column(String(16), primary_key=True))
+    denies: bool = Field(sa_column=Column(Boolean, nullable=False))
+    actor: str = Field(sa_column=Column(Text, nullable=False))
+    reason: str = Field(sa_column=Column(Text, nullable=False))
+    created_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    expires_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+
+
+class DeliveryRow(SQLModel, table=True):
+    """One delivery as it came, and what became of it. ``sequence`` is the order of arrival."""
+
+    __tablename__: ClassVar[Any] = "deliveries"
+    __table_args__ = (Index("deliveries_user", "user_id", "sequence"),)
+
+    sequence: int | None = Field(
+        default=None, sa_column=Column(_SERIAL, primary_key=True, autoincrement=True)
+    )
+    id: str = Field(sa_column=Column(String(72), nullable=False, unique=True))
+    instance_id: UUID = Field(sa_column=Column(Uuid, nullable=False))
+    event: str = Field(sa_column=Column(Text, nullable=False))
+    user_id: UUID | None = Field(sa_column=Column(Uuid))
+    issued_at: int = Field(sa_column=Column(BigInteger, nullable=False))
+    received_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    path: str = Field(sa_column=Column(Text, nullable=False))
+    body: bytes | None = Field(sa_column=Column(LargeBinary))
+    body_digest: str = Field(sa_column=Column(String(64), nullable=False))
+    key_index: int = Field(sa_column=Column(Integer, nullable=False))
+    outcome: str = Field(sa_column=Column(String(16), nullable=False))
+    reasons: list[Any] = Field(sa_column=Column(JSON, nullable=False))
+    policy: str = Field(sa_column=Column(String(12), nullable=False))
+    reply_status: int = Field(sa_column=Column(Integer, nullable=False))
+    reply_type: str = Field(sa_column=Column(Text, nullable=False))
+    reply_body: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class AuditRow(SQLModel, table=True):
+    """One change of one record; only the erasure of a deleted user's data ever rewrites one."""
+
+    __tablename__: ClassVar[Any] = "audit"
+    __table_args__ = (Index("audit_user", "user_id", "sequence"),)
+
+    sequence: int | None = Field(
+        default=None, sa_column=Column(_SERIAL, primary_key=True, autoincrement=True)
+    )
+    instance_id: UUID = Field(sa_column=Column(Uuid, nullable=False))
+    user_id: UUID = Field(sa_column=Column(Uuid, nullable=False))
+    at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    actor: str = Field(sa_column=Column(Text, nullable=False))
+    action: str = Field(sa_column=Column(Text, nullable=False))
+    delivery_id: str | None = Field(sa_column=Column(String(72)))
+    before: dict[str, Any] | None = Field(sa_column=Column(JSON(none_as_null=True)))
+    after: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    reason: str = Field(sa_column=Column(Text, nullable=False))

@@ -1,0 +1,204 @@
+"""Where a policy comes from: policy.toml, or a Python callable; and what is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from core.errors import PolicyError
+from core.events import email_key, is_role, split_address
+from core.policy import (
+    DEFAULT_MESSAGE,
+    RESERVED_APP_METADATA,
+    Admission,
+    CallablePolicy,
+    DenyList,
+    FilePolicy,
+    RoleRule,
+    listed,
+)
+
+MAX_MESSAGE_CHARACTERS: Final = 500
+
+
+def load_policy(source: str) -> FilePolicy | CallablePolicy:
+    """Load what ``USHER_POLICY`` names: a file, or ``package.module:function``.
+
+    An absent ``policy.toml``, the default, is the empty policy; any other absent file is an error.
+
+    Raises:
+        PolicyError: naming the place and the problem.
+    """
+    if ":" in source and not source.endswith(".toml"):
+        return load_callable(source)
+    path = Path(source)
+    try:
+        return parse_policy(path.read_text(encoding="utf-8"), path.name)
+    except FileNotFoundError:
+        if source == "policy.toml":
+            return FilePolicy()
+        raise PolicyError(source, "there is no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PolicyError(source, f"cannot be read: {error}") from None
+
+
+def load_callable(name: str) -> CallablePolicy:
+    """Import ``package.module:function``.
+
+    Raises:
+        PolicyError: when there is no such module or function.
+    """
+    module_name, _, function_name = name.partition(":")
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise PolicyError(name, f"cannot be loaded: {error}") from error
+    if not callable(function):
+        raise PolicyError(name, "is not callable")
+    return CallablePolicy(name, function)
+
+
+def parse_policy(text: str, where: str = "policy.toml") -> FilePolicy:
+    """Read a policy.toml.
+
+    Raises:
+        PolicyError: naming the table and key, or for a syntax error the line.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise PolicyError(where, str(error)) from None
+    _known(document, {"admission", "role", "app_metadata"}, where)
+    constants = _table(document.get("app_metadata", {}), f"{where}: [app_metadata]")
+    if reserved := RESERVED_APP_METADATA.intersection(constants):
+        raise PolicyError(f"{where}: [app_metadata]", f"may not set {listed(reserved)}")
+    try:
+        json.dumps(constants, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise PolicyError(f"{where}: [app_metadata]", f"must fit into JSON: {error}") from None
+    rules = document.get("role", [])
+    if not isinstance(rules, list):
+        raise PolicyError(f"{where}: role", "write each rule as [[role]], with two brackets")
+    return FilePolicy(
+        admission=_admission(document.get("admission", {}), f"{where}: [admission]"),
+        roles=tuple(
+            _role_rule(rule, number, f"{where}: [[role]] number {number}")
+            for number, rule in enumerate(rules, 1)
+        ),
+        app_metadata=constants,
+        fingerprint=hashlib.sha256(text.encode()).hexdigest()[:12],
+    )
+
+
+def _admission(value: Any, where: str) -> Admission:
+    table = _table(value, where)
+    _known(
+        table,
+        {
+            "default",
+            "message",
+            "allow_email_domains",
+            "allow_emails",
+            "deny_email_domains",
+            "deny_emails",
+        },
+        where,
+    )
+    default = table.get("default", "allow")
+    if default not in ("allow", "deny"):
+        raise PolicyError(f"{where} default", 'must be "allow" or "deny"')
+    allow_domains = _domains(table.get("allow_email_domains", []), f"{where} allow_email_domains")
+    allow_emails = _emails(table.get("allow_emails", []), f"{where} allow_emails")
+    if default == "allow" and (allow_domains or allow_emails):
+        raise PolicyError(where, 'an allow list does nothing without default = "deny"')
+    return Admission(
+        default_allow=default == "allow",
+        message=_message(table, where),
+        allow_email_domains=allow_domains,
+        allow_emails=allow_emails,
+        deny_email_domains=_deny_list(table, "deny_email_domains", _domains, where),
+        deny_emails=_deny_list(table, "deny_emails", _emails, where),
+    )
+
+
+def _deny_list(
+    table: Mapping[str, Any],
+    key: str,
+    read: Callable[[Any, str], frozenset[str]],
+    where: str,
+) -> DenyList:
+    value = table.get(key, [])
+    place = f"{where} {key}"
+    if isinstance(value, dict):
+        _known(value, {"values", "message"}, place)
+        return DenyList(read(value.get("values", []), place), _message(value, place))
+    return DenyList(read(value, place), _message(table, where))
+
+
+def _role_rule(value: Any, number: int, where: str) -> RoleRule:
+    table = _table(value, where)
+    _known(table, {"grant", "emails", "email_domains", "providers"}, where)
+    grant = table.get("grant")
+    if not isinstance(grant, str) or not is_role(grant):
+        raise PolicyError(f"{where} grant", "must be the name of a role")
+    for key in ("emails", "email_domains", "providers"):
+        if key in table and not table[key]:
+            raise PolicyError(f"{where} {key}", "is empty, so the rule could never hold")
+    return RoleRule(
+        number=number,
+        grant=grant,
+        emails=_emails(table.get("emails", []), f"{where} emails"),
+        email_domains=_domains(table.get("email_domains", []), f"{where} email_domains"),
+        providers=frozenset(_strings(table.get("providers", []), f"{where} providers")),
+    )
+
+
+def _emails(value: Any, where: str) -> frozenset[str]:
+    found = set()
+    for text in _strings(value, where):
+        address, _ = split_address(email_key(text))
+        if not address:
+            raise PolicyError(where, f"{text!r} is not an e-mail address")
+        found.add(address)
+    return frozenset(found)
+
+
+def _domains(value: Any, where: str) -> frozenset[str]:
+    found = set()
+    for text in _strings(value, where):
+        _, domain = split_address(email_key(f"a@{text}"))
+        if not domain:
+            raise PolicyError(where, f'{text!r} is not a domain; write "example.com", without @')
+        found.add(domain)
+    return frozenset(found)
+
+
+def _strings(value: Any, where: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise PolicyError(where, "must be a list of strings")
+    return value
+
+
+def _message(table: Mapping[str, Any], where: str) -> str:
+    message = table.get("message", DEFAULT_MESSAGE)
+    if not isinstance(message, str) or not 0 < len(message) <= MAX_MESSAGE_CHARACTERS:
+        raise PolicyError(
+            f"{where} message", f"must be a text of 1 to {MAX_MESSAGE_CHARACTERS} characters"
+        )
+    return message
+
+
+def _table(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise PolicyError(where, "must be a table")
+    return value
+
+
+def _known(table: Mapping[str, Any], keys: set[str], where: str) -> None:
+    if unknown := sorted(set(table) - keys):
+        raise PolicyError(where, f"unknown key {unknown[0]!r}; known are {listed(keys)}")

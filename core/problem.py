@@ -1,0 +1,25 @@
+"""The one shape of every error that a caller reads: RFC 9457 problem details with our ``code``."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from core.errors import UsherError
+
+CONTENT_TYPE: Final = "application/problem+json"
+
+
+def as_problem(error: UsherError) -> dict[str, Any]:
+    """The document for an error: type, title, status, code, and detail where there is one.
+
+    ``type`` is a URN; docs/errors.md describes every code.
+    """
+    document: dict[str, Any] = {
+        "type": f"urn:usher:error:{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "code": error.code,
+    }
+    if error.detail:
+        document["detail"] = error.detail
+    return document

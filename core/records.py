@@ -1,0 +1,187 @@
+"""What we keep: a user's record and grants, an entry of the audit, a delivery. Pure values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from core.policy import Reason
+
+
+class Status(StrEnum):
+    """Where a user stands; derived from three times, so that it cannot contradict them."""
+
+    PENDING = "pending"
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    DELETED = "deleted"
+
+
+class Source(StrEnum):
+    """Who gave or denied a role."""
+
+    POLICY = "policy"
+    ADMINISTRATOR = "administrator"
+    IDENTITY = "identity"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One source's word about one role of one user; ``denies`` makes it a denial.
+
+    A user has at most one for each (role, source). ``actor`` names who gave it in that source's
+    terms; ``expires_at`` ends it by itself.
+    """
+
+    role: str
+    source: Source
+    created_at: datetime
+    denies: bool = False
+    actor: str = ""
+    reason: str = ""
+    expires_at: datetime | None = None
+
+    def holds(self, now: datetime) -> bool:
+        """Whether it has not ended."""
+        return self.expires_at is None or self.expires_at > now
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """One user's record, keyed by (instance, id); times are UTC.
+
+    Attributes:
+        email: as Identity sent it; ``email_key`` is for look-ups only.
+        app_metadata: as last received from Identity, without ``roles``.
+        confirmed_at: the earliest time at which the account was known to be confirmed.
+        last_seen_at: the newest signup or login, by the sender's clock.
+        seen: the roles in the newest payload or admin answer from Identity.
+        sent: roles we put into replies that no payload has shown yet, with the time in seconds.
+        withdrawn: roles we left out of replies that payloads still showed, likewise.
+        proven: keys of the addresses that somebody was shown to reach.
+        order: ``Event.order`` of the event that wrote the profile.
+        version: grows with every change of the record; the ETag.
+    """
+
+    instance_id: UUID
+    id: UUID
+    created_at: datetime
+    updated_at: datetime
+    email: str = ""
+    email_key: str = ""
+    provider: str = ""
+    user_metadata: Mapping[str, Any] = field(default_factory=dict)
+    app_metadata: Mapping[str, Any] = field(default_factory=dict)
+    identity_created_at: datetime | None = None
+    confirmed_at: datetime | None = None
+    suspended_at: datetime | None = None
+    deleted_at: datetime | None = None
+    last_seen_at: datetime | None = None
+    grants: tuple[Grant, ...] = ()
+    seen: frozenset[str] = frozenset()
+    sent: Mapping[str, int] = field(default_factory=dict)
+    withdrawn: Mapping[str, int] = field(default_factory=dict)
+    proven: frozenset[str] = frozenset()
+    order: str = ""
+    version: int = 0
+
+    @property
+    def status(self) -> Status:
+        """Deleted beats suspended beats active beats pending."""
+        if self.deleted_at:
+            return Status.DELETED
+        if self.suspended_at:
+            return Status.SUSPENDED
+        return Status.ACTIVE if self.confirmed_at else Status.PENDING
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One change of one record: who, what, and the parts that differ, before and after.
+
+    ``before`` is None for a record that did not exist. ``reason`` is what a person wrote.
+    """
+
+    action: str
+    actor: str
+    instance_id: UUID
+    user_id: UUID
+    at: datetime
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any]
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was answered, byte for byte; ``body`` is empty for 204."""
+
+    status: int
+    content_type: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One delivery in the ledger.
+
+    Attributes:
+        sequence: place in the order of arrival; None before it is recorded.
+        outcome: applied, unchanged, denied, ignored (unknown event) or invalid (bad body).
+        body: the exact bytes; None once erased.
+        policy: fingerprint of the policy that was asked.
+    """
+
+    id: str
+    instance_id: UUID
+    event: str
+    user_id: UUID | None
+    issued_at: int
+    received_at: datetime
+    path: str
+    body: bytes | None
+    body_digest: str
+    key_index: int
+    outcome: str
+    reasons: tuple[Reason, ...]
+    policy: str
+    reply: Answer
+    sequence: int | None = None
+
+
+def audit(
+    action: str, actor: str, before: User | None, after: User, now: datetime, reason: str = ""
+) -> AuditEntry | None:
+    """The entry for a change, or None where nothing that matters differs.
+
+    Times of logins and the state of the merge with Identity are not changes of the record.
+    """
+    new = _snapshot(after)
+    old = _snapshot(before) if before else None
+    if old is not None:
+        changed = [key for key in new if new[key] != old[key]]
+        if not changed:
+            return None
+        old = {key: old[key] for key in changed}
+        new = {key: new[key] for key in changed}
+    return AuditEntry(action, actor, after.instance_id, after.id, now, old, new, reason)
+
+
+def _snapshot(user: User) -> dict[str, Any]:
+    roles: dict[str, dict[str, Any]] = {}
+    for grant in user.grants:
+        word = "denial" if grant.denies else "grant"
+        ends = f" until {grant.expires_at.isoformat()}" if grant.expires_at else ""
+        roles.setdefault(grant.role, {})[grant.source.value] = word + ends
+    return {
+        "status": user.status.value,
+        "email": user.email,
+        "provider": user.provider,
+        "user_metadata": user.user_metadata,
+        "app_metadata": user.app_metadata,
+        "roles": roles,
+    }

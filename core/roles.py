@@ -1,0 +1,103 @@
+"""The algebra of roles: sources, denials, and the three-way merge with Identity. Pure.
+
+For each user three things are compared: the roles in the payload (Identity now), ``seen`` (Identity
+when we last looked) and what we answered since (``sent``, ``withdrawn``). What differs from both
+was changed by a person at Identity; the rest is our own echo. DESIGN.md, "Decisions".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from core.policy import Reason
+from core.records import Grant, Source
+
+ECHO_SECONDS: Final = 3600
+"""How long a payload that contradicts our answer may be older than the answer's arrival there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """The outcome of looking at Identity's roles once."""
+
+    grants: tuple[Grant, ...]
+    seen: frozenset[str]
+    sent: Mapping[str, int]
+    withdrawn: Mapping[str, int]
+    reasons: tuple[Reason, ...]
+
+
+def effective(grants: Iterable[Grant], now: datetime) -> frozenset[str]:
+    """The roles a user has: granted by any source, denied by none, not ended."""
+    granted: set[str] = set()
+    denied: set[str] = set()
+    for grant in grants:
+        if grant.holds(now):
+            (denied if grant.denies else granted).add(grant.role)
+    return frozenset(granted - denied)
+
+
+def with_grant(grants: Iterable[Grant], new: Grant) -> tuple[Grant, ...]:
+    """The grants with ``new`` in the place of the same source's earlier word on that role."""
+    kept = without(grants, new.role, new.source)
+    return tuple(sorted((*kept, new), key=lambda grant: (grant.role, grant.source)))
+
+
+def without(grants: Iterable[Grant], role: str, *sources: Source) -> tuple[Grant, ...]:
+    """The grants without what these sources said about the role."""
+    return tuple(g for g in grants if g.role != role or g.source not in sources)
+
+
+def follow_policy(
+    grants: tuple[Grant, ...], roles: AbstractSet[str], fingerprint: str, now: datetime
+) -> tuple[Grant, ...]:
+    """Replace the policy's grants by what it gives now; nobody else's are touched."""
+    held = {grant.role for grant in grants if grant.source is Source.POLICY}
+    if held == roles:
+        return grants
+    kept = [g for g in grants if g.source is not Source.POLICY or g.role in roles]
+    new = [Grant(role, Source.POLICY, now, actor=fingerprint) for role in roles - held]
+    return tuple(sorted((*kept, *new), key=lambda grant: (grant.role, grant.source)))
+
+
+def merge(
+    grants: tuple[Grant, ...],
+    payload: frozenset[str],
+    seen: frozenset[str],
+    sent: Mapping[str, int],
+    withdrawn: Mapping[str, int],
+    now: datetime,
+) -> Merge:
+    """Take over what people changed at Identity since we last looked.
+
+    Added there = payload - seen - sent: a grant from Identity, unless the role is effective here.
+    Removed there = seen - payload - withdrawn: Identity's grant ends; where another source still
+    gives the role, Identity's denial lies over it, and that source's grant stays on record.
+    """
+    reasons = []
+    for role in sorted(payload - seen - sent.keys()):
+        grants = tuple(
+            g for g in grants if not (g.role == role and g.source is Source.IDENTITY and g.denies)
+        )
+        if role not in effective(grants, now):
+            grants = with_grant(grants, Grant(role, Source.IDENTITY, now, actor="identity"))
+            reasons.append(Reason("identity.added", f"{role!r} was given at Identity"))
+    for role in sorted(seen - payload - withdrawn.keys()):
+        grants = without(grants, role, Source.IDENTITY)
+        if role in effective(grants, now):
+            denial = Grant(role, Source.IDENTITY, now, denies=True, actor="identity")
+            grants = with_grant(grants, denial)
+        reasons.append(Reason("identity.removed", f"{role!r} was taken away at Identity"))
+    horizon = int(now.timestamp()) - ECHO_SECONDS
+    return Merge(
+        grants,
+        payload,
+        # Shown: confirmed. Not shown within the hour: may be on its way. Later: rolled back.
+        {role: at for role, at in sent.items() if role not in payload and at >= horizon},
+        {role: at for role, at in withdrawn.items() if role in payload and at >= horizon},
+        tuple(reasons),
+    )

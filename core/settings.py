@@ -1,0 +1,170 @@
+"""All settings, read once from a mapping that is passed in; nothing here looks at the environment.
+
+Every name is prefixed ``USHER_``. docs/settings.md describes each; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final
+from uuid import UUID
+
+from core.errors import SettingsError
+from core.jws import MIN_SECRET_BYTES, Tolerance
+
+PREFIX: Final = "USHER_"
+HOW_TO_MAKE_A_SECRET: Final = "Make one with: usher secret"
+DATABASE_SCHEMES: Final = ("sqlite:///", "postgresql+psycopg://")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Usher's settings; each field is the environment variable ``USHER_`` + its name in capitals.
+
+    Attributes:
+        database_url: ``sqlite:///path`` or ``postgresql+psycopg://…``.
+        webhook_secrets: what may sign events, newest first; at least 32 bytes each.
+        jwt_secret: what signs access tokens; None: Identity is asked.
+        identity_url: base address of Identity's API.
+        identity_admin_token: operator token for Identity's admin API.
+        instance_id: when set, events of other instances are refused.
+        policy: path of policy.toml, or ``package.module:function``.
+        admin_role: who holds it may administer.
+        allowed_origins: sites whose pages may call the API.
+        webhook_tolerance_seconds: how old an event may be.
+        webhook_ahead_seconds: how far ahead of our clock an event may be.
+        max_body_bytes: larger requests are answered 413.
+        ledger_retention_days: how long deliveries are kept.
+    """
+
+    database_url: str = "sqlite:///usher.db"
+    webhook_secrets: tuple[bytes, ...]
+    jwt_secret: bytes | None = None
+    identity_url: str | None = None
+    identity_admin_token: str | None = None
+    instance_id: UUID | None = None
+    policy: str = "policy.toml"
+    admin_role: str = "admin"
+    allowed_origins: tuple[str, ...] = ()
+    webhook_tolerance_seconds: int = 300
+    webhook_ahead_seconds: int = 60
+    max_body_bytes: int = 262_144
+    ledger_retention_days: int = 90
+
+    def __repr__(self) -> str:
+        """No secret ever reaches a log or a traceback by way of this object."""
+        return f"Settings(database={self.database_scheme}, secrets={len(self.webhook_secrets)})"
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """The window for ``iat``."""
+        return Tolerance(self.webhook_tolerance_seconds, self.webhook_ahead_seconds)
+
+    @property
+    def database_scheme(self) -> str:
+        """``sqlite`` or ``postgresql``."""
+        return self.database_url.partition(":")[0].partition("+")[0]
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Read the settings.
+
+        Args:
+            environ: usually ``os.environ``; names without the prefix are not looked at.
+
+        Raises:
+            SettingsError: with one sentence for every problem, all at once.
+        """
+        values: dict[str, Any] = {}
+        problems: list[str] = []
+        known = {PREFIX + field.name.upper(): field.name for field in fields(cls)}
+        for variable in sorted(name for name in environ if name.startswith(PREFIX)):
+            if variable not in known:
+                problems.append(f"{variable} is not a setting of Usher. See docs/settings.md.")
+            elif environ[variable].strip() or known[variable] in _SECRETS:
+                try:
+                    field_name = known[variable]
+                    values[field_name] = _READERS[field_name](environ[variable].strip())
+                except ValueError as error:
+                    problems.append(f"{variable} {error}")
+        if "webhook_secrets" not in values and PREFIX + "WEBHOOK_SECRETS" not in environ:
+            problems.append(
+                "USHER_WEBHOOK_SECRETS is not set, so no event could be verified. "
+                + HOW_TO_MAKE_A_SECRET
+            )
+        if problems:
+            raise SettingsError(tuple(problems))
+        return cls(**values)
+
+
+def _secret(text: str) -> bytes:
+    if not text:
+        raise ValueError(f"is empty. {HOW_TO_MAKE_A_SECRET}")
+    secret = text.encode()
+    if len(secret) < MIN_SECRET_BYTES:
+        raise ValueError(
+            f"holds a secret of {len(secret)} bytes; fewer than {MIN_SECRET_BYTES} can be "
+            f"guessed. {HOW_TO_MAKE_A_SECRET}"
+        )
+    return secret
+
+
+def _secrets(text: str) -> tuple[bytes, ...]:
+    return tuple(_secret(part.strip()) for part in text.split(","))
+
+
+def _database_url(text: str) -> str:
+    if not text.startswith(DATABASE_SCHEMES):
+        raise ValueError(f"must begin with {' or '.join(DATABASE_SCHEMES)}")
+    return text
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise ValueError("must be a UUID") from None
+
+
+def _url(text: str) -> str:
+    if not text.startswith(("https://", "http://")):
+        raise ValueError("must begin with https:// or http://")
+    return text.rstrip("/")
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(part.strip() for part in text.split(",") if part.strip())
+    for origin in origins:
+        scheme, _, rest = origin.partition("://")
+        if scheme not in ("https", "http") or not rest or "/" in rest or "*" in rest:
+            raise ValueError(f"holds {origin!r}; write each as https://host, without path or *")
+    return origins
+
+
+def _integer(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise ValueError(f"must be a whole number from {least} to {most}, not {text!r}")
+        return int(text)
+
+    return read
+
+
+_SECRETS: Final = frozenset({"webhook_secrets", "jwt_secret"})
+
+_READERS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "database_url": _database_url,
+    "webhook_secrets": _secrets,
+    "jwt_secret": _secret,
+    "identity_url": _url,
+    "identity_admin_token": str,
+    "instance_id": _uuid,
+    "policy": str,
+    "admin_role": str,
+    "allowed_origins": _origins,
+    "webhook_tolerance_seconds": _integer(1, 86_400),
+    "webhook_ahead_seconds": _integer(0, 86_400),
+    "max_body_bytes": _integer(1_024, 6_291_456),
+    "ledger_retention_days": _integer(1, 36_500),
+}

@@ -1,0 +1,112 @@
+"""JSON as RFC 8259 and RFC 7493 (I-JSON) mean it: one reading, or a clear refusal. Pure.
+
+The standard parser accepts duplicate keys (the last wins), NaN, numbers beyond a float, lone
+surrogates and any depth; each is a way to make two programs read one document differently.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+MAX_DEPTH: Final = 64
+
+_BRACKETS_OUTSIDE_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"|([\[{])|([\]}])', re.DOTALL)
+
+
+class StrictJsonError(ValueError):
+    """The bytes are not one strict JSON document; the message says why."""
+
+
+def _depth_exceeds(data: bytes, limit: int) -> bool:
+    if data.count(b"[") + data.count(b"{") <= limit:
+        return False
+    depth = 0
+    for found in _BRACKETS_OUTSIDE_STRINGS.finditer(data):
+        if found.group(1):
+            depth += 1
+            if depth > limit:
+                return True
+        elif found.group(2):
+            depth -= 1
+    return False
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise StrictJsonError(f"the key {key[:40]!r} stands twice in one object")
+            seen.add(key)
+    return document
+
+
+def _no_constant(name: str) -> Any:
+    raise StrictJsonError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value - value != 0:  # infinite: 1e400 is valid JSON that no double can hold
+        raise StrictJsonError(f"the number {text[:20]} is out of range")
+    return value
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
+)
+
+
+def _check_strings(value: Any) -> None:
+    """Refuse U+0000 (PostgreSQL text cannot hold it) and lone surrogates (no UTF-8 can)."""
+    if isinstance(value, str):
+        if "\x00" in value:
+            raise StrictJsonError("a string holds U+0000")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise StrictJsonError("a string holds half a surrogate pair") from None
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check_strings(key)
+            _check_strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            _check_strings(item)
+
+
+def loads_object(data: bytes) -> dict[str, Any]:
+    """Read one JSON object.
+
+    Args:
+        data: the bytes as received: UTF-8, no byte order mark.
+
+    Raises:
+        StrictJsonError: for anything that is not exactly one JSON object with unique keys, finite
+            numbers, well-formed text and at most 64 levels.
+    """
+    if _depth_exceeds(data, MAX_DEPTH):
+        raise StrictJsonError(f"nested deeper than {MAX_DEPTH} levels")
+    try:
+        document = _DECODER.decode(data.decode())
+    except StrictJsonError:
+        raise
+    except UnicodeDecodeError as error:
+        raise StrictJsonError(f"not UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise StrictJsonError(f"{error.msg} at character {error.pos}") from None
+    except ValueError:  # int() refuses more than 4300 digits (CVE-2020-10735)
+        raise StrictJsonError("a number has too many digits") from None
+    if not isinstance(document, dict):
+        raise StrictJsonError("not an object")
+    if b"\\u" in data:  # only an escape can smuggle either past the decoder
+        _check_strings(document)
+    return document
+
+
+def dumps(value: Any) -> str:
+    """The one spelling in which we write JSON: compact, UTF-8, keys in the order given."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

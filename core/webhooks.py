@@ -1,0 +1,302 @@
+"""The pipeline: verify, dedupe, decide, store, reply; many deliveries in one transaction.
+
+Verification needs no database and happens before a delivery joins a batch, so a forged one costs
+no more than its signature check. This module imports no SQL: the store is opened at first need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from core.errors import (
+    BodyError,
+    ConflictError,
+    DatabaseError,
+    DeniedError,
+    EventMismatchError,
+    SignatureError,
+    UsherError,
+)
+from core.events import Event, EventName, UnknownEvent, delivery_id, parse_event
+from core.group_commit import GroupCommit
+from core.jws import Claims, verify_event
+from core.lifecycle import Reply, decide
+from core.log import get_logger
+from core.policy import Policy, Reason
+from core.problem import CONTENT_TYPE, as_problem
+from core.records import Answer, AuditEntry, Delivery, User
+from core.settings import Settings
+from core.strict_json import dumps
+
+if TYPE_CHECKING:
+    from core.ledger import Ledger
+    from core.users import UserService
+
+CONFLICT_ATTEMPTS: Final = 3
+NO_CONTENT: Final = Answer(204, "", "")
+
+Key = tuple[Any, Any]
+
+
+class Store(Protocol):
+    """What the pipeline writes to."""
+
+    @property
+    def users(self) -> UserService:
+        """Records."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """Deliveries."""
+
+    def write(self) -> AbstractContextManager[Any]:
+        """One transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One request as it came.
+
+    Attributes:
+        signatures: the values of all X-Webhook-Signature headers.
+        expected: the only event that this URL takes; None: any.
+        at: time of receipt, UTC.
+    """
+
+    signatures: Sequence[str]
+    body: bytes
+    path: str
+    expected: EventName | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A delivery whose signature is good; ``content`` is what its body says, or what is wrong."""
+
+    received: Received
+    claims: Claims
+    content: Event | UnknownEvent | BodyError
+    id: str
+
+
+class Webhooks:
+    """Receives deliveries and answers each after its data is committed.
+
+    Args:
+        open_store: called when the first delivery with a good signature comes.
+    """
+
+    def __init__(self, settings: Settings, policy: Policy, open_store: Callable[[], Store]) -> None:
+        self._settings = settings
+        self._policy = policy
+        self._open_store = open_store
+        self._commits: GroupCommit[Verified, Answer] = GroupCommit(self.process)
+
+    def receive(self, received: Received) -> Answer:
+        """Take one delivery, sharing a transaction with those that come at the same time.
+
+        Raises:
+            SignatureError: refused; logged with the precise reason.
+            DatabaseError, PolicyError: not processed and not stored; a retry will run.
+        """
+        started = perf_counter()
+        verified = self._verify_or_log(received, started)
+        try:
+            answer = self._commits.submit(verified)
+        except Exception as error:
+            get_logger().error(
+                "event.failed",
+                delivery_id=verified.id,
+                code=error.code if isinstance(error, UsherError) else type(error).__name__,
+                duration_ms=_since(started),
+            )
+            raise
+        return answer
+
+    def verify(self, received: Received) -> Verified:
+        """Check the signature and read the body.
+
+        Raises:
+            SignatureError: one subclass for each check.
+        """
+        settings = self._settings
+        claims = verify_event(
+            received.signatures,
+            received.body,
+            settings.webhook_secrets,
+            received.at.timestamp(),
+            settings.tolerance,
+            settings.instance_id,
+        )
+        content: Event | UnknownEvent | BodyError
+        try:
+            content = parse_event(received.body, claims)
+            expected = received.expected
+            if expected and not (isinstance(content, Event) and content.name is expected):
+                raise EventMismatchError(content.name, expected.value)
+        except BodyError as error:
+            # No event in its id: the same bytes sent to the right address are another delivery.
+            invalid = delivery_id(claims.instance_id, "", claims.issued_at, claims.body_digest)
+            return Verified(received, claims, error, invalid)
+        return Verified(received, claims, content, content.delivery_id)
+
+    def process(self, batch: Sequence[Verified]) -> list[Answer | Exception]:
+        """Decide and store a batch in one transaction; where that fails, one by one.
+
+        Returns:
+            For each delivery, in order, its answer, or the exception that kept it from being
+            stored: its neighbours are not affected.
+        """
+        store = self._open_store()
+        if len(batch) > 1:
+            try:
+                return self._commit(store, batch)
+            except DatabaseError:
+                get_logger().warning("batch.split", deliveries=len(batch))
+        return [self._process_one(store, verified) for verified in batch]
+
+    def _process_one(self, store: Store, verified: Verified) -> Answer | Exception:
+        for attempt in range(1, CONFLICT_ATTEMPTS + 1):
+            try:
+                return self._commit(store, [verified])[0]
+            except ConflictError as error:  # another process stored this delivery or this user
+                if attempt == CONFLICT_ATTEMPTS:
+                    return error
+            except DatabaseError as error:
+                return error
+        raise AssertionError("unreachable")
+
+    def _commit(self, store: Store, batch: Sequence[Verified]) -> list[Answer | Exception]:
+        started = perf_counter()
+        answers: list[Answer | Exception] = []
+        lines: list[tuple[str, dict[str, Any]]] = []
+        with store.write() as connection:
+            known = store.ledger.replies(connection, [verified.id for verified in batch])
+            fresh = [verified for verified in batch if verified.id not in known]
+            before = store.users.load(
+                connection, [_key(v.content) for v in fresh if isinstance(v.content, Event)]
+            )
+            after: dict[Key, User] = dict(before)
+            entries: list[tuple[AuditEntry, str | None]] = []
+            deliveries: list[Delivery] = []
+            for verified in batch:
+                fields = _fields(verified)
+                if verified.id in known:
+                    answers.append(known[verified.id])
+                    lines.append(("event.repeated", fields))
+                    continue
+                try:
+                    delivery = self._decide(verified, after, entries)
+                except Exception as error:  # a callable policy's: this delivery fails, alone
+                    answers.append(error)
+                    continue
+                known[delivery.id] = delivery.reply
+                deliveries.append(delivery)
+                answers.append(delivery.reply)
+                fields["rules"] = [reason.rule for reason in delivery.reasons]
+                lines.append((f"event.{delivery.outcome}", fields))
+            store.users.store(connection, before, after, entries)
+            if deliveries:
+                store.ledger.record(connection, deliveries)
+        log = get_logger()
+        duration = _since(started)
+        for name, fields in lines:
+            log.info(name, duration_ms=duration, **fields)
+        return answers
+
+    def _decide(
+        self,
+        verified: Verified,
+        users: dict[Key, User],
+        entries: list[tuple[AuditEntry, str | None]],
+    ) -> Delivery:
+        content = verified.content
+        if isinstance(content, BodyError):
+            reasons = (Reason(content.code, str(content)),)
+            return self._delivery(verified, "", "invalid", reasons, _problem(content))
+        if isinstance(content, UnknownEvent):
+            reasons = (Reason("event.unknown", "an event that Usher does not know"),)
+            return self._delivery(verified, content.name, "ignored", reasons, NO_CONTENT)
+        key = _key(content)
+        outcome = decide(content, users.get(key), self._policy, verified.received.at)
+        if outcome.user is not None:
+            users[key] = outcome.user
+        if outcome.audit is not None:
+            entries.append((outcome.audit, verified.id))
+        answer = _answer(outcome.reply)
+        return self._delivery(
+            verified, content.name.value, outcome.result.value, outcome.reasons, answer
+        )
+
+    def _delivery(
+        self,
+        verified: Verified,
+        event: str,
+        outcome: str,
+        reasons: tuple[Reason, ...],
+        answer: Answer,
+    ) -> Delivery:
+        received, claims, content = verified.received, verified.claims, verified.content
+        return Delivery(
+            id=verified.id,
+            instance_id=claims.instance_id,
+            event=event,
+            user_id=content.user.id if isinstance(content, Event) else None,
+            issued_at=claims.issued_at,
+            received_at=received.at,
+            path=received.path,
+            body=received.body,
+            body_digest=claims.body_digest,
+            key_index=claims.key_index,
+            outcome=outcome,
+            reasons=reasons,
+            policy=self._policy.fingerprint,
+            reply=answer,
+        )
+
+    def _verify_or_log(self, received: Received, started: float) -> Verified:
+        try:
+            return self.verify(received)
+        except SignatureError as error:
+            get_logger().warning(
+                "signature.rejected",
+                reason=error.reason,
+                fact=error.fact,
+                path=received.path,
+                duration_ms=_since(started),
+            )
+            raise
+
+
+def _key(event: Event) -> Key:
+    return event.instance_id, event.user.id
+
+
+def _fields(verified: Verified) -> dict[str, Any]:
+    content = verified.content
+    fields: dict[str, Any] = {"delivery_id": verified.id, "key_index": verified.claims.key_index}
+    if isinstance(content, Event):
+        fields |= {"event_name": content.name.value, "user_id": str(content.user.id)}
+    return fields
+
+
+def _answer(reply: Reply) -> Answer:
+    if reply.status == 403:
+        return _problem(DeniedError(reply.message))
+    if reply.app_metadata is None:
+        return NO_CONTENT
+    return Answer(200, "application/json", dumps({"app_metadata": reply.app_metadata}))
+
+
+def _problem(error: UsherError) -> Answer:
+    return Answer(error.status, CONTENT_TYPE, dumps(as_problem(error)))
+
+
+def _since(started: float) -> float:
+    return round((perf_counter() - started) * 1000, 2)

@@ -1,0 +1,1 @@
+"""The public endpoints: one file is one URL, ``handler(event, context) -> dict``."""

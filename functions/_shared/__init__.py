@@ -1,0 +1,1 @@
+"""What every function shares: headers, and HTTP as platforms spell it."""

@@ -1,0 +1,118 @@
+"""HTTP as functions see it: a platform's event dict to a Request, a Response to its dict."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.errors import (
+    BodyTooLargeError,
+    MethodNotAllowedError,
+    RequestError,
+    UnsupportedMediaTypeError,
+    UsherError,
+)
+from core.problem import CONTENT_TYPE, as_problem
+from core.strict_json import dumps
+from functions._shared.headers import SECURITY_HEADERS
+
+Event = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request.
+
+    Attributes:
+        headers: every value of each header, by lower-case name, in the order received.
+        body: the exact bytes.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, tuple[str, ...]]
+    body: bytes
+
+    @classmethod
+    def from_event(cls, event: Event) -> Request:
+        """Read a Netlify or API Gateway event.
+
+        Raises:
+            RequestError: a base64 body that is none.
+        """
+        return cls(
+            method=str(event.get("httpMethod", "")),
+            path=str(event.get("path", "")),
+            headers=_headers(event),
+            body=_body(event),
+        )
+
+    def require(self, method: str, max_body_bytes: int) -> None:
+        """Insist on the method, on JSON, and on a body within the cap, in this order.
+
+        Raises:
+            MethodNotAllowedError, UnsupportedMediaTypeError, BodyTooLargeError
+        """
+        if self.method != method:
+            raise MethodNotAllowedError(self.method, (method,))
+        types = self.headers.get("content-type", ())
+        if len(types) != 1 or types[0].partition(";")[0].strip().lower() != "application/json":
+            raise UnsupportedMediaTypeError(", ".join(types))
+        if len(self.body) > max_body_bytes:
+            raise BodyTooLargeError(max_body_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One answer; the security headers are added when it is rendered."""
+
+    status: int
+    body: str = ""
+    content_type: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as Netlify and Lambda want it."""
+        headers = {**SECURITY_HEADERS, **self.headers}
+        if self.content_type:
+            headers["Content-Type"] = self.content_type
+        return {
+            "statusCode": self.status,
+            "headers": headers,
+            "body": self.body,
+            "isBase64Encoded": False,
+        }
+
+
+def problem_response(error: UsherError) -> Response:
+    """The one way in which an error becomes an answer."""
+    headers = {}
+    if isinstance(error, MethodNotAllowedError):
+        headers["Allow"] = ", ".join(error.allow)
+    if error.status == 503:
+        headers["Retry-After"] = "1"
+    return Response(error.status, dumps(as_problem(error)), CONTENT_TYPE, headers)
+
+
+def _headers(event: Event) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for name, values in (event.get("multiValueHeaders") or {}).items():
+        found[name.lower()] = found.get(name.lower(), ()) + tuple(values)
+    for name, value in (event.get("headers") or {}).items():
+        found.setdefault(name.lower(), (value,))
+    return found
+
+
+def _body(event: Event) -> bytes:
+    body = event.get("body")
+    if body is None:
+        return b""
+    if not event.get("isBase64Encoded"):
+        return str(body).encode("utf-8", "surrogatepass")
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError):
+        raise RequestError("The platform passed a base64 body that is none.") from None

@@ -1,0 +1,13 @@
+"""``/.netlify/functions/identity``: takes any event, by the name in its signed body."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from functions._shared.identity_hook import receive
+
+
+def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
+    """Answer one delivery from Identity."""
+    return receive(event)

