@@ -236,13 +236,13 @@ class FutureError(ClaimError):
 
 
 class ExpiryClaimError(ClaimError):
-    """``exp`` is present and passed, or not an integer."""
+    """``exp`` is present and passed, or not a number."""
 
     reason = "claim_exp"
 
 
 class NotBeforeClaimError(ClaimError):
-    """``nbf`` is present and ahead, or not an integer."""
+    """``nbf`` is present and ahead, or not a number."""
 
     reason = "claim_nbf"
 
@@ -295,8 +295,8 @@ class EventMismatchError(BodyError):
 
     code = "event_mismatch"
 
-    def __init__(self, event: str, expected: str) -> None:
-        super().__init__(f"this address takes only {expected!r}, not {event[:40]!r}", "/event")
+    def __init__(self, event: str) -> None:
+        super().__init__(f"this address does not take the event {event[:40]!r}", "/event")
 
 
 # --- decisions and records ---------------------------------------------------------------------

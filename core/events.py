@@ -23,9 +23,9 @@ MAX_ROLE_CHARACTERS: Final = 100
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
-_ATOM = r"[^\s<>()@\",;:\\\[\]]+"
+_PLAIN = r"[^\s<>()@\",;:\\\[\]]+@(?:[\w-]+\.)*[\w-]+"
 _ADDRESS = re.compile(
-    rf"(?:(?P<bare>{_ATOM}@{_ATOM})|[^<>()@]*<(?P<named>{_ATOM}@{_ATOM})>)(?:\s*\([^()<>@]*\))?"
+    rf"(?:(?P<bare>{_PLAIN})\.?|[^<>()@]*<(?P<named>{_PLAIN})\.?>)(?:\s*\([^()<>@]*\))?"
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -117,9 +117,13 @@ class UnknownEvent:
 
 
 def email_key(email: str) -> str:
-    """The look-up key of an address: NFC, case-folded, NFC again (Unicode 3.13, D145)."""
-    folded = unicodedata.normalize("NFC", email.strip()).casefold()
-    return unicodedata.normalize("NFC", folded)
+    """The key of an address, for look-ups and for the policy: NFC in lower case.
+
+    Not case-folded: that would make one of ``strasse.de`` and ``straße.de``, which anybody may
+    register side by side (IDNA 2008).
+    """
+    lowered = unicodedata.normalize("NFC", email.strip()).lower()
+    return unicodedata.normalize("NFC", lowered)
 
 
 def split_address(key: str) -> tuple[str, str]:
@@ -128,10 +132,10 @@ def split_address(key: str) -> tuple[str, str]:
     Go's address parser accepts, and GoTrue stores as typed, ``Name <a@b.c>`` and ``a@b.c (note)``;
     mail goes to ``a@b.c``. A form that could be read in two ways is not read at all.
     """
-    found = _ADDRESS.fullmatch(key)
+    found = _ADDRESS.fullmatch(key) if key.isprintable() else None
     if not found:
         return "", ""
-    address = (found["bare"] or found["named"]).rstrip(".")
+    address: str = found["bare"] or found["named"]
     return address, address.rpartition("@")[2]
 
 
@@ -171,6 +175,8 @@ def parse_event(body: bytes, claims: Claims) -> Event | UnknownEvent:
     except StrictJsonError as error:
         raise BodyJsonError(str(error)) from None
     name = _text(document, "event", "/event", required=True)
+    if not name:
+        raise BodyFieldError("must not be empty", "/event")
     instance_id = _uuid(document, "instance_id", "/instance_id")
     if instance_id != claims.instance_id:
         raise InstanceMismatchError

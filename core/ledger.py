@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, Table, insert, select
+from sqlalchemy import Connection, Table, bindparam, select
 
-from core.database import Database
+from core.database import BulkInsert, Database
 from core.errors import DeliveryNotFoundError
 from core.models import DeliveryRow
 from core.policy import Reason
@@ -18,7 +18,13 @@ MIN_PREFIX: Final = 6
 MAX_PAGE: Final = 200
 
 _DELIVERIES: Final[Table] = DeliveryRow.__table__  # type: ignore[attr-defined]
-_INSERT = insert(_DELIVERIES)
+_INSERT = BulkInsert(_DELIVERIES)
+_REPLIES = select(
+    _DELIVERIES.c.id,
+    _DELIVERIES.c.reply_status,
+    _DELIVERIES.c.reply_type,
+    _DELIVERIES.c.reply_body,
+).where(_DELIVERIES.c.id.in_(bindparam("ids", expanding=True)))
 
 
 class Ledger:
@@ -29,19 +35,12 @@ class Ledger:
 
     def replies(self, connection: Connection, ids: Iterable[str]) -> dict[str, Answer]:
         """The stored replies of those of these deliveries that are known."""
-        rows = connection.execute(
-            select(
-                _DELIVERIES.c.id,
-                _DELIVERIES.c.reply_status,
-                _DELIVERIES.c.reply_type,
-                _DELIVERIES.c.reply_body,
-            ).where(_DELIVERIES.c.id.in_(sorted(set(ids))))
-        )
+        rows = connection.execute(_REPLIES, {"ids": list(ids)})
         return {row[0]: Answer(row[1], row[2], row[3]) for row in rows}
 
     def record(self, connection: Connection, deliveries: Sequence[Delivery]) -> None:
         """Add deliveries in their order of arrival; a known id is an IntegrityError."""
-        connection.execute(_INSERT, [_to_row(delivery) for delivery in deliveries])
+        _INSERT.execute(connection, [_to_row(delivery) for delivery in deliveries])
 
     def find(self, prefix: str) -> Delivery:
         """The one delivery whose id begins so.

@@ -19,6 +19,8 @@ from core.records import AuditEntry, Grant, Status, User, audit
 from core.roles import effective, follow_policy, merge
 
 ACTOR: Final = "identity"
+_NONE: Final[frozenset[str]] = frozenset()
+_NO_RULE: Final = Reason("policy.no_rule", "no role rule of the policy concerns this user")
 
 
 class Result(StrEnum):
@@ -102,7 +104,6 @@ def tombstone(user: User, now: datetime) -> User:
         created_at=user.created_at,
         updated_at=now,
         deleted_at=now,
-        order=user.order,
         version=user.version,
     )
 
@@ -111,29 +112,35 @@ def tombstone(user: User, now: datetime) -> User:
 
 
 def _admit_pending(case: _Case) -> Outcome:
-    _, verdict = _admission(case)
+    alone = _absorb(case, None)
+    verdict = case.policy.evaluate(applicant(case.event.name, alone))
     if not verdict.admitted:
         return _denied(case, verdict.message, verdict.reasons)
-    return _applied(case, _absorb(case, case.user), Reply(204), verdict.reasons)
+    user = _absorb(case, case.user) if case.user else alone
+    return _applied(case, user, Reply(204), verdict.reasons)
 
 
 def _sign_up(case: _Case) -> Outcome:
-    question, verdict = _admission(case)
+    # Admission looks at what this event says by itself, whatever is on record: so a denial does
+    # not depend on the order of arrival, nor a proof on an earlier account's.
+    alone = _absorb(case, None)
+    question = applicant(case.event.name, alone)
+    verdict = case.policy.evaluate(question)
     if not verdict.admitted:
         return _denied(case, verdict.message, verdict.reasons)
-    return _enter(case, question, verdict)
+    if case.user is None:
+        return _enter(case, alone, verdict, verdict.reasons)
+    user = _absorb(case, case.user)
+    same = applicant(case.event.name, user) == question
+    return _enter(case, user, verdict if same else None, verdict.reasons)
 
 
-def _log_in(case: _Case) -> Outcome:
-    return _enter(case)
-
-
-def _modify(case: _Case) -> Outcome:
-    return _enter(case)
+def _take_over(case: _Case) -> Outcome:
+    return _enter(case, _absorb(case, case.user))
 
 
 def _delete(case: _Case) -> Outcome:
-    user = case.user or _blank(case)
+    user = case.user or _absorb(case, None)
     reason = Reason("event.userdeleted", "deleted at Identity; personal data erased, id kept")
     return _applied(case, tombstone(user, case.now), Reply(204), (reason,))
 
@@ -157,24 +164,30 @@ def _refuse_deleted(case: _Case) -> Outcome:
 # --- what the cells are made of ------------------------------------------------------------------
 
 
-def _enter(case: _Case, asked: Applicant | None = None, verdict: Verdict | None = None) -> Outcome:
-    """Take over profile, roles and confirmation, follow the policy, and answer with the roles.
+def _enter(
+    case: _Case,
+    user: User,
+    verdict: Verdict | None = None,
+    reasons: tuple[Reason, ...] = (),
+) -> Outcome:
+    """Follow the policy, merge with Identity's roles, and answer with the effective ones.
 
-    ``asked`` and ``verdict`` are what admission just asked and heard, to ask no question twice.
+    Args:
+        user: the record after ``_absorb``.
+        verdict: the policy's answer for it, where it was asked already.
+        reasons: those of the admission.
     """
     event, now = case.event, case.now
-    user = _absorb(case, case.user)
     newer = case.user is None or event.order > case.user.order
     grants = user.grants
     extra: Mapping[str, Any] = {}
-    reasons: tuple[Reason, ...] = ()
     if user.confirmed_at:
-        question = applicant(event.name, user)
-        if verdict is None or question != asked:
-            verdict = case.policy.evaluate(question)
+        verdict = verdict or case.policy.evaluate(applicant(event.name, user))
         grants = follow_policy(grants, verdict.roles, case.policy.fingerprint, now)
         extra = verdict.app_metadata
-        reasons = (verdict.reasons if asked else ()) + verdict.role_reasons
+        reasons += verdict.role_reasons or (_NO_RULE,)
+    else:
+        reasons += (Reason("user.pending", "the policy gives roles to confirmed accounts only"),)
     seen, sent, withdrawn = user.seen, user.sent, user.withdrawn
     if newer:
         merged = merge(grants, event.user.roles, seen, sent, withdrawn, now)
@@ -194,7 +207,13 @@ def _enter(case: _Case, asked: Applicant | None = None, verdict: Verdict | None 
         held = event.user.roles
         sent = {**sent, **dict.fromkeys(sorted(roles - held), moment)}
         withdrawn = {**withdrawn, **dict.fromkeys(sorted(held - roles), moment)}
-    user = replace(user, grants=grants, seen=seen, sent=sent, withdrawn=withdrawn)
+    user = replace(
+        user,
+        grants=grants,
+        seen=seen,
+        sent=sent,
+        withdrawn=withdrawn,
+    )
     return _applied(case, user, reply, reasons)
 
 
@@ -205,39 +224,42 @@ def _absorb(case: _Case, record: User | None) -> User:
     is independent of the order of arrival.
     """
     event, sent_by = case.event, case.event.user
-    user = record or _blank(case)
     moment = datetime.fromtimestamp(event.issued_at, UTC)
     enters = event.name in (EventName.SIGNUP, EventName.LOGIN)
     confirmed = sent_by.confirmed_at or (moment if enters else None)
-    if user.confirmed_at and confirmed:
-        confirmed = min(user.confirmed_at, confirmed)
+    if event.name is EventName.VALIDATE:
+        confirmed = None  # the account does not even exist yet
     key = email_key(sent_by.email)
-    proven = user.proven
-    if key not in proven and _proves(event):
-        proven |= {key}
-    common: dict[str, Any] = {
-        "confirmed_at": confirmed or user.confirmed_at,
-        "last_seen_at": max(user.last_seen_at or moment, moment) if enters else user.last_seen_at,
-        "proven": proven,
+    proven = frozenset((key,)) if _proves(event) else _NONE
+    profile: dict[str, Any] = {
+        "email": sent_by.email,
+        "email_key": key,
+        "provider": sent_by.provider,
+        "user_metadata": sent_by.user_metadata or {},
+        "app_metadata": {k: v for k, v in (sent_by.app_metadata or {}).items() if k != "roles"},
+        "identity_created_at": sent_by.created_at,
+        "order": event.order,
     }
-    if user.order and event.order <= user.order:
-        return replace(user, **common)
+    if record is None:
+        return User(
+            event.instance_id,
+            sent_by.id,
+            created_at=case.now,
+            updated_at=case.now,
+            confirmed_at=confirmed,
+            last_seen_at=moment if enters else None,
+            proven=proven,
+            **profile,
+        )
+    if confirmed and record.confirmed_at:
+        confirmed = min(record.confirmed_at, confirmed)
     return replace(
-        user,
-        email=sent_by.email,
-        email_key=key,
-        provider=sent_by.provider,
-        user_metadata=sent_by.user_metadata or {},
-        app_metadata={k: v for k, v in (sent_by.app_metadata or {}).items() if k != "roles"},
-        identity_created_at=sent_by.created_at,
-        order=event.order,
-        **common,
+        record,
+        confirmed_at=confirmed or record.confirmed_at,
+        last_seen_at=max(record.last_seen_at or moment, moment) if enters else record.last_seen_at,
+        proven=record.proven | proven,
+        **(profile if event.order > record.order else {}),
     )
-
-
-def _blank(case: _Case) -> User:
-    event = case.event
-    return User(event.instance_id, event.user.id, created_at=case.now, updated_at=case.now)
 
 
 def _proves(event: Event) -> bool:
@@ -257,12 +279,6 @@ def _proves(event: Event) -> bool:
     if event.name is EventName.SIGNUP and user.recovery_sent_at:
         return True
     return user.provider not in ("", "email")
-
-
-def _admission(case: _Case) -> tuple[Applicant, Verdict]:
-    """Ask the policy about what this event says by itself, whatever is on record."""
-    question = applicant(case.event.name, _absorb(case, None))
-    return question, case.policy.evaluate(question)
 
 
 def _answer(held: IdentityUser, roles: frozenset[str], extra: Mapping[str, Any]) -> Reply:
@@ -299,8 +315,9 @@ def _applied(case: _Case, user: User, reply: Reply, reasons: tuple[Reason, ...])
     if user.status is Status.DELETED:
         action = "user.deleted"
     entry = audit(action, ACTOR, before, user, case.now)
-    version = (before.version if before else 0) + (entry is not None)
-    user = replace(user, updated_at=case.now, version=version)
+    if before is not None:
+        version = before.version + (entry is not None)
+        user = replace(user, updated_at=case.now, version=version)
     return Outcome(Result.APPLIED, user, reply, reasons, entry)
 
 
@@ -324,17 +341,17 @@ _TABLE: Final[Mapping[EventName, Mapping[Status | None, Callable[[_Case], Outcom
         Status.DELETED: _keep,
     },
     EventName.LOGIN: {
-        None: _log_in,
-        Status.PENDING: _log_in,
-        Status.ACTIVE: _log_in,
+        None: _take_over,
+        Status.PENDING: _take_over,
+        Status.ACTIVE: _take_over,
         Status.SUSPENDED: _refuse_suspended,
         Status.DELETED: _refuse_deleted,
     },
     EventName.USERMODIFIED: {
-        None: _modify,
-        Status.PENDING: _modify,
-        Status.ACTIVE: _modify,
-        Status.SUSPENDED: _modify,
+        None: _take_over,
+        Status.PENDING: _take_over,
+        Status.ACTIVE: _take_over,
+        Status.SUSPENDED: _take_over,
         Status.DELETED: _keep,
     },
     EventName.USERDELETED: {

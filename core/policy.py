@@ -239,7 +239,7 @@ class CallablePolicy:
         verdict = self.function(applicant)
         if not isinstance(verdict, Verdict):
             raise PolicyError(self.name, f"must return a Verdict, not {type(verdict).__name__}")
-        if wrong := [role for role in verdict.roles if not is_role(role)]:
+        if wrong := [r for r in verdict.roles if not (isinstance(r, str) and is_role(r))]:
             raise PolicyError(self.name, f"{wrong[0]!r} is not a role name")
         if reserved := RESERVED_APP_METADATA.intersection(verdict.app_metadata):
             raise PolicyError(self.name, f"app_metadata may not set {listed(reserved)}")

@@ -56,8 +56,8 @@ def load_callable(name: str) -> CallablePolicy:
     module_name, _, function_name = name.partition(":")
     try:
         function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise PolicyError(name, f"cannot be loaded: {error}") from error
+    except Exception as error:  # whatever the module does while it is imported
+        raise PolicyError(name, f"cannot be loaded: {type(error).__name__}: {error}") from error
     if not callable(function):
         raise PolicyError(name, "is not callable")
     return CallablePolicy(name, function)
@@ -71,8 +71,8 @@ def parse_policy(text: str, where: str = "policy.toml") -> FilePolicy:
     """
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise PolicyError(where, str(error)) from None
+    except (ValueError, RecursionError) as error:  # syntax, numbers of 5,000 digits, 1,000 levels
+        raise PolicyError(where, str(error)[:200]) from None
     _known(document, {"admission", "role", "app_metadata"}, where)
     constants = _table(document.get("app_metadata", {}), f"{where}: [app_metadata]")
     if reserved := RESERVED_APP_METADATA.intersection(constants):

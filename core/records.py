@@ -87,7 +87,7 @@ class User:
     withdrawn: Mapping[str, int] = field(default_factory=dict)
     proven: frozenset[str] = frozenset()
     order: str = ""
-    version: int = 0
+    version: int = 1
 
     @property
     def status(self) -> Status:

@@ -78,23 +78,29 @@ def merge(
     Removed there = seen - payload - withdrawn: Identity's grant ends; where another source still
     gives the role, Identity's denial lies over it, and that source's grant stays on record.
     """
+    held = {(grant.role, grant.source): grant for grant in grants}
+
+    def is_effective(role: str) -> bool:
+        said = (held.get((role, source)) for source in Source)
+        return bool(effective((grant for grant in said if grant), now))
+
     reasons = []
     for role in sorted(payload - seen - sent.keys()):
-        grants = tuple(
-            g for g in grants if not (g.role == role and g.source is Source.IDENTITY and g.denies)
-        )
-        if role not in effective(grants, now):
-            grants = with_grant(grants, Grant(role, Source.IDENTITY, now, actor="identity"))
+        earlier = held.get((role, Source.IDENTITY))
+        if earlier and earlier.denies:
+            del held[role, Source.IDENTITY]
+        if not is_effective(role):
+            held[role, Source.IDENTITY] = Grant(role, Source.IDENTITY, now, actor="identity")
             reasons.append(Reason("identity.added", f"{role!r} was given at Identity"))
     for role in sorted(seen - payload - withdrawn.keys()):
-        grants = without(grants, role, Source.IDENTITY)
-        if role in effective(grants, now):
+        held.pop((role, Source.IDENTITY), None)
+        if is_effective(role):
             denial = Grant(role, Source.IDENTITY, now, denies=True, actor="identity")
-            grants = with_grant(grants, denial)
+            held[role, Source.IDENTITY] = denial
         reasons.append(Reason("identity.removed", f"{role!r} was taken away at Identity"))
     horizon = int(now.timestamp()) - ECHO_SECONDS
     return Merge(
-        grants,
+        tuple(held[key] for key in sorted(held)),
         payload,
         # Shown: confirmed. Not shown within the hour: may be on its way. Later: rolled back.
         {role: at for role, at in sent.items() if role not in payload and at >= horizon},

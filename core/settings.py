@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from core.errors import SettingsError
@@ -117,6 +118,12 @@ def _secrets(text: str) -> tuple[bytes, ...]:
 def _database_url(text: str) -> str:
     if not text.startswith(DATABASE_SCHEMES):
         raise ValueError(f"must begin with {' or '.join(DATABASE_SCHEMES)}")
+    if text == DATABASE_SCHEMES[0]:
+        raise ValueError("names no file: write sqlite:///usher.db, or sqlite:////var/lib/usher.db")
+    try:
+        _ = urlsplit(text).port
+    except ValueError as error:
+        raise ValueError(f"cannot be read: {error}") from None
     return text
 
 
@@ -130,6 +137,8 @@ def _uuid(text: str) -> UUID:
 def _url(text: str) -> str:
     if not text.startswith(("https://", "http://")):
         raise ValueError("must begin with https:// or http://")
+    if not urlsplit(text).hostname:
+        raise ValueError("names no host")
     return text.rstrip("/")
 
 

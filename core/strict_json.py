@@ -12,7 +12,8 @@ from typing import Any, Final
 
 MAX_DEPTH: Final = 64
 
-_BRACKETS_OUTSIDE_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"|([\[{])|([\]}])', re.DOTALL)
+# The closing quote is optional, so that an open string is read once and not from every quote in it.
+_BRACKETS_OUTSIDE_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|([\[{])|([\]}])', re.DOTALL)
 
 
 class StrictJsonError(ValueError):
@@ -58,6 +59,9 @@ def _finite(text: str) -> float:
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
 )
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def _check_strings(value: Any) -> None:
@@ -109,4 +113,4 @@ def loads_object(data: bytes) -> dict[str, Any]:
 
 def dumps(value: Any) -> str:
     """The one spelling in which we write JSON: compact, UTF-8, keys in the order given."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(value)

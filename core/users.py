@@ -15,7 +15,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
-    insert,
     or_,
     select,
     tuple_,
@@ -23,7 +22,7 @@ from sqlalchemy import (
 )
 
 from core.administration import grant_role, reactivate, revoke_role, suspend
-from core.database import Database
+from core.database import BulkInsert, Database
 from core.errors import AmbiguousUserError, LastAdministratorError, UserNotFoundError
 from core.events import email_key
 from core.lifecycle import tombstone
@@ -39,11 +38,19 @@ MAX_PAGE: Final = 200
 _USERS: Final[Table] = UserRow.__table__  # type: ignore[attr-defined]
 _GRANTS: Final[Table] = GrantRow.__table__  # type: ignore[attr-defined]
 _AUDIT: Final[Table] = AuditRow.__table__  # type: ignore[attr-defined]
-_INSERT_USER = insert(_USERS)
-_INSERT_GRANT = insert(_GRANTS)
-_INSERT_AUDIT = insert(_AUDIT)
-_USER_KEY = and_(_USERS.c.instance_id == bindparam("k_instance"), _USERS.c.id == bindparam("k_id"))
-_UPDATE_USER = update(_USERS).where(_USER_KEY)
+_LOCK_USERS = (
+    select(_USERS)
+    .where(
+        _USERS.c.instance_id == bindparam("instance_id"),
+        _USERS.c.id.in_(bindparam("ids", expanding=True)),
+    )
+    .order_by(_USERS.c.id)
+    .with_for_update()
+)
+_INSERT_USERS = BulkInsert(_USERS)
+_REPLACE_USERS = BulkInsert(_USERS, upsert=True)
+_INSERT_GRANTS = BulkInsert(_GRANTS)
+_INSERT_AUDIT = BulkInsert(_AUDIT)
 _DELETE_GRANT = delete(_GRANTS).where(
     _GRANTS.c.instance_id == bindparam("k_instance"),
     _GRANTS.c.user_id == bindparam("k_id"),
@@ -81,12 +88,7 @@ class UserService:
         found: dict[Key, User] = {}
         for instance_id, group in groupby(sorted(set(keys)), key=lambda key: key[0]):
             ids = [key[1] for key in group]
-            rows = connection.execute(
-                select(_USERS)
-                .where(_USERS.c.instance_id == instance_id, _USERS.c.id.in_(ids))
-                .order_by(_USERS.c.id)
-                .with_for_update()
-            ).all()
+            rows = connection.execute(_LOCK_USERS, {"instance_id": instance_id, "ids": ids}).all()
             if not rows:
                 continue
             grants = _grants_of(connection, instance_id, [row.id for row in rows])
@@ -115,20 +117,16 @@ class UserService:
             if old is None:
                 created.append(_to_row(new))
             else:
-                updated.append(_to_row(new) | {"k_instance": key[0], "k_id": key[1]})
+                updated.append(_to_row(new))
             old_grants = old.grants if old else ()
             ended += [_grant_key(key, g) for g in old_grants if g not in new.grants]
             given += [_grant_row(key, g) for g in new.grants if g not in old_grants]
-        audited = [_audit_row(entry, delivery_id) for entry, delivery_id in entries]
-        for statement, rows in (
-            (_INSERT_USER, created),
-            (_UPDATE_USER, updated),
-            (_DELETE_GRANT, ended),
-            (_INSERT_GRANT, given),
-            (_INSERT_AUDIT, audited),
-        ):
-            if rows:
-                connection.execute(statement, rows)
+        _INSERT_USERS.execute(connection, created)
+        _REPLACE_USERS.execute(connection, updated)
+        if ended:
+            connection.execute(_DELETE_GRANT, ended)
+        _INSERT_GRANTS.execute(connection, given)
+        _INSERT_AUDIT.execute(connection, [_audit_row(entry, id_) for entry, id_ in entries])
         for key in changed:
             if after[key].status is Status.DELETED:
                 _erase_audit(connection, key)

@@ -2,6 +2,7 @@
 
 Verification needs no database and happens before a delivery joins a batch, so a forged one costs
 no more than its signature check. This module imports no SQL: the store is opened at first need.
+One server gathers many requests into a batch, a serverless function brings a batch of one.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from core.errors import (
     UsherError,
 )
 from core.events import Event, EventName, UnknownEvent, delivery_id, parse_event
-from core.group_commit import GroupCommit
 from core.jws import Claims, verify_event
 from core.lifecycle import Reply, decide
 from core.log import get_logger
@@ -96,50 +96,39 @@ class Webhooks:
         self._settings = settings
         self._policy = policy
         self._open_store = open_store
-        self._commits: GroupCommit[Verified, Answer] = GroupCommit(self.process)
 
-    def receive(self, received: Received) -> Answer:
-        """Take one delivery, sharing a transaction with those that come at the same time.
+    def verify(self, received: Received) -> Verified:
+        """Check the signature and read the body; needs no database.
 
         Raises:
-            SignatureError: refused; logged with the precise reason.
-            DatabaseError, PolicyError: not processed and not stored; a retry will run.
+            SignatureError: one subclass for each check; logged with the precise reason.
         """
+        settings = self._settings
         started = perf_counter()
-        verified = self._verify_or_log(received, started)
         try:
-            answer = self._commits.submit(verified)
-        except Exception as error:
-            get_logger().error(
-                "event.failed",
-                delivery_id=verified.id,
-                code=error.code if isinstance(error, UsherError) else type(error).__name__,
+            claims = verify_event(
+                received.signatures,
+                received.body,
+                settings.webhook_secrets,
+                received.at.timestamp(),
+                settings.tolerance,
+                settings.instance_id,
+            )
+        except SignatureError as error:
+            get_logger().warning(
+                "signature.rejected",
+                reason=error.reason,
+                fact=error.fact,
+                path=received.path,
                 duration_ms=_since(started),
             )
             raise
-        return answer
-
-    def verify(self, received: Received) -> Verified:
-        """Check the signature and read the body.
-
-        Raises:
-            SignatureError: one subclass for each check.
-        """
-        settings = self._settings
-        claims = verify_event(
-            received.signatures,
-            received.body,
-            settings.webhook_secrets,
-            received.at.timestamp(),
-            settings.tolerance,
-            settings.instance_id,
-        )
         content: Event | UnknownEvent | BodyError
         try:
             content = parse_event(received.body, claims)
             expected = received.expected
             if expected and not (isinstance(content, Event) and content.name is expected):
-                raise EventMismatchError(content.name, expected.value)
+                raise EventMismatchError(content.name)
         except BodyError as error:
             # No event in its id: the same bytes sent to the right address are another delivery.
             invalid = delivery_id(claims.instance_id, "", claims.issued_at, claims.body_digest)
@@ -153,13 +142,28 @@ class Webhooks:
             For each delivery, in order, its answer, or the exception that kept it from being
             stored: its neighbours are not affected.
         """
+        started = perf_counter()
         store = self._open_store()
         if len(batch) > 1:
             try:
-                return self._commit(store, batch)
+                return self._log_failures(batch, self._commit(store, batch), started)
             except DatabaseError:
                 get_logger().warning("batch.split", deliveries=len(batch))
-        return [self._process_one(store, verified) for verified in batch]
+        answers = [self._process_one(store, verified) for verified in batch]
+        return self._log_failures(batch, answers, started)
+
+    def _log_failures(
+        self, batch: Sequence[Verified], answers: list[Answer | Exception], started: float
+    ) -> list[Answer | Exception]:
+        for verified, answer in zip(batch, answers, strict=True):
+            if isinstance(answer, Exception):
+                get_logger().error(
+                    "event.failed",
+                    code=answer.code if isinstance(answer, UsherError) else type(answer).__name__,
+                    duration_ms=_since(started),
+                    **_fields(verified),
+                )
+        return answers
 
     def _process_one(self, store: Store, verified: Verified) -> Answer | Exception:
         for attempt in range(1, CONFLICT_ATTEMPTS + 1):
@@ -204,7 +208,7 @@ class Webhooks:
             store.users.store(connection, before, after, entries)
             if deliveries:
                 store.ledger.record(connection, deliveries)
-        log = get_logger()
+        log = get_logger().bind()
         duration = _since(started)
         for name, fields in lines:
             log.info(name, duration_ms=duration, **fields)
@@ -259,19 +263,6 @@ class Webhooks:
             policy=self._policy.fingerprint,
             reply=answer,
         )
-
-    def _verify_or_log(self, received: Received, started: float) -> Verified:
-        try:
-            return self.verify(received)
-        except SignatureError as error:
-            get_logger().warning(
-                "signature.rejected",
-                reason=error.reason,
-                fact=error.fact,
-                path=received.path,
-                duration_ms=_since(started),
-            )
-            raise
 
 
 def _key(event: Event) -> Key:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from functions._shared.identity_hook import receive
+from functions._shared.identity_hook import IdentityHook
+
+hook = IdentityHook()
 
 
 def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Answer one delivery from Identity."""
-    return receive(event)
+    return hook.answer(event)

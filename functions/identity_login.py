@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.events import EventName
-from functions._shared.identity_hook import receive
+from functions._shared.identity_hook import IdentityHook
+
+hook = IdentityHook(EventName.LOGIN)
 
 
 def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Answer one delivery from Identity."""
-    return receive(event, EventName.LOGIN)
+    return hook.answer(event)

@@ -1,4 +1,4 @@
-"""Starting the server: Granian in front of the WSGI application."""
+"""Starting the server: Granian in front of the application."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 
-BLOCKING_THREADS: Final = 64
 HEADER_TIMEOUT_MS: Final = 10_000
 MAX_HEADER_BYTES: Final = 65_536
 STOP_SECONDS: Final = 30
@@ -17,18 +16,15 @@ STOP_SECONDS: Final = 30
 def serve(host: str, port: int, workers: int = 1) -> None:
     """Serve until SIGINT or SIGTERM; requests under way are then finished and committed.
 
-    One worker with many threads shares commits best; more workers pay off with PostgreSQL.
+    One worker shares commits best; more workers pay off with PostgreSQL.
     """
     Granian(
         "runtime.worker:application",
         address=host,
         port=port,
-        interface=Interfaces.WSGI,
+        interface=Interfaces.RSGI,
         http=HTTPModes.http1,
         workers=workers,
-        blocking_threads=BLOCKING_THREADS,
-        backpressure=BLOCKING_THREADS,
-        backlog=2048,
         websockets=False,
         log_enabled=False,
         respawn_failed_workers=True,

@@ -1,16 +1,18 @@
-"""The WSGI application: functions by their URL, health and readiness.
+"""The server's application: functions by their URL, health and readiness. RSGI, for Granian.
 
-Served by Granian; any other WSGI server works as well.
+Requests are read in one event loop, so a slow or stuck client holds no thread. Identity's events
+are verified there and gathered into commits; every other function runs in a thread.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import os
-from collections.abc import Callable, Iterable, Mapping
-from http import HTTPStatus
+from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, Protocol
+
+from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # re-exported
 
 from core import app
 from core.errors import (
@@ -18,19 +20,17 @@ from core.errors import (
     MethodNotAllowedError,
     NotFoundError,
     RequestError,
-    UsherError,
+    RequestTimeoutError,
 )
+from core.records import Answer
 from core.strict_json import dumps
-from functions._shared.http import Response, problem_response
-from functions._shared.identity_hook import log_failure
-from runtime.body import read_body
-
-Environ = Mapping[str, Any]
-StartResponse = Callable[[str, list[tuple[str, str]]], Any]
-Handler = Callable[[Mapping[str, Any], object], dict[str, Any]]
+from core.webhooks import Verified
+from functions._shared.http import Response
+from functions._shared.identity_hook import IdentityHook, failure
+from runtime.gather import Gatherer
 
 FUNCTIONS_PREFIX: Final = "/.netlify/functions/"
-FUNCTIONS: Final = (
+HOOKS: Final = (
     "identity",
     "identity-validate",
     "identity-signup",
@@ -38,98 +38,130 @@ FUNCTIONS: Final = (
     "identity-usermodified",
     "identity-userdeleted",
 )
-_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
-# Granian puts the process's environment into every request's; HTTP_PROXY is not a header.
-_NOT_HEADERS = frozenset(name for name in os.environ if name.startswith("HTTP_"))
+BODY_TIMEOUT_SECONDS: Final = 10.0
 
 
-def load_functions() -> dict[str, Handler]:
-    """Every function by its path: hyphens in the URL, underscores in the file, as Netlify does."""
+class Scope(Protocol):
+    """What RSGI says of a request."""
+
+    method: str
+    path: str
+    query_string: str
+    headers: Any
+
+
+class Exchange(Protocol):
+    """RSGI's body and answer of one request."""
+
+    async def __call__(self) -> bytes:
+        """The whole body."""
+
+    def __aiter__(self) -> Any:
+        """The body in pieces."""
+
+    def response_str(self, status: int, headers: list[tuple[str, str]], body: str) -> None:
+        """Answer."""
+
+
+def load_hooks() -> dict[str, IdentityHook]:
+    """Every hook by its path: hyphens in the URL, underscores in the file, as Netlify does."""
     return {
-        FUNCTIONS_PREFIX + name: import_module(f"functions.{name.replace('-', '_')}").handler
-        for name in FUNCTIONS
+        FUNCTIONS_PREFIX + name: import_module(f"functions.{name.replace('-', '_')}").hook
+        for name in HOOKS
     }
 
 
 class Application:
-    """The WSGI application.
+    """The RSGI application of one worker process."""
 
-    Args:
-        max_body_bytes: a larger body is answered 413 and not read whole.
-    """
-
-    def __init__(self, max_body_bytes: int) -> None:
-        self._max_body_bytes = max_body_bytes
-        self._functions = load_functions()
-        self._probes: dict[str, Callable[[], Response]] = {
+    def __init__(self) -> None:
+        usher = app.current()
+        self._max_body_bytes = usher.settings.max_body_bytes
+        self._hooks = load_hooks()
+        self._probes: Mapping[str, Callable[[], Response]] = {
             "/healthz": _healthz,
             "/readyz": _readyz,
         }
+        self._gatherer: Gatherer[Verified, Answer] = Gatherer(usher.webhooks.process)
 
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request (PEP 3333)."""
+    async def __rsgi__(self, scope: Scope, exchange: Exchange) -> None:
+        """Answer one request."""
         try:
-            answer = self._answer(environ)
-        except UsherError as error:
-            answer = problem_response(error).to_dict()
+            answer = await self._answer(scope, exchange)
         except Exception as error:
-            log_failure(error)
-            answer = problem_response(UsherError()).to_dict()
-        body = answer["body"].encode()
-        headers = list(answer["headers"].items())
-        # Never chunked: Identity reads an answer's body only when it announces its length.
-        headers.append(("Content-Length", str(len(body))))
-        start_response(_STATUS_LINES[answer["statusCode"]], headers)
-        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
+            answer = failure(error)
+        # In one piece, never chunked: Identity reads a body only when its length is announced.
+        body = "" if scope.method == "HEAD" else answer["body"]
+        exchange.response_str(answer["statusCode"], list(answer["headers"].items()), body)
 
-    def _answer(self, environ: Environ) -> dict[str, Any]:
-        path = environ["PATH_INFO"]
-        handler = self._functions.get(path)
-        if handler is not None:
-            return handler(_to_event(environ, path, self._max_body_bytes), None)
-        probe = self._probes.get(path)
+    def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
+        """The worker ends: everything accepted is committed first."""
+        self._gatherer.close()
+
+    async def _answer(self, scope: Scope, exchange: Exchange) -> dict[str, Any]:
+        hook = self._hooks.get(scope.path)
+        if hook is not None:
+            prepared = hook.prepare(await self._event(scope, exchange))
+            if isinstance(prepared, Verified):
+                return hook.conclude(await self._gatherer.submit(prepared))
+            return prepared
+        probe = self._probes.get(scope.path)
         if probe is None:
             raise NotFoundError
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            raise MethodNotAllowedError(environ["REQUEST_METHOD"], ("GET", "HEAD"))
-        return probe().to_dict()
+        if scope.method not in ("GET", "HEAD"):
+            raise MethodNotAllowedError(scope.method, ("GET", "HEAD"))
+        return (await asyncio.to_thread(probe)).to_dict()
 
+    async def _event(self, scope: Scope, exchange: Exchange) -> dict[str, Any]:
+        """The request as Netlify's functions get it."""
+        headers: dict[str, list[str]] = {}
+        for name, value in scope.headers.items():
+            headers.setdefault(name, []).append(value)
+        raw = await self._body(scope, exchange, headers)
+        try:
+            body, is_base64 = raw.decode(), False
+        except UnicodeDecodeError:
+            body, is_base64 = base64.b64encode(raw).decode(), True
+        return {
+            "httpMethod": scope.method,
+            "path": scope.path,
+            "rawQuery": scope.query_string,
+            "multiValueHeaders": headers,
+            "body": body,
+            "isBase64Encoded": is_base64,
+        }
 
-def _to_event(environ: Environ, path: str, max_body_bytes: int) -> dict[str, Any]:
-    headers = {
-        name[5:].replace("_", "-").lower(): value
-        for name, value in environ.items()
-        if name.startswith("HTTP_") and name not in _NOT_HEADERS
-    }
-    headers["content-type"] = environ.get("CONTENT_TYPE", "")
-    raw = _body(environ, max_body_bytes)
-    try:
-        body, is_base64 = raw.decode(), False
-    except UnicodeDecodeError:
-        body, is_base64 = base64.b64encode(raw).decode(), True
-    return {
-        "httpMethod": environ["REQUEST_METHOD"],
-        "path": path,
-        "rawQuery": environ.get("QUERY_STRING", ""),
-        "headers": headers,
-        "body": body,
-        "isBase64Encoded": is_base64,
-    }
-
-
-def _body(environ: Environ, max_body_bytes: int) -> bytes:
-    announced = environ.get("CONTENT_LENGTH") or None
-    if announced is not None:
-        if not announced.isdecimal():
+    async def _body(
+        self, scope: Scope, exchange: Exchange, headers: Mapping[str, list[str]]
+    ) -> bytes:
+        if scope.method in ("GET", "HEAD"):
+            return b""
+        announced = headers.get("content-length", [""])[0]
+        if announced and not announced.isdecimal():
             raise RequestError("Content-Length is not a number.")
-        if len(announced) > 12 or int(announced) > max_body_bytes:
-            raise BodyTooLargeError(max_body_bytes)
-    elif environ["REQUEST_METHOD"] in ("GET", "HEAD"):
-        return b""
-    body = read_body(environ["wsgi.input"], max_body_bytes)
-    if announced is not None and len(body) != int(announced):
-        raise RequestError("The body is shorter than Content-Length says.")
-    return body
+        # The length of the text first: int() refuses thousands of digits.
+        if announced and (len(announced) > 12 or int(announced) > self._max_body_bytes):
+            raise BodyTooLargeError(self._max_body_bytes)
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
+                body = await exchange() if announced else await self._chunked(exchange)
+        except ProtocolClosed:
+            raise RequestError("The connection ended before the body did.") from None
+        except TimeoutError:
+            raise RequestTimeoutError(
+                f"The body did not arrive within {BODY_TIMEOUT_SECONDS:.0f} s."
+            ) from None
+        if announced and len(body) != int(announced):
+            raise RequestError("The body is shorter than Content-Length says.")
+        return body
+
+    async def _chunked(self, exchange: Exchange) -> bytes:
+        body = bytearray()
+        async for piece in exchange:
+            body += piece
+            if len(body) > self._max_body_bytes:
+                raise BodyTooLargeError(self._max_body_bytes)
+        return bytes(body)
 
 
 def _healthz() -> Response:
@@ -141,7 +173,7 @@ def _readyz() -> Response:
     """An event could be processed now.
 
     Raises:
-        DatabaseError, PolicyError, SettingsError: what is in the way.
+        DatabaseError, PolicyError: what is in the way.
     """
     usher = app.current()
     usher.store.database.check()

@@ -1,56 +1,73 @@
-"""What the six identity functions do: check the request, hand it to the pipeline, render."""
+"""What the six identity functions are: check the request, hand it to the pipeline, render.
+
+``answer`` does it all for one request. A server that gathers many into one commit calls the parts:
+``prepare`` for each, ``Webhooks.process`` for the batch, ``conclude`` for each result.
+"""
 
 from __future__ import annotations
 
 import traceback
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 from core import app
 from core.errors import SettingsError, UsherError
 from core.events import EventName
 from core.log import get_logger
-from core.webhooks import Received
+from core.records import Answer
+from core.webhooks import Received, Verified
 from functions._shared.http import Event, Request, Response, problem_response
 
-SIGNATURE_HEADER = "x-webhook-signature"
+SIGNATURE_HEADER: Final = "x-webhook-signature"
 
 
-def receive(event: Event, expected: EventName | None = None) -> dict[str, Any]:
-    """Answer one delivery.
+@dataclass(frozen=True, slots=True)
+class IdentityHook:
+    """One hook URL; ``expected`` is the only event it takes, None: any, by its signed name."""
 
-    Args:
-        event: the platform's request.
-        expected: the only event taken; None: any, by the name in its signed body.
-    """
-    try:
-        usher = app.current()
-        request = Request.from_event(event)
-        request.require("POST", usher.settings.max_body_bytes)
-        answer = usher.webhooks.receive(
-            Received(
-                signatures=request.headers.get(SIGNATURE_HEADER, ()),
-                body=request.body,
-                path=request.path,
-                expected=expected,
-                at=usher.clock(),
+    expected: EventName | None = None
+
+    def answer(self, event: Event) -> dict[str, Any]:
+        """Answer one delivery; its data is committed when this returns."""
+        prepared = self.prepare(event)
+        if isinstance(prepared, Verified):
+            return self.conclude(app.current().webhooks.process([prepared])[0])
+        return prepared
+
+    def prepare(self, event: Event) -> Verified | dict[str, Any]:
+        """The verified delivery, or the answer to a request that is none. Touches no database."""
+        try:
+            usher = app.current()
+            request = Request.from_event(event)
+            request.require("POST", usher.settings.max_body_bytes)
+            return usher.webhooks.verify(
+                Received(
+                    signatures=request.headers.get(SIGNATURE_HEADER, ()),
+                    body=request.body,
+                    path=request.path,
+                    expected=self.expected,
+                    at=usher.clock(),
+                )
             )
-        )
-        return Response(answer.status, answer.body, answer.content_type).to_dict()
-    except SettingsError as error:
-        log_failure(error)
-        return problem_response(UsherError("The server is not configured.")).to_dict()
-    except UsherError as error:
+        except Exception as error:
+            return failure(error)
+
+    def conclude(self, result: Answer | Exception) -> dict[str, Any]:
+        """The answer to a delivery that was processed, or failed to be."""
+        if isinstance(result, Exception):
+            return failure(result)
+        return Response(result.status, result.body, result.content_type).to_dict()
+
+
+def failure(error: Exception) -> dict[str, Any]:
+    """Any error as an answer; one that is not meant for callers is logged and hidden."""
+    if isinstance(error, UsherError) and not isinstance(error, SettingsError):
         return problem_response(error).to_dict()
-    except Exception as error:
-        log_failure(error)
-        return problem_response(UsherError()).to_dict()
-
-
-def log_failure(error: BaseException) -> None:
-    """Log where an unexpected error came from; its message is left out, it may hold anything."""
+    # Where it came from, not its message, which may hold anything.
     frames = traceback.extract_tb(error.__traceback__)[-6:]
     get_logger().error(
         "request.failed",
         error=type(error).__name__,
         where=[f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}" for frame in frames],
     )
+    return problem_response(UsherError()).to_dict()

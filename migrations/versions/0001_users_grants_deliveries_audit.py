@@ -34,9 +34,9 @@ def upgrade() -> None:
         sa.Column("applied_order", sa.Text, nullable=False),
         sa.Column("version", sa.Integer, nullable=False),
     )
-    op.create_index("users_email", "users", ["instance_id", "email_key"])
-    op.create_index("users_created", "users", ["instance_id", "created_at", "id"])
-    op.create_index("users_last_seen", "users", ["instance_id", "last_seen_at", "id"])
+    op.create_index("users_email", "users", ["email_key"])
+    op.create_index("users_created", "users", ["created_at", "id"])
+    op.create_index("users_last_seen", "users", ["last_seen_at", "id"])
     op.create_table(
         "grants",
         sa.Column("instance_id", sa.Uuid, primary_key=True),
@@ -48,8 +48,9 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("created_at", TIME, nullable=False),
         sa.Column("expires_at", TIME),
+        sqlite_with_rowid=False,
     )
-    op.create_index("grants_role", "grants", ["instance_id", "role", "user_id"])
+    op.create_index("grants_role", "grants", ["role", "user_id"])
     op.create_table(
         "deliveries",
         sa.Column("sequence", SERIAL, primary_key=True, autoincrement=True),

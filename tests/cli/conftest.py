@@ -1,0 +1,159 @@
+"""``usher`` called in this process as from a shell, and as a real process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+
+from cli.main import main
+from core.app import App, use, utc_now
+from core.database import Database
+from core.settings import Settings
+from emulator.payload import ZERO_INSTANCE
+from tests.stub import Stub, functions
+from tests.support import ROOT, SECRET, account, call, clean_environment, signed
+
+
+class _Main:
+    """Lets click's runner call the whole program, its handling of our errors included."""
+
+    name = "usher"
+
+    def main(self, args: list[str], prog_name: str, **_: Any) -> None:
+        """Run ``usher`` with these arguments."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", [prog_name, *args])
+            main()
+
+
+class Program:
+    """``usher`` with its settings in the environment and ``tmp_path`` as working directory."""
+
+    def __call__(
+        self,
+        *arguments: str,
+        code: int | tuple[int, ...] = 0,
+        input: str | None = None,
+        color: bool = False,
+    ) -> Result:
+        """Run it; any other exit code than this (or these) and any traceback fail the test."""
+        result = CliRunner().invoke(_Main(), arguments, input=input, color=color)  # type: ignore[arg-type]
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise AssertionError(f"a traceback: {arguments}") from result.exception
+        assert "Traceback" not in result.output
+        assert result.exit_code in ((code,) if isinstance(code, int) else code), result.output
+        return result
+
+    def json(self, *arguments: str, code: int = 0) -> Any:
+        """Run it with --json and read standard output, which must be nothing else."""
+        return json.loads(self(*arguments, "--json", code=code).stdout)
+
+    @contextmanager
+    def app(self, clock: Callable[[], datetime] = utc_now) -> Iterator[App]:
+        """The App that the program would use, as the process's."""
+        with use(App(Settings.from_env(os.environ), clock)) as app:
+            yield app
+
+    def deliver(
+        self, event: str, email: str, *, instance_id: UUID = ZERO_INSTANCE, **fields: Any
+    ) -> UUID:
+        """An event as it would come from Identity; returns the user's id."""
+        now = datetime.now(UTC)
+        who = account(email=email, at=now, **({"user_id": uuid4()} | fields))
+        with self.app():
+            status = call(signed(event, who, at=now, instance_id=instance_id))["statusCode"]
+        assert status in (200, 204, 403)
+        return who.id
+
+    def sign_up(self, *emails: str) -> list[UUID]:
+        """Sign these people up, in this order."""
+        return [self.deliver("signup", email) for email in emails]
+
+    def roles(self, user: object) -> list[str]:
+        """The effective roles of a user."""
+        found: list[str] = self.json("users", "show", str(user))["roles"]
+        return found
+
+    @contextmanager
+    def door(self) -> Iterator[Stub]:
+        """Our functions, served on loopback with the program's settings."""
+        with ExitStack() as stack:
+            stack.enter_context(self.app())
+            yield stack.enter_context(functions())
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
+    """The program in an empty working directory, without any setting."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LOGNAME", "operator")
+    return Program()
+
+
+@pytest.fixture
+def program(
+    bare: Program, sqlite_url: str, policy_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> Program:
+    """The program on a new SQLite file with the usual policy."""
+    monkeypatch.setenv("USHER_WEBHOOK_SECRETS", SECRET.decode())
+    monkeypatch.setenv("USHER_POLICY", str(policy_file))
+    monkeypatch.setenv("USHER_DATABASE_URL", sqlite_url)
+    return bare
+
+
+@pytest.fixture
+def on_both(program: Program, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Program:
+    """The program on each kind of database."""
+    monkeypatch.setenv("USHER_DATABASE_URL", database_url)
+    return program
+
+
+@pytest.fixture
+def empty_postgresql(postgresql_server: str) -> Iterator[str]:
+    """The URL of a PostgreSQL database without a single table."""
+    name = f"empty_{uuid4().hex[:12]}"
+    server = Database(postgresql_server)
+    engine = server.engine.execution_options(isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield make_url(postgresql_server).set(database=name).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    server.dispose()
+
+
+Process = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Process:
+    """Run ``python -m cli`` with these arguments and settings; any traceback fails the test."""
+
+    def run(*arguments: str | bytes, **variables: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "cli", *arguments],
+            cwd=tmp_path,
+            env=clean_environment(PYTHONPATH=str(ROOT), **variables),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        if "Traceback" in done.stderr:
+            pytest.fail(f"a traceback: {done.stderr.splitlines()[-1][:200]}", pytrace=False)
+        return done
+
+    return run

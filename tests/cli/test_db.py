@@ -1,0 +1,101 @@
+"""``usher db upgrade``, and what other commands say of a database that lacks it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Program
+
+DONE = "The database is now at the newest revision.\n"
+ALREADY = "The database was at the newest revision already.\n"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty(
+    request: pytest.FixtureRequest,
+    program: Program,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Program:
+    """The program on a database without tables, of each kind."""
+    url = f"sqlite:///{tmp_path}/new.db"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("empty_postgresql")
+    monkeypatch.setenv("USHER_DATABASE_URL", url)
+    return program
+
+
+def test_upgrade_makes_the_tables_once(empty: Program) -> None:
+    """The second time there is nothing to do, and what is stored stays."""
+    assert empty("db", "upgrade").stdout == DONE
+    empty.sign_up("ada@example.com")
+    assert empty("db", "upgrade").stdout == ALREADY
+    assert [user["email"] for user in empty.json("users", "list")["users"]] == ["ada@example.com"]
+    assert empty("doctor").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["users", "list"],
+        ["users", "show", "ada@example.com"],
+        ["users", "grant", "ada@example.com", "x"],
+        ["events", "list"],
+        ["events", "show", "abcdef"],
+        ["policy", "explain", "some-id"],
+        ["serve", "--port", "1"],
+    ],
+    ids=" ".join,
+)
+def test_a_postgresql_without_tables_is_never_migrated_by_the_way(
+    program: Program, empty_postgresql: str, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    """Every command says what to run instead, in one line, exit code 1."""
+    monkeypatch.setenv("USHER_DATABASE_URL", empty_postgresql)
+    result = program(*arguments, code=1)
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("The database is not migrated")
+    assert line.endswith("Run: usher db upgrade")
+
+
+def test_a_local_file_is_migrated_by_the_way(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is ours alone, so the first command makes its tables."""
+    monkeypatch.setenv("USHER_DATABASE_URL", f"sqlite:///{tmp_path}/new.db")
+    assert program.json("users", "list")["users"] == []
+    assert program("db", "upgrade").stdout == ALREADY
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:////no/such/folder/usher.db",
+        "postgresql+psycopg://u:hunter2secret@127.0.0.1:1/x",
+        "postgresql+psycopg://u:hunter2secret@127.0.0.1:port/x",
+    ],
+)
+def test_a_database_that_cannot_be_reached_is_said(
+    program: Program, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    """One sentence without the password, exit code 1, for reading and for upgrading."""
+    monkeypatch.setenv("USHER_DATABASE_URL", url)
+    for arguments in (["users", "list"], ["db", "upgrade"]):
+        result = program(*arguments, code=1)
+        assert result.stdout == ""
+        assert result.stderr
+        assert "hunter2secret" not in result.stderr
+
+
+def test_what_is_no_database_is_said(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that holds something else is left as it is."""
+    path = tmp_path / "letter.db"
+    path.write_text("Dear Ada, " * 200)
+    monkeypatch.setenv("USHER_DATABASE_URL", f"sqlite:///{path}")
+    assert "The database cannot be used" in program("users", "list", code=1).stderr
+    assert path.read_text().startswith("Dear Ada, ")

@@ -1,0 +1,219 @@
+"""Where settings come from: the environment, .env, and what ``usher dev`` made; in this order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli import dev as dev_module
+from cli.dev import make_state
+from cli.environment import environment
+from core.settings import Settings
+from tests.cli.conftest import Program
+from tests.support import SECRET
+
+REAL, FILE, DEV = ("r" * 40, "f" * 40, "d" * 40)
+
+
+@pytest.fixture
+def folder(bare: Program, tmp_path: Path) -> Path:
+    """An empty working directory."""
+    return tmp_path
+
+
+@pytest.fixture
+def dev_env(folder: Path) -> Path:
+    """What an earlier ``usher dev`` left."""
+    path = folder / ".usher" / "dev.env"
+    path.parent.mkdir()
+    path.write_text(f"USHER_WEBHOOK_SECRETS={DEV}\nUSHER_DATABASE_URL=sqlite:///dev.db\n")
+    return path
+
+
+def secret() -> str | None:
+    """The secret that a command would use."""
+    return environment().get("USHER_WEBHOOK_SECRETS")
+
+
+def test_the_environment_wins_over_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name by name: what the environment does not set still comes from .env."""
+    (folder / ".env").write_text(f"USHER_WEBHOOK_SECRETS={FILE}\nUSHER_POLICY=other.toml\n")
+    assert secret() == FILE
+    monkeypatch.setenv("USHER_WEBHOOK_SECRETS", REAL)
+    assert environment() == {"USHER_WEBHOOK_SECRETS": REAL, "USHER_POLICY": "other.toml"}
+
+
+def test_what_dev_made_is_used_where_no_secret_is_set(dev_env: Path) -> None:
+    """So that commands beside ``usher dev`` need no setting."""
+    assert secret() == DEV
+    assert environment()["USHER_DATABASE_URL"] == "sqlite:///dev.db"
+
+
+@pytest.mark.parametrize("value", [REAL, "", "short"])
+def test_what_dev_made_never_mixes_into_an_installation(
+    dev_env: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    """Any secret that is set, even an empty or wrong one, keeps dev.env out entirely."""
+    monkeypatch.setenv("USHER_WEBHOOK_SECRETS", value)
+    assert environment() == {"USHER_WEBHOOK_SECRETS": value}
+
+
+def test_a_secret_in_the_file_keeps_dev_out_as_well(folder: Path, dev_env: Path) -> None:
+    """.env counts as set."""
+    (folder / ".env").write_text(f"USHER_WEBHOOK_SECRETS={FILE}\n")
+    assert environment() == {"USHER_WEBHOOK_SECRETS": FILE}
+
+
+def test_other_settings_win_over_what_dev_made(
+    folder: Path, dev_env: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that is named is never replaced by the one for play."""
+    (folder / ".env").write_text("USHER_DATABASE_URL=sqlite:///file.db\n")
+    assert environment()["USHER_DATABASE_URL"] == "sqlite:///file.db"
+    monkeypatch.setenv("USHER_DATABASE_URL", "sqlite:///real.db")
+    assert environment()["USHER_DATABASE_URL"] == "sqlite:///real.db"
+
+
+def test_only_our_names_are_taken_from_the_file(folder: Path) -> None:
+    """.env often belongs to several programs."""
+    (folder / ".env").write_text(f"PATH=/nowhere\nUSHER_WEBHOOK_SECRETS='{FILE}'  # ours\nX\n")
+    assert environment() == {"USHER_WEBHOOK_SECRETS": FILE}
+
+
+def test_a_command_reads_the_file(bare: Program, folder: Path) -> None:
+    """End to end: secret and database by .env alone."""
+    (folder / ".env").write_text(
+        f"USHER_WEBHOOK_SECRETS={SECRET.decode()}\nUSHER_DATABASE_URL=sqlite:///mine.db\n"
+    )
+    assert bare.json("users", "list")["users"] == []
+    assert (folder / "mine.db").exists()
+    assert not any(name.startswith("USHER_") for name in os.environ)
+
+
+def test_a_file_that_is_no_text_is_no_traceback(bare: Program, folder: Path) -> None:
+    """Saved in another encoding: a sentence that names the file."""
+    (folder / ".env").write_bytes(b"USHER_POLICY=\xe9.toml\n")
+    assert ".env" in bare("users", "list", code=1).stderr
+
+
+def test_dev_makes_secrets_for_this_folder_only(folder: Path) -> None:
+    """Readable by its owner alone, whatever the umask, and good settings."""
+    before = os.umask(0)
+    try:
+        make_state()
+    finally:
+        os.umask(before)
+    path = folder / ".usher" / "dev.env"
+    assert path.stat().st_mode & 0o777 == 0o600
+    settings = Settings.from_env(environment())
+    assert settings.database_url == "sqlite:///.usher/usher.db"
+    assert len(settings.webhook_secrets[0]) == 64
+    assert settings.jwt_secret not in (None, settings.webhook_secrets[0])
+
+
+def test_dev_keeps_what_it_made(folder: Path) -> None:
+    """A second start has the same users and secrets."""
+    make_state()
+    first = (folder / ".usher" / "dev.env").read_bytes()
+    make_state()
+    assert (folder / ".usher" / "dev.env").read_bytes() == first
+
+
+def test_dev_makes_nothing_where_a_secret_is_set(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then it runs on that, and on the database that goes with it."""
+    monkeypatch.setenv("USHER_WEBHOOK_SECRETS", REAL)
+    make_state()
+    assert list(folder.iterdir()) == []
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, int, int]]]:
+    """What ``usher dev`` would have served."""
+    calls: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(dev_module, "run_server", lambda *call: calls.append(call))
+    return calls
+
+
+def test_fresh_forgets_users_and_secrets(
+    bare: Program, folder: Path, dev_env: Path, served: list[tuple[str, int, int]]
+) -> None:
+    """Without it they are kept; with it everything is made anew."""
+    (folder / ".usher" / "usher.db").write_text("people")
+    bare("dev", "--port", "9999")
+    assert secret() == DEV
+    bare("dev", "--port", "9999", "--fresh")
+    assert secret() not in (DEV, None)
+    assert [path.name for path in (folder / ".usher").iterdir()] == ["dev.env"]
+    assert served == [("127.0.0.1", 9999, 1)] * 2
+
+
+def test_dev_says_what_to_try(bare: Program, served: list[tuple[str, int, int]]) -> None:
+    """On this port; dev listens on loopback only."""
+    said = bare("dev", "--port", "9999").stdout
+    assert "Usher listens at http://127.0.0.1:9999" in said
+    assert "usher trigger signup --email ada@example.com" in said
+    assert served[0][0] == "127.0.0.1"
+
+
+def test_what_dev_says_to_try_reaches_its_port(
+    bare: Program, served: list[tuple[str, int, int]]
+) -> None:
+    """On another port than the usual one, `usher trigger` must be told where."""
+    said = bare("dev", "--port", "9999").stdout
+    commands = [line for line in said.splitlines() if "usher trigger" in line]
+    assert commands
+    assert all("9999" in line for line in commands)
+
+
+@pytest.mark.parametrize("arguments", [["dev", "--port", "0"], ["serve", "--port", "65536"]])
+def test_a_port_that_is_none_is_wrong_usage(bare: Program, arguments: list[str]) -> None:
+    """1 to 65535."""
+    assert "is not in the range" in bare(*arguments, code=2).stderr
+
+
+def test_secret_prints_64_hex_digits_each_time_others(bare: Program) -> None:
+    """256 bits, good as a setting as they are; needs no setting itself."""
+    printed = {bare("secret").stdout for _ in range(5)}
+    assert len(printed) == 5
+    for line in printed:
+        assert len(line) == 65
+        assert int(line, 16) > 0
+        assert Settings.from_env({"USHER_WEBHOOK_SECRETS": line}).webhook_secrets
+
+
+def test_help_and_version_need_nothing(bare: Program) -> None:
+    """Exit code 0, from any folder."""
+    for flag in ("-h", "--help"):
+        assert "usher [OPTIONS] COMMAND" in bare(flag).stdout
+    assert bare("--version").stdout.startswith("usher, version ")
+    assert "Usage:" in bare(code=(0, 2)).output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["users", "list"],
+        ["events", "list"],
+        ["policy", "explain", "some-id"],
+        ["trigger", "signup"],
+        ["db", "upgrade"],
+        ["serve", "--port", "1"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_missing_secret_is_said_by_every_command_that_needs_settings(
+    bare: Program, folder: Path, arguments: list[str]
+) -> None:
+    """One sentence with the remedy on standard error, exit code 1, nothing created."""
+    result = bare(*arguments, code=1)
+    assert result.stdout == ""
+    assert result.stderr == (
+        "USHER_WEBHOOK_SECRETS is not set, so no event could be verified. "
+        "Make one with: usher secret\n"
+    )
+    assert list(folder.iterdir()) == []

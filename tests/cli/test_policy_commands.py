@@ -1,0 +1,162 @@
+"""``usher policy check`` and ``explain``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Program
+from tests.conftest import POLICY
+
+
+def test_check_says_in_words_what_the_policy_does(program: Program) -> None:
+    """The one configured, without needing anything else."""
+    assert program("policy", "check").stdout.splitlines()[:-1] == [
+        "Refuses mailinator.com (domains): Please use an address that lasts.",
+        "Admits everyone else.",
+        "Gives 'member' for everyone.",
+        "Gives 'staff' for the proven address is at example.com.",
+        "Gives 'admin' for the proven address is one of 1 listed.",
+    ]
+    assert "The policy is fine (fingerprint " in program("policy", "check").stdout
+
+
+def test_check_needs_no_other_setting(bare: Program, tmp_path: Path) -> None:
+    """A policy can be checked before there is any secret, by name or as configured."""
+    assert bare("policy", "check").stdout.startswith("Admits everyone.\n")
+    (tmp_path / "policy.toml").write_text(POLICY)
+    (tmp_path / "other.toml").write_text('[admission]\ndefault = "deny"')
+    assert "mailinator.com" in bare("policy", "check").stdout
+    assert bare("policy", "check", "other.toml").stdout.startswith("Admits nobody: ")
+    (tmp_path / ".env").write_text("USHER_POLICY=other.toml\n")
+    assert bare("policy", "check").stdout.startswith("Admits nobody: ")
+
+
+def test_check_as_json(program: Program) -> None:
+    """The sentences and the fingerprint that decisions are kept with."""
+    checked = program.json("policy", "check")
+    assert list(checked) == ["fingerprint", "rules"]
+    assert checked["rules"][1] == "Admits everyone else."
+    program.sign_up("ada@example.com")
+    (event,) = program.json("events", "list")["events"]
+    assert event["policy"] == checked["fingerprint"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[admission", "bad.toml: "),
+        ("[admision]", "bad.toml: unknown key 'admision'; known are admission, app_metadata, role"),
+        ("[[role]]\nemails = []", "bad.toml: [[role]] number 1 grant: must be the name of a role"),
+        ("[role]", "bad.toml: role: write each rule as [[role]], with two brackets"),
+    ],
+)
+def test_a_bad_file_is_said_with_place_and_problem(
+    bare: Program, tmp_path: Path, text: str, said: str
+) -> None:
+    """On standard error, exit code 1."""
+    (tmp_path / "bad.toml").write_text(text)
+    result = bare("policy", "check", "bad.toml", code=1)
+    assert result.stdout == ""
+    assert result.stderr.startswith(said)
+
+
+def test_what_is_not_there_is_said(bare: Program, tmp_path: Path) -> None:
+    """A file, a folder, a module."""
+    assert "there is no such file" in bare("policy", "check", "no.toml", code=1).stderr
+    assert "cannot be read" in bare("policy", "check", str(tmp_path), code=1).stderr
+    assert "cannot be loaded" in bare("policy", "check", "no.module:f", code=1).stderr
+
+
+# arguments, exit code, the first line, rules named
+QUESTIONS: list[tuple[list[str], int, str, list[str]]] = [
+    (
+        ["ada@example.com"],
+        0,
+        "ada@example.com (proven) is admitted with member, staff.",
+        ["admission.default", "role.1", "role.2"],
+    ),
+    (
+        ["owner@EXAMPLE.com"],
+        0,
+        "owner@EXAMPLE.com (proven) is admitted with admin, member, staff.",
+        ["admission.default", "role.1", "role.2", "role.3"],
+    ),
+    (
+        ["owner@example.com", "--unproven"],
+        0,
+        "owner@example.com (unproven) is admitted with member.",
+        ["admission.default", "role.1", "role.2", "role.3"],
+    ),
+    (
+        ["bob@b.example", "--provider", "google", "--event", "validate"],
+        0,
+        "bob@b.example (proven) is admitted with member.",
+        ["admission.default", "role.1"],
+    ),
+    (
+        ["x@mailinator.com"],
+        1,
+        "x@mailinator.com (proven) is refused: Please use an address that lasts.",
+        ["admission.deny_email_domains"],
+    ),
+    (
+        ["a@b@c"],
+        1,
+        "a@b@c (proven) is refused: Please use an address that lasts.",
+        ["admission.deny_email_domains"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "line", "rules"), QUESTIONS)
+def test_explain_answers_for_an_address(
+    program: Program, arguments: list[str], code: int, line: str, rules: list[str]
+) -> None:
+    """The verdict in one line, then every rule that took part; exit code 1 for a refusal."""
+    lines = program("policy", "explain", *arguments, code=code).stdout.splitlines()
+    assert lines[0] == line
+    assert [each.split()[0] for each in lines[1:]] == rules
+
+
+def test_explain_answers_for_a_user_on_record(on_both: Program) -> None:
+    """With the provider, and the proof, that the record has."""
+    unproven = on_both.deliver("signup", "owner@example.com", proven=False)
+    proven = on_both.deliver("signup", "owner@example.com", provider="google")
+    first = on_both("policy", "explain", str(unproven)).stdout
+    assert first.startswith("owner@example.com (unproven) is admitted with member.\n")
+    assert "role.3                           no 'admin': nobody proved the address yet" in first
+    second = on_both("policy", "explain", str(proven)).stdout
+    assert second.startswith("owner@example.com (proven) is admitted with admin, member, staff.\n")
+
+
+def test_explain_needs_no_database_for_an_address(bare: Program, tmp_path: Path) -> None:
+    """Nor a secret; nothing is written."""
+    bare("policy", "explain", "ada@example.com")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_explain_of_nobody(program: Program) -> None:
+    """An id that no record has."""
+    result = program("policy", "explain", "nobody", code=1)
+    assert "No user has the id or e-mail address 'nobody'." in result.stderr
+
+
+def test_explain_as_json(program: Program) -> None:
+    """Everything that a test of one's policy needs."""
+    found = program.json("policy", "explain", "x@mailinator.com", code=1)
+    assert found == {
+        "admitted": False,
+        "message": "Please use an address that lasts.",
+        "roles": ["member"],
+        "app_metadata": {},
+        "reasons": [
+            {
+                "rule": "admission.deny_email_domains",
+                "text": "the domain mailinator.com is on the deny list",
+            },
+            {"rule": "role.1", "text": "grants 'member' for everyone"},
+        ],
+        "fingerprint": program.json("policy", "check")["fingerprint"],
+    }

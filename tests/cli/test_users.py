@@ -1,0 +1,170 @@
+"""``usher users list`` and ``show``: filters, pages, and who is meant."""
+
+from __future__ import annotations
+
+import json
+from uuid import UUID
+
+import pytest
+
+from tests.cli.conftest import Program
+
+PEOPLE = ("ada@example.com", "Adam@example.com", "bob@b.example", "owner@example.com")
+
+
+@pytest.fixture
+def people(on_both: Program) -> Program:
+    """Four people: one of them suspended, one only seen before confirmation."""
+    on_both.sign_up(*PEOPLE)
+    on_both("users", "suspend", "bob@b.example")
+    on_both.deliver("validate", "pia@example.com")
+    return on_both
+
+
+# filters, who is listed
+FILTERS: list[tuple[list[str], list[str]]] = [
+    ([], [*PEOPLE, "pia@example.com"]),
+    (["--status", "active"], ["ada@example.com", "Adam@example.com", "owner@example.com"]),
+    (["--status", "suspended"], ["bob@b.example"]),
+    (["--status", "pending"], ["pia@example.com"]),
+    (["--status", "deleted"], []),
+    (["--role", "admin"], ["owner@example.com"]),
+    (["--role", "staff"], ["ada@example.com", "Adam@example.com", "owner@example.com"]),
+    (["--role", "nothing"], []),
+    (["--email", "ada"], ["ada@example.com", "Adam@example.com"]),
+    (["--email", "ADA@"], ["ada@example.com"]),
+    (["--email", "da"], []),
+    (["--email", "a", "--role", "staff", "--status", "active"], list(PEOPLE[:2])),
+    (["--limit", "2"], list(PEOPLE[:2])),
+]
+
+
+def test_filters_narrow_the_list(people: Program) -> None:
+    """Each alone and several together; oldest first."""
+    for filters, expected in FILTERS:
+        listed = people.json("users", "list", *filters)["users"]
+        assert [user["email"] for user in listed] == expected, filters
+
+
+def test_pages_follow_one_another_without_gap_or_repetition(on_both: Program) -> None:
+    """The cursor of each page leads to the next; the last has none."""
+    ids = on_both.sign_up(*(f"user{number}@example.com" for number in range(5)))
+    seen, cursor = [], None
+    for size in (2, 2, 1):
+        more = ["--cursor", cursor] if cursor else []
+        page = on_both.json("users", "list", "--limit", "2", *more)
+        assert len(page["users"]) == size
+        seen += [UUID(user["id"]) for user in page["users"]]
+        cursor = page["next_cursor"]
+    assert seen == ids
+    assert cursor is None
+
+
+def test_the_table_says_how_to_go_on(program: Program) -> None:
+    """The hint can be copied; a page that is the last has none."""
+    program.sign_up("a@b.example", "c@d.example")
+    listed = program("users", "list", "--limit", "1").stdout
+    hint = listed.splitlines()[-1].removeprefix("More: ").split()
+    following = program("users", "list", "--limit", "1", *hint).stdout
+    assert "c@d.example" in following
+    assert "More:" not in following
+
+
+@pytest.mark.parametrize("cursor", ["x", "~", "2026-01-01~x", "x~" + str(UUID(int=1)), "a~b~c"])
+def test_a_cursor_that_is_none_says_so(program: Program, cursor: str) -> None:
+    """Exit code 1 and a sentence."""
+    result = program("users", "list", "--cursor", cursor, code=1)
+    assert result.stderr == "That cursor names no place in the list; start again.\n"
+
+
+def test_an_empty_list_says_what_to_try(program: Program) -> None:
+    """The first thing that anybody sees; with --json it is an empty list."""
+    assert "usher trigger signup" in program("users", "list").stdout
+    assert program.json("users", "list") == {"users": [], "next_cursor": None}
+
+
+def test_show_has_the_record_its_grants_and_its_events(on_both: Program) -> None:
+    """Everything about one person on one screen, with the source of each role."""
+    (ada,) = on_both.sign_up("ada@example.com")
+    on_both("users", "grant", str(ada), "editor", "--reason", "writes the news", "--days", "3")
+    on_both("users", "revoke", str(ada), "staff")
+    shown = on_both("users", "show", str(ada)).stdout
+    for line in (f"id         {ada}", "email      ada@example.com", "roles      editor, member"):
+        assert line in shown.splitlines()
+    rows = [" ".join(line.split()) for line in shown.splitlines()]
+    assert any(
+        row.startswith("editor granted administrator cli:operator writes the news 2")
+        for row in rows
+    )
+    assert any(row.startswith("staff denied administrator cli:operator") for row in rows)
+    assert any(row.startswith("staff granted policy") for row in rows)
+    assert any(row.startswith("signup applied") for row in rows)
+
+
+def test_json_has_the_whole_record(program: Program) -> None:
+    """Times in RFC 3339, grants with their sources, metadata as received."""
+    ada = program.deliver("signup", "ada@example.com", user_metadata={"full_name": "Ada"})
+    user = program.json("users", "show", "ada@example.com")
+    assert user["id"] == str(ada)
+    assert user["status"] == "active"
+    assert user["roles"] == ["member", "staff"]
+    assert user["user_metadata"] == {"full_name": "Ada"}
+    assert user["app_metadata"] == {"provider": "email"}
+    assert user["created_at"].endswith("Z")
+    assert user["deleted_at"] is None
+    assert {grant["source"] for grant in user["grants"]} == {"policy"}
+    assert user == program.json("users", "list")["users"][0]
+
+
+@pytest.mark.parametrize(
+    ("who", "said"),
+    [
+        ("nobody@example.com", "No user has the id or e-mail address 'nobody@example.com'."),
+        (str(UUID(int=9)), f"No user has the id or e-mail address '{UUID(int=9)}'."),
+        ("", "Name a user by id or e-mail address."),
+        (" ", "Name a user by id or e-mail address."),
+    ],
+)
+@pytest.mark.parametrize(
+    "command", [["show"], ["suspend"], ["reactivate"], ["delete", "--yes"]], ids=lambda c: c[0]
+)
+def test_nobody_is_found_by_a_wrong_name(
+    program: Program, command: list[str], who: str, said: str
+) -> None:
+    """One sentence, exit code 1, for every command that names a user."""
+    result = program("users", command[0], who, *command[1:], code=1)
+    assert (result.stdout, result.stderr) == ("", said + "\n")
+
+
+def test_an_address_in_two_instances_needs_the_id(on_both: Program) -> None:
+    """Never the wrong one of two."""
+    first = on_both.deliver("signup", "ada@example.com", instance_id=UUID(int=1))
+    on_both.deliver("signup", "ADA@example.com", instance_id=UUID(int=2))
+    result = on_both("users", "show", "Ada@example.com", code=1)
+    assert result.stderr == "More than one user has the address 'Ada@example.com'; use the id.\n"
+    result = on_both("users", "grant", "ada@example.com", "editor", code=1)
+    assert "use the id" in result.stderr
+    assert on_both.json("users", "show", str(first))["instance_id"] == str(UUID(int=1))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list", "--status", "gone"],
+        ["list", "--limit", "0"],
+        ["list", "--limit", "201"],
+        ["show"],
+        ["grant", "a@b.example"],
+        ["unknown"],
+    ],
+)
+def test_wrong_usage_exits_with_2(program: Program, arguments: list[str]) -> None:
+    """And shows the usage on standard error."""
+    assert "Usage: usher users" in program("users", *arguments, code=2).stderr
+
+
+def test_personal_data_is_printed_as_text_not_as_ascii(program: Program) -> None:
+    """Names are written as their owners write them."""
+    program.deliver("signup", "zoë@example.com", user_metadata={"full_name": "Zoë 李"})
+    assert "Zoë 李" in program("users", "show", "ZOË@example.com", "--json").stdout
+    assert json.loads(program("users", "list", "--json").stdout)["users"][0]["email"][2] == "ë"

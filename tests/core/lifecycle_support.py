@@ -1,0 +1,67 @@
+"""Events without HTTP or signatures, for the tests of decisions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from core.events import Event, EventName, parse_event
+from core.jws import Claims
+from core.lifecycle import Outcome, decide
+from core.policy import FilePolicy, Policy
+from core.policy_source import parse_policy
+from core.records import User
+from emulator.payload import ZERO_INSTANCE, event_body
+from tests.support import NOON, account
+
+ADA = UUID("5a6c2a0e-7a59-4a70-9d1b-7c8e2e2f0a51")
+T0 = int(NOON.timestamp())
+
+POLICY: FilePolicy = parse_policy("""
+[admission]
+deny_email_domains = ["bad.example"]
+
+[[role]]
+grant = "member"
+
+[[role]]
+grant = "staff"
+email_domains = ["example.com"]
+""")
+
+
+def event(name: str, at: int = 0, **fields: Any) -> Event:
+    """An event of Ada, ``at`` seconds after noon; fields as in ``tests.support.account``."""
+    who = account(user_id=ADA, **fields)
+    body = event_body(name, who)
+    claims = Claims(ZERO_INSTANCE, T0 + at, hashlib.sha256(body).hexdigest(), 0)
+    parsed = parse_event(body, claims)
+    assert isinstance(parsed, Event)
+    return parsed
+
+
+def after(
+    events: Iterable[Event], user: User | None = None, policy: Policy = POLICY, now: datetime = NOON
+) -> User | None:
+    """The record after these events in this order, all received at ``now``."""
+    for each in events:
+        user = decide(each, user, policy, now).user
+    return user
+
+
+def outcome(
+    each: Event, user: User | None = None, policy: Policy = POLICY, now: datetime = NOON
+) -> Outcome:
+    """``decide`` with the usual policy and time."""
+    return decide(each, user, policy, now)
+
+
+def moment(at: int) -> datetime:
+    """``at`` seconds after noon."""
+    return datetime.fromtimestamp(T0 + at, UTC)
+
+
+NAMES = [name.value for name in EventName]

@@ -1,0 +1,197 @@
+"""What is checked once the signature is good: iss, sub, instance, iat, exp, nbf, sha256."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from core.errors import (
+    DigestClaimError,
+    ExpiryClaimError,
+    FutureError,
+    InstanceRefusedError,
+    NotBeforeClaimError,
+    SignatureError,
+    StaleError,
+)
+from core.jws import Claims, Tolerance, verify_event
+from emulator.payload import ZERO_INSTANCE
+from tests.forge import claims, good, token
+from tests.forgeries import CLAIMS, Forgery
+from tests.support import NOON, SECRET
+
+NOW = int(NOON.timestamp())
+BODY = b'{"event":"login"}'
+INSTANCE = UUID("5a6c2a0e-7a59-4a70-9d1b-7c8e2e2f0a51")
+
+
+def verify(payload: bytes, now: float = NOW, **options: Any) -> Claims:
+    """Verify a well-signed payload."""
+    return verify_event([token(payload)], BODY, [SECRET], now, **options)
+
+
+@pytest.mark.parametrize("forgery", CLAIMS.values(), ids=CLAIMS.keys())
+def test_a_wrong_claim_is_refused(forgery: Forgery) -> None:
+    """A good signature is not enough: each claim has its own check and its own error."""
+    with pytest.raises(SignatureError) as refused:
+        verify_event([forgery.make(BODY, NOW)], BODY, [SECRET], NOW)
+    assert type(refused.value) is forgery.error
+
+
+def test_good_claims_are_returned() -> None:
+    """The result is the instance, the time, our own digest of the body, and the secret's index."""
+    found = verify(claims(BODY, NOW, sub=f'"{INSTANCE}"'))
+    assert found == Claims(INSTANCE, NOW, hashlib.sha256(BODY).hexdigest(), 0)
+
+
+# --- iat -----------------------------------------------------------------------------------------
+
+WINDOW = [
+    ("now", 0, None),
+    ("300 s back", -300, None),
+    ("301 s back", -301, StaleError),
+    ("a day back", -86_400, StaleError),
+    ("60 s ahead", 60, None),
+    ("61 s ahead", 61, FutureError),
+    ("a day ahead", 86_400, FutureError),
+]
+
+
+@pytest.mark.parametrize(
+    ("offset", "error"), [row[1:] for row in WINDOW], ids=[row[0] for row in WINDOW]
+)
+def test_iat_lies_within_300_s_back_and_60_s_ahead(
+    offset: int, error: type[SignatureError] | None
+) -> None:
+    """Both ends belong to the window."""
+    if error is None:
+        assert verify(claims(BODY, NOW + offset)).issued_at == NOW + offset
+    else:
+        with pytest.raises(error):
+            verify(claims(BODY, NOW + offset))
+
+
+@pytest.mark.parametrize(
+    ("offset", "now", "error"),
+    [(-300, NOW + 0.5, StaleError), (60, NOW - 0.5, FutureError), (-299, NOW + 0.5, None)],
+    ids=["300.5 s back", "60.5 s ahead", "299.5 s back"],
+)
+def test_the_window_is_measured_with_the_clocks_fraction(
+    offset: int, now: float, error: type[SignatureError] | None
+) -> None:
+    """``iat`` has whole seconds, our clock has not; nothing is rounded in anyone's favour."""
+    if error is None:
+        verify(claims(BODY, NOW + offset), now)
+    else:
+        with pytest.raises(error):
+            verify(claims(BODY, NOW + offset), now)
+
+
+def test_the_window_is_a_parameter() -> None:
+    """Settings decide how wide it is."""
+    narrow = Tolerance(back_seconds=5, ahead_seconds=0)
+    verify(claims(BODY, NOW - 5), tolerance=narrow)
+    with pytest.raises(StaleError):
+        verify(claims(BODY, NOW - 6), tolerance=narrow)
+    with pytest.raises(FutureError):
+        verify(claims(BODY, NOW + 1), tolerance=narrow)
+
+
+def test_a_refusals_fact_is_the_age() -> None:
+    """The log can say how far off the clock is."""
+    with pytest.raises(StaleError) as stale:
+        verify(claims(BODY, NOW - 301))
+    with pytest.raises(FutureError) as ahead:
+        verify(claims(BODY, NOW + 61))
+    assert (stale.value.fact, ahead.value.fact) == ("301 s old", "61 s ahead")
+
+
+# --- exp and nbf, which Identity does not send ---------------------------------------------------
+
+GOOD_TIMES = {
+    "exp ahead": {"exp": str(NOW + 1)},
+    "exp ahead by a fraction": {"exp": f"{NOW}.5"},
+    "exp ahead by 10^400": {"exp": "1" + "0" * 400},
+    "nbf now": {"nbf": str(NOW)},
+    "nbf past": {"nbf": "0"},
+    "nbf past, a float": {"nbf": f"{NOW - 1}.5"},
+    "both": {"exp": str(NOW + 1), "nbf": str(NOW - 1)},
+}
+
+
+@pytest.mark.parametrize("changed", GOOD_TIMES.values(), ids=GOOD_TIMES.keys())
+def test_a_token_in_its_time_is_accepted(changed: dict[str, str]) -> None:
+    """A NumericDate may be an integer or a float (RFC 7519, section 2)."""
+    verify(claims(BODY, NOW, **changed))
+
+
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [
+        ({"exp": str(NOW)}, ExpiryClaimError),
+        ({"exp": f"{NOW}.0"}, ExpiryClaimError),
+        ({"nbf": str(NOW + 1)}, NotBeforeClaimError),
+        ({"nbf": f"{NOW}.5"}, NotBeforeClaimError),
+    ],
+    ids=["exp now", "exp now, a float", "nbf 1 s ahead", "nbf half a second ahead"],
+)
+def test_exp_and_nbf_have_no_tolerance(
+    changed: dict[str, str], error: type[SignatureError]
+) -> None:
+    """``exp`` is the first moment that is too late, ``nbf`` the first that is not too early."""
+    with pytest.raises(error):
+        verify(claims(BODY, NOW, **changed))
+
+
+# --- the body ------------------------------------------------------------------------------------
+
+ALTERED = {
+    "a byte changed": b'{"event":"logim"}',
+    "a byte more": BODY + b" ",
+    "a byte less": BODY[:-1],
+    "empty": b"",
+    "written again with spaces": b'{"event": "login"}',
+    "the same in UTF-16": BODY.decode().encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("body", ALTERED.values(), ids=ALTERED.keys())
+def test_an_altered_body_is_refused(body: bytes) -> None:
+    """The signature is about these bytes and no others."""
+    with pytest.raises(DigestClaimError):
+        verify_event([good(BODY, NOW)], body, [SECRET], NOW)
+
+
+@pytest.mark.parametrize("body", [b"", b"\x00\xff", b"x" * 300_000], ids=["empty", "bytes", "long"])
+def test_any_bytes_can_be_signed(body: bytes) -> None:
+    """What a body means is not the signature's business."""
+    verify_event([good(body, NOW)], body, [SECRET], NOW)
+
+
+# --- the instance --------------------------------------------------------------------------------
+
+
+def test_another_instance_than_the_configured_one_is_refused() -> None:
+    """With an instance set, a good signature of another one is not enough."""
+    with pytest.raises(InstanceRefusedError):
+        verify(claims(BODY, NOW), instance_id=INSTANCE)
+
+
+@pytest.mark.parametrize("spelling", [str(INSTANCE), str(INSTANCE).upper()], ids=["lower", "upper"])
+def test_the_configured_instance_is_accepted_in_either_letter_case(spelling: str) -> None:
+    """A UUID is a number: letter case is no part of it (RFC 9562, section 4)."""
+    found = verify(claims(BODY, NOW, sub=f'"{spelling}"'), instance_id=INSTANCE)
+    assert found.instance_id == INSTANCE
+
+
+def test_without_a_configured_instance_any_is_accepted() -> None:
+    """A server for one secret need not know its instances."""
+    assert verify(claims(BODY, NOW)).instance_id == ZERO_INSTANCE
+
+
+def test_unknown_claims_are_ignored() -> None:
+    """A sender that grows new claims is still understood."""
+    verify(claims(BODY, NOW, aud='["x"]', jti='"1"', role='"admin"', x="null"))

@@ -1,0 +1,317 @@
+"""What a policy answers: admission, roles, constants, and in which words it explains itself."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from core.errors import PolicyError
+from core.events import EventName, email_key, split_address
+from core.policy import (
+    DEFAULT_MESSAGE,
+    Admission,
+    Applicant,
+    CallablePolicy,
+    DenyList,
+    FilePolicy,
+    Reason,
+    RoleRule,
+    Verdict,
+)
+
+DENIES = FilePolicy(
+    Admission(
+        deny_emails=DenyList(frozenset({"eve@b.example"}), "Not you."),
+        deny_email_domains=DenyList(frozenset({"mailinator.com"}), "Not there."),
+    )
+)
+ALLOWS = FilePolicy(
+    Admission(
+        default_allow=False,
+        message="Members only.",
+        allow_emails=frozenset({"guest@b.example"}),
+        allow_email_domains=frozenset({"a.example"}),
+        deny_emails=DenyList(frozenset({"eve@a.example"}), "Not you."),
+    )
+)
+CLOSED = FilePolicy(Admission(default_allow=False))
+
+
+def applicant(
+    email: str = "ada@a.example",
+    *,
+    proven: bool = True,
+    provider: str = "email",
+    event: EventName = EventName.SIGNUP,
+) -> Applicant:
+    """An applicant as the lifecycle asks about one."""
+    address, domain = split_address(email_key(email))
+    return Applicant(event, UUID(int=0), UUID(int=1), email, address, domain, proven, provider, {})
+
+
+# policy, applicant, admitted, message, deciding rule, a part of its text
+ADMISSIONS: list[tuple[FilePolicy, Applicant, bool, str, str, str]] = [
+    (FilePolicy(), applicant(), True, "", "admission.default", "everyone is admitted"),
+    (FilePolicy(), applicant("???", proven=False), True, "", "admission.default", "everyone"),
+    (DENIES, applicant(), True, "", "admission.default", "everyone is admitted"),
+    (DENIES, applicant("eve@b.example"), False, "Not you.", "admission.deny_emails", "deny list"),
+    (DENIES, applicant("EVE@B.example"), False, "Not you.", "admission.deny_emails", "the address"),
+    (DENIES, applicant("E <eve@b.example>"), False, "Not you.", "admission.deny_emails", "deny"),
+    (
+        DENIES,
+        applicant("x@Mailinator.COM"),
+        False,
+        "Not there.",
+        "admission.deny_email_domains",
+        "the domain mailinator.com is on the deny list",
+    ),
+    (
+        DENIES,
+        applicant("x@mailinator.com."),
+        False,
+        "Not there.",
+        "admission.deny_email_domains",
+        "mailinator.com",
+    ),
+    (DENIES, applicant("x@sub.mailinator.com"), True, "", "admission.default", "everyone"),
+    (DENIES, applicant("a@b@c"), False, "Not you.", "admission.deny_emails", "cannot be read"),
+    (DENIES, applicant(""), False, "Not you.", "admission.deny_emails", "cannot be read"),
+    (ALLOWS, applicant(), True, "", "admission.allow_email_domains", "domain a.example is on"),
+    (ALLOWS, applicant("guest@b.example"), True, "", "admission.allow_emails", "the address is"),
+    (ALLOWS, applicant("eve@a.example"), False, "Not you.", "admission.deny_emails", "deny"),
+    (ALLOWS, applicant("x@c.example"), False, "Members only.", "admission.default", "nobody"),
+    (
+        ALLOWS,
+        applicant(proven=False),
+        False,
+        "Members only.",
+        "admission.allow_email_domains",
+        "but nobody proved the address",
+    ),
+    (
+        ALLOWS,
+        applicant(proven=False, event=EventName.VALIDATE),
+        True,
+        "",
+        "admission.allow_email_domains",
+        "the signup must prove the address",
+    ),
+    (
+        ALLOWS,
+        applicant("x@c.example", proven=False, event=EventName.VALIDATE),
+        False,
+        "Members only.",
+        "admission.default",
+        "nobody is admitted by default",
+    ),
+    (CLOSED, applicant(), False, DEFAULT_MESSAGE, "admission.default", "nobody"),
+    (CLOSED, applicant(""), False, DEFAULT_MESSAGE, "admission.default", "nobody"),
+]
+
+
+@pytest.mark.parametrize(("policy", "who", "admitted", "message", "rule", "text"), ADMISSIONS)
+def test_one_rule_decides_the_admission_and_is_named(
+    policy: FilePolicy, who: Applicant, admitted: bool, message: str, rule: str, text: str
+) -> None:
+    """Deny lists first, then the allow lists, then the default; always exactly one reason."""
+    verdict = policy.evaluate(who)
+    assert (verdict.admitted, verdict.message) == (admitted, message)
+    (reason,) = verdict.reasons
+    assert reason.rule == rule
+    assert text in reason.text
+
+
+STAFF = RoleRule(
+    1,
+    "staff",
+    email_domains=frozenset({"a.example"}),
+    providers=frozenset({"google", "github"}),
+)
+OWNER = RoleRule(2, "admin", emails=frozenset({"ada@a.example", "bob@b.example"}))
+BOTH = RoleRule(
+    3, "both", emails=frozenset({"ada@a.example"}), email_domains=frozenset({"b.example"})
+)
+GOOGLE = RoleRule(4, "google", providers=frozenset({"google"}))
+EVERYONE = RoleRule(5, "member")
+
+# rule, applicant, granted, text of the reason (None: the rule does not concern the applicant)
+ROLES: list[tuple[RoleRule, Applicant, bool, str | None]] = [
+    (EVERYONE, applicant("", proven=False), True, "grants 'member' for everyone"),
+    (
+        STAFF,
+        applicant(provider="google"),
+        True,
+        (
+            "grants 'staff' for the proven address is at a.example "
+            "and the account is from github, google"
+        ),
+    ),
+    (STAFF, applicant(provider="email"), False, None),
+    (STAFF, applicant("x@b.example", provider="google"), False, None),
+    (
+        STAFF,
+        applicant(provider="google", proven=False),
+        False,
+        "no 'staff': nobody proved the address yet",
+    ),
+    (OWNER, applicant("Ada@A.example"), True, "grants 'admin' for the proven address is one of 2"),
+    (OWNER, applicant(proven=False), False, "no 'admin': nobody proved the address yet"),
+    (OWNER, applicant("eve@a.example"), False, None),
+    (OWNER, applicant(""), False, None),
+    (BOTH, applicant(), False, None),
+    (GOOGLE, applicant(provider="google", proven=False), True, "grants 'google' for the account"),
+    (GOOGLE, applicant(provider="Google"), False, None),
+    (GOOGLE, applicant(provider=""), False, None),
+]
+
+
+@pytest.mark.parametrize(("rule", "who", "granted", "text"), ROLES)
+def test_a_role_rule_grants_when_all_its_conditions_hold(
+    rule: RoleRule, who: Applicant, granted: bool, text: str | None
+) -> None:
+    """A rule that concerns somebody says why it gave or withheld; any other is silent."""
+    verdict = FilePolicy(roles=(rule,)).evaluate(who)
+    assert verdict.roles == ({rule.grant} if granted else set())
+    if text is None:
+        assert verdict.role_reasons == ()
+    else:
+        (reason,) = verdict.role_reasons
+        assert reason.rule == f"role.{rule.number}"
+        assert reason.text.startswith(text)
+
+
+def test_every_rule_is_asked_and_numbered_in_the_order_of_the_file() -> None:
+    """Two rules may give the same role; each is listed."""
+    again = RoleRule(6, "member", providers=frozenset({"email"}))
+    verdict = FilePolicy(roles=(OWNER, EVERYONE, again)).evaluate(applicant())
+    assert verdict.roles == {"admin", "member"}
+    assert [reason.rule for reason in verdict.role_reasons] == ["role.2", "role.5", "role.6"]
+
+
+def test_roles_do_not_depend_on_admission() -> None:
+    """Whom a deny list caught later still has the roles that the rules give: one refuses entry."""
+    verdict = FilePolicy(Admission(default_allow=False), (EVERYONE,)).evaluate(applicant())
+    assert (verdict.admitted, verdict.roles) == (False, {"member"})
+
+
+def test_constants_are_part_of_every_verdict() -> None:
+    """[app_metadata] reaches the reply as it stands."""
+    constants = {"plan": {"name": "free", "seats": 3}}
+    assert FilePolicy(app_metadata=constants).evaluate(applicant()).app_metadata == constants
+
+
+DESCRIPTIONS: list[tuple[FilePolicy, list[str]]] = [
+    (FilePolicy(), ["Admits everyone."]),
+    (CLOSED, [f"Admits nobody: {DEFAULT_MESSAGE}"]),
+    (
+        DENIES,
+        [
+            "Refuses eve@b.example (addresses): Not you.",
+            "Refuses mailinator.com (domains): Not there.",
+            "Admits everyone else.",
+        ],
+    ),
+    (
+        ALLOWS,
+        [
+            "Refuses eve@a.example (addresses): Not you.",
+            "Admits only proven a.example, guest@b.example; others: Members only.",
+        ],
+    ),
+    (
+        FilePolicy(roles=(STAFF, OWNER, EVERYONE), app_metadata={"plan": 1, "tier": 2}),
+        [
+            "Admits everyone.",
+            (
+                "Gives 'staff' for the proven address is at a.example "
+                "and the account is from github, google."
+            ),
+            "Gives 'admin' for the proven address is one of 2 listed.",
+            "Gives 'member' for everyone.",
+            "Adds to app_metadata: plan, tier.",
+        ],
+    ),
+    (CallablePolicy("rules:decide", lambda _: Verdict()), ["The callable rules:decide decides."]),
+]
+
+
+@pytest.mark.parametrize(("policy", "lines"), DESCRIPTIONS)
+def test_a_policy_describes_itself_in_sentences(
+    policy: FilePolicy | CallablePolicy, lines: list[str]
+) -> None:
+    """What `usher policy check` prints, a line for each rule."""
+    assert policy.describe() == lines
+
+
+def code(answer: Any) -> CallablePolicy:
+    """A callable policy that always answers so."""
+    return CallablePolicy("rules:decide", lambda _: answer)
+
+
+def test_a_callables_verdict_is_completed_with_reasons_and_a_message() -> None:
+    """A callable that says only yes or no is still explained."""
+    yes = code(Verdict(roles=frozenset({"b", "a"}))).evaluate(applicant())
+    assert yes.reasons == (Reason("rules:decide", "admitted"),)
+    assert yes.role_reasons == (
+        Reason("rules:decide", "grants 'a'"),
+        Reason("rules:decide", "grants 'b'"),
+    )
+    no = code(Verdict(admitted=False)).evaluate(applicant())
+    assert (no.message, no.reasons) == (DEFAULT_MESSAGE, (Reason("rules:decide", "not admitted"),))
+
+
+def test_a_callables_own_words_are_kept() -> None:
+    """Message, reasons and app_metadata pass through unchanged."""
+    own = Verdict(
+        False, "Pay first.", frozenset({"x"}), {"billing": "c_1"}, (Reason("a", "b"),), ()
+    )
+    found = code(own).evaluate(applicant())
+    assert (found.message, found.app_metadata) == ("Pay first.", {"billing": "c_1"})
+    assert found.reasons == (Reason("a", "b"),)
+
+
+BREACHES: list[tuple[Any, str]] = [
+    (None, "must return a Verdict, not NoneType"),
+    (True, "must return a Verdict, not bool"),
+    (Verdict, "must return a Verdict, not type"),
+    (Verdict(roles=frozenset({""})), "'' is not a role name"),
+    (Verdict(roles=frozenset({" a"})), "' a' is not a role name"),
+    (Verdict(roles=frozenset({"a\x1b"})), "'a\\x1b' is not a role name"),
+    (Verdict(roles=frozenset({"r" * 101})), "'rrr"),
+    (Verdict(roles=frozenset({7})), "7 is not a role name"),  # type: ignore[arg-type]
+    (Verdict(app_metadata={"roles": []}), "app_metadata may not set roles"),
+    (
+        Verdict(app_metadata={"provider": "", "roles": 1}),
+        "app_metadata may not set provider, roles",
+    ),
+]
+
+
+@pytest.mark.parametrize(("answer", "problem"), BREACHES)
+def test_a_callable_that_breaks_its_contract_is_a_policy_error(answer: Any, problem: str) -> None:
+    """Its answer is checked before anything follows from it; the error names the callable."""
+    with pytest.raises(PolicyError) as caught:
+        code(answer).evaluate(applicant())
+    assert caught.value.where == "rules:decide"
+    assert caught.value.problem.startswith(problem)
+
+
+def test_a_callables_fingerprint_is_that_of_its_name() -> None:
+    """Twelve hex digits, the same in every process."""
+    other = CallablePolicy("rules:other", lambda _: Verdict())
+    assert code(None).fingerprint == code(True).fingerprint != other.fingerprint
+    assert len(code(None).fingerprint) == 12
+
+
+def test_a_callable_is_given_the_applicant() -> None:
+    """The same typed argument as rules from a file look at."""
+    seen: list[Applicant] = []
+
+    def decide(who: Applicant) -> Verdict:
+        seen.append(who)
+        return Verdict()
+
+    CallablePolicy("rules:decide", decide).evaluate(applicant())
+    assert seen == [applicant()]

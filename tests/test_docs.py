@@ -1,0 +1,172 @@
+"""The documentation is complete: whatever the code offers is described; a failure names it."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from typing import Any
+
+import click
+import pytest
+
+from cli.events import OUTCOMES
+from cli.main import usher
+from core.errors import SignatureError, UsherError
+from core.lifecycle import Result
+from core.settings import PREFIX, Settings
+from tests.support import ROOT
+
+LEVELS = {"debug", "info", "warning", "error", "critical", "exception"}
+
+
+def check(page: str, names: Iterable[str]) -> None:
+    """Fail, naming them, where docs/<page> does not have each name as a word of its own."""
+    path = ROOT / "docs" / page
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    missing = [
+        name
+        for name in sorted(set(names))
+        if not re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", text)
+    ]
+    if missing:
+        pytest.fail(f"docs/{page} does not describe: {', '.join(missing)}", pytrace=False)
+
+
+def error_classes(root: type[UsherError] = UsherError) -> Iterator[type[UsherError]]:
+    """The whole tree of our errors."""
+    yield root
+    for child in root.__subclasses__():
+        if child.__module__ == "core.errors":
+            yield from error_classes(child)
+
+
+def leaves(root: type[SignatureError]) -> Iterator[type[SignatureError]]:
+    """The errors that are raised: those that no other is derived from."""
+    children = root.__subclasses__()
+    if not children:
+        yield root
+    for child in children:
+        yield from leaves(child)
+
+
+def commands(command: click.Command, path: str = "usher") -> Iterator[tuple[str, click.Command]]:
+    """Every command that does something, by its full name."""
+    if isinstance(command, click.Group):
+        for name, child in command.commands.items():
+            yield from commands(child, f"{path} {name}")
+    else:
+        yield path, command
+
+
+def log_events() -> Iterator[str]:
+    """``noun.verb`` of every log line: literals handed to a logger, and those per outcome."""
+    for package in ("core", "functions", "runtime", "emulator", "cli"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                    yield from _log_event(node, node.func)
+    yield from (f"event.{outcome}" for outcome in OUTCOMES)
+
+
+def _log_event(call: ast.Call, function: ast.Attribute) -> Iterator[str]:
+    first: Any = call.args[0] if call.args else None
+    if function.attr == "append" and isinstance(first, ast.Tuple) and first.elts:
+        first = first.elts[0]  # core.webhooks collects its lines until the commit
+    elif function.attr not in LEVELS:
+        return
+    yield from _texts(first, r"[a-z]+\.[a-z_]+")
+
+
+def _texts(node: Any, pattern: str) -> Iterator[str]:
+    """The node's text, where it is a literal that fits."""
+    if isinstance(node, ast.Constant) and re.fullmatch(pattern, str(node.value)):
+        yield str(node.value)
+
+
+def urls() -> Iterator[str]:
+    """A URL for each public function, and the server's own."""
+    for path in (ROOT / "functions").glob("[a-z]*.py"):
+        yield f"/.netlify/functions/{path.stem.replace('_', '-')}"
+    for path in (ROOT / "runtime").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            yield from _texts(node, r"/[a-z][a-z0-9_-]*")
+
+
+def dependencies() -> Iterator[str]:
+    """What pyproject.toml asks for, except to measure speed."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
+    wanted = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
+    wanted += [line for extra, lines in extras.items() if extra != "bench" for line in lines]
+    for line in wanted:
+        yield re.split(r"[\[<>=~! ;]", line)[0]
+
+
+def test_every_setting_is_described() -> None:
+    """docs/settings.md has each variable by its full name."""
+    check("settings.md", [PREFIX + field.name.upper() for field in fields(Settings)])
+
+
+def test_every_error_code_is_described() -> None:
+    """docs/errors.md has each code that an answer can carry."""
+    check("errors.md", [error.code for error in error_classes()])
+
+
+def test_every_reason_of_a_refused_signature_is_described() -> None:
+    """docs/errors.md has each reason that the log can give: one for each error without heirs."""
+    reasons = [error.reason for error in leaves(SignatureError)]
+    check("errors.md", reasons)
+
+
+def test_every_command_is_described() -> None:
+    """docs/commands.md has each command by its full name."""
+    check("commands.md", [path for path, _ in commands(usher)])
+
+
+def test_every_option_is_described() -> None:
+    """docs/commands.md has each option in its long form, with both names where it has two."""
+    options = {
+        name
+        for _, command in commands(usher)
+        for parameter in command.params
+        for name in [*parameter.opts, *parameter.secondary_opts]
+        if name.startswith("--")
+    }
+    check("commands.md", options)
+
+
+def test_every_command_and_option_has_a_help_text() -> None:
+    """`usher --help` explains itself."""
+    assert [path for path, command in commands(usher) if not command.help] == []
+
+
+def test_every_url_is_described() -> None:
+    """docs/http.md has each address that the server answers."""
+    check("http.md", urls())
+
+
+def test_every_log_event_is_described() -> None:
+    """docs/logs.md has each noun.verb."""
+    check("logs.md", log_events())
+
+
+def test_every_dependency_is_accounted_for() -> None:
+    """docs/dependencies.md says of each what it is for."""
+    check("dependencies.md", dependencies())
+
+
+def test_the_lists_that_are_checked_are_not_empty() -> None:
+    """A checker that finds nothing would pass everything."""
+    assert {"event.applied", "event.repeated", "signature.rejected"} <= set(log_events())
+    assert {"/.netlify/functions/identity-signup", "/healthz", "/readyz"} <= set(urls())
+    assert {"pyjwt", "click", "pytest", "psycopg", "hatchling"} <= set(dependencies())
+    assert {"usher trigger", "usher users grant"} <= {path for path, _ in commands(usher)}
+    assert len({error.code for error in error_classes()}) > 20
+
+
+def test_the_outcomes_offered_are_those_that_deliveries_have() -> None:
+    """`usher events list --outcome` takes what decisions come to, and the two before them."""
+    assert set(OUTCOMES) == {result.value for result in Result} | {"ignored", "invalid"}

@@ -1,0 +1,298 @@
+"""The laws of DESIGN.md that a machine can check: who imports whom, and what stays pure."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import ROOT, SECRET, account, clean_environment, signed
+
+PACKAGES = ("core", "functions", "runtime", "emulator", "cli", "migrations")
+MAY_IMPORT = {
+    "core": {"core"},
+    "functions": {"functions", "core"},
+    "runtime": {"runtime", "functions", "core"},
+    "emulator": {"emulator", "functions", "core"},
+    "cli": {"cli", "runtime", "emulator", "functions", "core", "migrations"},
+    "migrations": {"migrations", "core"},
+}
+
+PURE = {
+    "administration", "errors", "events", "jws", "lifecycle", "policy", "problem", "records",
+    "roles", "strict_json",
+}  # fmt: skip
+PURE_IMPORTS = {
+    "__future__", "base64", "collections", "dataclasses", "datetime", "enum", "functools",
+    "hashlib", "hmac", "itertools", "json", "jwt", "math", "re", "typing", "unicodedata", "uuid",
+}  # fmt: skip
+IMPURE_CALLS = {"now", "utcnow", "today", "open", "print", "input", "exec", "eval", "__import__"}
+
+SPEAK_SQL = {"users", "ledger", "database", "models"}
+SPEAK_HTTP = {"identity", "auth"}
+SQL = {"sqlalchemy", "sqlmodel", "sqlite3", "psycopg"}
+HTTP = {"urllib3", "http", "urllib", "requests", "httpx", "socket", "ssl"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import; ``when``: ``load`` (as the module loads), ``call``, or ``types`` (never)."""
+
+    source: str
+    target: str
+    line: int
+    when: str
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line} imports {self.target}"
+
+    @property
+    def top(self) -> str:
+        return self.target.partition(".")[0]
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    """A parsed source file."""
+    return ast.parse(path.read_text(), str(path))
+
+
+def sources(package: str) -> list[Path]:
+    """Every source file of a package."""
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[Import]:
+    """Every import of a file, wherever it stands."""
+    name = str(path.relative_to(ROOT))
+
+    def visit(node: ast.AST, when: str) -> Iterator[Import]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                for alias in child.names:
+                    yield Import(name, alias.name, child.lineno, when)
+            elif isinstance(child, ast.ImportFrom):
+                assert child.level == 0, f"{name}:{child.lineno} is a relative import"
+                module = child.module or ""
+                deeper = module in PACKAGES or module.startswith("functions.")
+                for target in {f"{module}.{a.name}" if deeper else module for a in child.names}:
+                    yield Import(name, target, child.lineno, when)
+            elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+                yield from visit(child, "types")
+            elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) and when == "load":
+                yield from visit(child, "call")
+            else:
+                yield from visit(child, when)
+
+    yield from visit(tree(path), "load")
+
+
+def core_module(name: str) -> str:
+    """``core.users`` and ``core.users.find`` are both ``users``."""
+    return name.partition(".")[2].partition(".")[0]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_import_only_what_the_law_allows(package: str) -> None:
+    """Functions -> core; runtime, emulator, cli -> functions, core; nobody imports the cli."""
+    wrong = [
+        str(found)
+        for path in sources(package)
+        for found in imports(path)
+        if found.top in {*PACKAGES, "tests", "bench"} and found.top not in MAY_IMPORT[package]
+    ]
+    assert wrong == []
+
+
+def test_the_law_covers_every_package() -> None:
+    """A new folder with Python in it needs a place in the law."""
+    found = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert found - {"tests", "bench"} == set(PACKAGES) == set(MAY_IMPORT)
+
+
+def test_errors_imports_nothing_of_ours() -> None:
+    """So that every module can raise them."""
+    found = {found.target for found in imports(ROOT / "core" / "errors.py")}
+    assert found <= {"__future__", "typing", "collections.abc"}
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_pure_modules_import_only_what_does_no_io(name: str) -> None:
+    """Neither SQL, nor files, nor network, nor a clock; of ours only other pure modules."""
+    wrong = [
+        str(found)
+        for found in imports(ROOT / "core" / f"{name}.py")
+        if (
+            core_module(found.target) not in PURE
+            if found.top == "core"
+            else found.top not in PURE_IMPORTS
+        )
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_pure_modules_ask_no_clock_and_open_nothing(name: str) -> None:
+    """``datetime`` is a type there; the time is always a parameter."""
+    wrong = []
+    for node in ast.walk(tree(ROOT / "core" / f"{name}.py")):
+        if isinstance(node, ast.Call):
+            function = node.func
+            called = function.attr if isinstance(function, ast.Attribute) else ""
+            called = function.id if isinstance(function, ast.Name) else called
+            if called in IMPURE_CALLS:
+                wrong.append(f"core/{name}.py:{node.lineno} calls {called}()")
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("libraries", "speakers"), [(SQL, SPEAK_SQL), (HTTP, SPEAK_HTTP)], ids=["SQL", "HTTP"]
+)
+def test_only_some_modules_of_core_speak_sql_or_http(
+    libraries: set[str], speakers: set[str]
+) -> None:
+    """Everything else goes through them."""
+    wrong = [
+        str(found)
+        for path in sources("core")
+        for found in imports(path)
+        if found.top in libraries and path.stem not in speakers
+    ]
+    assert wrong == []
+
+
+def test_what_speaks_sql_is_loaded_only_at_first_need() -> None:
+    """In core, only core.app loads those modules, and only inside a function."""
+    wrong = [
+        str(found)
+        for path in sources("core")
+        for found in imports(path)
+        if found.top == "core"
+        and core_module(found.target) in SPEAK_SQL
+        and path.stem not in SPEAK_SQL
+        and found.when != "types"
+        and not (path.stem == "app" and found.when == "call")
+    ]
+    assert wrong == []
+
+
+def test_functions_speak_neither_sql_nor_http() -> None:
+    """The public endpoints know services, no drivers."""
+    wrong = [
+        str(found)
+        for path in sources("functions")
+        for found in imports(path)
+        if found.top in SQL | HTTP
+    ]
+    assert wrong == []
+
+
+NOT_NEEDED = ("sqlalchemy", "sqlmodel", "alembic", "click", "rich", "urllib3", "granian", "dotenv")
+FORGED = """
+import json, sys
+from functions import identity
+answer = identity.handler(json.loads(sys.stdin.read()), None)
+print(answer["statusCode"], *[name for name in {names} if name in sys.modules])
+"""
+
+
+def test_a_forged_event_is_refused_without_loading_what_it_does_not_need(tmp_path: Path) -> None:
+    """A flood of forgeries costs a signature check each: no SQL, no console, no HTTP client."""
+    forged = signed("signup", account(), secret=b"f" * 32).request()
+    found = subprocess.run(
+        [sys.executable, "-c", FORGED.format(names=NOT_NEEDED)],
+        input=json.dumps(forged),
+        cwd=tmp_path,
+        env=clean_environment(PYTHONPATH=str(ROOT), USHER_WEBHOOK_SECRETS=SECRET.decode()),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.split() == ["401"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_public_functions_are_under_twenty_lines() -> None:
+    """One file is one URL; what it does is in _shared, api_methods or core."""
+    long = {
+        path.name: count
+        for path in (ROOT / "functions").glob("identity*.py")
+        if (count := len(path.read_text().splitlines())) >= 20
+    }
+    assert long == {}
+
+
+def test_public_functions_have_one_handler_each() -> None:
+    """``handler(event, context) -> dict``, synchronous."""
+    for path in (ROOT / "functions").glob("identity*.py"):
+        (handler,) = [
+            node
+            for node in tree(path).body
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        ]
+        assert isinstance(handler, ast.FunctionDef), path.name
+        assert handler.name == "handler", path.name
+        assert [argument.arg for argument in handler.args.args] == ["event", "context"], path.name
+
+
+MACHINE = re.compile(r"/hom[e]/\w|/User[s]/\w|/wor[k]/\w|/roo[t]/\w|\b[C-Z]:\\\\?Users")
+INDEX = re.compile(
+    r"^\s*(?:--(?:extra-)?index-url|--find-links|--trusted-host|-i\s+http)"
+    r"|\"resolved\":\s*\"https?:|https?://[^\s\"']+/simple\b|registry\.npmj[s]|pythonhoste[d]",
+    re.MULTILINE,
+)
+
+
+def tracked() -> Iterator[tuple[str, str]]:
+    """Path and text of every file that is, or is about to be, under version control."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout")
+    for name in filter(None, listed.stdout.split("\0")):
+        path = ROOT / name
+        if path.is_file():
+            data = path.read_bytes()
+            if b"\0" not in data:
+                yield name, data.decode(errors="replace")
+
+
+@pytest.mark.parametrize("pattern", [MACHINE, INDEX], ids=["paths", "index hosts"])
+def test_no_file_names_somebodys_machine_or_index(pattern: re.Pattern[str]) -> None:
+    """A clone works anywhere: no absolute path of a machine, no package index of a network."""
+    wrong = [
+        f"{name}:{text.count(chr(10), 0, found.start()) + 1} {found[0].strip()!r}"
+        for name, text in tracked()
+        for found in pattern.finditer(text)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import core.users", [("core.users", "load")]),
+        ("from core import app, log", [("core.app", "load"), ("core.log", "load")]),
+        ("def f():\n    from core.database import Database", [("core.database", "call")]),
+        ("if TYPE_CHECKING:\n    from core.users import User", [("core.users", "types")]),
+        ("try:\n    import os\nexcept ImportError:\n    pass", [("os", "load")]),
+    ],
+)
+def test_the_reader_of_imports_sees_every_kind(
+    source: str, expected: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A law is only as good as what checks it."""
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    path = tmp_path / "module.py"
+    path.write_text(source)
+    assert sorted((found.target, found.when) for found in imports(path)) == expected
