@@ -57,7 +57,8 @@ def load_callable(name: str) -> CallablePolicy:
     try:
         function = getattr(importlib.import_module(module_name), function_name)
     except Exception as error:  # whatever the module does while it is imported
-        raise PolicyError(name, f"cannot be loaded: {type(error).__name__}: {error}") from error
+        kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
+        raise PolicyError(name, f"cannot be loaded: {kind}{error}") from error
     if not callable(function):
         raise PolicyError(name, "is not callable")
     return CallablePolicy(name, function)

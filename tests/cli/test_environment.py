@@ -189,8 +189,8 @@ def test_secret_prints_64_hex_digits_each_time_others(bare: Program) -> None:
 def test_help_and_version_need_nothing(bare: Program) -> None:
     """Exit code 0, from any folder."""
     for flag in ("-h", "--help"):
-        assert "usher [OPTIONS] COMMAND" in bare(flag).stdout
-    assert bare("--version").stdout.startswith("usher, version ")
+        assert " [OPTIONS] COMMAND" in bare(flag).stdout
+    assert ", version " in bare("--version").stdout
     assert "Usage:" in bare(code=(0, 2)).output
 
 

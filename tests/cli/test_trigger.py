@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 from uuid import UUID
 
@@ -189,7 +190,7 @@ def test_a_time_out_is_shown_and_tried_again(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It counts as an attempt."""
-    monkeypatch.setattr(sender, "TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(sender, "TIMEOUT_SECONDS", 0.5)
     with answering(HANG, 204) as stub:
         output = program("trigger", "signup", "--url", stub.url).stdout
     assert "attempt 1: no answer within" in output
@@ -220,7 +221,7 @@ def test_a_refused_connection_is_the_end(program: Program) -> None:
 def test_wrong_usage_exits_with_2(program: Program, arguments: list[str]) -> None:
     """And says what was wrong on standard error."""
     result = program("trigger", *arguments, code=2)
-    assert result.stderr.startswith("Usage: usher trigger")
+    assert re.match(r"Usage: .+ trigger ", result.stderr)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,8 @@
+"""`make bench`: every benchmark, one after the other, with its defaults."""
+
+import subprocess
+import sys
+
+for module in ("bench.startup", "bench.events_http"):
+    print(f"\n== {module}", flush=True)
+    subprocess.run([sys.executable, "-m", module], check=True)

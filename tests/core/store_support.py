@@ -1,0 +1,71 @@
+"""Looking into a store from outside, and deliveries whose body is anything at all."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import text
+
+from core import log
+from core.app import App
+from core.database import Database
+from core.records import Answer
+from core.webhooks import Verified
+from emulator.payload import ZERO_INSTANCE
+from emulator.sender import signed_headers
+from tests.support import NOON, SECRET, Signed, verified
+
+TABLES = ("users", "grants", "deliveries", "audit")
+
+
+def counts(database: Database) -> dict[str, int]:
+    """How many rows each table has."""
+    with database.read() as connection:
+        return {
+            table: connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one()
+            for table in TABLES
+        }
+
+
+def rows(database: Database, statement: str, **values: Any) -> list[Any]:
+    """Rows of a query, as tuples."""
+    with database.read() as connection:
+        return [tuple(row) for row in connection.execute(text(statement), values)]
+
+
+def execute(database: Database, statement: str) -> None:
+    """One statement, committed."""
+    with database.write() as connection:
+        connection.execute(text(statement))
+
+
+def raw(body: bytes, event: str = "signup") -> Signed:
+    """Any bytes with a good signature."""
+    headers = signed_headers(event, body, ZERO_INSTANCE, int(NOON.timestamp()), SECRET)
+    return Signed(event, headers, body)
+
+
+def deliver(app: App, deliveries: Iterable[Signed]) -> list[Answer | Exception]:
+    """A batch through this App's pipeline."""
+    return app.webhooks.process(checked(app, deliveries))
+
+
+def checked(app: App, deliveries: Iterable[Signed]) -> Sequence[Verified]:
+    """Deliveries past verification by this App."""
+    return [verified(app.webhooks, delivery) for delivery in deliveries]
+
+
+class LogLines:
+    """The log lines written from now on."""
+
+    def __init__(self) -> None:
+        self._stream = io.StringIO()
+        log.configure(self._stream)
+
+    def __call__(self, *names: str) -> list[dict[str, Any]]:
+        """Every line, or those of these names."""
+        lines = [json.loads(line) for line in self._stream.getvalue().splitlines()]
+        return [line for line in lines if not names or line["event"] in names]
