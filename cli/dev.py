@@ -20,12 +20,13 @@ def dev(port: int, fresh: bool) -> None:
     if fresh and DEV_FOLDER.exists():
         shutil.rmtree(DEV_FOLDER)
     make_state()
+    to = "" if port == 8888 else f" --url http://127.0.0.1:{port}/.netlify/functions/identity"
     click.echo(f"""\
 Usher listens at http://127.0.0.1:{port}  (Ctrl-C stops it)
 
 In a second terminal, from this folder:
-  .venv/bin/usher trigger signup --email ada@example.com
-  .venv/bin/usher trigger signup --email x@mailinator.com     (is refused, and says why)
+  .venv/bin/usher trigger signup --email ada@example.com{to}
+  .venv/bin/usher trigger signup --email x@mailinator.com{to}     (is refused, and says why)
   .venv/bin/usher users list
   .venv/bin/usher events list
 """)

@@ -14,7 +14,7 @@ import migrations
 from cli.environment import environment
 from cli.output import json_option, print_json
 from core.app import App, use
-from core.errors import SettingsError, UsherError
+from core.errors import NotMigratedError, SettingsError, UsherError
 from core.settings import Settings
 
 
@@ -54,11 +54,13 @@ def examine() -> list[Finding]:
         return [Finding("settings", False, problem) for problem in error.problems]
     findings = [Finding("settings", True, "every setting is usable"), _secrets(settings)]
     with use(App(settings)) as app:
-        findings += [
-            _try("database", lambda: _database(app), "Run: usher db upgrade"),
-            _try("policy", lambda: "; ".join(app.policy.describe()), "Run: usher policy check"),
-            _try("clock", lambda: _clock(app), "Set the system's clock (NTP)."),
-        ]
+        database = _try("database", lambda: _database(app), "Start the database or mend its URL.")
+        findings.append(database)
+        findings.append(
+            _try("policy", lambda: "; ".join(app.policy.describe()), "Run: usher policy check")
+        )
+        if database.well and not migrations.pending(app.store.database):
+            findings.append(_try("clock", lambda: _clock(app), "Set the system's clock (NTP)."))
     return findings
 
 
@@ -79,7 +81,9 @@ def _secrets(settings: Settings) -> Finding:
 def _database(app: App) -> str:
     database = app.store.database
     if migrations.pending(database):
-        raise UsherError("not at the newest revision")
+        if database.is_sqlite:
+            return "sqlite, will be brought to the newest revision at the next start"
+        raise NotMigratedError("not at the newest revision")
     database.check()
     return f"{database.url.get_backend_name()}, at the newest revision"
 
@@ -98,6 +102,8 @@ def _clock(app: App) -> str:
 def _try(name: str, look: Callable[[], str], remedy: str) -> Finding:
     try:
         return Finding(name, True, look())
+    except NotMigratedError as error:
+        return Finding(name, False, str(error), "Run: usher db upgrade")
     except UsherError as error:
         return Finding(name, False, str(error), remedy)
 

@@ -13,6 +13,7 @@ from dotenv import dotenv_values
 import migrations
 from core import log
 from core.app import App, use
+from core.errors import SettingsError
 from core.settings import PREFIX, Settings
 
 DEV_FOLDER: Final = Path(".usher")
@@ -38,6 +39,7 @@ def opened() -> Iterator[App]:
     Raises:
         SettingsError, DatabaseError
     """
+    log.configure()
     app = App(Settings.from_env(environment()))
     with use(app):
         upgrade_if_local(app)
@@ -53,7 +55,11 @@ def upgrade_if_local(app: App) -> None:
 
 
 def _file(path: Path) -> dict[str, str]:
-    return _ours({k: v for k, v in dotenv_values(path).items() if v is not None})
+    try:
+        values = dotenv_values(path)
+    except UnicodeDecodeError:
+        raise SettingsError((f"{path} is not UTF-8 text, so it was not read.",)) from None
+    return _ours({name: value for name, value in values.items() if value is not None})
 
 
 def _ours(variables: Mapping[str, str]) -> dict[str, str]:

@@ -7,7 +7,8 @@ import sys
 import click
 
 from cli.environment import opened
-from cli.output import delivery_document, json_option, moment, print_json, print_table
+from cli.output import delivery_document, json_option, moment, print_json, print_table, say
+from cli.users import find
 from core.events import EventName
 
 OUTCOMES = ("applied", "unchanged", "denied", "ignored", "invalid")
@@ -23,7 +24,11 @@ def events() -> None:
 @click.option("--outcome", type=click.Choice(OUTCOMES))
 @click.option("--user", help="Only this user's, by id or e-mail address.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
-@click.option("--before", type=int, help="Only what arrived before this sequence number.")
+@click.option(
+    "--before",
+    type=click.IntRange(1, 2**63 - 1),
+    help="Only what arrived before this sequence number.",
+)
 @json_option
 def list_events(
     event: str | None,
@@ -38,10 +43,11 @@ def list_events(
         deliveries = app.store.ledger.page(
             event=event,
             outcome=outcome,
-            user_id=app.store.users.find(user).id if user else None,
+            user_id=find(app, user).id if user else None,
             before=before,
-            limit=limit,
+            limit=limit + 1,
         )
+    more, deliveries = len(deliveries) > limit, deliveries[:limit]
     if as_json:
         print_json({"events": [delivery_document(delivery) for delivery in deliveries]})
         return
@@ -61,7 +67,7 @@ def list_events(
         ),
         "No events yet. Try: usher trigger signup --email ada@example.com",
     )
-    if len(deliveries) == limit:
+    if more:
         click.echo(f"More: --before {deliveries[-1].sequence}")
 
 
@@ -90,7 +96,7 @@ def show(event_id: str, body: bool, as_json: bool) -> None:
         ("policy", delivery.policy),
         ("answer", f"{delivery.reply.status} {delivery.reply.body}".rstrip()),
     ):
-        click.echo(f"{label:<10}{value}")
+        say(f"{label:<10}{value}")
     click.echo("\nWhy:")
     for reason in delivery.reasons:
-        click.echo(f"  {reason.rule:<32} {reason.text}")
+        say(f"  {reason.rule:<32} {reason.text}")

@@ -13,6 +13,7 @@ from cli.db import db
 from cli.dev import dev
 from cli.doctor import doctor
 from cli.events import events
+from cli.output import say
 from cli.policy import policy
 from cli.secret import secret
 from cli.serve import serve
@@ -36,12 +37,18 @@ for command in (dev, serve, trigger, users, events, policy, doctor, secret, db):
 
 def main() -> None:
     """Run ``usher``; an error of ours is a sentence, never a traceback."""
+    sys.path.insert(0, "")  # a callable policy may stand in the working folder
     try:
+        for argument in sys.argv[1:]:
+            argument.encode()
         usher()
+    except UnicodeEncodeError:
+        click.secho("An argument is not valid text (UTF-8).", fg="red", err=True)
+        sys.exit(2)
     except SettingsError as error:
         for problem in error.problems:
-            click.secho(problem, fg="red", err=True)
+            say(problem, fg="red", err=True)
         sys.exit(1)
     except UsherError as error:
-        click.secho(str(error), fg="red", err=True)
+        say(str(error), fg="red", err=True)
         sys.exit(1)

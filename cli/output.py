@@ -10,13 +10,18 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from core.records import Delivery, Grant, User
 from core.roles import effective
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def say(text: str, *, err: bool = False, **style: Any) -> None:
+    """A line for people; no control character of a user's text reaches the terminal."""
+    click.secho(_clean(text), err=err, **style)
 
 
 def print_json(value: Any) -> None:
@@ -25,13 +30,13 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
-    """A table; ``empty`` is said where there are no rows. Values are text, never markup."""
+    """A table; ``empty`` is said where there are no rows. Cells are text, never markup."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     count = 0
     for row in rows:
-        table.add_row(*(escape(_clean(str(cell))) for cell in row))
+        table.add_row(*(Text(_clean(str(cell))) for cell in row))
         count += 1
     if count:
         console().print(table)
@@ -41,7 +46,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty:
 
 def console() -> Console:
     """Standard output; as wide as it needs when it is no terminal."""
-    return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+    return Console(width=None if sys.stdout.isatty() else 4_000, highlight=False)
 
 
 def user_document(user: User, now: datetime) -> dict[str, Any]:
@@ -108,8 +113,7 @@ def moment(value: datetime | None) -> str:
 
 
 def _clean(text: str) -> str:
-    """No control character of a user's text reaches the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
 
 
 def _plain(value: object) -> str:

@@ -8,7 +8,8 @@ from uuid import uuid4
 import click
 
 from cli.environment import environment, opened
-from cli.output import json_option, print_json
+from cli.output import json_option, print_json, say
+from cli.users import find
 from core.errors import SettingsError
 from core.events import EventName, email_key, split_address
 from core.lifecycle import applicant
@@ -33,7 +34,7 @@ def check(source: str | None, as_json: bool) -> None:
         print_json({"fingerprint": loaded.fingerprint, "rules": loaded.describe()})
         return
     for line in loaded.describe():
-        click.echo(line)
+        say(line)
     click.secho(f"The policy is fine (fingerprint {loaded.fingerprint}).", fg="green")
 
 
@@ -66,7 +67,7 @@ def explain(who: str, provider: str, unproven: bool, event: str, as_json: bool) 
         )
     else:
         with opened() as app:
-            question = applicant(EventName(event), app.store.users.find(who))
+            question = applicant(EventName(event), find(app, who))
             loaded = app.policy
     verdict = loaded.evaluate(question)
     _show(question, verdict, loaded, as_json)
@@ -93,11 +94,11 @@ def _show(
     proof = "proven" if question.proven else "unproven"
     if verdict.admitted:
         roles = ", ".join(sorted(verdict.roles)) or "no role"
-        click.secho(f"{question.email} ({proof}) is admitted with {roles}.", fg="green")
+        say(f"{question.email} ({proof}) is admitted with {roles}.", fg="green")
     else:
-        click.secho(f"{question.email} ({proof}) is refused: {verdict.message}", fg="red")
+        say(f"{question.email} ({proof}) is refused: {verdict.message}", fg="red")
     for reason in verdict.reasons + (verdict.role_reasons if verdict.admitted else ()):
-        click.echo(f"  {reason.rule:<32} {reason.text}")
+        say(f"  {reason.rule:<32} {reason.text}")
 
 
 def _configured() -> str:

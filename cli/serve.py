@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import os
-import sys
+import socket
+from ipaddress import ip_address
 
 import click
 
 from cli.environment import environment, opened
-from core.log import configure
 
 
 def run_server(host: str, port: int, workers: int) -> None:
     """Check everything once, then serve; workers get the settings by their environment."""
     from runtime.serve import serve as start  # noqa: PLC0415 - other commands need no server
 
-    configure()
+    _check_address(host, port)
     with opened() as app:
         app.store.database.check()
         _ = app.policy
     os.environ.update(environment())
-    sys.path.insert(0, "")
     start(host, port, workers)
 
 
@@ -31,3 +30,19 @@ def run_server(host: str, port: int, workers: int) -> None:
 def serve(host: str, port: int, workers: int) -> None:
     """Serve the functions until stopped; requests under way are finished."""
     run_server(host, port, workers)
+
+
+def _check_address(host: str, port: int) -> None:
+    """Say it plainly where the server could not listen."""
+    try:
+        family = socket.AF_INET6 if ip_address(host).version == 6 else socket.AF_INET
+    except ValueError:
+        raise click.BadParameter(f"{host!r} is not an IP address", param_hint="--host") from None
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise click.ClickException(
+                f"Cannot listen on {host} port {port}: {error.strerror}. Take another --port."
+            ) from None

@@ -12,10 +12,10 @@ from uuid import UUID, uuid4, uuid5
 import click
 
 from cli.environment import environment
-from cli.output import json_option, print_json
+from cli.output import json_option, print_json, say
 from core.events import EventName
 from core.settings import Settings
-from emulator.payload import ZERO_INSTANCE, Account, event_body
+from emulator.payload import ZERO_INSTANCE, Account, event_body, go_json
 from emulator.sender import Attempt, send, signed_headers
 
 _PEOPLE = UUID("6f1d6d1e-6f0e-4d53-9a52-5a1f6a0c7a11")
@@ -31,7 +31,10 @@ def _pairs(
             raise click.BadParameter(f"{value!r} must be written key=value")
         try:
             found[key] = json.loads(text)
-        except ValueError:
+            go_json(found[key])
+        except UnicodeEncodeError:
+            raise click.BadParameter(f"the value of {key} has half a surrogate pair") from None
+        except (ValueError, RecursionError):
             found[key] = text
     return found
 
@@ -74,6 +77,8 @@ def trigger(
     EVENT is validate, signup, login, usermodified or userdeleted. Exits with 0 when the event was
     accepted, 1 when Identity would turn the person away.
     """
+    if url and not url.startswith(("http://", "https://")):
+        raise click.BadParameter("must begin with http:// or https://", param_hint="--url")
     settings = Settings.from_env(environment())
     user = user_id or (uuid4() if new else uuid5(_PEOPLE, email))
     account = make_account(
@@ -140,7 +145,7 @@ def _show(attempt: Attempt) -> None:
         f"attempt {attempt.number}: {attempt.status}  ({attempt.duration_ms} ms)", fg=colour
     )
     if attempt.body:
-        click.echo(f"  {attempt.body.decode('utf-8', 'replace')}")
+        say(f"  {attempt.body.decode('utf-8', 'replace')}")
 
 
 def _conclude(event: str, user_id: UUID, last: Attempt) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import click
 
 from cli.environment import opened
-from cli.output import json_option, moment, print_json, print_table, user_document
+from cli.output import json_option, moment, print_json, print_table, say, user_document
 from core.app import App
 from core.records import Status, User
 from core.roles import effective
@@ -81,7 +82,7 @@ def list_users(
 def show(user: str, as_json: bool) -> None:
     """Show one user with every grant and denial."""
     with opened() as app:
-        found = app.store.users.find(user)
+        found = find(app, user)
         now = app.clock()
         if as_json:
             print_json(user_document(found, now))
@@ -96,7 +97,7 @@ def show(user: str, as_json: bool) -> None:
         ("created", moment(found.created_at)),
         ("last seen", moment(found.last_seen_at)),
     ):
-        click.echo(f"{label:<11}{click.style(str(value), bold=label == 'roles')}")
+        say(f"{label:<11}{value}", bold=label == "roles")
     click.echo()
     print_table(
         ("role", "", "by", "actor", "reason", "until (UTC)"),
@@ -142,7 +143,7 @@ def grant(
             raise click.BadParameter("lies in the past", param_hint="--until")
         return app.store.users.grant(found, role, actor=actor(), reason=reason, expires_at=ends)
 
-    _change(user, change, f"{{email}} now has the role {role!r}.", as_json)
+    _change(user, change, lambda who: f"{who} now has the role {role!r}.", as_json)
 
 
 @users.command()
@@ -156,10 +157,10 @@ def revoke(user: str, role: str, reason: str, force: bool, as_json: bool) -> Non
 
     def change(app: App, found: User) -> User:
         if role not in effective(found.grants, app.clock()):
-            click.echo(f"{found.email or found.id} does not have the role {role!r} now.", err=True)
+            say(f"{found.email or found.id} does not have the role {role!r} now.", err=True)
         return app.store.users.revoke(found, role, actor=actor(), reason=reason, force=force)
 
-    _change(user, change, f"{{email}} has the role {role!r} no longer.", as_json)
+    _change(user, change, lambda who: f"{who} has the role {role!r} no longer.", as_json)
 
 
 @users.command()
@@ -174,7 +175,7 @@ def suspend(user: str, reason: str, force: bool, as_json: bool) -> None:
         lambda app, found: app.store.users.suspend(
             found, actor=actor(), reason=reason, force=force
         ),
-        "{email} is suspended.",
+        lambda who: f"{who} is suspended.",
         as_json,
     )
 
@@ -188,7 +189,7 @@ def reactivate(user: str, reason: str, as_json: bool) -> None:
     _change(
         user,
         lambda app, found: app.store.users.reactivate(found, actor=actor(), reason=reason),
-        "{email} is {status} again.",
+        lambda who: f"{who} is let in again.",
         as_json,
     )
 
@@ -207,27 +208,34 @@ def delete(user: str, reason: str, force: bool, yes: bool, as_json: bool) -> Non
 
     def change(app: App, found: User) -> User:
         if not yes:
-            question = (
-                f"Erase all personal data of {found.email or found.id}? This cannot be undone."
-            )
-            click.confirm(question, abort=True, err=True)
+            say(f"This erases all personal data of {found.email or found.id} for good.", err=True)
+            click.confirm("Go on?", abort=True, err=True)
         return app.store.users.delete(found, actor=actor(), reason=reason, force=force)
 
-    _change(user, change, "{id} is deleted.", as_json)
+    _change(user, change, lambda who: f"{who} is deleted.", as_json)
 
 
 def actor() -> str:
     """Who acts, as the audit names them."""
-    return f"cli:{getpass.getuser()}"
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):  # a container's user often has no name; OSError since Python 3.13
+        return f"cli:uid-{os.getuid()}"
 
 
-def _change(handle: str, change: Callable[[App, User], User], sentence: str, as_json: bool) -> None:
+def find(app: App, handle: str) -> User:
+    """The user named on the command line, of the configured instance if there is one."""
+    return app.store.users.find(handle, app.settings.instance_id)
+
+
+def _change(
+    handle: str, change: Callable[[App, User], User], sentence: Callable[[str], str], as_json: bool
+) -> None:
     with opened() as app:
-        changed = change(app, app.store.users.find(handle))
+        changed = change(app, find(app, handle))
         document: dict[str, Any] = user_document(changed, app.clock())
     if as_json:
         print_json(document)
         return
-    shown = {"email": changed.email or changed.id, "id": changed.id, "status": changed.status}
-    click.echo(sentence.format(**shown))
-    click.echo(f"Roles: {', '.join(document['roles']) or '-'}")
+    say(sentence(changed.email or str(changed.id)))
+    say(f"Roles: {', '.join(document['roles']) or '-'}")

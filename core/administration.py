@@ -28,8 +28,8 @@ def grant_role(
     _changeable(user)
     if not is_role(role):
         raise RoleInvalidError(
-            f"{role[:40]!r} cannot be a role: 1 to {MAX_ROLE_CHARACTERS} characters, no control "
-            "characters, no space at either end."
+            f"{role[:40]!r} cannot be a role: 1 to {MAX_ROLE_CHARACTERS} printable characters, "
+            "no space at either end."
         )
     grants = tuple(g for g in user.grants if not (g.role == role and g.denies))
     new = Grant(role, Source.ADMINISTRATOR, now, actor=actor, reason=reason, expires_at=expires_at)

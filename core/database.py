@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Dialect, Engine, Table, create_engine, event,
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from core.errors import ConflictError, DatabaseError
+from core.errors import ConflictError, DatabaseError, NotMigratedError
 from core.strict_json import dumps
 
 BUSY_TIMEOUT_MS: Final = 2_000
@@ -162,7 +162,7 @@ def _worded() -> Iterator[None]:
                 f"Another change came first ({type(error.orig).__name__})."
             ) from error
         if "no such table" in message or "does not exist" in message:
-            raise DatabaseError(
+            raise NotMigratedError(
                 f"The database is not migrated ({message[:120]}). Run: usher db upgrade"
             ) from error
         raise DatabaseError(f"The database cannot be used: {message[:200]}") from error

@@ -53,6 +53,10 @@ class DatabaseError(UsherError):
     title = "The database is not available"
 
 
+class NotMigratedError(DatabaseError):
+    """The tables are not at the newest revision: ``usher db upgrade``."""
+
+
 class ConflictError(DatabaseError):
     """Somebody else wrote the same row first; the same work can be tried again."""
 
@@ -343,7 +347,7 @@ class LastAdministratorError(UsherError):
 
 
 class RoleInvalidError(UsherError):
-    """A role's name is empty, too long, or has control characters."""
+    """A role's name is empty, too long, or not printable."""
 
     code = "role_invalid"
     status = 400

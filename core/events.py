@@ -27,7 +27,6 @@ _PLAIN = r"[^\s<>()@\",;:\\\[\]]+@(?:[\w-]+\.)*[\w-]+"
 _ADDRESS = re.compile(
     rf"(?:(?P<bare>{_PLAIN})\.?|[^<>()@]*<(?P<named>{_PLAIN})\.?>)(?:\s*\([^()<>@]*\))?"
 )
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class EventName(StrEnum):
@@ -140,10 +139,15 @@ def split_address(key: str) -> tuple[str, str]:
 
 
 def is_role(name: str) -> bool:
-    """Whether this can be a role: 1 to 100 characters, none of them a control character."""
-    return (
-        0 < len(name) <= MAX_ROLE_CHARACTERS and not _CONTROL.search(name) and name == name.strip()
-    )
+    """Whether this can be a role: 1 to 100 printable characters, no space at either end."""
+    return 0 < len(name) <= MAX_ROLE_CHARACTERS and name.isprintable() and name == name.strip()
+
+
+def is_text(value: object) -> bool:
+    """Whether a value is a text that a database and a reply can hold."""
+    if not isinstance(value, str) or "\x00" in value:
+        return False
+    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def parse_time(text: str) -> datetime:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, Table, bindparam, select
+from sqlalchemy import Connection, Table, bindparam, select, update
 
 from core.database import BulkInsert, Database
 from core.errors import DeliveryNotFoundError
@@ -89,8 +89,22 @@ class Ledger:
         if before is not None:
             statement = statement.where(_DELIVERIES.c.sequence < before)
         with self._database.read() as connection:
-            rows = connection.execute(statement.limit(max(1, min(limit, MAX_PAGE)))).all()
+            rows = connection.execute(statement.limit(max(1, min(limit, MAX_PAGE + 1)))).all()
         return [_to_delivery(row) for row in rows]
+
+
+def erase_deliveries(connection: Connection, user_id: UUID) -> None:
+    """Forget what a user's deliveries said: bodies, and answers with metadata.
+
+    Ids, digests, outcomes and reasons stay, none of which is personal.
+    """
+    mine = _DELIVERIES.c.user_id == user_id
+    connection.execute(update(_DELIVERIES).where(mine).values(body=None))
+    connection.execute(
+        update(_DELIVERIES)
+        .where(mine, _DELIVERIES.c.reply_status == 200)
+        .values(reply_status=204, reply_type="", reply_body="")
+    )
 
 
 def _to_row(delivery: Delivery) -> dict[str, Any]:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TextIO
+import traceback
+from pathlib import PurePath
+from typing import Any, TextIO
 
 import structlog
 
+from core.errors import UsherError
 from core.strict_json import dumps
 
 
@@ -26,6 +29,19 @@ def configure(stream: TextIO | None = None, level: int = logging.INFO) -> None:
         logger_factory=structlog.WriteLoggerFactory(stream or sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """An error's fields for a line: what it is and where it came from.
+
+    The message of an error that is not ours is left out: it may hold anything.
+    """
+    frames = traceback.extract_tb(error.__traceback__)[-6:]
+    return {
+        "code": error.code if isinstance(error, UsherError) else type(error).__name__,
+        "detail": error.detail if isinstance(error, UsherError) else "",
+        "where": [f"{PurePath(frame.filename).name}:{frame.lineno}" for frame in frames],
+    }
 
 
 def get_logger() -> structlog.typing.FilteringBoundLogger:

@@ -55,6 +55,8 @@ def _in_utc(value: datetime | None) -> datetime | None:
     return value.astimezone(UTC) if value else None
 
 
+# Prefixes are looked up as ranges, which needs the order of code points, not of a language.
+_ORDERED_TEXT = Text().with_variant(Text(collation="C"), "postgresql")
 # SQLite numbers rows by itself only in a column declared exactly INTEGER.
 _SERIAL = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -73,7 +75,7 @@ class UserRow(SQLModel, table=True):
     id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
     status: str = Field(sa_column=Column(String(16), nullable=False))
     email: str = Field(sa_column=Column(Text, nullable=False))
-    email_key: str = Field(sa_column=Column(Text, nullable=False))
+    email_key: str = Field(sa_column=Column(_ORDERED_TEXT, nullable=False))
     provider: str = Field(sa_column=Column(Text, nullable=False))
     user_metadata: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     app_metadata: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
@@ -115,7 +117,7 @@ class DeliveryRow(SQLModel, table=True):
     sequence: int | None = Field(
         default=None, sa_column=Column(_SERIAL, primary_key=True, autoincrement=True)
     )
-    id: str = Field(sa_column=Column(String(72), nullable=False, unique=True))
+    id: str = Field(sa_column=Column(_ORDERED_TEXT, nullable=False, unique=True))
     instance_id: UUID = Field(sa_column=Column(Uuid, nullable=False))
     event: str = Field(sa_column=Column(Text, nullable=False))
     user_id: UUID | None = Field(sa_column=Column(Uuid))

@@ -14,7 +14,8 @@ from typing import Any, Final, Protocol
 from uuid import UUID
 
 from core.errors import PolicyError
-from core.events import EventName, is_role
+from core.events import EventName, is_role, is_text
+from core.strict_json import dumps, loads_object
 
 DEFAULT_MESSAGE: Final = "This site does not admit this account."
 RESERVED_APP_METADATA: Final = frozenset({"roles", "provider"})
@@ -236,13 +237,19 @@ class CallablePolicy:
         Raises:
             PolicyError: when the answer is not a Verdict or names an impossible role.
         """
-        verdict = self.function(applicant)
+        try:
+            verdict = self.function(applicant)
+        except Exception as error:
+            raise PolicyError(self.name, f"raised {type(error).__name__}") from error
         if not isinstance(verdict, Verdict):
             raise PolicyError(self.name, f"must return a Verdict, not {type(verdict).__name__}")
+        if not isinstance(verdict.roles, frozenset | set | tuple | list):  # a text has letters
+            raise PolicyError(self.name, "roles must be a set of names")
+        if not is_text(verdict.message):
+            raise PolicyError(self.name, "the message must be a text")
+        check_app_metadata(verdict.app_metadata, f"{self.name}: app_metadata")
         if wrong := [r for r in verdict.roles if not (isinstance(r, str) and is_role(r))]:
             raise PolicyError(self.name, f"{wrong[0]!r} is not a role name")
-        if reserved := RESERVED_APP_METADATA.intersection(verdict.app_metadata):
-            raise PolicyError(self.name, f"app_metadata may not set {listed(reserved)}")
         reason = Reason(self.name, "admitted" if verdict.admitted else "not admitted")
         return Verdict(
             verdict.admitted,
@@ -271,6 +278,22 @@ def _role_reason(rule: RoleRule, applicant: Applicant) -> tuple[bool, Reason] | 
     if rule.names_address and not applicant.proven:
         return False, Reason(name, f"no {rule.grant!r}: nobody proved the address yet")
     return True, Reason(name, f"grants {rule.describe()}")
+
+
+def check_app_metadata(values: object, where: str) -> None:
+    """Whether these can be merged into a reply and come back in the next event.
+
+    Raises:
+        PolicyError: not a table of strict JSON, or with a key that is not the policy's.
+    """
+    if not isinstance(values, dict):
+        raise PolicyError(where, f"must be a table, not {type(values).__name__}")
+    if reserved := RESERVED_APP_METADATA.intersection(values):
+        raise PolicyError(where, f"may not set {listed(reserved)}")
+    try:
+        loads_object(dumps(values).encode())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise PolicyError(where, f"must fit into JSON: {error}") from None
 
 
 def listed(values: frozenset[str] | set[str]) -> str:

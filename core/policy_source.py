@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import json
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,12 +13,12 @@ from core.errors import PolicyError
 from core.events import email_key, is_role, split_address
 from core.policy import (
     DEFAULT_MESSAGE,
-    RESERVED_APP_METADATA,
     Admission,
     CallablePolicy,
     DenyList,
     FilePolicy,
     RoleRule,
+    check_app_metadata,
     listed,
 )
 
@@ -76,12 +75,7 @@ def parse_policy(text: str, where: str = "policy.toml") -> FilePolicy:
         raise PolicyError(where, str(error)[:200]) from None
     _known(document, {"admission", "role", "app_metadata"}, where)
     constants = _table(document.get("app_metadata", {}), f"{where}: [app_metadata]")
-    if reserved := RESERVED_APP_METADATA.intersection(constants):
-        raise PolicyError(f"{where}: [app_metadata]", f"may not set {listed(reserved)}")
-    try:
-        json.dumps(constants, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise PolicyError(f"{where}: [app_metadata]", f"must fit into JSON: {error}") from None
+    check_app_metadata(constants, f"{where}: [app_metadata]")
     rules = document.get("role", [])
     if not isinstance(rules, list):
         raise PolicyError(f"{where}: role", "write each rule as [[role]], with two brackets")
@@ -137,7 +131,8 @@ def _deny_list(
     place = f"{where} {key}"
     if isinstance(value, dict):
         _known(value, {"values", "message"}, place)
-        return DenyList(read(value.get("values", []), place), _message(value, place))
+        message = _message(value if "message" in value else table, place)
+        return DenyList(read(value.get("values", []), place), message)
     return DenyList(read(value, place), _message(table, where))
 
 

@@ -20,6 +20,6 @@ def as_problem(error: UsherError) -> dict[str, Any]:
         "status": error.status,
         "code": error.code,
     }
-    if error.detail:
+    if error.detail and error.status < 500:  # what is wrong on our side is for the log
         document["detail"] = error.detail
     return document

@@ -174,9 +174,11 @@ def audit(
 def _snapshot(user: User) -> dict[str, Any]:
     roles: dict[str, dict[str, Any]] = {}
     for grant in user.grants:
-        word = "denial" if grant.denies else "grant"
-        ends = f" until {grant.expires_at.isoformat()}" if grant.expires_at else ""
-        roles.setdefault(grant.role, {})[grant.source.value] = word + ends
+        roles.setdefault(grant.role, {})[grant.source.value] = {
+            "is": "denial" if grant.denies else "grant",
+            "until": grant.expires_at.isoformat() if grant.expires_at else None,
+            "reason": grant.reason,
+        }
     return {
         "status": user.status.value,
         "email": user.email,

@@ -5,6 +5,7 @@ Every name is prefixed ``USHER_``. docs/settings.md describes each; a test compa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
@@ -12,10 +13,12 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from core.errors import SettingsError
+from core.events import is_role
 from core.jws import MIN_SECRET_BYTES, Tolerance
 
 PREFIX: Final = "USHER_"
 HOW_TO_MAKE_A_SECRET: Final = "Make one with: usher secret"
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
 DATABASE_SCHEMES: Final = ("sqlite:///", "postgresql+psycopg://")
 
 
@@ -142,12 +145,20 @@ def _url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _role(text: str) -> str:
+    if not is_role(text):
+        raise ValueError("cannot be the name of a role")
+    return text
+
+
 def _origins(text: str) -> tuple[str, ...]:
     origins = tuple(part.strip() for part in text.split(",") if part.strip())
     for origin in origins:
-        scheme, _, rest = origin.partition("://")
-        if scheme not in ("https", "http") or not rest or "/" in rest or "*" in rest:
-            raise ValueError(f"holds {origin!r}; write each as https://host, without path or *")
+        if not _ORIGIN.fullmatch(origin):
+            raise ValueError(
+                f"holds {origin!r}; write each as browsers do: https://host or https://host:port, "
+                "in lower case"
+            )
     return origins
 
 
@@ -170,7 +181,7 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "identity_admin_token": str,
     "instance_id": _uuid,
     "policy": str,
-    "admin_role": str,
+    "admin_role": _role,
     "allowed_origins": _origins,
     "webhook_tolerance_seconds": _integer(1, 86_400),
     "webhook_ahead_seconds": _integer(0, 86_400),

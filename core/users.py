@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, Final
 from uuid import UUID
@@ -17,7 +17,6 @@ from sqlalchemy import (
     delete,
     or_,
     select,
-    tuple_,
     update,
 )
 
@@ -25,6 +24,7 @@ from core.administration import grant_role, reactivate, revoke_role, suspend
 from core.database import BulkInsert, Database
 from core.errors import AmbiguousUserError, LastAdministratorError, UserNotFoundError
 from core.events import email_key
+from core.ledger import erase_deliveries
 from core.lifecycle import tombstone
 from core.models import AuditRow, GrantRow, UserRow
 from core.records import AuditEntry, Grant, Source, Status, User, audit
@@ -130,6 +130,7 @@ class UserService:
         for key in changed:
             if after[key].status is Status.DELETED:
                 _erase_audit(connection, key)
+                erase_deliveries(connection, key[1])
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -139,12 +140,12 @@ class UserService:
         Raises:
             UserNotFoundError, AmbiguousUserError
         """
+        if not handle.strip() or not handle.isprintable():
+            raise UserNotFoundError("Name a user by id or e-mail address.")
         try:
             condition = _USERS.c.id == UUID(handle)
         except ValueError:
             condition = _USERS.c.email_key == email_key(handle)
-            if not handle.strip():
-                raise UserNotFoundError("Name a user by id or e-mail address.") from None
         if instance_id is not None:
             condition = and_(condition, _USERS.c.instance_id == instance_id)
         with self._database.read() as connection:
@@ -153,7 +154,8 @@ class UserService:
                 raise UserNotFoundError(f"No user has the id or e-mail address {handle[:100]!r}.")
             if len(rows) > 1:
                 raise AmbiguousUserError(
-                    f"More than one user has the address {handle[:100]!r}; use the id."
+                    f"More than one user has the id or address {handle[:100]!r}. Use the id, and "
+                    "with several instances set USHER_INSTANCE_ID to the one that is meant."
                 )
             row = rows[0]
             grants = _grants_of(connection, row.instance_id, [row.id])
@@ -190,7 +192,10 @@ class UserService:
         if cursor:
             moment, user_id = _read_cursor(cursor)
             statement = statement.where(
-                tuple_(_USERS.c.created_at, _USERS.c.id) > tuple_(moment, user_id)
+                or_(
+                    _USERS.c.created_at > moment,
+                    and_(_USERS.c.created_at == moment, _USERS.c.id > user_id),
+                )
             )
         limit = max(1, min(limit, MAX_PAGE))
         with self._database.read() as connection:
@@ -354,8 +359,8 @@ def _holds_role(role: str, now: datetime) -> Any:
 def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
     moment, _, user_id = cursor.partition("~")
     try:
-        return datetime.fromisoformat(moment), UUID(user_id)
-    except ValueError:
+        return datetime.fromisoformat(moment).astimezone(UTC), UUID(user_id)
+    except (ValueError, OverflowError):
         raise UserNotFoundError("That cursor names no place in the list; start again.") from None
 
 
@@ -376,7 +381,13 @@ def _erase_audit(connection: Connection, key: Key) -> None:
 def _impersonal(values: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if values is None:
         return None
-    return {key: value for key, value in values.items() if key in ("status", "roles", "provider")}
+    kept = {key: values[key] for key in ("status", "provider") if key in values}
+    if "roles" in values:
+        kept["roles"] = {
+            role: {source: word | {"reason": ""} for source, word in said.items()}
+            for role, said in values["roles"].items()
+        }
+    return kept
 
 
 def _grants_of(

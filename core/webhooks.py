@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from core.errors import (
     BodyError,
     ConflictError,
-    DatabaseError,
     DeniedError,
     EventMismatchError,
     SignatureError,
@@ -26,10 +25,10 @@ from core.errors import (
 from core.events import Event, EventName, UnknownEvent, delivery_id, parse_event
 from core.jws import Claims, verify_event
 from core.lifecycle import Reply, decide
-from core.log import get_logger
+from core.log import describe, get_logger
 from core.policy import Policy, Reason
 from core.problem import CONTENT_TYPE, as_problem
-from core.records import Answer, AuditEntry, Delivery, User
+from core.records import Answer, AuditEntry, Delivery, Status, User
 from core.settings import Settings
 from core.strict_json import dumps
 
@@ -147,8 +146,10 @@ class Webhooks:
         if len(batch) > 1:
             try:
                 return self._log_failures(batch, self._commit(store, batch), started)
-            except DatabaseError:
-                get_logger().warning("batch.split", deliveries=len(batch))
+            except Exception as error:  # whoever is at fault must not fail the others
+                get_logger().warning(
+                    "batch.split", deliveries=len(batch), error=type(error).__name__
+                )
         answers = [self._process_one(store, verified) for verified in batch]
         return self._log_failures(batch, answers, started)
 
@@ -159,8 +160,8 @@ class Webhooks:
             if isinstance(answer, Exception):
                 get_logger().error(
                     "event.failed",
-                    code=answer.code if isinstance(answer, UsherError) else type(answer).__name__,
                     duration_ms=_since(started),
+                    **describe(answer),
                     **_fields(verified),
                 )
         return answers
@@ -172,7 +173,7 @@ class Webhooks:
             except ConflictError as error:  # another process stored this delivery or this user
                 if attempt == CONFLICT_ATTEMPTS:
                     return error
-            except DatabaseError as error:
+            except Exception as error:
                 return error
         raise AssertionError("unreachable")
 
@@ -205,9 +206,9 @@ class Webhooks:
                 answers.append(delivery.reply)
                 fields["rules"] = [reason.rule for reason in delivery.reasons]
                 lines.append((f"event.{delivery.outcome}", fields))
+            # The ledger first: a deletion in this batch erases what it has just recorded, too.
+            store.ledger.record(connection, deliveries)
             store.users.store(connection, before, after, entries)
-            if deliveries:
-                store.ledger.record(connection, deliveries)
         log = get_logger().bind()
         duration = _since(started)
         for name, fields in lines:
@@ -233,10 +234,16 @@ class Webhooks:
             users[key] = outcome.user
         if outcome.audit is not None:
             entries.append((outcome.audit, verified.id))
-        answer = _answer(outcome.reply)
-        return self._delivery(
-            verified, content.name.value, outcome.result.value, outcome.reasons, answer
+        delivery = self._delivery(
+            verified,
+            content.name.value,
+            outcome.result.value,
+            outcome.reasons,
+            _answer(outcome.reply),
         )
+        if outcome.user is not None and outcome.user.status is Status.DELETED:
+            return replace(delivery, body=None)  # the ledger holds nothing personal of the deleted
+        return delivery
 
     def _delivery(
         self,

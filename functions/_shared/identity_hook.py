@@ -6,14 +6,13 @@
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import dataclass
 from typing import Any, Final
 
 from core import app
-from core.errors import SettingsError, UsherError
+from core.errors import UsherError
 from core.events import EventName
-from core.log import get_logger
+from core.log import describe, get_logger
 from core.records import Answer
 from core.webhooks import Received, Verified
 from functions._shared.http import Event, Request, Response, problem_response
@@ -53,21 +52,18 @@ class IdentityHook:
             return failure(error)
 
     def conclude(self, result: Answer | Exception) -> dict[str, Any]:
-        """The answer to a delivery that was processed, or failed to be."""
+        """The answer to a delivery that was processed, or failed to be; the pipeline logged it."""
         if isinstance(result, Exception):
-            return failure(result)
+            return _hidden(result)
         return Response(result.status, result.body, result.content_type).to_dict()
 
 
 def failure(error: Exception) -> dict[str, Any]:
-    """Any error as an answer; one that is not meant for callers is logged and hidden."""
-    if isinstance(error, UsherError) and not isinstance(error, SettingsError):
-        return problem_response(error).to_dict()
-    # Where it came from, not its message, which may hold anything.
-    frames = traceback.extract_tb(error.__traceback__)[-6:]
-    get_logger().error(
-        "request.failed",
-        error=type(error).__name__,
-        where=[f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}" for frame in frames],
-    )
-    return problem_response(UsherError()).to_dict()
+    """Any error as an answer; what is wrong on our side is told to the log only."""
+    if not isinstance(error, UsherError) or error.status >= 500:
+        get_logger().error("request.failed", **describe(error))
+    return _hidden(error)
+
+
+def _hidden(error: Exception) -> dict[str, Any]:
+    return problem_response(error if isinstance(error, UsherError) else UsherError()).to_dict()

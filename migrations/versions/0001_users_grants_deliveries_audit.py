@@ -9,6 +9,7 @@ branch_labels = None
 depends_on = None
 
 SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+ORDERED_TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 TIME = sa.DateTime(timezone=True)
 
 
@@ -19,7 +20,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Uuid, primary_key=True),
         sa.Column("status", sa.String(16), nullable=False),
         sa.Column("email", sa.Text, nullable=False),
-        sa.Column("email_key", sa.Text, nullable=False),
+        sa.Column("email_key", ORDERED_TEXT, nullable=False),
         sa.Column("provider", sa.Text, nullable=False),
         sa.Column("user_metadata", sa.JSON, nullable=False),
         sa.Column("app_metadata", sa.JSON, nullable=False),
@@ -54,7 +55,7 @@ def upgrade() -> None:
     op.create_table(
         "deliveries",
         sa.Column("sequence", SERIAL, primary_key=True, autoincrement=True),
-        sa.Column("id", sa.String(72), nullable=False, unique=True),
+        sa.Column("id", ORDERED_TEXT, nullable=False, unique=True),
         sa.Column("instance_id", sa.Uuid, nullable=False),
         sa.Column("event", sa.Text, nullable=False),
         sa.Column("user_id", sa.Uuid),

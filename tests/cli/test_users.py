@@ -142,9 +142,12 @@ def test_an_address_in_two_instances_needs_the_id(on_both: Program) -> None:
     first = on_both.deliver("signup", "ada@example.com", instance_id=UUID(int=1))
     on_both.deliver("signup", "ADA@example.com", instance_id=UUID(int=2))
     result = on_both("users", "show", "Ada@example.com", code=1)
-    assert result.stderr == "More than one user has the address 'Ada@example.com'; use the id.\n"
+    assert result.stderr == (
+        "More than one user has the id or address 'Ada@example.com'. Use the id, and with several "
+        "instances set USHER_INSTANCE_ID to the one that is meant.\n"
+    )
     result = on_both("users", "grant", "ada@example.com", "editor", code=1)
-    assert "use the id" in result.stderr
+    assert "Use the id" in result.stderr
     assert on_both.json("users", "show", str(first))["instance_id"] == str(UUID(int=1))
 
 

@@ -82,7 +82,7 @@ BAD: list[tuple[str, str, str]] = [
     ("identity_url", "ftp://site.example", "must begin with https:// or http://"),
     ("identity_url", "https://", ""),
     ("instance_id", "default", "must be a UUID"),
-    ("allowed_origins", "*", "holds '*'; write each as https://host, without path or *"),
+    ("allowed_origins", "*", "holds '*'; write each as browsers do"),
     ("allowed_origins", "https://*.example", "holds 'https://*.example'"),
     ("allowed_origins", "https://a.example/", "holds 'https://a.example/'"),
     ("allowed_origins", "https://a.example,b.example", "holds 'b.example'"),

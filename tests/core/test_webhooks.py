@@ -33,9 +33,7 @@ DELIVERIES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("make", "status", "outcome"), DELIVERIES.values(), ids=DELIVERIES.keys()
-)
+@pytest.mark.parametrize(("make", "status", "outcome"), DELIVERIES.values(), ids=DELIVERIES.keys())
 def test_the_same_delivery_three_times_has_one_effect_and_three_identical_answers(
     usher: App, clock: Clock, make: Callable[[], Signed], status: int, outcome: str
 ) -> None:
