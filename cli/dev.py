@@ -13,7 +13,9 @@ from core.settings import PREFIX
 
 
 @click.command()
-@click.option("--port", default=8888, show_default=True, type=click.IntRange(1, 65535))
+@click.option(
+    "--port", default=8888, show_default=True, type=click.IntRange(1, 65535), help="Port."
+)
 @click.option("--fresh", is_flag=True, help="Forget users, events and secrets; start over.")
 def dev(port: int, fresh: bool) -> None:
     """Run Usher here, with secrets and a database made and kept in .usher/ (not in git)."""
@@ -37,7 +39,7 @@ def make_state() -> None:
     """Make the secrets and name the database, unless they are there already."""
     if DEV_ENV.exists() or PREFIX + "WEBHOOK_SECRETS" in environment():
         return
-    DEV_FOLDER.mkdir(exist_ok=True)
+    DEV_FOLDER.mkdir(mode=0o700, exist_ok=True)
     DEV_ENV.touch(mode=0o600)
     DEV_ENV.write_text(
         "# Made by `usher dev`, for this folder only. Delete it to start over.\n"

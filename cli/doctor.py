@@ -57,7 +57,11 @@ def examine() -> list[Finding]:
         database = _try("database", lambda: _database(app), "Start the database or mend its URL.")
         findings.append(database)
         findings.append(
-            _try("policy", lambda: "; ".join(app.policy.describe()), "Run: usher policy check")
+            _try(
+                "policy",
+                lambda: f"is fine (fingerprint {app.policy.fingerprint})",
+                "Run: usher policy check",
+            )
         )
         if database.well and not migrations.pending(app.store.database):
             findings.append(_try("clock", lambda: _clock(app), "Set the system's clock (NTP)."))
@@ -72,7 +76,7 @@ def _secrets(settings: Settings) -> Finding:
         return Finding(
             "secrets", False, "a webhook secret has hardly any variety", "Run: usher secret"
         )
-    text = f"{len(lengths)} webhook secret(s), {min(lengths)} bytes or more"
+    text = f"webhook secrets: {len(lengths)}, the shortest of {min(lengths)} bytes"
     if repeated:
         return Finding("secrets", False, "a webhook secret is listed twice", "Remove one of them.")
     return Finding("secrets", True, text)

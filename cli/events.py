@@ -52,7 +52,7 @@ def list_events(
         print_json({"events": [delivery_document(delivery) for delivery in deliveries]})
         return
     print_table(
-        ("seq", "received (UTC)", "event", "outcome", "reply", "deciding rule", "id"),
+        ("seq", "received (UTC)", "event", "outcome", "reply", "rules", "id"),
         (
             (
                 d.sequence,
@@ -60,7 +60,7 @@ def list_events(
                 d.event or "-",
                 d.outcome,
                 d.reply.status,
-                d.reasons[-1].rule if d.reasons else "-",
+                ", ".join(r.rule for r in d.reasons),
                 d.id[:20],
             )
             for d in deliveries

@@ -13,7 +13,7 @@ from cli.users import find
 from core.errors import SettingsError
 from core.events import EventName, email_key, split_address
 from core.lifecycle import applicant
-from core.policy import Applicant, CallablePolicy, FilePolicy, Verdict
+from core.policy import NO_POLICY, Applicant, CallablePolicy, FilePolicy, Verdict
 from core.policy_source import load_policy
 from core.settings import PREFIX, Settings
 from emulator.payload import ZERO_INSTANCE
@@ -33,6 +33,8 @@ def check(source: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"fingerprint": loaded.fingerprint, "rules": loaded.describe()})
         return
+    if loaded.fingerprint == NO_POLICY:
+        say("There is no policy.toml here, so the empty policy holds.")
     for line in loaded.describe():
         say(line)
     click.secho(f"The policy is fine (fingerprint {loaded.fingerprint}).", fg="green")

@@ -40,23 +40,28 @@ def _pairs(
 
 
 @click.command()
-@click.argument("event", type=click.Choice([name.value for name in EventName]))
-@click.option("--email", default="ada@example.com", show_default=True)
+@click.argument("event", type=click.Choice([name.value for name in EventName]), metavar="EVENT")
+@click.option("--email", default="ada@example.com", show_default=True, help="The address.")
 @click.option("--name", help="The person's full name (user_metadata.full_name).")
-@click.option("--provider", default="email", show_default=True)
+@click.option("--provider", default="email", show_default=True, help="email, google, …")
 @click.option("--user-id", type=click.UUID, help="Default: always the same for the same address.")
 @click.option("--new", is_flag=True, help="A user id never used before.")
 @click.option(
     "--data", multiple=True, callback=_pairs, help="user_metadata as key=value (or JSON)."
 )
-@click.option("--app-data", multiple=True, callback=_pairs, help="app_metadata likewise.")
+@click.option(
+    "--app-data",
+    multiple=True,
+    callback=_pairs,
+    help="app_metadata likewise; roles left out read as removed at Identity.",
+)
 @click.option(
     "--confirmed/--unproven",
     default=True,
     help="Whether the address was proven by mail; --unproven is a signup with autoconfirm.",
 )
 @click.option("--url", help="Default: the function for this event on http://127.0.0.1:8888.")
-@click.option("--instance-id", type=click.UUID, default=ZERO_INSTANCE)
+@click.option("--instance-id", type=click.UUID, default=ZERO_INSTANCE, help="Who signs.")
 @json_option
 def trigger(
     event: str,
@@ -150,7 +155,7 @@ def _show(attempt: Attempt) -> None:
 
 def _conclude(event: str, user_id: UUID, last: Attempt) -> None:
     if last.accepted:
-        click.echo(f"Accepted. The user: usher users show {user_id}")
+        click.echo(f"Accepted. See: usher users show {user_id}")
     elif last.error:
         click.echo(f"Not delivered: Identity would answer the person's {event} with an error.")
     else:

@@ -232,10 +232,14 @@ def _change(
     handle: str, change: Callable[[App, User], User], sentence: Callable[[str], str], as_json: bool
 ) -> None:
     with opened() as app:
-        changed = change(app, find(app, handle))
+        found = find(app, handle)
+        changed = change(app, found)
         document: dict[str, Any] = user_document(changed, app.clock())
     if as_json:
         print_json(document)
         return
-    say(sentence(changed.email or str(changed.id)))
+    if changed.version == found.version:
+        say("Nothing changed.")
+    else:
+        say(sentence(changed.email or str(changed.id)))
     say(f"Roles: {', '.join(document['roles']) or '-'}")

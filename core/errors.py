@@ -123,8 +123,8 @@ class UnsupportedMediaTypeError(RequestError):
     title = "The body must be JSON"
 
     def __init__(self, content_type: str) -> None:
-        said = f"not {content_type[:80]!r}" if content_type else "and the request names no type"
-        super().__init__(f"Send Content-Type: application/json, {said}.")
+        said = f"{content_type[:80]!r} is not" if content_type else "the request names no type"
+        super().__init__(f"Send Content-Type: application/json; {said}.")
 
 
 # --- signatures: 401, one generic body; ``reason`` goes to the log only ------------------------

@@ -1,8 +1,8 @@
 """``decide``: one event and what we know of its user in, everything that follows out. Pure.
 
-The table at the end of this file is the table of DESIGN.md, "Decisions". Two cells differ from it,
-and policy grants follow every event of a confirmed user, so that any order of arrival ends in the
-same state; docs/decisions.md says why.
+The table at the end of this file is described in docs/lifecycle.md. Admission is asked at every
+signup, and policy grants follow every event of a confirmed user, so that any order of arrival ends
+in the same state; docs/decisions.md says why.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ from core.events import EventName, is_role, is_text
 from core.strict_json import dumps, loads_object
 
 DEFAULT_MESSAGE: Final = "This site does not admit this account."
+NO_POLICY: Final = "no-policy"
+"""The fingerprint of the empty policy, where there is no file."""
 RESERVED_APP_METADATA: Final = frozenset({"roles", "provider"})
 
 
@@ -119,15 +121,15 @@ class RoleRule:
         return bool(self.emails or self.email_domains)
 
     def describe(self) -> str:
-        """The rule as a sentence, without the addresses it lists."""
+        """The rule as part of a sentence, without the addresses it lists."""
         conditions = []
         if self.emails:
-            conditions.append(f"the proven address is one of {len(self.emails)} listed")
+            conditions.append(f"whose proven address is one of {len(self.emails)} listed")
         if self.email_domains:
-            conditions.append(f"the proven address is at {listed(self.email_domains)}")
+            conditions.append(f"whose proven address is at {listed(self.email_domains)}")
         if self.providers:
-            conditions.append(f"the account is from {listed(self.providers)}")
-        return f"{self.grant!r} for " + (" and ".join(conditions) if conditions else "everyone")
+            conditions.append(f"whose account is from {listed(self.providers)}")
+        return " ".join([f"{self.grant!r} to everybody", " and ".join(conditions)]).rstrip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,7 @@ class FilePolicy:
     admission: Admission = Admission()
     roles: tuple[RoleRule, ...] = ()
     app_metadata: Mapping[str, Any] = field(default_factory=dict)
-    fingerprint: str = "no-policy"
+    fingerprint: str = NO_POLICY
 
     def evaluate(self, applicant: Applicant) -> Verdict:
         """Ask the deny lists, the allow lists, then every role rule."""
@@ -205,14 +207,15 @@ class FilePolicy:
             (rules.deny_email_domains, "domains"),
         ):
             if deny.values:
-                lines.append(f"Refuses {listed(deny.values)} ({what}): {deny.message}")
+                lines.append(f"Refuses the {what} {listed(deny.values)}, saying: {deny.message}")
         allowed = rules.allow_emails | rules.allow_email_domains
         if rules.default_allow:
             lines.append("Admits everyone else." if lines else "Admits everyone.")
         elif allowed:
-            lines.append(f"Admits only proven {listed(allowed)}; others: {rules.message}")
+            lines.append(f"Admits only proven addresses of {listed(allowed)}.")
+            lines.append(f"Refuses everyone else, saying: {rules.message}")
         else:
-            lines.append(f"Admits nobody: {rules.message}")
+            lines.append(f"Admits nobody, saying: {rules.message}")
         lines += [f"Gives {rule.describe()}." for rule in self.roles]
         if self.app_metadata:
             lines.append(f"Adds to app_metadata: {', '.join(self.app_metadata)}.")

@@ -29,7 +29,7 @@ def test_a_good_installation_is_well(on_both: Program) -> None:
     assert list(found) == ["settings", "secrets", "database", "policy", "clock"]
     assert {each["well"] for each in found.values()} == {True}
     assert {each["remedy"] for each in found.values()} == {""}
-    assert found["secrets"]["text"] == "1 webhook secret(s), 32 bytes or more"
+    assert found["secrets"]["text"] == "webhook secrets: 1, the shortest of 32 bytes"
     assert found["database"]["text"].endswith(", at the newest revision")
     assert found["clock"]["text"].endswith("no event yet to compare with")
 

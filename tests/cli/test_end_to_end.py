@@ -61,9 +61,9 @@ def test_from_a_signup_to_its_explanation(
     assert [event["outcome"] for event in events] == ["denied", "applied"]
     why = usher("events", "show", events[1]["id"][:20])
     assert "role.1" in why
-    assert "grants 'member' for everyone" in why
+    assert "grants 'member' to everybody" in why
     assert "role.2" in why
-    assert "grants 'staff' for the proven address is at example.com" in why
+    assert "grants 'staff' to everybody whose proven address is at example.com" in why
     why = usher("events", "show", events[0]["id"])
     assert "admission.deny_email_domains" in why
     assert "the domain mailinator.com is on the deny list" in why

@@ -81,7 +81,7 @@ def test_show_explains_the_decision(program: Program) -> None:
     assert "outcome applied" in lines
     assert 'answer 200 {"app_metadata":{"provider":"email","roles":["member"]}}' in lines
     assert "admission.default everyone is admitted by default" in lines
-    assert "role.1 grants 'member' for everyone" in lines
+    assert "role.1 grants 'member' to everybody" in lines
     assert "role.2 no 'staff': nobody proved the address yet" in lines
 
 

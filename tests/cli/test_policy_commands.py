@@ -13,24 +13,24 @@ from tests.conftest import POLICY
 def test_check_says_in_words_what_the_policy_does(program: Program) -> None:
     """The one configured, without needing anything else."""
     assert program("policy", "check").stdout.splitlines()[:-1] == [
-        "Refuses mailinator.com (domains): Please use an address that lasts.",
+        "Refuses the domains mailinator.com, saying: Please use an address that lasts.",
         "Admits everyone else.",
-        "Gives 'member' for everyone.",
-        "Gives 'staff' for the proven address is at example.com.",
-        "Gives 'admin' for the proven address is one of 1 listed.",
+        "Gives 'member' to everybody.",
+        "Gives 'staff' to everybody whose proven address is at example.com.",
+        "Gives 'admin' to everybody whose proven address is one of 1 listed.",
     ]
     assert "The policy is fine (fingerprint " in program("policy", "check").stdout
 
 
 def test_check_needs_no_other_setting(bare: Program, tmp_path: Path) -> None:
     """A policy can be checked before there is any secret, by name or as configured."""
-    assert bare("policy", "check").stdout.startswith("Admits everyone.\n")
+    assert bare("policy", "check").stdout.startswith("There is no policy.toml here")
     (tmp_path / "policy.toml").write_text(POLICY)
     (tmp_path / "other.toml").write_text('[admission]\ndefault = "deny"')
     assert "mailinator.com" in bare("policy", "check").stdout
-    assert bare("policy", "check", "other.toml").stdout.startswith("Admits nobody: ")
+    assert bare("policy", "check", "other.toml").stdout.startswith("Admits nobody, saying: ")
     (tmp_path / ".env").write_text("USHER_POLICY=other.toml\n")
-    assert bare("policy", "check").stdout.startswith("Admits nobody: ")
+    assert bare("policy", "check").stdout.startswith("Admits nobody, saying: ")
 
 
 def test_check_as_json(program: Program) -> None:
@@ -156,7 +156,7 @@ def test_explain_as_json(program: Program) -> None:
                 "rule": "admission.deny_email_domains",
                 "text": "the domain mailinator.com is on the deny list",
             },
-            {"rule": "role.1", "text": "grants 'member' for everyone"},
+            {"rule": "role.1", "text": "grants 'member' to everybody"},
         ],
         "fingerprint": program.json("policy", "check")["fingerprint"],
     }

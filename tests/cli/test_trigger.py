@@ -167,7 +167,7 @@ def test_json_holds_the_body_and_every_attempt(program: Program) -> None:
 
 # answers of the server, exit code, number of attempts, the conclusion
 CONCLUSIONS: list[tuple[tuple[int, ...], int, int, str]] = [
-    ((204,), 0, 1, "Accepted. The user: usher users show "),
+    ((204,), 0, 1, "Accepted. See: usher users show "),
     ((500, 500, 200), 0, 3, "Accepted."),
     ((403,), 1, 3, "Refused: Identity would answer the person's signup with 422."),
     ((201,), 1, 3, "Refused:"),

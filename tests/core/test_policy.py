@@ -138,14 +138,14 @@ EVERYONE = RoleRule(5, "member")
 
 # rule, applicant, granted, text of the reason (None: the rule does not concern the applicant)
 ROLES: list[tuple[RoleRule, Applicant, bool, str | None]] = [
-    (EVERYONE, applicant("", proven=False), True, "grants 'member' for everyone"),
+    (EVERYONE, applicant("", proven=False), True, "grants 'member' to everybody"),
     (
         STAFF,
         applicant(provider="google"),
         True,
         (
-            "grants 'staff' for the proven address is at a.example "
-            "and the account is from github, google"
+            "grants 'staff' to everybody whose proven address is at a.example "
+            "and whose account is from github, google"
         ),
     ),
     (STAFF, applicant(provider="email"), False, None),
@@ -156,12 +156,12 @@ ROLES: list[tuple[RoleRule, Applicant, bool, str | None]] = [
         False,
         "no 'staff': nobody proved the address yet",
     ),
-    (OWNER, applicant("Ada@A.example"), True, "grants 'admin' for the proven address is one of 2"),
+    (OWNER, applicant("Ada@A.example"), True, "grants 'admin' to everybody whose proven address is one of 2"),
     (OWNER, applicant(proven=False), False, "no 'admin': nobody proved the address yet"),
     (OWNER, applicant("eve@a.example"), False, None),
     (OWNER, applicant(""), False, None),
     (BOTH, applicant(), False, None),
-    (GOOGLE, applicant(provider="google", proven=False), True, "grants 'google' for the account"),
+    (GOOGLE, applicant(provider="google", proven=False), True, "grants 'google' to everybody whose account"),
     (GOOGLE, applicant(provider="Google"), False, None),
     (GOOGLE, applicant(provider=""), False, None),
 ]
@@ -204,20 +204,21 @@ def test_constants_are_part_of_every_verdict() -> None:
 
 DESCRIPTIONS: list[tuple[FilePolicy, list[str]]] = [
     (FilePolicy(), ["Admits everyone."]),
-    (CLOSED, [f"Admits nobody: {DEFAULT_MESSAGE}"]),
+    (CLOSED, [f"Admits nobody, saying: {DEFAULT_MESSAGE}"]),
     (
         DENIES,
         [
-            "Refuses eve@b.example (addresses): Not you.",
-            "Refuses mailinator.com (domains): Not there.",
+            "Refuses the addresses eve@b.example, saying: Not you.",
+            "Refuses the domains mailinator.com, saying: Not there.",
             "Admits everyone else.",
         ],
     ),
     (
         ALLOWS,
         [
-            "Refuses eve@a.example (addresses): Not you.",
-            "Admits only proven a.example, guest@b.example; others: Members only.",
+            "Refuses the addresses eve@a.example, saying: Not you.",
+            "Admits only proven addresses of a.example, guest@b.example.",
+            "Refuses everyone else, saying: Members only.",
         ],
     ),
     (
@@ -225,11 +226,11 @@ DESCRIPTIONS: list[tuple[FilePolicy, list[str]]] = [
         [
             "Admits everyone.",
             (
-                "Gives 'staff' for the proven address is at a.example "
-                "and the account is from github, google."
+                "Gives 'staff' to everybody whose proven address is at a.example "
+                "and whose account is from github, google."
             ),
-            "Gives 'admin' for the proven address is one of 2 listed.",
-            "Gives 'member' for everyone.",
+            "Gives 'admin' to everybody whose proven address is one of 2 listed.",
+            "Gives 'member' to everybody.",
             "Adds to app_metadata: plan, tier.",
         ],
     ),
@@ -281,10 +282,10 @@ BREACHES: list[tuple[Any, str]] = [
     (Verdict(roles=frozenset({"a\x1b"})), "'a\\x1b' is not a role name"),
     (Verdict(roles=frozenset({"r" * 101})), "'rrr"),
     (Verdict(roles=frozenset({7})), "7 is not a role name"),  # type: ignore[arg-type]
-    (Verdict(app_metadata={"roles": []}), "app_metadata may not set roles"),
+    (Verdict(app_metadata={"roles": []}), "may not set roles"),
     (
         Verdict(app_metadata={"provider": "", "roles": 1}),
-        "app_metadata may not set provider, roles",
+        "may not set provider, roles",
     ),
 ]
 
@@ -294,7 +295,7 @@ def test_a_callable_that_breaks_its_contract_is_a_policy_error(answer: Any, prob
     """Its answer is checked before anything follows from it; the error names the callable."""
     with pytest.raises(PolicyError) as caught:
         code(answer).evaluate(applicant())
-    assert caught.value.where == "rules:decide"
+    assert caught.value.where.startswith("rules:decide")
     assert caught.value.problem.startswith(problem)
 
 

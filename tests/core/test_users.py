@@ -40,13 +40,14 @@ def listed(usher: App, limit: int = 50, **filters: object) -> list[User]:
     """Every user of a listing, page by page."""
     found: list[User] = []
     cursor = None
-    while True:
+    for _ in range(300):
         page = usher.store.users.page(limit=limit, cursor=cursor, **filters)  # type: ignore[arg-type]
         assert len(page.users) <= limit
         found += page.users
         cursor = page.next_cursor
         if cursor is None:
             return found
+    raise AssertionError("the listing does not end")
 
 
 # --- one ------------------------------------------------------------------------------------------
