@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import Any, Final
 
 MAX_DEPTH: Final = 64
@@ -37,11 +38,8 @@ def _depth_exceeds(data: bytes, limit: int) -> bool:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise StrictJsonError(f"the key {key[:40]!r} stands twice in one object")
-            seen.add(key)
+        twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise StrictJsonError(f"the key {twice[:40]!r} stands twice in one object")
     return document
 
 

@@ -164,6 +164,7 @@ def test_a_wrong_field_of_the_user_is_named(pointer: str, value: object) -> None
 WRONG_FIELDS = {
     "event absent": ({"event": ABSENT}, BodyFieldError, "/event"),
     "event null": ({"event": None}, BodyFieldError, "/event"),
+    "event empty": ({"event": ""}, BodyFieldError, "/event"),
     "event a number": ({"event": 1}, BodyFieldError, "/event"),
     "event a list": ({"event": ["signup"]}, BodyFieldError, "/event"),
     "instance absent": ({"instance_id": ABSENT}, BodyFieldError, "/instance_id"),

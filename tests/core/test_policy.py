@@ -156,12 +156,22 @@ ROLES: list[tuple[RoleRule, Applicant, bool, str | None]] = [
         False,
         "no 'staff': nobody proved the address yet",
     ),
-    (OWNER, applicant("Ada@A.example"), True, "grants 'admin' to everybody whose proven address is one of 2"),
+    (
+        OWNER,
+        applicant("Ada@A.example"),
+        True,
+        "grants 'admin' to everybody whose proven address is one of 2",
+    ),
     (OWNER, applicant(proven=False), False, "no 'admin': nobody proved the address yet"),
     (OWNER, applicant("eve@a.example"), False, None),
     (OWNER, applicant(""), False, None),
     (BOTH, applicant(), False, None),
-    (GOOGLE, applicant(provider="google", proven=False), True, "grants 'google' to everybody whose account"),
+    (
+        GOOGLE,
+        applicant(provider="google", proven=False),
+        True,
+        "grants 'google' to everybody whose account",
+    ),
     (GOOGLE, applicant(provider="Google"), False, None),
     (GOOGLE, applicant(provider=""), False, None),
 ]
@@ -282,6 +292,12 @@ BREACHES: list[tuple[Any, str]] = [
     (Verdict(roles=frozenset({"a\x1b"})), "'a\\x1b' is not a role name"),
     (Verdict(roles=frozenset({"r" * 101})), "'rrr"),
     (Verdict(roles=frozenset({7})), "7 is not a role name"),  # type: ignore[arg-type]
+    (Verdict(roles="admin"), "roles must be a set of names"),  # type: ignore[arg-type]
+    (Verdict(message=7), "the message must be a text"),  # type: ignore[arg-type]
+    (Verdict(message="\ud800"), "the message must be a text"),
+    (Verdict(message="\x00"), "the message must be a text"),
+    (Verdict(app_metadata=None), "must be a table, not NoneType"),  # type: ignore[arg-type]
+    (Verdict(app_metadata={"x": "\x00"}), "must fit into JSON"),
     (Verdict(app_metadata={"roles": []}), "may not set roles"),
     (
         Verdict(app_metadata={"provider": "", "roles": 1}),

@@ -1,4 +1,4 @@
-"""A policy that is a Python callable: as good as the file, and unable to harm others' deliveries."""
+"""A policy that is a Python callable: as good as the file, and no harm to others' deliveries."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_a_poisoned_delivery_is_answered_500_and_runs_once_the_policy_is_mended(
 
 
 def test_a_poisoned_login_does_not_undo_its_neighbour_of_the_same_user(make_app: MakeApp) -> None:
-    """What the user's other deliveries in the batch did is kept, what the poisoned one did is not."""
+    """What the user's other deliveries in the batch did is kept; it did nothing itself."""
     app = make_app("""
 from core.policy import Verdict
 

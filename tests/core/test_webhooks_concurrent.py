@@ -100,7 +100,7 @@ def test_a_delivery_that_another_process_stores_midway_gets_the_reply_stored_the
     clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Between our look into the ledger and our insert, in a batch: split, and answered from there."""
+    """Between our look into the ledger and our insert: the batch splits, and reads it there."""
     first = App(make_settings(database_url=postgresql_url), clock)
     second = App(make_settings(database_url=postgresql_url), clock)
     batch = [signed("signup", account(email=f"p{n}@example.com")) for n in range(3)]

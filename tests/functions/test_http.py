@@ -1,0 +1,127 @@
+"""Platforms' events in, answers out, and the one shape of every error."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+from core import errors
+from core.errors import UsherError
+from core.problem import as_problem
+from functions._shared.headers import SECURITY_HEADERS
+from functions._shared.http import Request, Response, problem_response
+
+
+def test_headers_are_found_whatever_their_case_and_form() -> None:
+    """The multi-value form wins, because only it shows a repetition."""
+    request = Request.from_event(
+        {
+            "httpMethod": "POST",
+            "path": "/x",
+            "headers": {"X-One": "1", "X-Two": "b"},
+            "multiValueHeaders": {"x-two": ["a", "b"]},
+            "body": None,
+        }
+    )
+    assert request.headers == {"x-two": ("a", "b"), "x-one": ("1",)}
+    assert request.body == b""
+
+
+@pytest.mark.parametrize(
+    ("body", "is_base64", "read"),
+    [
+        ("é", False, "é".encode()),
+        (base64.b64encode(b"\xff\x00").decode(), True, b"\xff\x00"),
+        ("", True, b""),
+    ],
+)
+def test_a_body_is_the_exact_bytes(body: str, is_base64: bool, read: bytes) -> None:
+    """Text as UTF-8, anything else by base64."""
+    event = {"httpMethod": "POST", "path": "/", "body": body, "isBase64Encoded": is_base64}
+    assert Request.from_event(event).body == read
+
+
+def test_base64_that_is_none_is_a_bad_request() -> None:
+    """The platform's fault, said so."""
+    with pytest.raises(errors.RequestError, match="base64"):
+        Request.from_event({"body": "***", "isBase64Encoded": True})
+
+
+@pytest.mark.parametrize(
+    ("method", "types", "size", "error"),
+    [
+        ("GET", ["text/plain"], 99, errors.MethodNotAllowedError),
+        ("POST", ["text/plain"], 99, errors.UnsupportedMediaTypeError),
+        ("POST", [], 1, errors.UnsupportedMediaTypeError),
+        ("POST", ["application/json", "application/json"], 1, errors.UnsupportedMediaTypeError),
+        ("POST", ["Application/JSON; charset=utf-8"], 99, errors.BodyTooLargeError),
+    ],
+)
+def test_method_then_type_then_size(
+    method: str, types: list[str], size: int, error: type[UsherError]
+) -> None:
+    """The first that is wrong is answered."""
+    request = Request.from_event(
+        {
+            "httpMethod": method,
+            "path": "/",
+            "multiValueHeaders": {"Content-Type": types},
+            "body": "x" * size,
+        }
+    )
+    with pytest.raises(error):
+        request.require("POST", 10)
+
+
+def test_every_answer_has_the_security_headers() -> None:
+    """Added where it is rendered, so none can be forgotten."""
+    answer = Response(200, "{}", "application/json", {"ETag": '"1"'}).to_dict()
+    assert SECURITY_HEADERS.items() <= answer["headers"].items()
+    assert answer["headers"]["ETag"] == '"1"'
+
+
+def test_the_shape_of_an_error_is_pinned() -> None:
+    """RFC 9457 with our code."""
+    answer = problem_response(errors.MethodNotAllowedError("GET", ("POST",))).to_dict()
+    assert answer["statusCode"] == 405
+    assert answer["headers"]["Allow"] == "POST"
+    assert answer["headers"]["Content-Type"] == "application/problem+json"
+    assert answer["body"] == (
+        '{"type":"urn:usher:error:method_not_allowed",'
+        '"title":"This address does not take that method","status":405,'
+        '"code":"method_not_allowed","detail":"GET is not offered here; use POST."}'
+    )
+
+
+def everything(root: type[UsherError]) -> list[type[UsherError]]:
+    """The tree of errors, flat."""
+    return [root, *(found for child in root.__subclasses__() for found in everything(child))]
+
+
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "SettingsError": (("problem",),),
+    "PolicyError": ("policy.toml", "problem"),
+    "MethodNotAllowedError": ("GET", ("POST",)),
+    "BodyTooLargeError": (10,),
+    "UnsupportedMediaTypeError": ("text/plain",),
+    "BodyError": ("problem", "/x"),
+    "BodyJsonError": ("problem",),
+    "BodyFieldError": ("problem", "/x"),
+    "InstanceMismatchError": (),
+    "EventMismatchError": ("login",),
+}
+
+
+@pytest.mark.parametrize("kind", everything(UsherError), ids=lambda kind: kind.__name__)
+def test_every_error_knows_its_status_and_code(kind: type[UsherError]) -> None:
+    """And tells callers nothing of what is wrong on our side."""
+    error = kind(*ARGUMENTS.get(kind.__name__, ("a detail",)))
+    document = as_problem(error)
+    assert document["status"] == error.status
+    assert 400 <= error.status < 600
+    assert document["code"] == error.code
+    assert str(error)
+    if error.status >= 500 or isinstance(error, errors.SignatureError):
+        assert "detail" not in document
