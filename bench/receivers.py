@@ -49,9 +49,10 @@ def install_node_peer() -> None:
     """`npm ci` for the Node peer, when that has not been done."""
     if (NODE_PEER / "node_modules").is_dir():
         return
-    path = f"{_node().parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    command = [str(_node().with_name("npm")), "ci", "--no-audit", "--no-fund", "--silent"]
-    subprocess.run(command, cwd=NODE_PEER, env={**os.environ, "PATH": path}, check=True)
+    # Not bin/npm: pip turns that symbolic link into a copy, which then misses its own library.
+    npm = _node().parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    command = [str(_node()), str(npm), "ci", "--no-audit", "--no-fund", "--silent"]
+    subprocess.run(command, cwd=NODE_PEER, check=True)
 
 
 def _usher_environment(home: Path, secret: str) -> dict[str, str]:
