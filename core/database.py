@@ -157,9 +157,10 @@ def _worded() -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         message = str(getattr(error, "orig", None) or error).partition("\n")[0]
-        if isinstance(error, IntegrityError):
+        deadlocked = getattr(getattr(error, "orig", None), "sqlstate", None) == "40P01"
+        if isinstance(error, IntegrityError) or deadlocked:
             raise ConflictError(
-                f"Another change came first ({type(error.orig).__name__})."
+                f"Another change came first ({type(getattr(error, 'orig', error)).__name__})."
             ) from error
         if "no such table" in message or "does not exist" in message:
             raise NotMigratedError(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, Table, bindparam, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, select, update
 
 from core.database import BulkInsert, Database
 from core.errors import DeliveryNotFoundError
@@ -48,7 +48,7 @@ class Ledger:
         Raises:
             DeliveryNotFoundError: none, or several.
         """
-        if len(prefix) < MIN_PREFIX:
+        if len(prefix) < MIN_PREFIX or not prefix.isprintable():
             raise DeliveryNotFoundError(f"Give at least {MIN_PREFIX} characters of the event's id.")
         with self._database.read() as connection:
             rows = connection.execute(
@@ -93,12 +93,12 @@ class Ledger:
         return [_to_delivery(row) for row in rows]
 
 
-def erase_deliveries(connection: Connection, user_id: UUID) -> None:
+def erase_deliveries(connection: Connection, instance_id: UUID, user_id: UUID) -> None:
     """Forget what a user's deliveries said: bodies, and answers with metadata.
 
     Ids, digests, outcomes and reasons stay, none of which is personal.
     """
-    mine = _DELIVERIES.c.user_id == user_id
+    mine = and_(_DELIVERIES.c.user_id == user_id, _DELIVERIES.c.instance_id == instance_id)
     connection.execute(update(_DELIVERIES).where(mine).values(body=None))
     connection.execute(
         update(_DELIVERIES)

@@ -22,7 +22,12 @@ from sqlalchemy import (
 
 from core.administration import grant_role, reactivate, revoke_role, suspend
 from core.database import BulkInsert, Database
-from core.errors import AmbiguousUserError, LastAdministratorError, UserNotFoundError
+from core.errors import (
+    AmbiguousUserError,
+    ConflictError,
+    LastAdministratorError,
+    UserNotFoundError,
+)
 from core.events import email_key
 from core.ledger import erase_deliveries
 from core.lifecycle import tombstone
@@ -34,6 +39,7 @@ Key = tuple[UUID, UUID]
 """(instance id, user id)."""
 
 MAX_PAGE: Final = 200
+CONFLICT_ATTEMPTS: Final = 3
 
 _USERS: Final[Table] = UserRow.__table__  # type: ignore[attr-defined]
 _GRANTS: Final[Table] = GrantRow.__table__  # type: ignore[attr-defined]
@@ -130,7 +136,7 @@ class UserService:
         for key in changed:
             if after[key].status is Status.DELETED:
                 _erase_audit(connection, key)
-                erase_deliveries(connection, key[1])
+                erase_deliveries(connection, *key)
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -229,6 +235,7 @@ class UserService:
             lambda current, now: grant_role(
                 current, role, actor=actor, now=now, reason=reason, expires_at=expires_at
             ),
+            force=False,
         )
 
     def revoke(
@@ -293,6 +300,23 @@ class UserService:
         command: Callable[[User, datetime], User],
         force: bool = True,
     ) -> User:
+        for attempt in range(1, CONFLICT_ATTEMPTS + 1):
+            try:
+                return self._try_change(user, action, actor, reason, command, force)
+            except ConflictError:  # two changes that waited for each other: one goes again
+                if attempt == CONFLICT_ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _try_change(
+        self,
+        user: User,
+        action: str,
+        actor: str,
+        reason: str,
+        command: Callable[[User, datetime], User],
+        force: bool,
+    ) -> User:
         key = (user.instance_id, user.id)
         now = self._clock()
         with self._database.write() as connection:
@@ -327,13 +351,18 @@ class UserService:
                 _holds_role(self._admin_role, now),
             )
             .limit(1)
-            .with_for_update()
         )
-        if connection.execute(others).first() is None:
-            raise LastAdministratorError(
-                f"Nobody else is active and has the role {self._admin_role!r}. Give it to "
-                "somebody first, or repeat with force."
-            )
+        looked_at: list[UUID] = []
+        while row := connection.execute(others.where(_USERS.c.id.not_in(looked_at))).first():
+            # Locked, then read again: their role may be on its way out in another transaction.
+            found = self.load(connection, [(leaving[0], row.id)])
+            if any(self._administers(other, now) for other in found.values()):
+                return
+            looked_at.append(row.id)
+        raise LastAdministratorError(
+            f"Nobody else is active and has the role {self._admin_role!r}. Give it to "
+            "somebody first, or repeat with force."
+        )
 
 
 def _holds_role(role: str, now: datetime) -> Any:
