@@ -31,6 +31,8 @@ In a second terminal, from this folder:
   .venv/bin/usher trigger signup --email x@mailinator.com{to}     (is refused, and says why)
   .venv/bin/usher users list
   .venv/bin/usher events list
+  curl -H "Authorization: Bearer $(.venv/bin/usher token ada@example.com)" \\
+       http://127.0.0.1:{port}/api/me
 """)
     run_server("127.0.0.1", port, 1)
 

@@ -94,7 +94,7 @@ def _database(app: App) -> str:
 
 def _clock(app: App) -> str:
     """The ledger's newest event tells how far Identity's clock and ours are apart."""
-    newest = app.store.ledger.page(limit=1)
+    newest = app.store.ledger.page(limit=1).items
     if not newest:
         return f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC; no event yet to compare with"
     skew = newest[0].received_at.timestamp() - newest[0].issued_at

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime
 
 import click
 
 from cli.environment import opened
-from cli.output import delivery_document, json_option, moment, print_json, print_table, say
-from cli.users import find
+from cli.output import (
+    MOMENT,
+    NO_MATCH,
+    as_utc,
+    json_option,
+    moment,
+    print_json,
+    print_table,
+    say,
+)
+from core.documents import delivery_with_body
 from core.events import EventName
+from core.ledger import DeliveryFilters
 
 OUTCOMES = ("applied", "unchanged", "denied", "ignored", "invalid")
 
@@ -23,33 +34,34 @@ def events() -> None:
 @click.option("--event", type=click.Choice([name.value for name in EventName]))
 @click.option("--outcome", type=click.Choice(OUTCOMES))
 @click.option("--user", help="Only this user's, by id or e-mail address.")
+@click.option("--since", type=MOMENT, help="Only what was received then or later.")
+@click.option("--until", type=MOMENT, help="Only what was received before.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
-@click.option(
-    "--before",
-    type=click.IntRange(1, 2**63 - 1),
-    help="Only what arrived before this sequence number.",
-)
+@click.option("--cursor", help="Go on where the last page ended.")
 @json_option
 def list_events(
     event: str | None,
     outcome: str | None,
     user: str | None,
+    since: datetime | None,
+    until: datetime | None,
     limit: int,
-    before: int | None,
+    cursor: str | None,
     as_json: bool,
 ) -> None:
     """List deliveries, newest first."""
     with opened() as app:
-        deliveries = app.store.ledger.page(
-            event=event,
-            outcome=outcome,
-            user_id=find(app, user).id if user else None,
-            before=before,
-            limit=limit + 1,
+        filters = DeliveryFilters(
+            event=event or "",
+            outcome=outcome or "",
+            user_id=app.store.users.find(user).id if user else None,
+            since=as_utc(since),
+            until=as_utc(until),
         )
-    more, deliveries = len(deliveries) > limit, deliveries[:limit]
+        page = app.store.ledger.page(filters, limit=limit, cursor=cursor)
     if as_json:
-        print_json({"events": [delivery_document(delivery) for delivery in deliveries]})
+        documents = [delivery_with_body(delivery) for delivery in page.items]
+        print_json({"events": documents, "next_cursor": page.next_cursor})
         return
     print_table(
         ("seq", "received (UTC)", "event", "outcome", "reply", "rules", "id"),
@@ -63,12 +75,14 @@ def list_events(
                 ", ".join(r.rule for r in d.reasons),
                 d.id[:20],
             )
-            for d in deliveries
+            for d in page.items
         ),
-        "No events yet. Try: usher trigger signup --email ada@example.com",
+        NO_MATCH
+        if page.next_cursor or cursor or filters != DeliveryFilters()
+        else "No events yet. Try: usher trigger signup --email ada@example.com",
     )
-    if more:
-        click.echo(f"More: --before {deliveries[-1].sequence}")
+    if page.next_cursor:
+        click.echo(f"More: --cursor {page.next_cursor}")
 
 
 @events.command()
@@ -85,7 +99,7 @@ def show(event_id: str, body: bool, as_json: bool) -> None:
         sys.stdout.buffer.write(delivery.body)
         return
     if as_json:
-        print_json(delivery_document(delivery))
+        print_json(delivery_with_body(delivery))
         return
     for label, value in (
         ("id", delivery.id),

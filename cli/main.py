@@ -9,6 +9,7 @@ import sys
 
 import click
 
+from cli.audit import audit
 from cli.db import db
 from cli.dev import dev
 from cli.doctor import doctor
@@ -17,6 +18,7 @@ from cli.output import say
 from cli.policy import policy
 from cli.secret import secret
 from cli.serve import serve
+from cli.token import token
 from cli.trigger import trigger
 from cli.users import users
 from core.errors import SettingsError, UsherError
@@ -31,7 +33,7 @@ def usher() -> None:
     """
 
 
-for command in (dev, serve, trigger, users, events, policy, doctor, secret, db):
+for command in (dev, serve, trigger, users, events, audit, token, policy, doctor, secret, db):
     usher.add_command(command)
 
 

@@ -9,7 +9,6 @@ import click
 
 from cli.environment import environment, opened
 from cli.output import json_option, print_json, say
-from cli.users import find
 from core.errors import SettingsError
 from core.events import EventName, email_key, split_address
 from core.lifecycle import applicant
@@ -69,7 +68,7 @@ def explain(who: str, provider: str, unproven: bool, event: str, as_json: bool) 
         )
     else:
         with opened() as app:
-            question = applicant(EventName(event), find(app, who))
+            question = applicant(EventName(event), app.store.users.find(who))
             loaded = app.policy
     verdict = loaded.evaluate(question)
     _show(question, verdict, loaded, as_json)

@@ -5,16 +5,29 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
 
 from cli.environment import opened
-from cli.output import json_option, moment, print_json, print_table, say, user_document
+from cli.output import (
+    MOMENT,
+    NO_MATCH,
+    as_utc,
+    json_option,
+    moment,
+    print_json,
+    print_table,
+    say,
+)
 from core.app import App
+from core.documents import user_document
+from core.ledger import DeliveryFilters
 from core.records import Status, User
 from core.roles import effective
+from core.user_search import Sort, UserFilters
+from core.users import Change
 
 reason_option = click.option("--reason", default="", help="Why; kept in the audit.")
 force_option = click.option(
@@ -30,31 +43,56 @@ def users() -> None:
 
 @users.command("list")
 @click.option("--status", type=click.Choice([status.value for status in Status]))
-@click.option("--role", help="Only who has this role now.")
-@click.option("--email", "email_prefix", help="Only addresses that begin so.")
+@click.option("--role", default="", help="Only who has this role now.")
+@click.option("--provider", default="", help="Only who came by this provider: email, google, …")
+@click.option("--email", "email_prefix", default="", help="Only addresses that begin so.")
+@click.option("--created-since", type=MOMENT, help="Only records made then or later.")
+@click.option("--created-until", type=MOMENT, help="Only records made before.")
+@click.option("--seen-since", type=MOMENT, help="Only who signed up or logged in then or later.")
+@click.option("--seen-until", type=MOMENT, help="Only who was last seen before.")
+@click.option(
+    "--sort",
+    type=click.Choice([sort.value for sort in Sort]),
+    default=Sort.CREATED.value,
+    show_default=True,
+)
+@click.option("--descending", is_flag=True, help="The newest, or the last, first.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
 @click.option("--cursor", help="Go on where the last page ended.")
 @json_option
 def list_users(
     status: str | None,
-    role: str | None,
-    email_prefix: str | None,
+    role: str,
+    provider: str,
+    email_prefix: str,
+    created_since: datetime | None,
+    created_until: datetime | None,
+    seen_since: datetime | None,
+    seen_until: datetime | None,
+    sort: str,
+    descending: bool,
     limit: int,
     cursor: str | None,
     as_json: bool,
 ) -> None:
-    """List users, oldest first."""
+    """List users, oldest first unless told otherwise."""
+    filters = UserFilters(
+        status=Status(status) if status else None,
+        role=role,
+        provider=provider,
+        email_prefix=email_prefix,
+        created_since=as_utc(created_since),
+        created_until=as_utc(created_until),
+        seen_since=as_utc(seen_since),
+        seen_until=as_utc(seen_until),
+    )
     with opened() as app:
         page = app.store.users.page(
-            status=Status(status) if status else None,
-            role=role,
-            email_prefix=email_prefix,
-            limit=limit,
-            cursor=cursor,
+            filters, sort=Sort(sort), descending=descending, limit=limit, cursor=cursor
         )
         now = app.clock()
     if as_json:
-        documents = [user_document(user, now) for user in page.users]
+        documents = [user_document(user, now) for user in page.items]
         print_json({"users": documents, "next_cursor": page.next_cursor})
         return
     print_table(
@@ -68,9 +106,11 @@ def list_users(
                 u.provider or "-",
                 moment(u.last_seen_at),
             )
-            for u in page.users
+            for u in page.items
         ),
-        "No users yet. Try: usher trigger signup --email ada@example.com",
+        NO_MATCH
+        if page.next_cursor or cursor or filters != UserFilters()
+        else "No users yet. Try: usher trigger signup --email ada@example.com",
     )
     if page.next_cursor:
         click.echo(f"More: --cursor {page.next_cursor}")
@@ -82,12 +122,12 @@ def list_users(
 def show(user: str, as_json: bool) -> None:
     """Show one user with every grant and denial."""
     with opened() as app:
-        found = find(app, user)
+        found = app.store.users.find(user)
         now = app.clock()
         if as_json:
             print_json(user_document(found, now))
             return
-        deliveries = app.store.ledger.page(user_id=found.id, limit=10)
+        deliveries = app.store.ledger.page(DeliveryFilters(user_id=found.id), limit=10)
     for label, value in (
         ("id", found.id),
         ("email", found.email or "-"),
@@ -117,7 +157,7 @@ def show(user: str, as_json: bool) -> None:
     click.echo()
     print_table(
         ("event", "outcome", "received (UTC)", "id"),
-        ((d.event, d.outcome, moment(d.received_at), d.id[:20]) for d in deliveries),
+        ((d.event, d.outcome, moment(d.received_at), d.id[:20]) for d in deliveries.items),
         "No events on record.",
     )
 
@@ -126,7 +166,7 @@ def show(user: str, as_json: bool) -> None:
 @click.argument("user")
 @click.argument("role")
 @reason_option
-@click.option("--until", type=click.DateTime(), help="End of the grant, UTC.")
+@click.option("--until", type=MOMENT, help="End of the grant, UTC.")
 @click.option("--days", type=click.IntRange(1, 36_500), help="End it after so many days.")
 @json_option
 def grant(
@@ -135,13 +175,13 @@ def grant(
     """Give a role; it reaches the token at the next login."""
     if until and days:
         raise click.UsageError("Give --until or --days, not both.")
-    expires_at = until.replace(tzinfo=UTC) if until else None
+    expires_at = as_utc(until)
 
     def change(app: App, found: User) -> User:
         ends = app.clock() + timedelta(days=days) if days else expires_at
         if ends and ends <= app.clock():
             raise click.BadParameter("lies in the past", param_hint="--until")
-        return app.store.users.grant(found, role, actor=actor(), reason=reason, expires_at=ends)
+        return app.store.users.grant(found, role, Change(actor(), reason), expires_at=ends)
 
     _change(user, change, lambda who: f"{who} now has the role {role!r}.", as_json)
 
@@ -158,7 +198,7 @@ def revoke(user: str, role: str, reason: str, force: bool, as_json: bool) -> Non
     def change(app: App, found: User) -> User:
         if role not in effective(found.grants, app.clock()):
             say(f"{found.email or found.id} does not have the role {role!r} now.", err=True)
-        return app.store.users.revoke(found, role, actor=actor(), reason=reason, force=force)
+        return app.store.users.revoke(found, role, Change(actor(), reason, force=force))
 
     _change(user, change, lambda who: f"{who} has the role {role!r} no longer.", as_json)
 
@@ -172,9 +212,7 @@ def suspend(user: str, reason: str, force: bool, as_json: bool) -> None:
     """Shut a user out: logins are refused until reactivated."""
     _change(
         user,
-        lambda app, found: app.store.users.suspend(
-            found, actor=actor(), reason=reason, force=force
-        ),
+        lambda app, found: app.store.users.suspend(found, Change(actor(), reason, force=force)),
         lambda who: f"{who} is suspended.",
         as_json,
     )
@@ -188,7 +226,7 @@ def reactivate(user: str, reason: str, as_json: bool) -> None:
     """Let a suspended user in again."""
     _change(
         user,
-        lambda app, found: app.store.users.reactivate(found, actor=actor(), reason=reason),
+        lambda app, found: app.store.users.reactivate(found, Change(actor(), reason)),
         lambda who: f"{who} is let in again.",
         as_json,
     )
@@ -210,7 +248,7 @@ def delete(user: str, reason: str, force: bool, yes: bool, as_json: bool) -> Non
         if not yes:
             say(f"This erases all personal data of {found.email or found.id} for good.", err=True)
             click.confirm("Go on?", abort=True, err=True)
-        return app.store.users.delete(found, actor=actor(), reason=reason, force=force)
+        return app.store.users.delete(found, Change(actor(), reason, force=force))
 
     _change(user, change, lambda who: f"{who} is deleted.", as_json)
 
@@ -223,16 +261,11 @@ def actor() -> str:
         return f"cli:uid-{os.getuid()}"
 
 
-def find(app: App, handle: str) -> User:
-    """The user named on the command line, of the configured instance if there is one."""
-    return app.store.users.find(handle, app.settings.instance_id)
-
-
 def _change(
     handle: str, change: Callable[[App, User], User], sentence: Callable[[str], str], as_json: bool
 ) -> None:
     with opened() as app:
-        found = find(app, handle)
+        found = app.store.users.find(handle)
         changed = change(app, found)
         document: dict[str, Any] = user_document(changed, app.clock())
     if as_json:

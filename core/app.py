@@ -18,7 +18,9 @@ from core.settings import Settings
 from core.webhooks import Webhooks
 
 if TYPE_CHECKING:
+    from core.auth import Authenticator
     from core.database import Database
+    from core.identity import IdentityClient
     from core.ledger import Ledger
     from core.users import UserService
 
@@ -61,6 +63,28 @@ class App:
         """The pipeline; opens no database until a delivery with a good signature comes."""
         return Webhooks(self.settings, self.policy, lambda: self.store)
 
+    @cached_property
+    def auth(self) -> Authenticator:
+        """Who calls the API."""
+        from core.auth import Authenticator  # noqa: PLC0415 - events have no bearer
+
+        return Authenticator(
+            secret=self.settings.jwt_secret,
+            audience=self.settings.jwt_audience,
+            identity=lambda: self.identity,
+            users=lambda: self.store.users,
+            policy=lambda: self.policy,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def identity(self) -> IdentityClient | None:
+        """The client of Identity's API; None where no address is set."""
+        from core.identity import IdentityClient  # noqa: PLC0415 - events call nobody
+
+        url, token = self.settings.identity_url, self.settings.identity_admin_token
+        return IdentityClient(url, token) if url else None
+
     @property
     def store(self) -> _Store:
         """Database, user service and ledger; SQL is imported here, at first use."""
@@ -76,8 +100,8 @@ class App:
         database = Database(self.settings.database_url)
         return _Store(
             database,
-            UserService(database, self.settings.admin_role, self.clock),
-            Ledger(database),
+            UserService(database, self.settings.admin_role, self.clock, self.settings.instance_id),
+            Ledger(database, self.settings.instance_id),
         )
 
     def close(self) -> None:

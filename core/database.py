@@ -70,7 +70,7 @@ class Database:
             DatabaseError: away, or not migrated.
         """
         with self.read() as connection:
-            connection.execute(text("SELECT 1 FROM audit LIMIT 1"))
+            connection.execute(text("SELECT 1 FROM counters LIMIT 1"))
 
     def dispose(self) -> None:
         """Close every connection."""
@@ -105,10 +105,12 @@ class BulkInsert:
 
     Args:
         upsert: replace a row that has the same primary key, instead of failing.
+        adding: the name of a column whose new value is added to the old one by that.
     """
 
-    def __init__(self, table: Table, *, upsert: bool = False) -> None:
+    def __init__(self, table: Table, *, upsert: bool = False, adding: str = "") -> None:
         self._table = table
+        self._adding = adding
         self._upsert = upsert
         self._columns = [c for c in table.columns if c.autoincrement is not True]
         self._ready: dict[str, tuple[str, str, str, list[_Column]]] = {}
@@ -144,6 +146,9 @@ class BulkInsert:
         if self._upsert:
             key = ", ".join(quote(column.name) for column in self._table.primary_key)
             changes = ", ".join(f"{name} = excluded.{name}" for name in names)
+            if self._adding:
+                one = quote(self._adding)
+                changes = f"{one} = {quote(self._table.name)}.{one} + excluded.{one}"
             tail = f" ON CONFLICT ({key}) DO UPDATE SET {changes}"
         # Names from our own models, quoted; every value is a parameter.
         head = f"INSERT INTO {quote(self._table.name)} ({', '.join(names)}) VALUES "  # noqa: S608

@@ -127,6 +127,104 @@ class UnsupportedMediaTypeError(RequestError):
         super().__init__(f"Send Content-Type: application/json; {said}.")
 
 
+class InvalidInputError(RequestError):
+    """What was sent breaks its model; ``problems`` pairs a JSON pointer or a name with a sentence.
+
+    A pointer (RFC 6901) is to a field of the body; a name is that of a query parameter.
+    """
+
+    code = "input_invalid"
+    title = "What was sent is not valid"
+
+    def __init__(self, problems: tuple[tuple[str, str], ...]) -> None:
+        super().__init__(
+            "; ".join(f"{where}: {what}" if where else what for where, what in problems)
+        )
+        self.problems = problems
+
+
+class CursorInvalidError(RequestError):
+    """A cursor that we did not make, or that belongs to another order."""
+
+    code = "cursor_invalid"
+    title = "That cursor names no place in this list"
+
+    def __init__(self) -> None:
+        super().__init__("The cursor is not one of this list's; start again without it.")
+
+
+class PreconditionFailedError(RequestError):
+    """``If-Match`` names another version than the record's: somebody changed it meanwhile."""
+
+    code = "precondition_failed"
+    status = 412
+    title = "The record was changed meanwhile"
+
+    def __init__(self, version: int) -> None:
+        super().__init__(
+            f'The record is at version "{version}" now. Read it again, and repeat your change.'
+        )
+        self.version = version
+
+
+# --- callers of the API ------------------------------------------------------------------------
+
+
+class UnauthenticatedError(UsherError):
+    """No access token, or one that is not good; which is told to the log only (``reason``)."""
+
+    code = "unauthenticated"
+    status = 401
+    title = "A valid access token is needed"
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class ForbiddenError(UsherError):
+    """The caller lacks the role that this address needs."""
+
+    code = "forbidden"
+    status = 403
+    title = "This is for administrators"
+
+    def __init__(self, role: str) -> None:
+        super().__init__(f"Your record does not have the role {role!r}.")
+
+
+class AccountSuspendedError(UsherError):
+    """The caller's record is suspended."""
+
+    code = "account_suspended"
+    status = 403
+    title = "This account is suspended"
+
+
+class AccountDeletedError(UsherError):
+    """The caller's record is a tombstone."""
+
+    code = "account_deleted"
+    status = 403
+    title = "This account was deleted"
+
+
+class IdentityUnavailableError(UsherError):
+    """Identity cannot be asked: not configured, away, slow, or talking nonsense."""
+
+    code = "identity_unavailable"
+    status = 503
+    title = "Identity could not be asked"
+
+
+class IdentityRefusedError(UsherError):
+    """Identity refused what we asked of it."""
+
+    code = "identity_refused"
+    status = 409
+    title = "Identity refused"
+
+
 # --- signatures: 401, one generic body; ``reason`` goes to the log only ------------------------
 
 
@@ -346,6 +444,22 @@ class LastAdministratorError(UsherError):
     title = "This is the last administrator"
 
 
+class SeveralInstancesError(UsherError):
+    """The records are of several Identity instances, and none is configured."""
+
+    code = "several_instances"
+    status = 503
+    title = "It is not clear which Identity instance is meant"
+
+
+class MetadataInvalidError(UsherError):
+    """A profile or further app_metadata is too large, or sets a key that is not free."""
+
+    code = "metadata_invalid"
+    status = 400
+    title = "That metadata cannot be kept"
+
+
 class RoleInvalidError(UsherError):
     """A role's name is empty, too long, or not printable."""
 
@@ -360,3 +474,11 @@ class DeliveryNotFoundError(UsherError):
     code = "event_not_found"
     status = 404
     title = "There is no such event"
+
+
+class EventUnreadableError(UsherError):
+    """The ledger no longer holds what a delivery said, or it was never readable."""
+
+    code = "event_unreadable"
+    status = 409
+    title = "That event cannot be read any more"

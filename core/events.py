@@ -190,24 +190,15 @@ def parse_event(body: bytes, claims: Claims) -> Event | UnknownEvent:
     user = document.get("user")
     if not isinstance(user, dict):
         raise BodyFieldError("must be an object", "/user")
-    return Event(EventName(name), instance_id, _user(user), identity, claims.issued_at)
+    return Event(EventName(name), instance_id, read_user(user), identity, claims.issued_at)
 
 
-def delivery_id(instance_id: UUID, event: str, issued_at: int, body_digest: str) -> str:
-    """The delivery's identity: its time, then SHA-256 over what was signed and means something.
+def read_user(fields: dict[str, Any]) -> IdentityUser:
+    """Read a user as Identity describes one, in an event or in an answer of its API.
 
-    Eight hex digits of ``iat`` lead, so that ids sort by time and an index of them grows at its
-    end; the digest covers (``sub``, event, ``iat``, body digest), never the header's spelling.
+    Raises:
+        BodyFieldError: with a JSON pointer below ``/user``.
     """
-    text = f"{instance_id}\n{event}\n{issued_at}\n{body_digest}"
-    return f"{issued_at & 0xFFFFFFFF:08x}{hashlib.sha256(text.encode()).hexdigest()}"
-
-
-_NAMES = frozenset(EventName)
-_RANK = {name: rank for rank, name in enumerate(EventName)}
-
-
-def _user(fields: dict[str, Any]) -> IdentityUser:
     return IdentityUser(
         id=_uuid(fields, "id", "/user/id"),
         email=_text(fields, "email", "/user/email"),
@@ -222,6 +213,20 @@ def _user(fields: dict[str, Any]) -> IdentityUser:
         confirmation_sent_at=_time(fields, "confirmation_sent_at"),
         recovery_sent_at=_time(fields, "recovery_sent_at"),
     )
+
+
+def delivery_id(instance_id: UUID, event: str, issued_at: int, body_digest: str) -> str:
+    """The delivery's identity: its time, then SHA-256 over what was signed and means something.
+
+    Eight hex digits of ``iat`` lead, so that ids sort by time and an index of them grows at its
+    end; the digest covers (``sub``, event, ``iat``, body digest), never the header's spelling.
+    """
+    text = f"{instance_id}\n{event}\n{issued_at}\n{body_digest}"
+    return f"{issued_at & 0xFFFFFFFF:08x}{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+_NAMES = frozenset(EventName)
+_RANK = {name: rank for rank, name in enumerate(EventName)}
 
 
 def _text(fields: dict[str, Any], key: str, pointer: str, required: bool = False) -> str:

@@ -100,7 +100,9 @@ def sign_event(body: bytes, instance_id: UUID, issued_at: int, secret: bytes) ->
     return sign_compact(dumps(_ALGORITHM_HEADER).encode(), dumps(claims).encode(), secret)
 
 
-def open_compact(token: str, secrets: Sequence[bytes]) -> tuple[dict[str, Any], int]:
+def open_compact(
+    token: str, secrets: Sequence[bytes], max_bytes: int = MAX_TOKEN_BYTES
+) -> tuple[dict[str, Any], int]:
     """Check shape, encoding, header and signature of a compact JWS.
 
     Returns:
@@ -109,7 +111,7 @@ def open_compact(token: str, secrets: Sequence[bytes]) -> tuple[dict[str, Any], 
     Raises:
         SignatureError: one subclass for each check, in the order of DESIGN.md.
     """
-    if len(token) > MAX_TOKEN_BYTES:
+    if len(token) > max_bytes:
         raise TokenTooLargeError(f"{len(token)} bytes")
     if token.count(".") != 2:
         raise TokenShapeError(f"{token.count('.') + 1} segments")

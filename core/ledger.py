@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -10,12 +12,13 @@ from sqlalchemy import Connection, Table, and_, bindparam, select, update
 
 from core.database import BulkInsert, Database
 from core.errors import DeliveryNotFoundError
+from core.instances import the_instance
+from core.keyset import Order, fetch
 from core.models import DeliveryRow
 from core.policy import Reason
-from core.records import Answer, Delivery
+from core.records import Answer, Delivery, Page
 
 MIN_PREFIX: Final = 6
-MAX_PAGE: Final = 200
 
 _DELIVERIES: Final[Table] = DeliveryRow.__table__  # type: ignore[attr-defined]
 _INSERT = BulkInsert(_DELIVERIES)
@@ -25,13 +28,32 @@ _REPLIES = select(
     _DELIVERIES.c.reply_type,
     _DELIVERIES.c.reply_body,
 ).where(_DELIVERIES.c.id.in_(bindparam("ids", expanding=True)))
+_NEWEST = Order(
+    "received", (_DELIVERIES.c.received_at, _DELIVERIES.c.sequence), (datetime, int), True
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilters:
+    """Which deliveries to list; what is None or empty does not matter. ``until`` is excluded."""
+
+    event: str = ""
+    outcome: str = ""
+    user_id: UUID | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 class Ledger:
-    """Records and finds deliveries."""
+    """Records and finds deliveries.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        instance_id: whose are shown; None: of the only one there is.
+    """
+
+    def __init__(self, database: Database, instance_id: UUID | None = None) -> None:
         self._database = database
+        self._instance_id = instance_id
 
     def replies(self, connection: Connection, ids: Iterable[str]) -> dict[str, Answer]:
         """The stored replies of those of these deliveries that are known."""
@@ -43,7 +65,7 @@ class Ledger:
         _INSERT.execute(connection, [_to_row(delivery) for delivery in deliveries])
 
     def find(self, prefix: str) -> Delivery:
-        """The one delivery whose id begins so.
+        """The one delivery of the instance whose id begins so.
 
         Raises:
             DeliveryNotFoundError: none, or several.
@@ -53,7 +75,11 @@ class Ledger:
         with self._database.read() as connection:
             rows = connection.execute(
                 select(_DELIVERIES)
-                .where(_DELIVERIES.c.id >= prefix, _DELIVERIES.c.id < prefix + "~")
+                .where(
+                    _DELIVERIES.c.id >= prefix,
+                    _DELIVERIES.c.id < prefix + "~",
+                    _DELIVERIES.c.instance_id == the_instance(connection, self._instance_id),
+                )
                 .order_by(_DELIVERIES.c.id)
                 .limit(2)
             ).all()
@@ -67,30 +93,43 @@ class Ledger:
 
     def page(
         self,
+        filters: DeliveryFilters = DeliveryFilters(),
         *,
-        event: str | None = None,
-        outcome: str | None = None,
-        user_id: UUID | None = None,
-        before: int | None = None,
         limit: int = 50,
-    ) -> list[Delivery]:
-        """Deliveries, newest first, by keyset.
+        cursor: str | None = None,
+    ) -> Page[Delivery]:
+        """Deliveries by time of receipt, the newest first, by keyset.
 
         Args:
-            before: only those that arrived before this ``sequence``.
+            cursor: ``next_cursor`` of the page before.
+
+        Raises:
+            CursorInvalidError
         """
-        statement = select(_DELIVERIES).order_by(_DELIVERIES.c.sequence.desc())
-        if event:
-            statement = statement.where(_DELIVERIES.c.event == event)
-        if outcome:
-            statement = statement.where(_DELIVERIES.c.outcome == outcome)
-        if user_id:
-            statement = statement.where(_DELIVERIES.c.user_id == user_id)
-        if before is not None:
-            statement = statement.where(_DELIVERIES.c.sequence < before)
+        columns = _DELIVERIES.c
         with self._database.read() as connection:
-            rows = connection.execute(statement.limit(max(1, min(limit, MAX_PAGE + 1)))).all()
-        return [_to_delivery(row) for row in rows]
+            within = [columns.instance_id == the_instance(connection, self._instance_id)]
+            if filters.user_id:
+                within.append(columns.user_id == filters.user_id)
+            if filters.since:
+                within.append(columns.received_at >= filters.since)
+            if filters.until:
+                within.append(columns.received_at < filters.until)
+            where = []
+            if filters.event:
+                where.append(columns.event == filters.event)
+            if filters.outcome:
+                where.append(columns.outcome == filters.outcome)
+            rows, following = fetch(
+                connection,
+                select(_DELIVERIES),
+                _NEWEST,
+                within=within,
+                where=where,
+                cursor=cursor,
+                limit=limit,
+            )
+        return Page(tuple(map(_to_delivery, rows)), following)
 
 
 def erase_deliveries(connection: Connection, instance_id: UUID, user_id: UUID) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
+from uuid import UUID
 
 from core.events import Event, EventName, IdentityUser, email_key, split_address
 from core.policy import Applicant, Policy, Reason, Verdict
@@ -93,6 +94,47 @@ def applicant(event_name: EventName, user: User) -> Applicant:
         proven=user.email_key in user.proven,
         provider=user.provider,
         app_metadata=user.app_metadata,
+    )
+
+
+def newcomer(instance_id: UUID, person: IdentityUser, now: datetime) -> User:
+    """A pending record of somebody of whom no event told; any event is newer."""
+    return User(
+        instance_id,
+        person.id,
+        created_at=now,
+        updated_at=now,
+        email=person.email,
+        email_key=email_key(person.email),
+        provider=person.provider,
+        user_metadata=person.user_metadata or {},
+        app_metadata=_without_roles(person),
+        identity_created_at=person.created_at,
+    )
+
+
+def welcome(
+    instance_id: UUID, caller: IdentityUser, record: User | None, policy: Policy, now: datetime
+) -> User:
+    """The record of somebody who came with a valid access token before their events did.
+
+    A token is only given to a confirmed account, so they are active, as after a login. Any event
+    that comes later is newer than what their token says.
+
+    Args:
+        caller: what the token, or Identity, says of them.
+        record: None, or one that is pending.
+    """
+    user = replace(record or newcomer(instance_id, caller, now), confirmed_at=now)
+    verdict = policy.evaluate(applicant(EventName.LOGIN, user))
+    grants = follow_policy(user.grants, verdict.roles, policy.fingerprint, now)
+    merged = merge(grants, caller.roles, user.seen, user.sent, user.withdrawn, now)
+    return replace(
+        user,
+        grants=merged.grants,
+        seen=merged.seen,
+        sent=merged.sent,
+        withdrawn=merged.withdrawn,
     )
 
 
@@ -201,7 +243,7 @@ def _enter(
         reasons += (Reason("user.suspended", "no roles are answered for a suspended user"),)
     else:
         reasons += _held_back(grants, roles, now)
-        reply = _answer(event.user, roles, extra)
+        reply = _answer(event.user, roles, {**extra, **user.extra_app_metadata})
     if reply.app_metadata is not None:
         moment = int(now.timestamp())
         held = event.user.roles
@@ -236,7 +278,7 @@ def _absorb(case: _Case, record: User | None) -> User:
         "email_key": key,
         "provider": sent_by.provider,
         "user_metadata": sent_by.user_metadata or {},
-        "app_metadata": {k: v for k, v in (sent_by.app_metadata or {}).items() if k != "roles"},
+        "app_metadata": _without_roles(sent_by),
         "identity_created_at": sent_by.created_at,
         "order": event.order,
     }
@@ -262,6 +304,10 @@ def _absorb(case: _Case, record: User | None) -> User:
     )
 
 
+def _without_roles(user: IdentityUser) -> dict[str, Any]:
+    return {key: value for key, value in (user.app_metadata or {}).items() if key != "roles"}
+
+
 def _proves(event: Event) -> bool:
     """Whether this event shows that somebody reached the address, or a provider vouches for it.
 
@@ -282,16 +328,22 @@ def _proves(event: Event) -> bool:
 
 
 def _answer(held: IdentityUser, roles: frozenset[str], extra: Mapping[str, Any]) -> Reply:
-    """200 with the whole map where it differs from what Identity holds, else 204."""
+    """200 with the whole map where it differs from what Identity holds, else 204.
+
+    A key that ``extra`` sets to None is taken out of the map.
+    """
     received = held.app_metadata or {}
-    wanted = {**received, **extra}
+    wanted = {key: v for key, v in {**received, **extra}.items() if extra.get(key, v) is not None}
     if roles or "roles" in received:
         wanted["roles"] = sorted(roles)
     current = received.get("roles")
     same_roles = (
         isinstance(current, list) and len(current) == len(roles) and held.roles == roles
     ) or (not roles and "roles" not in received)
-    same_rest = all(key in received and received[key] == value for key, value in extra.items())
+    same_rest = all(
+        key not in received if value is None else key in received and received[key] == value
+        for key, value in extra.items()
+    )
     return Reply(204) if same_roles and same_rest else Reply(200, wanted)
 
 

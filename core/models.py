@@ -19,6 +19,7 @@ from sqlalchemy import (
     String,
     Text,
     Uuid,
+    text,
 )
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
@@ -60,15 +61,19 @@ _ORDERED_TEXT = Text().with_variant(Text(collation="C"), "postgresql")
 # SQLite numbers rows by itself only in a column declared exactly INTEGER.
 _SERIAL = BigInteger().with_variant(Integer(), "sqlite")
 
+_ENDS = text("expires_at IS NOT NULL")
+
 
 class UserRow(SQLModel, table=True):
     """One user; ``identity_state`` holds seen, sent, withdrawn and proven (core.records)."""
 
     __tablename__: ClassVar[Any] = "users"
     __table_args__ = (
-        Index("users_email", "email_key"),
-        Index("users_created", "created_at", "id"),
-        Index("users_last_seen", "last_seen_at", "id"),
+        Index("users_email", "instance_id", "email_key", "id"),
+        Index("users_created", "instance_id", "created_at", "id"),
+        Index("users_last_seen", "instance_id", "last_seen_at", "id"),
+        Index("users_status", "instance_id", "status", "id"),
+        Index("users_provider", "instance_id", "provider", "id"),
     )
 
     instance_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
@@ -79,6 +84,8 @@ class UserRow(SQLModel, table=True):
     provider: str = Field(sa_column=Column(Text, nullable=False))
     user_metadata: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     app_metadata: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    profile: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    extra_app_metadata: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     identity_state: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     created_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
     updated_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
@@ -86,7 +93,7 @@ class UserRow(SQLModel, table=True):
     confirmed_at: datetime | None = Field(sa_column=Column(UtcDateTime))
     suspended_at: datetime | None = Field(sa_column=Column(UtcDateTime))
     deleted_at: datetime | None = Field(sa_column=Column(UtcDateTime))
-    last_seen_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    last_seen_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
     applied_order: str = Field(sa_column=Column(Text, nullable=False))
     version: int = Field(sa_column=Column(Integer, nullable=False))
 
@@ -95,7 +102,11 @@ class GrantRow(SQLModel, table=True):
     """One source's word about one role of one user."""
 
     __tablename__: ClassVar[Any] = "grants"
-    __table_args__ = (Index("grants_role", "role", "user_id"), {"sqlite_with_rowid": False})
+    __table_args__ = (
+        Index("grants_role", "instance_id", "role", "user_id"),
+        Index("grants_end", "expires_at", sqlite_where=_ENDS, postgresql_where=_ENDS),
+        {"sqlite_with_rowid": False},
+    )
 
     instance_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
     user_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
@@ -112,7 +123,10 @@ class DeliveryRow(SQLModel, table=True):
     """One delivery as it came, and what became of it. ``sequence`` is the order of arrival."""
 
     __tablename__: ClassVar[Any] = "deliveries"
-    __table_args__ = (Index("deliveries_user", "user_id", "sequence"),)
+    __table_args__ = (
+        Index("deliveries_received", "instance_id", "received_at", "sequence"),
+        Index("deliveries_user", "instance_id", "user_id", "received_at", "sequence"),
+    )
 
     sequence: int | None = Field(
         default=None, sa_column=Column(_SERIAL, primary_key=True, autoincrement=True)
@@ -139,7 +153,10 @@ class AuditRow(SQLModel, table=True):
     """One change of one record; only the erasure of a deleted user's data ever rewrites one."""
 
     __tablename__: ClassVar[Any] = "audit"
-    __table_args__ = (Index("audit_user", "user_id", "sequence"),)
+    __table_args__ = (
+        Index("audit_at", "instance_id", "at", "sequence"),
+        Index("audit_user", "instance_id", "user_id", "at", "sequence"),
+    )
 
     sequence: int | None = Field(
         default=None, sa_column=Column(_SERIAL, primary_key=True, autoincrement=True)
@@ -153,3 +170,15 @@ class AuditRow(SQLModel, table=True):
     before: dict[str, Any] | None = Field(sa_column=Column(JSON(none_as_null=True)))
     after: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     reason: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class CounterRow(SQLModel, table=True):
+    """How many there are of something; the sum over all shards counts (core.counters)."""
+
+    __tablename__: ClassVar[Any] = "counters"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    instance_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    name: str = Field(sa_column=Column(_ORDERED_TEXT, primary_key=True))
+    shard: int = Field(sa_column=Column(Integer, primary_key=True))
+    value: int = Field(sa_column=Column(BigInteger, nullable=False))

@@ -141,6 +141,11 @@ class FilePolicy:
     app_metadata: Mapping[str, Any] = field(default_factory=dict)
     fingerprint: str = NO_POLICY
 
+    @property
+    def role_names(self) -> frozenset[str]:
+        """Every role that some rule gives."""
+        return frozenset(rule.grant for rule in self.roles)
+
     def evaluate(self, applicant: Applicant) -> Verdict:
         """Ask the deny lists, the allow lists, then every role rule."""
         admitted, message, reason = self._admit(applicant)
@@ -233,6 +238,11 @@ class CallablePolicy:
     def fingerprint(self) -> str:
         """Stable for the name only: code has no digest that we could take."""
         return hashlib.sha256(self.name.encode()).hexdigest()[:12]
+
+    @property
+    def role_names(self) -> frozenset[str]:
+        """None that could be known without asking."""
+        return frozenset()
 
     def evaluate(self, applicant: Applicant) -> Verdict:
         """Ask the callable and check its answer.

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from core.policy import Reason
+
+Item = TypeVar("Item")
 
 
 class Status(StrEnum):
@@ -57,6 +59,8 @@ class User:
     Attributes:
         email: as Identity sent it; ``email_key`` is for look-ups only.
         app_metadata: as last received from Identity, without ``roles``.
+        profile: the person's own, edited here and unknown to Identity.
+        extra_app_metadata: keys that administrators add to every reply; None takes one away.
         confirmed_at: the earliest time at which the account was known to be confirmed.
         last_seen_at: the newest signup or login, by the sender's clock.
         seen: the roles in the newest payload or admin answer from Identity.
@@ -76,6 +80,8 @@ class User:
     provider: str = ""
     user_metadata: Mapping[str, Any] = field(default_factory=dict)
     app_metadata: Mapping[str, Any] = field(default_factory=dict)
+    profile: Mapping[str, Any] = field(default_factory=dict)
+    extra_app_metadata: Mapping[str, Any] = field(default_factory=dict)
     identity_created_at: datetime | None = None
     confirmed_at: datetime | None = None
     suspended_at: datetime | None = None
@@ -103,7 +109,9 @@ class User:
 class AuditEntry:
     """One change of one record: who, what, and the parts that differ, before and after.
 
-    ``before`` is None for a record that did not exist. ``reason`` is what a person wrote.
+    ``before`` is None for a record that did not exist. ``reason`` is what a person wrote;
+    ``delivery_id`` names the event that caused it, None for a person's act. ``sequence`` is its
+    place in the audit once it is kept there.
     """
 
     action: str
@@ -114,6 +122,20 @@ class AuditEntry:
     before: Mapping[str, Any] | None
     after: Mapping[str, Any]
     reason: str = ""
+    delivery_id: str | None = None
+    sequence: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """One page of a listing; ``next_cursor`` is None on the last.
+
+    A filtered page may hold fewer items than asked for, even none, and yet not be the last: a
+    search looks at so many records and no more, then says where to go on.
+    """
+
+    items: tuple[Item, ...]
+    next_cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,5 +207,7 @@ def _snapshot(user: User) -> dict[str, Any]:
         "provider": user.provider,
         "user_metadata": user.user_metadata,
         "app_metadata": user.app_metadata,
+        "profile": user.profile,
+        "extra_app_metadata": user.extra_app_metadata,
         "roles": roles,
     }

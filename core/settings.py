@@ -30,6 +30,7 @@ class Settings:
         database_url: ``sqlite:///path`` or ``postgresql+psycopg://…``.
         webhook_secrets: what may sign events, newest first; at least 32 bytes each.
         jwt_secret: what signs access tokens; None: Identity is asked.
+        jwt_audience: what ``aud`` of access tokens must be; None: anything.
         identity_url: base address of Identity's API.
         identity_admin_token: operator token for Identity's admin API.
         instance_id: when set, events of other instances are refused.
@@ -45,6 +46,7 @@ class Settings:
     database_url: str = "sqlite:///usher.db"
     webhook_secrets: tuple[bytes, ...]
     jwt_secret: bytes | None = None
+    jwt_audience: str | None = None
     identity_url: str | None = None
     identity_admin_token: str | None = None
     instance_id: UUID | None = None
@@ -177,6 +179,7 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "database_url": _database_url,
     "webhook_secrets": _secrets,
     "jwt_secret": _secret,
+    "jwt_audience": str,
     "identity_url": _url,
     "identity_admin_token": str,
     "instance_id": _uuid,

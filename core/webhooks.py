@@ -84,6 +84,16 @@ class Verified:
     id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What would be decided, answered and recorded."""
+
+    outcome: str
+    reasons: tuple[Reason, ...]
+    reply: Answer
+    user: User | None
+
+
 class Webhooks:
     """Receives deliveries and answers each after its data is committed.
 
@@ -153,6 +163,31 @@ class Webhooks:
         answers = [self._process_one(store, verified) for verified in batch]
         return self._log_failures(batch, answers, started)
 
+    def rehearse(self, delivery: Delivery, user: User | None, now: datetime) -> Rehearsal | None:
+        """What a kept delivery would come to if it came again now; nothing is written.
+
+        Args:
+            user: the record as it stands.
+
+        Returns:
+            None where the ledger no longer holds its body, or it could never be read.
+        """
+        if delivery.body is None:
+            return None
+        claims = Claims(
+            delivery.instance_id, delivery.issued_at, delivery.body_digest, delivery.key_index
+        )
+        try:
+            event = parse_event(delivery.body, claims)
+        except BodyError:
+            return None
+        if not isinstance(event, Event):
+            return None
+        outcome = decide(event, user, self._policy, now)
+        return Rehearsal(
+            outcome.result.value, outcome.reasons, _answer(outcome.reply), outcome.user
+        )
+
     def _log_failures(
         self, batch: Sequence[Verified], answers: list[Answer | Exception], started: float
     ) -> list[Answer | Exception]:
@@ -188,7 +223,7 @@ class Webhooks:
                 connection, [_key(v.content) for v in fresh if isinstance(v.content, Event)]
             )
             after: dict[Key, User] = dict(before)
-            entries: list[tuple[AuditEntry, str | None]] = []
+            entries: list[AuditEntry] = []
             deliveries: list[Delivery] = []
             for verified in batch:
                 fields = _fields(verified)
@@ -208,7 +243,7 @@ class Webhooks:
                 lines.append((f"event.{delivery.outcome}", fields))
             # The ledger first: a deletion in this batch erases what it has just recorded, too.
             store.ledger.record(connection, deliveries)
-            store.users.store(connection, before, after, entries)
+            store.users.store(connection, before, after, entries, deliveries)
         log = get_logger().bind()
         duration = _since(started)
         for name, fields in lines:
@@ -219,7 +254,7 @@ class Webhooks:
         self,
         verified: Verified,
         users: dict[Key, User],
-        entries: list[tuple[AuditEntry, str | None]],
+        entries: list[AuditEntry],
     ) -> Delivery:
         content = verified.content
         if isinstance(content, BodyError):
@@ -233,7 +268,7 @@ class Webhooks:
         if outcome.user is not None:
             users[key] = outcome.user
         if outcome.audit is not None:
-            entries.append((outcome.audit, verified.id))
+            entries.append(replace(outcome.audit, delivery_id=verified.id))
         delivery = self._delivery(
             verified,
             content.name.value,

@@ -1,7 +1,7 @@
 """The server's application: functions by their URL, health and readiness. RSGI, for Granian.
 
 Requests are read in one event loop, so a slow or stuck client holds no thread. Identity's events
-are verified there and gathered into commits; every other function runs in a thread.
+are verified there and gathered into commits; the API and the probes run in threads.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from typing import Any, Final, Protocol
 
@@ -25,8 +26,10 @@ from core.errors import (
 from core.records import Answer
 from core.strict_json import dumps
 from core.webhooks import Verified
+from functions import api
+from functions._shared.failure import failure
 from functions._shared.http import Response
-from functions._shared.identity_hook import IdentityHook, failure
+from functions._shared.identity_hook import IdentityHook
 from runtime.gather import Gatherer
 
 FUNCTIONS_PREFIX: Final = "/.netlify/functions/"
@@ -38,6 +41,9 @@ HOOKS: Final = (
     "identity-usermodified",
     "identity-userdeleted",
 )
+API_PREFIXES: Final = tuple(base + "/" for base in api.BASES)
+READERS: Final = 8
+"""Threads that answer the API: what waits for the database or for Identity holds up nobody."""
 BODY_TIMEOUT_SECONDS: Final = 10.0
 
 
@@ -82,6 +88,7 @@ class Application:
             "/healthz": _healthz,
             "/readyz": _readyz,
         }
+        self._readers = ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="api")
         self._gatherer: Gatherer[Verified, Answer] = Gatherer(usher.webhooks.process)
 
     async def __rsgi__(self, scope: Scope, exchange: Exchange) -> None:
@@ -89,7 +96,7 @@ class Application:
         try:
             answer = await self._answer(scope, exchange)
         except Exception as error:
-            answer = failure(error)
+            answer = failure(error).to_dict()
         # In one piece, never chunked: Identity reads a body only when its length is announced.
         body = "" if scope.method == "HEAD" else answer["body"]
         exchange.response_str(answer["statusCode"], list(answer["headers"].items()), body)
@@ -97,6 +104,7 @@ class Application:
     def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
         """The worker ends: everything accepted is committed first."""
         self._gatherer.close()
+        self._readers.shutdown()
 
     async def _answer(self, scope: Scope, exchange: Exchange) -> dict[str, Any]:
         hook = self._hooks.get(scope.path)
@@ -105,6 +113,8 @@ class Application:
             if isinstance(prepared, Verified):
                 return hook.conclude(await self._gatherer.submit(prepared))
             return prepared
+        if scope.path.startswith(API_PREFIXES):
+            return await self._call_api(scope, exchange)
         probe = self._probes.get(scope.path)
         if probe is None:
             raise NotFoundError
@@ -112,24 +122,24 @@ class Application:
             raise MethodNotAllowedError(scope.method, ("GET", "HEAD"))
         return (await asyncio.to_thread(probe)).to_dict()
 
+    async def _call_api(self, scope: Scope, exchange: Exchange) -> dict[str, Any]:
+        headers = _headers(scope)
+        try:
+            event = await self._event(scope, exchange)
+        except Exception as error:
+            return api.refuse(_bodiless(scope, headers), error)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, api.handler, event, None)
+
     async def _event(self, scope: Scope, exchange: Exchange) -> dict[str, Any]:
         """The request as Netlify's functions get it."""
-        headers: dict[str, list[str]] = {}
-        for name, value in scope.headers.items():
-            headers.setdefault(name, []).append(value)
+        headers = _headers(scope)
         raw = await self._body(scope, exchange, headers)
         try:
             body, is_base64 = raw.decode(), False
         except UnicodeDecodeError:
             body, is_base64 = base64.b64encode(raw).decode(), True
-        return {
-            "httpMethod": scope.method,
-            "path": scope.path,
-            "rawQuery": scope.query_string,
-            "multiValueHeaders": headers,
-            "body": body,
-            "isBase64Encoded": is_base64,
-        }
+        return _bodiless(scope, headers) | {"body": body, "isBase64Encoded": is_base64}
 
     async def _body(
         self, scope: Scope, exchange: Exchange, headers: Mapping[str, list[str]]
@@ -162,6 +172,24 @@ class Application:
             if len(body) > self._max_body_bytes:
                 raise BodyTooLargeError(self._max_body_bytes)
         return bytes(body)
+
+
+def _headers(scope: Scope) -> dict[str, list[str]]:
+    headers: dict[str, list[str]] = {}
+    for name, value in scope.headers.items():
+        headers.setdefault(name, []).append(value)
+    return headers
+
+
+def _bodiless(scope: Scope, headers: Mapping[str, list[str]]) -> dict[str, Any]:
+    return {
+        "httpMethod": scope.method,
+        "path": scope.path,
+        "rawQuery": scope.query_string,
+        "multiValueHeaders": headers,
+        "body": "",
+        "isBase64Encoded": False,
+    }
 
 
 def _healthz() -> Response:

@@ -87,7 +87,9 @@ def postgresql_url(postgresql_server: str) -> Iterator[str]:
     yield postgresql_server
     database = Database(postgresql_server)
     with database.write() as connection:
-        connection.execute(text("TRUNCATE users, grants, deliveries, audit RESTART IDENTITY"))
+        connection.execute(
+            text("TRUNCATE users, grants, deliveries, audit, counters RESTART IDENTITY")
+        )
     database.dispose()
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 PURE = (
     "administration",
+    "cursors",
+    "documents",
     "errors",
     "events",
     "jws",

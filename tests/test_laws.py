@@ -28,8 +28,8 @@ MAY_IMPORT = {
 }
 
 PURE = {
-    "administration", "errors", "events", "jws", "lifecycle", "policy", "problem", "records",
-    "roles", "strict_json",
+    "administration", "cursors", "documents", "errors", "events", "jws", "lifecycle", "policy",
+    "problem", "records", "roles", "strict_json",
 }  # fmt: skip
 PURE_IMPORTS = {
     "__future__", "base64", "collections", "dataclasses", "datetime", "enum", "functools",
@@ -37,8 +37,11 @@ PURE_IMPORTS = {
 }  # fmt: skip
 IMPURE_CALLS = {"now", "utcnow", "today", "open", "print", "input", "exec", "eval", "__import__"}
 
-SPEAK_SQL = {"users", "ledger", "database", "models"}
-SPEAK_HTTP = {"identity", "auth"}
+SPEAK_SQL = {
+    "audit_log", "counters", "database", "instances", "keyset", "ledger", "models", "user_rows",
+    "user_search", "users",
+}  # fmt: skip
+SPEAK_HTTP = {"identity"}
 SQL = {"sqlalchemy", "sqlmodel", "sqlite3", "psycopg"}
 HTTP = {"urllib3", "http", "urllib.request", "requests", "httpx", "socket", "ssl"}
 

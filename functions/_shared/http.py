@@ -6,18 +6,22 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode
 
 from core.errors import (
     BodyTooLargeError,
     MethodNotAllowedError,
     RequestError,
+    SignatureError,
     UnsupportedMediaTypeError,
     UsherError,
 )
 from core.problem import CONTENT_TYPE, as_problem
 from core.strict_json import dumps
 from functions._shared.headers import SECURITY_HEADERS
+
+MAX_PARAMETERS: Final = 50
 
 Event = Mapping[str, Any]
 
@@ -29,12 +33,14 @@ class Request:
     Attributes:
         headers: every value of each header, by lower-case name, in the order received.
         body: the exact bytes.
+        query: what follows the question mark, still encoded.
     """
 
     method: str
     path: str
     headers: Mapping[str, tuple[str, ...]]
     body: bytes
+    query: str = ""
 
     @classmethod
     def from_event(cls, event: Event) -> Request:
@@ -48,7 +54,21 @@ class Request:
             path=str(event.get("path", "")),
             headers=_headers(event),
             body=_body(event),
+            query=_query(event),
         )
+
+    def parameters(self) -> list[tuple[str, str]]:
+        """Name and value of each query parameter, in the order received.
+
+        Raises:
+            RequestError: the query is no text, or has too many parameters.
+        """
+        try:
+            return parse_qsl(
+                self.query, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS
+            )
+        except ValueError:  # UnicodeDecodeError is one
+            raise RequestError("The query is not UTF-8 text, or has too many parameters.") from None
 
     def require(self, method: str, max_body_bytes: int) -> None:
         """Insist on the method, on JSON, and on a body within the cap, in this order.
@@ -58,8 +78,17 @@ class Request:
         """
         if self.method != method:
             raise MethodNotAllowedError(self.method, (method,))
+        self.require_json(max_body_bytes)
+
+    def require_json(self, max_body_bytes: int, *also: str) -> None:
+        """Insist on JSON, or one of the further media types, and on a body within the cap.
+
+        Raises:
+            UnsupportedMediaTypeError, BodyTooLargeError
+        """
         types = self.headers.get("content-type", ())
-        if len(types) != 1 or types[0].partition(";")[0].strip().lower() != "application/json":
+        media = types[0].partition(";")[0].strip().lower() if len(types) == 1 else ""
+        if media != "application/json" and media not in also:
             raise UnsupportedMediaTypeError(", ".join(types))
         if len(self.body) > max_body_bytes:
             raise BodyTooLargeError(max_body_bytes)
@@ -92,6 +121,8 @@ def problem_response(error: UsherError) -> Response:
     headers = {}
     if isinstance(error, MethodNotAllowedError):
         headers["Allow"] = ", ".join(error.allow)
+    if error.status == 401 and not isinstance(error, SignatureError):
+        headers["WWW-Authenticate"] = "Bearer"
     if error.status == 503:
         headers["Retry-After"] = "1"
     return Response(error.status, dumps(as_problem(error)), CONTENT_TYPE, headers)
@@ -104,6 +135,16 @@ def _headers(event: Event) -> dict[str, tuple[str, ...]]:
     for name, value in (event.get("headers") or {}).items():
         found.setdefault(name.lower(), (value,))
     return found
+
+
+def _query(event: Event) -> str:
+    raw = event.get("rawQuery")
+    if raw is not None:
+        return str(raw)
+    many = event.get("multiValueQueryStringParameters")
+    if many is not None:
+        return urlencode(many, doseq=True)
+    return urlencode(event.get("queryStringParameters") or {})
 
 
 def _body(event: Event) -> bytes:

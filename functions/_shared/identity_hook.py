@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from core import app
-from core.errors import UsherError
 from core.events import EventName
-from core.log import describe, get_logger
 from core.records import Answer
 from core.webhooks import Received, Verified
-from functions._shared.http import Event, Request, Response, problem_response
+from functions._shared.failure import failure, hidden
+from functions._shared.http import Event, Request, Response
 
 SIGNATURE_HEADER: Final = "x-webhook-signature"
 
@@ -49,21 +48,10 @@ class IdentityHook:
                 )
             )
         except Exception as error:
-            return failure(error)
+            return failure(error).to_dict()
 
     def conclude(self, result: Answer | Exception) -> dict[str, Any]:
         """The answer to a delivery that was processed, or failed to be; the pipeline logged it."""
         if isinstance(result, Exception):
-            return _hidden(result)
+            return hidden(result).to_dict()
         return Response(result.status, result.body, result.content_type).to_dict()
-
-
-def failure(error: Exception) -> dict[str, Any]:
-    """Any error as an answer; what is wrong on our side is told to the log only."""
-    if not isinstance(error, UsherError) or error.status >= 500:
-        get_logger().error("request.failed", **describe(error))
-    return _hidden(error)
-
-
-def _hidden(error: Exception) -> dict[str, Any]:
-    return problem_response(error if isinstance(error, UsherError) else UsherError()).to_dict()

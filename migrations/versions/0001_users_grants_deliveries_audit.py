@@ -1,4 +1,4 @@
-"""Users, their grants, the ledger of deliveries, and the audit."""
+"""Users, their grants, the ledger of deliveries, the audit, and the counters."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -24,6 +24,8 @@ def upgrade() -> None:
         sa.Column("provider", sa.Text, nullable=False),
         sa.Column("user_metadata", sa.JSON, nullable=False),
         sa.Column("app_metadata", sa.JSON, nullable=False),
+        sa.Column("profile", sa.JSON, nullable=False),
+        sa.Column("extra_app_metadata", sa.JSON, nullable=False),
         sa.Column("identity_state", sa.JSON, nullable=False),
         sa.Column("created_at", TIME, nullable=False),
         sa.Column("updated_at", TIME, nullable=False),
@@ -31,13 +33,15 @@ def upgrade() -> None:
         sa.Column("confirmed_at", TIME),
         sa.Column("suspended_at", TIME),
         sa.Column("deleted_at", TIME),
-        sa.Column("last_seen_at", TIME),
+        sa.Column("last_seen_at", TIME, nullable=False),
         sa.Column("applied_order", sa.Text, nullable=False),
         sa.Column("version", sa.Integer, nullable=False),
     )
-    op.create_index("users_email", "users", ["email_key"])
-    op.create_index("users_created", "users", ["created_at", "id"])
-    op.create_index("users_last_seen", "users", ["last_seen_at", "id"])
+    op.create_index("users_email", "users", ["instance_id", "email_key", "id"])
+    op.create_index("users_created", "users", ["instance_id", "created_at", "id"])
+    op.create_index("users_last_seen", "users", ["instance_id", "last_seen_at", "id"])
+    op.create_index("users_status", "users", ["instance_id", "status", "id"])
+    op.create_index("users_provider", "users", ["instance_id", "provider", "id"])
     op.create_table(
         "grants",
         sa.Column("instance_id", sa.Uuid, primary_key=True),
@@ -51,7 +55,11 @@ def upgrade() -> None:
         sa.Column("expires_at", TIME),
         sqlite_with_rowid=False,
     )
-    op.create_index("grants_role", "grants", ["role", "user_id"])
+    op.create_index("grants_role", "grants", ["instance_id", "role", "user_id"])
+    ends = sa.text("expires_at IS NOT NULL")
+    op.create_index(
+        "grants_end", "grants", ["expires_at"], sqlite_where=ends, postgresql_where=ends
+    )
     op.create_table(
         "deliveries",
         sa.Column("sequence", SERIAL, primary_key=True, autoincrement=True),
@@ -72,7 +80,10 @@ def upgrade() -> None:
         sa.Column("reply_type", sa.Text, nullable=False),
         sa.Column("reply_body", sa.Text, nullable=False),
     )
-    op.create_index("deliveries_user", "deliveries", ["user_id", "sequence"])
+    op.create_index("deliveries_received", "deliveries", ["instance_id", "received_at", "sequence"])
+    op.create_index(
+        "deliveries_user", "deliveries", ["instance_id", "user_id", "received_at", "sequence"]
+    )
     op.create_table(
         "audit",
         sa.Column("sequence", SERIAL, primary_key=True, autoincrement=True),
@@ -86,4 +97,13 @@ def upgrade() -> None:
         sa.Column("after", sa.JSON, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
     )
-    op.create_index("audit_user", "audit", ["user_id", "sequence"])
+    op.create_index("audit_at", "audit", ["instance_id", "at", "sequence"])
+    op.create_index("audit_user", "audit", ["instance_id", "user_id", "at", "sequence"])
+    op.create_table(
+        "counters",
+        sa.Column("instance_id", sa.Uuid, primary_key=True),
+        sa.Column("name", ORDERED_TEXT, primary_key=True),
+        sa.Column("shard", sa.Integer, primary_key=True),
+        sa.Column("value", sa.BigInteger, nullable=False),
+        sqlite_with_rowid=False,
+    )

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from core.app import utc_now
+from core.users import Change
 from tests.cli.conftest import Program
 
 ADA, OWNER = "ada@example.com", "owner@example.com"
@@ -56,7 +57,7 @@ def test_a_grant_that_ended_gives_nothing(ada: Program) -> None:
     with ada.app(lambda: utc_now() - timedelta(days=2)) as app:
         user = app.store.users.find(ADA)
         ends = utc_now() - timedelta(days=1)
-        app.store.users.grant(user, "guest", actor="test", expires_at=ends)
+        app.store.users.grant(user, "guest", Change("test"), expires_at=ends)
     assert ada.roles(ADA) == ["member", "staff"]
     rows = [line.split()[:3] for line in ada("users", "show", ADA).stdout.splitlines()]
     assert ["guest", "ended", "administrator"] in rows

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import text
 
@@ -13,6 +14,7 @@ from core import log
 from core.app import App
 from core.database import Database
 from core.records import Answer
+from core.users import UserService
 from core.webhooks import Verified
 from emulator.payload import ZERO_INSTANCE
 from emulator.sender import signed_headers
@@ -34,6 +36,11 @@ def rows(database: Database, statement: str, **values: Any) -> list[Any]:
     """Rows of a query, as tuples."""
     with database.read() as connection:
         return [tuple(row) for row in connection.execute(text(statement), values)]
+
+
+def users_of(app: App, instance_id: UUID) -> UserService:
+    """The user service of one instance, where there are several."""
+    return UserService(app.store.database, app.settings.admin_role, app.clock, instance_id)
 
 
 def execute(database: Database, statement: str) -> None:

@@ -21,6 +21,7 @@ DEFAULTS: dict[str, Any] = {
     "database_url": "sqlite:///usher.db",
     "webhook_secrets": (NEW.encode(),),
     "jwt_secret": None,
+    "jwt_audience": None,
     "identity_url": None,
     "identity_admin_token": None,
     "instance_id": None,
@@ -40,6 +41,7 @@ GOOD: list[tuple[str, str, Any]] = [
     ("webhook_secrets", f" {NEW} , {OLD} ", (NEW.encode(), OLD.encode())),
     ("webhook_secrets", "é" * 16, (("é" * 16).encode(),)),
     ("jwt_secret", NEW, NEW.encode()),
+    ("jwt_audience", "api.example", "api.example"),
     ("identity_url", "https://a.example/identity/", "https://a.example/identity"),
     ("identity_url", "http://127.0.0.1:9999", "http://127.0.0.1:9999"),
     ("identity_admin_token", "an.operator.token", "an.operator.token"),
@@ -136,7 +138,12 @@ def test_the_tables_name_every_setting() -> None:
     """A new setting without a row here fails."""
     names = {field.name for field in fields(Settings)}
     assert {name for name, _, _ in GOOD} == names == set(DEFAULTS)
-    assert {name for name, _, _ in BAD} == names - {"identity_admin_token", "policy", "admin_role"}
+    assert {name for name, _, _ in BAD} == names - {
+        "identity_admin_token",
+        "jwt_audience",
+        "policy",
+        "admin_role",
+    }
 
 
 @pytest.mark.parametrize("name", sorted(set(DEFAULTS) - {"webhook_secrets", "jwt_secret"}))

@@ -18,16 +18,16 @@ from core.app import App
 from core.errors import LastAdministratorError, UsherError
 from core.records import Status, User
 from core.settings import Settings
-from core.users import Key
+from core.users import Change, Key
 from tests.core.store_support import counts, rows
 from tests.core.test_users import listed, save, user
 from tests.core.test_users_administration import BOSS, signed_up
 from tests.support import NOON, Clock
 
 REMOVALS: dict[str, Callable[..., User]] = {
-    "revoke": lambda users, u, **how: users.revoke(u, "admin", actor=BOSS, **how),
-    "suspend": lambda users, u, **how: users.suspend(u, actor=BOSS, **how),
-    "delete": lambda users, u, **how: users.delete(u, actor=BOSS, **how),
+    "revoke": lambda users, u, **how: users.revoke(u, "admin", Change(BOSS, **how)),
+    "suspend": lambda users, u, **how: users.suspend(u, Change(BOSS, **how)),
+    "delete": lambda users, u, **how: users.delete(u, Change(BOSS, **how)),
 }
 
 
@@ -37,11 +37,13 @@ def test_the_last_administrator_is_kept_unless_forced(
 ) -> None:
     """Others who were suspended, denied, expired or are pending do not count."""
     owner = signed_up(usher, "owner@example.com")
-    assert usher.store.users.revoke(signed_up(usher, "bob@x.org"), "admin", actor=BOSS)
+    assert usher.store.users.revoke(signed_up(usher, "bob@x.org"), "admin", Change(BOSS))
     grant = usher.store.users.grant
-    usher.store.users.suspend(grant(signed_up(usher, "s@x.org"), "admin", actor=BOSS), actor=BOSS)
-    grant(signed_up(usher, "e@x.org"), "admin", actor=BOSS, expires_at=NOON)
-    grant(save(usher, user("p@x.org", confirmed_at=None))[0], "admin", actor=BOSS)
+    usher.store.users.suspend(
+        grant(signed_up(usher, "s@x.org"), "admin", Change(BOSS)), Change(BOSS)
+    )
+    grant(signed_up(usher, "e@x.org"), "admin", Change(BOSS), expires_at=NOON)
+    grant(save(usher, user("p@x.org", confirmed_at=None))[0], "admin", Change(BOSS))
     before = counts(usher.store.database)
     with pytest.raises(LastAdministratorError, match="'admin'"):
         remove(usher.store.users, owner)
@@ -55,7 +57,7 @@ def test_the_last_administrator_is_kept_unless_forced(
 def test_one_of_two_administrators_may_go(usher: App, remove: Callable[..., User]) -> None:
     """Somebody is left; then that one is the last."""
     first = signed_up(usher, "owner@example.com")
-    second = usher.store.users.grant(signed_up(usher, "b@x.org"), "admin", actor=BOSS)
+    second = usher.store.users.grant(signed_up(usher, "b@x.org"), "admin", Change(BOSS))
     remove(usher.store.users, first)
     with pytest.raises(LastAdministratorError):
         remove(usher.store.users, second)
@@ -66,10 +68,10 @@ def test_a_grant_that_ends_at_once_does_not_remove_the_last_administrator(
 ) -> None:
     """Giving the role "until yesterday" in place of a lasting grant takes it away."""
     (boss,) = save(usher, user("boss@x.org"))
-    boss = usher.store.users.grant(boss, "admin", actor=BOSS)
+    boss = usher.store.users.grant(boss, "admin", Change(BOSS))
     yesterday: datetime = clock() - timedelta(days=1)
     with pytest.raises(UsherError):
-        usher.store.users.grant(boss, "admin", actor=BOSS, expires_at=yesterday)
+        usher.store.users.grant(boss, "admin", Change(BOSS), expires_at=yesterday)
     assert listed(usher, role="admin") == [boss]
 
 
@@ -89,8 +91,8 @@ def test_two_administrators_who_remove_each_other_at_once_leave_one(
     usher: App, other: App, remove: Callable[..., User], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both have looked at their own record when they look for others: one is told that none is."""
-    first = usher.store.users.grant(signed_up(usher, "a@x.org"), "admin", actor=BOSS)
-    second = usher.store.users.grant(signed_up(usher, "b@x.org"), "admin", actor=BOSS)
+    first = usher.store.users.grant(signed_up(usher, "a@x.org"), "admin", Change(BOSS))
+    second = usher.store.users.grant(signed_up(usher, "b@x.org"), "admin", Change(BOSS))
     both = Barrier(2)
 
     def run(app: App, leaving: User) -> User | UsherError:
@@ -122,7 +124,7 @@ def test_an_administrator_whose_role_is_just_being_taken_does_not_count(
     app = App(make_settings(database_url=postgresql_url), clock)
     users = app.store.users
     saved = save(app, user("a@x.org"), user("b@x.org"))
-    first, second = (users.grant(each, "admin", actor=BOSS) for each in saved)
+    first, second = (users.grant(each, "admin", Change(BOSS)) for each in saved)
     key = (second.instance_id, second.id)
     with ThreadPoolExecutor(1) as pool:
         with app.store.database.write() as connection:  # as an event from Identity would
@@ -130,7 +132,7 @@ def test_an_administrator_whose_role_is_just_being_taken_does_not_count(
             after = revoke_role(before[key], "admin", actor="identity", now=NOON)
             after = replace(after, version=after.version + 1)
             users.store(connection, before, {key: after}, [])
-            leaving = pool.submit(users.revoke, first, "admin", actor=BOSS)
+            leaving = pool.submit(users.revoke, first, "admin", Change(BOSS))
             deadline = time.monotonic() + 5
             waiting = "SELECT 1 FROM pg_locks WHERE NOT granted"
             while not rows(app.store.database, waiting) and time.monotonic() < deadline:

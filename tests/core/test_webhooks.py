@@ -41,12 +41,12 @@ def test_the_same_delivery_three_times_has_one_effect_and_three_identical_answer
     delivery, answers, states = make(), [], []
     for _ in range(3):
         answers.append(call(delivery, "identity"))
-        states.append((counts(usher.store.database), usher.store.users.page().users))
+        states.append((counts(usher.store.database), usher.store.users.page().items))
         clock.advance(seconds=1)
     assert answers[0]["statusCode"] == status
     assert answers[1] == answers[0] == answers[2]
     assert states[1] == states[0] == states[2]
-    (kept,) = usher.store.ledger.page()
+    (kept,) = usher.store.ledger.page().items
     assert (kept.outcome, kept.received_at) == (outcome, NOON)
     assert kept.body == (None if delivery.event == "userdeleted" else delivery.body)
     assert (kept.reply.status, kept.reply.body) == (status, answers[0]["body"])
@@ -67,7 +67,7 @@ def test_the_same_bytes_work_on_the_right_url_after_a_wrong_one(usher: App) -> N
     delivery = signed("signup", account())
     assert call(delivery, "identity-login")["statusCode"] == 400
     assert call(delivery, "identity-signup")["statusCode"] == 200
-    good, invalid = usher.store.ledger.page()
+    good, invalid = usher.store.ledger.page().items
     assert (good.outcome, invalid.outcome) == ("applied", "invalid")
     assert good.body == invalid.body
     assert good.id != invalid.id
@@ -78,7 +78,7 @@ def test_an_unknown_event_is_kept_with_its_name_and_changes_nothing(usher: App) 
     """A newer Identity's event: 204, ignored, its body there to be looked at."""
     delivery = signed("passwordchanged", account())
     assert deliver(usher, [delivery]) == [Answer(204, "", "")]
-    (kept,) = usher.store.ledger.page()
+    (kept,) = usher.store.ledger.page().items
     assert (kept.event, kept.outcome, kept.user_id) == ("passwordchanged", "ignored", None)
     assert [reason.rule for reason in kept.reasons] == ["event.unknown"]
     assert counts(usher.store.database)["users"] == 0
@@ -89,7 +89,7 @@ def test_an_invalid_body_is_kept_with_the_code_of_its_trouble(usher: App) -> Non
     (answer,) = deliver(usher, [NOT_AN_EVENT])
     assert isinstance(answer, Answer)
     assert (answer.status, json.loads(answer.body)["code"]) == (400, "body_field")
-    (kept,) = usher.store.ledger.page()
+    (kept,) = usher.store.ledger.page().items
     assert (kept.event, kept.outcome, kept.user_id) == ("", "invalid", None)
     assert [reason.rule for reason in kept.reasons] == ["body_field"]
     assert kept.body == NOT_AN_EVENT.body
@@ -100,7 +100,7 @@ def test_a_kept_delivery_says_all_that_is_known_of_it(usher: App) -> None:
     ada = account()
     delivery = signed("signup", ada, at=NOON - timedelta(seconds=7))
     call(delivery)
-    (kept,) = usher.store.ledger.page()
+    (kept,) = usher.store.ledger.page().items
     assert (kept.instance_id, kept.user_id, kept.event) == (ZERO_INSTANCE, ada.id, "signup")
     assert kept.issued_at == int(NOON.timestamp()) - 7
     assert kept.path == "/.netlify/functions/identity-signup"
@@ -143,7 +143,7 @@ def test_a_batch_folds_one_users_events_in_their_order_of_arrival(usher: App) ->
     assert [a.status for a in answers if isinstance(a, Answer)] == [200, 200, 204]
     user = usher.store.users.find(str(ada.id))
     assert (user.status, user.email, user.grants) == (Status.DELETED, "", ())
-    assert [d.event for d in usher.store.ledger.page()] == ["userdeleted", "login", "signup"]
+    assert [d.event for d in usher.store.ledger.page().items] == ["userdeleted", "login", "signup"]
     audit = rows(usher.store.database, "SELECT action, after FROM audit ORDER BY sequence")
     assert [action for action, _ in audit] == ["user.created", "user.deleted"]
     assert "ada@example.com" not in str(audit)
@@ -154,7 +154,7 @@ def test_neighbours_in_a_batch_do_not_see_each_others_records(usher: App, clock:
     people = [account(email=e) for e in ("a@example.com", "b@x.org", "c@mailinator.com", "b@x.org")]
     answers = deliver(usher, [signed("signup", who) for who in people])
     assert [a.status for a in answers if isinstance(a, Answer)] == [200, 200, 403, 200]
-    found = {user.id: effective(user.grants, clock()) for user in usher.store.users.page().users}
+    found = {user.id: effective(user.grants, clock()) for user in usher.store.users.page().items}
     assert found == {
         people[0].id: {"member", "staff"},
         people[1].id: {"member"},
@@ -193,7 +193,7 @@ def _everything(app: App) -> list[Any]:
         app.store.database,
         "SELECT sequence, action, actor, delivery_id, reason FROM audit ORDER BY sequence",
     )
-    return [app.store.users.page().users, app.store.ledger.page(), audit]
+    return [app.store.users.page().items, app.store.ledger.page(), audit]
 
 
 def test_a_delivery_that_changes_nothing_writes_only_itself(usher: App, clock: Clock) -> None:
@@ -205,11 +205,11 @@ def test_a_delivery_that_changes_nothing_writes_only_itself(usher: App, clock: C
     call(signed("usermodified", ada, at=NOON - timedelta(seconds=5)))
     assert usher.store.users.find(str(ada.id)) == before
     assert counts(usher.store.database)["audit"] == 1
-    assert usher.store.ledger.page()[0].outcome == "unchanged"
+    assert usher.store.ledger.page().items[0].outcome == "unchanged"
 
 
 def test_the_body_reaches_the_ledger_byte_for_byte(usher: App) -> None:
     """What was signed is what is kept, whatever its spelling of JSON."""
     body = event_body("signup", account()).replace(b":", b" :\t", 3) + b"\n"
     assert deliver(usher, [raw(body)])[0] != Answer(204, "", "")
-    assert usher.store.ledger.page()[0].body == body
+    assert usher.store.ledger.page().items[0].body == body

@@ -108,7 +108,7 @@ def decide(applicant):
     return Verdict(roles=frozenset({"admin"} if "wish" in repr(applicant) else ()))
 """)
     call(signed("signup", account(user_metadata={"roles": ["wish"]}, aud="wish")))
-    (user,) = app.store.users.page().users
+    (user,) = app.store.users.page().items
     assert user.grants == ()
 
 
@@ -157,4 +157,4 @@ def decide(applicant):
     assert [isinstance(answer, Answer) for answer in answers] == [True, False, True]
     user = app.store.users.find(str(ada.id))
     assert [grant.role for grant in user.grants] == ["member"]
-    assert [delivery.event for delivery in app.store.ledger.page()] == ["signup"]
+    assert [delivery.event for delivery in app.store.ledger.page().items] == ["signup"]

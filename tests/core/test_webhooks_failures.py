@@ -60,7 +60,7 @@ def test_a_batch_whose_transaction_fails_runs_again_one_by_one(
     answers = deliver(usher, batch)
     assert sizes == [3, 1, 1, 1]
     assert [a.status for a in answers if isinstance(a, Answer)] == [200, 200, 200]
-    stored = [delivery.body for delivery in reversed(usher.store.ledger.page())]
+    stored = [delivery.body for delivery in reversed(usher.store.ledger.page().items)]
     assert stored == [delivery.body for delivery in batch]
     assert [line["event"] for line in lines()] == ["batch.split", *["event.applied"] * 3]
     assert counts(usher.store.database)["users"] == 3

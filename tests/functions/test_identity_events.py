@@ -29,5 +29,5 @@ def test_a_denied_signup_leaves_no_user_and_every_retry_gets_the_same_answer(ush
     assert answers[0]["statusCode"] == 403
     assert json.loads(answers[0]["body"])["detail"] == "Please use an address that lasts."
     assert answers[1] == answers[0] == answers[2]
-    assert usher.store.users.page().users == ()
-    assert len(usher.store.ledger.page()) == 1
+    assert usher.store.users.page().items == ()
+    assert len(usher.store.ledger.page().items) == 1

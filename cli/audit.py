@@ -1,0 +1,106 @@
+"""``usher audit``: who changed what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import click
+
+from cli.environment import opened
+from cli.output import (
+    MOMENT,
+    NO_MATCH,
+    as_utc,
+    json_option,
+    moment,
+    print_json,
+    print_table,
+)
+from core.audit_log import ACTIONS, AuditFilters
+from core.documents import audit_document
+from core.records import AuditEntry
+from core.strict_json import dumps
+
+
+@click.command()
+@click.option("--user", help="Only changes of this user, by id or e-mail address.")
+@click.option("--actor", default="", help="Only by this one: identity, cli:NAME, user:ID, usher.")
+@click.option("--action", type=click.Choice(ACTIONS))
+@click.option("--since", type=MOMENT, help="Only what was changed then or later.")
+@click.option("--until", type=MOMENT, help="Only what was changed before.")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
+@click.option("--cursor", help="Go on where the last page ended.")
+@json_option
+def audit(
+    user: str | None,
+    actor: str,
+    action: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    limit: int,
+    cursor: str | None,
+    as_json: bool,
+) -> None:
+    """List changes of records, newest first, each with what differs before and after."""
+    with opened() as app:
+        filters = AuditFilters(
+            user_id=app.store.users.find(user).id if user else None,
+            actor=actor,
+            action=action or "",
+            since=as_utc(since),
+            until=as_utc(until),
+        )
+        page = app.store.users.audit_page(filters, limit=limit, cursor=cursor)
+    if as_json:
+        documents = [audit_document(entry) for entry in page.items]
+        print_json({"audit": documents, "next_cursor": page.next_cursor})
+        return
+    print_table(
+        ("at (UTC)", "actor", "action", "user", "what", "reason"),
+        (
+            (
+                moment(entry.at),
+                entry.actor,
+                entry.action,
+                entry.user_id,
+                differences(entry),
+                entry.reason or "-",
+            )
+            for entry in page.items
+        ),
+        NO_MATCH
+        if page.next_cursor or cursor or filters != AuditFilters()
+        else "Nothing was changed yet. Try: usher trigger signup --email ada@example.com",
+    )
+    if page.next_cursor:
+        click.echo(f"More: --cursor {page.next_cursor}")
+
+
+def differences(entry: AuditEntry) -> str:
+    """What an entry changed, in a line: ``status active → suspended; roles +editor``."""
+    if entry.before is None:
+        return f"status {entry.after.get('status', '-')}"
+    parts = []
+    for key, new in entry.after.items():
+        old = entry.before.get(key)
+        if key == "roles":
+            parts.append(f"roles {_roles(old or {}, new)}")
+        elif isinstance(new, str):
+            parts.append(f"{key} {old or '-'} → {new or '-'}")
+        else:
+            parts.append(f"{key} {dumps(old)} → {dumps(new)}")
+    return "; ".join(parts)
+
+
+def _roles(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    words = []
+    for role in sorted({*old, *new}):
+        before, after = old.get(role, {}), new.get(role, {})
+        for source in sorted({*before, *after}):
+            if before.get(source) != after.get(source):
+                said = after.get(source)
+                sign = "-" if said is None else "!" if said["is"] == "denial" else "+"
+                words.append(f"{sign}{role} ({source})")
+    return " ".join(words) or "-"

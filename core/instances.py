@@ -1,0 +1,42 @@
+"""Which Identity instance's records are meant: the configured one, or the only one there is."""
+
+from __future__ import annotations
+
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import Connection, Table, select
+
+from core.errors import SeveralInstancesError
+from core.models import DeliveryRow, UserRow
+
+ZERO: Final = UUID(int=0)
+"""The instance id of a single-instance GoTrue server."""
+
+_TABLES: Final[tuple[Table, ...]] = (UserRow.__table__, DeliveryRow.__table__)  # type: ignore[attr-defined]
+_ENDS = tuple(
+    select(table.c.instance_id).order_by(order).limit(1)
+    for table in _TABLES
+    for order in (table.c.instance_id, table.c.instance_id.desc())
+)
+
+
+def the_instance(connection: Connection, configured: UUID | None) -> UUID:
+    """The instance whose records are shown and changed.
+
+    Args:
+        configured: ``USHER_INSTANCE_ID``.
+
+    Raises:
+        SeveralInstancesError: none is configured, and the records are of several.
+    """
+    if configured is not None:
+        return configured
+    ends = [connection.execute(statement).scalar() for statement in _ENDS]
+    found: set[UUID] = {end for end in ends if end is not None}
+    if len(found) > 1:
+        raise SeveralInstancesError(
+            "There are records of several Identity instances. Set USHER_INSTANCE_ID to the one "
+            "that is meant."
+        )
+    return found.pop() if found else ZERO

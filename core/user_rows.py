@@ -1,0 +1,239 @@
+"""Users, grants and their audit as rows: loaded under lock, and written as what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Connection, Table, and_, bindparam, delete, select, update
+
+from core.counters import Counters
+from core.database import BulkInsert
+from core.ledger import erase_deliveries
+from core.models import AuditRow, GrantRow, UserRow
+from core.records import AuditEntry, Grant, Source, Status, User
+
+Key = tuple[UUID, UUID]
+"""(instance id, user id)."""
+
+NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""``last_seen_at`` of who was never seen; NULL has no place in a keyset."""
+
+USERS: Final[Table] = UserRow.__table__  # type: ignore[attr-defined]
+GRANTS: Final[Table] = GrantRow.__table__  # type: ignore[attr-defined]
+AUDIT: Final[Table] = AuditRow.__table__  # type: ignore[attr-defined]
+_LOCK_USERS = (
+    select(USERS)
+    .where(
+        USERS.c.instance_id == bindparam("instance_id"),
+        USERS.c.id.in_(bindparam("ids", expanding=True)),
+    )
+    .order_by(USERS.c.id)
+    .with_for_update()
+)
+_INSERT_USERS = BulkInsert(USERS)
+_REPLACE_USERS = BulkInsert(USERS, upsert=True)
+_INSERT_GRANTS = BulkInsert(GRANTS)
+_INSERT_AUDIT = BulkInsert(AUDIT)
+_DELETE_GRANT = delete(GRANTS).where(
+    GRANTS.c.instance_id == bindparam("k_instance"),
+    GRANTS.c.user_id == bindparam("k_id"),
+    GRANTS.c.role == bindparam("k_role"),
+    GRANTS.c.source == bindparam("k_source"),
+)
+
+
+def load_users(connection: Connection, keys: Iterable[Key]) -> dict[Key, User]:
+    """The records of these keys, locked in order until the transaction ends."""
+    found: dict[Key, User] = {}
+    for instance_id, group in groupby(sorted(set(keys)), key=lambda key: key[0]):
+        ids = [key[1] for key in group]
+        rows = connection.execute(_LOCK_USERS, {"instance_id": instance_id, "ids": ids}).all()
+        for user in to_users(connection, instance_id, rows):
+            found[instance_id, user.id] = user
+    return found
+
+
+def to_users(connection: Connection, instance_id: UUID, rows: Sequence[Any]) -> list[User]:
+    """Rows of one instance's users as records, in their order, with their grants."""
+    if not rows:
+        return []
+    grants = _grants_of(connection, instance_id, [row.id for row in rows])
+    return [_to_user(row, grants.get(row.id, ())) for row in rows]
+
+
+def store_users(
+    connection: Connection,
+    counters: Counters,
+    before: Mapping[Key, User],
+    after: Mapping[Key, User],
+    entries: Sequence[AuditEntry],
+) -> None:
+    """Write what differs between two states of some users, and the audit of it.
+
+    Args:
+        before: the records as ``load_users`` gave them.
+        after: the records as they shall be; keys that ``before`` lacks are new users.
+    """
+    changed = [key for key in sorted(after) if after[key] is not before.get(key)]
+    created, updated, ended, given = [], [], [], []
+    for key in changed:
+        old, new = before.get(key), after[key]
+        if old is None:
+            created.append(_to_row(new))
+        else:
+            updated.append(_to_row(new))
+        old_grants = old.grants if old else ()
+        ended += [_grant_key(key, g) for g in old_grants if g not in new.grants]
+        given += [_grant_row(key, g) for g in new.grants if g not in old_grants]
+        counters.count_user(old, new)
+    _INSERT_USERS.execute(connection, created)
+    _REPLACE_USERS.execute(connection, updated)
+    if ended:
+        connection.execute(_DELETE_GRANT, ended)
+    _INSERT_GRANTS.execute(connection, given)
+    _INSERT_AUDIT.execute(connection, [_audit_row(entry) for entry in entries])
+    for key in changed:
+        if after[key].status is Status.DELETED:
+            _erase_audit(connection, key)
+            erase_deliveries(connection, *key)
+
+
+def _erase_audit(connection: Connection, key: Key) -> None:
+    """What the audit kept of a deleted person: that something changed stays, the values go."""
+    mine = and_(AUDIT.c.instance_id == key[0], AUDIT.c.user_id == key[1])
+    rows = connection.execute(
+        select(AUDIT.c.sequence, AUDIT.c.before, AUDIT.c.after).where(mine)
+    ).all()
+    for row in rows:
+        connection.execute(
+            update(AUDIT)
+            .where(AUDIT.c.sequence == row.sequence)
+            .values(before=_impersonal(row.before), after=_impersonal(row.after), reason="")
+        )
+
+
+def _impersonal(values: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if values is None:
+        return None
+    kept = {key: values[key] for key in ("status", "provider") if key in values}
+    if "roles" in values:
+        kept["roles"] = {
+            role: {source: word | {"reason": ""} for source, word in said.items()}
+            for role, said in values["roles"].items()
+        }
+    return kept
+
+
+def _grants_of(
+    connection: Connection, instance_id: UUID, ids: Sequence[UUID]
+) -> dict[UUID, tuple[Grant, ...]]:
+    rows = connection.execute(
+        select(GRANTS)
+        .where(GRANTS.c.instance_id == instance_id, GRANTS.c.user_id.in_(ids))
+        .order_by(GRANTS.c.user_id, GRANTS.c.role, GRANTS.c.source)
+    ).all()
+    return {
+        user_id: tuple(_to_grant(row) for row in group)
+        for user_id, group in groupby(rows, key=lambda row: row.user_id)
+    }
+
+
+def _to_grant(row: Any) -> Grant:
+    return Grant(
+        role=row.role,
+        source=Source(row.source),
+        created_at=row.created_at,
+        denies=row.denies,
+        actor=row.actor,
+        reason=row.reason,
+        expires_at=row.expires_at,
+    )
+
+
+def _grant_key(key: Key, grant: Grant) -> dict[str, Any]:
+    return {
+        "k_instance": key[0],
+        "k_id": key[1],
+        "k_role": grant.role,
+        "k_source": grant.source.value,
+    }
+
+
+def _grant_row(key: Key, grant: Grant) -> dict[str, Any]:
+    return {
+        "instance_id": key[0],
+        "user_id": key[1],
+        "role": grant.role,
+        "source": grant.source.value,
+        "denies": grant.denies,
+        "actor": grant.actor,
+        "reason": grant.reason,
+        "created_at": grant.created_at,
+        "expires_at": grant.expires_at,
+    }
+
+
+def _audit_row(entry: AuditEntry) -> dict[str, Any]:
+    return {
+        "instance_id": entry.instance_id,
+        "user_id": entry.user_id,
+        "at": entry.at,
+        "actor": entry.actor,
+        "action": entry.action,
+        "delivery_id": entry.delivery_id,
+        "before": entry.before,
+        "after": entry.after,
+        "reason": entry.reason,
+    }
+
+
+_PLAIN_COLUMNS: Final = (
+    "instance_id",
+    "id",
+    "email",
+    "email_key",
+    "provider",
+    "user_metadata",
+    "app_metadata",
+    "profile",
+    "extra_app_metadata",
+    "created_at",
+    "updated_at",
+    "identity_created_at",
+    "confirmed_at",
+    "suspended_at",
+    "deleted_at",
+    "version",
+)
+
+
+def _to_row(user: User) -> dict[str, Any]:
+    row = {name: getattr(user, name) for name in _PLAIN_COLUMNS}
+    row["status"] = user.status.value
+    row["last_seen_at"] = user.last_seen_at or NEVER
+    row["applied_order"] = user.order
+    row["identity_state"] = {
+        "seen": sorted(user.seen),
+        "sent": user.sent,
+        "withdrawn": user.withdrawn,
+        "proven": sorted(user.proven),
+    }
+    return row
+
+
+def _to_user(row: Any, grants: tuple[Grant, ...]) -> User:
+    state = row.identity_state
+    return User(
+        **{name: getattr(row, name) for name in _PLAIN_COLUMNS},
+        last_seen_at=None if row.last_seen_at == NEVER else row.last_seen_at,
+        order=row.applied_order,
+        seen=frozenset(state["seen"]),
+        sent=state["sent"],
+        withdrawn=state["withdrawn"],
+        proven=frozenset(state["proven"]),
+        grants=grants,
+    )

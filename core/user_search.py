@@ -1,0 +1,164 @@
+"""Finding users: filters and orders, each at a cost that does not grow with the table.
+
+A filter that few records meet is followed from its own index, and those few are sorted. One that
+many meet is checked while walking the order, where it is soon met often enough. Neither reads more
+than a fixed number of records (core.keyset).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Connection, Select, and_, func, or_, select
+
+from core.events import email_key
+from core.keyset import Condition, Order, fetch
+from core.records import Page, Status, User
+from core.user_rows import GRANTS, NEVER, USERS, to_users
+
+FEW: Final = 500
+"""How many records are few enough to be sorted for each page."""
+
+
+class Sort(StrEnum):
+    """The orders of a list of users."""
+
+    CREATED = "created"
+    LAST_SEEN = "last_seen"
+    EMAIL = "email"
+
+
+@dataclass(frozen=True, slots=True)
+class UserFilters:
+    """Which users to list; what is None or empty does not matter. ``…_until`` is excluded."""
+
+    status: Status | None = None
+    role: str = ""
+    provider: str = ""
+    email_prefix: str = ""
+    created_since: datetime | None = None
+    created_until: datetime | None = None
+    seen_since: datetime | None = None
+    seen_until: datetime | None = None
+
+
+_COLUMNS: Final = {
+    Sort.CREATED: (USERS.c.created_at, datetime),
+    Sort.LAST_SEEN: (USERS.c.last_seen_at, datetime),
+    Sort.EMAIL: (USERS.c.email_key, str),
+}
+
+
+def search(
+    connection: Connection,
+    instance_id: UUID,
+    filters: UserFilters,
+    sort: Sort,
+    descending: bool,
+    limit: int,
+    cursor: str | None,
+    now: datetime,
+) -> Page[User]:
+    """One page of users.
+
+    Raises:
+        CursorInvalidError
+    """
+    column, kind = _COLUMNS[sort]
+    name = f"{sort.value}.{'desc' if descending else 'asc'}"
+    order = Order(name, (column, USERS.c.id), (kind, UUID), descending)
+    served, unserved = _ranges(filters, sort)
+    within = [USERS.c.instance_id == instance_id, *served]
+    where = unserved + _equalities(filters, now)
+    if where and (few := _few(connection, instance_id, filters)) is not None:
+        within, where = [*within, USERS.c.id.in_(few), *where], []
+    rows, following = fetch(
+        connection,
+        select(USERS),
+        order,
+        within=within,
+        where=where,
+        cursor=cursor,
+        limit=limit,
+    )
+    return Page(tuple(to_users(connection, instance_id, rows)), following)
+
+
+def holds_role(role: str, now: datetime) -> Condition:
+    """SQL for ``role in effective(grants)``."""
+    live = or_(GRANTS.c.expires_at.is_(None), GRANTS.c.expires_at > now)
+
+    def said(denies: bool) -> Any:
+        return (
+            select(GRANTS.c.role)
+            .where(
+                GRANTS.c.instance_id == USERS.c.instance_id,
+                GRANTS.c.user_id == USERS.c.id,
+                GRANTS.c.role == role,
+                GRANTS.c.denies.is_(denies),
+                live,
+            )
+            .exists()
+        )
+
+    return and_(said(False), ~said(True))
+
+
+def _ranges(filters: UserFilters, sort: Sort) -> tuple[list[Condition], list[Condition]]:
+    """The ranges that the index of the order serves, and the others."""
+    created, seen = USERS.c.created_at, USERS.c.last_seen_at
+    ranges: list[tuple[Sort, Condition]] = []
+    if filters.created_since:
+        ranges.append((Sort.CREATED, created >= filters.created_since))
+    if filters.created_until:
+        ranges.append((Sort.CREATED, created < filters.created_until))
+    if filters.seen_since:
+        ranges.append((Sort.LAST_SEEN, seen >= filters.seen_since))
+    if filters.seen_until:
+        ranges.append((Sort.LAST_SEEN, seen < filters.seen_until))
+        ranges.append((Sort.LAST_SEEN, seen > NEVER))
+    if filters.email_prefix:
+        ranges += [(Sort.EMAIL, condition) for condition in _begins(filters.email_prefix)]
+    served = [condition for by, condition in ranges if by is sort]
+    return served, [condition for by, condition in ranges if by is not sort]
+
+
+def _begins(prefix: str) -> tuple[Condition, Condition]:
+    key = email_key(prefix)
+    return USERS.c.email_key >= key, USERS.c.email_key < key + "\U0010ffff"
+
+
+def _equalities(filters: UserFilters, now: datetime) -> list[Condition]:
+    conditions: list[Condition] = []
+    if filters.status:
+        conditions.append(USERS.c.status == filters.status.value)
+    if filters.provider:
+        conditions.append(USERS.c.provider == filters.provider)
+    if filters.role:
+        conditions.append(holds_role(filters.role, now))
+    return conditions
+
+
+def _few(connection: Connection, instance_id: UUID, filters: UserFilters) -> Select[Any] | None:
+    """The ids behind a filter that few meet; None where every one is met by many."""
+    here = USERS.c.instance_id == instance_id
+    candidates: list[Select[Any]] = []
+    if filters.email_prefix:
+        candidates.append(select(USERS.c.id).where(here, *_begins(filters.email_prefix)))
+    if filters.role:
+        of_role = GRANTS.c.instance_id == instance_id, GRANTS.c.role == filters.role
+        candidates.append(select(GRANTS.c.user_id).where(*of_role))
+    if filters.status:
+        candidates.append(select(USERS.c.id).where(here, USERS.c.status == filters.status.value))
+    if filters.provider:
+        candidates.append(select(USERS.c.id).where(here, USERS.c.provider == filters.provider))
+    for candidate in candidates:
+        bounded = candidate.limit(FEW + 1).subquery()
+        count = connection.execute(select(func.count()).select_from(bounded)).scalar_one()
+        if count <= FEW:
+            return candidate.limit(FEW)
+    return None

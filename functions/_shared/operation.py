@@ -1,0 +1,242 @@
+"""What an operation of the API is: one method of one path, who may call it, and what it takes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, TypeVar
+from urllib.parse import quote, urlencode
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from core.app import App
+from core.auth import Principal
+from core.errors import InvalidInputError, RequestError, UserNotFoundError
+from core.events import is_text
+from core.records import Page, User
+from core.strict_json import StrictJsonError, dumps, loads_object
+from core.users import Change
+from functions._shared.http import Request, Response
+
+MERGE_PATCH: Final = "application/merge-patch+json"
+_ETAG = re.compile(r'"([0-9]{1,9})"', re.ASCII)
+_ANY_ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]*"(?:[ \t]*,[ \t]*(?:W/)?"[\x21\x23-\x7e]*")*')
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Access(StrEnum):
+    """Who may call an operation."""
+
+    PUBLIC = "anybody"
+    PERSON = "anybody with a valid access token"
+    ADMINISTRATOR = "administrators"
+
+
+class Input(BaseModel):
+    """A body or a query: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NoQuery(Input):
+    """An address that takes no parameter."""
+
+
+class Document(BaseModel):
+    """The shape of an answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Why(Input):
+    """What every change by an administrator may say."""
+
+    reason: str = Field("", max_length=500, description="Why; kept in the audit.")
+    force: bool = Field(False, description="Even if this leaves the site without an administrator.")
+
+
+class Paging(Input):
+    """The part of a listing that is asked for."""
+
+    limit: int = Field(50, ge=1, le=200, description="How many at most.")
+    cursor: str | None = Field(
+        None, max_length=2000, description="`next_cursor` of the page before."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of an operation, all its checks passed.
+
+    Attributes:
+        params: the variable parts of the path.
+        query, body: as their models read them.
+        base: what stands before the operation's path in the address.
+    """
+
+    app: App
+    request: Request
+    caller: Principal | None
+    params: Mapping[str, str]
+    query: Any
+    body: Any
+    base: str
+    now: datetime
+
+    @property
+    def principal(self) -> Principal:
+        """The caller of an operation that is not public."""
+        if self.caller is None:
+            raise AssertionError("unreachable")
+        return self.caller
+
+    def user(self) -> User:
+        """The user whose id is in the path.
+
+        Raises:
+            UserNotFoundError
+        """
+        text = self.params["id"]
+        if not _UUID.fullmatch(text):
+            raise UserNotFoundError("A user's id is a UUID.")
+        return self.app.store.users.get(UUID(text))
+
+    def change(self, why: Why = Why(reason="", force=False)) -> Change:
+        """Who changes what, and on which condition (``If-Match``).
+
+        Raises:
+            RequestError: the header is malformed.
+        """
+        return Change(self.principal.actor, why.reason, self._version(), why.force)
+
+    def _version(self) -> int | None:
+        values = self.request.headers.get("if-match", ())
+        if not values or (len(values) == 1 and values[0].strip() == "*"):
+            return None
+        if len(values) > 1 or not _ANY_ETAG.fullmatch(values[0].strip()):
+            raise RequestError('If-Match must be one ETag as it was answered, such as "3".')
+        found = _ETAG.fullmatch(values[0].strip())
+        return int(found[1]) if found else -1  # nobody's version: another's ETag never matches
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path.
+
+    Attributes:
+        path: with its variable parts in braces.
+        run: does it.
+        answer: the shape of a good answer; None: there is no body.
+        body_optional: no body means one without any field.
+        errors: the codes that only this operation's work can meet.
+    """
+
+    method: str
+    path: str
+    summary: str
+    access: Access
+    run: Callable[[Call], Response]
+    answer: type[BaseModel] | None
+    status: int = 200
+    query: type[Input] = NoQuery
+    body: type[Input] | None = None
+    body_optional: bool = False
+    pages: bool = False
+    conditional: bool = False
+    csv: bool = False
+    errors: tuple[int, ...] = field(default=())
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        """What the path of a request must match."""
+        return re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(self.path)))
+
+
+def read_query(request: Request, model: type[Model]) -> Model:
+    """The query parameters as their model.
+
+    Raises:
+        InvalidInputError
+    """
+    values: dict[str, str] = {}
+    problems = []
+    for name, value in request.parameters():
+        shown = name[:40] if name.isprintable() and name else "?"
+        if name in values:
+            problems.append((shown, "is given twice"))
+        elif not is_text(value):
+            problems.append((shown, "holds what is no text"))
+        values[name] = value
+    if problems:
+        raise InvalidInputError(tuple(problems))
+    try:
+        return model.model_validate_strings(values)
+    except ValidationError as error:
+        raise InvalidInputError(tuple(_problems(error, in_body=False))) from None
+
+
+def read_body(request: Request, operation: Operation, max_bytes: int) -> Input | None:
+    """The body as its model; None where the operation takes none.
+
+    Raises:
+        InvalidInputError, UnsupportedMediaTypeError, BodyTooLargeError
+    """
+    if operation.body is None:
+        if request.body:
+            raise InvalidInputError((("", "this address takes no body"),))
+        return None
+    if not request.body and operation.body_optional:
+        return operation.body()
+    request.require_json(max_bytes, *((MERGE_PATCH,) if operation.method == "PATCH" else ()))
+    if not request.body:
+        raise InvalidInputError((("", "a JSON object is needed, and there is no body"),))
+    try:
+        loads_object(request.body)
+    except StrictJsonError as error:
+        raise InvalidInputError((("", f"not strict JSON: {error}"),)) from None
+    try:
+        return operation.body.model_validate_json(request.body, strict=True)
+    except ValidationError as error:
+        raise InvalidInputError(tuple(_problems(error, in_body=True))) from None
+
+
+def json_response(
+    document: Any,
+    status: int = 200,
+    *,
+    version: int | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """A document, with the ETag of the record that it shows."""
+    etag = {"ETag": f'"{version}"'} if version is not None else {}
+    return Response(status, dumps(document), "application/json", {**etag, **(headers or {})})
+
+
+def next_link(call: Call, page: Page[Any]) -> dict[str, str]:
+    """The Link header to the next page (RFC 8288), where there is one."""
+    if page.next_cursor is None:
+        return {}
+    kept = [(name, value) for name, value in call.request.parameters() if name != "cursor"]
+    query = urlencode([*kept, ("cursor", page.next_cursor)])
+    path = quote(call.request.path)
+    return {"Link": f'<{path}?{query}>; rel="next"'}
+
+
+def _problems(error: ValidationError, *, in_body: bool) -> list[tuple[str, str]]:
+    found = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=False)[:20]:
+        steps = [str(step)[:40] for step in problem["loc"]]
+        if in_body:
+            where = "".join("/" + s.replace("~", "~0").replace("/", "~1") for s in steps)
+        else:
+            where = steps[0] if steps and steps[0].isprintable() and steps[0] else "?"
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = "is not known here"
+        found.append((where, message[:1].lower() + message[1:]))
+    return found

@@ -1,0 +1,119 @@
+"""``/api/…`` and ``/.netlify/functions/api/…``: the central API function.
+
+Each request is checked in one order, before anything runs: path, method, preflight, caller, role,
+parameters and body. Then one small file of ``api_methods`` does the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from time import perf_counter
+from typing import Any, Final
+
+from core import app
+from core.app import App
+from core.auth import Credentials, Principal, TrustedCaller
+from core.errors import ForbiddenError, MethodNotAllowedError, NotFoundError, UnauthenticatedError
+from core.log import get_logger
+from functions._shared.cors import cors_headers, preflight
+from functions._shared.failure import failure
+from functions._shared.http import Request, Response
+from functions._shared.operation import Access, Call, Operation, read_body, read_query
+from functions.api_methods import find_operations
+
+BASES: Final = ("/.netlify/functions/api", "/api")
+
+
+def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
+    """Answer one request.
+
+    Args:
+        context: a ``core.auth.TrustedCaller`` where the runtime vouches for the caller.
+    """
+    return _respond(event, lambda usher, request, fields: _answer(usher, request, context, fields))
+
+
+def refuse(event: Mapping[str, Any], error: Exception) -> dict[str, Any]:
+    """Answer a request that the runtime could not even read, in the same form as any other."""
+
+    def fail(_usher: App, _request: Request, _fields: dict[str, Any]) -> Response:
+        raise error
+
+    return _respond(event, fail)
+
+
+def _respond(
+    event: Mapping[str, Any], answer: Callable[[App, Request, dict[str, Any]], Response]
+) -> dict[str, Any]:
+    started = perf_counter()
+    fields: dict[str, Any] = {}
+    try:
+        usher = app.current()
+        request = Request.from_event(event)
+    except Exception as error:
+        return failure(error).to_dict()
+    try:
+        response = answer(usher, request, fields)
+    except Exception as error:
+        if isinstance(error, UnauthenticatedError):
+            fields["reason"] = error.reason
+        response = failure(error)
+    get_logger().info(
+        "api.answered",
+        method=request.method[:10],
+        status=response.status,
+        duration_ms=round((perf_counter() - started) * 1000, 2),
+        **fields,
+    )
+    headers = cors_headers(request, usher.settings.allowed_origins)
+    rendered = replace(response, headers={**response.headers, **headers}).to_dict()
+    return rendered | {"body": ""} if request.method == "HEAD" else rendered
+
+
+def _answer(usher: App, request: Request, context: object, fields: dict[str, Any]) -> Response:
+    base, operations, params = _resolve(request.path)
+    methods = _methods(operations)
+    if request.method == "OPTIONS":
+        return preflight(request, methods, usher.settings.allowed_origins)
+    operation = operations.get("GET" if request.method == "HEAD" else request.method)
+    if operation is None:
+        raise MethodNotAllowedError(request.method, methods)
+    fields["route"] = operation.path
+    caller = None
+    if operation.access is not Access.PUBLIC:
+        caller = _authenticate(usher, request, context)
+        fields["caller"] = str(caller.user.id)
+        admin = usher.settings.admin_role
+        if operation.access is Access.ADMINISTRATOR and admin not in caller.roles:
+            raise ForbiddenError(admin)
+    query = read_query(request, operation.query)
+    body = read_body(request, operation, usher.settings.max_body_bytes)
+    call = Call(usher, request, caller, params, query, body, base, usher.clock())
+    return operation.run(call)
+
+
+def _resolve(path: str) -> tuple[str, Mapping[str, Operation], Mapping[str, str]]:
+    for base in BASES:
+        if path.startswith(base + "/"):
+            operations, params = find_operations(path[len(base) :])
+            if operations:
+                return base, operations, params
+    raise NotFoundError
+
+
+def _methods(operations: Mapping[str, Operation]) -> tuple[str, ...]:
+    head = ("HEAD",) if "GET" in operations else ()
+    return (*operations, *head, "OPTIONS")
+
+
+def _authenticate(usher: App, request: Request, context: object) -> Principal:
+    # A cookie travels with requests that another site's page makes; nothing may change by one.
+    reads = request.method in ("GET", "HEAD")
+    return usher.auth.authenticate(
+        Credentials(
+            authorization=request.headers.get("authorization", ()),
+            cookies=request.headers.get("cookie", ()) if reads else None,
+            trusted=context if isinstance(context, TrustedCaller) else None,
+        )
+    )

@@ -1,0 +1,36 @@
+"""What each resource of the API does, and the table of all operations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from functions._shared.operation import Operation
+from functions.api_methods import audit, events, health, me, openapi, roles, stats, users
+
+OPERATIONS: Final[tuple[Operation, ...]] = (
+    *health.OPERATIONS,
+    *me.OPERATIONS,
+    *users.OPERATIONS,
+    *roles.OPERATIONS,
+    *events.OPERATIONS,
+    *audit.OPERATIONS,
+    *stats.OPERATIONS,
+    *openapi.operations(lambda: OPERATIONS),
+)
+
+_BY_PATH: Final[Mapping[str, Mapping[str, Operation]]] = {
+    operation.path: {each.method: each for each in OPERATIONS if each.path == operation.path}
+    for operation in OPERATIONS
+}
+_PATTERNS: Final = [
+    (next(iter(methods.values())).pattern, methods) for methods in _BY_PATH.values()
+]
+
+
+def find_operations(path: str) -> tuple[Mapping[str, Operation], Mapping[str, str]]:
+    """The operations of a path, by method, and its variable parts; none where it is unknown."""
+    for pattern, methods in _PATTERNS:
+        if found := pattern.fullmatch(path):
+            return methods, found.groupdict()
+    return {}, {}

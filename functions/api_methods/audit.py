@@ -1,0 +1,66 @@
+"""``/audit``: who changed what."""
+
+from __future__ import annotations
+
+from typing import Literal
+from uuid import UUID
+
+from pydantic import AwareDatetime, Field
+
+from core.audit_log import ACTIONS, AuditFilters
+from core.documents import audit_document
+from functions._shared.http import Response
+from functions._shared.operation import (
+    Access,
+    Call,
+    Operation,
+    Paging,
+    json_response,
+    next_link,
+)
+from functions.api_methods import schemas
+
+
+class ListQuery(Paging):
+    """Which entries."""
+
+    user: UUID | None = None
+    actor: str = Field("", max_length=200)
+    action: Literal[ACTIONS] | None = None  # type: ignore[valid-type]
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = Field(None, description="Excluded.")
+
+
+def list_audit(call: Call) -> Response:
+    """A page of the audit, the newest first."""
+    query: ListQuery = call.query
+    page = call.app.store.users.audit_page(
+        AuditFilters(
+            user_id=query.user,
+            actor=query.actor,
+            action=query.action or "",
+            since=query.since,
+            until=query.until,
+        ),
+        limit=query.limit,
+        cursor=query.cursor,
+    )
+    document = {
+        "audit": [audit_document(entry) for entry in page.items],
+        "next_cursor": page.next_cursor,
+    }
+    return json_response(document, headers=next_link(call, page))
+
+
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/audit",
+        "Who changed what",
+        Access.ADMINISTRATOR,
+        list_audit,
+        schemas.AuditList,
+        query=ListQuery,
+        pages=True,
+    ),
+)

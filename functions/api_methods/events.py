@@ -1,0 +1,124 @@
+"""``/events``: what Identity sent, why it was answered so, and what it would come to now."""
+
+from __future__ import annotations
+
+from typing import Literal
+from uuid import UUID
+
+from pydantic import AwareDatetime, Field
+
+from core.documents import delivery_document, delivery_with_body, user_document
+from core.errors import EventUnreadableError
+from core.ledger import DeliveryFilters
+from core.policy import Reason
+from core.records import Answer
+from functions._shared.http import Response
+from functions._shared.operation import (
+    Access,
+    Call,
+    Input,
+    Operation,
+    Paging,
+    json_response,
+    next_link,
+)
+from functions.api_methods import schemas
+
+
+class ListQuery(Paging):
+    """Which events."""
+
+    event: Literal["validate", "signup", "login", "usermodified", "userdeleted"] | None = None
+    outcome: Literal["applied", "unchanged", "denied", "ignored", "invalid"] | None = None
+    user: UUID | None = None
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = Field(None, description="Excluded.")
+
+
+class ReplayRequest(Input):
+    """How to replay."""
+
+    dry_run: Literal[True] = Field(True, description="Nothing is changed.")
+
+
+def list_events(call: Call) -> Response:
+    """A page of events, the newest first."""
+    query: ListQuery = call.query
+    page = call.app.store.ledger.page(
+        DeliveryFilters(
+            event=query.event or "",
+            outcome=query.outcome or "",
+            user_id=query.user,
+            since=query.since,
+            until=query.until,
+        ),
+        limit=query.limit,
+        cursor=query.cursor,
+    )
+    document = {
+        "events": [delivery_document(delivery) for delivery in page.items],
+        "next_cursor": page.next_cursor,
+    }
+    return json_response(document, headers=next_link(call, page))
+
+
+def read(call: Call) -> Response:
+    """One event with its body; the first characters of its id are enough."""
+    return json_response(delivery_with_body(call.app.store.ledger.find(call.params["id"])))
+
+
+def replay(call: Call) -> Response:
+    """Decide an event again, by today's policy and record, and change nothing."""
+    delivery = call.app.store.ledger.find(call.params["id"])
+    user = call.app.store.users.look_up(delivery.user_id) if delivery.user_id else None
+    rehearsal = call.app.webhooks.rehearse(delivery, user, call.now)
+    if rehearsal is None:
+        raise EventUnreadableError("Its body was erased, or is not an event that can be read.")
+    recorded = _decision(delivery.outcome, delivery.reasons, delivery.reply)
+    now = _decision(rehearsal.outcome, rehearsal.reasons, rehearsal.reply)
+    return json_response(
+        {
+            "dry_run": True,
+            "recorded": recorded,
+            "now": now,
+            "differs": recorded["reply"] != now["reply"],
+            "user": user_document(rehearsal.user, call.now) if rehearsal.user else None,
+        }
+    )
+
+
+def _decision(outcome: str, reasons: tuple[Reason, ...], reply: Answer) -> dict[str, object]:
+    return {
+        "outcome": outcome,
+        "reasons": [{"rule": reason.rule, "text": reason.text} for reason in reasons],
+        "reply": {"status": reply.status, "body": reply.body},
+    }
+
+
+_ADMIN = Access.ADMINISTRATOR
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/events",
+        "List events",
+        _ADMIN,
+        list_events,
+        schemas.EventList,
+        query=ListQuery,
+        pages=True,
+    ),
+    Operation(
+        "GET", "/events/{id}", "One event", _ADMIN, read, schemas.EventWithBody, errors=(404,)
+    ),
+    Operation(
+        "POST",
+        "/events/{id}/replay",
+        "Decide an event again, changing nothing",
+        _ADMIN,
+        replay,
+        schemas.Replay,
+        body=ReplayRequest,
+        body_optional=True,
+        errors=(404, 409),
+    ),
+)

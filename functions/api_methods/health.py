@@ -1,0 +1,17 @@
+"""``/health``: whether the function runs. Public."""
+
+from __future__ import annotations
+
+from functions._shared.http import Response
+from functions._shared.operation import Access, Call, Operation, json_response
+from functions.api_methods import schemas
+
+
+def read(_call: Call) -> Response:
+    """Say that the function runs, and nothing of anything else."""
+    return json_response({"status": "ok"})
+
+
+OPERATIONS = (
+    Operation("GET", "/health", "Whether the API runs", Access.PUBLIC, read, schemas.Health),
+)

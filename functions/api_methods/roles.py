@@ -1,0 +1,23 @@
+"""``/roles``: the roles in use."""
+
+from __future__ import annotations
+
+from functions._shared.http import Response
+from functions._shared.operation import Access, Call, Operation, json_response
+from functions.api_methods import schemas
+
+
+def read(call: Call) -> Response:
+    """Each role that somebody has or that the policy can give, with how many have it."""
+    held = call.app.store.users.counts("role")
+    given = call.app.policy.role_names
+    roles = [
+        {"role": role, "users": held.get(role, 0), "policy": role in given}
+        for role in sorted({*held, *given})
+    ]
+    return json_response({"roles": roles})
+
+
+OPERATIONS = (
+    Operation("GET", "/roles", "The roles in use", Access.ADMINISTRATOR, read, schemas.RoleList),
+)

@@ -1,0 +1,213 @@
+"""The shapes of answers, for the OpenAPI document; core.documents makes what they describe."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from functions._shared.operation import Document
+
+Metadata = dict[str, Any]
+
+
+class Problem(BaseModel):
+    """An error: RFC 9457 problem details with a stable code."""
+
+    type: str = Field(description="`urn:usher:error:` and the code.")
+    title: str
+    status: int
+    code: str = Field(description="Stable; docs/errors.md describes each.")
+    detail: str | None = None
+    errors: list[ProblemPlace] | None = None
+
+
+class ProblemPlace(Document):
+    """One thing that is wrong with what was sent, and where."""
+
+    pointer: str | None = Field(None, description="JSON pointer (RFC 6901) into the body.")
+    parameter: str | None = Field(None, description="Name of a query parameter.")
+    detail: str
+
+
+class Own(Document):
+    """What people see of their own record."""
+
+    id: UUID
+    email: str
+    status: Literal["pending", "active", "suspended", "deleted"]
+    provider: str
+    roles: list[str] = Field(description="The roles that hold now, sorted.")
+    profile: Metadata = Field(description="The person's own data, unknown to Identity.")
+    user_metadata: Metadata = Field(description="As Identity last sent it.")
+    created_at: datetime
+    updated_at: datetime
+    confirmed_at: datetime | None
+    last_seen_at: datetime | None
+    version: int = Field(description="Grows with every change; the ETag.")
+
+
+class Grant(Document):
+    """One source's word about one role."""
+
+    role: str
+    source: Literal["policy", "administrator", "identity"]
+    denies: bool = Field(description="A denial: it beats every grant of the role.")
+    holds: bool = Field(description="Has not ended.")
+    actor: str
+    reason: str
+    created_at: datetime
+    expires_at: datetime | None
+
+
+class User(Own):
+    """A user's whole record."""
+
+    instance_id: UUID
+    app_metadata: Metadata = Field(description="As Identity last sent it, without roles.")
+    extra_app_metadata: Metadata = Field(
+        description="What administrators add to every reply; null takes a key away."
+    )
+    grants: list[Grant]
+    suspended_at: datetime | None
+    deleted_at: datetime | None
+
+
+class UserList(Document):
+    """A page of users."""
+
+    users: list[User]
+    next_cursor: str | None = Field(description="Of the next page; null on the last.")
+
+
+class UserRoles(Document):
+    """A user's roles, and who said what about them."""
+
+    roles: list[str]
+    grants: list[Grant]
+
+
+class Reason(Document):
+    """A rule that made a decision."""
+
+    rule: str
+    text: str
+
+
+class Reply(Document):
+    """What was answered to Identity."""
+
+    status: int
+    body: str
+
+
+class Event(Document):
+    """A delivery, and what became of it."""
+
+    id: str
+    sequence: int
+    instance_id: UUID
+    event: str
+    user_id: UUID | None
+    issued_at: datetime
+    received_at: datetime
+    path: str
+    outcome: Literal["applied", "unchanged", "denied", "ignored", "invalid"]
+    reasons: list[Reason]
+    policy: str = Field(description="Fingerprint of the policy that was asked.")
+    key_index: int = Field(description="Which secret verified; 0 is the newest.")
+    reply: Reply
+    body_digest: str
+
+
+class EventWithBody(Event):
+    """A delivery with what it said."""
+
+    body: str | None = Field(description="Null once erased.")
+
+
+class EventList(Document):
+    """A page of events."""
+
+    events: list[Event]
+    next_cursor: str | None
+
+
+class Replay(Document):
+    """What an event would come to if it came again now; nothing was changed."""
+
+    dry_run: Literal[True]
+    recorded: Decision
+    now: Decision
+    differs: bool
+    user: User | None = Field(description="The record as it would be.")
+
+
+class Decision(Document):
+    """A decision on an event."""
+
+    outcome: str
+    reasons: list[Reason]
+    reply: Reply
+
+
+class AuditEntry(Document):
+    """One change of one record."""
+
+    sequence: int
+    at: datetime
+    actor: str = Field(description="`identity`, `user:<id>`, `cli:<name>` or `usher`.")
+    action: str
+    user_id: UUID
+    delivery_id: str | None = Field(description="The event that caused it.")
+    reason: str
+    before: dict[str, Any] | None = Field(description="What differs, before; null: no record.")
+    after: dict[str, Any]
+
+
+class AuditList(Document):
+    """A page of the audit."""
+
+    audit: list[AuditEntry]
+    next_cursor: str | None
+
+
+class RoleCount(Document):
+    """A role that somebody has, or that the policy can give."""
+
+    role: str
+    users: int = Field(description="How many have it on record.")
+    policy: bool = Field(description="Whether a rule of the policy gives it.")
+
+
+class RoleList(Document):
+    """The roles in use."""
+
+    roles: list[RoleCount]
+
+
+class DayCount(Document):
+    """How many deliveries of one kind were received on one day (UTC)."""
+
+    day: date
+    event: str
+    outcome: str
+    count: int
+
+
+class Stats(Document):
+    """Counts that are kept current; asking for them counts nothing."""
+
+    users: int = Field(description="All but the deleted.")
+    by_status: dict[str, int]
+    by_provider: dict[str, int]
+    by_role: dict[str, int]
+    events: list[DayCount]
+
+
+class Health(Document):
+    """The function runs."""
+
+    status: Literal["ok"]

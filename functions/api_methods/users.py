@@ -1,0 +1,342 @@
+"""``/users``: the list, single records, and their roles and events."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BeforeValidator, Field
+
+from core.documents import delivery_document, grant_document, user_document, utc
+from core.errors import IdentityUnavailableError
+from core.events import MAX_ROLE_CHARACTERS, is_role
+from core.ledger import DeliveryFilters
+from core.records import Page, Status, User
+from core.roles import effective
+from core.user_search import Sort, UserFilters
+from functions._shared.http import Response
+from functions._shared.operation import (
+    Access,
+    Call,
+    Input,
+    Operation,
+    Paging,
+    Why,
+    json_response,
+    next_link,
+)
+from functions.api_methods import schemas
+
+
+def _role(value: object) -> object:
+    if isinstance(value, str) and not is_role(value):
+        raise ValueError("is no role: printable characters, no space at either end")
+    return value
+
+
+Role = Annotated[str, BeforeValidator(_role), Field(min_length=1, max_length=MAX_ROLE_CHARACTERS)]
+Moment = AwareDatetime
+
+
+class ListQuery(Paging):
+    """Which users, and in which order."""
+
+    status: Literal["pending", "active", "suspended", "deleted"] | None = None
+    role: str = Field("", max_length=MAX_ROLE_CHARACTERS, description="Who has it now.")
+    provider: str = Field("", max_length=100)
+    email: str = Field("", max_length=320, description="Addresses that begin so.")
+    created_since: Moment | None = None
+    created_until: Moment | None = Field(None, description="Excluded.")
+    seen_since: Moment | None = None
+    seen_until: Moment | None = Field(None, description="Excluded.")
+    sort: Literal["created", "last_seen", "email"] = "created"
+    order: Literal["asc", "desc"] = "asc"
+
+
+class Invitation(Input):
+    """Whom to invite."""
+
+    email: str = Field(min_length=3, max_length=320, pattern=r"^[^\s@]+@[^\s@]+$")
+    data: dict[str, Any] = Field(default_factory=dict, description="Their user_metadata.")
+
+
+class Edit(Why):
+    """What to change of a record; what is left out stays."""
+
+    status: Literal["active", "suspended"] | None = None
+    profile: dict[str, Any] | None = Field(None, description="A merge patch (RFC 7396).")
+    app_metadata: dict[str, Any] | None = Field(
+        None, description="A merge patch of what is added to every reply."
+    )
+
+
+class RoleSet(Why):
+    """The roles that a user shall have."""
+
+    roles: list[Role] = Field(max_length=50)
+
+
+class RoleGrant(Input):
+    """How a role is given."""
+
+    reason: str = Field("", max_length=500, description="Why; kept in the audit.")
+    expires_at: Moment | None = Field(None, description="When it ends by itself.")
+
+
+def list_users(call: Call) -> Response:
+    """A page of users."""
+    query: ListQuery = call.query
+    page = call.app.store.users.page(
+        UserFilters(
+            status=Status(query.status) if query.status else None,
+            role=query.role,
+            provider=query.provider,
+            email_prefix=query.email,
+            created_since=query.created_since,
+            created_until=query.created_until,
+            seen_since=query.seen_since,
+            seen_until=query.seen_until,
+        ),
+        sort=Sort(query.sort),
+        descending=query.order == "desc",
+        limit=query.limit,
+        cursor=query.cursor,
+    )
+    if _wants_csv(call):
+        return Response(200, _csv(page, call.now), "text/csv; charset=utf-8", next_link(call, page))
+    document = {
+        "users": [user_document(user, call.now) for user in page.items],
+        "next_cursor": page.next_cursor,
+    }
+    return json_response(document, headers=next_link(call, page))
+
+
+def invite(call: Call) -> Response:
+    """Have Identity invite somebody."""
+    if call.app.identity is None:
+        raise IdentityUnavailableError("USHER_IDENTITY_URL is not set: nobody can be invited.")
+    invited = call.app.identity.invite(call.body.email, call.body.data)
+    user = call.app.store.users.invited(invited, call.principal.actor)
+    return json_response(
+        user_document(user, call.now),
+        201,
+        version=user.version,
+        headers={"Location": f"{call.base}/users/{user.id}"},
+    )
+
+
+def read(call: Call) -> Response:
+    """One record."""
+    return _shown(call, call.user())
+
+
+def edit(call: Call) -> Response:
+    """Suspend, reactivate, or change profile and further app_metadata."""
+    body: Edit = call.body
+    user = call.app.store.users.edit(
+        call.user(),
+        call.change(body),
+        suspended=body.status == "suspended" if body.status else None,
+        profile=body.profile,
+        app_metadata=body.app_metadata,
+    )
+    return _shown(call, user)
+
+
+def delete(call: Call) -> Response:
+    """Leave a tombstone."""
+    call.app.store.users.delete(call.user(), call.change(call.query))
+    return Response(204)
+
+
+def read_roles(call: Call) -> Response:
+    """A user's roles."""
+    return _shown_roles(call, call.user())
+
+
+def set_roles(call: Call) -> Response:
+    """Make these the user's roles."""
+    body: RoleSet = call.body
+    user = call.app.store.users.set_roles(call.user(), body.roles, call.change(body))
+    return _shown_roles(call, user)
+
+
+def grant(call: Call) -> Response:
+    """Give a role, perhaps for a time."""
+    body: RoleGrant = call.body
+    why = Why(reason=body.reason, force=False)
+    user = call.app.store.users.grant(
+        call.user(),
+        call.params["role"],
+        call.change(why),
+        expires_at=body.expires_at.astimezone(UTC) if body.expires_at else None,
+    )
+    return _shown_roles(call, user)
+
+
+def revoke(call: Call) -> Response:
+    """Take a role away; against the policy's grant a denial is left."""
+    user = call.app.store.users.revoke(call.user(), call.params["role"], call.change(call.query))
+    return _shown_roles(call, user)
+
+
+def list_events(call: Call) -> Response:
+    """A page of a user's events."""
+    page = call.app.store.ledger.page(
+        DeliveryFilters(user_id=call.user().id), limit=call.query.limit, cursor=call.query.cursor
+    )
+    document = {
+        "events": [delivery_document(delivery) for delivery in page.items],
+        "next_cursor": page.next_cursor,
+    }
+    return json_response(document, headers=next_link(call, page))
+
+
+def _shown(call: Call, user: User) -> Response:
+    return json_response(user_document(user, call.now), version=user.version)
+
+
+def _shown_roles(call: Call, user: User) -> Response:
+    document = {
+        "roles": sorted(effective(user.grants, call.now)),
+        "grants": [grant_document(each, call.now) for each in user.grants],
+    }
+    return json_response(document, version=user.version)
+
+
+def _wants_csv(call: Call) -> bool:
+    accepted = ",".join(call.request.headers.get("accept", ())).lower()
+    types = [part.partition(";")[0].strip() for part in accepted.split(",")]
+    return "text/csv" in types and "application/json" not in types
+
+
+def _csv(page: Page[User], now: datetime) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text)
+    rows.writerow(("id", "email", "status", "roles", "provider", "created_at", "last_seen_at"))
+    for user in page.items:
+        roles = " ".join(sorted(effective(user.grants, now)))
+        rows.writerow(
+            (
+                user.id,
+                _cell(user.email),
+                user.status.value,
+                _cell(roles),
+                _cell(user.provider),
+                utc(user.created_at),
+                utc(user.last_seen_at) or "",
+            )
+        )
+    return text.getvalue()
+
+
+def _cell(value: str) -> str:
+    """No cell is a formula to a spreadsheet that opens the file."""
+    return "'" + value if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
+_ADMIN = Access.ADMINISTRATOR
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/users",
+        "List users",
+        _ADMIN,
+        list_users,
+        schemas.UserList,
+        query=ListQuery,
+        pages=True,
+        csv=True,
+    ),
+    Operation(
+        "POST",
+        "/users",
+        "Invite somebody through Identity",
+        _ADMIN,
+        invite,
+        schemas.User,
+        status=201,
+        body=Invitation,
+        errors=(409, 503),
+    ),
+    Operation("GET", "/users/{id}", "One user", _ADMIN, read, schemas.User, errors=(404,)),
+    Operation(
+        "PATCH",
+        "/users/{id}",
+        "Suspend, reactivate or change a user",
+        _ADMIN,
+        edit,
+        schemas.User,
+        body=Edit,
+        conditional=True,
+        errors=(404, 409),
+    ),
+    Operation(
+        "DELETE",
+        "/users/{id}",
+        "Erase a user, leaving a tombstone",
+        _ADMIN,
+        delete,
+        None,
+        status=204,
+        query=Why,
+        conditional=True,
+        errors=(404, 409),
+    ),
+    Operation(
+        "GET",
+        "/users/{id}/roles",
+        "A user's roles and grants",
+        _ADMIN,
+        read_roles,
+        schemas.UserRoles,
+        errors=(404,),
+    ),
+    Operation(
+        "PUT",
+        "/users/{id}/roles",
+        "Set a user's roles",
+        _ADMIN,
+        set_roles,
+        schemas.UserRoles,
+        body=RoleSet,
+        conditional=True,
+        errors=(404, 409),
+    ),
+    Operation(
+        "PUT",
+        "/users/{id}/roles/{role}",
+        "Give a role",
+        _ADMIN,
+        grant,
+        schemas.UserRoles,
+        body=RoleGrant,
+        body_optional=True,
+        conditional=True,
+        errors=(404, 409),
+    ),
+    Operation(
+        "DELETE",
+        "/users/{id}/roles/{role}",
+        "Take a role away, or deny it",
+        _ADMIN,
+        revoke,
+        schemas.UserRoles,
+        query=Why,
+        conditional=True,
+        errors=(404, 409),
+    ),
+    Operation(
+        "GET",
+        "/users/{id}/events",
+        "A user's events",
+        _ADMIN,
+        list_events,
+        schemas.EventList,
+        query=Paging,
+        pages=True,
+        errors=(404,),
+    ),
+)
