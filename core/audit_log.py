@@ -87,4 +87,5 @@ def _to_entry(row: Any) -> AuditEntry:
         reason=row.reason,
         delivery_id=row.delivery_id,
         sequence=row.sequence,
+        ledger_position=row.ledger_position,
     )

@@ -6,6 +6,7 @@ the write lock when the transaction begins. PostgreSQL: psycopg 3.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ BUSY_TIMEOUT_MS: Final = 2_000
 CONNECT_TIMEOUT_SECONDS: Final = 3
 MAX_PARAMETERS: Final = 32_000
 """In one statement; SQLite takes 32,766 (since 3.32), PostgreSQL 65,535."""
+_DECODER: Final = json.JSONDecoder()
 _READ_ONLY: Final = "usher_read_only"
 
 _Column = tuple[str, Callable[[Any], Any] | None]
@@ -81,6 +83,7 @@ class Database:
             self.url,
             connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False},
             json_serializer=dumps,
+            json_deserializer=_loads,
             hide_parameters=True,
         )
         event.listen(engine, "connect", _prepare_sqlite)
@@ -153,6 +156,11 @@ class BulkInsert:
         # Names from our own models, quoted; every value is a parameter.
         head = f"INSERT INTO {quote(self._table.name)} ({', '.join(names)}) VALUES "  # noqa: S608
         return head, f"({', '.join([mark] * len(names))})", tail, processors
+
+
+def _loads(text: str) -> Any:
+    """What a JSON column holds; most of them hold nothing, which is told without a parser."""
+    return {} if text == "{}" else _DECODER.decode(text)
 
 
 @contextmanager

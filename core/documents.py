@@ -71,6 +71,7 @@ def delivery_document(delivery: Delivery) -> dict[str, Any]:
         "key_index": delivery.key_index,
         "reply": {"status": delivery.reply.status, "body": delivery.reply.body},
         "body_digest": delivery.body_digest,
+        "origin": delivery.origin,
     }
 
 

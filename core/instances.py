@@ -14,11 +14,14 @@ ZERO: Final = UUID(int=0)
 """The instance id of a single-instance GoTrue server."""
 
 _TABLES: Final[tuple[Table, ...]] = (UserRow.__table__, DeliveryRow.__table__)  # type: ignore[attr-defined]
-_ENDS = tuple(
-    select(table.c.instance_id).order_by(order).limit(1)
-    for table in _TABLES
-    for order in (table.c.instance_id, table.c.instance_id.desc())
+_ENDS = select(
+    *(
+        select(table.c.instance_id).order_by(order).limit(1).scalar_subquery()
+        for table in _TABLES
+        for order in (table.c.instance_id, table.c.instance_id.desc())
+    )
 )
+"""The least and the greatest instance of each table, from the beginning of an index."""
 
 
 def the_instance(connection: Connection, configured: UUID | None) -> UUID:
@@ -32,8 +35,7 @@ def the_instance(connection: Connection, configured: UUID | None) -> UUID:
     """
     if configured is not None:
         return configured
-    ends = [connection.execute(statement).scalar() for statement in _ENDS]
-    found: set[UUID] = {end for end in ends if end is not None}
+    found: set[UUID] = {end for end in connection.execute(_ENDS).one() if end is not None}
     if len(found) > 1:
         raise SeveralInstancesError(
             "There are records of several Identity instances. Set USHER_INSTANCE_ID to the one "

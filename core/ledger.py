@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, Table, and_, bindparam, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, func, select, update
 
 from core.database import BulkInsert, Database
 from core.errors import DeliveryNotFoundError
@@ -28,6 +28,7 @@ _REPLIES = select(
     _DELIVERIES.c.reply_type,
     _DELIVERIES.c.reply_body,
 ).where(_DELIVERIES.c.id.in_(bindparam("ids", expanding=True)))
+_NEWEST_SEQUENCE = select(func.max(_DELIVERIES.c.sequence))
 _NEWEST = Order(
     "received", (_DELIVERIES.c.received_at, _DELIVERIES.c.sequence), (datetime, int), True
 )
@@ -132,6 +133,11 @@ class Ledger:
         return Page(tuple(map(_to_delivery, rows)), following)
 
 
+def newest_sequence(connection: Connection) -> int:
+    """The place of the newest delivery; 0 before the first."""
+    return connection.execute(_NEWEST_SEQUENCE).scalar() or 0
+
+
 def erase_deliveries(connection: Connection, instance_id: UUID, user_id: UUID) -> None:
     """Forget what a user's deliveries said: bodies, and answers with metadata.
 
@@ -161,6 +167,7 @@ def _to_row(delivery: Delivery) -> dict[str, Any]:
         "outcome": delivery.outcome,
         "reasons": [[reason.rule, reason.text] for reason in delivery.reasons],
         "policy": delivery.policy,
+        "origin": delivery.origin,
         "reply_status": delivery.reply.status,
         "reply_type": delivery.reply.content_type,
         "reply_body": delivery.reply.body,
@@ -184,4 +191,5 @@ def _to_delivery(row: Any) -> Delivery:
         policy=row.policy,
         reply=Answer(row.reply_status, row.reply_type, row.reply_body),
         sequence=row.sequence,
+        origin=row.origin,
     )

@@ -111,7 +111,8 @@ class AuditEntry:
 
     ``before`` is None for a record that did not exist. ``reason`` is what a person wrote;
     ``delivery_id`` names the event that caused it, None for a person's act. ``sequence`` is its
-    place in the audit once it is kept there.
+    place in the audit once it is kept there. ``ledger_position`` is the newest delivery's sequence
+    when a person acted, so that both histories can be told in one order.
     """
 
     action: str
@@ -124,6 +125,7 @@ class AuditEntry:
     reason: str = ""
     delivery_id: str | None = None
     sequence: int | None = None
+    ledger_position: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,7 @@ class Delivery:
         outcome: applied, unchanged, denied, ignored (unknown event) or invalid (bad body).
         body: the exact bytes; None once erased.
         policy: fingerprint of the policy that was asked.
+        origin: ``live``, or ``replay`` for what was played back from a capture or a ledger.
     """
 
     id: str
@@ -173,6 +176,7 @@ class Delivery:
     policy: str
     reply: Answer
     sequence: int | None = None
+    origin: str = "live"
 
 
 def audit(

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Table, and_, bindparam, delete, select, updat
 
 from core.counters import Counters
 from core.database import BulkInsert
-from core.ledger import erase_deliveries
+from core.ledger import erase_deliveries, newest_sequence
 from core.models import AuditRow, GrantRow, UserRow
 from core.records import AuditEntry, Grant, Source, Status, User
 
@@ -33,6 +33,14 @@ _LOCK_USERS = (
     )
     .order_by(USERS.c.id)
     .with_for_update()
+)
+_GRANTS_OF = (
+    select(GRANTS)
+    .where(
+        GRANTS.c.instance_id == bindparam("instance_id"),
+        GRANTS.c.user_id.in_(bindparam("ids", expanding=True)),
+    )
+    .order_by(GRANTS.c.user_id, GRANTS.c.role, GRANTS.c.source)
 )
 _INSERT_USERS = BulkInsert(USERS)
 _REPLACE_USERS = BulkInsert(USERS, upsert=True)
@@ -95,7 +103,9 @@ def store_users(
     if ended:
         connection.execute(_DELETE_GRANT, ended)
     _INSERT_GRANTS.execute(connection, given)
-    _INSERT_AUDIT.execute(connection, [_audit_row(entry) for entry in entries])
+    acts = any(entry.delivery_id is None for entry in entries)
+    position = newest_sequence(connection) if acts else None
+    _INSERT_AUDIT.execute(connection, [_audit_row(entry, position) for entry in entries])
     for key in changed:
         if after[key].status is Status.DELETED:
             _erase_audit(connection, key)
@@ -131,11 +141,7 @@ def _impersonal(values: Mapping[str, Any] | None) -> dict[str, Any] | None:
 def _grants_of(
     connection: Connection, instance_id: UUID, ids: Sequence[UUID]
 ) -> dict[UUID, tuple[Grant, ...]]:
-    rows = connection.execute(
-        select(GRANTS)
-        .where(GRANTS.c.instance_id == instance_id, GRANTS.c.user_id.in_(ids))
-        .order_by(GRANTS.c.user_id, GRANTS.c.role, GRANTS.c.source)
-    ).all()
+    rows = connection.execute(_GRANTS_OF, {"instance_id": instance_id, "ids": ids}).all()
     return {
         user_id: tuple(_to_grant(row) for row in group)
         for user_id, group in groupby(rows, key=lambda row: row.user_id)
@@ -177,7 +183,7 @@ def _grant_row(key: Key, grant: Grant) -> dict[str, Any]:
     }
 
 
-def _audit_row(entry: AuditEntry) -> dict[str, Any]:
+def _audit_row(entry: AuditEntry, position: int | None) -> dict[str, Any]:
     return {
         "instance_id": entry.instance_id,
         "user_id": entry.user_id,
@@ -185,6 +191,7 @@ def _audit_row(entry: AuditEntry) -> dict[str, Any]:
         "actor": entry.actor,
         "action": entry.action,
         "delivery_id": entry.delivery_id,
+        "ledger_position": position if entry.delivery_id is None else None,
         "before": entry.before,
         "after": entry.after,
         "reason": entry.reason,

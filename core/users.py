@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, and_, bindparam, select
 
 from core import administration
 from core.audit_log import AuditFilters, audit_page
@@ -34,6 +34,9 @@ CONFLICT_ATTEMPTS: Final = 3
 ENDED_AT_ONCE: Final = 100
 """How many records are rid of ended grants in one transaction."""
 
+_ONE = select(USERS).where(
+    USERS.c.instance_id == bindparam("instance_id"), USERS.c.id == bindparam("id")
+)
 Result = TypeVar("Result")
 Command = Callable[[User, datetime], User]
 
@@ -143,9 +146,8 @@ class UserService:
         """The user with this id, if there is one."""
         with self._database.read() as connection:
             instance_id = the_instance(connection, self._instance_id)
-            rows = connection.execute(
-                select(USERS).where(USERS.c.instance_id == instance_id, USERS.c.id == user_id)
-            ).all()
+            key = {"instance_id": instance_id, "id": user_id}
+            rows = connection.execute(_ONE, key).all()
             return next(iter(to_users(connection, instance_id, rows)), None)
 
     def page(
@@ -200,6 +202,21 @@ class UserService:
             return read_counters(
                 connection, the_instance(connection, self._instance_id), kind, since
             )
+
+    def stats(self, first_day: str) -> Mapping[str, Mapping[str, int]]:
+        """All four counts at one moment; events from a day on (YYYY-MM-DD)."""
+        self.end_grants()
+        with self._database.read() as connection:
+            instance_id = the_instance(connection, self._instance_id)
+            return {
+                kind: read_counters(connection, instance_id, kind, since)
+                for kind, since in (
+                    ("status", ""),
+                    ("provider", ""),
+                    ("role", ""),
+                    ("day", first_day),
+                )
+            }
 
     # --- callers of the API -------------------------------------------------------------------
 

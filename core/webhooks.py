@@ -65,6 +65,7 @@ class Received:
         signatures: the values of all X-Webhook-Signature headers.
         expected: the only event that this URL takes; None: any.
         at: time of receipt, UTC.
+        replayed: played back from a capture or a ledger, not sent by Identity now.
     """
 
     signatures: Sequence[str]
@@ -72,6 +73,7 @@ class Received:
     path: str
     expected: EventName | None
     at: datetime
+    replayed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +306,7 @@ class Webhooks:
             reasons=reasons,
             policy=self._policy.fingerprint,
             reply=answer,
+            origin="replay" if received.replayed else "live",
         )
 
 
@@ -314,6 +317,8 @@ def _key(event: Event) -> Key:
 def _fields(verified: Verified) -> dict[str, Any]:
     content = verified.content
     fields: dict[str, Any] = {"delivery_id": verified.id, "key_index": verified.claims.key_index}
+    if verified.received.replayed:
+        fields["replayed"] = True
     if isinstance(content, Event):
         fields |= {"event_name": content.name.value, "user_id": str(content.user.id)}
     return fields

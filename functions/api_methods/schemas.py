@@ -120,6 +120,7 @@ class Event(Document):
     key_index: int = Field(description="Which secret verified; 0 is the newest.")
     reply: Reply
     body_digest: str
+    origin: Literal["live", "replay"]
 
 
 class EventWithBody(Event):

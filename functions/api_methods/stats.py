@@ -19,19 +19,20 @@ class StatsQuery(Input):
 
 def read(call: Call) -> Response:
     """Users by status, provider and role, and events by day."""
-    users = call.app.store.users
-    by_status = dict(users.counts("status"))
     since = f"{call.now - timedelta(days=call.query.days - 1):%Y-%m-%d}"
+    counts = call.app.store.users.stats(since)
+    by_status = counts["status"]
     events = []
-    for name, count in users.counts("day", since).items():
-        day, event, outcome = name.split(":", 1)[0], *name.split(":", 1)[1].rsplit(":", 1)
+    for name, count in counts["day"].items():
+        day, _, kind = name.partition(":")
+        event, _, outcome = kind.rpartition(":")
         events.append({"day": day, "event": event, "outcome": outcome, "count": count})
     return json_response(
         {
             "users": sum(by_status.values()) - by_status.get("deleted", 0),
             "by_status": by_status,
-            "by_provider": users.counts("provider"),
-            "by_role": users.counts("role"),
+            "by_provider": counts["provider"],
+            "by_role": counts["role"],
             "events": events,
         }
     )
