@@ -72,10 +72,24 @@ def audit_page(
         cursor=cursor,
         limit=limit,
     )
-    return Page(tuple(map(_to_entry, rows)), following)
+    return Page(tuple(map(to_entry, rows)), following)
 
 
-def _to_entry(row: Any) -> AuditEntry:
+def has_entry(connection: Connection, entry: AuditEntry) -> bool:
+    """Whether the same act of the same person at the same time is on record."""
+    same = (
+        AUDIT.c.instance_id == entry.instance_id,
+        AUDIT.c.user_id == entry.user_id,
+        AUDIT.c.at == entry.at,
+        AUDIT.c.actor == entry.actor,
+        AUDIT.c.action == entry.action,
+        AUDIT.c.delivery_id.is_(None),
+    )
+    return connection.execute(select(AUDIT.c.sequence).where(*same).limit(1)).first() is not None
+
+
+def to_entry(row: Any) -> AuditEntry:
+    """A row as an entry."""
     return AuditEntry(
         action=row.action,
         actor=row.actor,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from base64 import urlsafe_b64decode
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,10 +24,9 @@ from core.errors import (
     UnauthenticatedError,
 )
 from core.events import IdentityUser, read_user
-from core.jws import open_compact
+from core.jws import open_compact, read_unverified
 from core.records import Status, User
 from core.roles import effective
-from core.strict_json import StrictJsonError, loads_object
 
 if TYPE_CHECKING:
     from core.identity import IdentityClient
@@ -172,7 +170,10 @@ class Authenticator:
 
     def _ask(self, token: str, now: float) -> IdentityUser:
         """Identity's own word on a token, remembered for a minute and never past its end."""
-        claims = self._checked(_unverified(token), now)
+        try:
+            claims = self._checked(read_unverified(token, MAX_TOKEN_BYTES), now)
+        except SignatureError as error:
+            raise UnauthenticatedError(error.reason) from None
         key = hashlib.sha256(token.encode()).hexdigest()
         with self._lock:
             remembered = self._asked.get(key)
@@ -219,18 +220,6 @@ def _token(credentials: Credentials) -> str:
             "no_token", "Send Authorization: Bearer, a space, and the user's access token."
         )
     return cookies[0]
-
-
-def _unverified(token: str) -> dict[str, Any]:
-    """The claims of a token that Identity has still to vouch for."""
-    segments = token.split(".")
-    if len(token) > MAX_TOKEN_BYTES or len(segments) != 3 or not token.isascii():
-        raise UnauthenticatedError("token_shape")
-    try:
-        padded = segments[1] + "=" * (-len(segments[1]) % 4)
-        return loads_object(urlsafe_b64decode(padded))
-    except (StrictJsonError, ValueError):
-        raise UnauthenticatedError("token_json") from None
 
 
 def _read_caller(claims: dict[str, Any]) -> IdentityUser:

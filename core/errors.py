@@ -482,3 +482,16 @@ class EventUnreadableError(UsherError):
     code = "event_unreadable"
     status = 409
     title = "That event cannot be read any more"
+
+
+class CaptureError(UsherError):
+    """A capture cannot be read or played back; ``problem`` says why, ``line`` where (from 1)."""
+
+    code = "capture_invalid"
+    status = 400
+    title = "The capture cannot be used"
+
+    def __init__(self, problem: str, line: int | None = None) -> None:
+        super().__init__(f"line {line}: {problem}" if line else problem)
+        self.problem = problem
+        self.line = line

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, Table, and_, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, func, select, update
 
 from core.database import BulkInsert, Database
 from core.errors import DeliveryNotFoundError
@@ -90,7 +90,7 @@ class Ledger:
             raise DeliveryNotFoundError(
                 f"Several events' ids begin with {prefix[:72]!r}; give more characters."
             )
-        return _to_delivery(rows[0])
+        return to_delivery(rows[0])
 
     def page(
         self,
@@ -110,17 +110,8 @@ class Ledger:
         columns = _DELIVERIES.c
         with self._database.read() as connection:
             within = [columns.instance_id == the_instance(connection, self._instance_id)]
-            if filters.user_id:
-                within.append(columns.user_id == filters.user_id)
-            if filters.since:
-                within.append(columns.received_at >= filters.since)
-            if filters.until:
-                within.append(columns.received_at < filters.until)
-            where = []
-            if filters.event:
-                where.append(columns.event == filters.event)
-            if filters.outcome:
-                where.append(columns.outcome == filters.outcome)
+            within += conditions(replace(filters, event="", outcome=""))
+            where = conditions(DeliveryFilters(event=filters.event, outcome=filters.outcome))
             rows, following = fetch(
                 connection,
                 select(_DELIVERIES),
@@ -130,7 +121,23 @@ class Ledger:
                 cursor=cursor,
                 limit=limit,
             )
-        return Page(tuple(map(_to_delivery, rows)), following)
+        return Page(tuple(map(to_delivery, rows)), following)
+
+
+def conditions(filters: DeliveryFilters) -> list[ColumnElement[bool]]:
+    """The filters in SQL."""
+    columns, found = _DELIVERIES.c, []
+    if filters.event:
+        found.append(columns.event == filters.event)
+    if filters.outcome:
+        found.append(columns.outcome == filters.outcome)
+    if filters.user_id:
+        found.append(columns.user_id == filters.user_id)
+    if filters.since:
+        found.append(columns.received_at >= filters.since)
+    if filters.until:
+        found.append(columns.received_at < filters.until)
+    return found
 
 
 def newest_sequence(connection: Connection) -> int:
@@ -174,7 +181,8 @@ def _to_row(delivery: Delivery) -> dict[str, Any]:
     }
 
 
-def _to_delivery(row: Any) -> Delivery:
+def to_delivery(row: Any) -> Delivery:
+    """A row as a delivery."""
     return Delivery(
         id=row.id,
         instance_id=row.instance_id,

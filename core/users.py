@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection, and_, bindparam, select
 
 from core import administration
-from core.audit_log import AuditFilters, audit_page
+from core.audit_log import AuditFilters, audit_page, has_entry
 from core.counters import Counters, read_counters
 from core.database import Database
 from core.errors import (
@@ -104,6 +104,10 @@ class UserService:
         counters.count_deliveries(deliveries)
         store_users(connection, counters, before, after, entries)
         counters.write(connection)
+
+    def has_act(self, connection: Connection, act: AuditEntry) -> bool:
+        """Whether the audit holds this act of a person already."""
+        return has_entry(connection, act)
 
     # --- reading ------------------------------------------------------------------------------
 

@@ -1,0 +1,86 @@
+"""What happened, in order: deliveries and people's acts of one ledger, streamed in small pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, Table, select
+
+from core.audit_log import to_entry
+from core.database import Database
+from core.ledger import DeliveryFilters, conditions, to_delivery
+from core.models import AuditRow, DeliveryRow
+from core.records import AuditEntry, Delivery
+
+CHUNK: Final = 1_000
+
+_DELIVERIES: Final[Table] = DeliveryRow.__table__  # type: ignore[attr-defined]
+_AUDIT: Final[Table] = AuditRow.__table__  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The deliveries and acts of one database.
+
+    Args:
+        instance_id: only this instance's; None: all.
+    """
+
+    database: Database
+    instance_id: UUID | None = None
+
+    def deliveries(
+        self, filters: DeliveryFilters = DeliveryFilters(), after: int = 0
+    ) -> Iterator[Delivery]:
+        """Deliveries in their order of arrival, those after a ``sequence``."""
+        wanted = conditions(filters)
+        if self.instance_id is not None:
+            wanted.append(_DELIVERIES.c.instance_id == self.instance_id)
+        for row in self._stream(select(_DELIVERIES).where(*wanted), _DELIVERIES.c.sequence, after):
+            yield to_delivery(row)
+
+    def acts(self, since: datetime | None, until: datetime | None) -> Iterator[AuditEntry]:
+        """What people did, and what no delivery caused, in order."""
+        wanted: list[ColumnElement[bool]] = [_AUDIT.c.delivery_id.is_(None)]
+        if self.instance_id is not None:
+            wanted.append(_AUDIT.c.instance_id == self.instance_id)
+        if since:
+            wanted.append(_AUDIT.c.at >= since)
+        if until:
+            wanted.append(_AUDIT.c.at < until)
+        for row in self._stream(select(_AUDIT).where(*wanted), _AUDIT.c.sequence, 0):
+            yield to_entry(row)
+
+    def merged(
+        self, filters: DeliveryFilters = DeliveryFilters(), *, with_acts: bool = False
+    ) -> Iterator[Delivery | AuditEntry]:
+        """Deliveries, and if wanted acts, each act after the delivery that was the newest then.
+
+        For one user this is the exact order: both are written under the lock of their record.
+        """
+        acts = self.acts(filters.since, filters.until) if with_acts else iter(())
+        act = next(acts, None)
+        for delivery in self.deliveries(filters):
+            while act is not None and (act.ledger_position or 0) < (delivery.sequence or 0):
+                yield act
+                act = next(acts, None)
+            yield delivery
+        while act is not None:
+            yield act
+            act = next(acts, None)
+
+    def _stream(
+        self, statement: Select[Any], sequence: ColumnElement[int], after: int
+    ) -> Iterator[Any]:
+        while True:
+            page = statement.where(sequence > after).order_by(sequence).limit(CHUNK)
+            with self.database.read() as connection:
+                rows = connection.execute(page).all()
+            yield from rows
+            if len(rows) < CHUNK:
+                return
+            after = rows[-1].sequence
