@@ -20,7 +20,7 @@ from core.errors import CaptureError, SignatureError
 from core.events import parse_time
 from core.jws import read_unverified, sign_event
 from core.policy import Reason
-from core.records import Answer, Delivery
+from core.records import Answer, AuditEntry, Delivery
 from core.strict_json import StrictJsonError, dumps, loads_object
 
 VERSION: Final = 1
@@ -167,7 +167,7 @@ def read_line(line: bytes) -> Capture:
     if not all(isinstance(value, str) for value in headers.values()):
         raise CaptureError("headers: every value must be a string")
     return Capture(
-        received_at=_time(document),
+        received_at=_time(document, "received_at"),
         method=_text(document, "method"),
         path=_text(document, "path"),
         headers=headers,
@@ -176,6 +176,55 @@ def read_line(line: bytes) -> Capture:
         decided=_decided(document),
         extra=document,
     )
+
+
+def write_act(entry: AuditEntry) -> str:
+    """What a person did, as a line beside captures."""
+    return dumps(
+        {
+            "usher_act": VERSION,
+            "at": utc(entry.at),
+            "actor": entry.actor,
+            "action": entry.action,
+            "instance_id": str(entry.instance_id),
+            "user_id": str(entry.user_id),
+            "reason": entry.reason,
+            "before": entry.before,
+            "after": entry.after,
+        }
+    )
+
+
+def read_step(line: bytes) -> Capture | AuditEntry:
+    """Read either kind of line.
+
+    Raises:
+        CaptureError: what is wrong with it, without the line's number.
+    """
+    return _read_act(line) if line.startswith(b'{"usher_act"') else read_line(line)
+
+
+def _read_act(line: bytes) -> AuditEntry:
+    try:
+        document = loads_object(line)
+    except StrictJsonError as error:
+        raise CaptureError(f"no JSON object: {error}") from None
+    if document["usher_act"] != VERSION:
+        raise CaptureError(f"this Usher reads acts of version {VERSION}")
+    before = document.get("before")
+    try:
+        return AuditEntry(
+            action=_text(document, "action"),
+            actor=_text(document, "actor"),
+            instance_id=UUID(_text(document, "instance_id")),
+            user_id=UUID(_text(document, "user_id")),
+            at=_time(document, "at"),
+            before=None if before is None else _object(document, "before"),
+            after=_object(document, "after"),
+            reason=_text(document, "reason"),
+        )
+    except ValueError:
+        raise CaptureError("instance_id and user_id must be UUIDs") from None
 
 
 def _body_fields(body: bytes | None) -> dict[str, Any]:
@@ -251,9 +300,9 @@ def _text(document: dict[str, Any], key: str) -> str:
     return value
 
 
-def _time(document: dict[str, Any]) -> datetime:
-    text = _text(document, "received_at")
+def _time(document: dict[str, Any], key: str) -> datetime:
+    text = _text(document, key)
     try:
         return parse_time(text)
     except ValueError:
-        raise CaptureError("received_at must be an RFC 3339 time") from None
+        raise CaptureError(f"{key} must be an RFC 3339 time") from None

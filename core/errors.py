@@ -217,6 +217,14 @@ class IdentityUnavailableError(UsherError):
     title = "Identity could not be asked"
 
 
+class IdentityNotConfiguredError(UsherError):
+    """What was asked needs Identity's API, and no address or token of it is set."""
+
+    code = "identity_not_configured"
+    status = 409
+    title = "This needs Identity's API"
+
+
 class IdentityRefusedError(UsherError):
     """Identity refused what we asked of it."""
 

@@ -10,7 +10,12 @@ from typing import Any, Final
 
 import urllib3
 
-from core.errors import BodyError, IdentityRefusedError, IdentityUnavailableError
+from core.errors import (
+    BodyError,
+    IdentityNotConfiguredError,
+    IdentityRefusedError,
+    IdentityUnavailableError,
+)
 from core.events import IdentityUser, read_user
 from core.strict_json import StrictJsonError, dumps, loads_object
 
@@ -57,7 +62,7 @@ class IdentityClient:
             IdentityRefusedError: the address has an account, say; IdentityUnavailableError
         """
         if self._admin_token is None:
-            raise IdentityUnavailableError("USHER_IDENTITY_ADMIN_TOKEN is not set.")
+            raise IdentityNotConfiguredError("USHER_IDENTITY_ADMIN_TOKEN is not set.")
         body = dumps({"email": email, "data": data}).encode()
         status, document = self._ask("POST", "/invite", self._admin_token, body)
         if status == 200:

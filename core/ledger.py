@@ -8,8 +8,19 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    func,
+    select,
+    update,
+)
 
+from core.counters import Counters
 from core.database import BulkInsert, Database
 from core.errors import DeliveryNotFoundError
 from core.instances import the_instance
@@ -64,6 +75,47 @@ class Ledger:
     def record(self, connection: Connection, deliveries: Sequence[Delivery]) -> None:
         """Add deliveries in their order of arrival; a known id is an IntegrityError."""
         _INSERT.execute(connection, [_to_row(delivery) for delivery in deliveries])
+
+    def add(self, deliveries: Sequence[Delivery]) -> int:
+        """Take in deliveries of another ledger, without any effect on users.
+
+        Returns:
+            How many were new; known ones are left as they are.
+        """
+        with self._database.write() as connection:
+            known = self.replies(connection, [delivery.id for delivery in deliveries])
+            new = {each.id: each for each in deliveries if each.id not in known}
+            self.record(connection, list(new.values()))
+            counters = Counters()
+            counters.count_deliveries(list(new.values()))
+            counters.write(connection)
+        return len(new)
+
+    def prune(self, before: datetime, *, step: int = 1_000) -> int:
+        """Remove some of the deliveries received before a time, the oldest first.
+
+        Args:
+            step: how many in one transaction, so that nobody waits for long.
+
+        Returns:
+            How many were removed; fewer than ``step`` means that none is left.
+        """
+        oldest = (
+            select(_DELIVERIES.c.sequence)
+            .where(
+                _DELIVERIES.c.instance_id == bindparam("instance_id"),
+                _DELIVERIES.c.received_at < before,
+            )
+            .order_by(_DELIVERIES.c.received_at)
+            .limit(step)
+        )
+        with self._database.write() as connection:
+            instance_id = the_instance(connection, self._instance_id)
+            rows = connection.execute(oldest, {"instance_id": instance_id}).all()
+            if rows:
+                gone = _DELIVERIES.c.sequence.in_([row[0] for row in rows])
+                connection.execute(delete(_DELIVERIES).where(gone))
+        return len(rows)
 
     def find(self, prefix: str) -> Delivery:
         """The one delivery of the instance whose id begins so.

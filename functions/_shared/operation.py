@@ -7,16 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from core.app import App
 from core.auth import Principal
 from core.errors import InvalidInputError, RequestError, UserNotFoundError
-from core.events import is_text
+from core.events import is_text, parse_time
 from core.records import Page, User
 from core.strict_json import StrictJsonError, dumps, loads_object
 from core.users import Change
@@ -27,6 +27,17 @@ _ETAG = re.compile(r'"([0-9]{1,9})"', re.ASCII)
 _ANY_ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]*"(?:[ \t]*,[ \t]*(?:W/)?"[\x21\x23-\x7e]*")*')
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 Model = TypeVar("Model", bound=BaseModel)
+
+
+def _rfc3339(value: object) -> object:
+    """Times as RFC 3339 writes them, and in no other of the ways that pydantic reads."""
+    if not isinstance(value, str):
+        raise ValueError("must be an RFC 3339 time")  # noqa: TRY004 - pydantic words ValueErrors
+    return parse_time(value)
+
+
+Moment = Annotated[datetime, BeforeValidator(_rfc3339)]
+"""A time in a body or a query, in UTC."""
 
 
 class Access(StrEnum):

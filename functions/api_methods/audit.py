@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from core.audit_log import ACTIONS, AuditFilters
 from core.documents import audit_document
@@ -13,6 +13,7 @@ from functions._shared.http import Response
 from functions._shared.operation import (
     Access,
     Call,
+    Moment,
     Operation,
     Paging,
     json_response,
@@ -27,8 +28,8 @@ class ListQuery(Paging):
     user: UUID | None = None
     actor: str = Field("", max_length=200)
     action: Literal[ACTIONS] | None = None  # type: ignore[valid-type]
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = Field(None, description="Excluded.")
+    since: Moment | None = None
+    until: Moment | None = Field(None, description="Excluded.")
 
 
 def list_audit(call: Call) -> Response:

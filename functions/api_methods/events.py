@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from core.documents import delivery_document, delivery_with_body, user_document
 from core.errors import EventUnreadableError
@@ -17,6 +17,7 @@ from functions._shared.operation import (
     Access,
     Call,
     Input,
+    Moment,
     Operation,
     Paging,
     json_response,
@@ -31,8 +32,8 @@ class ListQuery(Paging):
     event: Literal["validate", "signup", "login", "usermodified", "userdeleted"] | None = None
     outcome: Literal["applied", "unchanged", "denied", "ignored", "invalid"] | None = None
     user: UUID | None = None
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = Field(None, description="Excluded.")
+    since: Moment | None = None
+    until: Moment | None = Field(None, description="Excluded.")
 
 
 class ReplayRequest(Input):

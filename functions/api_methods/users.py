@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
 from core.documents import delivery_document, grant_document, user_document, utc
-from core.errors import IdentityUnavailableError
+from core.errors import IdentityNotConfiguredError, InvalidInputError
 from core.events import MAX_ROLE_CHARACTERS, is_role
 from core.ledger import DeliveryFilters
 from core.records import Page, Status, User
@@ -21,6 +21,7 @@ from functions._shared.operation import (
     Access,
     Call,
     Input,
+    Moment,
     Operation,
     Paging,
     Why,
@@ -37,7 +38,6 @@ def _role(value: object) -> object:
 
 
 Role = Annotated[str, BeforeValidator(_role), Field(min_length=1, max_length=MAX_ROLE_CHARACTERS)]
-Moment = AwareDatetime
 
 
 class ListQuery(Paging):
@@ -116,7 +116,7 @@ def list_users(call: Call) -> Response:
 def invite(call: Call) -> Response:
     """Have Identity invite somebody."""
     if call.app.identity is None:
-        raise IdentityUnavailableError("USHER_IDENTITY_URL is not set: nobody can be invited.")
+        raise IdentityNotConfiguredError("USHER_IDENTITY_URL is not set.")
     invited = call.app.identity.invite(call.body.email, call.body.data)
     user = call.app.store.users.invited(invited, call.principal.actor)
     return json_response(
@@ -166,12 +166,14 @@ def set_roles(call: Call) -> Response:
 def grant(call: Call) -> Response:
     """Give a role, perhaps for a time."""
     body: RoleGrant = call.body
+    if body.expires_at is not None and body.expires_at <= call.now:
+        raise InvalidInputError((("/expires_at", "lies in the past"),))
     why = Why(reason=body.reason, force=False)
     user = call.app.store.users.grant(
         call.user(),
         call.params["role"],
         call.change(why),
-        expires_at=body.expires_at.astimezone(UTC) if body.expires_at else None,
+        expires_at=body.expires_at,
     )
     return _shown_roles(call, user)
 
