@@ -52,7 +52,11 @@ def examine() -> list[Finding]:
         settings = Settings.from_env(environment())
     except SettingsError as error:
         return [Finding("settings", False, problem) for problem in error.problems]
-    findings = [Finding("settings", True, "every setting is usable"), _secrets(settings)]
+    findings = [
+        Finding("settings", True, "every setting is usable"),
+        _secrets(settings),
+        _api(settings),
+    ]
     with use(App(settings)) as app:
         database = _try("database", lambda: _database(app), "Start the database or mend its URL.")
         findings.append(database)
@@ -80,6 +84,16 @@ def _secrets(settings: Settings) -> Finding:
     if repeated:
         return Finding("secrets", False, "a webhook secret is listed twice", "Remove one of them.")
     return Finding("secrets", True, text)
+
+
+def _api(settings: Settings) -> Finding:
+    if settings.jwt_secret is not None:
+        text = "access tokens are checked by USHER_JWT_SECRET"
+    elif settings.identity_url is not None:
+        text = "access tokens are checked by asking Identity"
+    else:
+        text = "closed: neither USHER_JWT_SECRET nor USHER_IDENTITY_URL is set"
+    return Finding("api", True, text)
 
 
 def _database(app: App) -> str:

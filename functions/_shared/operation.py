@@ -201,11 +201,11 @@ def read_body(request: Request, operation: Operation, max_bytes: int) -> Input |
         if request.body:
             raise InvalidInputError((("", "this address takes no body"),))
         return None
-    if not request.body and operation.body_optional:
-        return operation.body()
-    request.require_json(max_bytes, *((MERGE_PATCH,) if operation.method == "PATCH" else ()))
     if not request.body:
+        if operation.body_optional:
+            return operation.body()
         raise InvalidInputError((("", "a JSON object is needed, and there is no body"),))
+    request.require_json(max_bytes, *((MERGE_PATCH,) if operation.method == "PATCH" else ()))
     try:
         loads_object(request.body)
     except StrictJsonError as error:

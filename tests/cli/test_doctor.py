@@ -26,7 +26,7 @@ def bad(program: Program) -> dict[str, dict[str, Any]]:
 def test_a_good_installation_is_well(on_both: Program) -> None:
     """Five findings, no remedy, exit code 0."""
     found = findings(on_both)
-    assert list(found) == ["settings", "secrets", "database", "policy", "clock"]
+    assert list(found) == ["settings", "secrets", "api", "database", "policy", "clock"]
     assert {each["well"] for each in found.values()} == {True}
     assert {each["remedy"] for each in found.values()} == {""}
     assert found["secrets"]["text"] == "webhook secrets: 1, the shortest of 32 bytes"
@@ -40,6 +40,7 @@ def test_the_text_has_a_line_for_each_finding(program: Program) -> None:
     assert [line.split()[:2] for line in lines] == [
         ["ok", "settings"],
         ["ok", "secrets"],
+        ["ok", "api"],
         ["ok", "database"],
         ["ok", "policy"],
         ["ok", "clock"],
