@@ -89,7 +89,7 @@ KINDS = {
 }
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -108,7 +108,7 @@ class Receiver:
     def start(self) -> None:
         """Start the process and return when GET /readyz answers 200."""
         self.home.mkdir()
-        self.target = Target(_free_port(), self.kind.path)
+        self.target = Target(free_port(), self.kind.path)
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("USHER_")}
         with (self.home / "log").open("wb") as log:
             self.process = subprocess.Popen(

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, select, tup
 
 from core.cursors import read_cursor, write_cursor
 
-SCAN: Final = 2_000
+SCAN: Final = 1_000
 """How many records a page looks at for conditions that no index serves."""
 MAX_PAGE: Final = 200
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID
 
@@ -25,8 +26,43 @@ NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 USERS: Final[Table] = UserRow.__table__  # type: ignore[attr-defined]
 GRANTS: Final[Table] = GrantRow.__table__  # type: ignore[attr-defined]
 AUDIT: Final[Table] = AuditRow.__table__  # type: ignore[attr-defined]
+_PLAIN_COLUMNS: Final = (
+    "id",
+    "email",
+    "email_key",
+    "provider",
+    "user_metadata",
+    "app_metadata",
+    "profile",
+    "extra_app_metadata",
+    "created_at",
+    "updated_at",
+    "identity_created_at",
+    "confirmed_at",
+    "suspended_at",
+    "deleted_at",
+    "version",
+)
+USER_COLUMNS: Final = (
+    *(USERS.c[name] for name in _PLAIN_COLUMNS),
+    USERS.c.last_seen_at,
+    USERS.c.applied_order,
+    USERS.c.identity_state,
+)
+"""What ``to_users`` reads of a row, in this order; the instance is known to whoever asks."""
+_GRANT_COLUMNS: Final = (
+    GRANTS.c.user_id,
+    GRANTS.c.role,
+    GRANTS.c.source,
+    GRANTS.c.created_at,
+    GRANTS.c.denies,
+    GRANTS.c.actor,
+    GRANTS.c.reason,
+    GRANTS.c.expires_at,
+)
+_SOURCES: Final = {source.value: source for source in Source}
 _LOCK_USERS = (
-    select(USERS)
+    select(*USER_COLUMNS)
     .where(
         USERS.c.instance_id == bindparam("instance_id"),
         USERS.c.id.in_(bindparam("ids", expanding=True)),
@@ -35,7 +71,7 @@ _LOCK_USERS = (
     .with_for_update()
 )
 _GRANTS_OF = (
-    select(GRANTS)
+    select(*_GRANT_COLUMNS)
     .where(
         GRANTS.c.instance_id == bindparam("instance_id"),
         GRANTS.c.user_id.in_(bindparam("ids", expanding=True)),
@@ -66,11 +102,11 @@ def load_users(connection: Connection, keys: Iterable[Key]) -> dict[Key, User]:
 
 
 def to_users(connection: Connection, instance_id: UUID, rows: Sequence[Any]) -> list[User]:
-    """Rows of one instance's users as records, in their order, with their grants."""
+    """Rows of ``USER_COLUMNS`` of one instance as records, in their order, with their grants."""
     if not rows:
         return []
-    grants = _grants_of(connection, instance_id, [row.id for row in rows])
-    return [_to_user(row, grants.get(row.id, ())) for row in rows]
+    grants = _grants_of(connection, instance_id, [row[0] for row in rows])
+    return [_to_user(instance_id, row, grants.get(row[0], ())) for row in rows]
 
 
 def store_users(
@@ -144,20 +180,13 @@ def _grants_of(
     rows = connection.execute(_GRANTS_OF, {"instance_id": instance_id, "ids": ids}).all()
     return {
         user_id: tuple(_to_grant(row) for row in group)
-        for user_id, group in groupby(rows, key=lambda row: row.user_id)
+        for user_id, group in groupby(rows, key=itemgetter(0))
     }
 
 
 def _to_grant(row: Any) -> Grant:
-    return Grant(
-        role=row.role,
-        source=Source(row.source),
-        created_at=row.created_at,
-        denies=row.denies,
-        actor=row.actor,
-        reason=row.reason,
-        expires_at=row.expires_at,
-    )
+    _, role, source, created_at, denies, actor, reason, expires_at = row
+    return Grant(role, _SOURCES[source], created_at, denies, actor, reason, expires_at)
 
 
 def _grant_key(key: Key, grant: Grant) -> dict[str, Any]:
@@ -198,28 +227,9 @@ def _audit_row(entry: AuditEntry, position: int | None) -> dict[str, Any]:
     }
 
 
-_PLAIN_COLUMNS: Final = (
-    "instance_id",
-    "id",
-    "email",
-    "email_key",
-    "provider",
-    "user_metadata",
-    "app_metadata",
-    "profile",
-    "extra_app_metadata",
-    "created_at",
-    "updated_at",
-    "identity_created_at",
-    "confirmed_at",
-    "suspended_at",
-    "deleted_at",
-    "version",
-)
-
-
 def _to_row(user: User) -> dict[str, Any]:
     row = {name: getattr(user, name) for name in _PLAIN_COLUMNS}
+    row["instance_id"] = user.instance_id
     row["status"] = user.status.value
     row["last_seen_at"] = user.last_seen_at or NEVER
     row["applied_order"] = user.order
@@ -232,12 +242,13 @@ def _to_row(user: User) -> dict[str, Any]:
     return row
 
 
-def _to_user(row: Any, grants: tuple[Grant, ...]) -> User:
-    state = row.identity_state
+def _to_user(instance_id: UUID, row: Any, grants: tuple[Grant, ...]) -> User:
+    *plain, last_seen_at, order, state = row
     return User(
-        **{name: getattr(row, name) for name in _PLAIN_COLUMNS},
-        last_seen_at=None if row.last_seen_at == NEVER else row.last_seen_at,
-        order=row.applied_order,
+        instance_id,
+        **dict(zip(_PLAIN_COLUMNS, plain, strict=True)),
+        last_seen_at=None if last_seen_at == NEVER else last_seen_at,
+        order=order,
         seen=frozenset(state["seen"]),
         sent=state["sent"],
         withdrawn=state["withdrawn"],

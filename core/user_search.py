@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Select, and_, func, or_, select
 from core.events import email_key
 from core.keyset import Condition, Order, fetch
 from core.records import Page, Status, User
-from core.user_rows import GRANTS, NEVER, USERS, to_users
+from core.user_rows import GRANTS, NEVER, USER_COLUMNS, USERS, to_users
 
 FEW: Final = 500
 """How many records are few enough to be sorted for each page."""
@@ -78,7 +78,7 @@ def search(
         within, where = [*within, USERS.c.id.in_(few), *where], []
     rows, following = fetch(
         connection,
-        select(USERS),
+        select(*USER_COLUMNS),
         order,
         within=within,
         where=where,
@@ -110,34 +110,45 @@ def holds_role(role: str, now: datetime) -> Condition:
 
 def _ranges(filters: UserFilters, sort: Sort) -> tuple[list[Condition], list[Condition]]:
     """The ranges that the index of the order serves, and the others."""
-    created, seen = USERS.c.created_at, USERS.c.last_seen_at
-    ranges: list[tuple[Sort, Condition]] = []
-    if filters.created_since:
-        ranges.append((Sort.CREATED, created >= filters.created_since))
-    if filters.created_until:
-        ranges.append((Sort.CREATED, created < filters.created_until))
-    if filters.seen_since:
-        ranges.append((Sort.LAST_SEEN, seen >= filters.seen_since))
-    if filters.seen_until:
-        ranges.append((Sort.LAST_SEEN, seen < filters.seen_until))
-        ranges.append((Sort.LAST_SEEN, seen > NEVER))
-    if filters.email_prefix:
-        ranges += [(Sort.EMAIL, condition) for condition in _begins(filters.email_prefix)]
-    served = [condition for by, condition in ranges if by is sort]
-    return served, [condition for by, condition in ranges if by is not sort]
+    ranges: list[tuple[Sort, Any, Any, Any]] = [
+        (Sort.CREATED, USERS.c.created_at, filters.created_since, filters.created_until),
+        (Sort.LAST_SEEN, USERS.c.last_seen_at, filters.seen_since, filters.seen_until),
+        (Sort.EMAIL, USERS.c.email_key, *_begin_and_end(filters.email_prefix)),
+    ]
+    served: list[Condition] = []
+    unserved: list[Condition] = []
+    for by, column, since, until in ranges:
+        compared = column if by is sort else _unindexed(column)
+        found = served if by is sort else unserved
+        if since:
+            found.append(compared >= since)
+        if until:
+            found.append(compared < until)
+            if by is Sort.LAST_SEEN:
+                found.append(compared > NEVER)
+    return served, unserved
 
 
-def _begins(prefix: str) -> tuple[Condition, Condition]:
+def _begin_and_end(prefix: str) -> tuple[str, str]:
     key = email_key(prefix)
-    return USERS.c.email_key >= key, USERS.c.email_key < key + "\U0010ffff"
+    return (key, key + "\U0010ffff") if key else ("", "")
+
+
+def _unindexed(column: Any) -> Any:
+    """A column that the database must not look up in an index of its own.
+
+    While walking an order the bound on it must hold; a planner that prefers the column's index
+    would read all that fit, and sort them.
+    """
+    return func.coalesce(column, column)
 
 
 def _equalities(filters: UserFilters, now: datetime) -> list[Condition]:
     conditions: list[Condition] = []
     if filters.status:
-        conditions.append(USERS.c.status == filters.status.value)
+        conditions.append(_unindexed(USERS.c.status) == filters.status.value)
     if filters.provider:
-        conditions.append(USERS.c.provider == filters.provider)
+        conditions.append(_unindexed(USERS.c.provider) == filters.provider)
     if filters.role:
         conditions.append(holds_role(filters.role, now))
     return conditions
@@ -148,7 +159,9 @@ def _few(connection: Connection, instance_id: UUID, filters: UserFilters) -> Sel
     here = USERS.c.instance_id == instance_id
     candidates: list[Select[Any]] = []
     if filters.email_prefix:
-        candidates.append(select(USERS.c.id).where(here, *_begins(filters.email_prefix)))
+        first, last = _begin_and_end(filters.email_prefix)
+        within = USERS.c.email_key >= first, USERS.c.email_key < last
+        candidates.append(select(USERS.c.id).where(here, *within))
     if filters.role:
         of_role = GRANTS.c.instance_id == instance_id, GRANTS.c.role == filters.role
         candidates.append(select(GRANTS.c.user_id).where(*of_role))

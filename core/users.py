@@ -27,14 +27,14 @@ from core.lifecycle import ACTOR, newcomer, tombstone, welcome
 from core.policy import Policy
 from core.records import AuditEntry, Delivery, Page, Status, User, audit
 from core.roles import effective
-from core.user_rows import GRANTS, USERS, Key, load_users, store_users, to_users
+from core.user_rows import GRANTS, USER_COLUMNS, USERS, Key, load_users, store_users, to_users
 from core.user_search import Sort, UserFilters, holds_role, search
 
 CONFLICT_ATTEMPTS: Final = 3
 ENDED_AT_ONCE: Final = 100
 """How many records are rid of ended grants in one transaction."""
 
-_ONE = select(USERS).where(
+_ONE = select(*USER_COLUMNS).where(
     USERS.c.instance_id == bindparam("instance_id"), USERS.c.id == bindparam("id")
 )
 Result = TypeVar("Result")
@@ -126,7 +126,7 @@ class UserService:
         with self._database.read() as connection:
             instance_id = the_instance(connection, self._instance_id)
             here = and_(USERS.c.instance_id == instance_id, condition)
-            rows = connection.execute(select(USERS).where(here).limit(2)).all()
+            rows = connection.execute(select(*USER_COLUMNS).where(here).limit(2)).all()
             if not rows:
                 raise UserNotFoundError(f"No user has the id or e-mail address {handle[:100]!r}.")
             if len(rows) > 1:

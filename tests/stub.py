@@ -26,12 +26,12 @@ class Stub:
 
 @contextmanager
 def serving(answer: Callable[[int, str, dict[str, str], bytes], Answer]) -> Iterator[Stub]:
-    """Serve POST requests; ``answer`` gets the number of the request, path, headers, body."""
+    """Serve GET and POST; ``answer`` gets the number of the request, path, headers, body."""
     closing = Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
             stub.requests.append((self.path, headers, body))
             status, fields, content = answer(len(stub.requests), self.path, headers, body)
@@ -43,6 +43,8 @@ def serving(answer: Callable[[int, str, dict[str, str], bytes], Answer]) -> Iter
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
+
+        do_GET = do_POST
 
         def log_message(self, *_: Any) -> None:
             """Tests print nothing."""

@@ -1,0 +1,95 @@
+"""A database with any number of users, written by the product's own code."""
+
+import sqlite3
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from uuid import UUID
+
+import migrations
+from core.counters import Counters
+from core.database import Database
+from core.records import AuditEntry, Grant, Source, User
+from core.user_rows import store_users
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+CHUNK = 5_000
+ADMIN_EVERY, EDITOR_EVERY = 100_000, 100
+FIRST = UUID(int=1 << 100)
+"""The id of the first user, who is an administrator."""
+
+
+def person(number: int, random: Random) -> User:
+    """The user of this number: everybody a member, 1 % editors, a handful of administrators."""
+    moment = START + timedelta(seconds=number)
+    grants = [Grant("member", Source.POLICY, moment, actor="0" * 12)]
+    if number % EDITOR_EVERY == 0:
+        grants.append(Grant("editor", Source.ADMINISTRATOR, moment, actor="cli:seed"))
+    if number % ADMIN_EVERY == 0:
+        grants.append(Grant("admin", Source.ADMINISTRATOR, moment, actor="cli:seed"))
+    provider = ("email", "email", "google", "github")[random.randrange(4)]
+    email = f"{random.getrandbits(40):010x}.{number}@example.com"
+    return User(
+        UUID(int=0),
+        FIRST if number == 0 else UUID(int=random.getrandbits(128), version=4),
+        created_at=moment,
+        updated_at=moment,
+        email=email,
+        email_key=email,
+        provider=provider,
+        app_metadata={"provider": provider},
+        user_metadata={"full_name": f"Person {number}"},
+        confirmed_at=moment,
+        suspended_at=moment if number % 10 == 9 else None,
+        last_seen_at=moment + timedelta(seconds=random.randrange(10**6)),
+        grants=tuple(sorted(grants, key=lambda grant: (grant.role, grant.source))),
+        order=f"1.{number:012d}",
+    )
+
+
+def seed(url: str, count: int) -> None:
+    """Fill an empty database with this many users, each with one entry in the audit."""
+    database = Database(url)
+    migrations.upgrade(database)
+    random = Random(1)
+    began = time.monotonic()
+    for start in range(0, count, CHUNK):
+        users = [person(number, random) for number in range(start, min(start + CHUNK, count))]
+        after = {(user.instance_id, user.id): user for user in users}
+        entries = [
+            AuditEntry(
+                "user.created",
+                "identity",
+                user.instance_id,
+                user.id,
+                user.created_at,
+                None,
+                {"status": "active"},
+                delivery_id="0" * 72,
+            )
+            for user in users
+        ]
+        counters = Counters()
+        with database.write() as connection:
+            store_users(connection, counters, {}, after, entries)
+            counters.write(connection)
+        print(f"\r  seeding {start + len(users):,} of {count:,}", end="", file=sys.stderr)
+    with database.write() as connection:
+        connection.exec_driver_sql("ANALYZE")
+    database.dispose()
+    if database.sqlite_path:
+        with sqlite3.connect(database.sqlite_path) as plain:
+            plain.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        plain.close()
+    print(f" in {time.monotonic() - began:.0f} s", file=sys.stderr)
+
+
+def sqlite_url(folder: Path, count: int) -> str:
+    """A seeded SQLite file in a folder, made where it is not there yet."""
+    path = folder / f"users-{count}.db"
+    url = f"sqlite:///{path}"
+    if not path.exists():
+        seed(url, count)
+    return url
