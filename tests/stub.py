@@ -44,7 +44,7 @@ def serving(answer: Callable[[int, str, dict[str, str], bytes], Answer]) -> Iter
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST
+        do_GET = do_POST  # noqa: N815 - the base class names it so
 
         def log_message(self, *_: Any) -> None:
             """Tests print nothing."""

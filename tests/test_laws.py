@@ -38,8 +38,8 @@ PURE_IMPORTS = {
 IMPURE_CALLS = {"now", "utcnow", "today", "open", "print", "input", "exec", "eval", "__import__"}
 
 SPEAK_SQL = {
-    "audit_log", "counters", "database", "history", "instances", "keyset", "ledger", "models", "user_rows",
-    "user_search", "users",
+    "audit_log", "counters", "database", "history", "instances", "keyset", "ledger", "models",
+    "user_rows", "user_search", "users",
 }  # fmt: skip
 SPEAK_HTTP = {"identity"}
 SQL = {"sqlalchemy", "sqlmodel", "sqlite3", "psycopg"}

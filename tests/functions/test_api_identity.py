@@ -60,7 +60,7 @@ def test_identity_vouches_for_a_token(asking: Open) -> None:
     with answering(described()) as stub, asking(stub.url):
         answer = me()
         assert answer.status == 200
-        assert answer.json["roles"] == ["editor", "member", "staff"]
+        assert answer.json["roles"] == ["editor", "member"]
         assert answer.json["user_metadata"] == {"full_name": "Ada"}
         ((path, headers, body),) = stub.requests
         assert (path, body) == ("/user", b"")
