@@ -18,16 +18,22 @@ from cli.output import (
     print_table,
     say,
 )
+from cli.transfer import export, import_, prune
 from core.documents import delivery_with_body
 from core.events import EventName
 from core.ledger import DeliveryFilters
+from core.records import Outcome
 
-OUTCOMES = ("applied", "unchanged", "denied", "ignored", "invalid")
+OUTCOMES = tuple(outcome.value for outcome in Outcome)
 
 
 @click.group()
 def events() -> None:
     """The ledger of deliveries."""
+
+
+for command in (export, import_, prune):
+    events.add_command(command)
 
 
 @events.command("list")

@@ -16,6 +16,7 @@ from cli.doctor import doctor
 from cli.events import events
 from cli.output import say
 from cli.policy import policy
+from cli.replay import replay
 from cli.secret import secret
 from cli.serve import serve
 from cli.token import token
@@ -33,7 +34,20 @@ def usher() -> None:
     """
 
 
-for command in (dev, serve, trigger, users, events, audit, token, policy, doctor, secret, db):
+for command in (
+    dev,
+    serve,
+    trigger,
+    users,
+    events,
+    replay,
+    audit,
+    token,
+    policy,
+    doctor,
+    secret,
+    db,
+):
     usher.add_command(command)
 
 

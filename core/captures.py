@@ -119,6 +119,35 @@ def from_delivery(delivery: Delivery) -> Capture:
     )
 
 
+def to_delivery(capture: Capture) -> Delivery:
+    """A capture as a delivery of the ledger, with the decision it tells of.
+
+    Raises:
+        CaptureError: it does not tell what was decided and answered.
+    """
+    decided, answer = capture.decided, capture.answer
+    if decided is None or answer is None:
+        raise CaptureError("what was decided and answered is not told; replay it instead")
+    instance_id, issued_at = capture.signed_by()
+    return Delivery(
+        id=decided.id,
+        instance_id=instance_id,
+        event=decided.event,
+        user_id=decided.user_id,
+        issued_at=issued_at,
+        received_at=capture.received_at,
+        path=capture.path,
+        body=capture.body,
+        body_digest=decided.body_digest,
+        key_index=0,
+        outcome=decided.outcome,
+        reasons=decided.reasons,
+        policy=decided.policy,
+        reply=answer,
+        origin="replay",
+    )
+
+
 def write_line(capture: Capture) -> str:
     """One line, without its end."""
     document: dict[str, Any] = {

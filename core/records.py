@@ -23,6 +23,16 @@ class Status(StrEnum):
     DELETED = "deleted"
 
 
+class Outcome(StrEnum):
+    """What a delivery in the ledger came to."""
+
+    APPLIED = "applied"
+    UNCHANGED = "unchanged"
+    DENIED = "denied"
+    IGNORED = "ignored"
+    INVALID = "invalid"
+
+
 class Source(StrEnum):
     """Who gave or denied a role."""
 

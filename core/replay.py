@@ -11,14 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
-from uuid import UUID
 
 from core.app import App
-from core.captures import PUBLIC_SECRET, SIGNATURE, Capture
+from core.captures import PUBLIC_SECRET, SIGNATURE, Capture, to_delivery
 from core.errors import CaptureError, SignatureError
 from core.events import EventName, email_key
 from core.lifecycle import ACTOR, tombstone
-from core.records import Answer, AuditEntry, Delivery, Grant, Source, Status, User, audit
+from core.records import Answer, AuditEntry, Grant, Source, Status, User, audit
 from core.webhooks import Received, Verified, Webhooks
 
 _PLAIN: Final = (
@@ -101,50 +100,30 @@ class Replayer:
 
     def _forget(self, capture: Capture) -> Answer:
         """A delivery of somebody who was erased: a tombstone, and the delivery as it is kept."""
-        decided, answer = capture.decided, capture.answer
-        if decided is None or answer is None:
-            raise CaptureError("its body was erased, and what was decided is not told either")
-        instance_id, issued_at = capture.signed_by()
+        delivery = to_delivery(capture)
         at = capture.received_at
         with self._store.write() as connection:
-            if decided.id in self._store.ledger.replies(connection, [decided.id]):
-                return answer
-            delivery = Delivery(
-                id=decided.id,
-                instance_id=instance_id,
-                event=decided.event,
-                user_id=decided.user_id,
-                issued_at=issued_at,
-                received_at=at,
-                path=capture.path,
-                body=None,
-                body_digest=decided.body_digest,
-                key_index=0,
-                outcome=decided.outcome,
-                reasons=decided.reasons,
-                policy=decided.policy,
-                reply=answer,
-                origin="replay",
-            )
+            if delivery.id in self._store.ledger.replies(connection, [delivery.id]):
+                return delivery.reply
             before: dict[Any, User] = {}
             after: dict[Any, User] = {}
             entries = []
-            if decided.user_id is not None and decided.outcome == "applied":
-                key = (instance_id, decided.user_id)
+            if delivery.user_id is not None and delivery.outcome == "applied":
+                key = (delivery.instance_id, delivery.user_id)
                 before = self._store.users.load(connection, [key])
                 old = before.get(key)
                 if (
                     old is None
                     or old.status is not Status.DELETED
-                    or decided.event == "userdeleted"
+                    or delivery.event == "userdeleted"
                 ):
                     fresh = User(*key, created_at=at, updated_at=at)
                     after[key] = tombstone(old or fresh, at)
                     entry = audit("user.deleted", ACTOR, old, after[key], at)
-                    entries = [replace(entry, delivery_id=decided.id)] if entry else []
+                    entries = [replace(entry, delivery_id=delivery.id)] if entry else []
             self._store.ledger.record(connection, [delivery])
             self._store.users.store(connection, before, after, entries, [delivery])
-        return answer
+        return delivery.reply
 
     def _redo(self, act: AuditEntry) -> None:
         key = (act.instance_id, act.user_id)
@@ -233,10 +212,3 @@ def _received(capture: Capture) -> Received:
         at=capture.received_at,
         replayed=True,
     )
-
-
-def user_id_of(step: Capture | AuditEntry) -> UUID | None:
-    """Whom a step is about, as far as it says."""
-    if isinstance(step, AuditEntry):
-        return step.user_id
-    return step.decided.user_id if step.decided else None

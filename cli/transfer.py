@@ -1,0 +1,141 @@
+"""``usher events export``, ``import`` and ``prune``: out of the ledger, into it, and off it."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime, timedelta
+
+import click
+from rich.progress import Progress
+
+from cli.capture_files import Reader, opened_file
+from cli.environment import opened
+from cli.output import MOMENT, as_utc, json_option, print_json, progress, say
+from core.captures import Capture, from_delivery, to_delivery, write_act, write_line
+from core.errors import CaptureError
+from core.events import EventName
+from core.history import History
+from core.ledger import DeliveryFilters
+from core.records import AuditEntry, Delivery, Outcome
+from core.redaction import Redactor
+
+BATCH = 500
+since_option = click.option("--since", type=MOMENT, help="Only what was received then or later.")
+until_option = click.option("--until", type=MOMENT, help="Only what was received before.")
+
+
+@click.command("export")
+@since_option
+@until_option
+@click.option("--event", type=click.Choice([name.value for name in EventName]))
+@click.option("--user", help="Only this user's, by id or e-mail address.")
+@click.option("--outcome", type=click.Choice([outcome.value for outcome in Outcome]))
+@click.option("--redact", is_flag=True, help="Put pseudonyms in the place of whatever is personal.")
+@click.option("--map-domains", is_flag=True, help="With --redact: replace domains, too.")
+@click.option("--with-audit", is_flag=True, help="What people did, as well.")
+def export(
+    since: datetime | None,
+    until: datetime | None,
+    event: str | None,
+    user: str | None,
+    outcome: str | None,
+    redact: bool,
+    map_domains: bool,
+    with_audit: bool,
+) -> None:
+    """Print the ledger as captures, a JSON object on each line, in the order of arrival."""
+    if map_domains and not redact:
+        raise click.UsageError("--map-domains needs --redact.")
+    redactor = Redactor(secrets.token_bytes(32), map_domains) if redact else None
+    with opened() as app:
+        filters = DeliveryFilters(
+            event=event or "",
+            outcome=outcome or "",
+            user_id=app.store.users.find(user).id if user else None,
+            since=as_utc(since),
+            until=as_utc(until),
+        )
+        history = History(app.store.database, app.settings.instance_id)
+        for step in history.merged(filters, with_acts=with_audit):
+            if isinstance(step, AuditEntry):
+                if filters.user_id in (None, step.user_id):
+                    click.echo(write_act(redactor.act(step) if redactor else step))
+                continue
+            click.echo(_line(step, redactor))
+
+
+def _line(delivery: Delivery, redactor: Redactor | None) -> str:
+    capture = from_delivery(delivery)
+    return write_line(redactor.capture(capture) if redactor else capture)
+
+
+@click.command("import")
+@click.argument("file", default="-")
+@click.option("--keep-going", is_flag=True, help="Tell of wrong lines, and go on.")
+@json_option
+def import_(file: str, keep_going: bool, as_json: bool) -> None:
+    """Take captures into the ledger, without any effect on users. FILE, or standard input."""
+    taken = known = 0
+    with opened() as app, opened_file(file) as source, progress() as bar:
+        task = bar.add_task("Importing", total=None)
+        reader = Reader(source, keep_going=keep_going)
+        batch: list[Delivery] = []
+
+        def flush() -> None:
+            nonlocal taken, known
+            new = app.store.ledger.add(batch)
+            taken, known = taken + new, known + len(batch) - new
+            batch.clear()
+
+        try:
+            for number, step in reader.steps():
+                if isinstance(step, Capture):
+                    batch.append(_delivery(step, number))
+                bar.advance(task)
+                if len(batch) >= BATCH:
+                    flush()
+        finally:
+            flush()
+    if as_json:
+        print_json({"imported": taken, "known": known, "wrong": reader.wrong})
+    else:
+        say(f"{taken} imported, {known} known already, {reader.wrong} wrong.")
+    if reader.wrong:
+        raise SystemExit(1)
+
+
+def _delivery(capture: Capture, number: int) -> Delivery:
+    try:
+        return to_delivery(capture)
+    except CaptureError as error:
+        raise CaptureError(error.problem, number) from None
+
+
+@click.command()
+@click.option("--before", type=MOMENT, help="Default: older than USHER_LEDGER_RETENTION_DAYS.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def prune(before: datetime | None, yes: bool, as_json: bool) -> None:
+    """Remove old deliveries for good, in small steps that hold nobody up."""
+    with opened() as app:
+        days = app.settings.ledger_retention_days
+        horizon = as_utc(before) or app.clock() - timedelta(days=days)
+        if not yes:
+            say(f"This removes what was received before {horizon:%Y-%m-%d %H:%M} UTC.", err=True)
+            click.confirm("Go on?", abort=True, err=True)
+        removed = _prune(app.store.ledger.prune, horizon)
+    if as_json:
+        print_json({"removed": removed, "before": horizon.isoformat()})
+    else:
+        say(f"{removed} deliveries removed.")
+
+
+def _prune(step: object, horizon: datetime) -> int:
+    removed = 0
+    bar: Progress
+    with progress() as bar:
+        task = bar.add_task("Removing", total=None)
+        while gone := step(horizon):  # type: ignore[operator]
+            removed += gone
+            bar.advance(task, gone)
+    return removed

@@ -1,0 +1,218 @@
+"""Export, redaction, import, pruning and replay, as one types them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from core.app import utc_now
+from emulator.payload import ZERO_INSTANCE, event_body
+from emulator.sender import signed_headers
+from tests.cli.conftest import Program
+from tests.support import ROOT, SECRET, account
+
+
+@pytest.fixture
+def traffic(on_both: Program) -> Program:
+    """A morning: people come, one is refused, one is erased, an administrator acts."""
+    ada = on_both.deliver(
+        "signup", "ada.canary@example.com", user_metadata={"full_name": "Ada Canary", "born": 1815}
+    )
+    on_both.deliver("signup", "Zoë Canary <zoe.canary@b.example>")
+    on_both.deliver("signup", "x@mailinator.com")
+    gone = on_both.deliver("signup", "gone@b.example")
+    on_both.deliver("login", "ada.canary@example.com", user_id=ada, roles=["member", "staff"])
+    on_both.deliver("userdeleted", "gone@b.example", user_id=gone)
+    on_both("users", "grant", str(ada), "editor", "--reason", "Canary wanted it")
+    return on_both
+
+
+def exported(program: Program, path: Path, *options: str) -> list[dict[str, Any]]:
+    """The ledger in a file; its lines, read."""
+    text = program("events", "export", *options).stdout
+    path.write_text(text, encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_ledger_is_exported_in_the_order_of_arrival(traffic: Program, tmp_path: Path) -> None:
+    """Each line a capture with request, answer and decision; filters narrow it."""
+    lines = exported(traffic, tmp_path / "a.jsonl")
+    assert [line["decided"]["event"] for line in lines] == [*["signup"] * 4, "login", "userdeleted"]
+    schema = Draft202012Validator(json.loads((ROOT / "docs/capture.schema.json").read_text()))
+    for line in exported(traffic, tmp_path / "all.jsonl", "--with-audit"):
+        schema.validate(line)
+    assert [line["answer"]["status"] for line in lines] == [200, 200, 403, 204, 204, 204]
+    assert json.loads(lines[0]["body"])["user"]["email"] == "ada.canary@example.com"
+    assert lines[3]["body"] is None
+    for options, count in [
+        (["--event", "login"], 1), (["--outcome", "denied"], 1), (["--until", "2020-01-01"], 0),
+        (["--user", "ada.canary@example.com"], 2), (["--with-audit"], 7),
+        (["--with-audit", "--user", "Zoë Canary <zoe.canary@b.example>"], 1),
+    ]:  # fmt: skip
+        assert len(exported(traffic, tmp_path / "b.jsonl", *options)) == count, options
+
+
+def test_what_was_exported_is_replayed_to_the_same_answers(
+    traffic: Program, tmp_path: Path
+) -> None:
+    """Into a new database: nothing differs, twice is once, and all of it is marked."""
+    exported(traffic, tmp_path / "a.jsonl")
+    into = ["--into", f"sqlite:///{tmp_path / 'new.db'}"]
+    for _ in range(2):
+        done = traffic.json("replay", str(tmp_path / "a.jsonl"), *into, "--diff")
+        assert done == {"played": 6, "failed": 0, "wrong": 0, "differences": []}
+    assert traffic.json("replay", "--ledger", "--dry-run", "--with-audit", "--diff") == {
+        "played": 7, "failed": 0, "wrong": 0, "differences": [],
+    }  # fmt: skip
+
+
+def test_a_changed_policy_shows_in_the_differences(traffic: Program, policy_file: Path) -> None:
+    """Grouped, with how often and where; exit code 1."""
+    policy_file.write_text('[[role]]\ngrant = "guest"\n')
+    done = traffic.json("replay", "--ledger", "--dry-run", "--diff", code=1)
+    groups = {(g["what"], g["was"], g["now"]): g["count"] for g in done["differences"]}
+    assert groups["answer to signup", "403 Please use an address that lasts.",
+                  "200 roles: guest; provider: email"] == 1  # fmt: skip
+    assert ("user's roles", "member, staff", "guest") not in groups  # staff: at Identity by then
+    assert ("user's roles", "editor, member, staff", "guest, member, staff") in groups
+    text = traffic("replay", "--ledger", "--dry-run", "--diff", code=1).stdout
+    assert "403 Please use an address that lasts." in text
+    assert "6 played, 0 failed, 0 wrong lines" in text
+
+
+@pytest.mark.parametrize("options", [[], ["--map-domains"]])
+def test_a_redacted_capture_has_nothing_of_anybody_and_replays_alike(
+    traffic: Program, tmp_path: Path, options: list[str]
+) -> None:
+    """The same people, under other names; every signature verifies."""
+    plain = exported(traffic, tmp_path / "plain.jsonl", "--with-audit")
+    lines = exported(traffic, tmp_path / "r.jsonl", "--redact", "--with-audit", *options)
+    text = (tmp_path / "r.jsonl").read_text(encoding="utf-8").lower()
+    secrets = ["canary", "zoë", "1815", "gone@", "x@mail"]
+    secrets += [line["decided"]["user_id"] for line in plain if "decided" in line]
+    secrets += ["@b.example", "mailinator.com", "@example.com"] if options else []
+    assert [word for word in secrets if word in text] == []
+
+    def people(found: list[dict[str, Any]]) -> list[int]:
+        ids = [line["decided"]["user_id"] for line in found if "decided" in line]
+        return [ids.index(each) for each in ids]
+
+    assert people(lines) == people(plain)
+    into = ["--into", f"sqlite:///{tmp_path / 'new.db'}"]
+    done = traffic.json("replay", str(tmp_path / "r.jsonl"), *into, "--diff", code=(0, 1))
+    assert (done["failed"], done["wrong"]) == (0, 0)
+    if not options:
+        assert done["differences"] == []
+
+
+def test_a_body_and_a_har_file_can_be_replayed(program: Program, tmp_path: Path) -> None:
+    """From a proxy, or bare; a signature of ours verifies, another's is made anew if asked."""
+    now = datetime.now(UTC)
+    who = account(email="ada@example.com", at=now)
+    body = event_body("signup", who, ZERO_INSTANCE)
+    (tmp_path / "body.json").write_bytes(body)
+    assert program.json("replay", str(tmp_path / "body.json"))["failed"] == 0
+    assert program.roles(who.id) == ["member", "staff"]
+    for secret, more, failed in [(SECRET, [], 0), (b"x" * 32, [], 1), (b"x" * 32, ["--resign"], 0)]:
+        headers = signed_headers("signup", body, ZERO_INSTANCE, int(now.timestamp()), secret)
+        entry = {
+            "startedDateTime": now.isoformat(),
+            "request": {
+                "method": "POST",
+                "url": "https://site.example/.netlify/functions/identity",
+                "headers": [{"name": k, "value": v} for k, v in headers.items()],
+                "postData": {"text": base64.b64encode(body).decode(), "encoding": "base64"},
+            },
+            "response": {"status": 204, "content": {}},
+        }
+        other = {"request": {"method": "GET", "url": "/", "headers": []}}
+        (tmp_path / "a.har").write_text(json.dumps({"log": {"entries": [other, entry]}}))
+        done = program.json("replay", str(tmp_path / "a.har"), *more, code=(0, 1))
+        assert (done["played"], done["failed"]) == (1, failed)
+    assert "signature_mismatch" in program("replay", str(tmp_path / "a.har"), code=1).stderr
+
+
+BROKEN = {
+    "a line cut short": (lambda good: good[0] + "\n" + good[1][:80], 2),
+    "a broken line": (lambda good: good[0] + "\n{}x\n" + good[1] + "\n", 2),
+    "an unknown version": (lambda good: good[0] + '\n{"usher_capture":2}\n', 2),
+    "no version": (lambda good: good[0] + "\n\n{}\n", 3),
+    "no body": (lambda good: good[0] + '\n{"usher_capture":1,"headers":{},"received_at":'
+                '"2026-01-01T00:00:00Z","method":"POST","path":"/"}\n', 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_damaged_file_is_told_by_the_line(program: Program, tmp_path: Path, kind: str) -> None:
+    """What came before it is done; --keep-going does the rest, and says so."""
+    program.sign_up("a@b.example", "b@b.example")
+    good = program("events", "export").stdout.splitlines()
+    damage, line = BROKEN[kind]
+    (tmp_path / "a.jsonl").write_text(damage(good))
+    for command in (["replay"], ["events", "import"]):
+        result = program(*command, str(tmp_path / "a.jsonl"), code=1)
+        assert f"line {line}: " in result.stderr
+        going = program.json(*command, str(tmp_path / "a.jsonl"), "--keep-going", code=1)
+        assert going["wrong"] == 1
+        assert going.get("failed", 0) == 0
+
+
+@pytest.mark.parametrize("content", ["", "\n", "[]", "{}", '{"log":{}}', '{"event":1}', "nonsense"])
+def test_what_is_no_capture_is_refused_with_a_sentence(
+    program: Program, tmp_path: Path, content: str
+) -> None:
+    """An empty file is nothing to do."""
+    (tmp_path / "a").write_text(content)
+    result = program("replay", str(tmp_path / "a"), code=0 if not content.strip() else 1)
+    assert result.output.strip()
+
+
+def test_captures_are_imported_without_any_effect_on_users(
+    traffic: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To be looked at, replayed and tried; what is known stays as it is."""
+    exported(traffic, tmp_path / "a.jsonl")
+    monkeypatch.setenv("USHER_DATABASE_URL", f"sqlite:///{tmp_path / 'new.db'}")
+    path = str(tmp_path / "a.jsonl")
+    assert traffic.json("events", "import", path) == {"imported": 6, "known": 0, "wrong": 0}
+    assert traffic.json("events", "import", path) == {"imported": 0, "known": 6, "wrong": 0}
+    assert traffic.json("users", "list")["users"] == []
+    listed = traffic.json("events", "list")["events"]
+    assert {event["origin"] for event in listed} == {"replay"}
+    assert traffic.json("replay", "--ledger", "--dry-run", "--diff")["differences"] == []
+
+
+def test_old_deliveries_are_pruned(on_both: Program) -> None:
+    """By the setting, or before a time; users stay."""
+    on_both.sign_up("a@b.example", "b@b.example")
+    assert on_both.json("events", "prune", "--yes")["removed"] == 0
+    assert len(on_both.json("events", "list")["events"]) == 2
+    soon = f"{utc_now() + timedelta(days=1):%Y-%m-%d}"
+    assert "Aborted" in on_both("events", "prune", "--before", soon, code=1).output
+    assert on_both.json("events", "prune", "--before", soon, "--yes")["removed"] == 2
+    assert on_both.json("events", "list")["events"] == []
+    assert len(on_both.json("users", "list")["users"]) == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["replay"], ["replay", "x", "--ledger"], ["replay", "--ledger"],
+        ["replay", "x", "--into", "sqlite:///x.db", "--dry-run"],
+        ["events", "export", "--map-domains"],
+    ],
+)  # fmt: skip
+def test_wrong_usage_exits_with_2(program: Program, arguments: list[str]) -> None:
+    """Before anything is read or written."""
+    program(*arguments, code=2)
+
+
+def test_a_file_that_is_not_there_is_a_sentence(program: Program) -> None:
+    """Not a traceback."""
+    assert "cannot be read" in program("replay", "nowhere.jsonl", code=1).stderr
