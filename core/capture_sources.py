@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from binascii import Error as Base64Error
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from core.captures import EVENT_HEADER, PUBLIC_SECRET, SIGNATURE, Capture
@@ -60,7 +58,7 @@ def _har(log: Any) -> list[Capture]:
     for number, entry in enumerate(entries, 1):
         try:
             capture = _har_entry(entry)
-        except (KeyError, TypeError, ValueError, AttributeError, Base64Error):
+        except (KeyError, TypeError, ValueError, AttributeError):  # binascii.Error is one
             raise CaptureError(f"log.entries[{number - 1}] is not as HAR 1.2 wants it") from None
         if capture is not None:
             found.append(capture)
@@ -90,8 +88,14 @@ def _har_entry(entry: dict[str, Any]) -> Capture | None:
     return Capture(
         received_at=parse_time(entry["startedDateTime"]),
         method=str(request["method"]),
-        path=urlsplit(request["url"]).path,
+        path=_path(request["url"]),
         headers=headers,
         body=b64decode(text, validate=True) if encoded else text.encode(),
         answer=answer,
     )
+
+
+def _path(url: str) -> str:
+    """The path of an absolute URL, without query and fragment."""
+    _, _, rest = url.partition("://")
+    return "/" + rest.partition("/")[2].partition("#")[0].partition("?")[0]

@@ -122,9 +122,9 @@ class Redactor:
             document = loads_object(body)
         except StrictJsonError:
             return b"redacted " + self._hash("body", body.hex()).encode()
-        redacted = {}
+        redacted: dict[str, Any] = {}
         for key, value in document.items():
-            if key in ("event", "instance_id"):
+            if key in ("event", "instance_id") and isinstance(value, str):
                 redacted[key] = value
             elif key == "user" and isinstance(value, dict):
                 redacted[key] = self._user(value)

@@ -8,7 +8,10 @@ from pathlib import Path
 
 PURE = (
     "administration",
+    "capture_sources",
+    "captures",
     "cursors",
+    "differences",
     "documents",
     "errors",
     "events",
@@ -17,6 +20,7 @@ PURE = (
     "policy",
     "problem",
     "records",
+    "redaction",
     "roles",
     "strict_json",
 )

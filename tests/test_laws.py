@@ -28,8 +28,9 @@ MAY_IMPORT = {
 }
 
 PURE = {
-    "administration", "cursors", "documents", "errors", "events", "jws", "lifecycle", "policy",
-    "problem", "records", "roles", "strict_json",
+    "administration", "capture_sources", "captures", "cursors", "differences", "documents",
+    "errors", "events", "jws", "lifecycle", "policy",
+    "problem", "records", "redaction", "roles", "strict_json",
 }  # fmt: skip
 PURE_IMPORTS = {
     "__future__", "base64", "collections", "dataclasses", "datetime", "enum", "functools",

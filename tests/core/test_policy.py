@@ -332,3 +332,9 @@ def test_a_callable_is_given_the_applicant() -> None:
 
     CallablePolicy("rules:decide", decide).evaluate(applicant())
     assert seen == [applicant()]
+
+
+def test_a_callable_names_no_roles_beforehand() -> None:
+    """They cannot be known without asking."""
+    assert CallablePolicy("x:y", lambda _: Verdict(True)).role_names == frozenset()
+    assert FilePolicy().role_names == frozenset()

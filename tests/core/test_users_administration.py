@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from core.administration import MAX_GRANTS
 from core.app import App
 from core.errors import (
     RoleInvalidError,
@@ -209,3 +210,12 @@ def test_an_erasure_touches_no_record_of_the_same_id_elsewhere(usher: App) -> No
     assert there.get(who.id).email == who.email
     bodies = dict(rows(usher.store.database, "SELECT instance_id, body FROM deliveries"))
     assert [body is None for _, body in sorted(bodies.items(), key=str)] == [True, False]
+
+
+def test_a_user_can_have_only_so_many_grants(usher: App) -> None:
+    """Roles travel in every token."""
+    ada = signed_up(usher)
+    roles = [f"r{number}" for number in range(MAX_GRANTS)]
+    with pytest.raises(RoleInvalidError, match="at most 100"):
+        usher.store.users.set_roles(ada, roles, Change(BOSS))
+    assert usher.store.users.find(str(ada.id)) == ada
