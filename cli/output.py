@@ -20,6 +20,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from core.differences import Differences
+
 NO_MATCH = "Nothing that fits here."
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"])
 """A day or a moment, UTC."""
@@ -50,6 +52,29 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty:
         console().print(table)
     else:
         click.echo(empty)
+
+
+def difference_documents(differences: Differences) -> list[dict[str, Any]]:
+    """Groups of differences as JSON."""
+    return [
+        {
+            "what": group.what,
+            "was": group.was,
+            "now": group.now,
+            "count": group.count,
+            "examples": group.examples,
+        }
+        for group in differences.groups()
+    ]
+
+
+def print_differences(groups: Sequence[dict[str, Any]], empty: str) -> None:
+    """Groups of differences as a table."""
+    print_table(
+        ("count", "what", "was", "is now", "for instance"),
+        ((g["count"], g["what"], g["was"], g["now"], ", ".join(g["examples"])) for g in groups),
+        empty,
+    )
 
 
 def progress() -> Progress:

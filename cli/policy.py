@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime, timedelta
+from itertools import groupby
 from uuid import uuid4
 
 import click
 
 from cli.environment import environment, opened
-from cli.output import json_option, print_json, say
+from cli.output import (
+    MOMENT,
+    as_utc,
+    difference_documents,
+    json_option,
+    print_differences,
+    print_json,
+    progress,
+    say,
+)
+from core.differences import Differences
 from core.errors import SettingsError
 from core.events import EventName, email_key, split_address
+from core.history import History
+from core.ledger import DeliveryFilters
 from core.lifecycle import applicant
 from core.policy import NO_POLICY, Applicant, CallablePolicy, FilePolicy, Verdict
 from core.policy_source import load_policy
 from core.settings import PREFIX, Settings
+from core.trial import try_on_user
+from core.webhooks import event_of
 from emulator.payload import ZERO_INSTANCE
 
 
@@ -73,6 +89,42 @@ def explain(who: str, provider: str, unproven: bool, event: str, as_json: bool) 
     verdict = loaded.evaluate(question)
     _show(question, verdict, loaded, as_json)
     sys.exit(0 if verdict.admitted else 1)
+
+
+@policy.command("try")
+@click.argument("source")
+@click.option("--since", type=MOMENT, help="Only what was received then or later.")
+@click.option("--days", type=click.IntRange(1, 36_500), help="Only the last so many days.")
+@json_option
+def try_(source: str, since: datetime | None, days: int | None, as_json: bool) -> None:
+    """Decide the ledger's events by the policy SOURCE beside today's; nothing is changed.
+
+    Tells who would have been admitted or denied, and who would have which role, by which rule.
+    Exits with 1 when anything would have come out differently.
+    """
+    if since and days:
+        raise click.UsageError("Give --since or --days, not both.")
+    new = load_policy(source)
+    differences = Differences()
+    people = decided = 0
+    with opened() as app, progress() as bar:
+        task = bar.add_task("Deciding", total=None)
+        begin = app.clock() - timedelta(days=days) if days else as_utc(since)
+        history = History(app.store.database, app.settings.instance_id)
+        kept = history.by_user(DeliveryFilters(since=begin))
+        for _, group in groupby(kept, key=lambda each: (each.instance_id, each.user_id)):
+            seen = ((event_of(delivery), delivery.received_at) for delivery in group)
+            readable = [(event, at) for event, at in seen if event is not None]
+            count = try_on_user(readable, app.policy, new, differences)
+            people, decided = people + bool(count), decided + count
+            bar.advance(task, count)
+    groups = difference_documents(differences)
+    if as_json:
+        print_json({"events": decided, "users": people, "differences": groups})
+    else:
+        print_differences(groups, "Nothing would have come out differently.")
+        say(f"{decided} events of {people} users decided by both policies.")
+    sys.exit(1 if groups else 0)
 
 
 def _show(

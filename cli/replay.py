@@ -8,14 +8,20 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 
 import migrations
 from cli.capture_files import Reader, Step, opened_file
 from cli.environment import opened, upgrade_if_local
-from cli.output import json_option, print_json, print_table, progress, say
+from cli.output import (
+    difference_documents,
+    json_option,
+    print_differences,
+    print_json,
+    progress,
+    say,
+)
 from core import log
 from core.app import App
 from core.captures import Capture, from_delivery
@@ -169,27 +175,14 @@ def _compare_users(source: App, target: App, differences: Differences) -> None:
 
 
 def _report(run: _Run, wrong: int, as_json: bool) -> None:
-    groups: list[dict[str, Any]] = [
-        {
-            "what": group.what,
-            "was": group.was,
-            "now": group.now,
-            "count": group.count,
-            "examples": group.examples,
-        }
-        for group in run.differences.groups()
-    ]
+    groups = difference_documents(run.differences)
     if as_json:
         print_json(
             {"played": run.played, "failed": run.failed, "wrong": wrong, "differences": groups}
         )
         return
     if groups:
-        print_table(
-            ("count", "what", "was", "is now", "for instance"),
-            ((g["count"], g["what"], g["was"], g["now"], ", ".join(g["examples"])) for g in groups),
-            "",
-        )
+        print_differences(groups, "")
     say(
         f"{run.played} played, {run.failed} failed, {wrong} wrong lines, {len(groups)} differences."
     )

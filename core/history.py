@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Table, select
+from sqlalchemy import ColumnElement, Select, Table, bindparam, select, tuple_
 
 from core.audit_log import to_entry
 from core.database import Database
@@ -42,6 +42,29 @@ class History:
             wanted.append(_DELIVERIES.c.instance_id == self.instance_id)
         for row in self._stream(select(_DELIVERIES).where(*wanted), _DELIVERIES.c.sequence, after):
             yield to_delivery(row)
+
+    def by_user(self, filters: DeliveryFilters = DeliveryFilters()) -> Iterator[Delivery]:
+        """Deliveries of users, one user after the other, each in the order of receipt."""
+        columns = _DELIVERIES.c
+        order = (columns.instance_id, columns.user_id, columns.received_at, columns.sequence)
+        wanted = [*conditions(filters), columns.user_id.is_not(None)]
+        if self.instance_id is not None:
+            wanted.append(columns.instance_id == self.instance_id)
+        statement = select(_DELIVERIES).where(*wanted).order_by(*order).limit(CHUNK)
+        place: tuple[Any, ...] | None = None
+        while True:
+            page = statement
+            if place is not None:
+                pairs = zip(order, place, strict=True)
+                values = tuple_(*(bindparam(None, value, type_=c.type) for c, value in pairs))
+                page = statement.where(tuple_(*order) > values)
+            with self.database.read() as connection:
+                rows = connection.execute(page).all()
+            yield from map(to_delivery, rows)
+            if len(rows) < CHUNK:
+                return
+            last = rows[-1]
+            place = (last.instance_id, last.user_id, last.received_at, last.sequence)
 
     def acts(self, since: datetime | None, until: datetime | None) -> Iterator[AuditEntry]:
         """What people did, and what no delivery caused, in order."""

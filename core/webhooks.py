@@ -174,16 +174,8 @@ class Webhooks:
         Returns:
             None where the ledger no longer holds its body, or it could never be read.
         """
-        if delivery.body is None:
-            return None
-        claims = Claims(
-            delivery.instance_id, delivery.issued_at, delivery.body_digest, delivery.key_index
-        )
-        try:
-            event = parse_event(delivery.body, claims)
-        except BodyError:
-            return None
-        if not isinstance(event, Event):
+        event = event_of(delivery)
+        if event is None:
             return None
         outcome = decide(event, user, self._policy, now)
         return Rehearsal(
@@ -308,6 +300,20 @@ class Webhooks:
             reply=answer,
             origin="replay" if received.replayed else "live",
         )
+
+
+def event_of(delivery: Delivery) -> Event | None:
+    """The event of a kept delivery; None where it was erased, unknown, or never readable."""
+    if delivery.body is None:
+        return None
+    claims = Claims(
+        delivery.instance_id, delivery.issued_at, delivery.body_digest, delivery.key_index
+    )
+    try:
+        event = parse_event(delivery.body, claims)
+    except BodyError:
+        return None
+    return event if isinstance(event, Event) else None
 
 
 def _key(event: Event) -> Key:

@@ -23,6 +23,7 @@ PURE = (
     "redaction",
     "roles",
     "strict_json",
+    "trial",
 )
 CORE_FLOOR = 95.0
 

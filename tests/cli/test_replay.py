@@ -216,3 +216,33 @@ def test_wrong_usage_exits_with_2(program: Program, arguments: list[str]) -> Non
 def test_a_file_that_is_not_there_is_a_sentence(program: Program) -> None:
     """Not a traceback."""
     assert "cannot be read" in program("replay", "nowhere.jsonl", code=1).stderr
+
+
+def test_a_policy_is_tried_on_the_past(traffic: Program, tmp_path: Path) -> None:
+    """Who would have been let in or kept out, who would have which role; nothing is changed."""
+    new = tmp_path / "new.toml"
+    new.write_text('[admission]\ndeny_email_domains = ["b.example"]\n[[role]]\ngrant = "member"\n')
+    before = (traffic.json("users", "list"), traffic.json("events", "list"))
+    found = traffic.json("policy", "try", str(new), code=1)
+    groups = {(g["what"], g["was"], g["now"]): g["count"] for g in found["differences"]}
+    assert groups == {
+        ("admission at signup", "admitted", "denied by admission.deny_email_domains"): 1,
+        ("admission at signup", "denied by admission.deny_email_domains", "admitted"): 1,
+        ("role 'member'", "had", "not had"): 1,
+        ("role 'member'", "not had", "had"): 1,
+    }
+    assert (found["events"], found["users"]) == (4, 3)
+    assert (traffic.json("users", "list"), traffic.json("events", "list")) == before
+    text = traffic("policy", "try", str(new), "--days", "1", code=1).stdout
+    assert "denied by admission.deny_email_domains" in text
+    assert "4 events of 3 users" in text
+
+
+def test_the_same_policy_tried_on_the_past_changes_nothing(
+    traffic: Program, policy_file: Path
+) -> None:
+    """Exit code 0; nor does any policy before there were events."""
+    assert "Nothing would have" in traffic("policy", "try", str(policy_file)).stdout
+    found = traffic.json("policy", "try", str(policy_file), "--since", "2999-01-01")
+    assert found == {"events": 0, "users": 0, "differences": []}
+    traffic("policy", "try", str(policy_file), "--since", "2999-01-01", "--days", "1", code=2)
