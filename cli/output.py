@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -75,6 +77,24 @@ def print_differences(groups: Sequence[dict[str, Any]], empty: str) -> None:
         ((g["count"], g["what"], g["was"], g["now"], ", ".join(g["examples"])) for g in groups),
         empty,
     )
+
+
+@contextmanager
+def collecting_less() -> Iterator[None]:
+    """Long work that makes many short-lived objects: the collector looks at them less often.
+
+    Batches outlive its usual rounds, so that each would walk through thousands in vain (measured:
+    an eighth of a replay's time).
+    """
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def progress() -> Progress:

@@ -13,6 +13,7 @@ from cli.environment import environment, opened
 from cli.output import (
     MOMENT,
     as_utc,
+    collecting_less,
     difference_documents,
     json_option,
     print_differences,
@@ -107,7 +108,7 @@ def try_(source: str, since: datetime | None, days: int | None, as_json: bool) -
     new = load_policy(source)
     differences = Differences()
     people = decided = 0
-    with opened() as app, progress() as bar:
+    with opened() as app, progress() as bar, collecting_less():
         task = bar.add_task("Deciding", total=None)
         begin = app.clock() - timedelta(days=days) if days else as_utc(since)
         history = History(app.store.database, app.settings.instance_id)

@@ -15,6 +15,7 @@ import migrations
 from cli.capture_files import Reader, Step, opened_file
 from cli.environment import opened, upgrade_if_local
 from cli.output import (
+    collecting_less,
     difference_documents,
     json_option,
     print_differences,
@@ -31,7 +32,7 @@ from core.history import History
 from core.records import Delivery
 from core.replay import Played, Replayer
 
-BATCH = 500
+BATCH = 2_000
 
 
 @click.command()
@@ -78,7 +79,8 @@ def replay(
             steps = reader.steps()
         run = _Run(Replayer(target, resign=resign), diff)
         try:
-            run.all(steps)
+            with collecting_less():
+                run.all(steps)
         except KeyboardInterrupt:
             say(
                 f"Interrupted after {run.played} steps. Begin again: they change nothing.", err=True
