@@ -128,6 +128,8 @@ def welcome(
     user = replace(record or newcomer(instance_id, caller, now), confirmed_at=now)
     verdict = policy.evaluate(applicant(EventName.LOGIN, user))
     grants = follow_policy(user.grants, verdict.roles, policy.fingerprint, now)
+    if not caller.roles:  # a token's are not believed: nothing was taken away by their absence
+        return replace(user, grants=grants)
     merged = merge(grants, caller.roles, user.seen, user.sent, user.withdrawn, now)
     return replace(
         user,

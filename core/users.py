@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -34,6 +34,7 @@ CONFLICT_ATTEMPTS: Final = 3
 ENDED_AT_ONCE: Final = 100
 """How many records are rid of ended grants in one transaction."""
 
+_FOR_GOOD: Final = datetime(9999, 1, 1, tzinfo=UTC)
 _ONE = select(*USER_COLUMNS).where(
     USERS.c.instance_id == bindparam("instance_id"), USERS.c.id == bindparam("id")
 )
@@ -434,7 +435,7 @@ class UserService:
             if (
                 not change.force
                 and self._administers(current, now)
-                and not self._administers(changed, now)
+                and not self._still_administers(current, changed, now)
             ):
                 self._keep_an_administrator(connection, key, now)
             changed = replace(changed, updated_at=now, version=current.version + 1)
@@ -443,6 +444,13 @@ class UserService:
 
     def _administers(self, user: User, now: datetime) -> bool:
         return user.status is Status.ACTIVE and self._admin_role in effective(user.grants, now)
+
+    def _still_administers(self, current: User, changed: User, now: datetime) -> bool:
+        """An end is a removal with a delay, for whoever had the role without one."""
+        for_good = self._administers(changed, _FOR_GOOD) or not self._administers(
+            current, _FOR_GOOD
+        )
+        return for_good and self._administers(changed, now)
 
     def _keep_an_administrator(self, connection: Connection, leaving: Key, now: datetime) -> None:
         others = (

@@ -142,3 +142,13 @@ def test_an_administrator_whose_role_is_just_being_taken_does_not_count(
     app.close()
     assert left == [first]
     assert isinstance(error, LastAdministratorError)
+
+
+def test_the_last_administrator_gets_no_end_by_accident(usher: App) -> None:
+    """It would be a removal with a delay."""
+    users, soon = usher.store.users, NOON + timedelta(seconds=3)
+    boss = users.grant(signed_up(usher, "a@x.org"), "admin", Change(BOSS))
+    with pytest.raises(LastAdministratorError):
+        users.grant(boss, "admin", Change(BOSS), expires_at=soon)
+    users.grant(signed_up(usher, "b@x.org"), "admin", Change(BOSS))
+    assert users.grant(boss, "admin", Change(BOSS), expires_at=soon).version == boss.version + 1

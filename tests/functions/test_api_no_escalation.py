@@ -13,9 +13,10 @@ from core.errors import UserNotFoundError
 from core.settings import Settings
 from emulator.payload import ZERO_INSTANCE
 from emulator.sender import signed_headers
+from tests.core.store_support import deliver
 from tests.forge import encode, seal
 from tests.functions.api_support import BOSS, HOUR, JWT_SECRET, People, ask, bearer
-from tests.support import NOON, SECRET
+from tests.support import NOON, SECRET, account, signed
 
 FIELDS: list[tuple[str, Any]] = [
     ("roles", ["admin"]), ("role", "admin"), ("status", "active"), ("id", "x"),
@@ -269,3 +270,12 @@ def test_first_sight_makes_a_record_and_a_tombstone_stays_one(people: People) ->
     assert people.ask("deleted", "GET", "/me").code == "account_deleted"
     with pytest.raises(UserNotFoundError):
         people.app.store.users.find("deleted@example.com")
+
+
+def test_a_token_takes_no_role_off_a_pending_record(people: People) -> None:
+    """Its roles are not believed, so their absence says nothing."""
+    who = account(email="pia@example.com", roles=["editor", "member"], proven=False)
+    deliver(people.app, [signed("usermodified", who)])
+    assert people.app.store.users.get(who.id).status == "pending"
+    mine = ask("GET", "/me", "Bearer " + bearer(who.id, NOON)).json
+    assert (mine["status"], mine["roles"]) == ("active", ["editor", "member"])
