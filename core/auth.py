@@ -190,7 +190,8 @@ class Authenticator:
         if str(caller.id) != str(claims.get("sub")).lower():
             raise UnauthenticatedError("claim_sub")
         with self._lock:
-            self._asked[key] = min(now + CACHE_SECONDS, float(claims["exp"])), caller
+            # Not as a float: an integer of 400 digits is a good exp, and no float holds it.
+            self._asked[key] = min(now + CACHE_SECONDS, claims["exp"]), caller
             self._asked.move_to_end(key)
             while len(self._asked) > CACHE_ENTRIES:
                 self._asked.popitem(last=False)

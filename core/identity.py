@@ -6,6 +6,7 @@ must not travel on.
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
 import urllib3
@@ -21,7 +22,9 @@ from core.strict_json import StrictJsonError, dumps, loads_object
 
 CONNECT_SECONDS: Final = 2.0
 READ_SECONDS: Final = 4.0
+BODY_SECONDS: Final = 4.0
 MAX_ANSWER_BYTES: Final = 1_048_576
+_PIECE_BYTES: Final = 65_536
 
 
 class IdentityClient:
@@ -89,16 +92,17 @@ class IdentityClient:
                 preload_content=False,
             )
             try:
-                octets = answer.read(MAX_ANSWER_BYTES + 1)
+                octets = _read(answer, time.monotonic() + BODY_SECONDS)
             finally:
+                # Before it is released: a connection with a rest on it must serve nobody else.
+                answer.close()
                 answer.release_conn()
         except urllib3.exceptions.HTTPError as error:
             # Its message may hold an address; the kind of the failure says enough.
             raise IdentityUnavailableError(
                 f"Identity could not be reached: {type(error).__name__}."
             ) from None
-        if len(octets) > MAX_ANSWER_BYTES:
-            answer.close()
+        if octets is None:
             raise IdentityUnavailableError(f"Identity answered {method} {path} without end.")
         try:
             return answer.status, loads_object(octets)
@@ -108,6 +112,19 @@ class IdentityClient:
                     f"Identity answered {method} {path} with no JSON object."
                 ) from None
             return answer.status, {}
+
+
+def _read(answer: urllib3.BaseHTTPResponse, deadline: float) -> bytes | None:
+    """The body; None where it is too large, or comes too slowly to be waited for.
+
+    urllib3's own limit is for each piece: one byte a second would never meet it.
+    """
+    octets = bytearray()
+    while piece := answer.read1(_PIECE_BYTES):
+        octets += piece
+        if len(octets) > MAX_ANSWER_BYTES or time.monotonic() > deadline:
+            return None
+    return bytes(octets)
 
 
 def _user(document: dict[str, Any]) -> IdentityUser:

@@ -16,7 +16,7 @@ from core.app import App
 from core.auth import Credentials, Principal, TrustedCaller
 from core.errors import ForbiddenError, MethodNotAllowedError, NotFoundError, UnauthenticatedError
 from core.log import get_logger
-from functions._shared.cors import cors_headers, preflight
+from functions._shared.cors import VARY, cors_headers, preflight
 from functions._shared.failure import failure
 from functions._shared.http import Request, Response
 from functions._shared.operation import Access, Call, Operation, read_body, read_query
@@ -52,7 +52,8 @@ def _respond(
         usher = app.current()
         request = Request.from_event(event)
     except Exception as error:
-        return failure(error).to_dict()
+        unread = failure(error)
+        return replace(unread, headers={**unread.headers, **VARY}).to_dict()
     try:
         response = answer(usher, request, fields)
     except Exception as error:

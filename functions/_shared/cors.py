@@ -10,11 +10,13 @@ from functions._shared.http import Request, Response
 MAX_AGE_SECONDS: Final = 600
 ALLOWED_HEADERS: Final = "Authorization, Content-Type, If-Match"
 EXPOSED_HEADERS: Final = "ETag, Link, Location"
+VARY: Final = {"Vary": "Origin"}
+"""Whether a page may read an answer hangs on the page, whatever the answer is."""
 
 
 def cors_headers(request: Request, allowed_origins: Collection[str]) -> dict[str, str]:
     """What every answer carries; the origin only where it is on the list."""
-    headers = {"Vary": "Origin"}
+    headers = dict(VARY)
     origin = request.headers.get("origin", ())
     if len(origin) == 1 and origin[0] in allowed_origins:
         headers["Access-Control-Allow-Origin"] = origin[0]

@@ -161,6 +161,12 @@ def test_many_first_requests_at_once_make_one_record(asking: Open) -> None:
         assert len(app.store.users.audit_page().items) == 1
 
 
+def test_an_end_beyond_any_float_is_an_end(asking: Open) -> None:
+    """A number is a number, however many digits it has."""
+    with answering(described()) as stub, asking(stub.url):
+        assert me(exp=10**400).status == 200
+
+
 # --- invitations ----------------------------------------------------------------------------------
 
 
