@@ -9,10 +9,9 @@ from typing import Any
 import click
 
 from cli.environment import opened
+from cli.moments import PAST
 from cli.output import (
-    MOMENT,
     NO_MATCH,
-    as_utc,
     json_option,
     moment,
     print_json,
@@ -28,8 +27,8 @@ from core.strict_json import dumps
 @click.option("--user", help="Only changes of this user, by id or e-mail address.")
 @click.option("--actor", default="", help="Only by this one: identity, cli:NAME, user:ID, usher.")
 @click.option("--action", type=click.Choice(ACTIONS))
-@click.option("--since", type=MOMENT, help="Only what was changed then or later.")
-@click.option("--until", type=MOMENT, help="Only what was changed before.")
+@click.option("--since", type=PAST, help="Only what was changed then or later.")
+@click.option("--until", type=PAST, help="Only what was changed before.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
 @click.option("--cursor", help="Go on where the last page ended.")
 @json_option
@@ -49,8 +48,8 @@ def audit(
             user_id=app.store.users.find(user).id if user else None,
             actor=actor,
             action=action or "",
-            since=as_utc(since),
-            until=as_utc(until),
+            since=since,
+            until=until,
         )
         page = app.store.users.audit_page(filters, limit=limit, cursor=cursor)
     if as_json:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,12 +46,17 @@ class Reader:
 
     Args:
         keep_going: tell of a wrong line and go on, instead of ending there.
+
+    Attributes:
+        size: of the file, in bytes; None where it is no file.
     """
 
     def __init__(self, file: IO[bytes], *, keep_going: bool) -> None:
         self._file = file
         self._keep_going = keep_going
         self.wrong = 0
+        self.bytes_read = 0
+        self.size = _size(file)
 
     def steps(self) -> Iterator[tuple[int, Step]]:
         """Each step with its line's number, from 1.
@@ -63,6 +70,7 @@ class Reader:
             return
         number, line = 1, first
         while line:
+            self.bytes_read += len(line)
             if line.strip():
                 try:
                     yield number, self._read(line)
@@ -78,6 +86,7 @@ class Reader:
         if len(line) > MAX_LINE_BYTES:
             while line and not line.endswith(b"\n"):
                 line = self._file.readline(MAX_LINE_BYTES)
+                self.bytes_read += len(line)
             raise CaptureError(f"is longer than {MAX_LINE_BYTES} bytes")
         if not line.endswith(b"\n"):
             try:
@@ -93,3 +102,11 @@ class Reader:
         if len(data) > MAX_DOCUMENT_BYTES:
             raise CaptureError("this is no file of captures, and too large to be anything else")
         yield from enumerate(read_document(data, datetime.now(UTC)), 1)
+
+
+def _size(file: IO[bytes]) -> int | None:
+    try:
+        found = os.fstat(file.fileno())
+    except OSError:
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None

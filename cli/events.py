@@ -8,10 +8,9 @@ from datetime import datetime
 import click
 
 from cli.environment import opened
+from cli.moments import PAST
 from cli.output import (
-    MOMENT,
     NO_MATCH,
-    as_utc,
     json_option,
     moment,
     print_json,
@@ -40,8 +39,8 @@ for command in (export, import_, prune):
 @click.option("--event", type=click.Choice([name.value for name in EventName]))
 @click.option("--outcome", type=click.Choice(OUTCOMES))
 @click.option("--user", help="Only this user's, by id or e-mail address.")
-@click.option("--since", type=MOMENT, help="Only what was received then or later.")
-@click.option("--until", type=MOMENT, help="Only what was received before.")
+@click.option("--since", type=PAST, help="Only what was received then or later.")
+@click.option("--until", type=PAST, help="Only what was received before.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
 @click.option("--cursor", help="Go on where the last page ended.")
 @json_option
@@ -61,8 +60,8 @@ def list_events(
             event=event or "",
             outcome=outcome or "",
             user_id=app.store.users.find(user).id if user else None,
-            since=as_utc(since),
-            until=as_utc(until),
+            since=since,
+            until=until,
         )
         page = app.store.ledger.page(filters, limit=limit, cursor=cursor)
     if as_json:

@@ -7,17 +7,19 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
+    TaskID,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 from rich.table import Table
 from rich.text import Text
@@ -25,8 +27,6 @@ from rich.text import Text
 from core.differences import Differences
 
 NO_MATCH = "Nothing that fits here."
-MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"])
-"""A day or a moment, UTC."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -97,26 +97,40 @@ def collecting_less() -> Iterator[None]:
         gc.unfreeze()
 
 
-def progress() -> Progress:
-    """A progress bar on standard error, shown on a terminal only."""
+class Work:
+    """A progress bar of long work."""
+
+    def __init__(self, bar: Progress, task: TaskID) -> None:
+        self._bar = bar
+        self._task = task
+        self._done = 0
+
+    def add(self, count: int, reached: int | None = None) -> None:
+        """So many more are done; ``reached`` of the total, where that counts something else."""
+        self._done += count
+        completed = self._done if reached is None else reached
+        self._bar.update(self._task, completed=completed, done=f"{self._done:,}")
+
+
+@contextmanager
+def working(title: str, total: int | None = None) -> Iterator[Work]:
+    """Show a progress bar on standard error, on a terminal only."""
     shown = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[done]}"),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
     )
-    return Progress(*columns, console=shown, disable=not shown.is_terminal, transient=True)
+    with Progress(*columns, console=shown, disable=not shown.is_terminal, transient=True) as bar:
+        yield Work(bar, bar.add_task(title, total=total, done="0"))
 
 
 def console() -> Console:
     """Standard output; as wide as it needs when it is no terminal."""
     return Console(width=None if sys.stdout.isatty() else 4_000, highlight=False)
-
-
-def as_utc(value: datetime | None) -> datetime | None:
-    """What ``MOMENT`` read, as the UTC time that it stands for."""
-    return value.replace(tzinfo=UTC) if value else None
 
 
 def moment(value: datetime | None) -> str:

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime, timedelta
+from contextlib import ExitStack
+from datetime import datetime
 from itertools import groupby
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import click
 
 from cli.environment import environment, opened
+from cli.moments import PAST
 from cli.output import (
-    MOMENT,
-    as_utc,
     collecting_less,
     difference_documents,
     json_option,
+    moment,
     print_differences,
     print_json,
-    progress,
     say,
+    working,
 )
-from core.differences import Differences
+from core.differences import Differences, answer_in_words
+from core.documents import decision_document
 from core.errors import SettingsError
 from core.events import EventName, email_key, split_address
 from core.history import History
@@ -29,6 +31,7 @@ from core.ledger import DeliveryFilters
 from core.lifecycle import applicant
 from core.policy import NO_POLICY, Applicant, CallablePolicy, FilePolicy, Verdict
 from core.policy_source import load_policy
+from core.records import Rehearsal
 from core.settings import PREFIX, Settings
 from core.trial import try_on_user
 from core.webhooks import event_of
@@ -65,10 +68,13 @@ def check(source: str | None, as_json: bool) -> None:
 )
 @json_option
 def explain(who: str, provider: str, unproven: bool, event: str, as_json: bool) -> None:
-    """What the policy says of WHO, an e-mail address or the id of a user on record, and why.
+    """What the policy says of WHO and why: an e-mail address, a user's id, or an event's.
 
-    Exits with 1 when WHO would not be admitted.
+    Of an event on record (the first characters of its id do), it tells what was decided and what
+    would be decided now. Exits with 1 when WHO would not be admitted, or the answers differ.
     """
+    if "@" not in who and not _is_uuid(who):
+        sys.exit(_explain_event(who, as_json))
     if "@" in who:
         loaded = load_policy(_configured())
         address, domain = split_address(email_key(who))
@@ -94,31 +100,29 @@ def explain(who: str, provider: str, unproven: bool, event: str, as_json: bool) 
 
 @policy.command("try")
 @click.argument("source")
-@click.option("--since", type=MOMENT, help="Only what was received then or later.")
-@click.option("--days", type=click.IntRange(1, 36_500), help="Only the last so many days.")
+@click.option("--since", type=PAST, help="Only what was received since: a time, or a span (30d).")
 @json_option
-def try_(source: str, since: datetime | None, days: int | None, as_json: bool) -> None:
+def try_(source: str, since: datetime | None, as_json: bool) -> None:
     """Decide the ledger's events by the policy SOURCE beside today's; nothing is changed.
 
     Tells who would have been admitted or denied, and who would have which role, by which rule.
     Exits with 1 when anything would have come out differently.
     """
-    if since and days:
-        raise click.UsageError("Give --since or --days, not both.")
     new = load_policy(source)
     differences = Differences()
     people = decided = 0
-    with opened() as app, progress() as bar, collecting_less():
-        task = bar.add_task("Deciding", total=None)
-        begin = app.clock() - timedelta(days=days) if days else as_utc(since)
+    filters = DeliveryFilters(since=since)
+    with opened() as app, ExitStack() as stack:
         history = History(app.store.database, app.settings.instance_id)
-        kept = history.by_user(DeliveryFilters(since=begin))
+        bar = stack.enter_context(working("Deciding", history.count(filters)))
+        stack.enter_context(collecting_less())
+        kept = history.by_user(filters)
         for _, group in groupby(kept, key=lambda each: (each.instance_id, each.user_id)):
             seen = ((event_of(delivery), delivery.received_at) for delivery in group)
             readable = [(event, at) for event, at in seen if event is not None]
             count = try_on_user(readable, app.policy, new, differences)
             people, decided = people + bool(count), decided + count
-            bar.advance(task, count)
+            bar.add(count)
     groups = difference_documents(differences)
     if as_json:
         print_json({"events": decided, "users": people, "differences": groups})
@@ -126,6 +130,50 @@ def try_(source: str, since: datetime | None, days: int | None, as_json: bool) -
         print_differences(groups, "Nothing would have come out differently.")
         say(f"{decided} events of {people} users decided by both policies.")
     sys.exit(1 if groups else 0)
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _explain_event(prefix: str, as_json: bool) -> int:
+    """What was decided of an event, and what would be now; returns the exit code."""
+    with opened() as app:
+        delivery = app.store.ledger.find(prefix)
+        user = app.store.users.look_up(delivery.user_id) if delivery.user_id else None
+        rehearsal = app.webhooks.rehearse(delivery, user, app.clock())
+    differs = rehearsal is not None and rehearsal.reply != delivery.reply
+    if as_json:
+        print_json(
+            {
+                "id": delivery.id,
+                "event": delivery.event,
+                "user_id": str(delivery.user_id) if delivery.user_id else None,
+                "recorded": decision_document(delivery.recorded),
+                "now": decision_document(rehearsal) if rehearsal else None,
+                "differs": differs,
+            }
+        )
+        return int(differs)
+    say(f"{delivery.event or 'no event'} of {delivery.user_id}, {moment(delivery.received_at)} UTC")
+    _show_decision("It was", delivery.recorded)
+    if rehearsal is None:
+        say("Its body was erased, or is not an event that can be read; it cannot be decided again.")
+    else:
+        _show_decision("It would now be", rehearsal)
+        say("The answers differ." if differs else "The answers are the same.")
+    return int(differs)
+
+
+def _show_decision(begin: str, decision: Rehearsal) -> None:
+    style = "red" if decision.outcome == "denied" else "green"
+    say(f"{begin} {decision.outcome}: {answer_in_words(decision.reply)}", fg=style)
+    for reason in decision.reasons:
+        say(f"  {reason.rule:<32} {reason.text}")
 
 
 def _show(

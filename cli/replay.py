@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 import click
 
 import migrations
 from cli.capture_files import Reader, Step, opened_file
 from cli.environment import opened, upgrade_if_local
+from cli.moments import PAST
 from cli.output import (
     collecting_less,
     difference_documents,
     json_option,
     print_differences,
     print_json,
-    progress,
     say,
+    working,
 )
+from cli.replay_http import HttpReplayer
 from core import log
 from core.app import App
 from core.captures import Capture, from_delivery
 from core.differences import Differences, answer_in_words, user_differences
 from core.errors import UsherError
 from core.history import History
+from core.ledger import DeliveryFilters
 from core.records import Delivery
 from core.replay import Played, Replayer
 
@@ -38,8 +43,13 @@ BATCH = 2_000
 @click.command()
 @click.argument("file", required=False)
 @click.option("--ledger", is_flag=True, help="Replay the ledger of the configured database.")
+@click.option("--since", type=PAST, help="Only what was received since: a time, or a span (30d).")
+@click.option("--until", type=PAST, help="Only what was received before.")
 @click.option("--into", metavar="URL", help="Another database to replay into.")
 @click.option("--dry-run", is_flag=True, help="Into a database that is thrown away.")
+@click.option("--to", metavar="URL", help="A server to send to, each event signed anew.")
+@click.option("--at-recorded-time", is_flag=True, help="With --to: keep each event's own time.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="At most so many a second.")
 @click.option("--with-audit", is_flag=True, help="With --ledger: what people did, as well.")
 @click.option("--resign", is_flag=True, help="Sign again what no known secret verifies.")
 @click.option("--diff", is_flag=True, help="Tell what is answered differently now.")
@@ -48,8 +58,13 @@ BATCH = 2_000
 def replay(
     file: str | None,
     ledger: bool,
+    since: datetime | None,
+    until: datetime | None,
     into: str | None,
     dry_run: bool,
+    to: str | None,
+    at_recorded_time: bool,
+    rate: float | None,
     with_audit: bool,
     resign: bool,
     diff: bool,
@@ -59,67 +74,95 @@ def replay(
     """Play captured events back through the real pipeline, each at its own recorded time.
 
     FILE has captures, a HAR log or one event's body; - is standard input. What is known already
-    changes nothing, so an interrupted replay can be begun again. Nothing is sent anywhere. Exits
-    with 1 when a step failed, a line was wrong or, with --diff, something differs.
+    changes nothing, so an interrupted replay can be begun again. Nothing is sent anywhere but
+    where --to says. Exits with 1 when a step failed, a line was wrong or, with --diff, something
+    differs.
     """
     if (file is None) != ledger:
         raise click.UsageError("Give a FILE or --ledger, and not both.")
-    if into and dry_run:
-        raise click.UsageError("Give --into or --dry-run, not both.")
-    if ledger and not (into or dry_run):
-        raise click.UsageError("A ledger is replayed --into another database, or as a --dry-run.")
-    with opened() as app, ExitStack() as stack:
+    if bool(into) + dry_run + bool(to) > 1:
+        raise click.UsageError("Give only one of --into, --dry-run and --to.")
+    if ledger and not (into or dry_run or to):
+        raise click.UsageError("A ledger is replayed --into another database, --to a server, "
+                               "or as a --dry-run.")  # fmt: skip
+    if not to and (at_recorded_time or rate):
+        raise click.UsageError("--at-recorded-time and --rate need --to.")
+    filters = DeliveryFilters(since=since, until=until)
+    with ExitStack() as stack:
+        app = stack.enter_context(opened())
         log.configure(level=logging.WARNING)  # not a line for each of perhaps a million events
-        target = stack.enter_context(_target(app, into, dry_run))
         reader = None
         if file is None:
-            steps = _of_ledger(app, with_audit)
+            history = History(app.store.database, app.settings.instance_id)
+            total: int | None = history.count(filters)
+            steps = _of_ledger(history, filters, with_audit)
         else:
             reader = Reader(stack.enter_context(opened_file(file)), keep_going=keep_going)
-            steps = reader.steps()
-        run = _Run(Replayer(target, resign=resign), diff)
+            total = reader.size
+            steps = _within(reader.steps(), filters)
+        target: App | None = None
+        player: _Player
+        if to:
+            secret = app.settings.webhook_secrets[0]
+            player = HttpReplayer(to, secret, at_recorded_time=at_recorded_time, rate=rate or 0)
+            batch = 1
+        else:
+            target = stack.enter_context(_target(app, into, dry_run))
+            player = Replayer(target, resign=resign)
+            batch = BATCH
+        run = _Run(player, batch, diff)
+        bar = stack.enter_context(working("Replaying", total))
         try:
             with collecting_less():
-                run.all(steps)
+                for count in run.all(steps):
+                    bar.add(count, reader.bytes_read if reader else None)
         except KeyboardInterrupt:
             say(
                 f"Interrupted after {run.played} steps. Begin again: they change nothing.", err=True
             )
             raise SystemExit(1) from None
-        if diff and ledger:
+        if diff and ledger and target:
             _compare_users(app, target, run.differences)
     wrong = reader.wrong if reader else 0
     _report(run, wrong, as_json)
     raise SystemExit(1 if run.failed or wrong or (diff and run.differences) else 0)
 
 
+class _Player(Protocol):
+    """What plays steps: into a database, or to a server."""
+
+    def play(self, steps: Sequence[Step]) -> list[Played]:
+        """Play them in order."""
+
+
 class _Run:
     """Plays steps in batches, and keeps count."""
 
-    def __init__(self, replayer: Replayer, diff: bool) -> None:
-        self._replayer = replayer
+    def __init__(self, player: _Player, size: int, diff: bool) -> None:
+        self._player = player
+        self._size = size
         self._diff = diff
         self.played = self.failed = 0
         self.differences = Differences()
 
-    def all(self, steps: Iterator[tuple[int, Step]]) -> None:
-        with progress() as bar:
-            task = bar.add_task("Replaying", total=None)
-            batch: list[tuple[int, Step]] = []
-            try:
-                for each in steps:
-                    batch.append(each)
-                    if len(batch) >= BATCH:
-                        bar.advance(task, self._play(batch))
-            finally:
-                self._play(batch)
+    def all(self, steps: Iterator[tuple[int, Step]]) -> Iterator[int]:
+        """Play everything; yields how many each batch had."""
+        batch: list[tuple[int, Step]] = []
+        try:
+            for each in steps:
+                batch.append(each)
+                if len(batch) >= self._size:
+                    yield self._play(batch)
+        finally:
+            self._play(batch)
 
     def _play(self, batch: list[tuple[int, Step]]) -> int:
-        done = self._replayer.play([step for _, step in batch])
-        for (number, _), played in zip(batch, done, strict=True):
+        now = list(batch)
+        batch.clear()  # before anything can go wrong: it is not played a second time
+        done = self._player.play([step for _, step in now])
+        for (number, _), played in zip(now, done, strict=True):
             self._note(number, played)
         self.played += len(done)
-        batch.clear()
         return len(done)
 
     def _note(self, number: int, played: Played) -> None:
@@ -155,10 +198,23 @@ def _target(app: App, into: str | None, dry_run: bool) -> Iterator[App]:
             target.close()
 
 
-def _of_ledger(app: App, with_audit: bool) -> Iterator[tuple[int, Step]]:
-    history = History(app.store.database, app.settings.instance_id)
-    for number, step in enumerate(history.merged(with_acts=with_audit), 1):
+def _of_ledger(
+    history: History, filters: DeliveryFilters, with_audit: bool
+) -> Iterator[tuple[int, Step]]:
+    for number, step in enumerate(history.merged(filters, with_acts=with_audit), 1):
         yield number, from_delivery(step) if isinstance(step, Delivery) else step
+
+
+def _within(
+    steps: Iterator[tuple[int, Step]], filters: DeliveryFilters
+) -> Iterator[tuple[int, Step]]:
+    """The steps of a file that happened in the wanted time."""
+    for number, step in steps:
+        at = step.received_at if isinstance(step, Capture) else step.at
+        if (filters.since is None or at >= filters.since) and (
+            filters.until is None or at < filters.until
+        ):
+            yield number, step
 
 
 def _compare_users(source: App, target: App, differences: Differences) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 
 import click
-from rich.progress import Progress
 
 from cli.capture_files import Reader, opened_file
 from cli.environment import opened
-from cli.output import MOMENT, as_utc, json_option, print_json, progress, say
+from cli.moments import PAST
+from cli.output import json_option, print_json, say, working
 from core.captures import Capture, from_delivery, to_delivery, write_act, write_line
 from core.errors import CaptureError
 from core.events import EventName
@@ -20,8 +22,8 @@ from core.records import AuditEntry, Delivery, Outcome
 from core.redaction import Redactor
 
 BATCH = 500
-since_option = click.option("--since", type=MOMENT, help="Only what was received then or later.")
-until_option = click.option("--until", type=MOMENT, help="Only what was received before.")
+since_option = click.option("--since", type=PAST, help="Only what was received then or later.")
+until_option = click.option("--until", type=PAST, help="Only what was received before.")
 
 
 @click.command("export")
@@ -52,8 +54,8 @@ def export(
             event=event or "",
             outcome=outcome or "",
             user_id=app.store.users.find(user).id if user else None,
-            since=as_utc(since),
-            until=as_utc(until),
+            since=since,
+            until=until,
         )
         history = History(app.store.database, app.settings.instance_id)
         for step in history.merged(filters, with_acts=with_audit):
@@ -76,9 +78,9 @@ def _line(delivery: Delivery, redactor: Redactor | None) -> str:
 def import_(file: str, keep_going: bool, as_json: bool) -> None:
     """Take captures into the ledger, without any effect on users. FILE, or standard input."""
     taken = known = 0
-    with opened() as app, opened_file(file) as source, progress() as bar:
-        task = bar.add_task("Importing", total=None)
-        reader = Reader(source, keep_going=keep_going)
+    with opened() as app, ExitStack() as stack:
+        reader = Reader(stack.enter_context(opened_file(file)), keep_going=keep_going)
+        bar = stack.enter_context(working("Importing", reader.size))
         batch: list[Delivery] = []
 
         def flush() -> None:
@@ -91,7 +93,7 @@ def import_(file: str, keep_going: bool, as_json: bool) -> None:
             for number, step in reader.steps():
                 if isinstance(step, Capture):
                     batch.append(_delivery(step, number))
-                bar.advance(task)
+                bar.add(1, reader.bytes_read)
                 if len(batch) >= BATCH:
                     flush()
         finally:
@@ -112,14 +114,14 @@ def _delivery(capture: Capture, number: int) -> Delivery:
 
 
 @click.command()
-@click.option("--before", type=MOMENT, help="Default: older than USHER_LEDGER_RETENTION_DAYS.")
+@click.option("--before", type=PAST, help="Default: older than USHER_LEDGER_RETENTION_DAYS.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 def prune(before: datetime | None, yes: bool, as_json: bool) -> None:
     """Remove old deliveries for good, in small steps that hold nobody up."""
     with opened() as app:
         days = app.settings.ledger_retention_days
-        horizon = as_utc(before) or app.clock() - timedelta(days=days)
+        horizon = before or app.clock() - timedelta(days=days)
         if not yes:
             say(f"This removes what was received before {horizon:%Y-%m-%d %H:%M} UTC.", err=True)
             click.confirm("Go on?", abort=True, err=True)
@@ -130,12 +132,10 @@ def prune(before: datetime | None, yes: bool, as_json: bool) -> None:
         say(f"{removed} deliveries removed.")
 
 
-def _prune(step: object, horizon: datetime) -> int:
+def _prune(step: Callable[[datetime], int], horizon: datetime) -> int:
     removed = 0
-    bar: Progress
-    with progress() as bar:
-        task = bar.add_task("Removing", total=None)
-        while gone := step(horizon):  # type: ignore[operator]
+    with working("Removing") as bar:
+        while gone := step(horizon):
             removed += gone
-            bar.advance(task, gone)
+            bar.add(gone)
     return removed

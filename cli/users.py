@@ -5,16 +5,15 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import click
 
 from cli.environment import opened
+from cli.moments import AHEAD, PAST
 from cli.output import (
-    MOMENT,
     NO_MATCH,
-    as_utc,
     json_option,
     moment,
     print_json,
@@ -46,10 +45,10 @@ def users() -> None:
 @click.option("--role", default="", help="Only who has this role now.")
 @click.option("--provider", default="", help="Only who came by this provider: email, google, …")
 @click.option("--email", "email_prefix", default="", help="Only addresses that begin so.")
-@click.option("--created-since", type=MOMENT, help="Only records made then or later.")
-@click.option("--created-until", type=MOMENT, help="Only records made before.")
-@click.option("--seen-since", type=MOMENT, help="Only who signed up or logged in then or later.")
-@click.option("--seen-until", type=MOMENT, help="Only who was last seen before.")
+@click.option("--created-since", type=PAST, help="Only records made then or later.")
+@click.option("--created-until", type=PAST, help="Only records made before.")
+@click.option("--seen-since", type=PAST, help="Only who signed up or logged in then or later.")
+@click.option("--seen-until", type=PAST, help="Only who was last seen before.")
 @click.option(
     "--sort",
     type=click.Choice([sort.value for sort in Sort]),
@@ -81,10 +80,10 @@ def list_users(
         role=role,
         provider=provider,
         email_prefix=email_prefix,
-        created_since=as_utc(created_since),
-        created_until=as_utc(created_until),
-        seen_since=as_utc(seen_since),
-        seen_until=as_utc(seen_until),
+        created_since=created_since,
+        created_until=created_until,
+        seen_since=seen_since,
+        seen_until=seen_until,
     )
     with opened() as app:
         page = app.store.users.page(
@@ -166,22 +165,15 @@ def show(user: str, as_json: bool) -> None:
 @click.argument("user")
 @click.argument("role")
 @reason_option
-@click.option("--until", type=MOMENT, help="End of the grant, UTC.")
-@click.option("--days", type=click.IntRange(1, 36_500), help="End it after so many days.")
+@click.option("--until", type=AHEAD, help="End of the grant: a time in UTC, or a span (30d).")
 @json_option
-def grant(
-    user: str, role: str, reason: str, until: datetime | None, days: int | None, as_json: bool
-) -> None:
+def grant(user: str, role: str, reason: str, until: datetime | None, as_json: bool) -> None:
     """Give a role; it reaches the token at the next login."""
-    if until and days:
-        raise click.UsageError("Give --until or --days, not both.")
-    expires_at = as_utc(until)
 
     def change(app: App, found: User) -> User:
-        ends = app.clock() + timedelta(days=days) if days else expires_at
-        if ends and ends <= app.clock():
+        if until and until <= app.clock():
             raise click.BadParameter("lies in the past", param_hint="--until")
-        return app.store.users.grant(found, role, Change(actor(), reason), expires_at=ends)
+        return app.store.users.grant(found, role, Change(actor(), reason), expires_at=until)
 
     _change(user, change, lambda who: f"{who} now has the role {role!r}.", as_json)
 

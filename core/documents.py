@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from core.records import AuditEntry, Delivery, Grant, User
+from core.records import AuditEntry, Delivery, Grant, Rehearsal, User
 from core.roles import effective
 
 
@@ -80,6 +80,15 @@ def delivery_with_body(delivery: Delivery) -> dict[str, Any]:
     body = delivery.body
     text = body.decode("utf-8", "replace") if body is not None else None
     return {**delivery_document(delivery), "body": text}
+
+
+def decision_document(decision: Rehearsal) -> dict[str, Any]:
+    """What was or would be decided of an event."""
+    return {
+        "outcome": decision.outcome,
+        "reasons": [{"rule": reason.rule, "text": reason.text} for reason in decision.reasons],
+        "reply": {"status": decision.reply.status, "body": decision.reply.body},
+    }
 
 
 def audit_document(entry: AuditEntry) -> dict[str, Any]:

@@ -503,3 +503,11 @@ class CaptureError(UsherError):
         super().__init__(f"line {line}: {problem}" if line else problem)
         self.problem = problem
         self.line = line
+
+
+class ReplayTargetError(UsherError):
+    """The server that events should be replayed to cannot be reached, or its address is none."""
+
+    code = "replay_target_failed"
+    status = 502
+    title = "The target of the replay does not answer"

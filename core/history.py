@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Table, bindparam, select, tuple_
+from sqlalchemy import ColumnElement, Select, Table, bindparam, func, select, tuple_
 
 from core.audit_log import to_entry
 from core.database import Database
@@ -42,6 +42,15 @@ class History:
             wanted.append(_DELIVERIES.c.instance_id == self.instance_id)
         for row in self._stream(select(_DELIVERIES).where(*wanted), _DELIVERIES.c.sequence, after):
             yield to_delivery(row)
+
+    def count(self, filters: DeliveryFilters = DeliveryFilters()) -> int:
+        """How many deliveries there are."""
+        wanted = conditions(filters)
+        if self.instance_id is not None:
+            wanted.append(_DELIVERIES.c.instance_id == self.instance_id)
+        with self.database.read() as connection:
+            counted = select(func.count()).select_from(_DELIVERIES).where(*wanted)
+            return connection.execute(counted).scalar_one()
 
     def by_user(self, filters: DeliveryFilters = DeliveryFilters()) -> Iterator[Delivery]:
         """Deliveries of users, one user after the other, each in the order of receipt."""

@@ -41,6 +41,7 @@ from core.errors import (
 from core.strict_json import StrictJsonError, dumps, loads_object
 
 ISSUER: Final = "gotrue"
+REPLAY_CLAIM: Final = "usher_replay"
 MAX_TOKEN_BYTES: Final = 4096
 MIN_SECRET_BYTES: Final = 32
 
@@ -72,12 +73,14 @@ class Claims:
         issued_at: whole seconds since the epoch (``iat``).
         body_digest: SHA-256 of the body, lower-case hex, computed by us and equal to the claim.
         key_index: which secret verified, 0 being the newest.
+        replayed: the signer says that it plays back what was sent before (``usher_replay``).
     """
 
     instance_id: UUID
     issued_at: int
     body_digest: str
     key_index: int
+    replayed: bool = False
 
 
 def sign_compact(header: bytes, payload: bytes, secret: bytes) -> str:
@@ -86,17 +89,24 @@ def sign_compact(header: bytes, payload: bytes, secret: bytes) -> str:
     return (signing_input + b"." + _encode(_HS256.sign(signing_input, secret))).decode()
 
 
-def sign_event(body: bytes, instance_id: UUID, issued_at: int, secret: bytes) -> str:
+def sign_event(
+    body: bytes, instance_id: UUID, issued_at: int, secret: bytes, *, replayed: bool = False
+) -> str:
     """Make the X-Webhook-Signature value for ``body`` exactly as Identity does.
 
     Source: GoTrue ``api/hooks.go``: jwt-go's StandardClaims first (iat, iss, sub), then sha256.
+
+    Args:
+        replayed: add a claim of our own, so that nobody takes this for a live event.
     """
-    claims = {
+    claims: dict[str, Any] = {
         "iat": issued_at,
         "iss": ISSUER,
         "sub": str(instance_id),
         "sha256": hashlib.sha256(body).hexdigest(),
     }
+    if replayed:
+        claims[REPLAY_CLAIM] = True
     return sign_compact(dumps(_ALGORITHM_HEADER).encode(), dumps(claims).encode(), secret)
 
 
@@ -195,7 +205,7 @@ def verify_event(
     claimed = payload.get("sha256")
     if not isinstance(claimed, str) or not compare_digest(claimed.encode(), digest.encode()):
         raise DigestClaimError
-    return Claims(signer, issued_at, digest, key_index)
+    return Claims(signer, issued_at, digest, key_index, payload.get(REPLAY_CLAIM) is True)
 
 
 def _check_optional_times(payload: dict[str, Any], now: float) -> None:

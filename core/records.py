@@ -160,6 +160,16 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What would be decided, answered and recorded; ``user`` is None where that is not known."""
+
+    outcome: str
+    reasons: tuple[Reason, ...]
+    reply: Answer
+    user: User | None
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """One delivery in the ledger.
 
@@ -187,6 +197,11 @@ class Delivery:
     reply: Answer
     sequence: int | None = None
     origin: str = "live"
+
+    @property
+    def recorded(self) -> Rehearsal:
+        """What was decided when it came."""
+        return Rehearsal(self.outcome, self.reasons, self.reply, None)
 
 
 def audit(

@@ -28,7 +28,7 @@ from core.lifecycle import Reply, decide
 from core.log import describe, get_logger
 from core.policy import Policy, Reason
 from core.problem import CONTENT_TYPE, as_problem
-from core.records import Answer, AuditEntry, Delivery, Status, User
+from core.records import Answer, AuditEntry, Delivery, Rehearsal, Status, User
 from core.settings import Settings
 from core.strict_json import dumps
 
@@ -84,16 +84,6 @@ class Verified:
     claims: Claims
     content: Event | UnknownEvent | BodyError
     id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rehearsal:
-    """What would be decided, answered and recorded."""
-
-    outcome: str
-    reasons: tuple[Reason, ...]
-    reply: Answer
-    user: User | None
 
 
 class Webhooks:
@@ -298,7 +288,7 @@ class Webhooks:
             reasons=reasons,
             policy=self._policy.fingerprint,
             reply=answer,
-            origin="replay" if received.replayed else "live",
+            origin="replay" if _replayed(verified) else "live",
         )
 
 
@@ -320,10 +310,14 @@ def _key(event: Event) -> Key:
     return event.instance_id, event.user.id
 
 
+def _replayed(verified: Verified) -> bool:
+    return verified.received.replayed or verified.claims.replayed
+
+
 def _fields(verified: Verified) -> dict[str, Any]:
     content = verified.content
     fields: dict[str, Any] = {"delivery_id": verified.id, "key_index": verified.claims.key_index}
-    if verified.received.replayed:
+    if _replayed(verified):
         fields["replayed"] = True
     if isinstance(content, Event):
         fields |= {"event_name": content.name.value, "user_id": str(content.user.id)}

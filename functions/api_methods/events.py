@@ -7,11 +7,9 @@ from uuid import UUID
 
 from pydantic import Field
 
-from core.documents import delivery_document, delivery_with_body, user_document
+from core.documents import decision_document, delivery_document, delivery_with_body, user_document
 from core.errors import EventUnreadableError
 from core.ledger import DeliveryFilters
-from core.policy import Reason
-from core.records import Answer
 from functions._shared.http import Response
 from functions._shared.operation import (
     Access,
@@ -75,8 +73,8 @@ def replay(call: Call) -> Response:
     rehearsal = call.app.webhooks.rehearse(delivery, user, call.now)
     if rehearsal is None:
         raise EventUnreadableError("Its body was erased, or is not an event that can be read.")
-    recorded = _decision(delivery.outcome, delivery.reasons, delivery.reply)
-    now = _decision(rehearsal.outcome, rehearsal.reasons, rehearsal.reply)
+    recorded = decision_document(delivery.recorded)
+    now = decision_document(rehearsal)
     return json_response(
         {
             "dry_run": True,
@@ -86,14 +84,6 @@ def replay(call: Call) -> Response:
             "user": user_document(rehearsal.user, call.now) if rehearsal.user else None,
         }
     )
-
-
-def _decision(outcome: str, reasons: tuple[Reason, ...], reply: Answer) -> dict[str, object]:
-    return {
-        "outcome": outcome,
-        "reasons": [{"rule": reason.rule, "text": reason.text} for reason in reasons],
-        "reply": {"status": reply.status, "body": reply.body},
-    }
 
 
 _ADMIN = Access.ADMINISTRATOR

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -139,8 +140,43 @@ def test_explain_needs_no_database_for_an_address(bare: Program, tmp_path: Path)
 
 def test_explain_of_nobody(program: Program) -> None:
     """An id that no record has."""
-    result = program("policy", "explain", "nobody", code=1)
-    assert "No user has the id or e-mail address 'nobody'." in result.stderr
+    for who, said in {
+        str(UUID(int=5)): f"No user has the id or e-mail address '{UUID(int=5)}'.",
+        "nobody": "No event's id begins with 'nobody'.",
+        "no": "Give at least 6 characters of the event's id.",
+    }.items():
+        assert said in program("policy", "explain", who, code=1).stderr
+
+
+def test_an_event_is_explained_as_it_was_and_as_it_would_be(
+    on_both: Program, policy_file: Path
+) -> None:
+    """By its recorded reasons, and by today's policy and record; nothing changes."""
+    on_both.sign_up("x@mailinator.com")
+    [event] = on_both.json("events", "list")["events"]
+    same = on_both("policy", "explain", event["id"][:12]).stdout
+    assert "It was denied: 403 Please use an address that lasts." in same
+    assert "admission.deny_email_domains" in same
+    assert same.endswith("The answers are the same.\n")
+    policy_file.write_text('[[role]]\ngrant = "guest"\n')
+    other = on_both("policy", "explain", event["id"], code=1).stdout
+    assert "It would now be applied: 200 roles: guest; provider: email" in other
+    assert other.endswith("The answers differ.\n")
+    found = on_both.json("policy", "explain", event["id"], code=1)
+    assert (found["recorded"]["outcome"], found["now"]["outcome"]) == ("denied", "applied")
+    assert on_both.json("events", "list")["events"] == [event]
+    assert on_both.json("users", "list")["users"] == []
+
+
+def test_what_was_erased_is_explained_as_it_was(program: Program) -> None:
+    """It cannot be decided again."""
+    [ada] = program.sign_up("ada@example.com")
+    program("users", "delete", str(ada), "--yes")
+    [event] = program.json("events", "list")["events"]
+    said = program("policy", "explain", event["id"]).stdout
+    assert "It was applied" in said
+    assert "Its body was erased" in said
+    assert program.json("policy", "explain", event["id"])["now"] is None
 
 
 def test_explain_as_json(program: Program) -> None:

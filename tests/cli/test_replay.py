@@ -235,7 +235,7 @@ def test_a_policy_is_tried_on_the_past(traffic: Program, tmp_path: Path) -> None
     }
     assert (found["events"], found["users"]) == (4, 3)
     assert (traffic.json("users", "list"), traffic.json("events", "list")) == before
-    text = traffic("policy", "try", str(new), "--days", "1", code=1).stdout
+    text = traffic("policy", "try", str(new), "--since", "1d", code=1).stdout
     assert "denied by admission.deny_email_domains" in text
     assert "4 events of 3 users" in text
 
@@ -247,4 +247,4 @@ def test_the_same_policy_tried_on_the_past_changes_nothing(
     assert "Nothing would have" in traffic("policy", "try", str(policy_file)).stdout
     found = traffic.json("policy", "try", str(policy_file), "--since", "2999-01-01")
     assert found == {"events": 0, "users": 0, "differences": []}
-    traffic("policy", "try", str(policy_file), "--since", "2999-01-01", "--days", "1", code=2)
+    traffic("policy", "try", str(policy_file), "--since", "yesterday", code=2)

@@ -87,7 +87,7 @@ def test_an_empty_list_says_what_to_try(program: Program) -> None:
 def test_show_has_the_record_its_grants_and_its_events(on_both: Program) -> None:
     """Everything about one person on one screen, with the source of each role."""
     (ada,) = on_both.sign_up("ada@example.com")
-    on_both("users", "grant", str(ada), "editor", "--reason", "writes the news", "--days", "3")
+    on_both("users", "grant", str(ada), "editor", "--reason", "writes the news", "--until", "3d")
     on_both("users", "revoke", str(ada), "staff")
     shown = on_both("users", "show", str(ada)).stdout
     for line in (f"id         {ada}", "email      ada@example.com", "roles      editor, member"):

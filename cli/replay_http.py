@@ -1,0 +1,163 @@
+"""Replay over HTTP: each capture signed anew for a server that holds our secret."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+import urllib3
+
+from core.captures import SIGNATURE, Capture
+from core.errors import CaptureError, ReplayTargetError
+from core.jws import sign_event
+from core.records import Answer, AuditEntry
+from core.replay import Played
+from core.strict_json import StrictJsonError, loads_object
+
+ATTEMPTS: Final = 3
+TIMEOUT_SECONDS: Final = 10.0
+BACK_SECONDS: Final = 240
+AHEAD_SECONDS: Final = 30
+USERS_KEPT: Final = 100_000
+TIMES_KEPT: Final = 32
+
+
+class FreshTimes:
+    """Times of issue that the target accepts, in the order in which each user's events were issued.
+
+    A server refuses what is older than five minutes and ignores what is older than the user's
+    newest event. So the first event of a user gets a time four minutes ago, the next one second
+    later, and so on; one that was issued earlier but arrived late stays earlier, and a retry gets
+    the same time again. Memory is bounded: of the users and times least recently seen, nothing is
+    kept.
+
+    Args:
+        now: the wall clock, in seconds.
+        sleep: waits so many seconds, where a user has more events than seconds are accepted.
+    """
+
+    def __init__(self, now: Callable[[], float], sleep: Callable[[float], None]) -> None:
+        self._now = now
+        self._sleep = sleep
+        self._users: OrderedDict[str, list[tuple[int, int]]] = OrderedDict()
+
+    def issued_at(self, user: str, recorded: int) -> int:
+        """The new time of an event that was issued at ``recorded``, in whole seconds."""
+        known = self._users.setdefault(user, [])
+        self._users.move_to_end(user)
+        if len(self._users) > USERS_KEPT:
+            self._users.popitem(last=False)
+        earliest = int(self._now()) - BACK_SECONDS
+        place = bisect_right(known, (recorded, 1 << 62))
+        if place and known[place - 1][0] == recorded and known[place - 1][1] >= earliest:
+            return known[place - 1][1]
+        if place < len(known):  # issued before one that came first
+            return max(known[place][1] - 1, earliest)
+        made = max(earliest, known[-1][1] + 1) if known else earliest
+        while made > self._now() + AHEAD_SECONDS:
+            self._sleep(0.2)
+        known.append((recorded, made))
+        del known[:-TIMES_KEPT]
+        return made
+
+
+@dataclass
+class HttpReplayer:
+    """Sends captures to a server, one after the other over one connection.
+
+    Args:
+        to: where: scheme, host and port; or the address of one function, which then gets all.
+        secret: the newest of the target.
+        at_recorded_time: keep each event's own time, which the target may find too old.
+        rate: at most so many a second; 0: as fast as it answers.
+    """
+
+    to: str
+    secret: bytes
+    at_recorded_time: bool = False
+    rate: float = 0
+    now: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
+    _due: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        """Open nothing yet; the first request does.
+
+        Raises:
+            ReplayTargetError: ``to`` is no address of a server.
+        """
+        url = urllib3.util.parse_url(self.to)
+        if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
+            raise ReplayTargetError(f"{self.to} is not an address such as https://host:port.")
+        self._one_address = (url.path or "/") != "/"
+        self._times = FreshTimes(self.now, self.sleep)
+        self._pool = urllib3.PoolManager(retries=False, timeout=TIMEOUT_SECONDS)
+
+    def play(self, steps: Sequence[Capture | AuditEntry]) -> list[Played]:
+        """Send each in turn.
+
+        Raises:
+            ReplayTargetError: no answer comes; what was sent until then stays sent.
+        """
+        return [Played(step, self._play(step)) for step in steps]
+
+    def _play(self, step: Capture | AuditEntry) -> Answer | Exception:
+        if isinstance(step, AuditEntry):
+            return CaptureError("what a person did cannot be sent; replay it into a database")
+        if step.body is None:
+            return CaptureError("the body was erased, so there is nothing to send")
+        try:
+            instance_id, recorded = step.signed_by()
+        except CaptureError as error:
+            return error
+        self._wait_for_turn()
+        issued_at = recorded
+        if not self.at_recorded_time:
+            issued_at = self._times.issued_at(_user_of(step.body), recorded)
+        return self._send(step, step.body, instance_id, issued_at)
+
+    def _send(self, step: Capture, body: bytes, instance_id: UUID, issued_at: int) -> Answer:
+        signature = sign_event(body, instance_id, issued_at, self.secret, replayed=True)
+        url = self.to if self._one_address else self.to.rstrip("/") + step.path
+        trouble = ""
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                self.sleep(0.5 * attempt)
+            try:
+                answer = self._pool.request(
+                    step.method,
+                    url,
+                    body=body,
+                    headers={**step.headers, SIGNATURE: signature},
+                    redirect=False,
+                )
+            except urllib3.exceptions.HTTPError as error:
+                trouble = type(error).__name__
+                continue
+            if answer.status < 500:
+                content_type = answer.headers.get("Content-Type", "")
+                return Answer(answer.status, content_type, answer.data.decode("utf-8", "replace"))
+            trouble = f"status {answer.status}"
+        raise ReplayTargetError(f"{url} gave no answer in {ATTEMPTS} attempts ({trouble}).")
+
+    def _wait_for_turn(self) -> None:
+        if not self.rate:
+            return
+        now = self.now()
+        if self._due > now:
+            self.sleep(self._due - now)
+        self._due = max(self._due, now) + 1 / self.rate
+
+
+def _user_of(body: bytes) -> str:
+    """Whose event a body is, as far as it can be read."""
+    try:
+        user = loads_object(body).get("user")
+    except StrictJsonError:
+        return ""
+    return str(user.get("id", "")) if isinstance(user, dict) else ""
