@@ -14,7 +14,7 @@ from typing import Protocol
 import click
 
 import migrations
-from cli.capture_files import Reader, Step, opened_file
+from cli.capture_files import opened_file, reader_of
 from cli.environment import opened, upgrade_if_local
 from cli.moments import PAST
 from cli.output import (
@@ -29,6 +29,7 @@ from cli.output import (
 from cli.replay_http import HttpReplayer
 from core import log
 from core.app import App
+from core.capture_files import Step
 from core.captures import Capture, from_delivery
 from core.differences import Differences, answer_in_words, user_differences
 from core.errors import UsherError
@@ -97,7 +98,7 @@ def replay(
             total: int | None = history.count(filters)
             steps = _of_ledger(history, filters, with_audit)
         else:
-            reader = Reader(stack.enter_context(opened_file(file)), keep_going=keep_going)
+            reader = reader_of(stack.enter_context(opened_file(file)), keep_going=keep_going)
             total = reader.size
             steps = _within(reader.steps(), filters)
         target: App | None = None

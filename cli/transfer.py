@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import click
 
-from cli.capture_files import Reader, opened_file
+from cli.capture_files import opened_file, reader_of
 from cli.environment import opened
 from cli.moments import PAST
 from cli.output import json_option, print_json, say, working
@@ -79,7 +79,7 @@ def import_(file: str, keep_going: bool, as_json: bool) -> None:
     """Take captures into the ledger, without any effect on users. FILE, or standard input."""
     taken = known = 0
     with opened() as app, ExitStack() as stack:
-        reader = Reader(stack.enter_context(opened_file(file)), keep_going=keep_going)
+        reader = reader_of(stack.enter_context(opened_file(file)), keep_going=keep_going)
         bar = stack.enter_context(working("Importing", reader.size))
         batch: list[Delivery] = []
 
