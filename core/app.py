@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from core.database import Database
     from core.identity import IdentityClient
     from core.ledger import Ledger
+    from core.upkeep import Upkeep
     from core.users import UserService
 
 
@@ -84,6 +85,14 @@ class App:
 
         url, token = self.settings.identity_url, self.settings.identity_admin_token
         return IdentityClient(url, token) if url else None
+
+    @cached_property
+    def upkeep(self) -> Upkeep:
+        """What a server does beside answering."""
+        from core.upkeep import Upkeep  # noqa: PLC0415 - events need none
+
+        days = self.settings.ledger_retention_days
+        return Upkeep(self.store.ledger, self.store.users, days, self.clock)
 
     @property
     def store(self) -> _Store:

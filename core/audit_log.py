@@ -24,6 +24,7 @@ ACTIONS: Final = (
     "role.revoked",
     "role.ended",
     "roles.set",
+    "event.replayed",
 )
 _NEWEST = Order("at", (AUDIT.c.at, AUDIT.c.sequence), (datetime, int), True)
 

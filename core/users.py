@@ -21,9 +21,9 @@ from core.errors import (
     PreconditionFailedError,
     UserNotFoundError,
 )
-from core.events import IdentityUser, email_key
+from core.events import Event, IdentityUser, email_key
 from core.instances import the_instance
-from core.lifecycle import ACTOR, newcomer, tombstone, welcome
+from core.lifecycle import ACTOR, Outcome, decide, newcomer, tombstone, welcome
 from core.policy import Policy
 from core.records import AuditEntry, Delivery, Page, Status, User, audit
 from core.roles import effective
@@ -386,6 +386,32 @@ class UserService:
             lambda current, now: current if current.deleted_at else tombstone(current, now),
         )
 
+    def decide_again(self, event: Event, policy: Policy, change: Change) -> Outcome:
+        """Decide an event of the ledger again, by today's policy and record, and keep the result.
+
+        Returns:
+            What came out; its ``user`` is the record as it is now, None where there is none.
+
+        Raises:
+            PreconditionFailedError: the record is at another version, or there is none.
+            LastAdministratorError: unless forced.
+        """
+
+        def again() -> Outcome:
+            key = (event.instance_id, event.user.id)
+            now = self._clock()
+            with self._database.write() as connection:
+                current = self.load(connection, [key]).get(key)
+                if change.version not in (None, current.version if current else None):
+                    raise PreconditionFailedError(current.version if current else 0)
+                outcome = decide(event, current, policy, now)
+                if outcome.user is None:
+                    return outcome
+                kept = self._keep(connection, current, outcome.user, "event.replayed", change, now)
+                return replace(outcome, user=kept)
+
+        return _again_on_conflict(again)
+
     def end_grants(self) -> int:
         """Take grants that ended by themselves off some records.
 
@@ -428,10 +454,25 @@ class UserService:
             current = before[key]
             if change.version not in (None, current.version):
                 raise PreconditionFailedError(current.version)
-            changed = command(current, now)
-            entry = audit(action, change.actor, current, changed, now, change.reason)
-            if entry is None:
-                return current
+            return self._keep(connection, current, command(current, now), action, change, now)
+
+    def _keep(
+        self,
+        connection: Connection,
+        current: User | None,
+        changed: User,
+        action: str,
+        change: Change,
+        now: datetime,
+    ) -> User:
+        """Write what differs, if anything that matters does, with its entry of the audit."""
+        key = (changed.instance_id, changed.id)
+        entry = audit(action, change.actor, current, changed, now, change.reason)
+        if entry is None:
+            return current or changed
+        before = {}
+        if current is not None:
+            before[key] = current
             if (
                 not change.force
                 and self._administers(current, now)
@@ -439,8 +480,8 @@ class UserService:
             ):
                 self._keep_an_administrator(connection, key, now)
             changed = replace(changed, updated_at=now, version=current.version + 1)
-            self.store(connection, before, {key: changed}, [entry])
-            return changed
+        self.store(connection, before, {key: changed}, [entry])
+        return changed
 
     def _administers(self, user: User, now: datetime) -> bool:
         return user.status is Status.ACTIVE and self._admin_role in effective(user.grants, now)

@@ -24,7 +24,7 @@ from core.errors import (
 )
 from core.events import Event, EventName, UnknownEvent, delivery_id, parse_event
 from core.jws import Claims, verify_event
-from core.lifecycle import Reply, decide
+from core.lifecycle import Outcome, Reply, decide
 from core.log import describe, get_logger
 from core.policy import Policy, Reason
 from core.problem import CONTENT_TYPE, as_problem
@@ -167,10 +167,7 @@ class Webhooks:
         event = event_of(delivery)
         if event is None:
             return None
-        outcome = decide(event, user, self._policy, now)
-        return Rehearsal(
-            outcome.result.value, outcome.reasons, _answer(outcome.reply), outcome.user
-        )
+        return as_rehearsal(decide(event, user, self._policy, now))
 
     def _log_failures(
         self, batch: Sequence[Verified], answers: list[Answer | Exception], started: float
@@ -290,6 +287,11 @@ class Webhooks:
             reply=answer,
             origin="replay" if _replayed(verified) else "live",
         )
+
+
+def as_rehearsal(outcome: Outcome) -> Rehearsal:
+    """What was decided, with the answer as Identity would get it."""
+    return Rehearsal(outcome.result.value, outcome.reasons, _answer(outcome.reply), outcome.user)
 
 
 def event_of(delivery: Delivery) -> Event | None:

@@ -31,6 +31,7 @@ from functions._shared.failure import failure
 from functions._shared.http import Response
 from functions._shared.identity_hook import IdentityHook
 from runtime.gather import Gatherer
+from runtime.rounds import rounds
 
 FUNCTIONS_PREFIX: Final = "/.netlify/functions/"
 HOOKS: Final = (
@@ -96,6 +97,7 @@ class Application:
             READERS[usher.settings.database_scheme], thread_name_prefix="reader"
         )
         self._waiters = ThreadPoolExecutor(WAITERS, thread_name_prefix="waiter")
+        self._rounds: asyncio.Task[None] | None = None
         self._gatherer: Gatherer[Verified, Answer] = Gatherer(usher.webhooks.process)
 
     async def __rsgi__(self, scope: Scope, exchange: Exchange) -> None:
@@ -108,8 +110,14 @@ class Application:
         body = "" if scope.method == "HEAD" else answer["body"]
         exchange.response_str(answer["statusCode"], list(answer["headers"].items()), body)
 
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The worker begins."""
+        self._rounds = loop.create_task(rounds(app.current().upkeep.step))
+
     def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
         """The worker ends: everything accepted is committed first."""
+        if self._rounds is not None:
+            self._rounds.cancel()
         self._gatherer.close()
         self._readers.shutdown()
         self._waiters.shutdown()

@@ -21,7 +21,7 @@ PACKAGES = ("core", "functions", "runtime", "emulator", "cli", "migrations")
 MAY_IMPORT = {
     "core": {"core"},
     "functions": {"functions", "core"},
-    "runtime": {"runtime", "functions", "core"},
+    "runtime": {"runtime", "functions", "core", "migrations"},
     "emulator": {"emulator", "functions", "core"},
     "cli": {"cli", "runtime", "emulator", "functions", "core", "migrations"},
     "migrations": {"migrations", "core"},

@@ -10,14 +10,16 @@ from pydantic import Field
 from core.documents import decision_document, delivery_document, delivery_with_body, user_document
 from core.errors import EventUnreadableError
 from core.ledger import DeliveryFilters
+from core.lifecycle import decide
+from core.webhooks import as_rehearsal, event_of
 from functions._shared.http import Response
 from functions._shared.operation import (
     Access,
     Call,
-    Input,
     Moment,
     Operation,
     Paging,
+    Why,
     json_response,
     next_link,
 )
@@ -34,10 +36,10 @@ class ListQuery(Paging):
     until: Moment | None = Field(None, description="Excluded.")
 
 
-class ReplayRequest(Input):
+class ReplayRequest(Why):
     """How to replay."""
 
-    dry_run: Literal[True] = Field(True, description="Nothing is changed.")
+    dry_run: bool = Field(True, description="Change nothing.")
 
 
 def list_events(call: Call) -> Response:
@@ -67,17 +69,23 @@ def read(call: Call) -> Response:
 
 
 def replay(call: Call) -> Response:
-    """Decide an event again, by today's policy and record, and change nothing."""
+    """Decide an event again, by today's policy and record; change nothing unless told to."""
     delivery = call.app.store.ledger.find(call.params["id"])
-    user = call.app.store.users.look_up(delivery.user_id) if delivery.user_id else None
-    rehearsal = call.app.webhooks.rehearse(delivery, user, call.now)
-    if rehearsal is None:
+    event = event_of(delivery)
+    if event is None:
         raise EventUnreadableError("Its body was erased, or is not an event that can be read.")
+    wish: ReplayRequest = call.body
+    users, policy = call.app.store.users, call.app.policy
+    if wish.dry_run:
+        outcome = decide(event, users.look_up(event.user.id), policy, call.now)
+    else:
+        outcome = users.decide_again(event, policy, call.change(wish))
+    rehearsal = as_rehearsal(outcome)
     recorded = decision_document(delivery.recorded)
     now = decision_document(rehearsal)
     return json_response(
         {
-            "dry_run": True,
+            "dry_run": wish.dry_run,
             "recorded": recorded,
             "now": now,
             "differs": recorded["reply"] != now["reply"],
@@ -104,12 +112,12 @@ OPERATIONS = (
     Operation(
         "POST",
         "/events/{id}/replay",
-        "Decide an event again, changing nothing",
+        "Decide an event again",
         _ADMIN,
         replay,
         schemas.Replay,
         body=ReplayRequest,
         body_optional=True,
-        errors=(404, 409),
+        errors=(404, 409, 412),
     ),
 )

@@ -137,13 +137,13 @@ class EventList(Document):
 
 
 class Replay(Document):
-    """What an event would come to if it came again now; nothing was changed."""
+    """What an event comes to now."""
 
-    dry_run: Literal[True]
+    dry_run: bool = Field(description="Nothing was changed.")
     recorded: Decision
     now: Decision
     differs: bool
-    user: User | None = Field(description="The record as it would be.")
+    user: User | None = Field(description="The record as it is now, or would be.")
 
 
 class Decision(Document):

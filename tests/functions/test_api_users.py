@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from core.users import Change
 from tests.core.store_support import deliver
 from tests.functions.api_support import BOSS, Answer, People, ask
-from tests.support import account, signed
+from tests.support import account, call, signed
 
 ADMIN = "administrator"
 
@@ -339,10 +340,45 @@ def test_an_event_is_decided_again_without_any_change(people: People) -> None:
     assert '"roles":["member","staff"]' in replayed["recorded"]["reply"]["body"]
     assert '"roles":["member"]' in replayed["now"]["reply"]["body"]
     assert (users.page(), people.app.store.ledger.page()) == before
-    refused = people.ask(ADMIN, "POST", f"/events/{event['id']}/replay", {"dry_run": False})
-    assert refused.json["errors"][0]["pointer"] == "/dry_run"
     (erased,) = people.ask(ADMIN, "GET", "/users/{deleted}/events").json["events"]
     assert people.ask(ADMIN, "POST", f"/events/{erased['id']}/replay").code == "event_unreadable"
+
+
+def test_an_event_is_decided_again_for_good(people: People) -> None:
+    """By today's policy: the record and the audit change, and the ledger stays as it was."""
+    (event,) = people.ask(ADMIN, "GET", "/users/{user}/events").json["events"]
+    path = f"/events/{event['id']}/replay"
+    wish = {"dry_run": False, "reason": "new rules"}
+    assert people.ask(ADMIN, "POST", path, wish).json["differs"] is False
+    assert people.ask(ADMIN, "GET", "/audit?action=event.replayed").json["audit"] == []
+    Path(people.app.settings.policy).write_text('[[role]]\ngrant = "guest"\n')
+    del people.app.policy
+    was = people.ask(ADMIN, "GET", "/users/{user}")
+    stale = people.ask(ADMIN, "POST", path, wish, **{"if-match": '"77"'})
+    assert (stale.status, stale.code) == (412, "precondition_failed")
+    done = people.ask(ADMIN, "POST", path, wish).json
+    assert (done["dry_run"], done["differs"]) == (False, True)
+    now = people.ask(ADMIN, "GET", "/users/{user}").json
+    assert done["user"] == now
+    assert now["version"] == was.json["version"] + 1
+    assert "guest" in now["roles"]
+    (entry,) = people.ask(ADMIN, "GET", "/audit?action=event.replayed").json["audit"]
+    assert (entry["reason"], entry["delivery_id"]) == ("new rules", None)
+    assert entry["actor"].startswith("user:")
+    assert people.ask(ADMIN, "GET", "/users/{user}/events").json["events"] == [event]
+
+
+def test_an_event_of_somebody_without_a_record_makes_one(people: People) -> None:
+    """Such as one that an older policy refused; the newest event of the person is enough."""
+    denied = signed("signup", account(email="x@mailinator.com", at=people.app.clock()),
+                    at=people.app.clock())  # fmt: skip
+    assert call(denied)["statusCode"] == 403
+    (event,) = people.ask(ADMIN, "GET", "/events?outcome=denied").json["events"]
+    Path(people.app.settings.policy).write_text("")
+    del people.app.policy
+    done = people.ask(ADMIN, "POST", f"/events/{event['id']}/replay", {"dry_run": False}).json
+    assert done["now"]["outcome"] == "applied"
+    assert people.ask(ADMIN, "GET", f"/users/{event['user_id']}").json == done["user"]
 
 
 def test_every_change_is_in_the_audit(people: People) -> None:
