@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
 from datetime import datetime
-from itertools import groupby
 from uuid import UUID, uuid4
 
 import click
@@ -22,7 +20,8 @@ from cli.output import (
     say,
     working,
 )
-from core.differences import Differences, answer_in_words
+from cli.trying import try_policy
+from core.differences import answer_in_words
 from core.documents import decision_document
 from core.errors import SettingsError
 from core.events import EventName, email_key, split_address
@@ -33,8 +32,6 @@ from core.policy import NO_POLICY, Applicant, CallablePolicy, FilePolicy, Verdic
 from core.policy_source import load_policy
 from core.records import Rehearsal
 from core.settings import PREFIX, Settings
-from core.trial import try_on_user
-from core.webhooks import event_of
 from emulator.payload import ZERO_INSTANCE
 
 
@@ -108,27 +105,19 @@ def try_(source: str, since: datetime | None, as_json: bool) -> None:
     Tells who would have been admitted or denied, and who would have which role, by which rule.
     Exits with 1 when anything would have come out differently.
     """
-    new = load_policy(source)
-    differences = Differences()
-    people = decided = 0
-    filters = DeliveryFilters(since=since)
-    with opened() as app, ExitStack() as stack:
-        history = History(app.store.database, app.settings.instance_id)
-        bar = stack.enter_context(working("Deciding", history.count(filters)))
-        stack.enter_context(collecting_less())
-        kept = history.by_user(filters)
-        for _, group in groupby(kept, key=lambda each: (each.instance_id, each.user_id)):
-            seen = ((event_of(delivery), delivery.received_at) for delivery in group)
-            readable = [(event, at) for event, at in seen if event is not None]
-            count = try_on_user(readable, app.policy, new, differences)
-            people, decided = people + bool(count), decided + count
-            bar.add(count)
-    groups = difference_documents(differences)
+    load_policy(source)  # what is wrong with it is told before anything begins
+    with opened() as app:
+        count = History(app.store.database, app.settings.instance_id).count(
+            DeliveryFilters(since=since)
+        )
+        with working("Deciding", count) as bar, collecting_less():
+            trial = try_policy(app, source, since, count, bar.add)
+    groups = difference_documents(trial.differences)
     if as_json:
-        print_json({"events": decided, "users": people, "differences": groups})
+        print_json({"events": trial.events, "users": trial.users, "differences": groups})
     else:
         print_differences(groups, "Nothing would have come out differently.")
-        say(f"{decided} events of {people} users decided by both policies.")
+        say(f"{trial.events} events of {trial.users} users decided by both policies.")
     sys.exit(1 if groups else 0)
 
 

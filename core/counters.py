@@ -36,6 +36,12 @@ class Counters:
     def count_user(self, before: User | None, after: User) -> None:
         """A record that was written."""
         if before is not None:
+            if (
+                before.grants == after.grants
+                and before.provider == after.provider
+                and before.status is after.status
+            ):
+                return  # as with most logins
             self._changes.subtract({(before.instance_id, n): 1 for n in _user_names(before)})
         self._changes.update({(after.instance_id, name): 1 for name in _user_names(after)})
 

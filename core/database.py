@@ -10,6 +10,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +28,8 @@ MAX_PARAMETERS: Final = 32_000
 _DECODER: Final = json.JSONDecoder()
 _READ_ONLY: Final = "usher_read_only"
 
-_Column = tuple[str, Callable[[Any], Any] | None]
+_Processor = tuple[int, Any]
+"""A column by its place, and what turns its values into those of the driver."""
 """A column's name and what makes its value fit for the driver."""
 
 
@@ -116,7 +118,8 @@ class BulkInsert:
         self._adding = adding
         self._upsert = upsert
         self._columns = [c for c in table.columns if c.autoincrement is not True]
-        self._ready: dict[str, tuple[str, str, str, list[_Column]]] = {}
+        self._values_of = itemgetter(*(column.name for column in self._columns))
+        self._ready: dict[str, tuple[str, str, str, list[_Processor]]] = {}
 
     def execute(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert the rows in their order; each has a value for every column."""
@@ -125,25 +128,24 @@ class BulkInsert:
         dialect = connection.dialect
         if dialect.name not in self._ready:
             self._ready[dialect.name] = self._prepare(dialect)
-        head, one_row, tail, columns = self._ready[dialect.name]
-        step = MAX_PARAMETERS // len(columns)
+        head, one_row, tail, processors = self._ready[dialect.name]
+        step = MAX_PARAMETERS // len(self._columns)
         for start in range(0, len(rows), step):
             chunk = rows[start : start + step]
-            values = tuple(
-                process(row[name]) if process else row[name]
-                for row in chunk
-                for name, process in columns
-            )
+            values: list[Any] = []
+            for row in chunk:
+                one = list(self._values_of(row))
+                for place, process in processors:
+                    one[place] = process(one[place])
+                values += one
             statement = head + ", ".join([one_row] * len(chunk)) + tail
-            connection.exec_driver_sql(statement, values)
+            connection.exec_driver_sql(statement, tuple(values))
 
-    def _prepare(self, dialect: Dialect) -> tuple[str, str, str, list[_Column]]:
+    def _prepare(self, dialect: Dialect) -> tuple[str, str, str, list[_Processor]]:
         quote = dialect.identifier_preparer.quote
         names = [quote(column.name) for column in self._columns]
-        processors: list[_Column] = [
-            (column.name, column.type.dialect_impl(dialect).bind_processor(dialect))
-            for column in self._columns
-        ]
+        every = (c.type.dialect_impl(dialect).bind_processor(dialect) for c in self._columns)
+        processors = [(place, process) for place, process in enumerate(every) if process]
         mark = "%s" if dialect.paramstyle in ("format", "pyformat") else "?"
         tail = ""
         if self._upsert:

@@ -43,6 +43,13 @@ class Differences:
             group = self._groups.setdefault((what, was, now), Group(what, was, now))
             group.add(example)
 
+    def add(self, other: Differences) -> None:
+        """Take in what was noted elsewhere."""
+        for key, group in other._groups.items():
+            mine = self._groups.setdefault(key, Group(*key))
+            mine.count += group.count
+            mine.examples += group.examples[: EXAMPLES - len(mine.examples)]
+
     def groups(self) -> list[Group]:
         """The most frequent first."""
         return sorted(self._groups.values(), key=lambda g: (-g.count, g.what, g.was, g.now))

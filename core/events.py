@@ -9,7 +9,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -82,6 +82,10 @@ class Event:
     Attributes:
         delivery_id: see ``delivery_id``.
         issued_at: the signed ``iat``, whole seconds since the epoch.
+        order: the event's place in its user's history; the greater text is the newer event.
+            ``iat`` has whole seconds. Within one second: the usual order of events, then
+            ``updated_at``, then the id, so that any arrival order ends the same. A ``validate``
+            comes before all else, since nothing can have happened to an account before it exists.
     """
 
     name: EventName
@@ -89,20 +93,16 @@ class Event:
     user: IdentityUser
     delivery_id: str
     issued_at: int
+    order: str = field(init=False, repr=False, compare=False)
 
-    @property
-    def order(self) -> str:
-        """The event's place in its user's history; the greater text is the newer event.
-
-        ``iat`` has whole seconds. Within one second: the usual order of events, then
-        ``updated_at``, then the id, so that any arrival order ends the same. A ``validate`` comes
-        before all else, since nothing can have happened to an account before it exists.
-        """
+    def __post_init__(self) -> None:
+        """Work the order out once; decisions look at it several times."""
         updated_at = self.user.updated_at
         rank = _RANK[self.name]
         era = 0 if self.name == EventName.VALIDATE else 1
         moment = updated_at.isoformat() if updated_at else ""
-        return f"{era}.{self.issued_at:012d}.{rank}.{moment:32}.{self.delivery_id}"
+        order = f"{era}.{self.issued_at:012d}.{rank}.{moment:32}.{self.delivery_id}"
+        object.__setattr__(self, "order", order)
 
 
 @dataclass(frozen=True, slots=True)

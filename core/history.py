@@ -17,6 +17,8 @@ from core.models import AuditRow, DeliveryRow
 from core.records import AuditEntry, Delivery
 
 CHUNK: Final = 1_000
+_FIRST: Final = UUID(int=0)
+_LAST: Final = UUID(int=(1 << 128) - 1)
 
 _DELIVERIES: Final[Table] = DeliveryRow.__table__  # type: ignore[attr-defined]
 _AUDIT: Final[Table] = AuditRow.__table__  # type: ignore[attr-defined]
@@ -52,11 +54,17 @@ class History:
             counted = select(func.count()).select_from(_DELIVERIES).where(*wanted)
             return connection.execute(counted).scalar_one()
 
-    def by_user(self, filters: DeliveryFilters = DeliveryFilters()) -> Iterator[Delivery]:
-        """Deliveries of users, one user after the other, each in the order of receipt."""
+    def by_user(
+        self, filters: DeliveryFilters = DeliveryFilters(), first: UUID = _FIRST, last: UUID = _LAST
+    ) -> Iterator[Delivery]:
+        """Deliveries of users, one user after the other, each in the order of receipt.
+
+        Args:
+            first, last: only users whose ids lie between these, both included.
+        """
         columns = _DELIVERIES.c
         order = (columns.instance_id, columns.user_id, columns.received_at, columns.sequence)
-        wanted = [*conditions(filters), columns.user_id.is_not(None)]
+        wanted = [*conditions(filters), columns.user_id.between(first, last)]
         if self.instance_id is not None:
             wanted.append(columns.instance_id == self.instance_id)
         statement = select(_DELIVERIES).where(*wanted).order_by(*order).limit(CHUNK)
@@ -72,8 +80,8 @@ class History:
             yield from map(to_delivery, rows)
             if len(rows) < CHUNK:
                 return
-            last = rows[-1]
-            place = (last.instance_id, last.user_id, last.received_at, last.sequence)
+            end = rows[-1]
+            place = (end.instance_id, end.user_id, end.received_at, end.sequence)
 
     def acts(self, since: datetime | None, until: datetime | None) -> Iterator[AuditEntry]:
         """What people did, and what no delivery caused, in order."""

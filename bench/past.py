@@ -1,0 +1,169 @@
+"""What playing with the past costs: `usher policy try`, and `usher replay` against the same events
+over HTTP. ``python -m bench.past [--events N] [--tried N]``; both from files made here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import NAMESPACE_DNS, UUID, uuid5
+
+import migrations
+from bench.machine import describe
+from core.captures import PUBLIC_SECRET, Capture, write_line
+from core.database import Database
+from core.jws import sign_event
+from core.ledger import Ledger
+from core.policy import Reason
+from core.records import Answer, Delivery
+from emulator.payload import ZERO_INSTANCE, Account, event_body
+
+START = datetime(2026, 3, 2, tzinfo=UTC)
+EACH = ("validate", "signup", "login", "login", "login")
+POLICY = """
+[admission]
+default = "allow"
+deny_email_domains = ["mailinator.com"]
+[[role]]
+grant = "member"
+[[role]]
+grant = "staff"
+email_domains = ["example.com"]
+"""
+OTHER = POLICY.replace("mailinator.com", "b.example").replace('"staff"', '"crew"')
+SECRET = "b" * 40
+
+
+def history(events: int) -> Iterator[tuple[str, UUID, int, datetime, bytes]]:
+    """So many events of a fifth as many people: each signs up and logs in three times."""
+    people = events // len(EACH)
+    for step, event in enumerate(EACH):
+        for number in range(people):
+            created = START + timedelta(seconds=number)
+            at = created + timedelta(days=step)
+            domain = ("example.com", "b.example", "c.example")[number % 3]
+            who = Account(
+                id=uuid5(NAMESPACE_DNS, str(number)),
+                email=f"person{number}@{domain}",
+                user_metadata={"full_name": f"Person {number}"},
+                confirmation_sent_at=created,
+                confirmed_at=created if step > 1 else None,
+                last_sign_in_at=at if step > 2 else None,
+                created_at=created,
+                updated_at=at,
+            )
+            if step > 1:
+                roles = ["member", "staff"] if domain == "example.com" else ["member"]
+                who = replace(who, app_metadata={"provider": "email", "roles": roles})
+            body = event_body(event, who, ZERO_INSTANCE)
+            yield event, who.id, int(at.timestamp()), at, body
+
+
+def fill_ledger(url: str, events: int) -> None:
+    """A ledger of so many deliveries, without users."""
+    import hashlib
+
+    database = Database(url)
+    migrations.upgrade(database)
+    ledger = Ledger(database)
+    batch: list[Delivery] = []
+    for event, user_id, issued, at, body in history(events):
+        digest = hashlib.sha256(body).hexdigest()
+        batch.append(
+            Delivery(
+                id=f"{issued:08x}{digest}",
+                instance_id=ZERO_INSTANCE,
+                event=event,
+                user_id=user_id,
+                issued_at=issued,
+                received_at=at,
+                path="/.netlify/functions/identity",
+                body=body,
+                body_digest=digest,
+                key_index=0,
+                outcome="applied",
+                reasons=(Reason("role.1", "grants 'member' to everybody"),),
+                policy="none",
+                reply=Answer(204, "", ""),
+            )
+        )
+        if len(batch) == 5_000:
+            ledger.add(batch)
+            batch.clear()
+    ledger.add(batch)
+    database.dispose()
+
+
+def write_captures(path: Path, events: int) -> None:
+    """The same as captures."""
+    with path.open("w", encoding="utf-8") as file:
+        for event, _, issued, at, body in history(events):
+            headers = {
+                "Content-Type": "application/json",
+                "X-Netlify-Event": f"identity_{event}",
+                "X-Webhook-Signature": sign_event(body, ZERO_INSTANCE, issued, PUBLIC_SECRET),
+            }
+            capture = Capture(at, "POST", "/.netlify/functions/identity", headers, body)
+            file.write(write_line(capture) + "\n")
+
+
+def usher(folder: Path, url: str, *arguments: str) -> tuple[float, int, dict[str, Any]]:
+    """Run a command; seconds, peak memory in MiB of its largest process, what it printed."""
+    environment = {
+        **os.environ,
+        "USHER_DATABASE_URL": url,
+        "USHER_WEBHOOK_SECRETS": SECRET,
+        "USHER_POLICY": str(folder / "policy.toml"),
+    }
+    before = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "cli", *arguments, "--json"],
+        env=environment,
+        capture_output=True,
+        check=False,
+    )
+    seconds = time.perf_counter() - before
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
+    if done.returncode not in (0, 1):
+        raise SystemExit(done.stderr.decode())
+    return seconds, peak, json.loads(done.stdout)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=200_000, help="replayed from a file")
+    parser.add_argument("--tried", type=int, default=1_000_000, help="tried on another policy")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        print(describe(folder))
+        (folder / "policy.toml").write_text(POLICY)
+        (folder / "other.toml").write_text(OTHER)
+        if asked.events:
+            write_captures(folder / "a.jsonl", asked.events)
+            url = f"sqlite:///{folder / 'replayed.db'}"
+            seconds, peak, said = usher(folder, url, "replay", str(folder / "a.jsonl"))
+            assert said["played"] == asked.events // 5 * 5, said
+            print(f"replay of {said['played']:,} events: {seconds:.1f} s, "
+                  f"{said['played'] / seconds:,.0f}/s, peak {peak} MiB")  # fmt: skip
+        if asked.tried:
+            url = f"sqlite:///{folder / 'ledger.db'}"
+            fill_ledger(url, asked.tried)
+            seconds, peak, said = usher(folder, url, "policy", "try", str(folder / "other.toml"))
+            print(f"policy try of {said['events']:,} events: {seconds:.1f} s, "
+                  f"{said['events'] / seconds:,.0f}/s, peak {peak} MiB")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
