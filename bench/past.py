@@ -20,7 +20,9 @@ from typing import Any
 from uuid import NAMESPACE_DNS, UUID, uuid5
 
 import migrations
+from bench import load
 from bench.machine import describe
+from bench.receivers import KINDS, Receiver
 from core.captures import PUBLIC_SECRET, Capture, write_line
 from core.database import Database
 from core.jws import sign_event
@@ -140,6 +142,35 @@ def usher(folder: Path, url: str, *arguments: str) -> tuple[float, int, dict[str
     return seconds, peak, json.loads(done.stdout)
 
 
+def over_http(folder: Path, events: int) -> dict[str, float]:
+    """Events a second that the server takes, in files of their own: ours in order, and wrk's."""
+    receiver = Receiver(KINDS["usher"], folder / "http", SECRET)
+    receiver.start()
+    try:
+        some = folder / "some.jsonl"
+        write_captures(some, events // 40)
+        address = f"http://127.0.0.1:{receiver.target.port}"
+        seconds, _, said = usher(
+            folder, f"sqlite:///{folder / 'unused.db'}", "replay", str(some), "--to", address
+        )
+        result = load.run(
+            receiver.target,
+            SECRET,
+            seconds=10,
+            connections=16,
+            threads=1,
+            count=60_000,
+            workdir=folder,
+        )
+        receiver.ensure_alive()
+    finally:
+        receiver.kill()
+    return {
+        "one connection (usher replay --to)": said["played"] / seconds,
+        "16 connections (wrk, signups)": result.per_second,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=200_000, help="replayed from a file")
@@ -155,8 +186,11 @@ def main() -> None:
             url = f"sqlite:///{folder / 'replayed.db'}"
             seconds, peak, said = usher(folder, url, "replay", str(folder / "a.jsonl"))
             assert said["played"] == asked.events // 5 * 5, said
+            inside = said["played"] / seconds
             print(f"replay of {said['played']:,} events: {seconds:.1f} s, "
-                  f"{said['played'] / seconds:,.0f}/s, peak {peak} MiB")  # fmt: skip
+                  f"{inside:,.0f}/s, peak {peak} MiB")  # fmt: skip
+            for how, rate in over_http(folder, asked.events).items():
+                print(f"over HTTP, {how}: {rate:,.0f}/s; in process {inside / rate:.1f} times")
         if asked.tried:
             url = f"sqlite:///{folder / 'ledger.db'}"
             fill_ledger(url, asked.tried)

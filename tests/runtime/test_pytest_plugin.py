@@ -72,6 +72,7 @@ def test_a_change_of_the_policy_is_told_and_can_be_approved(project: Project) ->
     assert 'answer.app_metadata.roles: ["member", "staff"] is now ["crew", "member"]' in said
     assert "If this is right: pytest --approve" in said
     assert "Traceback" not in said
+    assert "event.applied" not in said  # no line of the log for each event
     project.pytest("--approve")
     assert "1 passed" in project.pytest()
 
@@ -112,7 +113,7 @@ from pathlib import Path
 FILE = Path(__file__).parent / "captures" / "morning.jsonl"
 
 def test_one(usher_replay):
-    assert usher_replay(FILE).answer(1)["status"] == 401
+    assert usher_replay(FILE).answer(1)["status"] == 401  # which is logged, each time
     assert usher_replay(FILE, secrets=[{secret!r}]).answer(1)["status"] == 204
     assert usher_replay(FILE, resign=True).answer(1)["status"] == 204
 """)
