@@ -43,7 +43,7 @@ grant = "member"
 grant = "staff"
 email_domains = ["example.com"]
 """
-OTHER = POLICY.replace("mailinator.com", "b.example").replace('"staff"', '"crew"')
+OTHER = POLICY.replace("mailinator.com", "b.example")  # which shuts out a third of the people
 SECRET = "b" * 40
 
 
