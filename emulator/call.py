@@ -179,13 +179,13 @@ def refusal(error: IdentityError | OAuthError) -> Response:
 def cookie(token: str, now: datetime, seconds: int, *, session: bool) -> dict[str, str]:
     """The header that gives the access token to the browser as a cookie."""
     until = "" if session else f"{_expires(now + timedelta(seconds=seconds))}; Max-Age={seconds}; "
-    return {"Set-Cookie": f"{COOKIE}={token}; Path=/; {until}HttpOnly; Secure"}
+    return {"Set-Cookie": f"{COOKIE}={token}; Path=/; {until}HttpOnly; Secure; SameSite=Lax"}
 
 
 def no_cookie(now: datetime) -> dict[str, str]:
     """The header that takes it away."""
     until = _expires(now - timedelta(hours=10))
-    return {"Set-Cookie": f"{COOKIE}=; Path=/; {until}; Max-Age=0; HttpOnly; Secure"}
+    return {"Set-Cookie": f"{COOKIE}=; Path=/; {until}; Max-Age=0; HttpOnly; Secure; SameSite=Lax"}
 
 
 def _expires(moment: datetime) -> str:

@@ -43,18 +43,17 @@ class Delivery:
     def make(self) -> Attempt:
         """Send it, up to three times, and give the last attempt."""
         *_, last = send(self.url, self.body, self.headers, self.timeout_seconds)
-        log = get_logger()
-        told = log.info if last.accepted else log.warning
-        told(
-            "hook.called",
-            event_name=self.event,
-            user_id=self.user_id,
-            accepted=last.accepted,
-            attempts=last.number,
-            status=last.status,
-            failure=last.failure.value,
-            duration_ms=last.duration_ms,
-        )
+        facts = {
+            "event_name": self.event,
+            "user_id": self.user_id,
+            "attempts": last.number,
+            "status": last.status,
+            "duration_ms": last.duration_ms,
+        }
+        if last.accepted:
+            get_logger().info("hook.accepted", **facts)
+        else:
+            get_logger().warning("hook.refused", **facts, failure=last.failure.value)
         return last
 
 

@@ -8,6 +8,10 @@ from base64 import b64decode, b64encode
 from hmac import compare_digest
 from typing import Final
 
+from emulator.errors import IdentityError
+
+MAX_BYTES: Final = 72
+"""What bcrypt takes, which GoTrue uses (``api/password.go``)."""
 _COST: Final = 2**14
 _BLOCK: Final = 8
 _PARALLEL: Final = 1
@@ -15,7 +19,13 @@ _MEMORY_BYTES: Final = 64 * 1024 * 1024
 
 
 def hash_password(password: str) -> str:
-    """The text to store: ``scrypt$cost$block$parallel$salt$digest``."""
+    """The text to store: ``scrypt$cost$block$parallel$salt$digest``.
+
+    Raises:
+        IdentityError: 422, it is too long for GoTrue.
+    """
+    if len(password.encode()) > MAX_BYTES:
+        raise IdentityError(422, f"Password exceeds the maximum length of {MAX_BYTES} bytes")
     salt = secrets.token_bytes(16)
     digest = _scrypt(password, salt, _COST, _BLOCK, _PARALLEL)
     numbers = f"{_COST}${_BLOCK}${_PARALLEL}"

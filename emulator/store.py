@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from threading import Lock
 from typing import Any, Final
 from uuid import UUID
 
@@ -104,6 +105,7 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self._database = Database(url)
+        self._writing = Lock()  # in turn, where SQLite would only wait so long
         with self._database.write() as connection:
             tables.metadata.create_all(connection)
 
@@ -113,7 +115,7 @@ class Store:
 
     def commit(self, work: Work) -> None:
         """Write everything or nothing."""
-        with self._database.write() as connection:
+        with self._writing, self._database.write() as connection:
             for step in work.steps:
                 step(connection)
 
@@ -183,7 +185,7 @@ class Store:
 
     def empty_mails(self) -> None:
         """Forget every mail."""
-        with self._database.write() as connection:
+        with self._writing, self._database.write() as connection:
             connection.execute(delete(tables.mails))
 
     def _find(self, which: ColumnElement[bool]) -> Record | None:

@@ -380,3 +380,12 @@ def test_one_refresh_token_used_many_times_at_once_is_good_once(make: Make) -> N
     with ThreadPoolExecutor(8) as pool:
         replies = list(pool.map(lambda _: world.refresh(held), range(8)))
     assert sorted(reply.status for reply in replies) == [200, *[400] * 7]
+
+
+def test_a_crowd_signs_up_at_once(make: Make) -> None:
+    """Everybody gets an account; nobody meets a locked database."""
+    world = make(autoconfirm=True)
+    with ThreadPoolExecutor(24) as pool:
+        replies = list(pool.map(lambda n: world.sign_up(f"u{n}@example.com"), range(60)))
+    assert {reply.status for reply in replies} == {200}
+    assert world.admin("GET", "/admin/users").headers["X-Total-Count"] == "60"

@@ -165,7 +165,7 @@ def test_the_log_names_no_address_and_no_token(loud: World) -> None:
     loud.member(full_name="Lovelace")
     loud.external()
     written = stream.getvalue()
-    assert '"event":"hook.called"' in written
+    assert '"event":"hook.accepted"' in written
     for private in ("ada@example.com", "Lovelace", loud.mails[0].token, "eyJ"):
         assert private not in written
 

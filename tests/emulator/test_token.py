@@ -167,11 +167,13 @@ def test_the_cookie_comes_only_when_asked_for(quiet: World) -> None:
     day = quiet.log_in(x_use_cookie="1")
     assert day.headers["Set-Cookie"] == (
         f"nf_jwt={day.json['access_token']}; Path=/; Expires=Tue, 24 Nov 2026 12:00:00 GMT;"
-        " Max-Age=86400; HttpOnly; Secure"
+        " Max-Age=86400; HttpOnly; Secure; SameSite=Lax"
     )
     session = quiet.log_in(x_use_cookie="session")
     token = session.json["access_token"]
-    assert session.headers["Set-Cookie"] == f"nf_jwt={token}; Path=/; HttpOnly; Secure"
+    assert (
+        session.headers["Set-Cookie"] == f"nf_jwt={token}; Path=/; HttpOnly; Secure; SameSite=Lax"
+    )
 
 
 def test_without_a_good_token_the_cookie_is_taken_away(quiet: World) -> None:
@@ -233,3 +235,18 @@ def test_passwords_are_kept_as_salted_scrypt() -> None:
     assert matches("pässword", one)
     assert not matches("password", one)
     assert not matches("", "")
+
+
+def test_a_password_longer_than_bcrypt_takes_is_refused(quiet: World) -> None:
+    """By bytes, wherever one is set; nothing is changed."""
+    message = {"code": 422, "msg": "Password exceeds the maximum length of 72 bytes"}
+    user_id = quiet.member()
+    token = quiet.token()
+    body = {"email": "bob@example.com", "password": "\u00e9" * 37}
+    assert quiet.call("POST", "/signup", body).json == message
+    assert quiet.call("PUT", "/user", body, token=token).json == message
+    assert quiet.admin("PUT", f"/admin/users/{user_id}", body).json == message
+    assert quiet.admin("POST", "/admin/users", body).json == message
+    assert quiet.log_in().status == 200
+    exact = {"email": "bob@example.com", "password": "\u00e9" * 36}
+    assert quiet.call("POST", "/signup", exact).status == 200
