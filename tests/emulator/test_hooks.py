@@ -14,6 +14,7 @@ import pytest
 
 from core.jws import verify_event
 from emulator.options import Webhook
+from tests.emulator.test_sender import raw
 from tests.emulator.world import JWT_SECRET, World, reply_json
 from tests.stub import HANG, Answer, answering
 from tests.support import NOON, SECRET, free_port
@@ -122,6 +123,14 @@ def test_a_receiver_that_is_not_there_is_502_at_once(make: Make) -> None:
     world = make(webhook=Webhook(url=url, secret=SECRET))
     reply = world.sign_up()
     assert (reply.status, reply.json["msg"]) == (502, f"Failed to connect to {url}")
+
+
+def test_a_receiver_that_hangs_up_is_500_at_once(make: Make) -> None:
+    """The event may have arrived, and is not sent again."""
+    with raw(b"") as (url, connections):
+        reply = make(webhook=Webhook(url=url, secret=SECRET)).sign_up()
+    assert (reply.status, reply.json["msg"]) == (500, f"Failed to trigger webhook to {url}")
+    assert len(connections) == 1
 
 
 def test_the_signature_is_good_and_fresh(make: Make) -> None:
