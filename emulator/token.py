@@ -44,9 +44,7 @@ def _password_grant(identity: Instance, call: Call) -> Response:
         raise OAuthError("invalid_grant", INVALID_GRANT)
     work = Work()
     with identity.locks.account(named.id):
-        record = identity.store.by_id(named.id)
-        _check(record, password)
-        assert record is not None  # noqa: S101 - _check refused that
+        record = _checked(identity.store.by_id(named.id), password)
         identity.audit(work, record, "login", call.now)
         identity.hooks.fire("login", record)
         tokens = identity.log_in(work, record, call.now)
@@ -55,13 +53,14 @@ def _password_grant(identity: Instance, call: Call) -> Response:
     return identity.logged_in(call, tokens)
 
 
-def _check(record: Record | None, password: str) -> None:
-    if record is None:
+def _checked(record: Record | None, password: str) -> Record:
+    if record is None:  # deleted while we waited
         raise OAuthError("invalid_grant", INVALID_GRANT)
     if record.confirmed_at is None:
         raise OAuthError("invalid_grant", "Email not confirmed")
     if not matches(password, record.password):
         raise OAuthError("invalid_grant", INVALID_GRANT)
+    return record
 
 
 def _refresh_grant(identity: Instance, call: Call) -> Response:
