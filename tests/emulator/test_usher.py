@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,12 +14,12 @@ from core.app import App, use
 from core.errors import IdentityRefusedError
 from core.identity import IdentityClient
 from core.settings import Settings
-from emulator.options import Webhook
+from emulator.options import EVENTS, Webhook
 from emulator.server import serving
 from functions import api, identity
 from tests.emulator.world import JWT_SECRET, MOUNT, OPERATOR, World
 from tests.stub import Stub
-from tests.support import SECRET, Clock
+from tests.support import SECRET, Clock, Server
 
 Make = Callable[..., World]
 
@@ -97,3 +98,28 @@ def test_ushers_own_client_of_identity_understands_it(both: World) -> None:
         assert client.invite("bob@example.com", {"full_name": "Bob"}).email == "bob@example.com"
         with pytest.raises(IdentityRefusedError, match="already registered"):
             client.invite("bob@example.com", {})
+
+
+def test_events_to_the_real_server_come_back_as_roles(
+    make: Make, sqlite_url: str, start_server: Callable[..., Server]
+) -> None:
+    """`usher serve` as a process; every clock is the real one. Its API takes our token."""
+    secret = JWT_SECRET.decode()  # signs function hooks as well
+    server = start_server(sqlite_url, USHER_JWT_SECRET=secret, USHER_WEBHOOK_SECRETS=secret)
+    functions = f"{server.url}/.netlify/functions"
+    hooks = {event: f"{functions}/identity-{event}" for event in EVENTS}
+    world = make(function_hooks=hooks, clock=lambda: datetime.now(UTC))
+    user_id = world.member("ada@example.com")
+    token = world.token("ada@example.com")
+    user = world.call("GET", "/user", token=token).json
+    assert user["app_metadata"]["roles"] == ["member", "staff"]
+    asked = server.pool.request(
+        "GET", f"{server.url}/api/me", headers={"Authorization": f"Bearer {token}"}
+    )
+    assert (asked.status, asked.json()["email"]) == (200, "ada@example.com")
+    assert world.sign_up("eve@mailinator.com").status == 422
+    assert world.admin("DELETE", f"/admin/users/{user_id}").status == 200
+    gone = server.pool.request(
+        "GET", f"{server.url}/api/me", headers={"Authorization": f"Bearer {token}"}
+    )
+    assert gone.status == 403
