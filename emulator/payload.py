@@ -43,6 +43,13 @@ class Account:
 
 def event_body(event: str, account: Account, instance_id: UUID = ZERO_INSTANCE) -> bytes:
     """The body of one event request."""
+    return go_json(
+        {"event": event, "instance_id": str(instance_id), "user": user_document(account)}
+    )
+
+
+def user_document(account: Account) -> dict[str, Any]:
+    """A user in the order of Go's struct, for ``go_json``; answers of the API have the same."""
     user: dict[str, Any] = {
         "id": str(account.id),
         "aud": account.aud,
@@ -57,11 +64,11 @@ def event_body(event: str, account: Account, instance_id: UUID = ZERO_INSTANCE) 
         "last_sign_in_at": account.last_sign_in_at,
     }
     user = {key: value for key, value in user.items() if value is not None}
-    user["app_metadata"] = _go_map(account.app_metadata)
-    user["user_metadata"] = _go_map(account.user_metadata)
+    user["app_metadata"] = go_map(account.app_metadata)
+    user["user_metadata"] = go_map(account.user_metadata)
     user["created_at"] = account.created_at
     user["updated_at"] = account.updated_at
-    return go_json({"event": event, "instance_id": str(instance_id), "user": user})
+    return user
 
 
 def go_json(value: Any) -> bytes:
@@ -78,10 +85,10 @@ def _go_time(value: object) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}{fraction}Z"
 
 
-def _go_map(value: Any) -> Any:
+def go_map(value: Any) -> Any:
     """Go writes the keys of a map sorted, at every level."""
     if isinstance(value, Mapping):
-        return {key: _go_map(value[key]) for key in sorted(value)}
+        return {key: go_map(value[key]) for key in sorted(value)}
     if isinstance(value, list):
-        return [_go_map(item) for item in value]
+        return [go_map(item) for item in value]
     return value

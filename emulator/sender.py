@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from time import perf_counter
+from enum import Enum
+from time import monotonic, perf_counter
 from typing import Final
 from uuid import UUID
 
@@ -18,11 +19,28 @@ from core.jws import sign_event
 ATTEMPTS: Final = 3
 TIMEOUT_SECONDS: Final = 5.0
 SUCCESS: Final = (200, 202, 204)
+MAX_ANSWER_BYTES: Final = 1_048_576
+_PIECE_BYTES: Final = 65_536
+_CLIENT = {"User-Agent": "Go-http-client/1.1", "Accept-Encoding": "gzip"}
+"""What Go's client adds by itself."""
+
+
+class Failure(Enum):
+    """Why an attempt brought no answer."""
+
+    NONE = ""
+    TIME_OUT = "time_out"
+    NOT_CONNECTED = "not_connected"
+    BROKEN = "broken"
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What one attempt came to; ``error`` is set when no answer came."""
+    """What one attempt came to; ``error`` is set when no answer came.
+
+    Attributes:
+        length_announced: by Content-Length, and not compressed: else Identity reads no body.
+    """
 
     number: int
     status: int = 0
@@ -30,6 +48,8 @@ class Attempt:
     content_type: str = ""
     error: str = ""
     duration_ms: float = 0.0
+    failure: Failure = Failure.NONE
+    length_announced: bool = False
 
     @property
     def accepted(self) -> bool:
@@ -40,47 +60,101 @@ class Attempt:
 def signed_headers(
     event: str, body: bytes, instance_id: UUID, issued_at: int, secret: bytes
 ) -> dict[str, str]:
-    """The headers of an event request."""
-    return {
-        "Content-Type": "application/json",
-        "X-Webhook-Signature": sign_event(body, instance_id, issued_at, secret),
-        "X-Netlify-Event": f"identity_{event}",
-    }
+    """The headers of an event request; without a secret there is no signature."""
+    headers = {"Content-Type": "application/json"}
+    if secret:
+        headers["X-Webhook-Signature"] = sign_event(body, instance_id, issued_at, secret)
+    return headers | {"X-Netlify-Event": f"identity_{event}"}
 
 
-def send(url: str, body: bytes, headers: dict[str, str]) -> Iterator[Attempt]:
-    """Make the attempts, each as it happens; ends after the first that is accepted."""
+def send(
+    url: str, body: bytes, headers: dict[str, str], timeout_seconds: float | None = None
+) -> Iterator[Attempt]:
+    """Make the attempts, each as it happens; ends after the first that is accepted.
+
+    Args:
+        timeout_seconds: of each attempt, its whole answer included; None: ``TIMEOUT_SECONDS``.
+    """
+    limit = TIMEOUT_SECONDS if timeout_seconds is None else timeout_seconds
     with urllib3.PoolManager(retries=False) as pool:
         for number in range(1, ATTEMPTS + 1):
-            started = perf_counter()
-            again = True
-            try:
-                answer = pool.request(
-                    "POST", url, body=body, headers=headers, timeout=TIMEOUT_SECONDS, redirect=False
-                )
-                attempt = Attempt(
-                    number,
-                    answer.status,
-                    answer.data,
-                    answer.headers.get("Content-Type", ""),
-                    duration_ms=_since(started),
-                )
-            except urllib3.exceptions.TimeoutError as error:
-                again = not isinstance(error, urllib3.exceptions.NewConnectionError)
-                attempt = Attempt(number, error=_worded(url, error), duration_ms=_since(started))
-            except urllib3.exceptions.HTTPError as error:
-                again = False  # only a time-out is tried again
-                attempt = Attempt(number, error=_worded(url, error), duration_ms=_since(started))
+            attempt = _attempt(pool, number, url, body, headers, limit)
             yield attempt
+            again = attempt.failure in (Failure.NONE, Failure.TIME_OUT)  # the rest is final
             if attempt.accepted or not again:
                 return
 
 
-def _worded(url: str, error: Exception) -> str:
+def _attempt(
+    pool: urllib3.PoolManager,
+    number: int,
+    url: str,
+    body: bytes,
+    headers: dict[str, str],
+    limit: float,
+) -> Attempt:
+    started = perf_counter()
+    deadline = monotonic() + limit
+    try:
+        answer = pool.request(
+            "POST",
+            url,
+            body=body,
+            headers=_CLIENT | headers,
+            timeout=limit,
+            redirect=False,
+            preload_content=False,
+        )
+        try:
+            octets = _read(answer, deadline)
+        finally:
+            answer.close()
+            answer.release_conn()
+    except urllib3.exceptions.HTTPError as error:
+        return Attempt(
+            number,
+            error=_worded(url, error, limit),
+            duration_ms=_since(started),
+            failure=_kind(error),
+        )
+    return Attempt(
+        number,
+        answer.status,
+        octets,
+        answer.headers.get("Content-Type", ""),
+        duration_ms=_since(started),
+        length_announced="Content-Length" in answer.headers
+        and "Content-Encoding" not in answer.headers,
+    )
+
+
+def _read(answer: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
+    """The body, as far as there is time: urllib3's own limit is for each piece of it."""
+    octets = bytearray()
+    while piece := answer.read1(_PIECE_BYTES):
+        octets += piece
+        if len(octets) > MAX_ANSWER_BYTES:
+            raise urllib3.exceptions.ProtocolError("the answer is too large")
+        if monotonic() > deadline:
+            raise urllib3.exceptions.TimeoutError("the answer takes too long")
+    return bytes(octets)
+
+
+def _kind(error: Exception) -> Failure:
+    if isinstance(error, urllib3.exceptions.NewConnectionError):
+        return Failure.NOT_CONNECTED
+    if isinstance(error, urllib3.exceptions.TimeoutError):
+        return Failure.TIME_OUT
+    if isinstance(error, urllib3.exceptions.LocationValueError):
+        return Failure.NOT_CONNECTED
+    return Failure.BROKEN
+
+
+def _worded(url: str, error: Exception, limit: float) -> str:
     if isinstance(error, urllib3.exceptions.NewConnectionError):
         return f"nothing answers at {url}; is the server running (make run)?"
     if isinstance(error, urllib3.exceptions.TimeoutError):
-        return f"no answer within {TIMEOUT_SECONDS:.0f} s"
+        return f"no answer within {limit:g} s"
     return f"the connection failed: {type(error).__name__}"
 
 

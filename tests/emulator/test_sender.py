@@ -5,6 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import socketserver
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Thread
 from uuid import UUID
 
 import pytest
@@ -12,7 +17,7 @@ import pytest
 from core.jws import verify_event
 from emulator import sender
 from emulator.payload import ZERO_INSTANCE
-from emulator.sender import Attempt, send, signed_headers
+from emulator.sender import MAX_ANSWER_BYTES, Attempt, Failure, send, signed_headers
 from tests.stub import HANG, answering
 from tests.support import SECRET, free_port
 
@@ -148,3 +153,65 @@ def test_an_address_that_is_none_is_an_attempt_that_failed(url: str) -> None:
 def test_nothing_counts_as_accepted_without_an_answer() -> None:
     """An attempt with an error has no status."""
     assert not Attempt(1, error="x").accepted
+
+
+@contextmanager
+def raw(answer: bytes, *, pause: float = 0.0) -> Iterator[tuple[str, list[int]]]:
+    """A server that sends these bytes, one after a pause each if told so, and hangs up."""
+    connections: list[int] = []
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            connections.append(1)
+            self.request.recv(65_536)
+            pieces = [bytes([byte]) for byte in answer] if pause else [answer]
+            try:
+                for piece in pieces:
+                    self.request.sendall(piece)
+                    time.sleep(pause)
+            except OSError:  # the sender has given up, which is what the test is about
+                return
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/", connections
+        server.shutdown()
+        thread.join()
+
+
+def test_a_connection_that_breaks_is_not_tried_again() -> None:
+    """Only time-outs and answers are."""
+    with raw(b"") as (url, connections):
+        (attempt,) = send(url, BODY, HEADERS)
+    assert (attempt.failure, len(connections)) == (Failure.BROKEN, 1)
+
+
+def test_an_answer_that_trickles_is_a_time_out() -> None:
+    """The limit is for the whole answer, not for each byte of it."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n" + b"x" * 400
+    with raw(answer, pause=0.01) as (url, connections):
+        attempts = list(send(url, BODY, HEADERS, timeout_seconds=0.6))
+    assert [attempt.failure for attempt in attempts] == [Failure.TIME_OUT] * 3
+    assert len(connections) == 3
+
+
+def test_an_answer_without_end_is_not_kept() -> None:
+    """A megabyte is enough for metadata."""
+    body = b"x" * (MAX_ANSWER_BYTES + 70_000)
+    with answering((200, {"Content-Length": str(len(body))}, body)) as stub:
+        (attempt,) = send(stub.url, BODY, HEADERS)
+    assert (attempt.failure, attempt.body) == (Failure.BROKEN, b"")
+
+
+def test_whether_the_length_was_announced_is_noted() -> None:
+    """Go reads no body else, nor one that it has to unpack."""
+    told = {"Content-Length": "2"}
+    for headers, announced in [
+        (told, True),
+        ({}, False),
+        (told | {"Content-Encoding": "x"}, False),
+    ]:
+        with answering((200, headers, b"{}")) as stub:
+            (attempt,) = send(stub.url, BODY, HEADERS)
+        assert (attempt.length_announced, attempt.body) == (announced, b"{}")

@@ -1,0 +1,39 @@
+"""``GET /health`` and ``GET /settings``. Source: GoTrue ``api/api.go``, ``api/settings.go``."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from emulator.call import Call, answer
+from emulator.instance import Instance
+from functions._shared.http import Response
+
+VERSION: Final = "usher-emulator"
+
+
+def health(_identity: Instance, _call: Call) -> Response:
+    """It is up."""
+    return answer(
+        {
+            "description": "GoTrue is a user registration and authentication API",
+            "name": "GoTrue",
+            "version": VERSION,
+        }
+    )
+
+
+def settings(identity: Instance, _call: Call) -> Response:
+    """What a login form has to know."""
+    options = identity.options
+    external = {
+        name: name in options.providers
+        for name in ("bitbucket", "github", "gitlab", "google", "facebook")
+    }
+    return answer(
+        {
+            "external": external | {"email": True, "saml": False},
+            "external_labels": {},
+            "disable_signup": options.disable_signup,
+            "autoconfirm": options.autoconfirm,
+        }
+    )

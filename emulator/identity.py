@@ -1,0 +1,165 @@
+"""The emulated Identity: one entry for every request, dispatched by a table.
+
+Nothing here is meant for production: see docs/emulator.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+from urllib.parse import unquote
+
+from core.errors import RequestError
+from core.log import describe, get_logger
+from emulator import about, admin, dev, external, signup, token, user, verify
+from emulator.call import Call, no_cookie, refusal
+from emulator.errors import IdentityError, MethodError, OAuthError
+from emulator.faults import Faults
+from emulator.hooks import Hooks
+from emulator.instance import Instance
+from emulator.locks import AccountLocks
+from emulator.options import EVENTS, Options
+from emulator.store import Store
+from functions._shared.http import Request, Response
+
+Handler = Callable[[Instance, Call], Response]
+
+API: Final[Mapping[str, Mapping[str, Handler]]] = {
+    "/health": {"GET": about.health},
+    "/settings": {"GET": about.settings},
+    "/signup": {"POST": signup.sign_up},
+    "/invite": {"POST": signup.invite},
+    "/verify": {"POST": verify.verify},
+    "/recover": {"POST": verify.recover},
+    "/token": {"POST": token.token},
+    "/logout": {"POST": token.log_out},
+    "/user": {"GET": user.show, "PUT": user.change},
+    "/authorize": {"GET": external.authorize},
+    "/callback": {"POST": external.callback},
+    "/admin/users": {"GET": admin.list_users, "POST": admin.create_user},
+    "/admin/users/{user_id}": {
+        "GET": admin.show_user,
+        "PUT": admin.change_user,
+        "DELETE": admin.delete_user,
+    },
+    "/admin/audit": {"GET": admin.list_audit},
+}
+DEV_PREFIX: Final = "/_dev/"
+DEV: Final[Mapping[str, Mapping[str, Handler]]] = {
+    "/_dev/mail": {"GET": dev.show_mails, "POST": dev.empty_mails, "DELETE": dev.empty_mails},
+    "/_dev/faults": {"GET": dev.show_faults, "PUT": dev.set_faults},
+    "/_dev/consent": {"GET": external.consent},
+}
+NOT_EMULATED: Final = ("/saml", "/instances", "/admin/users/export")
+"""What GoTrue has and this does not, with whatever is below."""
+
+_CORS: Final = {"Access-Control-Allow-Origin": "*"}
+_PREFLIGHT: Final = _CORS | {
+    "Access-Control-Allow-Methods": "GET, POST, PUT, DELETE",
+    "Access-Control-Allow-Headers": (
+        "Accept, Authorization, Content-Type, X-JWT-AUD, X-Use-Cookie, X-Nf-Client"
+    ),
+    "Access-Control-Max-Age": "600",
+}
+
+
+class Emulator:
+    """A local Netlify Identity.
+
+    Args:
+        options: how it is set up; its database is opened, and made where there is none.
+    """
+
+    def __init__(self, options: Options) -> None:
+        faults = Faults(EVENTS)
+        self._instance = Instance(
+            options=options,
+            store=Store(options.database_url),
+            locks=AccountLocks(options.lock_wait_seconds),
+            hooks=Hooks(options, faults),
+            faults=faults,
+        )
+
+    def close(self) -> None:
+        """Close the database."""
+        self._instance.store.close()
+
+    def serves(self, path: str) -> bool:
+        """Whether a request with this path is for the emulator."""
+        mount = self._instance.options.mount
+        return path == mount or path.startswith((mount + "/", DEV_PREFIX))
+
+    def handle(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer one request, in the form of Netlify's functions; called from any thread."""
+        try:
+            request = Request.from_event(event)
+        except RequestError as error:
+            return refusal(IdentityError(400, error.detail)).to_dict()
+        try:
+            response = self._answer(request)
+        except Exception as error:  # noqa: BLE001 - ends as an answer and a line in the log
+            get_logger().error("emulator.failed", **describe(error))
+            response = refusal(IdentityError(500, "Internal server error"))
+        if not request.path.startswith(DEV_PREFIX):
+            response = replace(response, headers={**_CORS, **response.headers})
+        return response.to_dict()
+
+    def _answer(self, request: Request) -> Response:
+        call = Call(request, request.path, self._instance.options.clock())
+        try:
+            return self._dispatch(call)
+        except MethodError as error:
+            return _with(refusal(error), {"Allow": ", ".join(error.allow)})
+        except IdentityError as error:
+            # As GoTrue: whoever shows no good token loses the cookie.
+            extra = no_cookie(call.now) if error.status == 401 else {}
+            return _with(refusal(error), extra)
+        except OAuthError as error:
+            return refusal(error)
+
+    def _dispatch(self, call: Call) -> Response:
+        limit = self._instance.options.max_body_bytes
+        if len(call.request.body) > limit:
+            raise IdentityError(413, f"The body is larger than {limit} bytes")
+        if call.path.startswith(DEV_PREFIX):
+            dev.check_visitor(self._instance, call)
+            return self._route(call, DEV)
+        mount = self._instance.options.mount
+        if not self.serves(call.path):
+            raise IdentityError(404, f"Nothing is here; the API is below {mount}/")
+        call = replace(call, path=call.path.removeprefix(mount).rstrip("/"))
+        if call.request.method == "OPTIONS":
+            return Response(204, headers=_PREFLIGHT)
+        if f"{call.path}/".startswith(tuple(f"{path}/" for path in NOT_EMULATED)):
+            raise IdentityError(501, f"{call.path} is not emulated, see docs/emulator.md")
+        return self._route(call, API)
+
+    def _route(self, call: Call, routes: Mapping[str, Mapping[str, Handler]]) -> Response:
+        for pattern, handlers in routes.items():
+            arguments = _match(pattern, call.path)
+            if arguments is None:
+                continue
+            method = "GET" if call.request.method == "HEAD" else call.request.method
+            if method not in handlers:
+                raise MethodError(tuple(handlers))
+            return handlers[method](self._instance, replace(call, arguments=arguments))
+        raise IdentityError(404, "Page not found")
+
+
+def _match(pattern: str, path: str) -> dict[str, str] | None:
+    """What stands for the braces of a pattern; None: it does not fit."""
+    expected, given = pattern.split("/"), path.split("/")
+    if len(expected) != len(given):
+        return None
+    arguments = {}
+    for want, have in zip(expected, given, strict=True):
+        if want.startswith("{"):
+            arguments[want.strip("{}")] = unquote(have)
+        elif want != have:
+            return None
+    return arguments
+
+
+def _with(response: Response, headers: Mapping[str, str]) -> Response:
+    return replace(response, headers={**response.headers, **headers})

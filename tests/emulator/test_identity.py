@@ -1,0 +1,220 @@
+"""The emulator as a whole: paths and methods, CORS, limits, setting it up."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core import log
+from emulator import about
+from emulator.identity import API, DEV, Emulator
+from emulator.options import Options, Webhook
+from tests.emulator.world import JWT_SECRET, MOUNT, SITE, World
+
+Make = Callable[..., World]
+
+
+def test_health_is_gotrues(quiet: World) -> None:
+    """Name and description; the version says what it is."""
+    assert quiet.call("GET", "/health").json == {
+        "description": "GoTrue is a user registration and authentication API",
+        "name": "GoTrue",
+        "version": about.VERSION,
+    }
+
+
+def test_settings_are_gotrues(make: Make) -> None:
+    """What a login form needs to know, in GoTrue's order."""
+    world = make(providers=("google",), disable_signup=True, autoconfirm=True)
+    assert world.call("GET", "/settings").text == (
+        '{"external":{"bitbucket":false,"github":false,"gitlab":false,"google":true,'
+        '"facebook":false,"email":true,"saml":false},"external_labels":{},'
+        '"disable_signup":true,"autoconfirm":true}'
+    )
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/users", "/admin", "/user/x/y", "/admin/users/a/b"])
+def test_a_path_that_there_is_not(quiet: World, path: str) -> None:
+    """404 in GoTrue's form."""
+    reply = quiet.call("GET", path)
+    assert (reply.status, reply.json) == (404, {"code": 404, "msg": "Page not found"})
+
+
+def test_a_slash_at_the_end_does_not_matter(quiet: World) -> None:
+    """As with GoTrue's router."""
+    assert quiet.call("GET", "/settings/").status == 200
+
+
+@pytest.mark.parametrize(("path", "methods"), [*API.items(), *DEV.items()])
+def test_another_method_is_405_with_those_that_there_are(
+    quiet: World, path: str, methods: dict[str, Any]
+) -> None:
+    """Every route."""
+    reply = quiet.call("PATCH", path)
+    assert (reply.status, reply.headers["Allow"]) == (405, ", ".join(methods))
+
+
+@pytest.mark.parametrize(
+    "path", ["/saml/acs", "/saml/metadata", "/saml", "/instances", "/admin/users/export"]
+)
+def test_what_is_not_emulated_says_so(quiet: World, path: str) -> None:
+    """501."""
+    reply = quiet.call("POST", path)
+    assert (reply.status, reply.json["msg"]) == (
+        501,
+        f"{path} is not emulated, see docs/emulator.md",
+    )
+
+
+def test_browsers_on_other_sites_may_call_the_api(quiet: World) -> None:
+    """As with GoTrue: everything is done with a bearer token."""
+    preflight = quiet.call("OPTIONS", "/token", origin="http://localhost:3000")
+    assert preflight.status == 204
+    assert preflight.headers["Access-Control-Allow-Origin"] == "*"
+    allowed = preflight.headers["Access-Control-Allow-Headers"].split(", ")
+    assert {"Authorization", "Content-Type", "X-JWT-AUD", "X-Use-Cookie", "X-Nf-Client"} <= set(
+        allowed
+    )
+    for reply in (quiet.call("GET", "/settings"), quiet.call("GET", "/user")):
+        assert reply.headers["Access-Control-Allow-Origin"] == "*"
+        assert "Access-Control-Allow-Credentials" not in reply.headers
+
+
+def test_answers_carry_the_security_headers(quiet: World) -> None:
+    """Tokens are in them: nobody keeps a copy."""
+    headers = quiet.call("GET", "/settings").headers
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Content-Type"] == "application/json"
+
+
+def test_a_body_that_is_too_large_is_not_read(make: Make) -> None:
+    """413."""
+    world = make(max_body_bytes=100)
+    assert world.call("POST", "/signup", {"email": "a" * 100}).json == {
+        "code": 413,
+        "msg": "The body is larger than 100 bytes",
+    }
+
+
+ODD: list[dict[str, Any]] = [
+    {},
+    {"httpMethod": "GET"},
+    {"httpMethod": "POST", "path": f"{MOUNT}/signup", "body": "é", "isBase64Encoded": True},
+    {"httpMethod": "POST", "path": f"{MOUNT}/signup", "body": "\ud800"},
+    {"httpMethod": "POST", "path": f"{MOUNT}/signup", "body": "[" * 10_000},
+    {"httpMethod": "POST", "path": f"{MOUNT}/signup", "body": '{"email":"\\u0000","password":"x"}'},
+    {"httpMethod": "GET", "path": f"{MOUNT}/admin/users", "rawQuery": "%ff"},
+    {"httpMethod": "GET", "path": f"{MOUNT}x/settings"},
+    {"httpMethod": "GET", "path": "/elsewhere"},
+]
+
+
+@pytest.mark.parametrize("event", ODD)
+def test_an_odd_request_gets_an_answer(quiet: World, event: dict[str, Any]) -> None:
+    """A 4xx in GoTrue's form, never a traceback."""
+    answer = quiet.emulator.handle(event)
+    assert 400 <= answer["statusCode"] < 500
+    assert '"code":' in answer["body"]
+
+
+def test_a_body_may_come_in_base64(quiet: World) -> None:
+    """As platforms pass it on."""
+    body = base64.b64encode(b'{"email":"a@b.c","password":"x"}').decode()
+    answer = quiet.emulator.handle(
+        {
+            "httpMethod": "POST",
+            "path": f"{MOUNT}/signup",
+            "body": body,
+            "isBase64Encoded": True,
+        }
+    )
+    assert answer["statusCode"] == 200
+
+
+def test_what_nobody_foresaw_is_500_without_details(
+    quiet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log has the place, neither has the message."""
+    written = StringIO()
+    log.configure(written)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(type(quiet.emulator._instance.store), "by_email", fail)
+    reply = quiet.sign_up()
+    assert reply.json | {"error_id": ""} == {
+        "code": 500,
+        "msg": "Internal server error",
+        "error_id": "",
+    }
+    assert '"event":"emulator.failed"' in written.getvalue()
+    assert "secret detail" not in reply.text + written.getvalue()
+
+
+def test_the_log_names_no_address_and_no_token(loud: World) -> None:
+    """Ids and numbers only."""
+    stream = StringIO()
+    log.configure(stream)
+    loud.member(full_name="Lovelace")
+    loud.external()
+    written = stream.getvalue()
+    assert '"event":"hook.accepted"' in written
+    for private in ("ada@example.com", "Lovelace", loud.mails[0].token, "eyJ"):
+        assert private not in written
+
+
+def test_accounts_survive_a_restart(make: Make, tmp_path: Path) -> None:
+    """In the file; an SQLAlchemy URL names it as well."""
+    path = tmp_path / "kept.db"
+    first = make(database=path)
+    first.member()
+    token = first.log_in().json["refresh_token"]
+    first.emulator.close()
+    second = make(database=f"sqlite:///{path}")
+    assert second.log_in().status == 200
+    assert second.refresh(token).status == 200
+
+
+def test_it_knows_which_paths_are_its_own(quiet: World) -> None:
+    """For whoever mounts it beside other things."""
+    serves = quiet.emulator.serves
+    assert all(map(serves, [MOUNT, f"{MOUNT}/", f"{MOUNT}/token", "/_dev/mail"]))
+    assert not any(map(serves, ["/", "/_dev", f"{MOUNT}x", "/.netlify/functions/identity"]))
+
+
+def test_it_can_stand_elsewhere(make: Make) -> None:
+    """At a GoTrue server's root, for one."""
+    handle = make(mount="").emulator.handle
+    assert handle({"httpMethod": "GET", "path": "/settings"})["statusCode"] == 200
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"jwt_secret": b"short"}, "jwt_secret must have at least 32 bytes"),
+    ({"site_url": "localhost:8888"}, "site_url must be like"),
+    ({"site_url": f"{SITE}/"}, "site_url must be like"),
+    ({"function_hooks": {"logout": "/x"}}, "no such event: logout"),
+    ({"providers": ("myspace",)}, "no such provider: myspace"),
+    ({"webhook": Webhook(url="/x", secret=b"x")}, "the webhook's secret must have"),
+    ({"webhook": Webhook(url="/x", secret=b"", events=("x",))}, "no such event: x"),
+    (
+        {"webhook": Webhook(url="/x", secret=b""), "function_hooks": {"login": "/x"}},
+        "one webhook or to function hooks",
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), WRONG)
+def test_what_cannot_work_is_refused_at_once(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    """With a sentence."""
+    given = {"database": tmp_path / "i.db", "jwt_secret": JWT_SECRET, "site_url": SITE}
+    with pytest.raises(ValueError, match=message):
+        Emulator(Options(**(given | options)))
