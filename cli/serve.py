@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from ipaddress import ip_address
+from types import MappingProxyType
 
 import click
 
 from cli.environment import environment, opened
 
 
-def run_server(host: str, port: int, workers: int) -> None:
-    """Check everything once, then serve; workers get the settings by their environment."""
-    from runtime.serve import serve as start  # noqa: PLC0415 - other commands need no server
+def run_server(
+    host: str,
+    port: int,
+    workers: int,
+    application: str = "",
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Check everything once, then serve; workers get the settings by their environment.
+
+    Args:
+        application: another than ``usher serve``'s, as ``module:name``.
+        more: what workers get in their environment besides.
+    """
+    from runtime import serve as runner  # noqa: PLC0415 - other commands need no server
 
     _check_address(host, port)
     with opened() as app:
         app.store.database.check()
         _ = app.policy
-    os.environ.update(environment())
-    start(host, port, workers)
+    os.environ.update({**environment(), **more})
+    runner.serve(host, port, workers, application or runner.WORKER)
 
 
 @click.command()

@@ -13,13 +13,19 @@ MAX_HEADER_BYTES: Final = 65_536
 STOP_SECONDS: Final = 30
 
 
-def serve(host: str, port: int, workers: int = 1) -> None:
+WORKER: Final = "runtime.worker:application"
+
+
+def serve(host: str, port: int, workers: int = 1, application: str = WORKER) -> None:
     """Serve until SIGINT or SIGTERM; requests under way are then finished and committed.
 
     One worker shares commits best; more workers pay off with PostgreSQL.
+
+    Args:
+        application: what each worker process imports, as ``module:name``.
     """
     Granian(
-        "runtime.worker:application",
+        application,
         address=host,
         port=port,
         interface=Interfaces.RSGI,

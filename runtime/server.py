@@ -48,6 +48,7 @@ READERS: Final = {"sqlite": 1, "postgresql": 4}
 but fight the first for the interpreter's lock (measured: a third fewer requests a second)."""
 WAITERS: Final = 8
 """Threads for what may wait long, for a lock or for Identity, and must hold up nobody else."""
+GUESTS: Final = 16
 BODY_TIMEOUT_SECONDS: Final = 10.0
 
 
@@ -73,6 +74,16 @@ class Exchange(Protocol):
         """Answer."""
 
 
+class Guest(Protocol):
+    """Something else behind the same port, such as a local Identity."""
+
+    def serves(self, path: str) -> bool:
+        """Whether a request with this path is its own."""
+
+    def handle(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer a request, both in the form of Netlify's functions; called in threads."""
+
+
 def load_hooks() -> dict[str, IdentityHook]:
     """Every hook by its path: hyphens in the URL, underscores in the file, as Netlify does."""
     return {
@@ -82,10 +93,16 @@ def load_hooks() -> dict[str, IdentityHook]:
 
 
 class Application:
-    """The RSGI application of one worker process."""
+    """The RSGI application of one worker process.
 
-    def __init__(self) -> None:
+    Args:
+        guest: asked first; its threads are its own, for it may wait for our answers.
+    """
+
+    def __init__(self, guest: Guest | None = None) -> None:
         usher = app.current()
+        self._guest = guest
+        self._guests = ThreadPoolExecutor(GUESTS, thread_name_prefix="guest") if guest else None
         self._max_body_bytes = usher.settings.max_body_bytes
         self._hooks = load_hooks()
         self._probes: Mapping[str, Callable[[], Response]] = {
@@ -119,10 +136,16 @@ class Application:
         if self._rounds is not None:
             self._rounds.cancel()
         self._gatherer.close()
+        if self._guests is not None:
+            self._guests.shutdown()
         self._readers.shutdown()
         self._waiters.shutdown()
 
     async def _answer(self, scope: Scope, exchange: Exchange) -> dict[str, Any]:
+        if self._guest is not None and self._guest.serves(scope.path):
+            event = await self._event(scope, exchange)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._guests, self._guest.handle, event)
         hook = self._hooks.get(scope.path)
         if hook is not None:
             prepared = hook.prepare(await self._event(scope, exchange))

@@ -1,0 +1,133 @@
+"""``usher dev`` as a real process: a local Identity, its events, tokens with roles, the API."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+import urllib3
+
+from tests.support import ROOT, clean_environment, free_port
+
+
+class Site:
+    """What runs behind one port."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.pool = urllib3.PoolManager(retries=False, timeout=30)
+
+    def ask(self, method: str, path: str, body: Any = None, token: str = "") -> tuple[int, Any]:
+        """A request with JSON, or a form; what was answered."""
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        if isinstance(body, dict):
+            body = json.dumps(body)
+        elif body is not None:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        answer = self.pool.request(method, self.url + path, body=body, headers=headers)
+        return answer.status, json.loads(answer.data) if answer.data else None
+
+    def identity(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """A request to the local Identity."""
+        return self.ask(method, f"/.netlify/identity{path}", body)
+
+    def log_in(self, email: str) -> str:
+        """An access token."""
+        form = {"grant_type": "password", "username": email, "password": "a password"}
+        status, answer = self.identity("POST", "/token", urlencode(form))
+        assert status == 200, answer
+        token: str = answer["access_token"]
+        return token
+
+
+@pytest.fixture
+def start_dev(tmp_path: Path, policy_file: Path) -> Iterator[Callable[..., Site]]:
+    """Start ``usher dev`` in a folder of its own."""
+    started: list[subprocess.Popen[bytes]] = []
+    folder = tmp_path / "site"
+    folder.mkdir()
+    shutil.copy(policy_file, folder / "policy.toml")
+
+    def start(*options: str, **variables: str) -> Site:
+        port = free_port()
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "cli", "dev", "--port", str(port), *options],
+                cwd=folder,
+                env=clean_environment(PYTHONPATH=str(ROOT), **variables),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        started.append(process)
+        site = Site(f"http://127.0.0.1:{port}")
+        for _ in range(200):
+            try:
+                if site.ask("GET", "/readyz")[0] == 200:
+                    return site
+            except urllib3.exceptions.HTTPError:
+                time.sleep(0.1)
+            if process.poll() is not None:
+                break
+        pytest.fail((folder / "log").read_text()[-800:], pytrace=False)
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(30)
+
+
+def test_from_a_signup_to_the_role_in_the_token(start_dev: Callable[..., Site]) -> None:
+    """Sign up, click the link of the mail, log in: the role is there, and the API obeys it."""
+    site = start_dev()
+    status, _ = site.identity(
+        "POST", "/signup", {"email": "owner@example.com", "password": "a password"}
+    )
+    assert status == 200
+    [mail] = site.ask("GET", "/_dev/mail")[1]["mails"]
+    assert re.fullmatch(re.escape(site.url) + r"/#confirmation_token=[\w-]+", mail["link"])
+    status, _ = site.identity("POST", "/verify", {"type": "signup", "token": mail["token"]})
+    assert status == 200
+    token = site.log_in("owner@example.com")
+    claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    assert claims["app_metadata"]["roles"] == ["admin", "member", "staff"]
+    status, me = site.ask("GET", "/api/me", token=token)
+    assert (status, me["roles"]) == (200, ["admin", "member", "staff"])
+    status, invited = site.ask("POST", "/api/users", {"email": "guest@b.example"}, token)
+    assert (status, invited["status"]) == (201, "pending")
+    kinds = [mail["kind"] for mail in site.ask("GET", "/_dev/mail")[1]["mails"]]
+    assert sorted(kinds) == ["confirmation", "invite"]
+
+
+def test_who_is_denied_hears_it_from_identity(start_dev: Callable[..., Site]) -> None:
+    """As on Netlify; with invitations only, signups are off."""
+    site = start_dev("--autoconfirm")
+    account = {"email": "x@mailinator.com", "password": "a password"}
+    assert site.identity("POST", "/signup", account) == (
+        422, {"code": 422, "msg": "Failed to handle signup webhook"},
+    )  # fmt: skip
+    status, _ = site.identity("POST", "/signup", account | {"email": "ada@b.example"})
+    assert status == 200
+    assert site.ask("GET", "/api/me", token=site.log_in("ada@b.example"))[1]["roles"] == ["member"]
+    closed = start_dev("--invite-only")
+    assert closed.identity("GET", "/settings")[1]["disable_signup"] is True
+    assert closed.identity("POST", "/signup", account | {"email": "b@b.example"})[0] == 403
+    assert closed.log_in("ada@b.example")  # accounts are kept from one start to the next
+
+
+def test_with_another_identity_there_is_no_local_one(start_dev: Callable[..., Site]) -> None:
+    """The one that is named is asked."""
+    site = start_dev(USHER_IDENTITY_URL="http://127.0.0.1:9/.netlify/identity")
+    assert site.identity("GET", "/settings")[0] == 404
+    assert site.ask("GET", "/_dev/mail")[0] == 404
