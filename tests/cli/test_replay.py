@@ -12,6 +12,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from core.app import utc_now
+from core.users import Change
+from core.webhooks import event_of
 from emulator.payload import ZERO_INSTANCE, event_body
 from emulator.sender import signed_headers
 from tests.cli.conftest import Program
@@ -248,3 +250,20 @@ def test_the_same_policy_tried_on_the_past_changes_nothing(
     found = traffic.json("policy", "try", str(policy_file), "--since", "2999-01-01")
     assert found == {"events": 0, "users": 0, "differences": []}
     traffic("policy", "try", str(policy_file), "--since", "yesterday", code=2)
+
+
+def test_what_was_decided_again_for_good_is_rebuilt_too(
+    on_both: Program, policy_file: Path
+) -> None:
+    """An event that was decided again is an act like others: the same users come out."""
+    ada, _ = on_both.sign_up("ada@example.com", "eve@b.example")
+    policy_file.write_text('[[role]]\ngrant = "guest"\n[[role]]\ngrant = "staff"\n')
+    with on_both.app() as app:
+        for event in app.store.ledger.page().items:
+            content = event_of(event)
+            assert content
+            app.store.users.decide_again(content, app.policy, Change("cli:ada", "new rules"))
+    assert on_both.roles(ada) == ["guest", "staff"]
+    done = on_both.json("replay", "--ledger", "--dry-run", "--with-audit", "--diff", code=1)
+    assert done["failed"] == 0
+    assert [g for g in done["differences"] if g["what"].startswith("user")] == []
