@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from functions._shared.operation import Operation
-from functions.api_methods import audit, events, health, me, openapi, roles, stats, users
+from functions.api_methods import audit, events, health, me, openapi, policy, roles, stats, users
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *health.OPERATIONS,
@@ -16,6 +16,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *events.OPERATIONS,
     *audit.OPERATIONS,
     *stats.OPERATIONS,
+    *policy.OPERATIONS,
     *openapi.operations(lambda: OPERATIONS),
 )
 

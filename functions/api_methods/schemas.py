@@ -208,6 +208,40 @@ class Stats(Document):
     events: list[DayCount]
 
 
+class Policy(Document):
+    """The policy in words."""
+
+    fingerprint: str = Field(description="Changes with the policy; kept with every decision.")
+    rules: list[str]
+
+
+class PolicyVerdict(Document):
+    """What the policy would do, and by which rules."""
+
+    admitted: bool
+    message: str = Field(description="For the person, where not admitted.")
+    roles: list[str] = Field(description="What the rules give, admitted or not; sorted.")
+    app_metadata: Metadata = Field(description="Merged into the answer to Identity.")
+    reasons: list[Reason]
+    fingerprint: str
+
+
+class RoleHeld(Document):
+    """A role that the caller has."""
+
+    role: str
+    sources: list[Literal["administrator", "identity", "policy"]]
+    since: datetime
+    until: datetime | None = Field(description="When it ends by itself.")
+
+
+class Why(Document):
+    """Why the caller has their roles."""
+
+    roles: list[RoleHeld]
+    reasons: list[Reason] = Field(description="The policy's rules that gave or withheld roles.")
+
+
 class Health(Document):
     """The function runs."""
 

@@ -31,6 +31,7 @@ BODIES = [
     ("PUT", "/users/{other}/roles", {"roles": ["staff"]}, {"roles"}),
     ("PUT", "/users/{other}/roles/x", {}, set()),
     ("POST", "/events/000000/replay", {}, set()),
+    ("POST", "/policy/explain", {"email": "new@x.org"}, {"email"}),
 ]
 
 

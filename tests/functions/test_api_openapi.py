@@ -47,7 +47,8 @@ def test_it_describes_every_operation_with_whom_it_is_for(document: Any) -> None
 ANSWERS = [
     ("GET", "/health"), ("GET", "/me"), ("GET", "/users"), ("GET", "/users/{id}"),
     ("GET", "/users/{id}/roles"), ("GET", "/users/{id}/events"), ("GET", "/roles"),
-    ("GET", "/events"), ("GET", "/audit"), ("GET", "/stats"),
+    ("GET", "/events"), ("GET", "/audit"), ("GET", "/stats"), ("GET", "/policy"),
+    ("GET", "/policy/me"),
 ]  # fmt: skip
 
 

@@ -24,6 +24,9 @@ TABLE: list[tuple[str, tuple[str, ...], str]] = [
     ("/events/{id}/replay", ("POST",), "administrator"),
     ("/audit", ("GET",), "administrator"),
     ("/stats", ("GET",), "administrator"),
+    ("/policy", ("GET",), "administrator"),
+    ("/policy/explain", ("POST",), "administrator"),
+    ("/policy/me", ("GET",), "person"),
 ]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW")
 CALLERS = ("no token", "bad token", "user", "other", "administrator", "suspended", "deleted")
@@ -40,7 +43,8 @@ DONE = {
     ("PUT", "/users/{id}/roles/{role}"): 200, ("DELETE", "/users/{id}/roles/{role}"): 200,
     ("GET", "/users/{id}/events"): 200, ("GET", "/roles"): 200, ("GET", "/events"): 200,
     ("GET", "/events/{id}"): 404, ("POST", "/events/{id}/replay"): 404, ("GET", "/audit"): 200,
-    ("GET", "/stats"): 200,
+    ("GET", "/stats"): 200, ("GET", "/policy"): 200, ("POST", "/policy/explain"): 400,
+    ("GET", "/policy/me"): 200,
 }  # fmt: skip
 CODES = {
     400: "input_invalid", 401: "unauthenticated", 404: "event_not_found", 405: "method_not_allowed",

@@ -79,6 +79,6 @@ def test_every_answer_is_as_described_and_none_a_server_error(
     assert len(seen) > 400
     good = {line["route"] for line in seen if line["status"] in (200, 201, 204) and "route" in line}
     if caller == "user":
-        assert good == {"/me", "/health", "/openapi.json"}
+        assert good == {"/me", "/policy/me", "/health", "/openapi.json"}
     elif ids == "real":
         assert good >= REACHED - {"/users/{id}/roles/{role}"}

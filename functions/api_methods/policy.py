@@ -1,0 +1,113 @@
+"""``/policy``: the rules in words, what they would do, and what they do for the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+from uuid import UUID, uuid4
+
+from pydantic import Field
+
+from core.documents import utc
+from core.events import EventName, email_key, split_address
+from core.lifecycle import applicant
+from core.policy import Applicant, FilePolicy, Reason
+from core.records import Grant
+from core.roles import effective
+from functions._shared.http import Response
+from functions._shared.operation import Access, Call, Input, Operation, json_response
+from functions.api_methods import schemas
+
+
+class ExplainRequest(Input):
+    """Whom to ask the policy about."""
+
+    email: str = Field(min_length=1, max_length=320)
+    provider: str = Field("email", max_length=100, description="`email`, `google`, …")
+    proven: bool = Field(True, description="Whether somebody has shown that they reach it.")
+    event: Literal["validate", "signup"] = "signup"
+
+
+def read(call: Call) -> Response:
+    """What the rules say."""
+    policy = call.app.policy
+    return json_response({"fingerprint": policy.fingerprint, "rules": policy.describe()})
+
+
+def explain(call: Call) -> Response:
+    """What the policy says of somebody who is not on record, as ``usher policy explain`` does."""
+    body: ExplainRequest = call.body
+    address, domain = split_address(email_key(body.email))
+    verdict = call.app.policy.evaluate(
+        Applicant(
+            event=EventName(body.event),
+            instance_id=call.app.settings.instance_id or UUID(int=0),
+            id=uuid4(),
+            email=body.email,
+            address=address,
+            domain=domain,
+            proven=body.proven,
+            provider=body.provider,
+            app_metadata={"provider": body.provider},
+        )
+    )
+    return json_response(
+        {
+            "admitted": verdict.admitted,
+            "message": verdict.message,
+            "roles": sorted(verdict.roles),
+            "app_metadata": verdict.app_metadata,
+            "reasons": _documents(verdict.reasons + verdict.role_reasons),
+            "fingerprint": call.app.policy.fingerprint,
+        }
+    )
+
+
+def read_own(call: Call) -> Response:
+    """Which roles the caller has, who gives each, and what the rules of the file say of them.
+
+    What an administrator wrote as a reason, and what a callable says, was written for
+    administrators: neither is shown.
+    """
+    user, policy = call.principal.user, call.app.policy
+    reasons: tuple[Reason, ...] = ()
+    if isinstance(policy, FilePolicy):
+        reasons = policy.evaluate(applicant(EventName.LOGIN, user)).role_reasons
+    roles = [
+        _held(role, (g for g in user.grants if g.role == role and g.holds(call.now)))
+        for role in sorted(effective(user.grants, call.now))
+    ]
+    return json_response({"roles": roles, "reasons": _documents(reasons)})
+
+
+def _held(role: str, grants: Iterable[Grant]) -> dict[str, Any]:
+    held = list(grants)
+    ends = [grant.expires_at for grant in held if grant.expires_at is not None]
+    return {
+        "role": role,
+        "sources": sorted(grant.source.value for grant in held),
+        "since": utc(min(grant.created_at for grant in held)),
+        "until": utc(max(ends)) if len(ends) == len(held) else None,
+    }
+
+
+def _documents(reasons: Iterable[Reason]) -> list[dict[str, str]]:
+    return [{"rule": reason.rule, "text": reason.text} for reason in reasons]
+
+
+_ADMIN = Access.ADMINISTRATOR
+OPERATIONS = (
+    Operation("GET", "/policy", "The rules in words", _ADMIN, read, schemas.Policy),
+    Operation(
+        "POST",
+        "/policy/explain",
+        "What the policy would do",
+        _ADMIN,
+        explain,
+        schemas.PolicyVerdict,
+        body=ExplainRequest,
+    ),
+    Operation(
+        "GET", "/policy/me", "Why the caller has their roles", Access.PERSON, read_own, schemas.Why
+    ),
+)
