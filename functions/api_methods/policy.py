@@ -77,7 +77,15 @@ def read_own(call: Call) -> Response:
         _held(role, (g for g in user.grants if g.role == role and g.holds(call.now)))
         for role in sorted(effective(user.grants, call.now))
     ]
-    return json_response({"roles": roles, "reasons": _documents(reasons)})
+    admin = call.app.settings.admin_role
+    return json_response(
+        {
+            "roles": roles,
+            "reasons": _documents(reasons),
+            "administrator": admin in call.principal.roles,
+            "administrator_role": admin,
+        }
+    )
 
 
 def _held(role: str, grants: Iterable[Grant]) -> dict[str, Any]:

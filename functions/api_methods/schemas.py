@@ -240,6 +240,8 @@ class Why(Document):
 
     roles: list[RoleHeld]
     reasons: list[Reason] = Field(description="The policy's rules that gave or withheld roles.")
+    administrator: bool = Field(description="Whether the caller may administer.")
+    administrator_role: str = Field(description="The role that it takes.")
 
 
 class Health(Document):

@@ -95,6 +95,7 @@ def test_everybody_learns_why_they_have_their_roles(people: People, clock: Clock
     ]
     assert [each["rule"] for each in answer["reasons"]] == ["role.1", "role.2"]
     assert answer["roles"][0]["since"] == "2026-11-23T12:00:00Z"
+    assert (answer["administrator"], answer["administrator_role"]) == (False, "admin")
 
 
 def test_what_was_written_for_administrators_stays_with_them(people: People) -> None:
@@ -129,4 +130,6 @@ def test_a_callable_explains_itself_to_administrators_alone(sqlite_url: str, clo
         assert people.ask(ADMIN, "GET", "/policy").json["rules"] == [
             f"The callable {__name__}:decide decides."
         ]
-        assert people.ask("user", "GET", "/policy/me").json == {"roles": [], "reasons": []}
+        mine = people.ask("user", "GET", "/policy/me").json
+        assert (mine["roles"], mine["reasons"], mine["administrator"]) == ([], [], False)
+        assert people.ask(ADMIN, "GET", "/policy/me").json["administrator"] is True

@@ -1,0 +1,9 @@
+// Before the first paint, so that nobody who chose dark sees a white flash.
+(function () {
+  try {
+    const chosen = localStorage.getItem("usher.theme");
+    if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
+  } catch {
+    // No storage: the system's theme holds.
+  }
+})();

@@ -1,0 +1,146 @@
+"""A few hundred believable accounts, and some whose names try to be code, through the pipeline."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from uuid import UUID, uuid5
+
+from core.app import App
+from core.users import Change
+from emulator.payload import Account
+from tests.core.store_support import deliver
+from tests.support import SECRET, Signed, account, signed, verified
+
+HOME = UUID("5a6c2a0e-7a59-4a70-9d1b-7c8e2e2f0a51")
+OWNER = "owner@example.com"
+PLAIN = "bob.plain@example.org"
+CANARY = "window.__canary=(window.__canary||0)+1"
+NAUGHTY = [
+    f"<script>{CANARY}</script>",
+    f"<img src=x onerror={CANARY}>",
+    f"javascript:{CANARY}",
+    f'"><svg onload={CANARY}>',
+    f"'-{CANARY}-'",
+    "{{constructor.constructor('alert(1)')()}}",
+    f"</title><script>{CANARY}</script>",
+    "\u202eevil\u202c right to left",
+    "Ünïcödé 漢字 العربية 🎟️",
+    "A" * 180,
+]
+FIRST = (
+    "Ada Alan Amina Anna Aoife Barbara Bea Bjarne Carlos Chen Chloe Daan Dana Edsger Elena Emil Esi "
+    "Fatima Femi Grace Hana Hugo Ines Ivan Jaya Joan Jonas Kaito Katherine Lars Leila Linus Lucia "
+    "Magda Marek Maya Mei Nadia Niklaus Noor Olga Omar Paulo Priya Radia Rosa Sam Selma Sofia Tariq "
+    "Tim Uma Vera Wanda Yara Yuki Zoe"
+).split()
+LAST = (
+    "Adeyemi Andersson Bakker Bauer Berg Costa Dahl Dijkstra Dubois Eriksen Fischer Garcia Goldberg "
+    "Haddad Hopper Ito Jansen Johnson Kaya Khan Kim Kowalska Lamarr Liskov Lovelace Maier Mbeki "
+    "Moreau Nakamura Novak Okafor Osei Park Perlman Petrov Ricci Rossi Sato Schmidt Silva Singh "
+    "Tanaka Turing Varga Weber Wirth Yilmaz Zhang"
+).split()
+DOMAINS = ["example.com"] * 2 + ["example.org"] * 3 + ["example.net"] * 2 + ["mail.example.edu"]
+PROVIDERS = ["email"] * 6 + ["google"] * 3 + ["github"] * 2 + ["gitlab"]
+
+
+def seed(app: App, now: datetime, count: int = 320, days: int = 30) -> None:
+    """Fill the store with what might have happened in the last ``days`` days."""
+    rng = random.Random(1812)
+    events: list[tuple[datetime, Signed]] = []
+    begin = now - timedelta(days=days)
+    events += _life(rng, _person("Olivia Wren", OWNER, "email"), begin, now, visits=24)
+    bob = _person("Bob Plain", PLAIN, "email")
+    events += _life(rng, bob, begin + timedelta(days=1), now, visits=3)
+    names = [f"{rng.choice(FIRST)} {rng.choice(LAST)}" for _ in range(count - len(NAUGHTY))]
+    for number, name in enumerate([*names, *NAUGHTY]):
+        local = name.lower().replace(" ", ".") if name in names else f"naughty{number}"
+        email = f"{local}{number % 7 or ''}@{rng.choice(DOMAINS)}"
+        who = _person(name, email, rng.choice(PROVIDERS))
+        # More people come towards the end, and fewer at weekends.
+        joined = begin + timedelta(days=days * rng.random() ** 0.7)
+        if joined.weekday() > 4 and rng.random() < 0.5:
+            joined -= timedelta(days=2)
+        if name in NAUGHTY:
+            joined = now - timedelta(minutes=100 - number % 50)
+        events += _life(rng, who, max(joined, begin), now, visits=rng.choice([0, 1, 1, 2, 4, 9]))
+    for number in range(26):
+        email = f"promo{number}@mailinator.com"
+        who = _person("Promo", email, "email")
+        at = begin + timedelta(days=days * rng.random() ** 0.5)
+        events.append((at, signed("validate", who, at=at)))
+    events = sorted((each for each in events if each[0] <= now), key=lambda each: each[0])
+    app.webhooks.process([verified(app.webhooks, event, at) for at, event in events])
+    _administer(app, rng, now)
+
+
+def grown_up(app: App, email: str) -> UUID:
+    """The id of whoever has this address."""
+    return app.store.users.find(email).id
+
+
+def _person(name: str, email: str, provider: str) -> Account:
+    return account(
+        user_id=uuid5(HOME, email),
+        email=email,
+        provider=provider,
+        user_metadata={"full_name": name},
+    )
+
+
+def _life(
+    rng: random.Random, who: Account, joined: datetime, now: datetime, visits: int
+) -> Iterator[tuple[datetime, Signed]]:
+    moment = joined.replace(microsecond=0)
+    born = _at(who, moment)
+    yield moment, signed("validate", born, at=moment)
+    if rng.random() < 0.06 and visits < 2:
+        return  # never confirmed
+    moment += timedelta(minutes=rng.randint(1, 90))
+    yield moment, signed("signup", born, at=moment)
+    for _ in range(visits):
+        moment += timedelta(hours=rng.randint(5, 150))
+        if moment > now:
+            return
+        yield moment, signed("login", _at(born, joined, confirmed_at=joined), at=moment)
+
+
+def _at(who: Account, moment: datetime, **fields: object) -> Account:
+    proof = moment if who.app_metadata and who.app_metadata.get("provider") == "email" else None
+    values = {name: getattr(who, name) for name in ("email", "app_metadata", "user_metadata")}
+    times = {"created_at": moment, "updated_at": moment, "confirmation_sent_at": proof}
+    return Account(id=who.id, **{**values, **times, **fields})  # type: ignore[arg-type]
+
+
+def _administer(app: App, rng: random.Random, now: datetime) -> None:
+    users = app.store.users
+    boss = f"user:{uuid5(HOME, OWNER)}"
+    everybody = [user for user in users.page(limit=200).items if user.email not in (OWNER, PLAIN)]
+    active = [user for user in everybody if user.status == "active"]
+    grants = [
+        ("editor", "Writes the newsletter", None),
+        ("editor", "Covers for Selma in spring", timedelta(days=40)),
+        ("moderator", "Looks after the forum", None),
+        ("beta", "Asked to try the new player", timedelta(days=9)),
+        ("volunteer", "Festival week", timedelta(days=3)),
+    ]
+    for user in rng.sample(active, 46):
+        role, reason, until = rng.choice(grants)
+        ends = now + until if until else None
+        users.grant(users.get(user.id), role, Change(boss, reason), expires_at=ends)
+    for user in rng.sample(active, 9):
+        users.suspend(users.get(user.id), Change(boss, "Chargeback; wrote to them on Monday"))
+    for user in rng.sample(active, 6):
+        users.delete(users.get(user.id), Change(boss, "Asked to be forgotten"))
+    for user in rng.sample(active, 4):
+        current = users.get(user.id)
+        if current.status == "active":
+            users.revoke(current, "member", Change(boss, "Shared the account"))
+
+
+def announce(app: App, email: str, event: str, **fields: object) -> None:
+    """One more event now."""
+    at = app.clock().replace(microsecond=0)
+    who = account(user_id=uuid5(HOME, email), email=email, at=at, **fields)  # type: ignore[arg-type]
+    deliver(app, [signed(event, who, at=at, secret=SECRET)])
