@@ -1,0 +1,135 @@
+// How things are said: times, names of events and outcomes, and what an error means to a person.
+
+const DATE = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
+const FULL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const CLOCK = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+const NUMBER = new Intl.NumberFormat();
+const STEPS = [["year", 31_536_000], ["month", 2_592_000], ["week", 604_800], ["day", 86_400], ["hour", 3_600], ["minute", 60]];
+
+export const number = (value) => NUMBER.format(value);
+export const date = (text) => DATE.format(new Date(text));
+export const moment = (text) => FULL.format(new Date(text));
+export const clock = (when) => CLOCK.format(when);
+
+/** "3 hours ago", "in 9 days". */
+export function relative(text, now = Date.now()) {
+  const seconds = (new Date(text).getTime() - now) / 1000;
+  for (const [unit, size] of STEPS) {
+    if (Math.abs(seconds) >= size) return RELATIVE.format(Math.trunc(seconds / size), unit);
+  }
+  return seconds > 0 ? "in a moment" : "just now";
+}
+
+export const EVENTS = {
+  validate: "Validation",
+  signup: "Sign-up",
+  login: "Login",
+  usermodified: "Changed at Identity",
+  userdeleted: "Deleted at Identity",
+};
+export const OUTCOMES = {
+  applied: "Applied", unchanged: "Unchanged", denied: "Denied", ignored: "Ignored", invalid: "Invalid",
+};
+export const STATUSES = { active: "Active", pending: "Pending", suspended: "Suspended", deleted: "Deleted" };
+export const ACTIONS = {
+  "user.invited": "Invited",
+  "user.created": "Record made",
+  "user.changed": "Record changed",
+  "user.suspended": "Suspended",
+  "user.reactivated": "Reactivated",
+  "user.deleted": "Deleted",
+  "role.granted": "Role given",
+  "role.revoked": "Role taken away",
+  "role.ended": "Role ended",
+  "roles.set": "Roles set",
+};
+export const SOURCES = { policy: "the policy", administrator: "an administrator", identity: "Identity" };
+
+export const eventName = (name) => EVENTS[name] ?? name;
+
+/** A sentence from the middle of one. */
+export const sentence = (text) => (text ? text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".") : "");
+
+/** The name that somebody gave themselves, if they gave any. */
+export function nameOf(user) {
+  for (const from of [user.profile, user.user_metadata]) {
+    for (const key of ["full_name", "name"]) {
+      if (typeof from?.[key] === "string" && from[key].trim()) return from[key].trim();
+    }
+  }
+  return "";
+}
+
+export const labelOf = (user) => user.email || (user.status === "deleted" ? "Deleted account" : user.id);
+
+export function initials(user) {
+  const source = nameOf(user) || user.email || "";
+  const letters = source.match(/\p{L}/gu) ?? [];
+  const words = source.split(/[\s.@_+-]+/u).map((word) => word.match(/\p{L}/u)?.[0]).filter(Boolean);
+  return ((words.length > 1 ? words[0] + words[1] : letters.slice(0, 2).join("")) || "–").toUpperCase();
+}
+
+export const listed = (items) =>
+  items.length < 2 ? items.join("") : `${items.slice(0, -1).join(", ")} and ${items.at(-1)}`;
+
+/** Where a rule stands. */
+export function ruleName(rule) {
+  const numbered = /^role\.(\d+)$/.exec(rule);
+  if (numbered) return `Role rule ${numbered[1]}`;
+  const [family] = rule.split(".");
+  return { admission: "Admission", user: "Status", identity: "Identity", denial: "Denial", event: "Event", policy: "Policy" }[family] ?? "Rule";
+}
+
+/** What was answered to Identity, as a sentence. */
+export function replyWords(reply) {
+  const body = parsed(reply.body);
+  if (reply.status === 200) {
+    const roles = body?.app_metadata?.roles;
+    if (!Array.isArray(roles)) return "Admitted; Identity was sent new metadata";
+    return roles.length ? `Admitted with ${listed(roles.map(String))}` : "Admitted with no role";
+  }
+  if (reply.status === 204) return "Nothing to change at Identity";
+  const detail = typeof body?.detail === "string" ? body.detail : "";
+  if (reply.status === 403) return `Refused${detail ? `: ${detail}` : ""}`;
+  return `Could not be read${detail ? `: ${detail}` : ""}`;
+}
+
+export function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+/** JSON in lines; anything else as it is. */
+export function pretty(text) {
+  const value = typeof text === "string" ? parsed(text) : text;
+  return value === null && typeof text === "string" ? text : JSON.stringify(value, null, 2);
+}
+
+/** Title and text for an error; `again` says whether to offer another try. */
+export function explain(error) {
+  const said = error.detail || (error.kind && error.status ? error.message : "");
+  switch (error.kind) {
+    case "offline":
+      return { icon: "cloud", title: "The server cannot be reached", text: "Nothing was changed. Is this device online?", again: true };
+    case "busy":
+      return { icon: "pause", title: "Too many requests at once", text: "The server asks us to wait a little.", again: true };
+    case "away":
+      return { icon: "pause", title: "Not available at the moment", text: said || "The database, or Identity, cannot be asked just now.", again: true };
+    case "failed":
+      return { icon: "alert", title: "Something went wrong on the server", text: "Its log has the details, in the line request.failed.", again: true };
+    case "missing":
+      return { icon: "search", title: "There is no such record", text: said || "It may have been removed, or the address is mistyped.", again: false };
+    case "forbidden":
+      return { icon: "ban", title: "Not allowed", text: said, again: false };
+    case "changed":
+      return { icon: "alert", title: "Somebody else changed this record", text: "Your change was not made. The record is shown as it is now.", again: false };
+    case "over":
+      return { icon: "door", title: "The session is over", text: "Please sign in again.", again: false };
+    default:
+      return { icon: "alert", title: "That did not work", text: said || error.message || "No reason was given.", again: false };
+  }
+}
