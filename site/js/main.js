@@ -1,0 +1,189 @@
+// Who is here decides what is shown: nobody the door, a person their own page, an administrator the
+// console. Which view stands in the address, after the #.
+
+import * as api from "./api.js";
+import { fill, h, icon, mark } from "./dom.js";
+import { forgetAll } from "./names.js";
+import { button, failure, newId, notice } from "./parts.js";
+import * as session from "./session.js";
+import { themeButton } from "./theme.js";
+import * as words from "./words.js";
+import * as audit from "./views/audit.js";
+import * as door from "./views/door.js";
+import * as event from "./views/event.js";
+import * as events from "./views/events.js";
+import * as own from "./views/own.js";
+import * as overview from "./views/overview.js";
+import * as policy from "./views/policy.js";
+import * as user from "./views/user.js";
+import * as users from "./views/users.js";
+
+const ROUTES = [
+  [/^\/overview$/, overview, "overview"],
+  [/^\/users$/, users, "users"],
+  [/^\/users\/([^/]+)$/, user, "users"],
+  [/^\/events$/, events, "events"],
+  [/^\/events\/([^/]+)$/, event, "events"],
+  [/^\/audit$/, audit, "audit"],
+  [/^\/policy$/, policy, "policy"],
+];
+const NAVIGATION = [["overview", "Overview"], ["users", "Users"], ["events", "Events"], ["audit", "Audit"], ["policy", "Policy"]];
+const app = document.getElementById("app");
+
+let me = null;
+let leave = null; // ends what the view on screen still has under way
+
+/** Take a link from a mail, or a provider's answer, out of the address before anything else. */
+async function start() {
+  addEventListener("hashchange", route);
+  const fragment = new URLSearchParams(location.hash.replace(/^#\/?/, ""));
+  const mailed = ["confirmation", "recovery", "invite", "email_change"].find((kind) => fragment.has(`${kind}_token`));
+  const isToken = mailed || fragment.has("access_token") || fragment.has("error_description");
+  if (isToken) history.replaceState(null, "", location.pathname);
+  if (mailed) return atDoor({ mailed, token: fragment.get(`${mailed}_token`) });
+  if (fragment.has("access_token")) {
+    return session.arrive(fragment) ? enter() : atDoor({ said: ["bad", "That login was not begun in this tab, so it was not taken."] });
+  }
+  if (fragment.has("error_description")) return atDoor({ said: ["bad", fragment.get("error_description")] });
+  return session.isKept() ? enter() : atDoor();
+}
+
+/** With a session: find out who it is, and show what is theirs. */
+async function enter({ said } = {}) {
+  wait();
+  try {
+    if (session.token() === null && !(await session.renew())) return atDoor();
+    const [{ data: person }, { data: why }] = await Promise.all([api.get("/me"), api.get("/policy/me")]);
+    me = { ...person, ...why };
+    if (me.administrator) showConsole(said);
+    else showOwn(said);
+  } catch (error) {
+    if (error.kind === "over") return undefined;
+    if (error.code === "account_suspended" || error.code === "account_deleted") return undefined; // refused() shows it
+    end();
+    fill(app, plainPage(h("main", { id: "main", class: "narrow" }, failure(error, () => enter({ said })),
+      h("p", { class: "center" }, button("Sign out", { kind: "quiet", onClick: signOut })))));
+  }
+  return undefined;
+}
+
+function atDoor(state = {}) {
+  end();
+  document.title = "Sign in · Usher";
+  door.show(app, { ...state, done: (said) => enter({ said }) });
+}
+
+function wait() {
+  end();
+  document.title = "Usher";
+  fill(app, plainPage(h("main", { id: "main", class: "narrow splash", "aria-busy": "true" }, mark(), h("p", { role: "status" }, "Opening…"))));
+}
+
+function end() {
+  me = null;
+  leave?.abort();
+  leave = null;
+  forgetAll();
+  document.querySelectorAll("dialog").forEach((dialog) => dialog.close());
+}
+
+async function signOut() {
+  end();
+  history.replaceState(null, "", location.pathname);
+  await session.signOut();
+  atDoor({ said: ["good", "You are signed out."] });
+}
+
+function over() {
+  // The address stays, so that signing in again leads back to where one was.
+  session.forget();
+  atDoor({ said: ["warn", "Your session has ended. Please sign in again."] });
+}
+
+function refused(error) {
+  if (error.code === "forbidden") {
+    if (me?.administrator) enter(); // the role was taken away meanwhile
+    return;
+  }
+  end();
+  document.title = "No entry · Usher";
+  const text = error.code === "account_suspended"
+    ? "An administrator has suspended this account. Only an administrator can lift that."
+    : "This account was deleted. Its record cannot come back.";
+  fill(app, plainPage(h("main", { id: "main", class: "narrow" },
+    h("div", { class: "state" }, icon("ban"), h("h1", { tabindex: "-1" }, error.code === "account_suspended" ? "Account suspended" : "Account deleted"),
+      h("p", text), button("Sign out", { onClick: signOut })))));
+}
+
+function plainPage(...content) {
+  return h("div", { class: "plain" },
+    h("header", { class: "plain-head" }, h("span", { class: "brand" }, mark(), h("span", "Usher")), themeButton()), content);
+}
+
+function showOwn(said) {
+  document.title = "Your account · Usher";
+  const main = h("main", { id: "main", class: "narrow" });
+  fill(app, plainPage(main));
+  own.show(main, { me, said, signOut, again: () => enter() });
+  main.querySelector("h1")?.focus({ preventScroll: true });
+}
+
+function showConsole(said) {
+  const links = NAVIGATION.map(([name, text]) => h("a", { href: `#/${name}`, "data-view": name }, icon(name), h("span", text)));
+  const main = h("main", { id: "main", tabindex: "-1" });
+  const skip = button("Skip to content", { kind: "primary skip", onClick: () => main.focus() });
+  const id = newId("navigation");
+  fill(app, h("div", { class: "shell" }, skip,
+    h("header", { class: "side" },
+      h("a", { class: "brand", href: "#/overview", "aria-label": "Usher, overview" }, mark(), h("span", "Usher")),
+      h("nav", { id, "aria-label": "Console" }, links),
+      h("div", { class: "side-foot" },
+        h("a", { class: "whoami", href: `#/users/${me.id}`, "aria-label": `Your record, ${words.labelOf(me)}` },
+          h("strong", words.nameOf(me) || "You"), h("span", me.email)),
+        h("div", { class: "side-tools" }, themeButton(), button("Sign out", { kind: "quiet small", symbol: "leave", onClick: signOut })))),
+    main));
+  if (said) main.before(h("div", { class: "said" }, notice("good", null, said)));
+  route();
+}
+
+function route() {
+  if (!me?.administrator) return;
+  const [path, search = ""] = location.hash.replace(/^#/, "").split("?");
+  if (!path || path === "/") {
+    history.replaceState(null, "", "#/overview");
+    route();
+    return;
+  }
+  leave?.abort();
+  leave = new AbortController();
+  document.querySelectorAll("dialog").forEach((dialog) => dialog.close());
+  const main = document.getElementById("main");
+  const found = ROUTES.map(([pattern, view, name]) => ({ match: pattern.exec(path), view, name })).find((each) => each.match);
+  for (const each of document.querySelectorAll("[data-view]")) {
+    if (each.dataset.view === found?.name) each.setAttribute("aria-current", "page");
+    else each.removeAttribute("aria-current");
+  }
+  const title = (text) => {
+    document.title = `${text} · Usher`;
+  };
+  if (!found) {
+    title("Not found");
+    fill(main, h("div", { class: "state" }, icon("search"), h("h1", { tabindex: "-1" }, "There is no such page"),
+      h("p", "The address may be mistyped."), h("a", { class: "button plain", href: "#/overview" }, "To the overview")));
+    return;
+  }
+  const first = main.childElementCount === 0;
+  main.replaceChildren();
+  let id = "";
+  try {
+    id = decodeURIComponent(found.match[1] ?? "");
+  } catch {
+    // Not an id of anybody; the view says so.
+  }
+  found.view.show(main, { id, query: new URLSearchParams(search), signal: leave.signal, me, title });
+  scrollTo(0, 0);
+  if (!first) main.querySelector("h1")?.focus({ preventScroll: true });
+}
+
+api.whenRefused(over, refused);
+start();
