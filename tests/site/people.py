@@ -1,3 +1,4 @@
+# ruff: noqa: SIM905, E501
 """A few hundred believable accounts, and some whose names try to be code, through the pipeline."""
 
 from __future__ import annotations
