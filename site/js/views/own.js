@@ -1,6 +1,6 @@
 // What somebody sees who is no administrator: their own account, and why it has the roles it has.
 
-import { h } from "../dom.js";
+import { fill, h } from "../dom.js";
 import { avatar, button, card, chip, facts, notice, roleChip, statusChip, time } from "../parts.js";
 import * as words from "../words.js";
 
@@ -8,7 +8,7 @@ const BY = { policy: "by the rules of this site", administrator: "by an administ
 
 export function show(place, { me, said, signOut, again }) {
   const withheld = me.reasons.filter((each) => /^no /.test(each.text));
-  place.append(
+  fill(place,
     h("header", { class: "own-head" }, avatar(me),
       h("div", h("h1", { tabindex: "-1" }, words.nameOf(me) || "Your account"), h("p", { class: "lead" }, me.email)),
       button("Sign out", { symbol: "leave", onClick: signOut })),

@@ -1,0 +1,257 @@
+// One record: who it is, which roles and why, what happened to it, and what can be done about it.
+
+import { call, get } from "../api.js";
+import { fill, h } from "../dom.js";
+import { remember } from "../names.js";
+import { ask, avatar, button, card, chip, code, copyable, empty, facts, failure, field, load, notice, pageHead, roleChip, skeleton, statusChip, tabs, time, toast } from "../parts.js";
+import * as words from "../words.js";
+import { history as auditHistory } from "./audit.js";
+import { history as eventHistory } from "./events.js";
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
+export function show(place, { id, signal, me, title }) {
+  title("User");
+  if (!UUID.test(id)) {
+    fill(place, pageHead("User", { back: { href: "#/users", label: "Users" } }), empty("There is no such user", "A user’s id looks like 5a6c2a0e-7a59-4a70-9d1b-7c8e2e2f0a51."));
+    return;
+  }
+  const box = h("div");
+  fill(place, box);
+  const view = { id, signal, me, title, box, path: `/users/${encodeURIComponent(id)}` };
+  view.read = async () => call("GET", view.path, { signal });
+  load(box, view.read, (found) => record(view, found), { signal, bones: [skeleton(1, "head"), skeleton(6)] });
+}
+
+/** Read it again, perhaps saying why it looks different. */
+async function again(view, said) {
+  try {
+    const found = await view.read();
+    if (view.signal.aborted) return;
+    fill(view.box, said, record(view, found));
+    view.box.querySelector("h1")?.focus({ preventScroll: true });
+  } catch (error) {
+    if (!view.signal.aborted && error.kind !== "over") fill(view.box, failure(error, () => again(view, said), view.signal));
+  }
+}
+
+function record(view, { data: user, etag }) {
+  view.user = user;
+  view.etag = etag;
+  remember(user);
+  const name = words.nameOf(user);
+  const label = name || words.labelOf(user);
+  view.title(label);
+  const gone = user.status === "deleted";
+  const self = user.id === view.me.id;
+  return h("div", { class: "record" },
+    h("header", { class: "page-head" },
+      h("a", { class: "back", href: "#/users" }, "← Users"),
+      h("div", { class: "page-title" },
+        h("div", { class: "identity" }, avatar(user), h("div", { class: "identity-text" },
+          h("h1", { tabindex: "-1" }, label),
+          h("p", { class: "lead" }, name && h("span", { class: "address" }, user.email), statusChip(user.status), self && chip("This is you", "accent")))),
+        !gone && h("div", { class: "actions" },
+          user.status === "suspended"
+            ? button("Reactivate", { onClick: () => reactivate(view) })
+            : button("Suspend", { symbol: "ban", onClick: () => suspend(view) }),
+          button("Delete", { kind: "danger-quiet", symbol: "trash", onClick: () => remove(view) })))),
+    gone && notice("info", "This account was deleted", h("p", `On ${words.moment(user.deleted_at)}. The personal data is erased; the id stays, so that it is never used again. Nothing about it can change.`)),
+    user.status === "suspended" && notice("warn", "Suspended", h("p", "Since ", time(user.suspended_at, { absolute: true }), ". The API refuses them, and so does every login.")),
+    h("div", { class: "columns" },
+      h("div", { class: "stack" }, !gone && roles(view), history(view)),
+      h("div", { class: "stack" }, about(user), !gone && data(user))));
+}
+
+function about(user) {
+  return card("Record", {}, facts([
+    ["Provider", user.provider || h("span", { class: "faint" }, "unknown")],
+    ["Joined", time(user.created_at, { absolute: true })],
+    ["Confirmed", time(user.confirmed_at, { absolute: true, none: "not yet" })],
+    ["Last seen", time(user.last_seen_at, { absolute: true })],
+    ["Changed", time(user.updated_at, { absolute: true })],
+    ["Version", String(user.version)],
+    ["Id", copyable(user.id, "the id")],
+  ]));
+}
+
+function data(user) {
+  const parts = [
+    ["Profile", user.profile, "The person’s own data. Identity does not know it."],
+    ["user_metadata", user.user_metadata, "Chosen by the person, as Identity last sent it."],
+    ["app_metadata", user.app_metadata, "As Identity last sent it, without roles."],
+    ["Further app_metadata", user.extra_app_metadata, "Added by administrators to every reply."],
+  ];
+  return card("Data", {}, parts.map(([name, value, hint]) => {
+    const count = Object.keys(value).length;
+    return h("details", { class: "data", open: name === "user_metadata" && count > 0 && count < 8 },
+      h("summary", name, h("span", { class: "faint" }, count ? ` ${count}` : " empty")),
+      h("p", { class: "hint" }, hint), count ? code(words.pretty(value), name) : null);
+  }));
+}
+
+function roles(view) {
+  const { user } = view;
+  const names = [...new Set(user.grants.map((each) => each.role))].sort();
+  const give = button("Give a role", { kind: "primary", symbol: "plus", onClick: () => grant(view) });
+  return card("Roles", { note: "Who gave each, and why. The API goes by this at once; the person’s token follows at their next login.", actions: give },
+    names.length ? h("ul", { class: "role-list" }, names.map((role) => roleItem(view, role, user.grants.filter((each) => each.role === role))))
+      : h("p", { class: "faint pad" }, "No role, and nobody has said anything about one."));
+}
+
+function roleItem(view, role, grants) {
+  const held = view.user.roles.includes(role);
+  const denied = !held && grants.some((each) => each.denies && each.holds);
+  return h("li", { class: held ? "" : "not-held", "data-role": role },
+    h("div", { class: "role-line" }, roleChip(role), !held && chip(denied ? "Denied" : "Ended", denied ? "bad" : "mute"),
+      held ? button("Take away", { kind: "quiet small", "aria-label": `Take away ${role}`, onClick: () => revoke(view, role, grants) })
+        : button("Give again", { kind: "quiet small", "aria-label": `Give ${role} again`, onClick: () => grant(view, role) })),
+    h("ul", { class: "grants" }, grants.map((each) => h("li", { class: each.denies ? "denial" : "" }, grantWords(view, each)))));
+}
+
+function grantWords(view, { source, denies, holds, actor, reason, created_at: since, expires_at: until }) {
+  const by = source === "administrator" ? actorName(actor, view.me) : words.SOURCES[source];
+  return [
+    `${denies ? "Denied" : "Given"} by `, by, " · ", time(since),
+    until && [" · ", h("span", { class: holds ? "ends" : "faint" }, `${holds ? "ends" : "ended"} `, time(until))],
+    reason && h("q", reason),
+  ];
+}
+
+/** `user:<id>` as a link, anything else as it is. */
+function actorName(actor, me) {
+  const [kind, id] = [actor.slice(0, actor.indexOf(":")), actor.slice(actor.indexOf(":") + 1)];
+  if (kind !== "user") return actor || "an administrator";
+  return id === me.id ? "you" : h("a", { href: `#/users/${encodeURIComponent(id)}` }, "an administrator");
+}
+
+function history(view) {
+  return card("History", {}, tabs("History", [
+    { name: "Changes", show: (panel) => auditHistory(panel, { query: { user: view.id }, me: view.me, signal: view.signal, own: true }) },
+    { name: "Events", show: (panel) => eventHistory(panel, { path: `${view.path}/events`, signal: view.signal }) },
+  ]));
+}
+
+/** One change; whoever was faster is shown, and nothing of theirs is overwritten. */
+async function change(view, question, done) {
+  const made = await ask({
+    ...question,
+    onError: (error) => {
+      if (error.kind !== "changed") return false;
+      again(view, notice("warn", "Somebody else changed this record", h("p", "Your change was not made, so nothing of theirs is lost. This is the record as it is now: look at it, and then do it again if it still fits.")));
+      return true;
+    },
+  });
+  if (!made || view.signal.aborted) return;
+  toast(done);
+  await again(view);
+}
+
+const why = (placeholder) => field({ label: "Reason", name: "reason", maxlength: 500, placeholder, autocomplete: "off", hint: "Kept in the audit, for other administrators." });
+
+async function grant(view, role = "") {
+  let known = [];
+  try {
+    known = (await get("/roles", undefined, view.signal)).data.roles.map((each) => each.role);
+  } catch {
+    // They can still be typed.
+  }
+  if (view.signal.aborted) return;
+  const name = field({ label: "Role", name: "role", value: role, required: true, maxlength: 100, list: known.filter((each) => !view.user.roles.includes(each)), autocomplete: "off", spellcheck: "false", autocapitalize: "none" });
+  const reason = why("Writes the newsletter");
+  const end = field({ label: "Ends", name: "end", type: "datetime-local", hint: "Leave it empty for a role that does not end by itself." });
+  const quick = h("div", { class: "quick" }, [["In a week", 7], ["In a month", 30], ["Never", 0]].map(([text, days]) =>
+    button(text, { kind: "quiet small", onClick: () => { end.input.value = days ? local(days) : ""; } })));
+  const who = words.labelOf(view.user);
+  let given = "";
+  await change(view, {
+    title: role ? `Give ${role} again` : "Give a role",
+    content: h("p", "To ", h("strong", who), ". A denial of the role is lifted by it."),
+    fields: [name, reason, end, quick],
+    action: "Give the role",
+    check: (values) => {
+      const late = values.end && new Date(values.end) <= new Date();
+      end.complain(late ? "This lies in the past." : "");
+      name.complain(values.role.trim() ? "" : "Which role?");
+      return !late && Boolean(values.role.trim());
+    },
+    run: (values) => {
+      given = values.role.trim();
+      const body = { reason: values.reason, ...(values.end ? { expires_at: new Date(values.end).toISOString() } : {}) };
+      if (given.includes("/")) throw Object.assign(new Error("slash"), { kind: "refused", detail: "A role with a slash in its name cannot be given here; usher users grant can." });
+      return call("PUT", `${view.path}/roles/${encodeURIComponent(given)}`, { body, etag: view.etag });
+    },
+  }, `The role is given to ${who}.`);
+}
+
+function revoke(view, role, grants) {
+  const who = words.labelOf(view.user);
+  const sources = grants.filter((each) => each.holds && !each.denies).map((each) => each.source);
+  const people = sources.filter((each) => each !== "policy").map((each) => words.SOURCES[each]);
+  return change(view, {
+    title: `Take away ${role}?`,
+    kind: "danger",
+    content: h("ul", { class: "effects" },
+      people.length > 0 && h("li", `What ${words.listed(people)} gave ends.`),
+      sources.includes("policy") && h("li", "The policy gives this role. A denial is left on the record, so that it stays away until somebody gives it again."),
+      h("li", `The API treats ${who} as without it from the next request on.`),
+      h("li", "A token that they hold already still names it, until their next login.")),
+    fields: [why("")],
+    action: `Take away ${role}`,
+    run: (values) => call("DELETE", `${view.path}/roles/${encodeURIComponent(role)}`, { query: { reason: values.reason }, etag: view.etag }),
+  }, `${who} no longer has ${role}.`);
+}
+
+function suspend(view) {
+  const who = words.labelOf(view.user);
+  return change(view, {
+    title: `Suspend ${who}?`,
+    kind: "danger",
+    content: h("ul", { class: "effects" },
+      h("li", "The API refuses them from the next request on, whatever token they hold."),
+      h("li", "Their next login is denied."),
+      h("li", "Roles, profile and history stay. It can be taken back at any time.")),
+    fields: [why("")],
+    action: "Suspend",
+    run: (values) => call("PATCH", view.path, { body: { status: "suspended", reason: values.reason }, etag: view.etag }),
+  }, `${who} is suspended.`);
+}
+
+function reactivate(view) {
+  const who = words.labelOf(view.user);
+  return change(view, {
+    title: `Reactivate ${who}?`,
+    content: h("p", "They can log in again, with the roles on record."),
+    fields: [why("")],
+    action: "Reactivate",
+    run: (values) => call("PATCH", view.path, { body: { status: "active", reason: values.reason }, etag: view.etag }),
+  }, `${who} can log in again.`);
+}
+
+function remove(view) {
+  const who = words.labelOf(view.user);
+  const proof = view.user.email || view.id.slice(0, 8);
+  const typed = field({ label: `To confirm, type ${proof}`, name: "typed", required: true, autocomplete: "off", spellcheck: "false", autocapitalize: "none" });
+  return change(view, {
+    title: `Delete ${who}?`,
+    kind: "danger",
+    content: h("ul", { class: "effects" },
+      h("li", "All personal data is erased: address, names, metadata, profile, and the bodies of their events."),
+      h("li", "The id stays as a tombstone. The same account can never come back, and its logins are denied."),
+      h("li", "The account at Identity is not touched. Delete it there as well."),
+      h("li", h("strong", "This cannot be undone."))),
+    fields: [typed, why("")],
+    action: "Delete for good",
+    check: (values) => {
+      const right = values.typed.trim() === proof.trim();
+      typed.complain(right ? "" : "This is not the same.");
+      return right;
+    },
+    run: (values) => call("DELETE", view.path, { query: { reason: values.reason }, etag: view.etag }),
+  }, "The account is deleted.");
+}
+
+function local(days) {
+  const then = new Date(Date.now() + days * 86_400_000);
+  return new Date(then.getTime() - then.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+}
