@@ -21,7 +21,7 @@ function build(element, props, children) {
     if (value === false || value === null || value === undefined) continue;
     if (name === "on") {
       for (const [event, listener] of Object.entries(value)) element.addEventListener(event, listener);
-    } else if (name === "href" && !/^[#/](?!\/)/.test(value)) {
+    } else if (name === "href" && !/^(#|\/(?![/\\]))/.test(value)) {
       throw new TypeError("links of the console stay on its own site");
     } else if (name.startsWith("on") || name === "style" || name === "srcdoc") {
       throw new TypeError(`${name} is never set`);
@@ -77,6 +77,7 @@ const ICONS = {
   trash: ["M4.5 7h15", "M9.5 7V4.5h5V7", "M6.5 7l1 13h9l1-13", "M10.5 11v5.5M13.5 11v5.5"],
   mail: ["M3.5 5.5h17v13h-17z", "M4 6.5l8 6.5 8-6.5"],
   cloud: ["M3 3l18 18", "M8.5 6.5A6 6 0 0 1 18 10a4.5 4.5 0 0 1 2.7 7.5", "M16.5 19H7A4.5 4.5 0 0 1 6.3 10"],
+  info: ["M12 20.5a8.5 8.5 0 1 0 0-17 8.5 8.5 0 0 0 0 17z", "M12 11.5v4.5", "M12 8v.1"],
   give: ["M12 5v14", "M5 12h14"],
   door: ["M14 20.5V3.5L5.5 5v14z", "M14 5.5h4.5v13H14", "M11 12v.1"],
 };

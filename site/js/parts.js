@@ -123,7 +123,7 @@ export function field({ label, name, type = "text", value = "", hint, options, l
 
 export function notice(kind, title, ...text) {
   return h("div", { class: `notice ${kind}`, role: kind === "bad" ? "alert" : undefined },
-    icon(kind === "good" ? "check" : "alert"), h("div", title && h("strong", title), text));
+    icon({ good: "check", info: "info" }[kind] ?? "alert"), h("div", title && h("strong", title), text));
 }
 
 /** A passing message, read out by screen readers. */

@@ -1,4 +1,3 @@
-# ruff: noqa: SIM905, E501
 """A few hundred believable accounts, and some whose names try to be code, through the pipeline."""
 
 from __future__ import annotations
