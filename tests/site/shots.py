@@ -1,6 +1,6 @@
 """Pictures of every view in both themes and on a phone, to look at.
 
-    python -m tests.site.shots FOLDER [NAME…]
+python -m tests.site.shots FOLDER [NAME…]
 """
 
 from __future__ import annotations
