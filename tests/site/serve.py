@@ -25,7 +25,7 @@ import migrations
 from core import log
 from core.app import App, use
 from core.database import Database
-from core.errors import NotFoundError
+from core.errors import UserNotFoundError
 from core.settings import Settings
 from functions import api
 from tests.core.store_support import deliver
@@ -134,7 +134,7 @@ class Identity:
             return 400, _grant_error("No user found with that email, or password invalid.")
         try:
             user = self.app.store.users.find(email)
-        except NotFoundError:
+        except UserNotFoundError:
             return 400, _grant_error("No user found with that email, or password invalid.")
         return 200, self.session(user.id, user.email)
 
