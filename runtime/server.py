@@ -1,4 +1,4 @@
-"""The server's application: functions by their URL, health and readiness. RSGI, for Granian.
+"""The server's application: functions by their URL, probes, the site. RSGI, for Granian.
 
 Requests are read in one event loop, so a slow or stuck client holds no thread. Identity's events
 are verified there and gathered into commits; the API and the probes run in threads.
@@ -19,7 +19,6 @@ from core import app
 from core.errors import (
     BodyTooLargeError,
     MethodNotAllowedError,
-    NotFoundError,
     RequestError,
     RequestTimeoutError,
 )
@@ -28,10 +27,11 @@ from core.strict_json import dumps
 from core.webhooks import Verified
 from functions import api
 from functions._shared.failure import failure
-from functions._shared.http import Response
+from functions._shared.http import Request, Response
 from functions._shared.identity_hook import IdentityHook
 from runtime.gather import Gatherer
 from runtime.rounds import rounds
+from runtime.site import Site
 
 FUNCTIONS_PREFIX: Final = "/.netlify/functions/"
 HOOKS: Final = (
@@ -109,6 +109,7 @@ class Application:
             "/healthz": _healthz,
             "/readyz": _readyz,
         }
+        self._site = Site()
         self._asks_identity = usher.settings.jwt_secret is None
         self._readers = ThreadPoolExecutor(
             READERS[usher.settings.database_scheme], thread_name_prefix="reader"
@@ -156,7 +157,8 @@ class Application:
             return await self._call_api(scope, exchange)
         probe = self._probes.get(scope.path)
         if probe is None:
-            raise NotFoundError
+            found = Request.from_event(_bodiless(scope, _headers(scope)))
+            return self._site.answer(found).to_dict()
         if scope.method not in ("GET", "HEAD"):
             raise MethodNotAllowedError(scope.method, ("GET", "HEAD"))
         return (await asyncio.to_thread(probe)).to_dict()
