@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -16,6 +16,7 @@ from cli.output import json_option, print_json
 from core.app import App, use
 from core.errors import NotMigratedError, SettingsError, UsherError
 from core.settings import Settings
+from core.spool import SET_ASIDE, Spool, waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +29,16 @@ class Finding:
     remedy: str = ""
 
 
+SPOOL_REMEDY: Final = (
+    "Make the folder writable, or set USHER_SPOOL. What was set aside is tried again when the file "
+    "is renamed to end in .spool and the server runs."
+)
+
+
 @click.command()
 @json_option
 def doctor(as_json: bool) -> None:
-    """Check settings, secrets, database, policy and clock; exits with 1 when something is wrong."""
+    """Check settings, secrets, database, policy, spool and clock; exits with 1 if one is bad."""
     findings = examine()
     if as_json:
         print_json([_document(finding) for finding in findings])
@@ -67,6 +74,7 @@ def examine() -> list[Finding]:
                 "Run: usher policy check",
             )
         )
+        findings.append(_try("spool", lambda: _spool(app), SPOOL_REMEDY))
         if database.well and not migrations.pending(app.store.database):
             findings.append(_try("clock", lambda: _clock(app), "Set the system's clock (NTP)."))
     return findings
@@ -104,6 +112,21 @@ def _database(app: App) -> str:
         raise NotMigratedError("not at the newest revision")
     database.check()
     return f"{database.url.get_backend_name()}, at the newest revision"
+
+
+def _spool(app: App) -> str:
+    """Whether events could be kept while the database is away, and whether any are."""
+    folder = app.settings.spool_folder
+    Spool(folder).check()
+    found = waiting(folder)
+    if found["set_aside"]:
+        raise UsherError(
+            f"{found['set_aside']} events in {folder / SET_ASIDE} could not be applied; the log "
+            "line event.set_aside says why"
+        )
+    if found["waiting"]:
+        return f"{found['waiting']} events in {folder} wait for the database"
+    return f"{folder} can keep events while the database is away; none is waiting"
 
 
 def _clock(app: App) -> str:

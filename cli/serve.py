@@ -11,6 +11,9 @@ from types import MappingProxyType
 import click
 
 from cli.environment import environment, opened
+from core.app import App, use
+from core.errors import DatabaseAwayError
+from core.settings import Settings
 
 
 def run_server(
@@ -29,11 +32,30 @@ def run_server(
     from runtime import serve as runner  # noqa: PLC0415 - other commands need no server
 
     _check_address(host, port)
-    with opened() as app:
-        app.store.database.check()
-        _ = app.policy
+    try:
+        with opened() as app:
+            app.store.database.check()
+            _ = app.policy
+    except DatabaseAwayError as error:
+        _check_without_database(error)
     os.environ.update({**environment(), **more})
     runner.serve(host, port, workers, application or runner.WORKER)
+
+
+def _check_without_database(away: DatabaseAwayError) -> None:
+    """A server that is started again must take events also while the database is away.
+
+    Raises:
+        PolicyError; SpoolError: they could not be kept either.
+    """
+    with use(App(Settings.from_env(environment()))) as app:
+        _ = app.policy
+        app.holding.check()
+        click.echo(
+            f"{away} Starting all the same: events are kept in {app.settings.spool_folder} until "
+            "it can be used.",
+            err=True,
+        )
 
 
 @click.command()

@@ -20,6 +20,7 @@ from core.webhooks import Webhooks
 if TYPE_CHECKING:
     from core.auth import Authenticator
     from core.database import Database
+    from core.holding import Holding
     from core.identity import IdentityClient
     from core.ledger import Ledger
     from core.upkeep import Upkeep
@@ -63,6 +64,19 @@ class App:
     def webhooks(self) -> Webhooks:
         """The pipeline; opens no database until a delivery with a good signature comes."""
         return Webhooks(self.settings, self.policy, lambda: self.store)
+
+    @cached_property
+    def holding(self) -> Holding:
+        """Where deliveries go while the database is away, from the first use of this on.
+
+        For what lives long enough to apply them again: a server.
+        """
+        from core.holding import Holding  # noqa: PLC0415 - only a server has one
+        from core.spool import Spool  # noqa: PLC0415
+
+        spool = Spool(self.settings.spool_folder)
+        self.webhooks.refuge = holding = Holding(self.webhooks, self.policy, spool)
+        return holding
 
     @cached_property
     def auth(self) -> Authenticator:
@@ -114,7 +128,9 @@ class App:
         )
 
     def close(self) -> None:
-        """Close the database, if it was opened."""
+        """Close the spool and the database, if they were opened."""
+        if "holding" in self.__dict__:
+            self.holding.close()
         if "_store" in self.__dict__:
             self._store.database.dispose()
 

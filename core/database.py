@@ -7,22 +7,58 @@ the write lock when the transaction begins. PostgreSQL: psycopg 3.
 from __future__ import annotations
 
 import json
+import os
+import socket
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, Dialect, Engine, Table, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from core.errors import ConflictError, DatabaseError, NotMigratedError
+from core.errors import ConflictError, DatabaseAwayError, DatabaseError, NotMigratedError
 from core.strict_json import dumps
 
 BUSY_TIMEOUT_MS: Final = 2_000
-CONNECT_TIMEOUT_SECONDS: Final = 3
+CONNECT_TIMEOUT_SECONDS: Final = 2
+POOL_TIMEOUT_SECONDS: Final = 2
+_NOTICE_A_DEAD_PEER: Final = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""libpq's parameters, in seconds, but the last in milliseconds."""
+_AWAY_SQLITE: Final = frozenset(
+    {
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_NOTADB,
+    }
+)
+_AWAY_POSTGRESQL: Final = ("08", "25006", "53", "55P03", "57", "58")
+"""How the SQLSTATE of PostgreSQL begins when it is away: no connection, read-only, out of
+resources (a full disk too), a lock not had in time, an operator's intervention, a system error."""
 MAX_PARAMETERS: Final = 32_000
 """In one statement; SQLite takes 32,766 (since 3.32), PostgreSQL 65,535."""
 _DECODER: Final = json.JSONDecoder()
@@ -40,6 +76,7 @@ class Database:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = self._sqlite() if self.is_sqlite else self._postgresql()
+        self._writing: set[Connection] = set()
         self._reader = self.engine.execution_options(**{_READ_ONLY: True})
 
     @property
@@ -52,10 +89,37 @@ class Database:
         """A transaction: committed at the end, rolled back by any exception.
 
         Raises:
-            ConflictError: another writer was first; DatabaseError: it cannot be used.
+            ConflictError: another writer was first.
+            DatabaseAwayError: it cannot be written to now; DatabaseError: anything else.
         """
-        with _worded(), self.engine.begin() as connection:
-            yield connection
+        try:
+            with _worded(), self.engine.connect() as connection:
+                self._writing.add(connection)
+                try:
+                    with connection.begin():
+                        yield connection
+                finally:
+                    self._writing.discard(connection)
+        except DatabaseAwayError:
+            # A connection may be read-only, or to a file that is not there any more, for good.
+            self.engine.dispose()
+            raise
+
+    def interrupt(self) -> None:
+        """End the writing transactions under way, from another thread: they took too long.
+
+        They then fail with DatabaseAwayError. What a hung server does with a COMMIT that it was
+        already sent, nobody can know; the same delivery coming again is told by its id.
+        """
+        for connection in tuple(self._writing):
+            with suppress(SQLAlchemyError, OSError):  # it has just ended by itself
+                driver: Any = connection.connection.driver_connection
+                if self.is_sqlite:
+                    driver.interrupt()
+                else:
+                    # The driver waits on this socket, and wakes up when it is shut down.
+                    with socket.socket(fileno=os.dup(driver.fileno())) as line:
+                        line.shutdown(socket.SHUT_RDWR)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -93,13 +157,16 @@ class Database:
         return engine
 
     def _postgresql(self) -> Engine:
-        return create_engine(
+        engine = create_engine(
             self.url,
-            connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS},
+            connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, **_NOTICE_A_DEAD_PEER},
             json_serializer=dumps,
             hide_parameters=True,
             pool_use_lifo=True,
+            pool_timeout=POOL_TIMEOUT_SECONDS,
         )
+        event.listen(engine, "connect", _prepare_postgresql)
+        return engine
 
 
 class BulkInsert:
@@ -181,7 +248,23 @@ def _worded() -> Iterator[None]:
             raise NotMigratedError(
                 f"The database is not migrated ({message[:120]}). Run: usher db upgrade"
             ) from error
-        raise DatabaseError(f"The database cannot be used: {message[:200]}") from error
+        detail = f"The database cannot be used: {message[:200]}"
+        lost = isinstance(error, DBAPIError) and error.connection_invalidated
+        if lost or _is_away(error):
+            raise DatabaseAwayError(detail, lost=lost) from error
+        raise DatabaseError(detail) from error
+
+
+def _is_away(error: SQLAlchemyError) -> bool:
+    """Whether the fault is the database's, and not that of what it was given."""
+    fault = getattr(error, "orig", None)
+    if isinstance(fault, sqlite3.Error):
+        code: int = getattr(fault, "sqlite_errorcode", 0)  # 0 where the module itself refused
+        return code & 0xFF in _AWAY_SQLITE
+    state = getattr(fault, "sqlstate", None)
+    if state is not None:
+        return str(state).startswith(_AWAY_POSTGRESQL)
+    return isinstance(error, OperationalError | InterfaceError | PoolTimeoutError)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
@@ -193,6 +276,11 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
         f"busy_timeout={BUSY_TIMEOUT_MS}",
     ):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _prepare_postgresql(connection: Any, _record: Any) -> None:
+    connection.execute(f"SET lock_timeout = {BUSY_TIMEOUT_MS}")
+    connection.commit()
 
 
 def _begin_sqlite(connection: Connection) -> None:

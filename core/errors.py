@@ -53,6 +53,33 @@ class DatabaseError(UsherError):
     title = "The database is not available"
 
 
+class DatabaseAwayError(DatabaseError):
+    """It cannot be reached or written to now: down, locked, full, read-only, too slow.
+
+    ``lost``: a connection that had been good broke; a new one may do.
+    """
+
+    def __init__(self, detail: str = "", *, lost: bool = False) -> None:
+        super().__init__(detail)
+        self.lost = lost
+
+
+class SpoolError(UsherError):
+    """The database is away, and the spool cannot keep the event either."""
+
+    code = "spool_unavailable"
+    status = 503
+    title = "Neither the database nor the spool is available"
+
+
+class OverloadedError(UsherError):
+    """More is waiting than could be answered in time; the sender should come again."""
+
+    code = "overloaded"
+    status = 503
+    title = "Too much is waiting already"
+
+
 class NotMigratedError(DatabaseError):
     """The tables are not at the newest revision: ``usher db upgrade``."""
 

@@ -34,7 +34,7 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What Identity is told: 200 with the whole app_metadata, 204, or 403 with a message."""
+    """What Identity is told: 200 with the whole app_metadata, 204 or 202, or 403 with a message."""
 
     status: int
     app_metadata: Mapping[str, Any] | None = None
@@ -64,9 +64,12 @@ class _Case:
     user: User | None
     policy: Policy
     now: datetime
+    given: Reply | None
 
 
-def decide(event: Event, user: User | None, policy: Policy, now: datetime) -> Outcome:
+def decide(
+    event: Event, user: User | None, policy: Policy, now: datetime, given: Reply | None = None
+) -> Outcome:
     """Decide one event.
 
     Args:
@@ -74,11 +77,14 @@ def decide(event: Event, user: User | None, policy: Policy, now: datetime) -> Ou
         user: the record as it stands, None when there is none.
         policy: asked at validate and signup for admission, and for the roles of confirmed users.
         now: the time of receipt, UTC.
+        given: what Identity was told already, while there was no record to look at
+            (``core.outage``). The record then remembers that as sent.
 
     Raises:
         PolicyError: only from a callable policy that breaks its contract.
     """
-    return _TABLE[event.name][user.status if user else None](_Case(event, user, policy, now))
+    case = _Case(event, user, policy, now, given)
+    return _TABLE[event.name][user.status if user else None](case)
 
 
 def applicant(event_name: EventName, user: User) -> Applicant:
@@ -246,11 +252,15 @@ def _enter(
     else:
         reasons += _held_back(grants, roles, now)
         reply = _answer(event.user, roles, {**extra, **user.extra_app_metadata})
+    told = roles
+    if case.given is not None:
+        reply = case.given
+        told = frozenset((reply.app_metadata or {}).get("roles", ()))
     if reply.app_metadata is not None:
         moment = int(now.timestamp())
         held = event.user.roles
-        sent = {**sent, **dict.fromkeys(sorted(roles - held), moment)}
-        withdrawn = {**withdrawn, **dict.fromkeys(sorted(held - roles), moment)}
+        sent = {**sent, **dict.fromkeys(sorted(told - held), moment)}
+        withdrawn = {**withdrawn, **dict.fromkeys(sorted(held - told), moment)}
     user = replace(
         user,
         grants=grants,

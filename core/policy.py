@@ -133,12 +133,20 @@ class RoleRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Outage:
+    """``[outage]``: which events are refused while the database is away; the rest is answered."""
+
+    refused: frozenset[EventName] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class FilePolicy:
     """The policy of a policy.toml; the empty one admits everyone and gives no role."""
 
     admission: Admission = Admission()
     roles: tuple[RoleRule, ...] = ()
     app_metadata: Mapping[str, Any] = field(default_factory=dict)
+    outage: Outage = Outage()
     fingerprint: str = NO_POLICY
 
     @property
@@ -224,6 +232,9 @@ class FilePolicy:
         lines += [f"Gives {rule.describe()}." for rule in self.roles]
         if self.app_metadata:
             lines.append(f"Adds to app_metadata: {', '.join(self.app_metadata)}.")
+        if self.outage.refused:
+            refused = listed({name.value for name in self.outage.refused})
+            lines.append(f"Refuses while the database is away: {refused}.")
         return lines
 
 
@@ -233,6 +244,7 @@ class CallablePolicy:
 
     name: str
     function: Callable[[Applicant], Verdict]
+    outage: Outage = Outage()
 
     @property
     def fingerprint(self) -> str:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from core.errors import PolicyError
-from core.events import email_key, is_role, split_address
+from core.events import EventName, email_key, is_role, split_address
 from core.policy import (
     DEFAULT_MESSAGE,
     Admission,
     CallablePolicy,
     DenyList,
     FilePolicy,
+    Outage,
     RoleRule,
     check_app_metadata,
     listed,
@@ -73,7 +74,7 @@ def parse_policy(text: str, where: str = "policy.toml") -> FilePolicy:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # syntax, numbers of 5,000 digits, 1,000 levels
         raise PolicyError(where, str(error)[:200]) from None
-    _known(document, {"admission", "role", "app_metadata"}, where)
+    _known(document, {"admission", "role", "app_metadata", "outage"}, where)
     constants = _table(document.get("app_metadata", {}), f"{where}: [app_metadata]")
     check_app_metadata(constants, f"{where}: [app_metadata]")
     rules = document.get("role", [])
@@ -86,6 +87,7 @@ def parse_policy(text: str, where: str = "policy.toml") -> FilePolicy:
             for number, rule in enumerate(rules, 1)
         ),
         app_metadata=constants,
+        outage=_outage(document.get("outage", {}), f"{where}: [outage]"),
         fingerprint=hashlib.sha256(text.encode()).hexdigest()[:12],
     )
 
@@ -119,6 +121,15 @@ def _admission(value: Any, where: str) -> Admission:
         deny_email_domains=_deny_list(table, "deny_email_domains", _domains, where),
         deny_emails=_deny_list(table, "deny_emails", _emails, where),
     )
+
+
+def _outage(value: Any, where: str) -> Outage:
+    table = _table(value, where)
+    _known(table, {name.value for name in EventName}, where)
+    for name, handling in table.items():
+        if handling not in ("answer", "refuse"):
+            raise PolicyError(f"{where} {name}", 'must be "answer" or "refuse"')
+    return Outage(frozenset(name for name in EventName if table.get(name) == "refuse"))
 
 
 def _deny_list(

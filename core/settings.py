@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -41,6 +42,7 @@ class Settings:
         webhook_ahead_seconds: how far ahead of our clock an event may be.
         max_body_bytes: larger requests are answered 413.
         ledger_retention_days: how long deliveries are kept.
+        spool: folder for events that come while the database is away; empty: ``spool_folder``.
     """
 
     database_url: str = "sqlite:///usher.db"
@@ -57,6 +59,7 @@ class Settings:
     webhook_ahead_seconds: int = 60
     max_body_bytes: int = 262_144
     ledger_retention_days: int = 90
+    spool: str = ""
 
     def __repr__(self) -> str:
         """No secret ever reaches a log or a traceback by way of this object."""
@@ -71,6 +74,17 @@ class Settings:
     def database_scheme(self) -> str:
         """``sqlite`` or ``postgresql``."""
         return self.database_url.partition(":")[0].partition("+")[0]
+
+    @property
+    def spool_folder(self) -> Path:
+        """Where the spool is: as set, or ``.usher-spool`` beside the SQLite file or here."""
+        if self.spool:
+            return Path(self.spool)
+        beside = Path()
+        if self.database_scheme == "sqlite":
+            file = self.database_url.removeprefix(DATABASE_SCHEMES[0]).partition("?")[0]
+            beside = Path(file).parent
+        return beside / ".usher-spool"
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
@@ -190,4 +204,5 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "webhook_ahead_seconds": _integer(0, 86_400),
     "max_body_bytes": _integer(1_024, 6_291_456),
     "ledger_retention_days": _integer(1, 36_500),
+    "spool": str,
 }

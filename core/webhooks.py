@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from core.errors import (
     BodyError,
     ConflictError,
+    DatabaseAwayError,
     DeniedError,
     EventMismatchError,
     SignatureError,
@@ -26,17 +27,20 @@ from core.events import Event, EventName, UnknownEvent, delivery_id, parse_event
 from core.jws import Claims, verify_event
 from core.lifecycle import Outcome, Reply, decide
 from core.log import describe, get_logger
+from core.outage import KEPT, REASONS
 from core.policy import Policy, Reason
 from core.problem import CONTENT_TYPE, as_problem
 from core.records import Answer, AuditEntry, Delivery, Rehearsal, Status, User
 from core.settings import Settings
-from core.strict_json import dumps
+from core.strict_json import dumps, loads_object
 
 if TYPE_CHECKING:
     from core.ledger import Ledger
     from core.users import UserService
 
 CONFLICT_ATTEMPTS: Final = 3
+LOST_AT_ONCE_SECONDS: Final = 1.0
+"""A connection that was dead already says so at once; one that took longer is not tried again."""
 NO_CONTENT: Final = Answer(204, "", "")
 
 Key = tuple[Any, Any]
@@ -78,12 +82,29 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A delivery whose signature is good; ``content`` is what its body says, or what is wrong."""
+    """A delivery whose signature is good; ``content`` is what its body says, or what is wrong.
+
+    ``given`` is what it was answered already, while the database was away.
+    """
 
     received: Received
     claims: Claims
     content: Event | UnknownEvent | BodyError
     id: str
+    given: Answer | None = None
+
+
+class Refuge(Protocol):
+    """Where deliveries go while the database is away (core.holding)."""
+
+    @property
+    def active(self) -> bool:
+        """Whether deliveries must go there and not to the database."""
+
+    def hold(
+        self, batch: Sequence[Verified], error: DatabaseAwayError | None = None
+    ) -> list[Answer | Exception] | None:
+        """Keep and answer a batch; None only without ``error``: ask the database instead."""
 
 
 class Webhooks:
@@ -97,6 +118,7 @@ class Webhooks:
         self._settings = settings
         self._policy = policy
         self._open_store = open_store
+        self.refuge: Refuge | None = None
 
     def verify(self, received: Received) -> Verified:
         """Check the signature and read the body; needs no database.
@@ -124,36 +146,49 @@ class Webhooks:
                 duration_ms=_since(started),
             )
             raise
-        content: Event | UnknownEvent | BodyError
-        try:
-            content = parse_event(received.body, claims)
-            expected = received.expected
-            if expected and not (isinstance(content, Event) and content.name is expected):
-                raise EventMismatchError(content.name)
-        except BodyError as error:
-            # No event in its id: the same bytes sent to the right address are another delivery.
-            invalid = delivery_id(claims.instance_id, "", claims.issued_at, claims.body_digest)
-            return Verified(received, claims, error, invalid)
-        return Verified(received, claims, content, content.delivery_id)
+        return read_content(received, claims)
 
     def process(self, batch: Sequence[Verified]) -> list[Answer | Exception]:
-        """Decide and store a batch in one transaction; where that fails, one by one.
+        """Decide and store a batch, or where the database is away, have it kept aside.
 
         Returns:
             For each delivery, in order, its answer, or the exception that kept it from being
             stored: its neighbours are not affected.
         """
         started = perf_counter()
+        if self.refuge is not None and self.refuge.active:
+            held = self.refuge.hold(batch)
+            if held is not None:
+                return self._log_failures(batch, held, started)
+        answers = self.apply(batch)
+        away = answers[-1]  # once it is away, it is for all that follow
+        if isinstance(away, DatabaseAwayError) and self.refuge is not None:
+            first = next(n for n, one in enumerate(answers) if isinstance(one, DatabaseAwayError))
+            answers[first:] = self.refuge.hold(batch[first:], away) or answers[first:]
+        return self._log_failures(batch, answers, started)
+
+    def apply(self, batch: Sequence[Verified]) -> list[Answer | Exception]:
+        """Decide and store a batch in one transaction; where that fails, one by one.
+
+        Returns:
+            As ``process``. The first DatabaseAwayError is followed by nothing else.
+        """
         store = self._open_store()
         if len(batch) > 1:
             try:
-                return self._log_failures(batch, self._commit(store, batch), started)
+                return self._commit_again(store, batch)
+            except DatabaseAwayError as error:
+                return [error] * len(batch)
             except Exception as error:  # whoever is at fault must not fail the others
                 get_logger().warning(
                     "batch.split", deliveries=len(batch), error=type(error).__name__
                 )
-        answers = [self._process_one(store, verified) for verified in batch]
-        return self._log_failures(batch, answers, started)
+        answers: list[Answer | Exception] = []
+        for verified in batch:
+            answers.append(self._process_one(store, verified))
+            if isinstance(answers[-1], DatabaseAwayError):
+                return answers + [answers[-1]] * (len(batch) - len(answers))
+        return answers
 
     def rehearse(self, delivery: Delivery, user: User | None, now: datetime) -> Rehearsal | None:
         """What a kept delivery would come to if it came again now; nothing is written.
@@ -178,20 +213,30 @@ class Webhooks:
                     "event.failed",
                     duration_ms=_since(started),
                     **describe(answer),
-                    **_fields(verified),
+                    **log_fields(verified),
                 )
         return answers
 
     def _process_one(self, store: Store, verified: Verified) -> Answer | Exception:
         for attempt in range(1, CONFLICT_ATTEMPTS + 1):
             try:
-                return self._commit(store, [verified])[0]
+                return self._commit_again(store, [verified])[0]
             except ConflictError as error:  # another process stored this delivery or this user
                 if attempt == CONFLICT_ATTEMPTS:
                     return error
             except Exception as error:
                 return error
         raise AssertionError("unreachable")
+
+    def _commit_again(self, store: Store, batch: Sequence[Verified]) -> list[Answer | Exception]:
+        """Commit; once more where a connection broke, for by then the pool has dropped the rest."""
+        started = perf_counter()
+        try:
+            return self._commit(store, batch)
+        except DatabaseAwayError as error:
+            if not error.lost or perf_counter() - started > LOST_AT_ONCE_SECONDS:
+                raise
+        return self._commit(store, batch)
 
     def _commit(self, store: Store, batch: Sequence[Verified]) -> list[Answer | Exception]:
         started = perf_counter()
@@ -207,7 +252,7 @@ class Webhooks:
             entries: list[AuditEntry] = []
             deliveries: list[Delivery] = []
             for verified in batch:
-                fields = _fields(verified)
+                fields = log_fields(verified)
                 if verified.id in known:
                     answers.append(known[verified.id])
                     lines.append(("event.repeated", fields))
@@ -240,12 +285,14 @@ class Webhooks:
         content = verified.content
         if isinstance(content, BodyError):
             reasons = (Reason(content.code, str(content)),)
-            return self._delivery(verified, "", "invalid", reasons, _problem(content))
+            return self._delivery(verified, "", "invalid", reasons, as_problem_answer(content))
         if isinstance(content, UnknownEvent):
             reasons = (Reason("event.unknown", "an event that Usher does not know"),)
             return self._delivery(verified, content.name, "ignored", reasons, NO_CONTENT)
         key = _key(content)
-        outcome = decide(content, users.get(key), self._policy, verified.received.at)
+        given = verified.given
+        told = _reply(given) if given is not None else None
+        outcome = decide(content, users.get(key), self._policy, verified.received.at, told)
         if outcome.user is not None:
             users[key] = outcome.user
         if outcome.audit is not None:
@@ -255,10 +302,12 @@ class Webhooks:
             content.name.value,
             outcome.result.value,
             outcome.reasons,
-            _answer(outcome.reply),
+            as_answer(outcome.reply),
         )
         if outcome.user is not None and outcome.user.status is Status.DELETED:
-            return replace(delivery, body=None)  # the ledger holds nothing personal of the deleted
+            # The ledger holds nothing personal of the deleted.
+            reply = NO_CONTENT if delivery.reply.status == 200 else delivery.reply
+            return replace(delivery, body=None, reply=reply)
         return delivery
 
     def _delivery(
@@ -270,6 +319,10 @@ class Webhooks:
         answer: Answer,
     ) -> Delivery:
         received, claims, content = verified.received, verified.claims, verified.content
+        if verified.given is not None:
+            answer = verified.given
+            why = REASONS[content.name] if isinstance(content, Event) else KEPT
+            reasons = (why, *reasons)
         return Delivery(
             id=verified.id,
             instance_id=claims.instance_id,
@@ -291,7 +344,7 @@ class Webhooks:
 
 def as_rehearsal(outcome: Outcome) -> Rehearsal:
     """What was decided, with the answer as Identity would get it."""
-    return Rehearsal(outcome.result.value, outcome.reasons, _answer(outcome.reply), outcome.user)
+    return Rehearsal(outcome.result.value, outcome.reasons, as_answer(outcome.reply), outcome.user)
 
 
 def event_of(delivery: Delivery) -> Event | None:
@@ -316,7 +369,8 @@ def _replayed(verified: Verified) -> bool:
     return verified.received.replayed or verified.claims.replayed
 
 
-def _fields(verified: Verified) -> dict[str, Any]:
+def log_fields(verified: Verified) -> dict[str, Any]:
+    """What a line of the log says of a delivery."""
     content = verified.content
     fields: dict[str, Any] = {"delivery_id": verified.id, "key_index": verified.claims.key_index}
     if _replayed(verified):
@@ -326,15 +380,38 @@ def _fields(verified: Verified) -> dict[str, Any]:
     return fields
 
 
-def _answer(reply: Reply) -> Answer:
+def read_content(received: Received, claims: Claims) -> Verified:
+    """A delivery whose claims are known to be good, with what its body says."""
+    content: Event | UnknownEvent | BodyError
+    try:
+        content = parse_event(received.body, claims)
+        expected = received.expected
+        if expected and not (isinstance(content, Event) and content.name is expected):
+            raise EventMismatchError(content.name)
+    except BodyError as error:
+        # No event in its id: the same bytes sent to the right address are another delivery.
+        invalid = delivery_id(claims.instance_id, "", claims.issued_at, claims.body_digest)
+        return Verified(received, claims, error, invalid)
+    return Verified(received, claims, content, content.delivery_id)
+
+
+def _reply(answer: Answer) -> Reply:
+    """What an answer told Identity; of a denial the message does not matter any more."""
+    metadata = loads_object(answer.body.encode())["app_metadata"] if answer.status == 200 else None
+    return Reply(answer.status, metadata)
+
+
+def as_answer(reply: Reply) -> Answer:
+    """A reply as Identity gets it."""
     if reply.status == 403:
-        return _problem(DeniedError(reply.message))
+        return as_problem_answer(DeniedError(reply.message))
     if reply.app_metadata is None:
-        return NO_CONTENT
+        return NO_CONTENT if reply.status == 204 else Answer(reply.status, "", "")
     return Answer(200, "application/json", dumps({"app_metadata": reply.app_metadata}))
 
 
-def _problem(error: UsherError) -> Answer:
+def as_problem_answer(error: UsherError) -> Answer:
+    """An error as Identity gets it."""
     return Answer(error.status, CONTENT_TYPE, dumps(as_problem(error)))
 
 

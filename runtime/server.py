@@ -18,6 +18,7 @@ from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # re-expo
 from core import app
 from core.errors import (
     BodyTooLargeError,
+    DatabaseAwayError,
     MethodNotAllowedError,
     RequestError,
     RequestTimeoutError,
@@ -50,6 +51,8 @@ WAITERS: Final = 8
 """Threads for what may wait long, for a lock or for Identity, and must hold up nobody else."""
 GUESTS: Final = 16
 BODY_TIMEOUT_SECONDS: Final = 10.0
+HELD_SECONDS: Final = 1.0
+"""How often it is tried whether the database is back for what the spool holds."""
 
 
 class Scope(Protocol):
@@ -115,8 +118,11 @@ class Application:
             READERS[usher.settings.database_scheme], thread_name_prefix="reader"
         )
         self._waiters = ThreadPoolExecutor(WAITERS, thread_name_prefix="waiter")
-        self._rounds: asyncio.Task[None] | None = None
-        self._gatherer: Gatherer[Verified, Answer] = Gatherer(usher.webhooks.process)
+        self._rounds: list[asyncio.Task[None]] = []
+        self._holding = usher.holding
+        self._gatherer: Gatherer[Verified, Answer] = Gatherer(
+            usher.webhooks.process, usher.store.database.interrupt
+        )
 
     async def __rsgi__(self, scope: Scope, exchange: Exchange) -> None:
         """Answer one request."""
@@ -130,13 +136,18 @@ class Application:
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """The worker begins."""
-        self._rounds = loop.create_task(rounds(app.current().upkeep.step))
+        self._holding.adopt()
+        self._rounds = [
+            loop.create_task(rounds(app.current().upkeep.step)),
+            loop.create_task(rounds(self._holding.step, first=0, every=HELD_SECONDS, pause=0)),
+        ]
 
     def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
         """The worker ends: everything accepted is committed first."""
-        if self._rounds is not None:
-            self._rounds.cancel()
+        for task in self._rounds:
+            task.cancel()
         self._gatherer.close()
+        self._holding.close()
         if self._guests is not None:
             self._guests.shutdown()
         self._readers.shutdown()
@@ -240,13 +251,21 @@ def _healthz() -> Response:
 
 
 def _readyz() -> Response:
-    """An event could be processed now.
+    """An event would be taken now; whether into the database, or into the spool.
 
     Raises:
-        DatabaseError, PolicyError: what is in the way.
+        DatabaseError, PolicyError, SpoolError: what is in the way.
     """
     usher = app.current()
-    usher.store.database.check()
+    status = "ok"
+    try:
+        if not usher.holding.active:
+            usher.store.database.check()
+    except DatabaseAwayError:
+        status = "degraded"
+    if usher.holding.active or status == "degraded":
+        usher.holding.check()
+        status = "degraded"
     return Response(
-        200, dumps({"status": "ok", "policy": usher.policy.fingerprint}), "application/json"
+        200, dumps({"status": status, "policy": usher.policy.fingerprint}), "application/json"
     )

@@ -24,9 +24,17 @@ def bad(program: Program) -> dict[str, dict[str, Any]]:
 
 
 def test_a_good_installation_is_well(on_both: Program) -> None:
-    """Five findings, no remedy, exit code 0."""
+    """Seven findings, no remedy, exit code 0."""
     found = findings(on_both)
-    assert list(found) == ["settings", "secrets", "api", "database", "policy", "clock"]
+    assert list(found) == [
+        "settings",
+        "secrets",
+        "api",
+        "database",
+        "policy",
+        "spool",
+        "clock",
+    ]
     assert {each["well"] for each in found.values()} == {True}
     assert {each["remedy"] for each in found.values()} == {""}
     assert found["secrets"]["text"] == "webhook secrets: 1, the shortest of 32 bytes"
@@ -43,6 +51,7 @@ def test_the_text_has_a_line_for_each_finding(program: Program) -> None:
         ["ok", "api"],
         ["ok", "database"],
         ["ok", "policy"],
+        ["ok", "spool"],
         ["ok", "clock"],
     ]
 
@@ -146,3 +155,20 @@ def test_the_newest_event_tells_whether_the_clock_is_right(
     assert found["well"] is well
     assert f" {seconds} s after it was signed" in found["text"]
     assert found["remedy"] == ("" if well else "Set the system's clock (NTP).")
+
+
+def test_a_spool_that_cannot_be_written_is_bad(
+    program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As is one with records that could not be applied; those that wait are counted."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("USHER_SPOOL", str(tmp_path / "file" / "spool"))
+    assert "cannot be written (Not a directory)" in bad(program)["spool"]["text"]
+    folder = tmp_path / "good"
+    monkeypatch.setenv("USHER_SPOOL", str(folder))
+    assert "none is waiting" in findings(program)["spool"]["text"]
+    (folder / "1.spool").write_text("one\ntwo\n")
+    assert findings(program)["spool"]["text"].startswith("2 events in ")
+    (folder / "set-aside.records").write_text("one\n")
+    assert bad(program)["spool"]["text"].startswith("1 events in ")
+    assert "renamed to end in .spool" in bad(program)["spool"]["remedy"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from core.errors import PolicyError
+from core.events import EventName
 from core.policy import DEFAULT_MESSAGE, Admission, DenyList, FilePolicy, RoleRule, Verdict
 from core.policy_source import MAX_MESSAGE_CHARACTERS, load_callable, load_policy, parse_policy
 from tests.support import ROOT
@@ -278,3 +280,25 @@ def test_a_module_that_breaks_while_imported_is_a_policy_error(
 def test_the_type_that_callables_return_is_public() -> None:
     """A policy's author needs two names of ours: Applicant and Verdict."""
     assert Verdict() == Verdict(True, "", frozenset(), {}, (), ())
+
+
+def test_the_outage_table_refuses_some_events_and_answers_the_rest() -> None:
+    """Both words are known; nothing said means answered."""
+    policy = parse_policy('[outage]\nlogin = "refuse"\nsignup = "answer"\n')
+    assert policy.outage.refused == {EventName.LOGIN}
+    assert policy.describe()[-1] == "Refuses while the database is away: login."
+    assert parse_policy("").outage.refused == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('outage = "refuse"', "[outage]: must be a table"),
+        ('[outage]\nlogout = "refuse"', "[outage]: unknown key 'logout'"),
+        ("[outage]\nlogin = false", '[outage] login: must be "answer" or "refuse"'),
+    ],
+)
+def test_a_wrong_outage_table_is_named(text: str, said: str) -> None:
+    """With its key."""
+    with pytest.raises(PolicyError, match=re.escape(said)):
+        parse_policy(text)

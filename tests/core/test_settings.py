@@ -32,6 +32,7 @@ DEFAULTS: dict[str, Any] = {
     "webhook_ahead_seconds": 60,
     "max_body_bytes": 262_144,
     "ledger_retention_days": 90,
+    "spool": "",
 }
 
 GOOD: list[tuple[str, str, Any]] = [
@@ -64,6 +65,7 @@ GOOD: list[tuple[str, str, Any]] = [
     ("max_body_bytes", "6291456", 6_291_456),
     ("ledger_retention_days", " 1 ", 1),
     ("ledger_retention_days", "36500", 36_500),
+    ("spool", "/var/spool/usher", "/var/spool/usher"),
 ]
 
 BAD: list[tuple[str, str, str]] = [
@@ -143,6 +145,7 @@ def test_the_tables_name_every_setting() -> None:
         "jwt_audience",
         "policy",
         "admin_role",
+        "spool",
     }
 
 

