@@ -29,8 +29,9 @@ REGATHER_SECONDS: Final = 0.002
 """How long a writer that had company waits for the same number to come back, before it writes."""
 
 # By the age of the oldest item of a batch:
-START_SECONDS: Final = 2.0
-"""Who has waited for so long is not started on any more; nor is let in who would have to."""
+START_SECONDS: Final = 2.5
+"""Who has waited for so long is not started on any more; nor is let in who would have to. Longer
+than anybody waits for a lock (core.database), so that a lock alone turns nobody away."""
 INTERRUPT_SECONDS: Final = 3.5
 ANSWER_SECONDS: Final = 3.9
 """Then everybody is answered, whether the writer is done or not."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
+from uuid import uuid4
 
 import psutil
 import psycopg
 import pytest
+import urllib3
 from sqlalchemy import text
 
 import migrations
@@ -140,3 +144,53 @@ def cluster(folder: Path) -> Iterator[Cluster]:
     found = Cluster(folder)
     yield found
     found.stop()
+
+
+class Crowd:
+    """Signups and logins of ever new people over many connections, until told to stop.
+
+    Attributes:
+        answers: the status that each person's delivery was given; none where none came.
+    """
+
+    def __init__(self, server: Server, connections: int = 8) -> None:
+        self.answers: dict[str, int] = {}
+        self.seconds: list[float] = []
+        self._server = server
+        self._stop = Event()
+        self._threads = [Thread(target=self._send) for _ in range(connections)]
+        for thread in self._threads:
+            thread.start()
+
+    def _send(self) -> None:
+        while not self._stop.is_set():
+            name = random.choice(("signup", "login"))
+            delivery = signed(name, account(email=f"{uuid4()}@example.com"), at=now())
+            started = time.monotonic()
+            try:
+                self.answers[user(delivery)] = self._server.post(delivery).status
+            except urllib3.exceptions.HTTPError:
+                return  # the server was killed
+            self.seconds.append(time.monotonic() - started)
+
+    def finish(self) -> None:
+        """Stop sending and wait."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(30)
+
+
+def whole(url: str, acknowledged: Iterable[str]) -> None:
+    """All that was acknowledged is there, nothing is half-applied, nothing was applied twice."""
+    users = rows(url, "SELECT id, version FROM users")
+    delivered = rows(url, "SELECT user_id FROM deliveries")
+    who = {str(row[0]).replace("-", "") for row in users}
+    assert set(acknowledged) <= who
+    assert len(delivered) == len(users)
+    assert {str(row[0]).replace("-", "") for row in delivered} == who
+    assert {row[1] for row in users} <= {1}
+    assert rows(url, "SELECT count(*) FROM audit") == [(len(users),)]
+    assert rows(url, "SELECT count(*) FROM grants WHERE role = 'member'") == [(len(users),)]
+    counted = dict(rows(url, "SELECT name, sum(value) FROM counters GROUP BY name"))
+    assert counted.get("status:active", 0) == len(users)
+    assert sum(n for name, n in counted.items() if name.startswith("day:")) == len(users)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import pytest
 
+from core.errors import OverloadedError
 from runtime import gather
 from runtime.gather import Gatherer
 
@@ -134,3 +136,141 @@ def test_closing_waits_for_the_commit_under_way() -> None:
         return await task
 
     assert asyncio.run(scene()) == 10
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Wait for something that happens soon."""
+    while not true():
+        await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gather, "START_SECONDS", 0.2)
+    monkeypatch.setattr(gather, "INTERRUPT_SECONDS", 0.3)
+    monkeypatch.setattr(gather, "ANSWER_SECONDS", 0.4)
+
+
+def test_the_queue_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who finds it full is turned away at once; those in it are served."""
+    monkeypatch.setattr(gather, "MAX_WAITING", 2)
+
+    async def scene() -> list[object]:
+        writer = Writer()
+        gatherer: Gatherer[int, int] = Gatherer(writer)
+        tasks = [asyncio.create_task(gatherer.submit(1))]
+        await until(lambda: bool(writer.batches))
+        tasks += [asyncio.create_task(gatherer.submit(item)) for item in (2, 3)]
+        await asyncio.sleep(0)
+        turned_away = await gatherer.submit(4)
+        writer.go.set()
+        found = [*await asyncio.gather(*tasks), turned_away]
+        gatherer.close()
+        return found
+
+    *served, turned_away = asyncio.run(scene())
+    assert served == [10, 20, 30]
+    assert isinstance(turned_away, OverloadedError)
+
+
+def test_who_would_wait_too_long_at_the_measured_rate_is_turned_away_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And let in again as soon as a batch shows that it goes faster."""
+    monkeypatch.setattr(gather, "FULL_HOUSE", 4)
+    monkeypatch.setattr(gather, "START_SECONDS", 1.0)
+    monkeypatch.setattr(gather, "INTERRUPT_SECONDS", 9.0)
+    pace = [1.0]
+
+    def run(batch: Sequence[int]) -> list[int | Exception]:
+        time.sleep(pace[0])
+        return list(batch)
+
+    async def scene() -> tuple[list[type], list[type]]:
+        gatherer: Gatherer[int, int] = Gatherer(run)
+
+        async def many(number: int) -> list[type]:
+            return [type(r) for r in await asyncio.gather(*map(gatherer.submit, range(number)))]
+
+        assert await many(4) == [int] * 4  # four a second, then
+        pace[0] = 0.001
+        slow = await many(8)
+        fast = await many(8)
+        gatherer.close()
+        return slow, fast
+
+    slow, fast = asyncio.run(scene())
+    assert slow == [int] * 4 + [OverloadedError] * 4
+    assert fast == [int] * 8
+
+
+@pytest.mark.usefixtures("_hasty")
+def test_a_batch_that_takes_too_long_is_interrupted_and_answers_for_itself() -> None:
+    """What it then says is what its callers get."""
+
+    async def scene() -> tuple[object, list[str]]:
+        ended, told = threading.Event(), []
+
+        def run(batch: Sequence[int]) -> list[int | Exception]:
+            return [ended.wait(5) and 7 for _ in batch]
+
+        def interrupt() -> None:
+            told.append("interrupted")
+            ended.set()
+
+        gatherer: Gatherer[int, int] = Gatherer(run, interrupt)
+        found = await gatherer.submit(1)
+        gatherer.close()
+        return found, told
+
+    assert asyncio.run(scene()) == (7, ["interrupted"])
+
+
+@pytest.mark.usefixtures("_hasty")
+def test_a_writer_that_does_not_come_back_keeps_nobody_waiting() -> None:
+    """Its batch and all behind it are turned away, newcomers at once; until it is back."""
+
+    async def scene() -> tuple[list[object], float, object, object]:
+        writer = Writer()
+        gatherer: Gatherer[int, int] = Gatherer(writer)
+        loop = asyncio.get_running_loop()
+        first = asyncio.create_task(gatherer.submit(1))
+        await until(lambda: bool(writer.batches))
+        second = asyncio.create_task(gatherer.submit(2))
+        started = loop.time()
+        early = list(await asyncio.gather(first, second))
+        took = loop.time() - started
+        at_once = await gatherer.submit(3)
+        writer.go.set()
+        await until(lambda: gatherer._writing is None)
+        after = await gatherer.submit(4)
+        gatherer.close()
+        return early, took, at_once, after
+
+    early, took, at_once, after = asyncio.run(scene())
+    assert [type(one) for one in [*early, at_once]] == [OverloadedError] * 3
+    assert took < 1
+    assert after == 40
+
+
+@pytest.mark.usefixtures("_hasty")
+def test_who_has_waited_too_long_is_not_started_on() -> None:
+    """The writer took its time over others; there would not be enough left."""
+
+    async def scene() -> tuple[list[object], list[list[int]]]:
+        writer = Writer()
+        gatherer: Gatherer[int, int] = Gatherer(writer)
+        first = asyncio.create_task(gatherer.submit(1))
+        await until(lambda: bool(writer.batches))
+        late = asyncio.create_task(gatherer.submit(2))
+        await asyncio.sleep(0.25)
+        fresh = asyncio.create_task(gatherer.submit(3))
+        await asyncio.sleep(0)
+        writer.go.set()
+        found = list(await asyncio.gather(first, late, fresh))
+        gatherer.close()
+        return found, writer.batches
+
+    (first, late, fresh), batches = asyncio.run(scene())
+    assert (first, fresh, batches) == (10, 30, [[1], [3]])
+    assert isinstance(late, OverloadedError)
