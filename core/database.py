@@ -11,9 +11,10 @@ import os
 import socket
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from operator import itemgetter
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final
 
 from sqlalchemy import Connection, Dialect, Engine, Table, create_engine, event, text
@@ -76,7 +77,7 @@ class Database:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = self._sqlite() if self.is_sqlite else self._postgresql()
-        self._writing: set[Connection] = set()
+        self._under_way: dict[Connection, float] = {}
         self._reader = self.engine.execution_options(**{_READ_ONLY: True})
 
     @property
@@ -84,34 +85,23 @@ class Database:
         """The file of a SQLite database; None for PostgreSQL."""
         return Path(self.url.database or "usher.db") if self.is_sqlite else None
 
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self) -> AbstractContextManager[Connection]:
         """A transaction: committed at the end, rolled back by any exception.
 
         Raises:
             ConflictError: another writer was first.
             DatabaseAwayError: it cannot be written to now; DatabaseError: anything else.
         """
-        try:
-            with _worded(), self.engine.connect() as connection:
-                self._writing.add(connection)
-                try:
-                    with connection.begin():
-                        yield connection
-                finally:
-                    self._writing.discard(connection)
-        except DatabaseAwayError:
-            # A connection may be read-only, or to a file that is not there any more, for good.
-            self.engine.dispose()
-            raise
+        return self._transaction(self.engine)
 
-    def interrupt(self) -> None:
-        """End the writing transactions under way, from another thread: they took too long.
+    def interrupt(self, seconds: float) -> None:
+        """End, from another thread, the transactions that have taken longer than so many seconds.
 
         They then fail with DatabaseAwayError. What a hung server does with a COMMIT that it was
         already sent, nobody can know; the same delivery coming again is told by its id.
         """
-        for connection in tuple(self._writing):
+        limit = monotonic() - seconds
+        for connection in [one for one, since in list(self._under_way.items()) if since <= limit]:
             with suppress(SQLAlchemyError, OSError):  # it has just ended by itself
                 driver: Any = connection.connection.driver_connection
                 if self.is_sqlite:
@@ -121,15 +111,28 @@ class Database:
                     with socket.socket(fileno=os.dup(driver.fileno())) as line:
                         line.shutdown(socket.SHUT_RDWR)
 
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
+    def read(self) -> AbstractContextManager[Connection]:
         """A consistent view that never waits for a writer.
 
         Raises:
             DatabaseError: it cannot be used.
         """
-        with _worded(), self._reader.begin() as connection:
-            yield connection
+        return self._transaction(self._reader)
+
+    @contextmanager
+    def _transaction(self, engine: Engine) -> Iterator[Connection]:
+        try:
+            with _worded(), engine.connect() as connection:
+                self._under_way[connection] = monotonic()
+                try:
+                    with connection.begin():
+                        yield connection
+                finally:
+                    del self._under_way[connection]
+        except DatabaseAwayError:
+            # A connection may be read-only, or to a file that is not there any more, for good.
+            self.engine.dispose()
+            raise
 
     def check(self) -> None:
         """Reach the database and its newest table.

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import RLock
+from threading import RLock, get_ident
 from typing import Final
 from zlib import crc32
 
@@ -49,6 +49,9 @@ class Spool:
         self.folder = folder
         self._files: list[SpoolFile] = []  # the oldest first; the last one is written to
         self._open = False
+        # In this order they are adopted; whatever the clock does, a process's files keep theirs.
+        self._name = f"{time.time_ns():020d}-{os.getpid()}"
+        self._made = 0
         self._lock = RLock()
 
     def __bool__(self) -> bool:
@@ -129,7 +132,7 @@ class Spool:
         Raises:
             SpoolError
         """
-        probe = self.folder / f"probe-{os.getpid()}"
+        probe = self.folder / f"probe-{os.getpid()}-{get_ident()}"
         try:
             _make(self.folder)
             with probe.open("wb") as file:
@@ -155,7 +158,8 @@ class Spool:
     def _writable(self) -> SpoolFile:
         if not self._open or self._files[-1].size >= MAX_FILE_BYTES:
             _make(self.folder)
-            path = self.folder / f"{time.time_ns():020d}-{os.getpid()}{SUFFIX}"
+            self._made += 1
+            path = self.folder / f"{self._name}-{self._made:06d}{SUFFIX}"
             descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             self._files.append(SpoolFile(path, descriptor))

@@ -10,6 +10,7 @@ import asyncio
 import base64
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import import_module
 from typing import Any, Final, Protocol
 
@@ -30,7 +31,7 @@ from functions import api
 from functions._shared.failure import failure
 from functions._shared.http import Request, Response
 from functions._shared.identity_hook import IdentityHook
-from runtime.gather import Gatherer
+from runtime.gather import INTERRUPT_SECONDS, START_SECONDS, Gatherer
 from runtime.rounds import rounds
 from runtime.site import Site
 
@@ -51,6 +52,10 @@ WAITERS: Final = 8
 """Threads for what may wait long, for a lock or for Identity, and must hold up nobody else."""
 GUESTS: Final = 16
 BODY_TIMEOUT_SECONDS: Final = 10.0
+STARTED_SECONDS: Final = INTERRUPT_SECONDS - START_SECONDS - 0.1
+"""A batch that is interrupted has been under way for so long, or longer."""
+HUNG_SECONDS: Final = 10.0
+"""No transaction of a server takes so long, neither a page of a list nor a step of upkeep."""
 HELD_SECONDS: Final = 1.0
 """How often it is tried whether the database is back for what the spool holds."""
 
@@ -119,9 +124,10 @@ class Application:
         )
         self._waiters = ThreadPoolExecutor(WAITERS, thread_name_prefix="waiter")
         self._rounds: list[asyncio.Task[None]] = []
+        self._database = usher.store.database
         self._holding = usher.holding
         self._gatherer: Gatherer[Verified, Answer] = Gatherer(
-            usher.webhooks.process, usher.store.database.interrupt
+            usher.webhooks.process, partial(self._database.interrupt, STARTED_SECONDS)
         )
 
     async def __rsgi__(self, scope: Scope, exchange: Exchange) -> None:
@@ -140,6 +146,7 @@ class Application:
         self._rounds = [
             loop.create_task(rounds(app.current().upkeep.step)),
             loop.create_task(rounds(self._holding.step, first=0, every=HELD_SECONDS, pause=0)),
+            loop.create_task(self._end_hung()),
         ]
 
     def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
@@ -152,6 +159,12 @@ class Application:
             self._guests.shutdown()
         self._readers.shutdown()
         self._waiters.shutdown()
+
+    async def _end_hung(self) -> None:
+        """A thread that waits for a database that says nothing would wait for ever."""
+        while True:
+            await asyncio.sleep(HELD_SECONDS)
+            self._database.interrupt(HUNG_SECONDS)
 
     async def _answer(self, scope: Scope, exchange: Exchange) -> dict[str, Any]:
         if self._guest is not None and self._guest.serves(scope.path):

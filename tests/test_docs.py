@@ -158,6 +158,19 @@ def test_every_dependency_is_accounted_for() -> None:
     check("dependencies.md", dependencies())
 
 
+def test_every_test_that_a_promise_names_is_there() -> None:
+    """docs/reliability.md promises nothing that no test shows."""
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    named = set(re.findall(r"`(test_\w+)`", page))
+    there = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    assert named
+    assert sorted(named - there) == []
+
+
 def test_the_lists_that_are_checked_are_not_empty() -> None:
     """A checker that finds nothing would pass everything."""
     assert {"event.applied", "event.repeated", "signature.rejected"} <= set(log_events())

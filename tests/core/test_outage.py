@@ -24,7 +24,7 @@ from core.webhooks import Webhooks
 from tests.conftest import POLICY
 from tests.core.outage_support import locked
 from tests.core.store_support import LogLines, counts, deliver, raw, rows
-from tests.support import NOON, Clock, Signed, account, call, signed
+from tests.support import NOON, Clock, Signed, account, call, signed, verified
 
 MakeSettings = Callable[..., Settings]
 
@@ -319,3 +319,16 @@ def test_only_the_newest_answers_are_remembered(app: App, monkeypatch: pytest.Mo
             deliver(app, [delivery])
         assert waiting(app.settings.spool_folder)["waiting"] == 3
     assert counts(app.store.database)["deliveries"] == 2
+
+
+def test_a_clock_that_jumps_changes_neither_order_nor_effect(app: App, clock: Clock) -> None:
+    """An hour back, then two forth, while events are kept; each is applied as of its receipt."""
+    people = [account(email=f"p{n}@example.com") for n in range(3)]
+    with outage(app):
+        for who, jump in zip(people, (-1, 2, -1), strict=True):
+            delivery = signed("signup", who, at=clock())
+            app.webhooks.process([verified(app.webhooks, delivery, clock())])
+            clock.advance(hours=jump)
+    in_order = rows(app.store.database, "SELECT user_id FROM deliveries ORDER BY sequence")
+    assert [str(row[0]).replace("-", "") for row in in_order] == [who.id.hex for who in people]
+    assert counts(app.store.database)["users"] == 3

@@ -72,7 +72,7 @@ class Cluster:
             for statement in statements:
                 connection.execute(statement.encode())
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Stop it for good."""
         with suppress(psutil.NoSuchProcess):
             self.freeze(on=False)
@@ -143,7 +143,7 @@ def cluster(folder: Path) -> Iterator[Cluster]:
     """A cluster for one test, stopped after it."""
     found = Cluster(folder)
     yield found
-    found.stop()
+    found.close()
 
 
 class Crowd:

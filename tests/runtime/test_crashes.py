@@ -10,12 +10,15 @@ import os
 import random
 import time
 
+import pytest
+
 from tests.core.outage_support import locked
 from tests.runtime.outages import Crowd, StartServer, ready, rows, wait_until, whole
 
 CRASHES = int(os.environ.get("CRASHES", "3"))
 
 
+@pytest.mark.timeout(60 + 30 * CRASHES)
 def test_killed_under_load_again_and_again(start_server: StartServer, database_url: str) -> None:
     """After each kill everything acknowledged is there, whole, and once."""
     acknowledged: set[str] = set()
@@ -30,6 +33,7 @@ def test_killed_under_load_again_and_again(start_server: StartServer, database_u
     assert acknowledged
 
 
+@pytest.mark.timeout(60 + 30 * CRASHES)
 def test_killed_while_the_spool_is_written_and_while_it_is_applied(
     start_server: StartServer, database_url: str
 ) -> None:
@@ -54,6 +58,7 @@ def test_killed_while_the_spool_is_written_and_while_it_is_applied(
     whole(database_url, acknowledged)
 
 
+@pytest.mark.timeout(60 + 30 * CRASHES)
 def test_killed_and_started_during_one_outage(start_server: StartServer, database_url: str) -> None:
     """The spool of several that died is applied by the one that lives when it is over."""
     acknowledged: set[str] = set()

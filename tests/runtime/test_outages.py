@@ -132,6 +132,38 @@ def test_postgresql_without_a_connection_to_spare(
         through_an_outage(server, cluster.url, others.close)
 
 
+def test_postgresql_slow(start_server: StartServer, cluster: Cluster) -> None:
+    """A transaction that takes half a minute is ended, and the event answered in time."""
+    server = start_server(cluster.url)
+    cluster.say(
+        "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN PERFORM pg_sleep(30); RETURN NULL; END'",
+        "CREATE TRIGGER dawdle AFTER INSERT ON deliveries EXECUTE FUNCTION dawdle()",
+    )
+    through_an_outage(
+        server,
+        cluster.url,
+        lambda: cluster.say(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
+            "AND backend_type = 'client backend'",
+            "DROP TRIGGER dawdle ON deliveries",
+        ),
+    )
+
+
+def test_readiness_is_told_while_postgresql_says_nothing(
+    start_server: StartServer, cluster: Cluster
+) -> None:
+    """However often it is asked: what waits for the database is ended, and threads come free."""
+    server = start_server(cluster.url)
+    assert ready(server) == "ok"
+    cluster.freeze(on=True)
+    with ThreadPoolExecutor(12) as crowd:
+        assert set(crowd.map(lambda _: ready(server), range(12))) == {"degraded"}
+    cluster.freeze(on=False)
+    wait_until(lambda: ready(server) == "ok")
+
+
 LOCK = """
 import sqlite3, sys, time
 file = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -196,6 +228,29 @@ def fill(path: Path) -> None:
                     file.write(b"x" * size)
             except OSError:
                 continue
+
+
+def test_postgresql_on_a_full_disk_with_the_spool_on_another(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    """It stops when it cannot write its log; with room again it is started, and goes on."""
+    disk = tmp_path / "disk"
+    with small_disk(disk, "100m"), closing(Cluster(disk)) as cluster:
+        server = start_server(cluster.url, USHER_SPOOL=str(tmp_path / "spool"))
+        ballast = disk / "ballast"
+        fill(ballast)
+        answers = {}
+        for number in range(60):  # until what it had set aside for itself is used up
+            delivery = signup(f"p{number}@example.com")
+            answers[user(delivery)] = posted(server, delivery)
+            if ready(server) == "degraded":
+                break
+        assert set(answers.values()) == {200}
+        assert ready(server) == "degraded"
+        ballast.unlink()
+        cluster.start()
+        taken_up(server, cluster.url, answers)
+        server.stop()
 
 
 def test_sqlite_on_a_full_disk_with_the_spool_on_another(

@@ -18,6 +18,8 @@ from sqlalchemy import text
 
 from core.database import Database
 from functions._shared.headers import SECURITY_HEADERS
+from tests.core.outage_support import locked
+from tests.runtime.outages import wait_until
 from tests.support import OLD_SECRET, SECRET, Server, Signed, account, signed
 
 StartServer = Callable[..., Server]
@@ -224,3 +226,33 @@ def test_the_working_folder_needs_nothing(start_server: StartServer, tmp_path: P
     """A SQLite file that is not there is made and migrated."""
     server = start_server(f"sqlite:///{tmp_path / 'new.db'}")
     assert server.post(signup()).status == 200
+
+
+def test_no_good_event_is_refused_while_the_secret_is_changed(
+    start_server: StartServer, sqlite_url: str
+) -> None:
+    """Identity signs with the old one, then with the new one, under load; both are listed."""
+    server = start_server(sqlite_url)
+
+    def both(number: int) -> int:
+        return server.post(
+            signup(f"r{number}@example.com", OLD_SECRET if number < 60 else SECRET)
+        ).status
+
+    with ThreadPoolExecutor(16) as crowd:
+        assert set(crowd.map(both, range(120))) == {200}
+    assert rows(sqlite_url, "SELECT count(*) FROM deliveries WHERE key_index = 1") == [(60,)]
+
+
+def test_what_the_old_secret_signed_is_applied_after_it_was_taken_out(
+    start_server: StartServer, database_url: str
+) -> None:
+    """Kept during an outage by a server that is gone; the next one does not know the secret."""
+    old = start_server(database_url)
+    delivery = signup(secret=OLD_SECRET)
+    with locked(database_url):
+        assert old.post(delivery).status == 200
+        old.kill()
+    newest = start_server(database_url, USHER_WEBHOOK_SECRETS=SECRET.decode())
+    wait_until(lambda: rows(database_url, "SELECT reply_status FROM deliveries") == [(200,)])
+    assert newest.post(delivery).status == 401
