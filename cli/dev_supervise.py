@@ -16,7 +16,7 @@ from cli.dev_process import Server
 from cli.dev_server import ASKED_VARIABLE
 from cli.dev_watch import Watched, in_words
 
-SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def supervise(url: str, asked: str, first: Callable[[], None]) -> None:

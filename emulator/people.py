@@ -24,6 +24,8 @@ Haddad Hopper Ito Jansen Johnson Kaya Khan Kim Kowalska Lamarr Liskov Lovelace M
 Moreau Nakamura Novak Okafor Osei Park Perlman Petrov Ricci Rossi Sato Schmidt Silva Singh
 Tanaka Turing Varga Weber Wirth Yilmaz Zhang
 """
+FIRST: Final = _FIRST.split()
+LAST: Final = _LAST.split()
 DOMAINS: Final = (
     ["example.com"] * 2 + ["example.org"] * 3 + ["example.net"] * 2 + ["mail.example.edu"]
 )
