@@ -66,6 +66,10 @@ class Seeder:
                 ends += self._sign_up(chunk, work)
         return ends
 
+    def close(self) -> None:
+        """Close connections: whoever stops the server would wait for them."""
+        self._pool.clear()
+
     def owner_has_the_password(self) -> bool:
         """Whether the owner may sign in with ours; their account may be older than the seed."""
         form = {"grant_type": "password", "username": OWNER, "password": PASSWORD}
@@ -214,6 +218,13 @@ def _chunks(everybody: Sequence[Person]) -> Iterator[Sequence[Person]]:
 def seeded(site: str, operator_token: str, count: int) -> str:
     """Sign people up, tell of them, and say how to sign in to the console."""
     seeder = Seeder(site, operator_token)
+    try:
+        return _told(seeder, count)
+    finally:
+        seeder.close()
+
+
+def _told(seeder: Seeder, count: int) -> str:
     began = time.perf_counter()
     ends = seeder.run(count)
     if ends:
