@@ -15,7 +15,7 @@ from typing import Final
 from runtime.serve import serve
 
 HOST: Final = "127.0.0.1"
-STOP_SECONDS: Final = 3
+STOP_SECONDS: Final = 1
 ASKED_VARIABLE: Final = "LOCAL_IDENTITY_OF_USHER_DEV"
 """How the command tells this process what was asked for; no setting of anybody's."""
 

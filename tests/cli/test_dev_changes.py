@@ -87,7 +87,7 @@ def test_it_waits_for_a_broken_file_to_be_mended(dev: Dev) -> None:
 def test_ctrl_c_ends_it_and_frees_the_port(dev: Dev) -> None:
     """In time, with 0, and nobody holds the port afterwards."""
     dev.process.send_signal(signal.SIGINT)
-    assert dev.process.wait(10) == 0
+    assert dev.process.wait(20) == 0
     with socket.create_server(("127.0.0.1", dev.port)):
         pass
 
