@@ -173,6 +173,7 @@ function route() {
     return;
   }
   const first = main.childElementCount === 0;
+  if (!first) document.querySelector(".said")?.remove(); // it was said of what was there before
   main.replaceChildren();
   let id = "";
   try {
