@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
-from uuid import uuid4, uuid5
+from uuid import UUID, uuid4, uuid5
 
 import migrations
 from core.app import App, use
@@ -20,8 +20,10 @@ from tests.dev_process import Site, usher_dev
 from tests.emulator.world import OPERATOR
 from tests.functions.api_support import JWT_SECRET
 from tests.site.people import HOME, OWNER, PLAIN, seed
-from tests.support import SECRET
+from tests.support import SECRET, account, signed, verified
 
+OLIVIA: Final = ("Olivia Wren", OWNER)
+BOB: Final = ("Bob Plain", PLAIN)
 PASSWORD: Final = "the right password"
 POLICY: Final = """
 [admission]
@@ -61,6 +63,20 @@ class Console(Site):
         self.app = app
 
 
+def alone(*people: tuple[str, str]) -> Fill:
+    """These people, as name and address, and nobody else."""
+
+    def fill(app: App, now: datetime) -> None:
+        for name, email in people:
+            who = account(
+                user_id=uuid5(HOME, email), email=email, at=now, user_metadata={"full_name": name}
+            )
+            for event in ("validate", "signup"):
+                app.webhooks.process([verified(app.webhooks, signed(event, who, at=now), now)])
+
+    return fill
+
+
 def believable(count: int) -> Fill:
     """So many people with a month behind them."""
     return lambda app, now: seed(app, now, count)
@@ -93,26 +109,31 @@ def console(folder: Path, fill: Fill | None = None, *options: str) -> Iterator[C
     with use(App(settings)) as app:
         if fill:
             fill(app, datetime.now(UTC).replace(microsecond=0))
-            _make_accounts(folder / ".usher" / "identity.db", OWNER, PLAIN)
+            _make_accounts(folder / ".usher" / "identity.db")
         with usher_dev(folder, *options, **variables) as site:
             yield Console(site, app)
 
 
-def _make_accounts(database: Path, *emails: str) -> None:
-    """Accounts at Identity for people who are on record already, under the same ids."""
-    ids = [uuid5(HOME, email) for email in emails]
+def _make_accounts(database: Path) -> None:
+    """Accounts at Identity for the two who are on record already, under the same ids."""
+    ids: list[UUID] = []
     emulator = Emulator(
         Options(
             database=database,
             jwt_secret=JWT_SECRET,
             site_url="http://127.0.0.1",
             operator_token=OPERATOR,
-            new_id=lambda: ids.pop(0) if ids else uuid4(),
+            new_id=lambda: ids.pop() if ids else uuid4(),
         )
     )
-    for email, user_id in zip(emails, list(ids), strict=True):
-        ids[:] = [user_id]
-        body = {"email": email, "password": PASSWORD, "confirm": True}
+    for name, email in (OLIVIA, BOB):
+        ids.append(uuid5(HOME, email))
+        body = {
+            "email": email,
+            "password": PASSWORD,
+            "confirm": True,
+            "user_metadata": {"full_name": name},
+        }
         answer = emulator.handle(
             {
                 "httpMethod": "POST",
@@ -121,5 +142,5 @@ def _make_accounts(database: Path, *emails: str) -> None:
                 "body": json.dumps(body),
             }
         )
-        assert json.loads(answer["body"])["id"] == str(user_id), answer
+        assert json.loads(answer["body"])["id"] == str(uuid5(HOME, email)), answer
     emulator.close()

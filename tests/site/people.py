@@ -10,8 +10,7 @@ from uuid import UUID, uuid5
 from core.app import App
 from core.users import Change
 from emulator.payload import Account
-from tests.core.store_support import deliver
-from tests.support import SECRET, Signed, account, signed, verified
+from tests.support import Signed, account, signed, verified
 
 HOME = UUID("5a6c2a0e-7a59-4a70-9d1b-7c8e2e2f0a51")
 OWNER = "owner@example.com"
@@ -234,10 +233,3 @@ def _administer(app: App, rng: random.Random, now: datetime) -> None:
         current = users.get(user.id)
         if current.status == "active":
             users.revoke(current, "member", Change(boss, "Shared the account"))
-
-
-def announce(app: App, email: str, event: str, **fields: object) -> None:
-    """One more event now."""
-    at = app.clock().replace(microsecond=0)
-    who = account(user_id=uuid5(HOME, email), email=email, at=at, **fields)  # type: ignore[arg-type]
-    deliver(app, [signed(event, who, at=at, secret=SECRET)])
