@@ -155,9 +155,10 @@ def start_server(tmp_path: Path, policy_file: Path) -> Iterator[Callable[..., Se
         server.stop()
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
     """Say last, and loudly, what could not be run for want of a browser."""
+    yield
     line = not_run(terminalreporter.getreports("skipped"))
     if line is not None:
-        terminalreporter.write_line("")
         terminalreporter.write_line(line, red=True, bold=True)

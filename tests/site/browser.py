@@ -24,6 +24,8 @@ document.addEventListener("securitypolicyviolation", (event) =>
   console.error(`CSP: ${event.violatedDirective} ${event.blockedURI} ${event.sample}`));
 """
 
+expect.set_options(timeout=20_000)
+
 
 def launch(playwright: Playwright) -> Browser:
     """The machine's own browser, which asks nobody anything by itself."""
@@ -34,12 +36,12 @@ class Watch:
     """What the pages of a context did that no page of ours may do.
 
     Attributes:
-        expected: statuses, and names of network errors, that the test brings about itself.
         requests: every request, as method and path.
     """
 
     def __init__(self, context: BrowserContext, url: str) -> None:
-        self.expected: set[str] = set()
+        self._expected: set[str] = set()
+        self._allowed: list[str] = []
         self.requests: list[str] = []
         self._host = urlsplit(url).netloc
         self._said: list[str] = []
@@ -51,8 +53,12 @@ class Watch:
         context.on("request", self._request)
 
     def expect(self, *expected: object) -> None:
-        """From here on these statuses (or network errors) are no fault."""
-        self.expected |= {str(each) for each in expected}
+        """These statuses, or network errors, the test brings about itself."""
+        self._expected |= {str(each) for each in expected}
+
+    def allow(self, text: str) -> None:
+        """A program of others says this by its nature."""
+        self._allowed.append(text)
 
     def check(self) -> None:
         """Nothing was said, asked or run that ought not to be."""
@@ -63,7 +69,9 @@ class Watch:
 
     def _console(self, message: ConsoleMessage) -> None:
         failed = FAILED.match(message.text)
-        if failed and (failed[1] or failed[2]) in self.expected:
+        if failed and (failed[1] or failed[2]) in self._expected:
+            return
+        if any(text in message.text for text in self._allowed):
             return
         if message.type in ("error", "warning"):
             where = message.location.get("url", "")

@@ -62,7 +62,7 @@ def visit(browser: Browser) -> Iterator[Visit]:
 
         def build(site: Console, path: str = "/", **options: Any) -> tuple[Page, Watch]:
             context = stack.enter_context(browser.new_context(**options))
-            context.set_default_timeout(15_000)
+            context.set_default_timeout(20_000)
             watches.append(Watch(context, site.url))
             page = context.new_page()
             page.goto(site.url + path)

@@ -25,7 +25,12 @@ README_BYTES: Final = 200_000
 LOOKS: Final[dict[str, dict[str, Any]]] = {
     "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 860}},
     "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 860}},
-    "phone": {"color_scheme": "light", "viewport": {"width": 360, "height": 740}},
+    "phone": {
+        "color_scheme": "light",
+        "viewport": {"width": 360, "height": 740},
+        "is_mobile": True,
+        "has_touch": True,
+    },
 }
 """How the console is looked at."""
 

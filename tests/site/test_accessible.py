@@ -20,9 +20,9 @@ RUN: Final = """async (rules) => {
   return found.violations.map(({ id, nodes }) =>
     `${id}: ${nodes.slice(0, 3).map(({ target, any }) => `${target} ${any[0]?.message}`)}`);
 }"""
-TOO_WIDE: Final = """() => document.scrollingElement.scrollWidth > innerWidth
+TOO_WIDE: Final = """() => document.scrollingElement.scrollWidth > screen.width
   ? [...document.querySelectorAll("body *")]
-      .filter((each) => each.getBoundingClientRect().right > innerWidth + 1)
+      .filter((each) => each.getBoundingClientRect().right > screen.width + 1)
       .slice(0, 3).map((each) => each.outerHTML.slice(0, 90))
   : []"""
 

@@ -15,7 +15,8 @@ from tests.support import ROOT
 
 Visit = Callable[..., tuple[Page, Watch]]
 CHOSEN = "a long password"
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>A shop</title><link rel="icon" href="data:,">
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>A shop</title>
+<link rel="icon" href="data:,">
 <button onclick="netlifyIdentity.open()">Account</button><output></output>
 <script src="/widget.js"></script>
 <script>
@@ -43,6 +44,7 @@ def widget(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shop(visit: Visit, fresh: Console, widget: Path) -> tuple[Page, Watch]:
     """A site's page that loads the widget, in a browser."""
     page, watch = visit(fresh)
+    watch.allow("DO NOT USE HTTP IN PRODUCTION FOR GOTRUE")
     page.context.route("**/shop*", lambda route: route.fulfill(body=PAGE, content_type="text/html"))
     page.context.route("**/widget.js", lambda route: route.fulfill(path=widget))
     page.goto(f"{fresh.url}/shop")
