@@ -18,6 +18,7 @@ from tests.site.console import OLIVIA, PASSWORD, Console, alone, console
 from tests.site.people import CANARY, NAUGHTY, OWNER
 
 Visit = Callable[..., tuple[Page, Watch]]
+pytestmark = pytest.mark.timeout(300)  # half a thousand people sign up
 WHITE = (
     "".join(map(chr, [*range(33), 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029]))
     + "\u202f\u205f\u3000\ufeff"
