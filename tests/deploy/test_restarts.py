@@ -18,6 +18,8 @@ from tests.deploy.senders import Senders, known
 from tests.support import ROOT, Server, account, free_port, signed
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+PAUSE_SECONDS = 2
+"""A request that one process refused, and that the other has in its hands, has no third to go to."""
 StartServer = Callable[..., Server]
 
 
@@ -67,12 +69,12 @@ def test_two_processes_behind_nginx_are_restarted_one_after_the_other_and_nothin
         senders = Senders(url)
         time.sleep(0.5)
         one.stop()
-        time.sleep(0.3)
         one = start_server(database_url, port=ports[0])
+        time.sleep(PAUSE_SECONDS)
         two.stop()
         two = start_server(database_url, port=ports[1])
+        time.sleep(PAUSE_SECONDS)
         one.kill()
-        time.sleep(0.3)
         one = start_server(database_url, port=ports[0])
         senders.finish()
     assert senders.lost == []
