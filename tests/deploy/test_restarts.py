@@ -19,7 +19,7 @@ from tests.support import ROOT, Server, account, free_port, signed
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 PAUSE_SECONDS = 2
-"""A request that one process refused, and that the other has in its hands, has no third to go to."""
+"""A request that one process refused, and the other has in its hands, has no third to go to."""
 StartServer = Callable[..., Server]
 
 
