@@ -217,8 +217,15 @@ class IdentityUnavailableError(UsherError):
     title = "Identity could not be asked"
 
 
+class IdentityCredentialsError(IdentityUnavailableError):
+    """Identity's admin API does not accept the credentials that we have."""
+
+    code = "identity_credentials"
+    title = "Identity does not accept Usher as an administrator"
+
+
 class IdentityNotConfiguredError(UsherError):
-    """What was asked needs Identity's API, and no address or token of it is set."""
+    """What was asked needs Identity's API, and no address or credentials of it are set."""
 
     code = "identity_not_configured"
     status = 409

@@ -42,7 +42,7 @@ SPEAK_SQL = {
     "audit_log", "counters", "database", "history", "instances", "keyset", "ledger", "models",
     "user_rows", "user_search", "users",
 }  # fmt: skip
-SPEAK_HTTP = {"identity"}
+SPEAK_HTTP = {"identity_http"}
 SQL = {"sqlalchemy", "sqlmodel", "sqlite3", "psycopg"}
 HTTP = {"urllib3", "http", "urllib.request", "requests", "httpx", "socket", "ssl"}
 

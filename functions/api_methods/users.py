@@ -115,9 +115,10 @@ def list_users(call: Call) -> Response:
 
 def invite(call: Call) -> Response:
     """Have Identity invite somebody."""
-    if call.app.identity is None:
+    identity = call.app.identity
+    if identity is None:
         raise IdentityNotConfiguredError("USHER_IDENTITY_URL is not set.")
-    invited = call.app.identity.invite(call.body.email, call.body.data)
+    invited = identity.invite(call.body.email, call.body.data)
     user = call.app.store.users.invited(invited, call.principal.actor)
     return json_response(
         user_document(user, call.now),
