@@ -1,4 +1,4 @@
-"""The server's application: functions by their URL, health and readiness. RSGI, for Granian.
+"""The server's application: functions by their URL, probes, the site. RSGI, for Granian.
 
 Requests are read in one event loop, so a slow or stuck client holds no thread. Identity's events
 are verified there and gathered into commits; the API and the probes run in threads.
@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from typing import Any, Final, Protocol
 
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # re-exported
@@ -18,31 +17,18 @@ from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # re-expo
 from core import app
 from core.errors import (
     BodyTooLargeError,
-    MethodNotAllowedError,
-    NotFoundError,
     RequestError,
     RequestTimeoutError,
 )
 from core.records import Answer
-from core.strict_json import dumps
 from core.webhooks import Verified
 from functions import api
 from functions._shared.failure import failure
-from functions._shared.http import Response
-from functions._shared.identity_hook import IdentityHook
+from functions._shared.http import Request
+from runtime import routes
 from runtime.gather import Gatherer
 from runtime.rounds import rounds
 
-FUNCTIONS_PREFIX: Final = "/.netlify/functions/"
-HOOKS: Final = (
-    "identity",
-    "identity-validate",
-    "identity-signup",
-    "identity-login",
-    "identity-usermodified",
-    "identity-userdeleted",
-)
-API_PREFIXES: Final = tuple(base + "/" for base in api.BASES)
 READERS: Final = {"sqlite": 1, "postgresql": 4}
 """Threads that answer what only reads. With SQLite that is all computing, and a second thread would
 but fight the first for the interpreter's lock (measured: a third fewer requests a second)."""
@@ -84,14 +70,6 @@ class Guest(Protocol):
         """Answer a request, both in the form of Netlify's functions; called in threads."""
 
 
-def load_hooks() -> dict[str, IdentityHook]:
-    """Every hook by its path: hyphens in the URL, underscores in the file, as Netlify does."""
-    return {
-        FUNCTIONS_PREFIX + name: import_module(f"functions.{name.replace('-', '_')}").hook
-        for name in HOOKS
-    }
-
-
 class Application:
     """The RSGI application of one worker process.
 
@@ -104,11 +82,8 @@ class Application:
         self._guest = guest
         self._guests = ThreadPoolExecutor(GUESTS, thread_name_prefix="guest") if guest else None
         self._max_body_bytes = usher.settings.max_body_bytes
-        self._hooks = load_hooks()
-        self._probes: Mapping[str, Callable[[], Response]] = {
-            "/healthz": _healthz,
-            "/readyz": _readyz,
-        }
+        for path in routes.HOOK_PATHS:
+            routes.find_hook(path)  # loaded now, not while the first person waits
         self._asks_identity = usher.settings.jwt_secret is None
         self._readers = ThreadPoolExecutor(
             READERS[usher.settings.database_scheme], thread_name_prefix="reader"
@@ -146,20 +121,18 @@ class Application:
             event = await self._event(scope, exchange)
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._guests, self._guest.handle, event)
-        hook = self._hooks.get(scope.path)
+        hook = routes.find_hook(scope.path)
         if hook is not None:
             prepared = hook.prepare(await self._event(scope, exchange))
             if isinstance(prepared, Verified):
                 return hook.conclude(await self._gatherer.submit(prepared))
             return prepared
-        if scope.path.startswith(API_PREFIXES):
+        if routes.is_api(scope.path):
             return await self._call_api(scope, exchange)
-        probe = self._probes.get(scope.path)
-        if probe is None:
-            raise NotFoundError
-        if scope.method not in ("GET", "HEAD"):
-            raise MethodNotAllowedError(scope.method, ("GET", "HEAD"))
-        return (await asyncio.to_thread(probe)).to_dict()
+        request = Request.from_event(_bodiless(scope, _headers(scope)))
+        if request.path in routes.PROBES:
+            return await asyncio.to_thread(routes.answer_rest, request)
+        return routes.answer_rest(request)
 
     async def _call_api(self, scope: Scope, exchange: Exchange) -> dict[str, Any]:
         headers = _headers(scope)
@@ -230,21 +203,3 @@ def _bodiless(scope: Scope, headers: Mapping[str, list[str]]) -> dict[str, Any]:
         "body": "",
         "isBase64Encoded": False,
     }
-
-
-def _healthz() -> Response:
-    """The process is alive; says nothing of anything else."""
-    return Response(200, dumps({"status": "ok"}), "application/json")
-
-
-def _readyz() -> Response:
-    """An event could be processed now.
-
-    Raises:
-        DatabaseError, PolicyError: what is in the way.
-    """
-    usher = app.current()
-    usher.store.database.check()
-    return Response(
-        200, dumps({"status": "ok", "policy": usher.policy.fingerprint}), "application/json"
-    )

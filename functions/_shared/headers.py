@@ -1,4 +1,4 @@
-"""The security headers of every answer.
+"""The security headers of every answer, and those of the files of ``site/``.
 
 Headers in netlify.toml reach only files that Netlify serves itself, never a function's answer.
 """
@@ -18,3 +18,15 @@ SECURITY_HEADERS: Final[Mapping[str, str]] = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+
+SITE_HEADERS: Final[Mapping[str, str]] = {
+    **SECURITY_HEADERS,
+    # Its own files and nothing else; no markup ever comes from text (Trusted Types, no policy).
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "Cache-Control": "no-cache",
+}
+"""What a browser is told with each file of the console; netlify.toml says the same."""
