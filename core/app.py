@@ -90,6 +90,7 @@ class App:
     @cached_property
     def admin_ways(self) -> Mapping[str, AdminTransport]:
         """Ways to Identity's admin API, by the setting with the credentials; the first is used."""
+        from core.bridge import BridgeTransport  # noqa: PLC0415
         from core.identity_http import HttpTransport, system_token  # noqa: PLC0415
 
         settings = self.settings
@@ -104,6 +105,12 @@ class App:
         if url and secret is not None:
             ways["USHER_JWT_SECRET"] = HttpTransport(
                 url, lambda: system_token(secret, settings.jwt_audience, self.clock().timestamp())
+            )
+        if settings.bridge_url and settings.bridge_secret:
+            ways["USHER_BRIDGE_SECRET"] = BridgeTransport(
+                settings.bridge_url,
+                settings.bridge_secret[0],
+                lambda: self.clock().timestamp(),
             )
         return ways
 

@@ -153,6 +153,18 @@ class CursorInvalidError(RequestError):
         super().__init__("The cursor is not one of this list's; start again without it.")
 
 
+class NotThroughSiteError(RequestError):
+    """The request did not come through the site; ``reason``, for the log only, says which check."""
+
+    code = "not_through_site"
+    status = 403
+    title = "The API is reached through its site only"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("Ask the site's own address; requests that come directly are not answered.")
+        self.reason = reason
+
+
 class PreconditionFailedError(RequestError):
     """``If-Match`` names another version than the record's: somebody changed it meanwhile."""
 
@@ -215,6 +227,13 @@ class IdentityUnavailableError(UsherError):
     code = "identity_unavailable"
     status = 503
     title = "Identity could not be asked"
+
+
+class BridgeError(IdentityUnavailableError):
+    """The bridge on Netlify did not carry out a call: it refused it, is closed, or is not there."""
+
+    code = "bridge_failed"
+    title = "The bridge to Identity did not do what was asked"
 
 
 class IdentityCredentialsError(IdentityUnavailableError):
