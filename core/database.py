@@ -23,6 +23,9 @@ from core.strict_json import dumps
 
 BUSY_TIMEOUT_MS: Final = 2_000
 CONNECT_TIMEOUT_SECONDS: Final = 3
+RECYCLE_SECONDS: Final = 300
+"""An older connection to PostgreSQL is not used again: a frozen function's, or one that a network
+cut for idleness (AWS does after 350 s), would fail somebody's login."""
 MAX_PARAMETERS: Final = 32_000
 """In one statement; SQLite takes 32,766 (since 3.32), PostgreSQL 65,535."""
 _DECODER: Final = json.JSONDecoder()
@@ -99,6 +102,7 @@ class Database:
             json_serializer=dumps,
             hide_parameters=True,
             pool_use_lifo=True,
+            pool_recycle=RECYCLE_SECONDS,
         )
 
 

@@ -36,6 +36,14 @@ def find_hook(path: str) -> IdentityHook | None:
     return hook
 
 
+def load() -> None:
+    """Load whatever answers, now rather than at its first request."""
+    for path in HOOK_PATHS:
+        find_hook(path)
+    import_module("functions.api")
+    _site()
+
+
 def is_api(path: str) -> bool:
     """Whether the API answers at a path, be it with 404."""
     return path.startswith(API_PREFIXES)

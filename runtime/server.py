@@ -82,8 +82,7 @@ class Application:
         self._guest = guest
         self._guests = ThreadPoolExecutor(GUESTS, thread_name_prefix="guest") if guest else None
         self._max_body_bytes = usher.settings.max_body_bytes
-        for path in routes.HOOK_PATHS:
-            routes.find_hook(path)  # loaded now, not while the first person waits
+        routes.load()
         self._asks_identity = usher.settings.jwt_secret is None
         self._readers = ThreadPoolExecutor(
             READERS[usher.settings.database_scheme], thread_name_prefix="reader"

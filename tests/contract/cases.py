@@ -30,6 +30,12 @@ TRANSPORT_HEADERS: Final = frozenset(
 )
 """What a transport adds to an answer, or takes off it, by itself; names in lower case."""
 
+RENAMED_HEADERS: Final[Mapping[str, Mapping[str, str]]] = {
+    name: {"www-authenticate": "x-amzn-remapped-www-authenticate"} for name in ("rest", "url")
+}
+"""By runtime: AWS reserves the header for itself, and passes a function's on by another name. Who
+calls the API loses nothing by it: the problem document says the same."""
+
 GENERIC_401: Final = (
     b'{"type":"urn:usher:error:signature_invalid","title":"The signature was not accepted",'
     b'"status":401,"code":"signature_invalid"}'
@@ -80,9 +86,15 @@ class Answer:
     headers: tuple[tuple[str, str], ...]
     body: bytes
 
-    def comparable(self) -> tuple[int, list[tuple[str, str]], bytes]:
-        """What must be the same everywhere: times of this run are made alike."""
-        kept = [(name, value) for name, value in self.headers if name not in TRANSPORT_HEADERS]
+    def comparable(self, runtime: str = "") -> tuple[int, list[tuple[str, str]], bytes]:
+        """What must be the same everywhere: times of this run are made alike.
+
+        Args:
+            runtime: whose names of headers the answer shall be given.
+        """
+        names = RENAMED_HEADERS.get(runtime, {})
+        headers = ((names.get(name, name), value) for name, value in self.headers)
+        kept = [(name, value) for name, value in headers if name not in TRANSPORT_HEADERS]
         return self.status, sorted(kept), _NOW.sub(b'"<now>"', self.body)
 
 
@@ -151,18 +163,16 @@ def _api(at: int) -> Iterator[Case]:
     yield case("a method of nobody", "BREW", f"{api}/me", 405, code="method_not_allowed")
 
     # Who calls
-    yield case("no token", "GET", f"{api}/me", 401, code="unauthenticated", differs=REMAPPED)
-    yield case("no token, by HEAD", "HEAD", f"{api}/me", 401, differs=REMAPPED)
+    yield case("no token", "GET", f"{api}/me", 401, code="unauthenticated")
+    yield case("no token, by HEAD", "HEAD", f"{api}/me", 401)
     for name, value in (
         ("a token that is none", "Bearer a.b.c"),
         ("another scheme", "Basic dXNlcjpwYXNzd29yZA=="),
         ("an old token", bearer("bob", at, exp=at - 3600)),
     ):
         sent = ("Authorization", value)
-        yield case(name, "GET", f"{api}/me", 401, sent, code="unauthenticated", differs=REMAPPED)
-    yield case(
-        "two tokens", "GET", f"{api}/me", 401, bob, ada, code="unauthenticated", differs=REMAPPED
-    )
+        yield case(name, "GET", f"{api}/me", 401, sent, code="unauthenticated")
+    yield case("two tokens", "GET", f"{api}/me", 401, bob, ada, code="unauthenticated")
     yield case("one's own record", "GET", f"{api}/me", 200, bob)
     yield case("in odd letters", "GET", f"{api}/me", 200, ("aUTHORIZATION", bob[1]))
     cookie = ("Cookie", f"theme=dark; nf_jwt={access_token('bob', at)}")
@@ -201,7 +211,7 @@ def _api(at: int) -> Iterator[Case]:
         400,
         ada,
         code="bad_request",
-        differs={"rest": "API Gateway decodes the query itself; what is no text is lost there"},
+        differs=dict.fromkeys(("rest", "http1"), "the gateway decodes the query before us"),
     )
     yield case("one record, with its ETag", "GET", user, 200, ada)
     nobody = f"{api}/users/{person('nobody')}"
@@ -246,7 +256,7 @@ def _api(at: int) -> Iterator[Case]:
         "too large, and from nobody", "PATCH", patch, 413, JSON, body=large, code="body_too_large"
     )
     yield case("a cookie changes nothing", "PATCH", patch, 401, cookie, JSON,
-               body=b'{"profile":{}}', code="unauthenticated", differs=REMAPPED)  # fmt: skip
+               body=b'{"profile":{}}', code="unauthenticated")  # fmt: skip
     stale, twice = ("If-Match", '"99"'), (("If-Match", '"1"'), ("If-Match", '"2"'))
     role = f"{user}/roles/{quote('café bar')}"
     for name, conditions in (("an old ETag", (stale,)), ("two ETags", twice)):
@@ -256,14 +266,12 @@ def _api(at: int) -> Iterator[Case]:
     yield case("taken away", "DELETE", role, 200, ada)
     yield case("decoded once only", "PUT", f"{user}/roles/a%252Fb", 200, ada)
     yield case("a slash is a slash", "PUT", f"{user}/roles/a%2Fb", 404, ada, code="not_found")
+    yield case("a plus in a path is a plus", "PUT", f"{user}/roles/a+b", 200, ada)
+    # The last one: what it does differs
     yield case("a question mark in a path", "PUT", f"{user}/roles/a%3Fb", 200, ada,
                differs={"http": CUT, "http1": CUT})  # fmt: skip
-    yield case("a plus in a path is a plus", "PUT", f"{user}/roles/a+b", 200, ada)
 
 
-REMAPPED: Final = dict.fromkeys(
-    ("rest", "url"), "AWS renames WWW-Authenticate to x-amzn-remapped-www-authenticate"
-)
 CUT: Final = "an HTTP API cuts the path at a question mark that it decoded"
 
 
