@@ -161,7 +161,9 @@ class NotThroughSiteError(RequestError):
     title = "The API is reached through its site only"
 
     def __init__(self, reason: str) -> None:
-        super().__init__("Ask the site's own address; requests that come directly are not answered.")
+        super().__init__(
+            "Ask the site's own address; requests that come directly are not answered."
+        )
         self.reason = reason
 
 

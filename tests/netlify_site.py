@@ -50,13 +50,16 @@ class NetlifySite:
         return f"{self.url}/.netlify/functions/usher-bridge"
 
 
-def run_node(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def run_node(
+    *arguments: str, cwd: Path, stdin: str = "", **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Run a script with the wheel's Node."""
     return subprocess.run(
         [f"{NODE}/node", *arguments],
         check=False,
         cwd=cwd,
         env=clean_environment(PATH=NPM_PATH, **variables),
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=60,

@@ -37,7 +37,10 @@ DIFFERS: Final[Mapping[str, str]] = {
 
 @pytest.fixture
 def backend(
-    tmp_path: Path, sqlite_url: str, seeded: Callable[[str], str], start_server: Callable[..., Server]
+    tmp_path: Path,
+    sqlite_url: str,
+    seeded: Callable[[str], str],
+    start_server: Callable[..., Server],
 ) -> Server:
     """Usher behind the site."""
     url = seeded(f"sqlite:///{tmp_path / 'served.db'}")
