@@ -14,7 +14,7 @@ import pytest
 from tests.contract.cases import Answer, Case, cases
 from tests.contract.gateways import GATEWAYS, received
 from tests.contract.runtime_api import function
-from tests.contract.runtimes import Runtime, direct, over_http
+from tests.contract.runtimes import Runtime, over_http
 from tests.contract.world import VARIABLES
 from tests.support import Server
 
