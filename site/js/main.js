@@ -4,7 +4,7 @@
 import * as api from "./api.js";
 import { fill, h, icon, mark } from "./dom.js";
 import { forgetAll } from "./names.js";
-import { button, failure, newId, notice } from "./parts.js";
+import { button, failure, newId, toast } from "./parts.js";
 import * as session from "./session.js";
 import { themeButton } from "./theme.js";
 import * as words from "./words.js";
@@ -142,7 +142,7 @@ function showConsole(said) {
           h("strong", words.nameOf(me) || "You"), h("span", me.email)),
         h("div", { class: "side-tools" }, themeButton(), button("Sign out", { kind: "quiet small", symbol: "leave", onClick: signOut })))),
     main));
-  if (said) main.before(h("div", { class: "said" }, notice("good", null, said)));
+  if (said) toast(said);
   route();
 }
 

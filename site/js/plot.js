@@ -76,7 +76,7 @@ export function shares(rows, { total } = {}) {
       s("rect", { class: "track", width: "100%", height: 8, rx: 4 }),
       s("rect", { class: "bar", width: `${Math.max((count / most) * 100, count ? 1.5 : 0)}%`, height: 8, rx: 4 })),
     h("span", { class: "share-count" }, words.number(count),
-      total ? h("span", { class: "faint" }, ` ${Math.round((count / total) * 100)}%`) : null))));
+      total ? h("span", { class: "faint" }, ` ${words.percent(count / total)}`) : null))));
 }
 
 function follow(place, draw) {

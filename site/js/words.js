@@ -8,6 +8,8 @@ const NUMBER = new Intl.NumberFormat();
 const STEPS = [["year", 31_536_000], ["month", 2_592_000], ["week", 604_800], ["day", 86_400], ["hour", 3_600], ["minute", 60]];
 
 export const number = (value) => NUMBER.format(value);
+/** A share from 0 to 1; what is there is never "0%". */
+export const percent = (share) => (share > 0 && share < 0.005 ? "<1%" : `${Math.round(share * 100)}%`);
 export const date = (text) => DATE.format(new Date(text));
 export const moment = (text) => FULL.format(new Date(text));
 export const clock = (when) => CLOCK.format(when);

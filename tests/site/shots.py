@@ -13,8 +13,9 @@ from pathlib import Path
 from playwright.sync_api import Page, expect, sync_playwright
 
 from core import log
+from emulator.people import OWNER
 from tests.site.browser import launch, sign_in
-from tests.site.people import OWNER, PLAIN, grown_up
+from tests.site.people import PLAIN, grown_up
 from tests.site.serve import Console, console
 
 SIZES = {"wide": (1280, 860), "phone": (390, 844)}

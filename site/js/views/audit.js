@@ -70,14 +70,16 @@ function by(actor, me, signal) {
 function changes(before, after) {
   const lines = [];
   for (const key of Object.keys({ ...before, ...after })) {
+    if (isNothing(before[key]) && isNothing(after[key])) continue; // a new record's empty maps
     if (key === "roles") lines.push(...roleChanges(before.roles ?? {}, after.roles ?? {}));
     else if (isShort(before[key]) && isShort(after[key])) {
-      lines.push([h("span", { class: "mono" }, key), ": ", before[key] === undefined || before[key] === null ? "" : `${before[key]} → `, h("strong", after[key] === null || after[key] === undefined ? "none" : String(after[key]))]);
+      lines.push([h("span", { class: "mono" }, key), ": ", isNothing(before[key]) ? "" : `${before[key]} → `, h("strong", isNothing(after[key]) ? "none" : String(after[key]))]);
     } else lines.push([h("span", { class: "mono" }, key), " changed"]);
   }
   return lines.length ? h("ul", { class: "changes" }, lines.map((line) => h("li", line))) : null;
 }
 
+const isNothing = (value) => value === undefined || value === null || value === "" || (typeof value === "object" && !Object.keys(value).length);
 const isShort = (value) => value === undefined || value === null || (typeof value !== "object" && String(value).length <= 80);
 
 function roleChanges(before, after) {

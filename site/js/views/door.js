@@ -113,11 +113,14 @@ function signUp(state) {
       screen(state, "Look into your mail", null,
         h("div", { class: "big-icon" }, icon("mail")),
         h("p", "We sent a link to ", h("strong", values.email), ". Open it to confirm the address; after that you can sign in."),
+        isLocal() && h("p", "This site runs on your own machine: its mails are in ", h("a", { href: "/_dev/mail" }, "the local inbox"), "."),
         button("Back to sign in", { kind: "plain wide", onClick: () => signIn(state, { address: values.email }) }));
       state.main.querySelector("h1").focus();
     }),
     h("p", { class: "door-links" }, button("I have an account", { kind: "text", onClick: () => signIn(state) })));
 }
+
+const isLocal = () => /^(localhost|127\.0\.0\.1|\[::1\])$/.test(location.hostname);
 
 function forgot(state) {
   screen(state, "A new password", "We send a link to your address. It lets you in to choose a new one.",

@@ -1,7 +1,7 @@
 // One record: who it is, which roles and why, what happened to it, and what can be done about it.
 
 import { call, get } from "../api.js";
-import { fill, h } from "../dom.js";
+import { fill, h, icon } from "../dom.js";
 import { remember } from "../names.js";
 import { ask, avatar, button, card, chip, code, copyable, empty, facts, failure, field, load, notice, pageHead, roleChip, skeleton, statusChip, tabs, time, toast } from "../parts.js";
 import * as words from "../words.js";
@@ -46,7 +46,7 @@ function record(view, { data: user, etag }) {
   const self = user.id === view.me.id;
   return h("div", { class: "record" },
     h("header", { class: "page-head" },
-      h("a", { class: "back", href: "#/users" }, "← Users"),
+      h("a", { class: "back", href: "#/users" }, icon("back"), h("span", "Users")),
       h("div", { class: "page-title" },
         h("div", { class: "identity" }, avatar(user), h("div", { class: "identity-text" },
           h("h1", { tabindex: "-1" }, label),
