@@ -17,7 +17,7 @@ from uuid import UUID
 from core.events import Event, EventName, IdentityUser, email_key, split_address
 from core.policy import Applicant, Policy, Reason, Verdict
 from core.records import AuditEntry, Grant, Status, User, audit
-from core.roles import effective, follow_policy, merge
+from core.roles import beside_push, effective, follow_policy, merge
 
 ACTOR: Final = "identity"
 _NONE: Final[frozenset[str]] = frozenset()
@@ -195,6 +195,13 @@ def _keep(case: _Case) -> Outcome:
     return Outcome(Result.UNCHANGED, case.user, Reply(204), (reason,))
 
 
+def _confirm_deletion(case: _Case) -> Outcome:
+    kept = _keep(case)
+    if kept.user is None or not kept.user.pending:
+        return kept
+    return replace(kept, user=replace(kept.user, pending=False))
+
+
 def _refuse_suspended(case: _Case) -> Outcome:
     reason = Reason("user.suspended", "an administrator suspended this user")
     return _denied(case, "This account is suspended.", (reason,))
@@ -237,6 +244,8 @@ def _enter(
         merged = merge(grants, event.user.roles, seen, sent, withdrawn, now)
         grants, seen, sent, withdrawn = merged.grants, merged.seen, merged.sent, merged.withdrawn
         reasons += merged.reasons
+        if user.pushing is not None:
+            sent, withdrawn = beside_push(user.pushing, event.user.roles, sent, withdrawn, now)
     else:
         reasons += (Reason("event.older", "a newer event wrote this profile already"),)
     roles = effective(grants, now)
@@ -258,6 +267,9 @@ def _enter(
         sent=sent,
         withdrawn=withdrawn,
     )
+    if user.pending and newer and event.name is not EventName.USERMODIFIED:
+        # Identity has it all by this answer. After a usermodified a lost one would go unnoticed.
+        user = replace(user, pending=False, pushing=None)
     return _applied(case, user, reply, reasons)
 
 
@@ -413,6 +425,6 @@ _TABLE: Final[Mapping[EventName, Mapping[Status | None, Callable[[_Case], Outcom
         Status.PENDING: _delete,
         Status.ACTIVE: _delete,
         Status.SUSPENDED: _delete,
-        Status.DELETED: _keep,
+        Status.DELETED: _confirm_deletion,
     },
 }

@@ -64,6 +64,25 @@ def follow_policy(
     return tuple(sorted((*kept, *new), key=lambda grant: (grant.role, grant.source)))
 
 
+def beside_push(
+    pushing: AbstractSet[str],
+    payload: AbstractSet[str],
+    sent: Mapping[str, int],
+    withdrawn: Mapping[str, int],
+    now: datetime,
+) -> tuple[Mapping[str, int], Mapping[str, int]]:
+    """``sent`` and ``withdrawn`` after a payload that came while roles were written there.
+
+    What is being written was worked out before this payload was seen. Where the two differ, the
+    echo of the writing will undo what a person did; it must not count as a person's change.
+    """
+    moment = int(now.timestamp())
+    return (
+        {**sent, **dict.fromkeys(sorted(pushing - payload), moment)},
+        {**withdrawn, **dict.fromkeys(sorted(payload - pushing), moment)},
+    )
+
+
 def merge(
     grants: tuple[Grant, ...],
     payload: frozenset[str],
