@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from uuid import uuid4
 
 import pytest
+from sqlalchemy import event
 
 from core.jws import read_unverified
+from core.push_store import PushStore
+from core.pushes import LEASE_SECONDS
 from core.settings import Settings
 from tests.core.store_support import LogLines
 from tests.emulator.pushes_support import Together, together
@@ -365,3 +370,67 @@ def test_no_token_of_an_administrator_is_in_a_log_or_an_error(
         site.retry()
     assert lines("push.failed")
     assert not any(t in str(lines()) for t in (wrong, OPERATOR, PASSWORD, "Bearer", "eyJ"))
+
+
+def test_a_push_whose_server_died_is_taken_over_by_another(site: Together, bob: Person) -> None:
+    """After its lease: until then nobody writes at Identity beside it."""
+    site.stop()
+    site.api("PUT", f"/users/{bob.id}/roles/editor")
+    store = PushStore(site.app.store.database, site.app.store.users, site.clock)
+    user = site.app.store.users.find("bob@example.com")
+    key, lease = (user.instance_id, user.id), uuid4()
+    assert store.claim(key, lease, LEASE_SECONDS, due=False)
+    site.start()
+    site.calls.clear()
+    told = site.api("PUT", f"/users/{bob.id}/roles/author")
+    assert told["identity"] == "pending"
+    assert site.retry(LEASE_SECONDS - 2).settled == 0
+    assert site.calls == []
+    assert site.retry(2).settled == 1
+    assert bob.roles() == ["author", "editor", "member", "staff"]
+    late = store.user(key, lease)
+    assert late is None, "the dead one's lease opens nothing any more"
+
+
+def test_an_answer_on_its_way_to_identity_is_waited_for(site: Together, bob: Person) -> None:
+    """It replaces the whole map there, so what we wrote meanwhile is looked at once more."""
+    site.at_identity(bob.id, roles=[])
+    site.api("PUT", f"/users/{bob.id}/roles", {"roles": ["member"]})
+    site.world.call("PUT", "/_dev/faults", {"rules": [ROLLBACK]})
+    assert site.world.log_in("bob@example.com").status == 500
+    told = site.api("PUT", f"/users/{bob.id}/roles/editor")
+    assert told["roles"] == ["editor", "member"]
+    site.retry(30)
+    assert bob.roles() == ["editor", "member"]
+    assert site.api("GET", f"/users/{bob.id}")["identity"] == "in step"
+
+
+ROLLBACK = {"fault": "rollback", "event": "login", "count": 1}
+
+
+def test_an_event_costs_no_statement_more_while_nothing_is_pending(
+    site: Together, bob: Person
+) -> None:
+    """And not one of them concerns pushes."""
+    with statements(site) as seen:
+        assert site.world.log_in("bob@example.com").status == 200
+    kinds = [text.split(None, 1)[0] for text in seen]
+    assert not [text for text in seen if "pushes" in text]
+    assert kinds.count("SELECT") == 3  # the ledger, the users, their grants
+    assert kinds.count("INSERT") == 3  # the delivery, the user, the counters
+
+
+@contextmanager
+def statements(site: Together) -> Iterator[list[str]]:
+    """What is asked of the database meanwhile."""
+    seen: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        seen.append(statement)
+
+    engine = site.app.store.database.engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
