@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from core.identity import IdentityClient
     from core.identity_http import AdminTransport
     from core.ledger import Ledger
+    from core.pushes import Pushes
     from core.upkeep import Upkeep
     from core.users import UserService
 
@@ -115,6 +116,16 @@ class App:
         return ways
 
     @cached_property
+    def pushes(self) -> Pushes:
+        """What tells Identity of changes made here."""
+        from core.push_store import PushStore  # noqa: PLC0415 - events call nobody
+        from core.pushes import Pushes  # noqa: PLC0415
+
+        store = self.store
+        rows = PushStore(store.database, store.users, self.clock)
+        return Pushes(rows, store.users, lambda: self.identity, self.clock)
+
+    @cached_property
     def upkeep(self) -> Upkeep:
         """What a server does beside answering."""
         from core.upkeep import Upkeep  # noqa: PLC0415 - events need none
@@ -137,7 +148,13 @@ class App:
         database = Database(self.settings.database_url)
         return _Store(
             database,
-            UserService(database, self.settings.admin_role, self.clock, self.settings.instance_id),
+            UserService(
+                database,
+                self.settings.admin_role,
+                self.clock,
+                self.settings.instance_id,
+                tells_identity=self.settings.tells_identity,
+            ),
             Ledger(database, self.settings.instance_id),
         )
 

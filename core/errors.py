@@ -253,6 +253,14 @@ class IdentityNotConfiguredError(UsherError):
     title = "This needs Identity's API"
 
 
+class IdentityAccountMissingError(UsherError):
+    """Identity has no account with the id of our record."""
+
+    code = "identity_account_missing"
+    status = 409
+    title = "Identity has no such account"
+
+
 class IdentityRefusedError(UsherError):
     """Identity refused what we asked of it."""
 

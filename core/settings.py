@@ -75,6 +75,12 @@ class Settings:
         return Tolerance(self.webhook_tolerance_seconds, self.webhook_ahead_seconds)
 
     @property
+    def tells_identity(self) -> bool:
+        """Whether there is a way to Identity's admin API, so that changes here are pushed there."""
+        credentials = self.identity_admin_token is not None or self.jwt_secret is not None
+        return self.identity_url is not None and credentials
+
+    @property
     def database_scheme(self) -> str:
         """``sqlite`` or ``postgresql``."""
         return self.database_url.partition(":")[0].partition("+")[0]

@@ -26,7 +26,7 @@ class Stub:
 
 @contextmanager
 def serving(answer: Callable[[int, str, dict[str, str], bytes], Answer]) -> Iterator[Stub]:
-    """Serve what our clients send; ``answer`` gets the number of the request, path, headers, body."""
+    """Serve what our clients send; ``answer`` gets its number, path, headers, body."""
     closing = Event()
 
     class Handler(BaseHTTPRequestHandler):
