@@ -10,6 +10,7 @@ from typing import Final
 from cli.findings import Finding
 from core.app import App
 from core.errors import (
+    BridgeError,
     IdentityAccountMissingError,
     IdentityCredentialsError,
     IdentityNotConfiguredError,
@@ -23,14 +24,17 @@ MOST_SKEW_SECONDS: Final = 30
 """Half of what an event may lie ahead; an access token that ends later than it should is worse."""
 
 _REACH: Final = "Is Identity up, and USHER_IDENTITY_URL its address? docs/identity.md has examples."
+_BRIDGE: Final = 'See docs/netlify.md, "The bridge": its address, its secret, its log.'
 CREDENTIALS: Final[Mapping[str, str]] = {
     "USHER_IDENTITY_ADMIN_TOKEN": (
         "Set it to Identity's operator token (GOTRUE_OPERATOR_TOKEN), or remove it."
     ),
     "USHER_JWT_SECRET": "Set it to the secret that signs access tokens (GOTRUE_JWT_SECRET).",
+    "USHER_BRIDGE_SECRET": "Is Identity enabled for the site? docs/netlify.md, \"The bridge\".",
 }
 _PUSHES: Final[Mapping[str, str]] = {
     IdentityUnavailableError.code: f"It is tried again every minute. {_REACH}",
+    BridgeError.code: f"It is tried again every minute. {_BRIDGE}",
     IdentityCredentialsError.code: "Mend the credentials (see identity above); then it goes on.",
     IdentityNotConfiguredError.code: (
         "Set the credentials again; without them it waits for the next login."
@@ -61,6 +65,8 @@ def identity_findings(app: App) -> list[Finding]:
         except IdentityCredentialsError:
             text = f"Identity does not accept {setting} for its admin API"
             findings.append(Finding("identity", False, text, CREDENTIALS[setting]))
+        except BridgeError as error:
+            findings.append(Finding("bridge", False, error.detail, _BRIDGE))
         except UsherError as error:
             findings.append(Finding("identity", False, error.detail, _REACH))
             break

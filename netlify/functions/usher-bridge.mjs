@@ -13,7 +13,7 @@ const WINDOW_SECONDS = 30;
 const MAX_TOKEN_BYTES = 4096;
 const MAX_BODY_BYTES = 1_048_576;
 const TIMEOUT_MS = 7_000; // Usher waits eight seconds
-const PASSED_ON = ["link", "x-total-count"];
+const PASSED_ON = ["date", "link", "x-total-count"];
 
 const UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}";
 const ONE = new RegExp(`^/admin/users/${UUID}$`);
