@@ -14,6 +14,7 @@ from cli.environment import environment
 from cli.findings import Finding
 from cli.identity_check import identity_findings, push_remedy
 from cli.output import json_option, moment, print_json
+from cli.site_check import site_findings
 from core.app import App, use
 from core.errors import NotMigratedError, SettingsError, UsherError
 from core.settings import Settings
@@ -22,7 +23,7 @@ from core.settings import Settings
 @click.command()
 @json_option
 def doctor(as_json: bool) -> None:
-    """Check settings, secrets, database, policy, clock, and Identity.
+    """Check settings, secrets, database, policy, clock, Identity, and the site on Netlify.
 
     Exits with 1 when something is wrong.
     """
@@ -64,7 +65,7 @@ def examine() -> list[Finding]:
         if database.well and not migrations.pending(app.store.database):
             findings.append(_try("clock", lambda: _clock(app), "Set the system's clock (NTP)."))
             findings.append(_pushes(app))
-        findings += identity_findings(app)
+        findings += [*identity_findings(app), *site_findings(settings)]
     return findings
 
 

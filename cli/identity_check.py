@@ -30,7 +30,7 @@ CREDENTIALS: Final[Mapping[str, str]] = {
         "Set it to Identity's operator token (GOTRUE_OPERATOR_TOKEN), or remove it."
     ),
     "USHER_JWT_SECRET": "Set it to the secret that signs access tokens (GOTRUE_JWT_SECRET).",
-    "USHER_BRIDGE_SECRET": "Is Identity enabled for the site? docs/netlify.md, \"The bridge\".",
+    "USHER_BRIDGE_SECRET": 'Is Identity enabled for the site? docs/netlify.md, "The bridge".',
 }
 _PUSHES: Final[Mapping[str, str]] = {
     IdentityUnavailableError.code: f"It is tried again every minute. {_REACH}",

@@ -173,7 +173,7 @@ class IdentityClient:
         if self._admin is None:
             raise IdentityNotConfiguredError(
                 "Identity's admin API needs USHER_IDENTITY_URL, and USHER_IDENTITY_ADMIN_TOKEN "
-                "or USHER_JWT_SECRET."
+                "or USHER_JWT_SECRET; or USHER_BRIDGE_URL and USHER_BRIDGE_SECRET."
             )
         what = f"{method} {path.partition('?')[0]}"
         answer = self._patiently(self._admin, method, path, body)

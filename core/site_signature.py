@@ -1,8 +1,8 @@
 """Verify what Netlify signs when it passes a request on from the site (``x-nf-sign``). Pure.
 
-A rewrite with ``signed`` in Netlify's configuration adds a compact JWS, HS256: ``iss`` = ``netlify``,
-``exp`` five minutes ahead, and what site and deploy it is. It is not bound to the request: it says
-that one came through the site, never who sent it.
+A rewrite with ``signed`` in Netlify's configuration adds a compact JWS, HS256: ``iss`` is
+``netlify``, ``exp`` lies five minutes ahead, and the rest names site and deploy. It is not bound to
+the request: it says that one came through the site, never who sent it.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ PURE = (
     "records",
     "redaction",
     "roles",
+    "site_signature",
     "strict_json",
     "trial",
 )

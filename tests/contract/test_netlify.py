@@ -30,7 +30,7 @@ DIFFERS: Final[Mapping[str, str]] = {
     "api: a query that is not UTF-8": "Netlify's proxy writes the query again",
     "api: decoded once only": DECODED,
     "api: a question mark in a path": DECODED,
-    "api: a plus in a path is a plus": "the answer lists the role that the case before has not made",
+    "api: a plus in a path is a plus": "its answer lists the role of a case that differs",
 }
 """Where Netlify's command line cannot pass on what came; none lets anybody in who was kept out."""
 

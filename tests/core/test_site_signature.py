@@ -75,7 +75,7 @@ FORGED = {
         "signature_mismatch",
     ),
     "padding": ((GOOD + "=",), "token_encoding"),
-    "another spelling": ((GOOD[: GOOD.rindex(".") + 1] + unused_bit(GOOD.split(".")[2]),), "token_encoding"),
+    "another spelling": ((unused_bit(GOOD),), "token_encoding"),
     "spaces around": ((f" {GOOD}",), "token_encoding"),
     "a claim twice": (
         (seal(encode(b'{"alg":"HS256"}'), encode(b'{"iss":"x","iss":"netlify","exp":9e9}')),),

@@ -73,7 +73,7 @@ def test_through_the_site_everything_is_as_ever(people: People) -> None:
     ],
 )
 def test_why_is_in_the_log_only(people: People, values: list[str], reason: str) -> None:
-    """The answer is the same, byte for byte; the line ``api.answered`` has the check that failed."""
+    """The same answer, byte for byte; the line ``api.answered`` has the check that failed."""
     headers = {"X-Nf-Sign": values, "Authorization": [people.token("user")]}
     event = {"httpMethod": "GET", "path": "/api/me", "multiValueHeaders": headers}
     with capture_logs() as lines:
