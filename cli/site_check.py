@@ -31,7 +31,7 @@ def _ask(site: str) -> Finding:
     except IdentityUnavailableError:
         return _bad(
             f"{site}/api/health does not answer as Usher does",
-            "Is the site deployed, with USHER_BACKEND_URL set when it was built?",
+            "Is the site deployed, with BACKEND_URL set when it was built?",
         )
     if answer.status == 200:
         return Finding("proxy", True, "what comes through the site is signed as it should be")
@@ -42,7 +42,7 @@ def _ask(site: str) -> Finding:
         )
     return _bad(
         f"{site}/api/health answers {answer.status}",
-        "Is Usher running, and is it where USHER_BACKEND_URL said when the site was built?",
+        "Is Usher running, and is it where BACKEND_URL said when the site was built?",
     )
 
 

@@ -4,7 +4,7 @@
 import { writeFileSync } from "node:fs";
 
 const FILE = new URL("../site/_redirects", import.meta.url);
-const BACKEND = "USHER_BACKEND_URL";
+const BACKEND = "BACKEND_URL";
 const SECRET = "USHER_PROXY_SECRET";
 const MIN_SECRET_BYTES = 32;
 

@@ -88,7 +88,7 @@ def netlify_site(
     written = run_node(
         "netlify/redirects.mjs",
         cwd=project,
-        USHER_BACKEND_URL=backend,
+        BACKEND_URL=backend,
         USHER_PROXY_SECRET=PROXY_SECRET,
     )
     assert written.returncode == 0, written.stderr

@@ -41,8 +41,8 @@ def test_doctor_asks_through_the_site(site: Program, monkeypatch: pytest.MonkeyP
     ("answer", "text", "remedy"),
     [
         (problem("not_through_site", 403), "unsigned or with another secret", "to the same at"),
-        ((200, {}, b"<h1>a page</h1>"), "does not answer as Usher does", "USHER_BACKEND_URL"),
-        ((404, {}, b"not found"), "answers 404", "USHER_BACKEND_URL"),
+        ((200, {}, b"<h1>a page</h1>"), "does not answer as Usher does", "BACKEND_URL"),
+        ((404, {}, b"not found"), "answers 404", "BACKEND_URL"),
         ((502, {}, b""), "answers 502", "Is Usher running"),
     ],
 )

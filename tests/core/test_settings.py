@@ -175,7 +175,10 @@ def test_the_tables_name_every_setting() -> None:
     }
 
 
-@pytest.mark.parametrize("name", sorted(set(DEFAULTS) - {"webhook_secrets", "jwt_secret"}))
+SECRETS = {"webhook_secrets", "jwt_secret", "bridge_secret", "proxy_secret"}
+
+
+@pytest.mark.parametrize("name", sorted(set(DEFAULTS) - SECRETS - {"bridge_url"}))
 def test_an_empty_variable_means_the_default(name: str) -> None:
     """Except for secrets, where empty is a mistake that must not pass."""
     assert getattr(read(**{name: "  "}), name) == DEFAULTS[name]
@@ -250,7 +253,7 @@ def test_the_representation_shows_no_secret(url: str, scheme: str) -> None:
 @given(st.text("abcdef0123456789", min_size=4, max_size=MIN_SECRET_BYTES - 1))
 def test_a_refusal_never_repeats_the_secret(secret: str) -> None:
     """Whoever mistypes a secret must not find it in the log."""
-    for name in ("webhook_secrets", "jwt_secret"):
+    for name in sorted(SECRETS):
         assert not any(f" {secret}" in problem for problem in problems(**{name: secret}))
 
 

@@ -46,7 +46,7 @@ def test_what_is_published_and_run_is_there(toml: dict[str, Any]) -> None:
 def test_one_variable_says_where_usher_is(project: Path, address: str) -> None:
     """/api and the one address for events lead there, signed and forced."""
     done = run_node(
-        "netlify/redirects.mjs", cwd=project, NETLIFY="true", USHER_BACKEND_URL=address, **SECRET
+        "netlify/redirects.mjs", cwd=project, NETLIFY="true", BACKEND_URL=address, **SECRET
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert (project / "site" / "_redirects").read_text() == (
@@ -58,17 +58,17 @@ def test_one_variable_says_where_usher_is(project: Path, address: str) -> None:
 @pytest.mark.parametrize(
     ("variables", "says"),
     [
-        ({}, "USHER_BACKEND_URL is not set"),
-        ({"USHER_BACKEND_URL": ""}, "USHER_BACKEND_URL is not set"),
-        ({"USHER_BACKEND_URL": "usher.example.com"}, "must be https://"),
-        ({"USHER_BACKEND_URL": "http://usher.example.com"}, "must be https://"),
-        ({"USHER_BACKEND_URL": "http://127.0.0.1:8888"}, "must be https://"),
-        ({"USHER_BACKEND_URL": BACKEND + "/path"}, "without a path"),
-        ({"USHER_BACKEND_URL": "https://me:secret@usher.example.com"}, "without a path"),
-        ({"USHER_BACKEND_URL": "https://usher.example.com /*"}, "must be https://"),
-        ({"USHER_BACKEND_URL": BACKEND, "URL": BACKEND}, "is this site itself"),
-        ({"USHER_BACKEND_URL": BACKEND, "USHER_PROXY_SECRET": ""}, "USHER_PROXY_SECRET is not set"),
-        ({"USHER_BACKEND_URL": BACKEND, "USHER_PROXY_SECRET": "short"}, "fewer than 32 bytes"),
+        ({}, "BACKEND_URL is not set"),
+        ({"BACKEND_URL": ""}, "BACKEND_URL is not set"),
+        ({"BACKEND_URL": "usher.example.com"}, "must be https://"),
+        ({"BACKEND_URL": "http://usher.example.com"}, "must be https://"),
+        ({"BACKEND_URL": "http://127.0.0.1:8888"}, "must be https://"),
+        ({"BACKEND_URL": BACKEND + "/path"}, "without a path"),
+        ({"BACKEND_URL": "https://me:secret@usher.example.com"}, "without a path"),
+        ({"BACKEND_URL": "https://usher.example.com /*"}, "must be https://"),
+        ({"BACKEND_URL": BACKEND, "URL": BACKEND}, "is this site itself"),
+        ({"BACKEND_URL": BACKEND, "USHER_PROXY_SECRET": ""}, "USHER_PROXY_SECRET is not set"),
+        ({"BACKEND_URL": BACKEND, "USHER_PROXY_SECRET": "short"}, "fewer than 32 bytes"),
     ],
 )
 def test_on_netlify_a_missing_or_wrong_variable_fails_the_build(
@@ -87,6 +87,6 @@ def test_elsewhere_it_is_in_nobodys_way(project: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert not (project / "site" / "_redirects").exists()
     local = "http://127.0.0.1:8888"
-    done = run_node("netlify/redirects.mjs", cwd=project, USHER_BACKEND_URL=local, **SECRET)
+    done = run_node("netlify/redirects.mjs", cwd=project, BACKEND_URL=local, **SECRET)
     assert done.returncode == 0, done.stderr
     assert local in (project / "site" / "_redirects").read_text()
