@@ -59,4 +59,4 @@ $(VENV)/.bench-ready: $(READY) bench/requirements.lock
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov
+	rm -rf $(VENV) .artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov

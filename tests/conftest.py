@@ -16,6 +16,7 @@ from core import log
 from core.app import App, use
 from core.database import Database
 from core.settings import Settings
+from tests.chromium import not_run
 from tests.support import OLD_SECRET, SECRET, Clock, Server
 
 POLICY = """
@@ -152,3 +153,12 @@ def start_server(tmp_path: Path, policy_file: Path) -> Iterator[Callable[..., Se
     yield start
     for server in servers:
         server.stop()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """Say last, and loudly, what could not be run for want of a browser."""
+    yield
+    line = not_run(terminalreporter.getreports("skipped"))
+    if line is not None:
+        terminalreporter.write_line(line, red=True, bold=True)

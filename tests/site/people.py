@@ -11,8 +11,7 @@ from core.app import App
 from core.users import Change
 from emulator.payload import Account
 from emulator.people import DOMAINS, FIRST, LAST, OWNER, OWNER_NAME, PROVIDERS
-from tests.core.store_support import deliver
-from tests.support import SECRET, Signed, account, signed, verified
+from tests.support import Signed, account, signed, verified
 
 HOME = UUID("5a6c2a0e-7a59-4a70-9d1b-7c8e2e2f0a51")
 PLAIN = "bob.plain@example.org"
@@ -123,10 +122,3 @@ def _administer(app: App, rng: random.Random, now: datetime) -> None:
         current = users.get(user.id)
         if current.status == "active":
             users.revoke(current, "member", Change(boss, "Shared the account"))
-
-
-def announce(app: App, email: str, event: str, **fields: object) -> None:
-    """One more event now."""
-    at = app.clock().replace(microsecond=0)
-    who = account(user_id=uuid5(HOME, email), email=email, at=at, **fields)  # type: ignore[arg-type]
-    deliver(app, [signed(event, who, at=at, secret=SECRET)])
