@@ -78,7 +78,7 @@ class Settings:
     def tells_identity(self) -> bool:
         """Whether there is a way to Identity's admin API, so that changes here are pushed there."""
         credentials = self.identity_admin_token is not None or self.jwt_secret is not None
-        return self.identity_url is not None and credentials
+        return self.bridge_url is not None or (self.identity_url is not None and credentials)
 
     @property
     def database_scheme(self) -> str:
