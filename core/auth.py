@@ -232,5 +232,7 @@ def _read_caller(claims: dict[str, Any]) -> IdentityUser:
         caller = read_user({**fields, "id": claims.get("sub")})
     except BodyError as error:
         raise UnauthenticatedError(error.pointer.replace("/user/", "claim_")) from None
+    if not caller.id.int:  # Identity's own system (core.identity_http), which is nobody
+        raise UnauthenticatedError("claim_id")
     kept = {key: value for key, value in (caller.app_metadata or {}).items() if key != "roles"}
     return replace(caller, app_metadata=kept)

@@ -153,6 +153,20 @@ class CursorInvalidError(RequestError):
         super().__init__("The cursor is not one of this list's; start again without it.")
 
 
+class NotThroughSiteError(RequestError):
+    """The request did not come through the site; ``reason``, for the log only, says which check."""
+
+    code = "not_through_site"
+    status = 403
+    title = "The API is reached through its site only"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            "Ask the site's own address; requests that come directly are not answered."
+        )
+        self.reason = reason
+
+
 class PreconditionFailedError(RequestError):
     """``If-Match`` names another version than the record's: somebody changed it meanwhile."""
 
@@ -217,12 +231,34 @@ class IdentityUnavailableError(UsherError):
     title = "Identity could not be asked"
 
 
+class BridgeError(IdentityUnavailableError):
+    """The bridge on Netlify did not carry out a call: it refused it, is closed, or is not there."""
+
+    code = "bridge_failed"
+    title = "The bridge to Identity did not do what was asked"
+
+
+class IdentityCredentialsError(IdentityUnavailableError):
+    """Identity's admin API does not accept the credentials that we have."""
+
+    code = "identity_credentials"
+    title = "Identity does not accept Usher as an administrator"
+
+
 class IdentityNotConfiguredError(UsherError):
-    """What was asked needs Identity's API, and no address or token of it is set."""
+    """What was asked needs Identity's API, and no address or credentials of it are set."""
 
     code = "identity_not_configured"
     status = 409
     title = "This needs Identity's API"
+
+
+class IdentityAccountMissingError(UsherError):
+    """Identity has no account with the id of our record."""
+
+    code = "identity_account_missing"
+    status = 409
+    title = "Identity has no such account"
 
 
 class IdentityRefusedError(UsherError):

@@ -65,7 +65,7 @@ _ENDS = text("expires_at IS NOT NULL")
 
 
 class UserRow(SQLModel, table=True):
-    """One user; ``identity_state`` holds seen, sent, withdrawn and proven (core.records)."""
+    """One user; ``identity_state`` holds seen, sent, withdrawn and the like (core.records)."""
 
     __tablename__: ClassVar[Any] = "users"
     __table_args__ = (
@@ -172,6 +172,21 @@ class AuditRow(SQLModel, table=True):
     before: dict[str, Any] | None = Field(sa_column=Column(JSON(none_as_null=True)))
     after: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     reason: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class PushRow(SQLModel, table=True):
+    """One user of whom Identity must still be told; ``lease`` says that somebody is at it."""
+
+    __tablename__: ClassVar[Any] = "pushes"
+    __table_args__ = (Index("pushes_due", "next_try_at"), {"sqlite_with_rowid": False})
+
+    instance_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    user_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    since: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    tries: int = Field(sa_column=Column(Integer, nullable=False))
+    next_try_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    lease: UUID | None = Field(sa_column=Column(Uuid))
+    error: str = Field(sa_column=Column(Text, nullable=False))
 
 
 class CounterRow(SQLModel, table=True):

@@ -14,8 +14,15 @@ from typing import Any
 from core import app
 from core.app import App
 from core.auth import Credentials, Principal, TrustedCaller
-from core.errors import ForbiddenError, MethodNotAllowedError, NotFoundError, UnauthenticatedError
+from core.errors import (
+    ForbiddenError,
+    MethodNotAllowedError,
+    NotFoundError,
+    NotThroughSiteError,
+    UnauthenticatedError,
+)
 from core.log import get_logger
+from core.site_signature import HEADER, require_site
 from functions._shared.addresses import API_BASES
 from functions._shared.cors import VARY, cors_headers, preflight
 from functions._shared.failure import failure
@@ -54,9 +61,10 @@ def _respond(
         unread = failure(error)
         return replace(unread, headers={**unread.headers, **VARY}).to_dict()
     try:
+        _require_site(usher, request)
         response = answer(usher, request, fields)
     except Exception as error:
-        if isinstance(error, UnauthenticatedError):
+        if isinstance(error, UnauthenticatedError | NotThroughSiteError):
             fields["reason"] = error.reason
         response = failure(error)
     get_logger().info(
@@ -69,6 +77,11 @@ def _respond(
     headers = cors_headers(request, usher.settings.allowed_origins)
     rendered = replace(response, headers={**response.headers, **headers}).to_dict()
     return bodiless(rendered) if request.method == "HEAD" else rendered
+
+
+def _require_site(usher: App, request: Request) -> None:
+    secrets = usher.settings.proxy_secret
+    require_site(request.headers.get(HEADER, ()), secrets, usher.clock().timestamp())
 
 
 def _answer(usher: App, request: Request, context: object, fields: dict[str, Any]) -> Response:

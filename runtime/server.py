@@ -36,6 +36,8 @@ WAITERS: Final = 8
 """Threads for what may wait long, for a lock or for Identity, and must hold up nobody else."""
 GUESTS: Final = 16
 BODY_TIMEOUT_SECONDS: Final = 10.0
+PUSHES_SECONDS: Final = 2.0
+"""Between two looks for what Identity must still be told: one short read each."""
 
 
 class Scope(Protocol):
@@ -88,7 +90,7 @@ class Application:
             READERS[usher.settings.database_scheme], thread_name_prefix="reader"
         )
         self._waiters = ThreadPoolExecutor(WAITERS, thread_name_prefix="waiter")
-        self._rounds: asyncio.Task[None] | None = None
+        self._rounds: list[asyncio.Task[None]] = []
         self._gatherer: Gatherer[Verified, Answer] = Gatherer(usher.webhooks.process)
 
     async def __rsgi__(self, scope: Scope, exchange: Exchange) -> None:
@@ -103,12 +105,16 @@ class Application:
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """The worker begins."""
-        self._rounds = loop.create_task(rounds(app.current().upkeep.step))
+        usher = app.current()
+        self._rounds.append(loop.create_task(rounds(usher.upkeep.step)))
+        if usher.settings.tells_identity:
+            steps = rounds(usher.pushes.step, every=PUSHES_SECONDS)
+            self._rounds.append(loop.create_task(steps))
 
     def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
         """The worker ends: everything accepted is committed first."""
-        if self._rounds is not None:
-            self._rounds.cancel()
+        for task in self._rounds:
+            task.cancel()
         self._gatherer.close()
         if self._guests is not None:
             self._guests.shutdown()

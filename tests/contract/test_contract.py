@@ -11,33 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from core.app import App, use
 from tests.contract.cases import Answer, Case, cases
 from tests.contract.gateways import GATEWAYS, received
 from tests.contract.runtime_api import function
-from tests.contract.runtimes import Runtime, direct, over_http
-from tests.contract.world import VARIABLES, seed, settings
+from tests.contract.runtimes import Runtime, over_http
+from tests.contract.world import VARIABLES
 from tests.support import Server
-
-
-@pytest.fixture
-def seeded(policy_file: Path) -> Callable[[str], str]:
-    """Fill a database with the people of the contract; its URL."""
-
-    def fill(database_url: str) -> str:
-        seed(database_url, str(policy_file))
-        return database_url
-
-    return fill
-
-
-@pytest.fixture
-def reference(
-    sqlite_url: str, seeded: Callable[[str], str], policy_file: Path
-) -> Mapping[str, Answer]:
-    """What the handlers themselves answer to each case."""
-    with use(App(settings(seeded(sqlite_url), str(policy_file)))):
-        return {case.id: direct(case) for case in cases(int(time.time()))}
 
 
 def wrong(case: Case, answer: Answer) -> Iterator[str]:
