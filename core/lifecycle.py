@@ -244,8 +244,6 @@ def _enter(
         merged = merge(grants, event.user.roles, seen, sent, withdrawn, now, user.pushing)
         grants, seen, sent, withdrawn = merged.grants, merged.seen, merged.sent, merged.withdrawn
         reasons += merged.reasons
-        if event.user.roles == user.pushing:
-            user = replace(user, pushing=None)
     else:
         reasons += (Reason("event.older", "a newer event wrote this profile already"),)
     roles = effective(grants, now)

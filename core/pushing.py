@@ -88,8 +88,7 @@ def conclude(
     Args:
         user: the record as it is by now.
     """
-    if user.pushing is not None:  # else the event about it came already, and perhaps later ones
-        user = _merged(user, answer, now)
+    user = _merged(user, answer, now)
     done = not patch_for(user, answer, now)
     pending = prepared.unsettled or not done
     return replace(user, pending=pending, pushing=None), done

@@ -127,7 +127,7 @@ def test_a_push_that_nothing_disturbs(ada: User) -> None:
     assert set(prepared.user.withdrawn) == {"staff"}
     echoed = told(prepared.user, "editor", "member", at=301)
     assert echoed.grants == user.grants
-    assert echoed.pushing is None
+    assert echoed.seen == {"editor", "member"}
     assert echoed.pending
     for before in (prepared.user, echoed):
         concluded, done = conclude(before, prepared, held("editor", "member"), LATER)
