@@ -42,13 +42,11 @@ A change of the code, the console, policy.toml or .env starts this again.
 
 def _open(site: str, usher: str, people: str | None) -> str:
     width = len(f"{site}/_dev/mail")
-    how = people or f"Sign up as {OWNER}, with any password;"
-    inbox = "then open this, the inbox, and click the link in the mail."
-    if people:
-        inbox = "the inbox, with every mail and its link."
+    how = people or f'Press "Make an account", for {OWNER}.'
+    inbox = "The inbox." if people else "The inbox. Click the link in the mail."
     told = [
         "Open",
-        f"  {site + '/':<{width}}  the console. {how}",
+        f"  {site + '/':<{width}}  The console. {how}",
         f"  {site}/_dev/mail  {inbox}",
         *_rules(usher),
     ]
