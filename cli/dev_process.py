@@ -80,7 +80,7 @@ class Server:
         process.terminate()
         try:
             if not _ends(process, PATIENCE_SECONDS):
-                click.echo("Requests are under way; they are finished. Ctrl-C ends it at once.")
+                click.echo("Still finishing what is under way. Ctrl-C ends it at once.")
                 _ends(process, STOP_SECONDS + GRACE_SECONDS)
         finally:
             with suppress(ProcessLookupError):  # as it should be: nobody of its session is left

@@ -72,7 +72,7 @@ def test_a_second_ctrl_c_ends_dev_at_once(dev: Dev) -> None:
     """Somebody who never finishes their request is not waited for."""
     with closing(half_a_request(dev.port)):
         dev.process.send_signal(signal.SIGINT)
-        dev.says("Requests are under way")
+        dev.says("Still finishing what is under way")
         assert dev.stop(signal.SIGINT) == 0
     assert "Traceback" not in dev.log.read_text()
 
