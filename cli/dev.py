@@ -29,8 +29,8 @@ HOST: Final = "127.0.0.1"
 def dev(port: int, fresh: bool, autoconfirm: bool, invite_only: bool, seed: int | None) -> None:
     """Run Usher here, with a local Identity, and secrets and databases kept in .usher/.
 
-    It starts again when the code, the policy or .env changes. Where USHER_IDENTITY_URL is set, that
-    Identity is asked, and there is no local one.
+    It starts again when the code, the console, the policy or .env changes. Where USHER_IDENTITY_URL
+    is set, that Identity is asked, and there is no local one.
     """
     from cli.dev_supervise import supervise  # noqa: PLC0415 - other commands need no server
     from cli.local_identity import Asked  # noqa: PLC0415

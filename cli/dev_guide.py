@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from emulator.people import OWNER
+import shutil
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+from cli.environment import environment
+from core.events import EventName
+from core.policy import Applicant, FilePolicy, Verdict
+from core.policy_source import load_policy
+from core.settings import PREFIX
+from emulator.payload import ZERO_INSTANCE
+from emulator.people import DENIED_DOMAIN, OWNER
 
 
 def guide(port: int, *, local: bool, people: str | None = None) -> str:
@@ -14,29 +25,70 @@ def guide(port: int, *, local: bool, people: str | None = None) -> str:
     """
     site = f"http://127.0.0.1:{port}"
     to = "" if port == 8888 else f" --url {site}/.netlify/functions/identity"
-    parts = [_open(site, people) if local else f"Open the console: {site}/\n"]
+    usher = _program()
+    parts = [_open(site, usher, people) if local else f"Open the console: {site}/\n"]
     parts.append(f"""\
 In a second terminal, from this folder:
-  .venv/bin/usher trigger signup --email ada@example.com{to}
-  .venv/bin/usher trigger signup --email x@mailinator.com{to}     (is refused, and says why)
-  .venv/bin/usher users list
-  .venv/bin/usher events list
-  .venv/bin/usher policy explain ada@example.com
-  curl -H "Authorization: Bearer $(.venv/bin/usher token ada@example.com)" {site}/api/me
+  {usher} trigger signup --email ada@example.com{to}
+  {usher} events list
+  {usher} users list
+  {usher} policy explain ada@example.com
+  curl -H "Authorization: Bearer $({usher} token ada@example.com)" {site}/api/me
 
-A change of the code, of policy.toml or of .env starts this again.
+A change of the code, the console, policy.toml or .env starts this again.
 """)
     return "\n".join(parts)
 
 
-def _open(site: str, people: str | None) -> str:
-    how = people or f"Sign up as {OWNER}, with any password."
+def _open(site: str, usher: str, people: str | None) -> str:
     width = len(f"{site}/_dev/mail")
-    return f"""\
-Open
-  {site + "/":<{width}}  the console. {how}
-  {"":<{width}}  policy.toml makes this address an administrator.
-  {site}/_dev/mail  the inbox: click the link in the mail that came.
-In the console, Events shows what Identity sent and why Usher answered so; your own page says why
-you have your roles. Sign up somebody at mailinator.com: Identity refuses them, for Usher does.
-"""
+    how = people or f'Press "Make an account", for {OWNER}.'
+    inbox = "The inbox." if people else "The inbox. Click the link in the mail."
+    told = [
+        "Open",
+        f"  {site + '/':<{width}}  The console. {how}",
+        f"  {site}/_dev/mail  {inbox}",
+        *_rules(usher),
+    ]
+    return "\n".join(told) + "\n"
+
+
+def _rules(usher: str) -> list[str]:
+    """What the policy makes of the addresses that we propose; of a callable we do not ask it."""
+    found = environment()
+    source = found.get(PREFIX + "POLICY") or "policy.toml"
+    role = found.get(PREFIX + "ADMIN_ROLE") or "admin"
+    policy = load_policy(source)
+    told = []
+    if isinstance(policy, FilePolicy):
+        if role in _verdict(policy, OWNER).roles:
+            told.append(f"{source} makes {OWNER} an administrator.")
+        else:
+            told.append(f"No rule of the policy makes {OWNER} an administrator. After signing up:")
+            told.append(f"  {usher} users grant {OWNER} {role}")
+        if not _verdict(policy, f"somebody@{DENIED_DOMAIN}").admitted:
+            told.append(f"Whoever signs up from {DENIED_DOMAIN} is refused; Events says why.")
+    return told
+
+
+def _verdict(policy: FilePolicy, address: str) -> Verdict:
+    return policy.evaluate(
+        Applicant(
+            event=EventName.SIGNUP,
+            instance_id=ZERO_INSTANCE,
+            id=uuid4(),
+            email=address,
+            address=address,
+            domain=address.partition("@")[2],
+            proven=True,
+            provider="email",
+            app_metadata={"provider": "email"},
+        )
+    )
+
+
+def _program() -> str:
+    """How ``usher`` is called here."""
+    called = sys.argv[0]
+    found = shutil.which("usher")
+    return called if Path(called).name == "usher" and called != found else "usher"

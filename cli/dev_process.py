@@ -9,16 +9,19 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import IO, Final
 
+import click
 import urllib3
 
 from cli.dev_server import STOP_SECONDS
 
 READY_SECONDS: Final = 60
 GRACE_SECONDS: Final = 2
-_USUAL: Final = (b'"level":"info"', b'"level":"warning"')
+PATIENCE_SECONDS: Final = 1
+_INFO: Final = b'"level":"info"'
+_WARNING: Final = b'"level":"warning"'
 
 
 class Server:
@@ -32,7 +35,7 @@ class Server:
         self._url = url
         self._variables = variables
         self._process: subprocess.Popen[bytes] | None = None
-        self._quiet = False
+        self._hidden: tuple[bytes, ...] = ()
 
     @property
     def runs(self) -> bool:
@@ -41,6 +44,10 @@ class Server:
 
     def start(self) -> bool:
         """Start it; whether it came to answer. Why not, it has printed itself."""
+        with self._without(_INFO):  # the first lines are those that tell what to open
+            return self._start()
+
+    def _start(self) -> bool:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "cli.dev_server"],
             env=os.environ | self._variables,
@@ -62,31 +69,47 @@ class Server:
         return False
 
     def stop(self) -> None:
-        """Let it finish what is under way, for a few seconds; afterwards nothing is left of it."""
+        """Let it finish what is under way, for a few seconds; afterwards nothing is left of it.
+
+        Raises:
+            KeyboardInterrupt: there was no patience; nothing is left of it, either.
+        """
         process, self._process = self._process, None
         if process is None:
             return
         process.terminate()
-        with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
-            process.wait(STOP_SECONDS + GRACE_SECONDS)
-        with suppress(ProcessLookupError):  # as it should be: nobody of its session is left
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        if process.stdin is not None:
-            process.stdin.close()
+        try:
+            if not _ends(process, PATIENCE_SECONDS):
+                click.echo("Still finishing what is under way. Ctrl-C ends it at once.")
+                _ends(process, STOP_SECONDS + GRACE_SECONDS)
+        finally:
+            with suppress(ProcessLookupError):  # as it should be: nobody of its session is left
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
+
+    def quietly(self) -> AbstractContextManager[None]:
+        """Meanwhile its log shows errors only; a progress bar could not be seen between lines."""
+        return self._without(_INFO, _WARNING)
 
     @contextmanager
-    def quietly(self) -> Iterator[None]:
-        """Meanwhile its log shows errors only; a progress bar could not be seen between lines."""
-        self._quiet = True
+    def _without(self, *kinds: bytes) -> Iterator[None]:
+        self._hidden = kinds
         try:
             yield
         finally:
-            self._quiet = False
+            self._hidden = ()
 
     def _pass_on(self, output: IO[bytes]) -> None:
         with output:
             for line in output:
-                if not (self._quiet and any(usual in line for usual in _USUAL)):
+                if not any(kind in line for kind in self._hidden):
                     sys.stderr.write(line.decode(errors="replace"))
                     sys.stderr.flush()
+
+
+def _ends(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    return process.poll() is not None

@@ -15,7 +15,8 @@ from typing import Final
 from runtime.serve import serve
 
 HOST: Final = "127.0.0.1"
-STOP_SECONDS: Final = 1
+STOP_SECONDS: Final = 5
+"""What requests under way get when it stops; connections on which none is are closed at once."""
 ASKED_VARIABLE: Final = "LOCAL_IDENTITY_OF_USHER_DEV"
 """How the command tells this process what was asked for; no setting of anybody's."""
 

@@ -29,11 +29,12 @@ def supervise(url: str, asked: str, first: Callable[[], None]) -> None:
     server = Server(url, {ASKED_VARIABLE: asked})
     try:
         with _stopped_like_ctrl_c():
-            _rounds(server, first)
+            try:
+                _rounds(server, first)
+            finally:
+                server.stop()
     except KeyboardInterrupt:
         click.echo("Stopped.")
-    finally:
-        server.stop()
 
 
 def _rounds(server: Server, first: Callable[[], None]) -> None:

@@ -12,6 +12,7 @@ from watchfiles import Change, watch
 from cli.environment import environment
 from core.errors import SettingsError
 from core.settings import PREFIX
+from runtime.site import FOLDER, TYPES
 
 CODE: Final = ("cli", "core", "emulator", "functions", "migrations", "runtime")
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -20,12 +21,13 @@ LOOK_MS: Final = 100
 
 
 class Watched:
-    """The files that count now: the code, the policy, and ``.env``."""
+    """The files that count now: the code, the console's, the policy, and ``.env``."""
 
     def __init__(self) -> None:
         policy = _policy()
         self._files = {Path.cwd() / ".env", policy}
         self._code = {path for name in CODE for path in _folders(ROOT / name)}
+        self._site = set(_folders(FOLDER))
         if policy.suffix == ".py":
             self._code.add(policy.parent)
 
@@ -35,7 +37,7 @@ class Watched:
         Watching has begun when the first value is there. Folders are watched, not files, for
         editors put a new file in the place of the old one.
         """
-        folders = self._code | {file.parent for file in self._files}
+        folders = self._code | self._site | {file.parent for file in self._files}
         for changes in watch(
             *(path for path in folders if path.is_dir()),
             watch_filter=self._counts,
@@ -48,7 +50,11 @@ class Watched:
 
     def _counts(self, _change: Change, name: str) -> bool:
         path = Path(name)
-        return path in self._files or (path.suffix == ".py" and path.parent in self._code)
+        return (
+            path in self._files
+            or (path.suffix == ".py" and path.parent in self._code)
+            or (path.suffix in TYPES and path.parent in self._site)
+        )
 
 
 def in_words(paths: list[Path]) -> str:

@@ -24,6 +24,8 @@ AT_ONCE: Final = 6
 """People at the same time; most of each signup is hashing a password, which takes all cores."""
 CHUNK: Final = 100
 """People between two looks into the inbox, which shows the last 200 mails."""
+STEPS: Final = 2
+"""For each of them, as the progress bar counts: coming in, and all that follows."""
 EVERYBODY: Final = "/admin/users?per_page=10000"
 
 
@@ -52,6 +54,7 @@ class Seeder:
         self._site = site
         self._operator_token = operator_token
         self._pool = urllib3.PoolManager(retries=False, timeout=60, maxsize=AT_ONCE)
+        self._steps = 0
 
     def run(self, count: int) -> Counter[End]:
         """See to it that the first ``count`` people are there; what became of the new ones.
@@ -61,7 +64,7 @@ class Seeder:
         """
         missing = self._missing(list(islice(people(), count)))
         ends: Counter[End] = Counter()
-        with working("Signing up", len(missing)) as work:
+        with working("Signing up", STEPS * len(missing)) as work:
             for chunk in _chunks(missing):
                 ends += self._sign_up(chunk, work)
         return ends
@@ -92,15 +95,22 @@ class Seeder:
     def _sign_up(self, chunk: Sequence[Person], work: Work) -> Counter[End]:
         pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="seed")
         try:
-            entered = list(pool.map(self._enter, chunk))
+            entered = []
+            for end in pool.map(self._enter, chunk):
+                entered.append(end)
+                self._step(work, people=0)
             tokens = self._tokens()
             ends: Counter[End] = Counter()
             for end in pool.map(lambda who, end: self._finish(who, end, tokens), chunk, entered):
                 ends[end] += 1
-                work.add(1)
+                self._step(work, people=1)
             return ends
         finally:
             pool.shutdown(cancel_futures=True)  # Ctrl-C, or a fault: the rest need not begin
+
+    def _step(self, work: Work, people: int) -> None:
+        self._steps += 1
+        work.add(people, reached=self._steps)
 
     def _enter(self, who: Person) -> End:
         """The first step: a form, a provider's page, or an administrator's invitation."""
@@ -220,6 +230,9 @@ def seeded(site: str, operator_token: str, count: int) -> str:
     seeder = Seeder(site, operator_token)
     try:
         return _told(seeder, count)
+    except KeyboardInterrupt:
+        click.echo(f"Not everybody is signed up yet; --seed {count} goes on from here.")
+        raise
     finally:
         seeder.close()
 

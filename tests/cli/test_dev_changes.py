@@ -3,66 +3,25 @@
 from __future__ import annotations
 
 import shutil
-import signal
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import urllib3
 
+from cli.dev_watch import CODE
+from tests.cli.dev_process import COMMAND, GUIDED, WAIT_SECONDS, Dev
 from tests.support import ROOT, clean_environment, free_port
-
-COMMAND = [sys.executable, "-m", "cli", "dev"]
-
-
-class Dev:
-    """A running command, in a folder of its own."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.folder = folder
-        self.port = free_port()
-        self.log = folder / "log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*COMMAND, "--port", str(self.port), *options],
-                cwd=folder,
-                env=clean_environment(PYTHONPATH=str(ROOT), PYTHONUNBUFFERED="1"),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-
-    def says(self, text: str, times: int = 1) -> None:
-        """Wait until it was printed so often."""
-        deadline = time.monotonic() + 60
-        while self.log.read_text().count(text) < times:
-            if time.monotonic() > deadline or self.process.poll() is not None:
-                pytest.fail(f"not said: {text!r}\n{self.log.read_text()[-1500:]}", pytrace=False)
-            time.sleep(0.05)
-
-    def answers(self) -> bool:
-        """Whether somebody is behind the port."""
-        try:
-            url = f"http://127.0.0.1:{self.port}/healthz"
-            return urllib3.request("GET", url, retries=False).status == 200
-        except urllib3.exceptions.HTTPError:
-            return False
 
 
 @pytest.fixture
-def dev(tmp_path: Path, policy_file: Path) -> Iterator[Dev]:
+def dev(folder: Path) -> Iterator[Dev]:
     """One that listens."""
-    folder = tmp_path / "site"
-    folder.mkdir()
-    shutil.copy(policy_file, folder / "policy.toml")
-    running = Dev(folder, "--seed", "21")
-    running.says("A change of the code")
+    running = Dev(folder)
+    running.says(GUIDED)
     yield running
-    running.process.terminate()
-    running.process.wait(30)
+    running.stop()
 
 
 def test_it_waits_for_a_broken_file_to_be_mended(dev: Dev) -> None:
@@ -84,19 +43,11 @@ def test_it_waits_for_a_broken_file_to_be_mended(dev: Dev) -> None:
     assert dev.log.read_text().count("Usher does not run") == 2
 
 
-def test_ctrl_c_ends_it_and_frees_the_port(dev: Dev) -> None:
-    """In time, with 0, and nobody holds the port afterwards."""
-    dev.process.send_signal(signal.SIGINT)
-    assert dev.process.wait(20) == 0
-    with socket.create_server(("127.0.0.1", dev.port)):
-        pass
-
-
 def test_its_server_does_not_outlive_it(dev: Dev) -> None:
     """Not even where it is killed."""
     dev.process.kill()
-    dev.process.wait(10)
-    deadline = time.monotonic() + 15
+    dev.process.wait(WAIT_SECONDS)
+    deadline = time.monotonic() + WAIT_SECONDS
     while dev.answers() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not dev.answers()
@@ -118,22 +69,47 @@ def test_a_second_one_is_told_why_not(dev: Dev, tmp_path: Path) -> None:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=WAIT_SECONDS,
             check=False,
         )
         assert (done.returncode, said in done.stderr) == (1, True), done.stderr
 
 
-def test_the_seed_is_told_and_not_sown_twice(dev: Dev) -> None:
-    """Who became what; on a second start everybody is there already."""
-    told = "18 active, 1 not confirmed yet, 1 invited, 1 refused by the policy."
-    assert told in dev.log.read_text()
-    assert "Sign in as owner@example.com with that password." in dev.log.read_text()
-    dev.process.terminate()
-    dev.process.wait(30)
-    again = Dev(dev.folder, "--seed", "21")
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The code, where it may be changed."""
+    root = tmp_path / "code"
+    for name in (*CODE, "site"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return root
+
+
+def test_it_starts_again_for_the_code_and_the_console(folder: Path, copy: Path) -> None:
+    """A fault of syntax is shown with its place; the mended module and another page are served."""
+    dev = Dev(folder, root=copy)
     try:
-        again.says("All 21 people of the seed are already here")
+        dev.says(GUIDED)
+        module = copy / "core" / "lifecycle.py"
+        good = module.read_text()
+        broken = good + "\ndef decide_again(:\n"
+        module.write_text(broken)
+        dev.says("Usher does not run. Mend that and save")
+        told = dev.log.read_text()
+        assert f'File "{module}", line {len(broken.splitlines())}' in told
+        assert "    def decide_again(:\n" in told
+        assert "SyntaxError: " in told
+        assert "Traceback" not in told
+        assert not dev.answers()
+        module.write_text(good + "\n1 / 0\n")
+        dev.says("Usher does not run", times=2)
+        assert "ZeroDivisionError: division by zero" in dev.log.read_text()
+        module.write_text(good)
+        dev.says("core/lifecycle.py changed: ready in")
+        assert dev.answers()
+        for name in ("index.html", "js/main.js"):
+            path = copy / "site" / name
+            path.write_text(path.read_text() + "<!-- changed -->")
+            dev.says(f"site/{name} changed: ready in")
+            assert dev.get(f"/{name}").endswith("<!-- changed -->")
     finally:
-        again.process.terminate()
-        again.process.wait(30)
+        dev.stop()
