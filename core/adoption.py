@@ -40,7 +40,8 @@ def adopt(
     merged = merge(grants, person.roles, user.seen, user.sent, user.withdrawn, now)
     return replace(
         user,
-        grants=merged.grants,
+        # Databases sort them as their language does: another order is no change.
+        grants=grants if set(merged.grants) == set(grants) else merged.grants,
         seen=merged.seen,
         sent=merged.sent,
         withdrawn=merged.withdrawn,

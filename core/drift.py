@@ -57,7 +57,7 @@ def compare(person: IdentityUser, record: User | None, now: datetime) -> tuple[K
     merged = merge(
         record.grants, person.roles, record.seen, record.sent, record.withdrawn, now
     ).grants
-    if merged != record.grants:
+    if set(merged) != set(record.grants):  # databases sort them as their language does
         found.append(Kind.ROLES_THERE)
     patch = patch_for(replace(record, grants=merged), person, now)
     if "roles" in patch:
