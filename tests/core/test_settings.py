@@ -32,6 +32,7 @@ DEFAULTS: dict[str, Any] = {
     "webhook_ahead_seconds": 60,
     "max_body_bytes": 262_144,
     "ledger_retention_days": 90,
+    "sync_interval_seconds": 0,
 }
 
 GOOD: list[tuple[str, str, Any]] = [
