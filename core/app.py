@@ -118,7 +118,7 @@ class App:
 
         store = self.store
         rows = PushStore(store.database, store.users, self.clock)
-        return Pushes(rows, store.users, lambda: self.identity, self.clock)
+        return Pushes(rows, store.users, lambda: self.identity)
 
     @cached_property
     def sync(self) -> Sync:

@@ -17,7 +17,7 @@ from uuid import UUID
 from core.events import Event, EventName, IdentityUser, email_key, split_address
 from core.policy import Applicant, Policy, Reason, Verdict
 from core.records import AuditEntry, Grant, Status, User, audit
-from core.roles import beside_push, effective, follow_policy, merge
+from core.roles import effective, follow_policy, merge
 
 ACTOR: Final = "identity"
 _NONE: Final[frozenset[str]] = frozenset()
@@ -241,11 +241,11 @@ def _enter(
         reasons += (Reason("user.pending", "the policy gives roles to confirmed accounts only"),)
     seen, sent, withdrawn = user.seen, user.sent, user.withdrawn
     if newer:
-        merged = merge(grants, event.user.roles, seen, sent, withdrawn, now)
+        merged = merge(grants, event.user.roles, seen, sent, withdrawn, now, user.pushing)
         grants, seen, sent, withdrawn = merged.grants, merged.seen, merged.sent, merged.withdrawn
         reasons += merged.reasons
-        if user.pushing is not None:
-            sent, withdrawn = beside_push(user.pushing, event.user.roles, sent, withdrawn, now)
+        if event.user.roles == user.pushing:
+            user = replace(user, pushing=None)
     else:
         reasons += (Reason("event.older", "a newer event wrote this profile already"),)
     roles = effective(grants, now)

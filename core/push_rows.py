@@ -98,10 +98,10 @@ def claim(
     return tries
 
 
-def is_held(connection: Connection, key: Key, lease: UUID) -> bool:
-    """Whether a push is still one's own."""
-    found = connection.execute(select(PUSHES.c.lease).where(_MINE), _named(key)).scalar()
-    return found == lease
+def renew(connection: Connection, key: Key, lease: UUID, until: datetime) -> bool:
+    """Whether a push is still one's own, which it then stays until ``until``."""
+    mine = update(PUSHES).where(_MINE, PUSHES.c.lease == lease).values(next_try_at=until)
+    return bool(connection.execute(mine, _named(key)).rowcount)
 
 
 def postpone(connection: Connection, key: Key, lease: UUID, until: datetime, error: str) -> None:

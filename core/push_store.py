@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -18,7 +19,10 @@ from core.pushing import Prepared, conclude, prepare, same_view
 from core.records import User, audit
 from core.users import UserService
 
-FOUND: str = "found at Identity, by whose admin API it was looked at"
+LEASE: Final = timedelta(seconds=60)
+"""From each step to the next, which takes a call of Identity at most: two time-outs and a pause.
+Then another server may begin the push again."""
+FOUND: Final = "found at Identity, by whose admin API it was looked at"
 
 
 class PushStore:
@@ -50,12 +54,11 @@ class PushStore:
         with self._database.read() as connection:
             return push_rows.pending_push(connection, (user.instance_id, user.id))
 
-    def claim(self, key: Key, lease: UUID, seconds: int, *, due: bool) -> int:
-        """Take a push for so long (see ``push_rows.claim``)."""
+    def claim(self, key: Key, lease: UUID, *, due: bool) -> int:
+        """Take a push (see ``push_rows.claim``)."""
         now = self._clock()
-        until = now + timedelta(seconds=seconds)
         with self._database.write() as connection:
-            return push_rows.claim(connection, key, lease, now, until, due=due)
+            return push_rows.claim(connection, key, lease, now, now + LEASE, due=due)
 
     def user(self, key: Key, lease: UUID) -> User | None:
         """Whose push it is; None where it is one's own no longer."""
@@ -105,17 +108,17 @@ class PushStore:
             if current is not None:
                 self._keep(connection, current, replace(current, pending=False))
 
-    def postpone(self, key: Key, lease: UUID, until: datetime, error: str) -> None:
+    def postpone(self, key: Key, lease: UUID, wait: timedelta, error: str) -> None:
         """Give a push back (see ``push_rows.postpone``)."""
+        until = self._clock() + wait
         with self._database.write() as connection:
             push_rows.postpone(connection, key, lease, until, error)
 
     def _held(self, connection: Connection, key: Key, lease: UUID) -> User | None:
-        """The record under lock, while the push of it is one's own."""
+        """The record under lock, while the push of it is one's own; which it then stays longer."""
         user = self._users.load(connection, [key]).get(key)
-        if user is None or not push_rows.is_held(connection, key, lease):
-            return None
-        return user
+        until = self._clock() + LEASE
+        return user if push_rows.renew(connection, key, lease, until) else None
 
     def _keep(self, connection: Connection, current: User, changed: User) -> User:
         key = (current.instance_id, current.id)

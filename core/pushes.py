@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
@@ -36,11 +36,10 @@ if TYPE_CHECKING:
 
 Key = tuple[UUID, UUID]
 
-LEASE_SECONDS: Final = 60
-"""Longer than a push can take; then another server may begin it again."""
 LONGEST_WAIT_SECONDS: Final = 60
 AWAY_SECONDS: Final = 15
 """How long whoever changes something does not wait for an Identity that was just away."""
+STEP: Final = 20
 ROUNDS: Final = 5
 """How often one push looks again because somebody changed something meanwhile."""
 
@@ -72,7 +71,6 @@ class Pushes:
 
     Args:
         identity: gives the client; None where there is no way to Identity.
-        clock: the current time, UTC.
     """
 
     def __init__(
@@ -80,12 +78,10 @@ class Pushes:
         store: PushStore,
         users: UserService,
         identity: Callable[[], IdentityClient | None],
-        clock: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._users = users
         self._identity = identity
-        self._clock = clock
         self._away_until = 0.0
 
     def push(self, user: User) -> User:
@@ -98,26 +94,31 @@ class Pushes:
         """
         if not user.pending or time.monotonic() < self._away_until:
             return user
-        self._try((user.instance_id, user.id), due=False)
-        return self._users.get(user.id)
+        try:
+            self._try((user.instance_id, user.id), due=False)
+            return self._users.get(user.id)
+        except UsherError as error:  # of the database: the push is due again by itself
+            get_logger().warning(
+                "push.failed", code=error.code, detail=error.detail, user_id=str(user.id), tries=0
+            )
+            return user
 
     def push_pending(self, limit: int = 100) -> Pushed:
-        """Push what is due; ends early where Identity is away or refuses our credentials."""
-        settled, error = 0, ""
-        for key in self._store.due(limit):
-            failure = self._try(key, due=True)
-            if failure is None:
-                settled += 1
-                continue
-            error = _told(failure)
-            if isinstance(failure, IdentityUnavailableError | IdentityNotConfiguredError):
-                break
+        """Push what is due; ends early where Identity is away or refuses our credentials.
+
+        Raises:
+            DatabaseError
+        """
+        settled, error = self._run(limit)
         return Pushed(settled, self.backlog().count, error)
 
     def step(self) -> bool:
-        """A little of ``push_pending``, for the server's rounds; whether there may be more."""
-        pushed = self.push_pending(20)
-        return pushed.settled == 20
+        """A little of ``push_pending``, for the server's rounds; whether there may be more.
+
+        Raises:
+            DatabaseError
+        """
+        return self._run(STEP)[0] == STEP
 
     def backlog(self) -> Backlog:
         """All that is pending, in a few numbers."""
@@ -127,10 +128,22 @@ class Pushes:
         """What is pending of one user."""
         return self._store.of(user) if user.pending else None
 
-    def _try(self, key: Key, *, due: bool) -> UsherError | None:
-        """One push under a lease; None where Identity knows, or another server is at it."""
+    def _run(self, limit: int) -> tuple[int, str]:
+        settled, error = 0, ""
+        for key in self._store.due(limit):
+            outcome = self._try(key, due=True)
+            if outcome is _Step.SETTLED:
+                settled += 1
+            elif isinstance(outcome, UsherError):
+                error = _told(outcome)
+                if isinstance(outcome, IdentityUnavailableError | IdentityNotConfiguredError):
+                    break
+        return settled, error
+
+    def _try(self, key: Key, *, due: bool) -> _Step | UsherError | None:
+        """One push under a lease; None where another server is at it."""
         lease = uuid4()
-        tries = self._store.claim(key, lease, LEASE_SECONDS, due=due)
+        tries = self._store.claim(key, lease, due=due)
         if not tries:
             return None
         fields = {"user_id": str(key[1]), "tries": tries}
@@ -139,17 +152,16 @@ class Pushes:
         except UsherError as error:
             if isinstance(error, IdentityUnavailableError):
                 self._away_until = time.monotonic() + AWAY_SECONDS
-            wait = min(LONGEST_WAIT_SECONDS, 2.0**tries) * random.uniform(0.5, 1.0)  # noqa: S311
-            until = self._clock() + timedelta(seconds=wait)
             get_logger().warning("push.failed", code=error.code, detail=error.detail, **fields)
-            self._store.postpone(key, lease, until, _told(error))
+            # Uneven, so that those who failed together do not come back together.
+            wait = min(LONGEST_WAIT_SECONDS, 2 ** min(tries, 9)) * random.uniform(0.5, 1.0)  # noqa: S311
+            self._store.postpone(key, lease, timedelta(seconds=wait), _told(error))
             return error
         self._away_until = 0.0
         if step is not _Step.SETTLED:
-            until = self._clock() + timedelta(seconds=IN_FLIGHT_SECONDS)
-            self._store.postpone(key, lease, until, "")
+            self._store.postpone(key, lease, timedelta(seconds=IN_FLIGHT_SECONDS), "")
         get_logger().info("push.done", settled=step is _Step.SETTLED, **fields)
-        return None
+        return step
 
     def _rounds(self, key: Key, lease: UUID) -> _Step:
         identity = self._identity()

@@ -63,13 +63,13 @@ def patch_for(user: User, found: IdentityUser, now: datetime) -> dict[str, Any]:
 
 def prepare(user: User, found: IdentityUser, now: datetime) -> Prepared:
     """Merge what Identity answered about the account, and note what will be written there."""
-    user = _merged(user, found, now)
+    user = replace(_merged(user, found, now), pushing=None)
     moment = int(now.timestamp())
     noted = (*user.sent.values(), *user.withdrawn.values())
     unsettled = any(at > moment - IN_FLIGHT_SECONDS for at in noted)
     patch = patch_for(user, found, now)
     if not patch:
-        return Prepared(replace(user, pending=unsettled, pushing=None), patch, unsettled)
+        return Prepared(replace(user, pending=unsettled), patch, unsettled)
     wanted = wanted_roles(user, now)
     user = replace(
         user,
@@ -88,7 +88,7 @@ def conclude(
     Args:
         user: the record as it is by now.
     """
-    if same_view(user, prepared.user):  # else an event told more than this answer
+    if user.pushing is not None:  # else the event about it came already, and perhaps later ones
         user = _merged(user, answer, now)
     done = not patch_for(user, answer, now)
     pending = prepared.unsettled or not done
@@ -101,7 +101,9 @@ def same_view(one: User, other: User) -> bool:
 
 
 def _merged(user: User, found: IdentityUser, now: datetime) -> User:
-    merged = merge(user.grants, found.roles, user.seen, user.sent, user.withdrawn, now)
+    merged = merge(
+        user.grants, found.roles, user.seen, user.sent, user.withdrawn, now, user.pushing
+    )
     return replace(
         user,
         grants=merged.grants,

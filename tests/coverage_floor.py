@@ -19,6 +19,7 @@ PURE = (
     "lifecycle",
     "policy",
     "problem",
+    "pushing",
     "records",
     "redaction",
     "roles",

@@ -10,8 +10,7 @@ import pytest
 from sqlalchemy import event
 
 from core.jws import read_unverified
-from core.push_store import PushStore
-from core.pushes import LEASE_SECONDS
+from core.push_store import LEASE, PushStore
 from core.settings import Settings
 from tests.core.store_support import LogLines
 from tests.emulator.pushes_support import Together, together
@@ -379,12 +378,12 @@ def test_a_push_whose_server_died_is_taken_over_by_another(site: Together, bob: 
     store = PushStore(site.app.store.database, site.app.store.users, site.clock)
     user = site.app.store.users.find("bob@example.com")
     key, lease = (user.instance_id, user.id), uuid4()
-    assert store.claim(key, lease, LEASE_SECONDS, due=False)
+    assert store.claim(key, lease, due=False)
     site.start()
     site.calls.clear()
     told = site.api("PUT", f"/users/{bob.id}/roles/author")
     assert told["identity"] == "pending"
-    assert site.retry(LEASE_SECONDS - 2).settled == 0
+    assert site.retry(LEASE.total_seconds() - 2).settled == 0
     assert site.calls == []
     assert site.retry(2).settled == 1
     assert bob.roles() == ["author", "editor", "member", "staff"]
