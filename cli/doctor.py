@@ -19,6 +19,8 @@ from core.app import App, use
 from core.errors import NotMigratedError, SettingsError, UsherError
 from core.settings import Settings
 
+MOST_DRIFT_DAYS = 30
+
 
 @click.command()
 @json_option
@@ -65,6 +67,7 @@ def examine() -> list[Finding]:
         if database.well and not migrations.pending(app.store.database):
             findings.append(_try("clock", lambda: _clock(app), "Set the system's clock (NTP)."))
             findings.append(_pushes(app))
+            findings.append(_drift(app))
         findings += [*identity_findings(app), *site_findings(settings)]
     return findings
 
@@ -125,6 +128,23 @@ def _pushes(app: App) -> Finding:
         return Finding("pushes", True, f"{text}; none failed yet")
     code = backlog.error.partition(":")[0]
     return Finding("pushes", False, f"{text}; the last error: {backlog.error}", push_remedy(code))
+
+
+def _drift(app: App) -> Finding:
+    """When the records were last compared with Identity, and what that left."""
+    try:
+        last = app.sync.completed()
+    except UsherError as error:
+        return Finding("drift", False, str(error), "Set USHER_INSTANCE_ID.")
+    if last is None:
+        return Finding("drift", True, "never compared with Identity; see: usher sync --help")
+    left, days = sum(last.left.values()), (app.clock() - last.at).days
+    text = f"compared with Identity at {moment(last.at)} UTC ({last.plan}), {left} differences left"
+    if left:
+        return Finding("drift", False, text, "See them: usher sync. Mend them: usher sync --both")
+    if days >= MOST_DRIFT_DAYS:
+        return Finding("drift", False, f"{text}; that is {days} days ago", "Run: usher sync")
+    return Finding("drift", True, text)
 
 
 def _try(name: str, look: Callable[[], str], remedy: str) -> Finding:

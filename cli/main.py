@@ -1,6 +1,6 @@
 """The root command, and how its errors are shown.
 
-Exit codes: 0 done, 1 refused or failed, 2 wrong usage (docs/commands.md).
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 drift is left (docs/commands.md).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from cli.policy import policy
 from cli.replay import replay
 from cli.secret import secret
 from cli.serve import serve
+from cli.sync import sync
 from cli.token import token
 from cli.trigger import trigger
 from cli.users import users
@@ -42,6 +43,7 @@ for command in (
     users,
     events,
     replay,
+    sync,
     audit,
     token,
     policy,

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from core.identity_http import AdminTransport
     from core.ledger import Ledger
     from core.pushes import Pushes
+    from core.sync import Sync
+    from core.sync_rounds import SyncRounds
     from core.upkeep import Upkeep
     from core.users import UserService
 
@@ -124,6 +126,29 @@ class App:
         store = self.store
         rows = PushStore(store.database, store.users, self.clock)
         return Pushes(rows, store.users, lambda: self.identity)
+
+    @cached_property
+    def sync(self) -> Sync:
+        """What compares the records with Identity's accounts."""
+        from core.sync import Sync  # noqa: PLC0415 - events call nobody
+        from core.sync_store import SyncStore  # noqa: PLC0415
+
+        store = self.store
+        rows = SyncStore(
+            store.database,
+            store.users,
+            lambda: self.policy,
+            self.clock,
+            self.settings.instance_id,
+        )
+        return Sync(rows, store.users, lambda: self.identity, lambda: self.pushes, self.clock)
+
+    @cached_property
+    def sync_rounds(self) -> SyncRounds:
+        """What does so every so often."""
+        from core.sync_rounds import SyncRounds  # noqa: PLC0415 - events call nobody
+
+        return SyncRounds(self.sync, self.settings.sync_interval_seconds, self.clock)
 
     @cached_property
     def upkeep(self) -> Upkeep:

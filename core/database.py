@@ -79,7 +79,7 @@ class Database:
             DatabaseError: away, or not migrated.
         """
         with self.read() as connection:
-            connection.execute(text("SELECT 1 FROM pushes LIMIT 1"))
+            connection.execute(text("SELECT 1 FROM syncs LIMIT 1"))
 
     def dispose(self) -> None:
         """Close every connection."""

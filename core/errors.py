@@ -269,6 +269,45 @@ class IdentityRefusedError(UsherError):
     title = "Identity refused"
 
 
+class SyncRunningError(UsherError):
+    """Another process is comparing the records with Identity, or was until it died.
+
+    ``until`` is when it counts as dead unless it shows a sign of life.
+    """
+
+    code = "sync_running"
+    status = 409
+    title = "Another sync is under way"
+
+    def __init__(self, detail: str, until: object = None) -> None:
+        super().__init__(detail)
+        self.until = until
+
+
+class SyncStrangerError(UsherError):
+    """Identity's accounts and our records have nobody in common."""
+
+    code = "sync_stranger"
+    status = 409
+    title = "This looks like another Identity"
+
+
+class SyncRemovalsError(UsherError):
+    """More would be removed than a sync removes without being told so twice."""
+
+    code = "sync_removals"
+    status = 409
+    title = "Too much would be removed"
+
+
+class InstanceUnknownError(UsherError):
+    """Nothing says yet of which Identity instance the accounts are."""
+
+    code = "instance_unknown"
+    status = 409
+    title = "The Identity instance is not known"
+
+
 # --- signatures: 401, one generic body; ``reason`` goes to the log only ------------------------
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    SmallInteger,
     String,
     Text,
     Uuid,
@@ -187,6 +188,38 @@ class PushRow(SQLModel, table=True):
     next_try_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
     lease: UUID | None = Field(sa_column=Column(Uuid))
     error: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class SyncRow(SQLModel, table=True):
+    """One instance's run of ``usher sync`` under way, if any, and what the last complete one left.
+
+    ``lease`` says that somebody is at it, until ``lease_until``.
+    """
+
+    __tablename__: ClassVar[Any] = "syncs"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    instance_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    run_id: UUID = Field(sa_column=Column(Uuid, nullable=False))
+    plan: str = Field(sa_column=Column(String(16), nullable=False))
+    started_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    progress: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    lease: UUID | None = Field(sa_column=Column(Uuid))
+    lease_until: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    completed_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    completed_plan: str = Field(sa_column=Column(String(16), nullable=False))
+    completed_left: dict[str, int] = Field(sa_column=Column(JSON, nullable=False))
+
+
+class SyncMarkRow(SQLModel, table=True):
+    """What a run under way has noted about one user (core.sync_rows.Mark); gone when it is done."""
+
+    __tablename__: ClassVar[Any] = "sync_marks"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    run_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    user_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    mark: int = Field(sa_column=Column(SmallInteger, nullable=False))
 
 
 class CounterRow(SQLModel, table=True):

@@ -45,6 +45,7 @@ class Settings:
         webhook_ahead_seconds: how far ahead of our clock an event may be.
         max_body_bytes: larger requests are answered 413.
         ledger_retention_days: how long deliveries are kept.
+        sync_interval_seconds: how often a server mends what differs from Identity; 0: never.
     """
 
     database_url: str = "sqlite:///usher.db"
@@ -64,6 +65,7 @@ class Settings:
     webhook_ahead_seconds: int = 60
     max_body_bytes: int = 262_144
     ledger_retention_days: int = 90
+    sync_interval_seconds: int = 0
 
     def __repr__(self) -> str:
         """No secret ever reaches a log or a traceback by way of this object."""
@@ -190,6 +192,10 @@ def _integer(least: int, most: int) -> Callable[[str], int]:
     return read
 
 
+def _interval(text: str) -> int:
+    return 0 if text == "0" else _integer(60, 2_592_000)(text)
+
+
 _SECRETS: Final = frozenset({"webhook_secrets", "jwt_secret", "bridge_secret", "proxy_secret"})
 
 _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
@@ -210,4 +216,5 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "webhook_ahead_seconds": _integer(0, 86_400),
     "max_body_bytes": _integer(1_024, 6_291_456),
     "ledger_retention_days": _integer(1, 36_500),
+    "sync_interval_seconds": _interval,
 }

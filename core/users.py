@@ -48,12 +48,14 @@ class Change:
         actor: as the audit names them: ``cli:…`` or ``user:<id>``.
         version: the record must be at this version (``If-Match``); None: any.
         force: even where it leaves the site without an administrator.
+        known: Identity has it already, so that nothing is to be pushed.
     """
 
     actor: str
     reason: str = ""
     version: int | None = None
     force: bool = False
+    known: bool = False
 
 
 class UserService:
@@ -488,7 +490,8 @@ class UserService:
             ):
                 self._keep_an_administrator(connection, key, now)
             changed = replace(changed, updated_at=now, version=current.version + 1)
-        changed = self._marked(current, changed, now)
+        if not change.known:
+            changed = self._marked(current, changed, now)
         self.store(connection, before, {key: changed}, [entry])
         return changed
 

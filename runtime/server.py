@@ -38,6 +38,8 @@ GUESTS: Final = 16
 BODY_TIMEOUT_SECONDS: Final = 10.0
 PUSHES_SECONDS: Final = 2.0
 """Between two looks for what Identity must still be told: one short read each."""
+SYNCS_SECONDS: Final = 60.0
+"""Between two looks whether a sync is due, likewise."""
 
 
 class Scope(Protocol):
@@ -110,6 +112,9 @@ class Application:
         if usher.settings.tells_identity:
             steps = rounds(usher.pushes.step, every=PUSHES_SECONDS)
             self._rounds.append(loop.create_task(steps))
+            if usher.settings.sync_interval_seconds:
+                steps = rounds(usher.sync_rounds.step, every=SYNCS_SECONDS)
+                self._rounds.append(loop.create_task(steps))
 
     def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
         """The worker ends: everything accepted is committed first."""

@@ -89,7 +89,10 @@ def postgresql_url(postgresql_server: str) -> Iterator[str]:
     database = Database(postgresql_server)
     with database.write() as connection:
         connection.execute(
-            text("TRUNCATE users, grants, deliveries, audit, counters, pushes RESTART IDENTITY")
+            text(
+                "TRUNCATE users, grants, deliveries, audit, counters, pushes, syncs, sync_marks"
+                " RESTART IDENTITY"
+            )
         )
     database.dispose()
 

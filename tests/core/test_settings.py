@@ -35,6 +35,7 @@ DEFAULTS: dict[str, Any] = {
     "webhook_ahead_seconds": 60,
     "max_body_bytes": 262_144,
     "ledger_retention_days": 90,
+    "sync_interval_seconds": 0,
 }
 
 GOOD: list[tuple[str, str, Any]] = [
@@ -70,6 +71,8 @@ GOOD: list[tuple[str, str, Any]] = [
     ("max_body_bytes", "6291456", 6_291_456),
     ("ledger_retention_days", " 1 ", 1),
     ("ledger_retention_days", "36500", 36_500),
+    ("sync_interval_seconds", "0", 0),
+    ("sync_interval_seconds", "60", 60),
 ]
 
 BAD: list[tuple[str, str, str]] = [
@@ -111,6 +114,7 @@ BAD: list[tuple[str, str, str]] = [
     ("max_body_bytes", "1e6", "must be a whole number"),
     ("ledger_retention_days", "0", "must be a whole number from 1 to 36500"),
     ("ledger_retention_days", "36501", "must be a whole number from 1 to 36500"),
+    ("sync_interval_seconds", "59", "must be a whole number from 60 to 2592000"),
 ]
 
 
