@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test lint format lock bench clean
+.PHONY: run test lint format lock bench clean build-Usher
 
 run: $(READY)
 	$(BIN)/usher dev
@@ -31,6 +31,20 @@ COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --
 lock:
 	$(COMPILE) --extra server --extra postgres --extra dev -o requirements.lock
 	$(COMPILE) --extra server --extra bench -c requirements.lock -o bench/requirements.lock
+	$(COMPILE) --extra server --extra postgres -c requirements.lock -o deploy/requirements.lock
+	$(COMPILE) --extra postgres -c requirements.lock -o deploy/lambda/requirements.lock
+
+# `sam build` calls this, for deploy/template.yaml: wheels for Lambda, and the folders that run there.
+LAMBDA := core functions runtime site policy.toml
+LAMBDA_PIP ?= $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+	--no-compile --only-binary :all: --platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 \
+	--implementation cp --python-version 3.13
+# Byte-compiled here, for Lambda cannot keep what it compiles; by Python 3.13, or it is of no use.
+build-Usher:
+	$(LAMBDA_PIP) --target $(ARTIFACTS_DIR) -r deploy/lambda/requirements.lock
+	cp -R $(LAMBDA) $(ARTIFACTS_DIR)
+	find $(ARTIFACTS_DIR) -name __pycache__ -prune -exec rm -rf {} +
+	$(PYTHON) -m compileall -q --invalidation-mode unchecked-hash $(ARTIFACTS_DIR)
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -45,4 +59,4 @@ $(VENV)/.bench-ready: $(READY) bench/requirements.lock
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov
+	rm -rf $(VENV) .artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov

@@ -10,12 +10,12 @@ import json
 import os
 import socket
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from operator import itemgetter
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Dialect, Engine, Table, create_engine, event, text
 from sqlalchemy.engine import make_url
@@ -60,11 +60,16 @@ _AWAY_SQLITE: Final = frozenset(
 _AWAY_POSTGRESQL: Final = ("08", "25006", "53", "55P03", "57", "58")
 """How the SQLSTATE of PostgreSQL begins when it is away: no connection, read-only, out of
 resources (a full disk too), a lock not had in time, an operator's intervention, a system error."""
+RECYCLE_SECONDS: Final = 300
+"""An older connection to PostgreSQL is not used again: a frozen function's, or one that a network
+cut for idleness (AWS does after 350 s), would fail somebody's login."""
+CONFLICT_ATTEMPTS: Final = 3
 MAX_PARAMETERS: Final = 32_000
 """In one statement; SQLite takes 32,766 (since 3.32), PostgreSQL 65,535."""
 _DECODER: Final = json.JSONDecoder()
 _READ_ONLY: Final = "usher_read_only"
 
+Result = TypeVar("Result")
 _Processor = tuple[int, Any]
 """A column by its place, and what turns its values into those of the driver."""
 """A column's name and what makes its value fit for the driver."""
@@ -141,7 +146,7 @@ class Database:
             DatabaseError: away, or not migrated.
         """
         with self.read() as connection:
-            connection.execute(text("SELECT 1 FROM counters LIMIT 1"))
+            connection.execute(text("SELECT 1 FROM syncs LIMIT 1"))
 
     def dispose(self) -> None:
         """Close every connection."""
@@ -167,6 +172,7 @@ class Database:
             hide_parameters=True,
             pool_use_lifo=True,
             pool_timeout=POOL_TIMEOUT_SECONDS,
+            pool_recycle=RECYCLE_SECONDS,
         )
         event.listen(engine, "connect", _prepare_postgresql)
         return engine
@@ -228,6 +234,17 @@ class BulkInsert:
         # Names from our own models, quoted; every value is a parameter.
         head = f"INSERT INTO {quote(self._table.name)} ({', '.join(names)}) VALUES "  # noqa: S608
         return head, f"({', '.join([mark] * len(names))})", tail, processors
+
+
+def again_on_conflict(work: Callable[[], Result]) -> Result:
+    """Run a transaction that another may have come before; two that waited for each other, too."""
+    for attempt in range(1, CONFLICT_ATTEMPTS + 1):
+        try:
+            return work()
+        except ConflictError:
+            if attempt == CONFLICT_ATTEMPTS:
+                raise
+    raise AssertionError("unreachable")
 
 
 def _loads(text: str) -> Any:

@@ -34,6 +34,10 @@ class Settings:
         jwt_audience: what ``aud`` of access tokens must be; None: anything.
         identity_url: base address of Identity's API.
         identity_admin_token: operator token for Identity's admin API.
+        bridge_url: address of the bridge function on Netlify, another way to the admin API.
+        bridge_secret: what signs requests to the bridge, newest first.
+        proxy_secret: what Netlify signs requests with that came through the site, newest first;
+            none: the API also answers who comes directly.
         instance_id: when set, events of other instances are refused.
         policy: path of policy.toml, or ``package.module:function``.
         admin_role: who holds it may administer.
@@ -42,6 +46,7 @@ class Settings:
         webhook_ahead_seconds: how far ahead of our clock an event may be.
         max_body_bytes: larger requests are answered 413.
         ledger_retention_days: how long deliveries are kept.
+        sync_interval_seconds: how often a server mends what differs from Identity; 0: never.
         spool: folder for events that come while the database is away; empty: ``spool_folder``.
     """
 
@@ -51,6 +56,9 @@ class Settings:
     jwt_audience: str | None = None
     identity_url: str | None = None
     identity_admin_token: str | None = None
+    bridge_url: str | None = None
+    bridge_secret: tuple[bytes, ...] = ()
+    proxy_secret: tuple[bytes, ...] = ()
     instance_id: UUID | None = None
     policy: str = "policy.toml"
     admin_role: str = "admin"
@@ -59,6 +67,7 @@ class Settings:
     webhook_ahead_seconds: int = 60
     max_body_bytes: int = 262_144
     ledger_retention_days: int = 90
+    sync_interval_seconds: int = 0
     spool: str = ""
 
     def __repr__(self) -> str:
@@ -69,6 +78,12 @@ class Settings:
     def tolerance(self) -> Tolerance:
         """The window for ``iat``."""
         return Tolerance(self.webhook_tolerance_seconds, self.webhook_ahead_seconds)
+
+    @property
+    def tells_identity(self) -> bool:
+        """Whether there is a way to Identity's admin API, so that changes here are pushed there."""
+        credentials = self.identity_admin_token is not None or self.jwt_secret is not None
+        return self.bridge_url is not None or (self.identity_url is not None and credentials)
 
     @property
     def database_scheme(self) -> str:
@@ -112,6 +127,10 @@ class Settings:
             problems.append(
                 "USHER_WEBHOOK_SECRETS is not set, so no event could be verified. "
                 + HOW_TO_MAKE_A_SECRET
+            )
+        if ("bridge_url" in values) != ("bridge_secret" in values) and not problems:
+            problems.append(
+                "USHER_BRIDGE_URL and USHER_BRIDGE_SECRET go together: set both, or neither."
             )
         if problems:
             raise SettingsError(tuple(problems))
@@ -187,7 +206,11 @@ def _integer(least: int, most: int) -> Callable[[str], int]:
     return read
 
 
-_SECRETS: Final = frozenset({"webhook_secrets", "jwt_secret"})
+def _interval(text: str) -> int:
+    return 0 if text == "0" else _integer(60, 2_592_000)(text)
+
+
+_SECRETS: Final = frozenset({"webhook_secrets", "jwt_secret", "bridge_secret", "proxy_secret"})
 
 _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "database_url": _database_url,
@@ -196,6 +219,9 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "jwt_audience": str,
     "identity_url": _url,
     "identity_admin_token": str,
+    "bridge_url": _url,
+    "bridge_secret": _secrets,
+    "proxy_secret": _secrets,
     "instance_id": _uuid,
     "policy": str,
     "admin_role": _role,
@@ -204,5 +230,6 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "webhook_ahead_seconds": _integer(0, 86_400),
     "max_body_bytes": _integer(1_024, 6_291_456),
     "ledger_retention_days": _integer(1, 36_500),
+    "sync_interval_seconds": _interval,
     "spool": str,
 }

@@ -106,6 +106,13 @@ class Refuge(Protocol):
     ) -> list[Answer | Exception] | None:
         """Keep and answer a batch; None only without ``error``: ask the database instead."""
 
+    def check(self) -> None:
+        """Whether a delivery could be kept now.
+
+        Raises:
+            SpoolError
+        """
+
 
 class Webhooks:
     """Receives deliveries and answers each after its data is committed.

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from importlib import import_module
 from typing import Any, Final, Protocol
 
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # re-exported
@@ -19,32 +18,18 @@ from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # re-expo
 from core import app
 from core.errors import (
     BodyTooLargeError,
-    DatabaseAwayError,
-    MethodNotAllowedError,
     RequestError,
     RequestTimeoutError,
 )
 from core.records import Answer
-from core.strict_json import dumps
 from core.webhooks import Verified
 from functions import api
 from functions._shared.failure import failure
-from functions._shared.http import Request, Response
-from functions._shared.identity_hook import IdentityHook
+from functions._shared.http import Request
+from runtime import routes
 from runtime.gather import INTERRUPT_SECONDS, START_SECONDS, Gatherer
 from runtime.rounds import rounds
-from runtime.site import Site
 
-FUNCTIONS_PREFIX: Final = "/.netlify/functions/"
-HOOKS: Final = (
-    "identity",
-    "identity-validate",
-    "identity-signup",
-    "identity-login",
-    "identity-usermodified",
-    "identity-userdeleted",
-)
-API_PREFIXES: Final = tuple(base + "/" for base in api.BASES)
 READERS: Final = {"sqlite": 1, "postgresql": 4}
 """Threads that answer what only reads. With SQLite that is all computing, and a second thread would
 but fight the first for the interpreter's lock (measured: a third fewer requests a second)."""
@@ -58,6 +43,10 @@ HUNG_SECONDS: Final = 10.0
 """No transaction of a server takes so long, neither a page of a list nor a step of upkeep."""
 HELD_SECONDS: Final = 1.0
 """How often it is tried whether the database is back for what the spool holds."""
+PUSHES_SECONDS: Final = 2.0
+"""Between two looks for what Identity must still be told: one short read each."""
+SYNCS_SECONDS: Final = 60.0
+"""Between two looks whether a sync is due, likewise."""
 
 
 class Scope(Protocol):
@@ -92,14 +81,6 @@ class Guest(Protocol):
         """Answer a request, both in the form of Netlify's functions; called in threads."""
 
 
-def load_hooks() -> dict[str, IdentityHook]:
-    """Every hook by its path: hyphens in the URL, underscores in the file, as Netlify does."""
-    return {
-        FUNCTIONS_PREFIX + name: import_module(f"functions.{name.replace('-', '_')}").hook
-        for name in HOOKS
-    }
-
-
 class Application:
     """The RSGI application of one worker process.
 
@@ -112,12 +93,7 @@ class Application:
         self._guest = guest
         self._guests = ThreadPoolExecutor(GUESTS, thread_name_prefix="guest") if guest else None
         self._max_body_bytes = usher.settings.max_body_bytes
-        self._hooks = load_hooks()
-        self._probes: Mapping[str, Callable[[], Response]] = {
-            "/healthz": _healthz,
-            "/readyz": _readyz,
-        }
-        self._site = Site()
+        routes.load()
         self._asks_identity = usher.settings.jwt_secret is None
         self._readers = ThreadPoolExecutor(
             READERS[usher.settings.database_scheme], thread_name_prefix="reader"
@@ -142,12 +118,18 @@ class Application:
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """The worker begins."""
+        usher = app.current()
         self._holding.adopt()
-        self._rounds = [
-            loop.create_task(rounds(app.current().upkeep.step)),
-            loop.create_task(rounds(self._holding.step, first=0, every=HELD_SECONDS, pause=0)),
-            loop.create_task(self._end_hung()),
+        every = [
+            rounds(usher.upkeep.step),
+            rounds(self._holding.step, first=0, every=HELD_SECONDS, pause=0),
+            self._end_hung(),
         ]
+        if usher.settings.tells_identity:
+            every.append(rounds(usher.pushes.step, every=PUSHES_SECONDS))
+            if usher.settings.sync_interval_seconds:
+                every.append(rounds(usher.sync_rounds.step, every=SYNCS_SECONDS))
+        self._rounds = [loop.create_task(steps) for steps in every]
 
     def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
         """The worker ends: everything accepted is committed first."""
@@ -171,21 +153,18 @@ class Application:
             event = await self._event(scope, exchange)
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._guests, self._guest.handle, event)
-        hook = self._hooks.get(scope.path)
+        hook = routes.find_hook(scope.path)
         if hook is not None:
             prepared = hook.prepare(await self._event(scope, exchange))
             if isinstance(prepared, Verified):
                 return hook.conclude(await self._gatherer.submit(prepared))
             return prepared
-        if scope.path.startswith(API_PREFIXES):
+        if routes.is_api(scope.path):
             return await self._call_api(scope, exchange)
-        probe = self._probes.get(scope.path)
-        if probe is None:
-            found = Request.from_event(_bodiless(scope, _headers(scope)))
-            return self._site.answer(found).to_dict()
-        if scope.method not in ("GET", "HEAD"):
-            raise MethodNotAllowedError(scope.method, ("GET", "HEAD"))
-        return (await asyncio.to_thread(probe)).to_dict()
+        request = Request.from_event(_bodiless(scope, _headers(scope)))
+        if request.path in routes.PROBES:
+            return await asyncio.to_thread(routes.answer_rest, request)
+        return routes.answer_rest(request)
 
     async def _call_api(self, scope: Scope, exchange: Exchange) -> dict[str, Any]:
         headers = _headers(scope)
@@ -256,29 +235,3 @@ def _bodiless(scope: Scope, headers: Mapping[str, list[str]]) -> dict[str, Any]:
         "body": "",
         "isBase64Encoded": False,
     }
-
-
-def _healthz() -> Response:
-    """The process is alive; says nothing of anything else."""
-    return Response(200, dumps({"status": "ok"}), "application/json")
-
-
-def _readyz() -> Response:
-    """An event would be taken now; whether into the database, or into the spool.
-
-    Raises:
-        DatabaseError, PolicyError, SpoolError: what is in the way.
-    """
-    usher = app.current()
-    status = "ok"
-    try:
-        if not usher.holding.active:
-            usher.store.database.check()
-    except DatabaseAwayError:
-        status = "degraded"
-    if usher.holding.active or status == "degraded":
-        usher.holding.check()
-        status = "degraded"
-    return Response(
-        200, dumps({"status": status, "policy": usher.policy.fingerprint}), "application/json"
-    )

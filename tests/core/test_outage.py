@@ -130,6 +130,31 @@ def test_a_login_remembers_as_sent_only_what_was_sent(app: App) -> None:
     assert ("member", "policy") in sources
 
 
+def test_an_answer_without_a_record_tells_identity_of_no_pending_change(
+    database_url: str, make_settings: MakeSettings, clock: Clock, tmp_path: Path
+) -> None:
+    """What was pending stays so until it is pushed, or an ordinary login is answered with it."""
+    ada = account()
+    settings = make_settings(
+        database_url=database_url,
+        spool=str(tmp_path / "spool"),
+        identity_url="http://127.0.0.1:9",
+        jwt_secret=b"j" * 32,
+    )
+    with use(App(settings, clock)) as app:
+        _ = app.holding
+        users = app.store.users
+        deliver(app, [signed("signup", ada)])
+        users.grant(users.get(ada.id), "editor", Change("test"))
+        with outage(app):
+            login = signed("login", ada, at=NOON + timedelta(seconds=5))
+            assert statuses(deliver(app, [login])) == [204]
+        assert users.get(ada.id).pending
+        later = signed("login", ada, at=NOON + timedelta(seconds=9))
+        assert statuses(deliver(app, [later])) == [200]
+        assert not users.get(ada.id).pending
+
+
 def test_a_suspended_persons_login_is_let_pass_at_identity_and_stays_without_effect_here(
     app: App,
 ) -> None:
