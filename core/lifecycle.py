@@ -17,7 +17,7 @@ from uuid import UUID
 from core.events import Event, EventName, IdentityUser, email_key, split_address
 from core.policy import Applicant, Policy, Reason, Verdict
 from core.records import AuditEntry, Grant, Status, User, audit
-from core.roles import effective, follow_policy, merge
+from core.roles import being_written, effective, follow_policy, merge
 
 ACTOR: Final = "identity"
 _NONE: Final[frozenset[str]] = frozenset()
@@ -247,7 +247,9 @@ def _enter(
         reasons += (Reason("user.pending", "the policy gives roles to confirmed accounts only"),)
     seen, sent, withdrawn = user.seen, user.sent, user.withdrawn
     if newer:
-        merged = merge(grants, event.user.roles, seen, sent, withdrawn, now, user.pushing)
+        merged = merge(
+            grants, event.user.roles, seen, sent, withdrawn, now, being_written(user, now)
+        )
         grants, seen, sent, withdrawn = merged.grants, merged.seen, merged.sent, merged.withdrawn
         reasons += merged.reasons
     else:
@@ -278,7 +280,7 @@ def _enter(
     by_answer = newer and case.given is None and event.name is not EventName.USERMODIFIED
     if user.pending and by_answer:
         # Identity has it all by this answer. After a usermodified a lost one would go unnoticed.
-        user = replace(user, pending=False, pushing=None)
+        user = replace(user, pending=False, pushing=None, pushing_since=0)
     return _applied(case, user, reply, reasons)
 
 

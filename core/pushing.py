@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from core.events import IdentityUser
 from core.records import Status, User
-from core.roles import effective, merge
+from core.roles import being_written, effective, merge
 
 IN_FLIGHT_SECONDS: Final = 20
 """How long an answer of ours may take to be stored at Identity: three attempts of 5 s, and more."""
@@ -63,7 +63,7 @@ def patch_for(user: User, found: IdentityUser, now: datetime) -> dict[str, Any]:
 
 def prepare(user: User, found: IdentityUser, now: datetime) -> Prepared:
     """Merge what Identity answered about the account, and note what will be written there."""
-    user = replace(_merged(user, found, now), pushing=None)
+    user = replace(_merged(user, found, now), pushing=None, pushing_since=0)
     moment = int(now.timestamp())
     noted = (*user.sent.values(), *user.withdrawn.values())
     unsettled = any(at > moment - IN_FLIGHT_SECONDS for at in noted)
@@ -76,6 +76,7 @@ def prepare(user: User, found: IdentityUser, now: datetime) -> Prepared:
         sent={**user.sent, **dict.fromkeys(sorted(wanted - found.roles), moment)},
         withdrawn={**user.withdrawn, **dict.fromkeys(sorted(found.roles - wanted), moment)},
         pushing=wanted,
+        pushing_since=moment,
     )
     return Prepared(user, patch, unsettled)
 
@@ -85,13 +86,21 @@ def conclude(
 ) -> tuple[User, bool]:
     """The record after Identity's answer to what was written, and whether that was all.
 
+    Where an event came meanwhile and shows other roles than the answer, nobody can tell which of
+    the two is the newer: nothing is taken over then, and the next look decides.
+
     Args:
         user: the record as it is by now.
     """
+    noted = prepared.user
+    if answer.roles != user.seen and not same_view(user, noted):
+        return replace(user, pending=True), False
+    answered = _newly_noted(user.sent, noted.sent) or _newly_noted(user.withdrawn, noted.withdrawn)
     user = _merged(user, answer, now)
-    done = not patch_for(user, answer, now)
-    pending = prepared.unsettled or not done
-    return replace(user, pending=pending, pushing=None), done
+    done = not answered and not patch_for(user, answer, now)
+    return replace(
+        user, pending=prepared.unsettled or not done, pushing=None, pushing_since=0
+    ), done
 
 
 def same_view(one: User, other: User) -> bool:
@@ -100,9 +109,8 @@ def same_view(one: User, other: User) -> bool:
 
 
 def _merged(user: User, found: IdentityUser, now: datetime) -> User:
-    merged = merge(
-        user.grants, found.roles, user.seen, user.sent, user.withdrawn, now, user.pushing
-    )
+    pushing = being_written(user, now)
+    merged = merge(user.grants, found.roles, user.seen, user.sent, user.withdrawn, now, pushing)
     return replace(
         user,
         grants=merged.grants,
@@ -110,6 +118,11 @@ def _merged(user: User, found: IdentityUser, now: datetime) -> User:
         sent=merged.sent,
         withdrawn=merged.withdrawn,
     )
+
+
+def _newly_noted(notes: Mapping[str, int], earlier: Mapping[str, int]) -> bool:
+    """Whether an event was answered meanwhile, which may undo what was written."""
+    return any(earlier.get(role) != at for role, at in notes.items())
 
 
 def _difference(wanted: Mapping[str, Any], held: Mapping[str, Any]) -> dict[str, Any]:

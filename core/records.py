@@ -78,6 +78,7 @@ class User:
         withdrawn: roles we left out of replies that payloads still showed, likewise.
         pending: Identity has still to be told of a change (core.pushes).
         pushing: the roles that are being written at Identity just now; None: nothing is.
+        pushing_since: when that was noted, in seconds.
         proven: keys of the addresses that somebody was shown to reach.
         order: ``Event.order`` of the event that wrote the profile.
         version: grows with every change of the record; the ETag.
@@ -105,6 +106,7 @@ class User:
     withdrawn: Mapping[str, int] = field(default_factory=dict)
     pending: bool = False
     pushing: frozenset[str] | None = None
+    pushing_since: int = 0
     proven: frozenset[str] = frozenset()
     order: str = ""
     version: int = 1

@@ -14,10 +14,13 @@ from datetime import datetime
 from typing import Final
 
 from core.policy import Reason
-from core.records import Grant, Source
+from core.records import Grant, Source, User
 
 ECHO_SECONDS: Final = 3600
 """How long a payload that contradicts our answer may be older than the answer's arrival there."""
+
+WRITE_SECONDS: Final = 120
+"""How long what was to be written explains a payload: a push's lease and the wait after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,11 @@ def follow_policy(
     return tuple(sorted((*kept, *new), key=lambda grant: (grant.role, grant.source)))
 
 
+def being_written(user: User, now: datetime) -> frozenset[str] | None:
+    """What a push is writing at Identity; None: nothing, or long ago, and it was given up."""
+    return user.pushing if now.timestamp() < user.pushing_since + WRITE_SECONDS else None
+
+
 def merge(
     grants: tuple[Grant, ...],
     payload: frozenset[str],
@@ -80,12 +88,13 @@ def merge(
     gives the role, Identity's denial lies over it, and that source's grant stays on record.
 
     Args:
-        pushing: what we are writing there just now. A payload that shows exactly this is the echo
-            of it: we worked it out before we saw what somebody did there meanwhile, so what it
-            undoes was undone by us, and by nobody there.
+        pushing: what we are writing there just now. We worked it out before we saw what somebody
+            did there meanwhile; so a role that the payload shows as we write it was given or taken
+            away by us, and by nobody there.
     """
-    if payload == pushing:
-        seen = payload
+    if pushing is not None:
+        not_ours = payload ^ pushing
+        seen = (seen & not_ours) | (payload - not_ours)
     held = {(grant.role, grant.source): grant for grant in grants}
 
     def is_effective(role: str) -> bool:

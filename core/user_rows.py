@@ -260,6 +260,7 @@ def _to_row(user: User) -> dict[str, Any]:
         state["pending"] = True
     if user.pushing is not None:
         state["pushing"] = sorted(user.pushing)
+        state["pushing_since"] = user.pushing_since
     row["identity_state"] = state
     return row
 
@@ -276,6 +277,7 @@ def _to_user(instance_id: UUID, row: Any, grants: tuple[Grant, ...]) -> User:
         withdrawn=state["withdrawn"],
         pending="pending" in state,
         pushing=frozenset(state["pushing"]) if "pushing" in state else None,
+        pushing_since=state.get("pushing_since", 0),
         proven=frozenset(state["proven"]),
         grants=grants,
     )

@@ -414,8 +414,11 @@ class UserService:
                 # Its reply goes nowhere, so Identity has to be told in another way.
                 decided = outcome.user
                 if self._tells_identity and decided.status is not Status.DELETED:
-                    pushing = current.pushing if current else None
-                    decided = replace(decided, pending=True, pushing=pushing)
+                    decided = replace(decided, pending=True)
+                    if current is not None:
+                        decided = replace(
+                            decided, pushing=current.pushing, pushing_since=current.pushing_since
+                        )
                 kept = self._keep(connection, current, decided, "event.replayed", change, now)
                 return replace(outcome, user=kept)
 

@@ -167,7 +167,7 @@ class AuditEntry(Document):
 
     sequence: int
     at: datetime
-    actor: str = Field(description="`identity`, `user:<id>`, `cli:<name>` or `usher`.")
+    actor: str = Field(description="`identity`, `user:<id>`, `cli:<name>`, `sync` or `usher`.")
     action: str
     user_id: UUID
     delivery_id: str | None = Field(description="The event that caused it.")

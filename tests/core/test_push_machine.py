@@ -76,7 +76,8 @@ class Pushing(RuleBasedStateMachine):
             for g in self.user.grants
         )
         self.identity ^= {role}
-        if told or unseen or self.identity == self.user.pushing:
+        ours = self.user.pushing is not None and give is (role in self.user.pushing)
+        if told or unseen or ours:
             self.said.pop(role, None)  # nobody could tell it from our own writing
         elif not (give and denied):
             self.said[role] = give
@@ -118,7 +119,9 @@ class Pushing(RuleBasedStateMachine):
         assert self.answer is not None
         assert self.prepared is not None
         if not lost:
-            self.user, _ = conclude(self.user, self.prepared, self.answer, self.now)
+            self.user, done = conclude(self.user, self.prepared, self.answer, self.now)
+            if done:
+                assert self.identity == effective(self.user.grants, self.now)
         self.prepared = self.answer = None
 
     @invariant()
@@ -141,5 +144,5 @@ class Pushing(RuleBasedStateMachine):
         assert not patch_for(self.user, self._account(), self.now)
 
 
-Pushing.TestCase.settings = settings(max_examples=200, stateful_step_count=25)
+Pushing.TestCase.settings = settings(max_examples=200, deadline=None, stateful_step_count=25)
 TestPushing = Pushing.TestCase

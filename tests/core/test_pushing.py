@@ -19,7 +19,8 @@ from core.pushing import (
     prepare,
     wanted_roles,
 )
-from core.records import User
+from core.records import Source, User
+from core.roles import WRITE_SECONDS
 from tests.core.lifecycle_support import NOON, POLICY, after, event
 
 LATER = NOON + timedelta(minutes=5)
@@ -178,6 +179,28 @@ def test_a_role_taken_away_there_between_look_and_write_is_taken_again(
     assert prepare(concluded, held(*ours), LATER).patch == {"roles": ["editor", "member"]}
 
 
+def test_what_our_write_undid_is_not_undone_again_by_the_next_change_there(ada: User) -> None:
+    """Given there after our look, our echo lost, then another change there: both are kept."""
+    prepared = prepare(replace(grant(ada, "editor"), pending=True), held("member", "staff"), LATER)
+    given = told(prepared.user, "auditor", "member", "staff", at=301)
+    both = grant(given, "auditor")
+    for user in (given, both):
+        now = told(user, "author", "editor", "member", "staff", at=303)
+        assert wanted_roles(now, LATER) == {"auditor", "author", "editor", "member", "staff"}
+
+
+def test_a_write_that_was_given_up_explains_nothing_any_more(ada: User) -> None:
+    """Two minutes later a role that is gone there was taken away by somebody."""
+    prepared = prepare(replace(grant(ada, "editor"), pending=True), held("member", "staff"), LATER)
+    given = told(prepared.user, "auditor", "member", "staff", at=301)
+    for seconds, kept in ((WRITE_SECONDS - 1, True), (WRITE_SECONDS, False)):
+        then = LATER + timedelta(seconds=seconds)
+        gone = event("usermodified", 400, roles=["member", "staff"], confirmed_at=NOON)
+        user = decide(gone, given, POLICY, then).user
+        assert user is not None
+        assert ("auditor" in wanted_roles(user, then)) is kept
+
+
 def test_a_change_here_between_look_and_answer_is_not_done_yet(ada: User) -> None:
     """The same push goes on with it."""
     prepared = prepare(replace(grant(ada, "editor"), pending=True), held("member"), LATER)
@@ -185,6 +208,53 @@ def test_a_change_here_between_look_and_answer_is_not_done_yet(ada: User) -> Non
     concluded, done = conclude(changed, prepared, held("editor", "member"), LATER)
     assert not done
     assert concluded.pending
+
+
+def test_an_answer_that_a_removal_there_overtook_is_not_believed(ada: User) -> None:
+    """A grant made here after that removal is not taken for removed there by the next look."""
+    prepared = prepare(replace(grant(ada, "editor"), pending=True), held("member", "staff"), LATER)
+    echoed = told(prepared.user, "editor", "member", "staff", at=301)
+    removed = told(echoed, "member", "staff", at=302)
+    concluded, done = conclude(removed, prepared, held("editor", "member", "staff"), LATER)
+    assert (done, concluded.pending, concluded.seen) == (False, True, {"member", "staff"})
+    again = prepare(grant(concluded, "editor"), held("member", "staff", at=303), LATER)
+    assert again.patch == {"roles": ["editor", "member", "staff"]}
+
+
+def test_an_event_answered_meanwhile_may_undo_what_was_written(ada: User) -> None:
+    """Revoked before the echo was answered and granted after it: the role is gone there."""
+    prepared = prepare(replace(grant(ada, "editor"), pending=True), held("member", "staff"), LATER)
+    ours = ("editor", "member", "staff")
+    echoed = told(revoke(prepared.user, "editor"), *ours, at=301)
+    assert set(echoed.withdrawn) == {"editor"}
+    concluded, done = conclude(grant(echoed, "editor"), prepared, held(*ours), LATER)
+    assert (done, concluded.pending) == (False, True)
+    again = prepare(concluded, held("member", "staff"), LATER)
+    assert again.patch == {"roles": ["editor", "member", "staff"]}
+
+
+@pytest.mark.parametrize(
+    ("echo", "late", "roles"),
+    [
+        (302, 300, {"editor", "member", "staff"}),
+        (302, 301, {"editor", "member", "staff"}),
+        (None, 301, {"member", "staff"}),
+        (302, 303, {"member", "staff"}),
+    ],
+    ids=["older", "a second older", "older, our echo lost", "newer"],
+)
+def test_a_late_event_that_shows_the_roles_before_our_write(
+    ada: User, echo: int | None, late: int, roles: set[str]
+) -> None:
+    """It takes nothing away where it is known to be older than our echo; the grant stays anyhow."""
+    prepared = prepare(replace(grant(ada, "editor"), pending=True), held("member", "staff"), LATER)
+    ours = ("editor", "member", "staff")
+    user = told(prepared.user, *ours, at=echo) if echo else prepared.user
+    user, done = conclude(user, prepared, held(*ours), LATER)
+    assert done
+    user = told(user, "member", "staff", at=late)
+    assert wanted_roles(user, LATER) == roles
+    assert [g for g in user.grants if g.source is Source.ADMINISTRATOR]
 
 
 def test_an_answer_to_an_event_that_may_be_on_its_way_is_waited_for() -> None:

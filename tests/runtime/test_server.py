@@ -64,7 +64,7 @@ def test_not_ready_without_tables_and_ready_once_they_are_there(
     server = start_server(postgresql_url)
     database = Database(postgresql_url)
     with database.write() as connection:
-        for table in ("counters", "pushes"):
+        for table in ("counters", "pushes", "syncs"):
             connection.execute(text(f"ALTER TABLE {table} RENAME TO {table}_away"))
     try:
         delivery = signup()
@@ -74,7 +74,7 @@ def test_not_ready_without_tables_and_ready_once_they_are_there(
         assert "detail" not in refused.json()
     finally:
         with database.write() as connection:
-            for table in ("counters", "pushes"):
+            for table in ("counters", "pushes", "syncs"):
                 connection.execute(text(f"ALTER TABLE {table}_away RENAME TO {table}"))
         database.dispose()
     assert server.pool.request("GET", f"{server.url}/readyz").status == 200

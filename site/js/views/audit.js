@@ -11,7 +11,7 @@ const TONES = { "user.suspended": "bad", "user.deleted": "bad", "role.revoked": 
 export function show(place, { query, signal, me, title }) {
   title("Audit");
   const action = field({ label: "Action", name: "action", value: query.get("action") ?? "", options: [["", "Any"], ...Object.entries(words.ACTIONS)] });
-  const actor = field({ label: "By", name: "actor", value: query.get("actor") ?? "", options: [["", "Anybody"], [`user:${me.id}`, "You"], ["identity", "Identity"], ["usher", "Usher itself"]] });
+  const actor = field({ label: "By", name: "actor", value: query.get("actor") ?? "", options: [["", "Anybody"], [`user:${me.id}`, "You"], ["identity", "Identity"], ["usher", "Usher itself"], ["sync", "A comparison with Identity"]] });
   const box = h("div", { class: "card" });
   const list = () => {
     const now = { action: action.input.value, actor: actor.input.value };
@@ -63,7 +63,7 @@ function entry(each, me, own, signal) {
 function by(actor, me, signal) {
   if (actor === `user:${me.id}`) return "you";
   if (/^user:[0-9a-f-]{36}$/i.test(actor)) return person(actor.slice(5), signal);
-  return { identity: "Identity", usher: "Usher itself" }[actor] ?? actor.replace(/^cli:/, "the command line, ");
+  return { identity: "Identity", usher: "Usher itself", sync: "a comparison with Identity" }[actor] ?? actor.replace(/^cli:/, "the command line, ");
 }
 
 /** What differs, in words: roles one by one, a short value beside the former one, else its name. */

@@ -70,6 +70,7 @@ function about(user) {
     ["Confirmed", time(user.confirmed_at, { absolute: true, none: "not yet" })],
     ["Last seen", time(user.last_seen_at, { absolute: true })],
     ["Changed", time(user.updated_at, { absolute: true })],
+    ["Identity", user.identity === "pending" ? chip("Has still to be told", "warn", { dot: true }) : "In step"],
     ["Version", String(user.version)],
     ["Id", copyable(user.id, "the id")],
   ]));
@@ -94,7 +95,7 @@ function roles(view) {
   const { user } = view;
   const names = [...new Set(user.grants.map((each) => each.role))].sort();
   const give = button("Give a role", { kind: "primary", symbol: "plus", onClick: () => grant(view) });
-  return card("Roles", { note: "Who gave each, and why. The API goes by this at once; the person’s token follows at their next login.", actions: give },
+  return card("Roles", { note: "Who gave each, and why. The API goes by this at once. The person’s token follows when it is next refreshed, or at the next login where Usher may not write at Identity.", actions: give },
     names.length ? h("ul", { class: "role-list" }, names.map((role) => roleItem(view, role, user.grants.filter((each) => each.role === role))))
       : h("p", { class: "faint pad" }, "No role, and nobody has said anything about one."));
 }
@@ -195,7 +196,7 @@ function revoke(view, role, grants) {
       people.length > 0 && h("li", `What ${words.listed(people)} gave ends.`),
       sources.includes("policy") && h("li", "The policy gives this role. A denial is left on the record, so that it stays away until somebody gives it again."),
       h("li", `The API treats ${who} as without it from the next request on.`),
-      h("li", "A token that they hold already still names it, until their next login.")),
+      h("li", "A token that they hold already still names it, until it is refreshed (or, where Usher may not write at Identity, until their next login).")),
     fields: [why("")],
     action: `Take away ${role}`,
     run: (values) => call("DELETE", `${view.path}/roles/${encodeURIComponent(role)}`, { query: { reason: values.reason }, etag: view.etag }),
@@ -209,7 +210,7 @@ function suspend(view) {
     kind: "danger",
     content: h("ul", { class: "effects" },
       h("li", "The API refuses them from the next request on, whatever token they hold."),
-      h("li", "Their next login is denied."),
+      h("li", "Their next login is denied, and their token loses its roles when it is refreshed."),
       h("li", "Roles, profile and history stay. It can be taken back at any time.")),
     fields: [why("")],
     action: "Suspend",
@@ -238,7 +239,7 @@ function remove(view) {
     content: h("ul", { class: "effects" },
       h("li", "All personal data is erased: address, names, metadata, profile, and the bodies of their events."),
       h("li", "The id stays as a tombstone. The same account can never come back, and its logins are denied."),
-      h("li", "The account at Identity is not touched. Delete it there as well."),
+      h("li", "The account at Identity is deleted too. Where Usher may not write there, delete it there yourself."),
       h("li", h("strong", "This cannot be undone."))),
     fields: [typed, why("")],
     action: "Delete for good",
