@@ -41,6 +41,7 @@ class Settings:
         webhook_ahead_seconds: how far ahead of our clock an event may be.
         max_body_bytes: larger requests are answered 413.
         ledger_retention_days: how long deliveries are kept.
+        metrics_token: who shows it may read ``/metrics``; None: there is no such address.
     """
 
     database_url: str = "sqlite:///usher.db"
@@ -57,6 +58,7 @@ class Settings:
     webhook_ahead_seconds: int = 60
     max_body_bytes: int = 262_144
     ledger_retention_days: int = 90
+    metrics_token: str | None = None
 
     def __repr__(self) -> str:
         """No secret ever reaches a log or a traceback by way of this object."""
@@ -114,6 +116,12 @@ def _secret(text: str) -> bytes:
             f"guessed. {HOW_TO_MAKE_A_SECRET}"
         )
     return secret
+
+
+def _token(text: str) -> str:
+    if not re.fullmatch("[!-~]*", text):  # a header carries it
+        raise ValueError("must be printable ASCII without spaces")
+    return _secret(text).decode()
 
 
 def _secrets(text: str) -> tuple[bytes, ...]:
@@ -190,4 +198,5 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "webhook_ahead_seconds": _integer(0, 86_400),
     "max_body_bytes": _integer(1_024, 6_291_456),
     "ledger_retention_days": _integer(1, 36_500),
+    "metrics_token": _token,
 }

@@ -38,6 +38,11 @@ class Gatherer(Generic[Item, Result]):
         self._wanted = 1
         self._all_back = asyncio.Event()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for the next batch."""
+        return len(self._waiting)
+
     async def submit(self, item: Item) -> Result | Exception:
         """Have ``item`` run in the next batch and return its own result."""
         loop = asyncio.get_running_loop()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from granian import Granian
@@ -9,6 +13,8 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 
 HEADER_TIMEOUT_MS: Final = 10_000
+FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""Where several workers of ``runtime.metrics`` keep their numbers; the library reads its name."""
 MAX_HEADER_BYTES: Final = 65_536
 STOP_SECONDS: Final = 30
 
@@ -24,7 +30,7 @@ def serve(host: str, port: int, workers: int = 1, application: str = WORKER) -> 
     Args:
         application: what each worker process imports, as ``module:name``.
     """
-    Granian(
+    server = Granian(
         application,
         address=host,
         port=port,
@@ -38,4 +44,18 @@ def serve(host: str, port: int, workers: int = 1, application: str = WORKER) -> 
         http1_settings=HTTP1Settings(
             header_read_timeout=HEADER_TIMEOUT_MS, max_buffer_size=MAX_HEADER_BYTES
         ),
-    ).serve()
+    )
+    with _shared_numbers(workers):
+        server.serve()
+
+
+@contextmanager
+def _shared_numbers(workers: int) -> Iterator[None]:
+    """A folder for the numbers of several workers; they inherit its name."""
+    if workers == 1:
+        os.environ.pop(FOLDER_VARIABLE, None)  # one that somebody else set is not ours
+        yield
+        return
+    with TemporaryDirectory(prefix="usher-metrics-") as folder:
+        os.environ[FOLDER_VARIABLE] = folder
+        yield

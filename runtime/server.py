@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
+from time import perf_counter
 from typing import Any, Final, Protocol
 
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # re-exported
 
-from core import app
+from core import app, log
 from core.errors import (
     BodyTooLargeError,
     MethodNotAllowedError,
@@ -30,6 +31,7 @@ from functions._shared.failure import failure
 from functions._shared.http import Request, Response
 from functions._shared.identity_hook import IdentityHook
 from runtime.gather import Gatherer
+from runtime.metrics import Metrics
 from runtime.rounds import rounds
 from runtime.site import Site
 
@@ -42,6 +44,7 @@ HOOKS: Final = (
     "identity-usermodified",
     "identity-userdeleted",
 )
+METRICS: Final = "/metrics"
 API_PREFIXES: Final = tuple(base + "/" for base in api.BASES)
 READERS: Final = {"sqlite": 1, "postgresql": 4}
 """Threads that answer what only reads. With SQLite that is all computing, and a second thread would
@@ -109,6 +112,7 @@ class Application:
             "/healthz": _healthz,
             "/readyz": _readyz,
         }
+        self._metrics = Metrics(usher.settings.metrics_token)
         self._site = Site()
         self._asks_identity = usher.settings.jwt_secret is None
         self._readers = ThreadPoolExecutor(
@@ -116,7 +120,13 @@ class Application:
         )
         self._waiters = ThreadPoolExecutor(WAITERS, thread_name_prefix="waiter")
         self._rounds: asyncio.Task[None] | None = None
-        self._gatherer: Gatherer[Verified, Answer] = Gatherer(usher.webhooks.process)
+        self._gatherer: Gatherer[Verified, Answer] = Gatherer(self._process)
+        self._metrics.gauge(
+            "usher_queue_deliveries",
+            "Deliveries that wait for the next transaction.",
+            lambda: self._gatherer.waiting,
+        )
+        log.observe(self._metrics.observe)
 
     async def __rsgi__(self, scope: Scope, exchange: Exchange) -> None:
         """Answer one request."""
@@ -149,12 +159,18 @@ class Application:
             return await loop.run_in_executor(self._guests, self._guest.handle, event)
         hook = self._hooks.get(scope.path)
         if hook is not None:
-            prepared = hook.prepare(await self._event(scope, exchange))
-            if isinstance(prepared, Verified):
-                return hook.conclude(await self._gatherer.submit(prepared))
-            return prepared
+            event = await self._event(scope, exchange)
+            started = perf_counter()
+            answer = hook.prepare(event)
+            if isinstance(answer, Verified):
+                answer = hook.conclude(await self._gatherer.submit(answer))
+            self._metrics.event_answered(answer["statusCode"], perf_counter() - started)
+            return answer
         if scope.path.startswith(API_PREFIXES):
             return await self._call_api(scope, exchange)
+        if scope.path == METRICS:
+            asked = Request.from_event(_bodiless(scope, _headers(scope)))
+            return (await asyncio.to_thread(self._metrics.answer, asked)).to_dict()
         probe = self._probes.get(scope.path)
         if probe is None:
             found = Request.from_event(_bodiless(scope, _headers(scope)))
@@ -162,6 +178,10 @@ class Application:
         if scope.method not in ("GET", "HEAD"):
             raise MethodNotAllowedError(scope.method, ("GET", "HEAD"))
         return (await asyncio.to_thread(probe)).to_dict()
+
+    def _process(self, batch: Sequence[Verified]) -> Sequence[Answer | Exception]:
+        self._metrics.batch(len(batch))
+        return app.current().webhooks.process(batch)
 
     async def _call_api(self, scope: Scope, exchange: Exchange) -> dict[str, Any]:
         headers = _headers(scope)

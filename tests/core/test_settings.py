@@ -32,6 +32,7 @@ DEFAULTS: dict[str, Any] = {
     "webhook_ahead_seconds": 60,
     "max_body_bytes": 262_144,
     "ledger_retention_days": 90,
+    "metrics_token": None,
 }
 
 GOOD: list[tuple[str, str, Any]] = [
@@ -41,6 +42,7 @@ GOOD: list[tuple[str, str, Any]] = [
     ("webhook_secrets", f" {NEW} , {OLD} ", (NEW.encode(), OLD.encode())),
     ("webhook_secrets", "é" * 16, (("é" * 16).encode(),)),
     ("jwt_secret", NEW, NEW.encode()),
+    ("metrics_token", NEW, NEW),
     ("jwt_audience", "api.example", "api.example"),
     ("identity_url", "https://a.example/identity/", "https://a.example/identity"),
     ("identity_url", "http://127.0.0.1:9999", "http://127.0.0.1:9999"),
@@ -80,6 +82,9 @@ BAD: list[tuple[str, str, str]] = [
     ("webhook_secrets", f"{NEW},short", "holds a secret of 5 bytes"),
     ("jwt_secret", "", "is empty. Make one with: usher secret"),
     ("jwt_secret", "s" * 31, "holds a secret of 31 bytes"),
+    ("metrics_token", "s" * 31, "holds a secret of 31 bytes"),
+    ("metrics_token", "s" * 31 + " s", "must be printable ASCII without spaces"),
+    ("metrics_token", "\u00e9" * 32, "must be printable ASCII without spaces"),
     ("identity_url", "site.example", "must begin with https:// or http://"),
     ("identity_url", "ftp://site.example", "must begin with https:// or http://"),
     ("identity_url", "https://", ""),
@@ -221,7 +226,7 @@ def test_the_representation_shows_no_secret(url: str, scheme: str) -> None:
 @given(st.text("abcdef0123456789", min_size=4, max_size=MIN_SECRET_BYTES - 1))
 def test_a_refusal_never_repeats_the_secret(secret: str) -> None:
     """Whoever mistypes a secret must not find it in the log."""
-    for name in ("webhook_secrets", "jwt_secret"):
+    for name in ("webhook_secrets", "jwt_secret", "metrics_token"):
         assert not any(f" {secret}" in problem for problem in problems(**{name: secret}))
 
 
