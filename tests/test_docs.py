@@ -172,7 +172,7 @@ def test_the_outcomes_offered_are_those_that_deliveries_have() -> None:
     assert set(OUTCOMES) == {result.value for result in Result} | {"ignored", "invalid"}
 
 
-def tests_defined() -> set[str]:
+def defined_tests() -> set[str]:
     """The name of every test function there is."""
     return {
         node.name
@@ -188,7 +188,7 @@ def test_every_test_that_the_threat_model_names_exists() -> None:
     text = (ROOT / "docs" / "security.md").read_text()
     named = set(re.findall(r"`(test_[a-z0-9_]+)`", text))
     assert len(named) > 40
-    assert named - tests_defined() == set()
+    assert named - defined_tests() == set()
     files = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
     assert set(re.findall(r"(test_[a-z0-9_]+\.py)", text)) - files == set()
 
