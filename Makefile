@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test lint format lock bench clean
+.PHONY: run test lint format lock bench fuzz clean
 
 run: $(READY)
 	$(BIN)/usher dev
@@ -25,12 +25,18 @@ format: $(READY)
 bench: $(VENV)/.bench-ready
 	$(BIN)/python -m bench $(ARGS)
 
+# make fuzz SECONDS=300: so long for each reader of what strangers write (docs/fuzzing.md).
+SECONDS ?= 60
+fuzz: $(VENV)/.fuzz-ready
+	nice $(BIN)/python -m fuzz --seconds $(SECONDS) $(ARGS)
+
 # Needs uv. One lock for every Python from 3.11 on; hashes, no index address.
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" --quiet pyproject.toml
 lock:
 	$(COMPILE) --extra server --extra postgres --extra dev -o requirements.lock
 	$(COMPILE) --extra server --extra bench -c requirements.lock -o bench/requirements.lock
+	$(COMPILE) --extra fuzz -c requirements.lock -o fuzz/requirements.lock
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -42,6 +48,10 @@ $(READY): requirements.lock pyproject.toml
 
 $(VENV)/.bench-ready: $(READY) bench/requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r bench/requirements.lock
+	@touch $@
+
+$(VENV)/.fuzz-ready: $(READY) fuzz/requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r fuzz/requirements.lock
 	@touch $@
 
 clean:
