@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
@@ -16,6 +17,8 @@ HEADER_TIMEOUT_MS: Final = 10_000
 FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 """Where several workers of ``runtime.metrics`` keep their numbers; the library reads its name."""
 MAX_HEADER_BYTES: Final = 65_536
+CONNECTIONS: Final = 8_192
+OTHER_FILES: Final = 256
 STOP_SECONDS: Final = 30
 
 
@@ -38,6 +41,7 @@ def serve(host: str, port: int, workers: int = 1, application: str = WORKER) -> 
         http=HTTPModes.http1,
         workers=workers,
         websockets=False,
+        backpressure=_connections(),
         log_enabled=False,
         respawn_failed_workers=True,
         workers_kill_timeout=STOP_SECONDS,
@@ -47,6 +51,25 @@ def serve(host: str, port: int, workers: int = 1, application: str = WORKER) -> 
     )
     with _shared_numbers(workers):
         server.serve()
+
+
+def _connections() -> int:
+    """How many connections a worker holds open; the system allows as many files, less our own.
+
+    Granian's own number is 1,024: so many idle connections would keep everybody else waiting for
+    the ten seconds after which they are closed.
+    """
+    if sys.platform == "win32":
+        return CONNECTIONS
+    import resource  # noqa: PLC0415 - there is none on Windows
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        return max(soft - OTHER_FILES, 64)
+    return CONNECTIONS
 
 
 @contextmanager

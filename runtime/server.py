@@ -23,6 +23,7 @@ from core.errors import (
     RequestError,
     RequestTimeoutError,
 )
+from core.limits import client
 from core.records import Answer
 from core.strict_json import dumps
 from core.webhooks import Verified
@@ -58,6 +59,7 @@ BODY_TIMEOUT_SECONDS: Final = 10.0
 class Scope(Protocol):
     """What RSGI says of a request."""
 
+    client: str
     method: str
     path: str
     query_string: str
@@ -186,12 +188,21 @@ class Application:
     async def _call_api(self, scope: Scope, exchange: Exchange) -> dict[str, Any]:
         headers = _headers(scope)
         try:
+            self._count_address(scope, headers)
             event = await self._event(scope, exchange)
         except Exception as error:
             return api.refuse(_bodiless(scope, headers), error)
         only_reads = scope.method in ("GET", "HEAD") and not self._asks_identity
         pool = self._readers if only_reads else self._waiters
         return await asyncio.get_running_loop().run_in_executor(pool, api.handler, event, None)
+
+    def _count_address(self, scope: Scope, headers: Mapping[str, list[str]]) -> None:
+        usher = app.current()
+        forwarded = headers.get("x-forwarded-for", [])
+        peer = scope.client.rpartition(":")[0].strip("[]")
+        address = client(peer, forwarded, usher.settings.trusted_proxies)
+        if address is not None:
+            usher.address_limit.take(address)
 
     async def _event(self, scope: Scope, exchange: Exchange) -> dict[str, Any]:
         """The request as Netlify's functions get it."""
