@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test lint format lock bench fuzz clean
+.PHONY: run test lint format lock bench fuzz audit sbom clean
 
 run: $(READY)
 	$(BIN)/usher dev
@@ -30,6 +30,14 @@ SECONDS ?= 60
 fuzz: $(VENV)/.fuzz-ready
 	nice $(BIN)/python -m fuzz --seconds $(SECONDS) $(ARGS)
 
+# What runs on a site, without the tools: compared with known vulnerabilities (asks a service on the
+# network), and written down as a bill of materials (asks nobody).
+audit: $(VENV)/.audit-ready
+	$(BIN)/pip-audit --require-hashes --disable-pip -r deploy/requirements.lock
+sbom: $(VENV)/.audit-ready
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --of JSON -o usher.cdx.json deploy/requirements.lock
+
 # Needs uv. One lock for every Python from 3.11 on; hashes, no index address.
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" --quiet pyproject.toml
@@ -37,6 +45,8 @@ lock:
 	$(COMPILE) --extra server --extra postgres --extra dev -o requirements.lock
 	$(COMPILE) --extra server --extra bench -c requirements.lock -o bench/requirements.lock
 	$(COMPILE) --extra fuzz -c requirements.lock -o fuzz/requirements.lock
+	$(COMPILE) --extra server --extra postgres -c requirements.lock -o deploy/requirements.lock
+	$(COMPILE) --extra audit -c requirements.lock -o deploy/audit-requirements.lock
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -52,6 +62,10 @@ $(VENV)/.bench-ready: $(READY) bench/requirements.lock
 
 $(VENV)/.fuzz-ready: $(READY) fuzz/requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r fuzz/requirements.lock
+	@touch $@
+
+$(VENV)/.audit-ready: $(READY) deploy/audit-requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r deploy/audit-requirements.lock
 	@touch $@
 
 clean:
