@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test lint format lock bench fuzz audit sbom clean
+.PHONY: run test lint format lock bench fuzz audit sbom clean build-Usher
 
 run: $(READY)
 	$(BIN)/usher dev
@@ -46,7 +46,20 @@ lock:
 	$(COMPILE) --extra server --extra bench -c requirements.lock -o bench/requirements.lock
 	$(COMPILE) --extra fuzz -c requirements.lock -o fuzz/requirements.lock
 	$(COMPILE) --extra server --extra postgres -c requirements.lock -o deploy/requirements.lock
+	$(COMPILE) --extra postgres -c requirements.lock -o deploy/lambda/requirements.lock
 	$(COMPILE) --extra audit -c requirements.lock -o deploy/audit-requirements.lock
+
+# `sam build` calls this, for deploy/template.yaml: wheels for Lambda, and the folders that run there.
+LAMBDA := core functions runtime site policy.toml
+LAMBDA_PIP ?= $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+	--no-compile --only-binary :all: --platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 \
+	--implementation cp --python-version 3.13
+# Byte-compiled here, for Lambda cannot keep what it compiles; by Python 3.13, or it is of no use.
+build-Usher:
+	$(LAMBDA_PIP) --target $(ARTIFACTS_DIR) -r deploy/lambda/requirements.lock
+	cp -R $(LAMBDA) $(ARTIFACTS_DIR)
+	find $(ARTIFACTS_DIR) -name __pycache__ -prune -exec rm -rf {} +
+	$(PYTHON) -m compileall -q --invalidation-mode unchecked-hash $(ARTIFACTS_DIR)
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -69,4 +82,4 @@ $(VENV)/.audit-ready: $(READY) deploy/audit-requirements.lock
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov
+	rm -rf $(VENV) .artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov

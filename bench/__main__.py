@@ -3,6 +3,13 @@
 import subprocess
 import sys
 
-for module in ("bench.startup", "bench.events_http", "bench.api_http", "bench.flat"):
+MODULES = (
+    "bench.startup",
+    "bench.events_http",
+    "bench.api_http",
+    "bench.flat",
+    "bench.aws_lambda",
+)
+for module in MODULES:
     print(f"\n== {module}", flush=True)
     subprocess.run([sys.executable, "-m", module], check=True)

@@ -1,13 +1,63 @@
-"""What the worker process of ``usher dev`` imports: the application with a local Identity."""
+"""What the worker process of ``usher dev`` imports: the application, with a local Identity.
+
+Code and settings change under it, so whatever is wrong with them is said here, shortly.
+"""
+
+from __future__ import annotations
 
 import gc
 import os
+import sys
+import traceback
+from typing import TYPE_CHECKING
 
-from cli.local_identity import OPTIONS_VARIABLE, local_identity
-from core import app
-from runtime.server import Application
+from cli.dev_server import ASKED_VARIABLE
 
-application = Application(local_identity(app.current().settings, os.environ[OPTIONS_VARIABLE]))
-_ = app.current().store  # loaded now, not while the first person waits
+if TYPE_CHECKING:
+    from runtime.server import Application
+
+
+def _composed() -> Application:
+    """The application; imports stand here so that their errors are caught, too."""
+    from cli.environment import environment, upgrade_if_local  # noqa: PLC0415
+    from cli.local_identity import Asked, local_identity  # noqa: PLC0415
+    from core import app  # noqa: PLC0415
+    from runtime.server import Application  # noqa: PLC0415
+
+    asked = Asked.from_json(os.environ[ASKED_VARIABLE])
+    os.environ.update(environment())
+    if asked.local:
+        os.environ.update(asked.variables(os.environ))
+    usher = app.current()
+    upgrade_if_local(usher)
+    usher.store.database.check()
+    _ = usher.policy
+    return Application(local_identity(usher.settings, asked) if asked.local else None)
+
+
+def _application() -> Application:
+    try:
+        return _composed()
+    except Exception as error:  # noqa: BLE001 - any fault of code being written; ends the process
+        _explain(error)
+        raise SystemExit(1) from None
+
+
+def _explain(error: Exception) -> None:
+    """A sentence for what we worded ourselves, the place for a fault of syntax, else all of it."""
+    from core.errors import SettingsError, UsherError  # noqa: PLC0415
+
+    if isinstance(error, SettingsError):
+        lines = "\n".join(error.problems)
+    elif isinstance(error, UsherError):
+        lines = str(error)
+    elif isinstance(error, SyntaxError):
+        lines = "".join(traceback.format_exception_only(error)).rstrip()
+    else:
+        lines = "".join(traceback.format_exception(error)).rstrip()
+    print(lines, file=sys.stderr)
+
+
+application = _application()
 gc.collect()
 gc.freeze()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,26 +11,24 @@ import click
 
 import migrations
 from cli.environment import environment
-from cli.output import json_option, print_json
+from cli.findings import Finding
+from cli.identity_check import identity_findings, push_remedy
+from cli.output import json_option, moment, print_json
+from cli.site_check import site_findings
 from core.app import App, use
 from core.errors import NotMigratedError, SettingsError, UsherError
 from core.settings import Settings
 
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at; ``remedy`` says what to do where it is not well."""
-
-    name: str
-    well: bool
-    text: str
-    remedy: str = ""
+MOST_DRIFT_DAYS = 30
 
 
 @click.command()
 @json_option
 def doctor(as_json: bool) -> None:
-    """Check settings, secrets, database, policy and clock; exits with 1 when something is wrong."""
+    """Check settings, secrets, database, policy, clock, Identity, and the site on Netlify.
+
+    Exits with 1 when something is wrong.
+    """
     findings = examine()
     if as_json:
         print_json([_document(finding) for finding in findings])
@@ -69,6 +66,9 @@ def examine() -> list[Finding]:
         )
         if database.well and not migrations.pending(app.store.database):
             findings.append(_try("clock", lambda: _clock(app), "Set the system's clock (NTP)."))
+            findings.append(_pushes(app))
+            findings.append(_drift(app))
+        findings += [*identity_findings(app), *site_findings(settings)]
     return findings
 
 
@@ -115,6 +115,36 @@ def _clock(app: App) -> str:
     if abs(skew) > 60:
         raise UsherError(f"the newest event came {skew:.0f} s after it was signed")
     return f"the newest event came {skew:.0f} s after it was signed"
+
+
+def _pushes(app: App) -> Finding:
+    """Changes that Identity was not told of yet."""
+    backlog = app.pushes.backlog()
+    if backlog.since is None:
+        return Finding("pushes", True, "Identity knows of every change made here")
+    users = "1 user" if backlog.count == 1 else f"{backlog.count} users"
+    text = f"pending for {users} since {moment(backlog.since)} UTC"
+    if not backlog.error:
+        return Finding("pushes", True, f"{text}; none failed yet")
+    code = backlog.error.partition(":")[0]
+    return Finding("pushes", False, f"{text}; the last error: {backlog.error}", push_remedy(code))
+
+
+def _drift(app: App) -> Finding:
+    """When the records were last compared with Identity, and what that left."""
+    try:
+        last = app.sync.completed()
+    except UsherError as error:
+        return Finding("drift", False, str(error), "Set USHER_INSTANCE_ID.")
+    if last is None:
+        return Finding("drift", True, "never compared with Identity; see: usher sync --help")
+    left, days = sum(last.left.values()), (app.clock() - last.at).days
+    text = f"compared with Identity at {moment(last.at)} UTC ({last.plan}), {left} differences left"
+    if left:
+        return Finding("drift", False, text, "See them: usher sync. Mend them: usher sync --both")
+    if days >= MOST_DRIFT_DAYS:
+        return Finding("drift", False, f"{text}; that is {days} days ago", "Run: usher sync")
+    return Finding("drift", True, text)
 
 
 def _try(name: str, look: Callable[[], str], remedy: str) -> Finding:

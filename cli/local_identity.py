@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Final
 
 from cli.environment import DEV_FOLDER
@@ -10,30 +12,50 @@ from core.settings import PREFIX, Settings
 from emulator.identity import Emulator
 from emulator.options import MOUNT, Options, Webhook
 
-OPTIONS_VARIABLE: Final = "LOCAL_IDENTITY_OF_USHER_DEV"
-"""How the command tells its worker process what was asked for; no setting of anybody's."""
 HOOK: Final = "/.netlify/functions/identity"
 
 
-def identity_variables(
-    port: int, *, jwt_secret: str, operator_token: str, autoconfirm: bool, invite_only: bool
-) -> dict[str, str]:
-    """What the worker needs in its environment.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the command hands to the server's process, each time that it starts one.
 
-    Args:
+    Attributes:
+        local: there is an Identity of our own.
+        jwt_secret: signs access tokens where no setting says with what.
         operator_token: opens the admin endpoints of the local Identity to Usher.
     """
-    site = f"http://127.0.0.1:{port}"
-    asked = {"site_url": site, "autoconfirm": autoconfirm, "disable_signup": invite_only}
-    return {
-        OPTIONS_VARIABLE: json.dumps(asked),
-        PREFIX + "JWT_SECRET": jwt_secret,
-        PREFIX + "IDENTITY_URL": site + MOUNT,
-        PREFIX + "IDENTITY_ADMIN_TOKEN": operator_token,
-    }
+
+    port: int
+    local: bool
+    autoconfirm: bool
+    invite_only: bool
+    jwt_secret: str
+    operator_token: str
+
+    @classmethod
+    def from_json(cls, text: str) -> Asked:
+        """What ``to_json`` wrote."""
+        return cls(**json.loads(text))
+
+    def to_json(self) -> str:
+        """As a text for the environment."""
+        return json.dumps(asdict(self))
+
+    @property
+    def site(self) -> str:
+        """Where everything answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def variables(self, found: Mapping[str, str]) -> dict[str, str]:
+        """What Usher has to be set to, so that it knows the local Identity."""
+        return {
+            PREFIX + "JWT_SECRET": found.get(PREFIX + "JWT_SECRET") or self.jwt_secret,
+            PREFIX + "IDENTITY_URL": self.site + MOUNT,
+            PREFIX + "IDENTITY_ADMIN_TOKEN": self.operator_token,
+        }
 
 
-def local_identity(settings: Settings, asked: str) -> Emulator:
+def local_identity(settings: Settings, asked: Asked) -> Emulator:
     """Identity as it was asked for; its accounts are kept in ``.usher/identity.db``.
 
     Args:
@@ -46,7 +68,9 @@ def local_identity(settings: Settings, asked: str) -> Emulator:
             database=DEV_FOLDER / "identity.db",
             jwt_secret=settings.jwt_secret,
             webhook=Webhook(url=HOOK, secret=settings.webhook_secrets[0]),
-            operator_token=settings.identity_admin_token or "",
-            **json.loads(asked),
+            operator_token=asked.operator_token,
+            site_url=asked.site,
+            autoconfirm=asked.autoconfirm,
+            disable_signup=asked.invite_only,
         )
     )

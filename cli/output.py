@@ -111,6 +111,11 @@ class Work:
         completed = self._done if reached is None else reached
         self._bar.update(self._task, completed=completed, done=f"{self._done:,}")
 
+    def reach(self, done: int, total: int) -> None:
+        """So many are done, of so many as one now knows of."""
+        self._done = done
+        self._bar.update(self._task, completed=done, total=total, done=f"{done:,}")
+
 
 @contextmanager
 def working(title: str, total: int | None = None) -> Iterator[Work]:

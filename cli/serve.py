@@ -4,36 +4,23 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
 from ipaddress import ip_address
-from types import MappingProxyType
 
 import click
 
 from cli.environment import environment, opened
 
 
-def run_server(
-    host: str,
-    port: int,
-    workers: int,
-    application: str = "",
-    more: Mapping[str, str] = MappingProxyType({}),
-) -> None:
-    """Check everything once, then serve; workers get the settings by their environment.
-
-    Args:
-        application: another than ``usher serve``'s, as ``module:name``.
-        more: what workers get in their environment besides.
-    """
+def run_server(host: str, port: int, workers: int) -> None:
+    """Check everything once, then serve; workers get the settings by their environment."""
     from runtime import serve as runner  # noqa: PLC0415 - other commands need no server
 
-    _check_address(host, port)
+    check_address(host, port)
     with opened() as app:
         app.store.database.check()
         _ = app.policy
-    os.environ.update({**environment(), **more})
-    runner.serve(host, port, workers, application or runner.WORKER)
+    os.environ.update(environment())
+    runner.serve(host, port, workers)
 
 
 @click.command()
@@ -49,7 +36,7 @@ def serve(host: str, port: int, workers: int) -> None:
     run_server(host, port, workers)
 
 
-def _check_address(host: str, port: int) -> None:
+def check_address(host: str, port: int) -> None:
     """Say it plainly where the server could not listen."""
     try:
         family = socket.AF_INET6 if ip_address(host).version == 6 else socket.AF_INET

@@ -127,12 +127,14 @@ def show(user: str, as_json: bool) -> None:
             print_json(user_document(found, now))
             return
         deliveries = app.store.ledger.page(DeliveryFilters(user_id=found.id), limit=10)
+        said = _identity(app, found) or "in step with the next login"
     for label, value in (
         ("id", found.id),
         ("email", found.email or "-"),
         ("status", found.status),
         ("roles", ", ".join(sorted(effective(found.grants, now))) or "-"),
         ("provider", found.provider or "-"),
+        ("identity", said),
         ("created", moment(found.created_at)),
         ("last seen", moment(found.last_seen_at)),
     ):
@@ -168,7 +170,10 @@ def show(user: str, as_json: bool) -> None:
 @click.option("--until", type=AHEAD, help="End of the grant: a time in UTC, or a span (30d).")
 @json_option
 def grant(user: str, role: str, reason: str, until: datetime | None, as_json: bool) -> None:
-    """Give a role; it reaches the token at the next login."""
+    """Give a role; it reaches the token when that is refreshed.
+
+    Without credentials for Identity's admin API: with the next login.
+    """
 
     def change(app: App, found: User) -> User:
         if until and until <= app.clock():
@@ -231,9 +236,9 @@ def reactivate(user: str, reason: str, as_json: bool) -> None:
 @yes_option
 @json_option
 def delete(user: str, reason: str, force: bool, yes: bool, as_json: bool) -> None:
-    """Erase a user's personal data for good; only the id is kept.
+    """Erase a user's personal data for good, and delete the account; only the id is kept.
 
-    The account at Identity is not touched.
+    Without credentials for Identity's admin API the account at Identity is not touched.
     """
 
     def change(app: App, found: User) -> User:
@@ -259,12 +264,28 @@ def _change(
     with opened() as app:
         found = app.store.users.find(handle)
         changed = change(app, found)
+        is_changed = changed.version != found.version
+        changed = app.pushes.push(changed)
+        said = _identity(app, changed)
         document: dict[str, Any] = user_document(changed, app.clock())
     if as_json:
         print_json(document)
         return
-    if changed.version == found.version:
-        say("Nothing changed.")
-    else:
+    if is_changed:
         say(sentence(changed.email or str(changed.id)))
+    else:
+        say("Nothing changed.")
     say(f"Roles: {', '.join(document['roles']) or '-'}")
+    if said:
+        say(f"Identity: {said}")
+
+
+def _identity(app: App, user: User) -> str:
+    """Whether Identity knows; empty where changes reach it with the next login only."""
+    if not app.settings.tells_identity:
+        return ""
+    if not user.pending:
+        return "in step"
+    pending = app.pushes.of(user)
+    why = f" ({pending.error})" if pending and pending.error else ""
+    return f"pending{why}. The server tries again by itself."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from core.auth import Authenticator
     from core.database import Database
     from core.identity import IdentityClient
+    from core.identity_http import AdminTransport
     from core.ledger import Ledger
+    from core.pushes import Pushes
+    from core.sync import Sync
+    from core.sync_rounds import SyncRounds
     from core.upkeep import Upkeep
     from core.users import UserService
 
@@ -92,11 +96,71 @@ class App:
 
     @cached_property
     def identity(self) -> IdentityClient | None:
-        """The client of Identity's API; None where no address is set."""
+        """The client of Identity's API; None where there is no way to it."""
         from core.identity import IdentityClient  # noqa: PLC0415 - events call nobody
 
-        url, token = self.settings.identity_url, self.settings.identity_admin_token
-        return IdentityClient(url, token) if url else None
+        url, ways = self.settings.identity_url, self.admin_ways
+        return IdentityClient(url, next(iter(ways.values()), None)) if url or ways else None
+
+    @cached_property
+    def admin_ways(self) -> Mapping[str, AdminTransport]:
+        """Ways to Identity's admin API, by the setting with the credentials; the first is used."""
+        from core.bridge import BridgeTransport  # noqa: PLC0415
+        from core.identity_http import HttpTransport, system_token  # noqa: PLC0415
+
+        settings = self.settings
+        url, operator, secret = (
+            settings.identity_url,
+            settings.identity_admin_token,
+            settings.jwt_secret,
+        )
+        ways: dict[str, AdminTransport] = {}
+        if url and operator is not None:
+            ways["USHER_IDENTITY_ADMIN_TOKEN"] = HttpTransport(url, lambda: operator)
+        if url and secret is not None:
+            ways["USHER_JWT_SECRET"] = HttpTransport(
+                url, lambda: system_token(secret, settings.jwt_audience, self.clock().timestamp())
+            )
+        if settings.bridge_url and settings.bridge_secret:
+            ways["USHER_BRIDGE_SECRET"] = BridgeTransport(
+                settings.bridge_url,
+                settings.bridge_secret[0],
+                lambda: self.clock().timestamp(),
+            )
+        return ways
+
+    @cached_property
+    def pushes(self) -> Pushes:
+        """What tells Identity of changes made here."""
+        from core.push_store import PushStore  # noqa: PLC0415 - events call nobody
+        from core.pushes import Pushes  # noqa: PLC0415
+
+        store = self.store
+        rows = PushStore(store.database, store.users, self.clock)
+        return Pushes(rows, store.users, lambda: self.identity)
+
+    @cached_property
+    def sync(self) -> Sync:
+        """What compares the records with Identity's accounts."""
+        from core.sync import Sync  # noqa: PLC0415 - events call nobody
+        from core.sync_store import SyncStore  # noqa: PLC0415
+
+        store = self.store
+        rows = SyncStore(
+            store.database,
+            store.users,
+            lambda: self.policy,
+            self.clock,
+            self.settings.instance_id,
+        )
+        return Sync(rows, store.users, lambda: self.identity, lambda: self.pushes, self.clock)
+
+    @cached_property
+    def sync_rounds(self) -> SyncRounds:
+        """What does so every so often."""
+        from core.sync_rounds import SyncRounds  # noqa: PLC0415 - events call nobody
+
+        return SyncRounds(self.sync, self.settings.sync_interval_seconds, self.clock)
 
     @cached_property
     def upkeep(self) -> Upkeep:
@@ -121,7 +185,13 @@ class App:
         database = Database(self.settings.database_url)
         return _Store(
             database,
-            UserService(database, self.settings.admin_role, self.clock, self.settings.instance_id),
+            UserService(
+                database,
+                self.settings.admin_role,
+                self.clock,
+                self.settings.instance_id,
+                tells_identity=self.settings.tells_identity,
+            ),
             Ledger(database, self.settings.instance_id),
         )
 

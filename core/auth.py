@@ -199,10 +199,12 @@ class Authenticator:
 
 
 def _token(credentials: Credentials) -> str:
-    if len(credentials.authorization) > 1:
-        raise UnauthenticatedError("token_repeated", "Send one Authorization header.")
     if credentials.authorization:
-        found = _BEARER.fullmatch(credentials.authorization[0].strip())
+        # Some platforms join repeated headers. No token holds a comma: one begins another value.
+        value = ",".join(credentials.authorization).strip()
+        found = _BEARER.fullmatch(value)
+        if not found and "," in value:
+            raise UnauthenticatedError("token_repeated", "Send one Authorization header.")
         if not found:
             raise UnauthenticatedError(
                 "not_bearer", "The Authorization header must be: Bearer, a space, the access token."
@@ -230,5 +232,7 @@ def _read_caller(claims: dict[str, Any]) -> IdentityUser:
         caller = read_user({**fields, "id": claims.get("sub")})
     except BodyError as error:
         raise UnauthenticatedError(error.pointer.replace("/user/", "claim_")) from None
+    if not caller.id.int:  # Identity's own system (core.identity_http), which is nobody
+        raise UnauthenticatedError("claim_id")
     kept = {key: value for key, value in (caller.app_metadata or {}).items() if key != "roles"}
     return replace(caller, app_metadata=kept)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Dialect, Engine, Table, create_engine, event, text
 from sqlalchemy.engine import make_url
@@ -23,11 +23,16 @@ from core.strict_json import dumps
 
 BUSY_TIMEOUT_MS: Final = 2_000
 CONNECT_TIMEOUT_SECONDS: Final = 3
+RECYCLE_SECONDS: Final = 300
+"""An older connection to PostgreSQL is not used again: a frozen function's, or one that a network
+cut for idleness (AWS does after 350 s), would fail somebody's login."""
+CONFLICT_ATTEMPTS: Final = 3
 MAX_PARAMETERS: Final = 32_000
 """In one statement; SQLite takes 32,766 (since 3.32), PostgreSQL 65,535."""
 _DECODER: Final = json.JSONDecoder()
 _READ_ONLY: Final = "usher_read_only"
 
+Result = TypeVar("Result")
 _Processor = tuple[int, Any]
 """A column by its place, and what turns its values into those of the driver."""
 """A column's name and what makes its value fit for the driver."""
@@ -74,7 +79,7 @@ class Database:
             DatabaseError: away, or not migrated.
         """
         with self.read() as connection:
-            connection.execute(text("SELECT 1 FROM counters LIMIT 1"))
+            connection.execute(text("SELECT 1 FROM syncs LIMIT 1"))
 
     def dispose(self) -> None:
         """Close every connection."""
@@ -99,6 +104,7 @@ class Database:
             json_serializer=dumps,
             hide_parameters=True,
             pool_use_lifo=True,
+            pool_recycle=RECYCLE_SECONDS,
         )
 
 
@@ -158,6 +164,17 @@ class BulkInsert:
         # Names from our own models, quoted; every value is a parameter.
         head = f"INSERT INTO {quote(self._table.name)} ({', '.join(names)}) VALUES "  # noqa: S608
         return head, f"({', '.join([mark] * len(names))})", tail, processors
+
+
+def again_on_conflict(work: Callable[[], Result]) -> Result:
+    """Run a transaction that another may have come before; two that waited for each other, too."""
+    for attempt in range(1, CONFLICT_ATTEMPTS + 1):
+        try:
+            return work()
+        except ConflictError:
+            if attempt == CONFLICT_ATTEMPTS:
+                raise
+    raise AssertionError("unreachable")
 
 
 def _loads(text: str) -> Any:

@@ -17,6 +17,7 @@ def user_document(user: User, now: datetime) -> dict[str, Any]:
         "app_metadata": user.app_metadata,
         "extra_app_metadata": user.extra_app_metadata,
         "grants": [grant_document(grant, now) for grant in user.grants],
+        "identity": identity_state(user),
         "suspended_at": utc(user.suspended_at),
         "deleted_at": utc(user.deleted_at),
     }
@@ -38,6 +39,11 @@ def own_document(user: User, now: datetime) -> dict[str, Any]:
         "last_seen_at": utc(user.last_seen_at),
         "version": user.version,
     }
+
+
+def identity_state(user: User) -> str:
+    """Whether Identity must still be told of a change made here."""
+    return "pending" if user.pending else "in step"
 
 
 def grant_document(grant: Grant, now: datetime) -> dict[str, Any]:

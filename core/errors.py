@@ -153,6 +153,20 @@ class CursorInvalidError(RequestError):
         super().__init__("The cursor is not one of this list's; start again without it.")
 
 
+class NotThroughSiteError(RequestError):
+    """The request did not come through the site; ``reason``, for the log only, says which check."""
+
+    code = "not_through_site"
+    status = 403
+    title = "The API is reached through its site only"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            "Ask the site's own address; requests that come directly are not answered."
+        )
+        self.reason = reason
+
+
 class PreconditionFailedError(RequestError):
     """``If-Match`` names another version than the record's: somebody changed it meanwhile."""
 
@@ -229,12 +243,34 @@ class IdentityUnavailableError(UsherError):
     title = "Identity could not be asked"
 
 
+class BridgeError(IdentityUnavailableError):
+    """The bridge on Netlify did not carry out a call: it refused it, is closed, or is not there."""
+
+    code = "bridge_failed"
+    title = "The bridge to Identity did not do what was asked"
+
+
+class IdentityCredentialsError(IdentityUnavailableError):
+    """Identity's admin API does not accept the credentials that we have."""
+
+    code = "identity_credentials"
+    title = "Identity does not accept Usher as an administrator"
+
+
 class IdentityNotConfiguredError(UsherError):
-    """What was asked needs Identity's API, and no address or token of it is set."""
+    """What was asked needs Identity's API, and no address or credentials of it are set."""
 
     code = "identity_not_configured"
     status = 409
     title = "This needs Identity's API"
+
+
+class IdentityAccountMissingError(UsherError):
+    """Identity has no account with the id of our record."""
+
+    code = "identity_account_missing"
+    status = 409
+    title = "Identity has no such account"
 
 
 class IdentityRefusedError(UsherError):
@@ -243,6 +279,45 @@ class IdentityRefusedError(UsherError):
     code = "identity_refused"
     status = 409
     title = "Identity refused"
+
+
+class SyncRunningError(UsherError):
+    """Another process is comparing the records with Identity, or was until it died.
+
+    ``until`` is when it counts as dead unless it shows a sign of life.
+    """
+
+    code = "sync_running"
+    status = 409
+    title = "Another sync is under way"
+
+    def __init__(self, detail: str, until: object = None) -> None:
+        super().__init__(detail)
+        self.until = until
+
+
+class SyncStrangerError(UsherError):
+    """Identity's accounts and our records have nobody in common."""
+
+    code = "sync_stranger"
+    status = 409
+    title = "This looks like another Identity"
+
+
+class SyncRemovalsError(UsherError):
+    """More would be removed than a sync removes without being told so twice."""
+
+    code = "sync_removals"
+    status = 409
+    title = "Too much would be removed"
+
+
+class InstanceUnknownError(UsherError):
+    """Nothing says yet of which Identity instance the accounts are."""
+
+    code = "instance_unknown"
+    status = 409
+    title = "The Identity instance is not known"
 
 
 # --- signatures: 401, one generic body; ``reason`` goes to the log only ------------------------

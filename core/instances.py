@@ -24,14 +24,11 @@ _ENDS = select(
 """The least and the greatest instance of each table, from the beginning of an index."""
 
 
-def the_instance(connection: Connection, configured: UUID | None) -> UUID:
-    """The instance whose records are shown and changed.
-
-    Args:
-        configured: ``USHER_INSTANCE_ID``.
+def known_instance(connection: Connection, configured: UUID | None) -> UUID | None:
+    """As ``the_instance``; None where nothing says yet which it is.
 
     Raises:
-        SeveralInstancesError: none is configured, and the records are of several.
+        SeveralInstancesError
     """
     if configured is not None:
         return configured
@@ -41,4 +38,17 @@ def the_instance(connection: Connection, configured: UUID | None) -> UUID:
             "There are records of several Identity instances. Set USHER_INSTANCE_ID to the one "
             "that is meant."
         )
-    return found.pop() if found else ZERO
+    return next(iter(found), None)
+
+
+def the_instance(connection: Connection, configured: UUID | None) -> UUID:
+    """The instance whose records are shown and changed.
+
+    Args:
+        configured: ``USHER_INSTANCE_ID``.
+
+    Raises:
+        SeveralInstancesError: none is configured, and the records are of several.
+    """
+    found = known_instance(connection, configured)
+    return ZERO if found is None else found

@@ -195,6 +195,13 @@ def _keep(case: _Case) -> Outcome:
     return Outcome(Result.UNCHANGED, case.user, Reply(204), (reason,))
 
 
+def _confirm_deletion(case: _Case) -> Outcome:
+    kept = _keep(case)
+    if kept.user is None or not kept.user.pending:
+        return kept
+    return replace(kept, user=replace(kept.user, pending=False))
+
+
 def _refuse_suspended(case: _Case) -> Outcome:
     reason = Reason("user.suspended", "an administrator suspended this user")
     return _denied(case, "This account is suspended.", (reason,))
@@ -234,7 +241,7 @@ def _enter(
         reasons += (Reason("user.pending", "the policy gives roles to confirmed accounts only"),)
     seen, sent, withdrawn = user.seen, user.sent, user.withdrawn
     if newer:
-        merged = merge(grants, event.user.roles, seen, sent, withdrawn, now)
+        merged = merge(grants, event.user.roles, seen, sent, withdrawn, now, user.pushing)
         grants, seen, sent, withdrawn = merged.grants, merged.seen, merged.sent, merged.withdrawn
         reasons += merged.reasons
     else:
@@ -258,6 +265,9 @@ def _enter(
         sent=sent,
         withdrawn=withdrawn,
     )
+    if user.pending and newer and event.name is not EventName.USERMODIFIED:
+        # Identity has it all by this answer. After a usermodified a lost one would go unnoticed.
+        user = replace(user, pending=False, pushing=None)
     return _applied(case, user, reply, reasons)
 
 
@@ -413,6 +423,6 @@ _TABLE: Final[Mapping[EventName, Mapping[Status | None, Callable[[_Case], Outcom
         Status.PENDING: _delete,
         Status.ACTIVE: _delete,
         Status.SUSPENDED: _delete,
-        Status.DELETED: _keep,
+        Status.DELETED: _confirm_deletion,
     },
 }

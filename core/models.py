@@ -16,6 +16,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    SmallInteger,
     String,
     Text,
     Uuid,
@@ -65,7 +66,7 @@ _ENDS = text("expires_at IS NOT NULL")
 
 
 class UserRow(SQLModel, table=True):
-    """One user; ``identity_state`` holds seen, sent, withdrawn and proven (core.records)."""
+    """One user; ``identity_state`` holds seen, sent, withdrawn and the like (core.records)."""
 
     __tablename__: ClassVar[Any] = "users"
     __table_args__ = (
@@ -172,6 +173,53 @@ class AuditRow(SQLModel, table=True):
     before: dict[str, Any] | None = Field(sa_column=Column(JSON(none_as_null=True)))
     after: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     reason: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class PushRow(SQLModel, table=True):
+    """One user of whom Identity must still be told; ``lease`` says that somebody is at it."""
+
+    __tablename__: ClassVar[Any] = "pushes"
+    __table_args__ = (Index("pushes_due", "next_try_at"), {"sqlite_with_rowid": False})
+
+    instance_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    user_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    since: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    tries: int = Field(sa_column=Column(Integer, nullable=False))
+    next_try_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    lease: UUID | None = Field(sa_column=Column(Uuid))
+    error: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class SyncRow(SQLModel, table=True):
+    """One instance's run of ``usher sync`` under way, if any, and what the last complete one left.
+
+    ``lease`` says that somebody is at it, until ``lease_until``.
+    """
+
+    __tablename__: ClassVar[Any] = "syncs"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    instance_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    run_id: UUID = Field(sa_column=Column(Uuid, nullable=False))
+    plan: str = Field(sa_column=Column(String(16), nullable=False))
+    started_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    progress: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    lease: UUID | None = Field(sa_column=Column(Uuid))
+    lease_until: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    completed_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    completed_plan: str = Field(sa_column=Column(String(16), nullable=False))
+    completed_left: dict[str, int] = Field(sa_column=Column(JSON, nullable=False))
+
+
+class SyncMarkRow(SQLModel, table=True):
+    """What a run under way has noted about one user (core.sync_rows.Mark); gone when it is done."""
+
+    __tablename__: ClassVar[Any] = "sync_marks"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    run_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    user_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    mark: int = Field(sa_column=Column(SmallInteger, nullable=False))
 
 
 class CounterRow(SQLModel, table=True):

@@ -76,6 +76,8 @@ class User:
         seen: the roles in the newest payload or admin answer from Identity.
         sent: roles we put into replies that no payload has shown yet, with the time in seconds.
         withdrawn: roles we left out of replies that payloads still showed, likewise.
+        pending: Identity has still to be told of a change (core.pushes).
+        pushing: the roles that are being written at Identity just now; None: nothing is.
         proven: keys of the addresses that somebody was shown to reach.
         order: ``Event.order`` of the event that wrote the profile.
         version: grows with every change of the record; the ETag.
@@ -101,6 +103,8 @@ class User:
     seen: frozenset[str] = frozenset()
     sent: Mapping[str, int] = field(default_factory=dict)
     withdrawn: Mapping[str, int] = field(default_factory=dict)
+    pending: bool = False
+    pushing: frozenset[str] | None = None
     proven: frozenset[str] = frozenset()
     order: str = ""
     version: int = 1

@@ -71,13 +71,21 @@ def merge(
     sent: Mapping[str, int],
     withdrawn: Mapping[str, int],
     now: datetime,
+    pushing: frozenset[str] | None = None,
 ) -> Merge:
     """Take over what people changed at Identity since we last looked.
 
     Added there = payload - seen - sent: a grant from Identity, unless the role is effective here.
     Removed there = seen - payload - withdrawn: Identity's grant ends; where another source still
     gives the role, Identity's denial lies over it, and that source's grant stays on record.
+
+    Args:
+        pushing: what we are writing there just now. A payload that shows exactly this is the echo
+            of it: we worked it out before we saw what somebody did there meanwhile, so what it
+            undoes was undone by us, and by nobody there.
     """
+    if payload == pushing:
+        seen = payload
     held = {(grant.role, grant.source): grant for grant in grants}
 
     def is_effective(role: str) -> bool:

@@ -35,6 +35,10 @@ class Settings:
         jwt_audience: what ``aud`` of access tokens must be; None: anything.
         identity_url: base address of Identity's API.
         identity_admin_token: operator token for Identity's admin API.
+        bridge_url: address of the bridge function on Netlify, another way to the admin API.
+        bridge_secret: what signs requests to the bridge, newest first.
+        proxy_secret: what Netlify signs requests with that came through the site, newest first;
+            none: the API also answers who comes directly.
         instance_id: when set, events of other instances are refused.
         policy: path of policy.toml, or ``package.module:function``.
         admin_role: who holds it may administer.
@@ -47,6 +51,7 @@ class Settings:
         api_address_requests_per_minute: how often it may be called from one public address.
         trusted_proxies: whose X-Forwarded-For is believed.
         metrics_token: who shows it may read ``/metrics``; None: there is no such address.
+        sync_interval_seconds: how often a server mends what differs from Identity; 0: never.
     """
 
     database_url: str = "sqlite:///usher.db"
@@ -55,6 +60,9 @@ class Settings:
     jwt_audience: str | None = None
     identity_url: str | None = None
     identity_admin_token: str | None = None
+    bridge_url: str | None = None
+    bridge_secret: tuple[bytes, ...] = ()
+    proxy_secret: tuple[bytes, ...] = ()
     instance_id: UUID | None = None
     policy: str = "policy.toml"
     admin_role: str = "admin"
@@ -67,6 +75,7 @@ class Settings:
     api_address_requests_per_minute: int = 3_000
     trusted_proxies: tuple[Network, ...] = ()
     metrics_token: str | None = None
+    sync_interval_seconds: int = 0
 
     def __repr__(self) -> str:
         """No secret ever reaches a log or a traceback by way of this object."""
@@ -76,6 +85,12 @@ class Settings:
     def tolerance(self) -> Tolerance:
         """The window for ``iat``."""
         return Tolerance(self.webhook_tolerance_seconds, self.webhook_ahead_seconds)
+
+    @property
+    def tells_identity(self) -> bool:
+        """Whether there is a way to Identity's admin API, so that changes here are pushed there."""
+        credentials = self.identity_admin_token is not None or self.jwt_secret is not None
+        return self.bridge_url is not None or (self.identity_url is not None and credentials)
 
     @property
     def database_scheme(self) -> str:
@@ -108,6 +123,10 @@ class Settings:
             problems.append(
                 "USHER_WEBHOOK_SECRETS is not set, so no event could be verified. "
                 + HOW_TO_MAKE_A_SECRET
+            )
+        if ("bridge_url" in values) != ("bridge_secret" in values) and not problems:
+            problems.append(
+                "USHER_BRIDGE_URL and USHER_BRIDGE_SECRET go together: set both, or neither."
             )
         if problems:
             raise SettingsError(tuple(problems))
@@ -197,7 +216,11 @@ def _integer(least: int, most: int) -> Callable[[str], int]:
     return read
 
 
-_SECRETS: Final = frozenset({"webhook_secrets", "jwt_secret"})
+def _interval(text: str) -> int:
+    return 0 if text == "0" else _integer(60, 2_592_000)(text)
+
+
+_SECRETS: Final = frozenset({"webhook_secrets", "jwt_secret", "bridge_secret", "proxy_secret"})
 
 _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "database_url": _database_url,
@@ -206,6 +229,9 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "jwt_audience": str,
     "identity_url": _url,
     "identity_admin_token": str,
+    "bridge_url": _url,
+    "bridge_secret": _secrets,
+    "proxy_secret": _secrets,
     "instance_id": _uuid,
     "policy": str,
     "admin_role": _role,
@@ -218,4 +244,5 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "api_address_requests_per_minute": _integer(0, 1_000_000),
     "trusted_proxies": _networks,
     "metrics_token": _token,
+    "sync_interval_seconds": _interval,
 }

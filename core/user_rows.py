@@ -15,6 +15,7 @@ from core.counters import Counters
 from core.database import BulkInsert
 from core.ledger import erase_deliveries, newest_sequence
 from core.models import AuditRow, GrantRow, UserRow
+from core.push_rows import mark, unmark
 from core.records import AuditEntry, Grant, Source, Status, User
 
 Key = tuple[UUID, UUID]
@@ -125,6 +126,7 @@ def store_users(
     changed = [key for key, user in after.items() if user is not before.get(key)]
     changed.sort(key=_place)
     created, updated, ended, given = [], [], [], []
+    marked, settled = [], []
     for key in changed:
         old, new = before.get(key), after[key]
         if old is None:
@@ -134,12 +136,21 @@ def store_users(
         old_grants = old.grants if old else ()
         ended += [_grant_key(key, g) for g in old_grants if g not in new.grants]
         given += [_grant_row(key, g) for g in new.grants if g not in old_grants]
+        if new.pending != (old is not None and old.pending):
+            if new.pending:
+                marked.append((key, new.updated_at))
+            else:
+                settled.append(key)
         counters.count_user(old, new)
     _INSERT_USERS.execute(connection, created)
     _REPLACE_USERS.execute(connection, updated)
     if ended:
         connection.execute(_DELETE_GRANT, ended)
     _INSERT_GRANTS.execute(connection, given)
+    if marked:
+        mark(connection, marked)
+    if settled:
+        unmark(connection, settled)
     acts = any(entry.delivery_id is None for entry in entries)
     position = newest_sequence(connection) if acts else None
     _INSERT_AUDIT.execute(connection, [_audit_row(entry, position) for entry in entries])
@@ -239,12 +250,17 @@ def _to_row(user: User) -> dict[str, Any]:
     row["status"] = user.status.value
     row["last_seen_at"] = user.last_seen_at or NEVER
     row["applied_order"] = user.order
-    row["identity_state"] = {
+    state: dict[str, Any] = {
         "seen": sorted(user.seen),
         "sent": user.sent,
         "withdrawn": user.withdrawn,
         "proven": sorted(user.proven),
     }
+    if user.pending:
+        state["pending"] = True
+    if user.pushing is not None:
+        state["pushing"] = sorted(user.pushing)
+    row["identity_state"] = state
     return row
 
 
@@ -258,6 +274,8 @@ def _to_user(instance_id: UUID, row: Any, grants: tuple[Grant, ...]) -> User:
         seen=frozenset(state["seen"]),
         sent=state["sent"],
         withdrawn=state["withdrawn"],
+        pending="pending" in state,
+        pushing=frozenset(state["pushing"]) if "pushing" in state else None,
         proven=frozenset(state["proven"]),
         grants=grants,
     )

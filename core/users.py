@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Connection, and_, bindparam, select
@@ -13,10 +13,9 @@ from sqlalchemy import Connection, and_, bindparam, select
 from core import administration
 from core.audit_log import AuditFilters, audit_page, has_entry
 from core.counters import Counters, read_counters
-from core.database import Database
+from core.database import Database, again_on_conflict
 from core.errors import (
     AmbiguousUserError,
-    ConflictError,
     LastAdministratorError,
     PreconditionFailedError,
     UserNotFoundError,
@@ -25,12 +24,12 @@ from core.events import Event, IdentityUser, email_key
 from core.instances import the_instance
 from core.lifecycle import ACTOR, Outcome, decide, newcomer, tombstone, welcome
 from core.policy import Policy
+from core.pushing import must_be_told
 from core.records import AuditEntry, Delivery, Page, Status, User, audit
 from core.roles import effective
 from core.user_rows import GRANTS, USER_COLUMNS, USERS, Key, load_users, store_users, to_users
 from core.user_search import Sort, UserFilters, holds_role, search
 
-CONFLICT_ATTEMPTS: Final = 3
 ENDED_AT_ONCE: Final = 100
 """How many records are rid of ended grants in one transaction."""
 
@@ -38,7 +37,6 @@ _FOR_GOOD: Final = datetime(9999, 1, 1, tzinfo=UTC)
 _ONE = select(*USER_COLUMNS).where(
     USERS.c.instance_id == bindparam("instance_id"), USERS.c.id == bindparam("id")
 )
-Result = TypeVar("Result")
 Command = Callable[[User, datetime], User]
 
 
@@ -50,12 +48,14 @@ class Change:
         actor: as the audit names them: ``cli:…`` or ``user:<id>``.
         version: the record must be at this version (``If-Match``); None: any.
         force: even where it leaves the site without an administrator.
+        known: Identity has it already, so that nothing is to be pushed.
     """
 
     actor: str
     reason: str = ""
     version: int | None = None
     force: bool = False
+    known: bool = False
 
 
 class UserService:
@@ -66,6 +66,7 @@ class UserService:
         admin_role: whose last active holder is protected.
         clock: the current time, UTC.
         instance_id: whose users are shown; None: of the only one there is.
+        tells_identity: somebody pushes to Identity what changes here (core.pushes): mark it.
     """
 
     def __init__(
@@ -74,11 +75,14 @@ class UserService:
         admin_role: str,
         clock: Callable[[], datetime],
         instance_id: UUID | None = None,
+        *,
+        tells_identity: bool = False,
     ) -> None:
         self._database = database
         self._admin_role = admin_role
         self._clock = clock
         self._instance_id = instance_id
+        self._tells_identity = tells_identity
 
     # --- within somebody's transaction --------------------------------------------------------
 
@@ -245,7 +249,7 @@ class UserService:
                 self.store(connection, before, {key: user}, [entry] if entry else [])
                 return user
 
-        return _again_on_conflict(enter)
+        return again_on_conflict(enter)
 
     def invited(self, person: IdentityUser, actor: str) -> User:
         """Note in the audit that an administrator had Identity invite somebody.
@@ -265,7 +269,7 @@ class UserService:
                 self.store(connection, before, {key: user}, [entry])
                 return user
 
-        return _again_on_conflict(note)
+        return again_on_conflict(note)
 
     # --- what administrators and people do ------------------------------------------------------
 
@@ -407,10 +411,15 @@ class UserService:
                 outcome = decide(event, current, policy, now)
                 if outcome.user is None:
                     return outcome
-                kept = self._keep(connection, current, outcome.user, "event.replayed", change, now)
+                # Its reply goes nowhere, so Identity has to be told in another way.
+                decided = outcome.user
+                if self._tells_identity and decided.status is not Status.DELETED:
+                    pushing = current.pushing if current else None
+                    decided = replace(decided, pending=True, pushing=pushing)
+                kept = self._keep(connection, current, decided, "event.replayed", change, now)
                 return replace(outcome, user=kept)
 
-        return _again_on_conflict(again)
+        return again_on_conflict(again)
 
     def end_grants(self) -> int:
         """Take grants that ended by themselves off some records.
@@ -425,7 +434,7 @@ class UserService:
         )
         with self._database.read() as connection:
             keys = {(row[0], row[1]) for row in connection.execute(ended)}
-        return _again_on_conflict(lambda: self._end_grants(keys)) if keys else 0
+        return again_on_conflict(lambda: self._end_grants(keys)) if keys else 0
 
     def _end_grants(self, keys: Collection[Key]) -> int:
         now = self._clock()
@@ -436,13 +445,14 @@ class UserService:
                 changed = administration.end_grants(user, now)
                 entry = audit("role.ended", "usher", user, changed, now)
                 if entry is not None:
+                    changed = self._marked(user, changed, now)
                     after[key] = replace(changed, updated_at=now, version=user.version + 1)
                     entries.append(entry)
             self.store(connection, before, after, entries)
         return len(entries)
 
     def _change(self, user: User, action: str, change: Change, command: Command) -> User:
-        return _again_on_conflict(lambda: self._try_change(user, action, change, command))
+        return again_on_conflict(lambda: self._try_change(user, action, change, command))
 
     def _try_change(self, user: User, action: str, change: Change, command: Command) -> User:
         key = (user.instance_id, user.id)
@@ -480,8 +490,16 @@ class UserService:
             ):
                 self._keep_an_administrator(connection, key, now)
             changed = replace(changed, updated_at=now, version=current.version + 1)
+        if not change.known:
+            changed = self._marked(current, changed, now)
         self.store(connection, before, {key: changed}, [entry])
         return changed
+
+    def _marked(self, before: User | None, after: User, now: datetime) -> User:
+        """Pending, where Identity has to be told of this change."""
+        if self._tells_identity and must_be_told(before, after, now):
+            return replace(after, pending=True)
+        return after
 
     def _administers(self, user: User, now: datetime) -> bool:
         return user.status is Status.ACTIVE and self._admin_role in effective(user.grants, now)
@@ -515,14 +533,3 @@ class UserService:
             f"Nobody else is active and has the role {self._admin_role!r}. Give it to "
             "somebody first, or repeat with force."
         )
-
-
-def _again_on_conflict(work: Callable[[], Result]) -> Result:
-    """Run a transaction that another may have come before; two that waited for each other, too."""
-    for attempt in range(1, CONFLICT_ATTEMPTS + 1):
-        try:
-            return work()
-        except ConflictError:
-            if attempt == CONFLICT_ATTEMPTS:
-                raise
-    raise AssertionError("unreachable")

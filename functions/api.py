@@ -1,7 +1,7 @@
 """``/api/…`` and ``/.netlify/functions/api/…``: the central API function.
 
-Each request is checked in one order, before anything runs: path, method, preflight, caller, role,
-parameters and body. Then one small file of ``api_methods`` does the work.
+Each request is checked in one order, before anything runs: size, path, method, preflight, caller,
+role, parameters and body. Then one small file of ``api_methods`` does the work.
 """
 
 from __future__ import annotations
@@ -9,20 +9,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from time import perf_counter
-from typing import Any, Final
+from typing import Any
 
 from core import app
 from core.app import App
 from core.auth import Credentials, Principal, TrustedCaller
-from core.errors import ForbiddenError, MethodNotAllowedError, NotFoundError, UnauthenticatedError
+from core.errors import (
+    ForbiddenError,
+    MethodNotAllowedError,
+    NotFoundError,
+    NotThroughSiteError,
+    UnauthenticatedError,
+)
 from core.log import get_logger
+from core.site_signature import HEADER, require_site
+from functions._shared.addresses import API_BASES
 from functions._shared.cors import VARY, cors_headers, preflight
 from functions._shared.failure import failure
-from functions._shared.http import Request, Response
+from functions._shared.http import Request, Response, bodiless
 from functions._shared.operation import Access, Call, Operation, read_body, read_query
 from functions.api_methods import find_operations
-
-BASES: Final = ("/.netlify/functions/api", "/api")
 
 
 def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
@@ -55,9 +61,10 @@ def _respond(
         unread = failure(error)
         return replace(unread, headers={**unread.headers, **VARY}).to_dict()
     try:
+        _require_site(usher, request)
         response = answer(usher, request, fields)
     except Exception as error:
-        if isinstance(error, UnauthenticatedError):
+        if isinstance(error, UnauthenticatedError | NotThroughSiteError):
             fields["reason"] = error.reason
         response = failure(error)
     get_logger().info(
@@ -69,10 +76,16 @@ def _respond(
     )
     headers = cors_headers(request, usher.settings.allowed_origins)
     rendered = replace(response, headers={**response.headers, **headers}).to_dict()
-    return rendered | {"body": ""} if request.method == "HEAD" else rendered
+    return bodiless(rendered) if request.method == "HEAD" else rendered
+
+
+def _require_site(usher: App, request: Request) -> None:
+    secrets = usher.settings.proxy_secret
+    require_site(request.headers.get(HEADER, ()), secrets, usher.clock().timestamp())
 
 
 def _answer(usher: App, request: Request, context: object, fields: dict[str, Any]) -> Response:
+    request.require_size(usher.settings.max_body_bytes)
     base, operations, params = _resolve(request.path)
     methods = _methods(operations)
     if request.method == "OPTIONS":
@@ -90,13 +103,13 @@ def _answer(usher: App, request: Request, context: object, fields: dict[str, Any
         if operation.access is Access.ADMINISTRATOR and admin not in caller.roles:
             raise ForbiddenError(admin)
     query = read_query(request, operation.query)
-    body = read_body(request, operation, usher.settings.max_body_bytes)
+    body = read_body(request, operation)
     call = Call(usher, request, caller, params, query, body, base, usher.clock())
     return operation.run(call)
 
 
 def _resolve(path: str) -> tuple[str, Mapping[str, Operation], Mapping[str, str]]:
-    for base in BASES:
+    for base in API_BASES:
         if path.startswith(base + "/"):
             operations, params = find_operations(path[len(base) :])
             if operations:

@@ -1,4 +1,4 @@
-"""Upkeep beside a running server: a round soon after the start, and then one every hour."""
+"""Work beside a running server: a round soon after the start, and then one every so often."""
 
 from __future__ import annotations
 

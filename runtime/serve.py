@@ -25,13 +25,23 @@ STOP_SECONDS: Final = 30
 WORKER: Final = "runtime.worker:application"
 
 
-def serve(host: str, port: int, workers: int = 1, application: str = WORKER) -> None:
+def serve(
+    host: str,
+    port: int,
+    workers: int = 1,
+    application: str = WORKER,
+    *,
+    respawn: bool = True,
+    stop_seconds: int = STOP_SECONDS,
+) -> None:
     """Serve until SIGINT or SIGTERM; requests under way are then finished and committed.
 
     One worker shares commits best; more workers pay off with PostgreSQL.
 
     Args:
         application: what each worker process imports, as ``module:name``.
+        respawn: start a worker that ended by itself again; else everything ends with it.
+        stop_seconds: what requests under way get at most, once told to stop.
     """
     server = Granian(
         application,
@@ -43,8 +53,8 @@ def serve(host: str, port: int, workers: int = 1, application: str = WORKER) -> 
         websockets=False,
         backpressure=_connections(),
         log_enabled=False,
-        respawn_failed_workers=True,
-        workers_kill_timeout=STOP_SECONDS,
+        respawn_failed_workers=respawn,
+        workers_kill_timeout=stop_seconds,
         http1_settings=HTTP1Settings(
             header_read_timeout=HEADER_TIMEOUT_MS, max_buffer_size=MAX_HEADER_BYTES
         ),

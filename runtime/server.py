@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from time import perf_counter
 from typing import Any, Final, Protocol
 
@@ -19,34 +18,21 @@ from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # re-expo
 from core import app, log
 from core.errors import (
     BodyTooLargeError,
-    MethodNotAllowedError,
     RequestError,
     RequestTimeoutError,
 )
 from core.limits import client
 from core.records import Answer
-from core.strict_json import dumps
 from core.webhooks import Verified
 from functions import api
 from functions._shared.failure import failure
-from functions._shared.http import Request, Response
-from functions._shared.identity_hook import IdentityHook
+from functions._shared.http import Request
+from runtime import routes
 from runtime.gather import Gatherer
 from runtime.metrics import Metrics
 from runtime.rounds import rounds
-from runtime.site import Site
 
-FUNCTIONS_PREFIX: Final = "/.netlify/functions/"
-HOOKS: Final = (
-    "identity",
-    "identity-validate",
-    "identity-signup",
-    "identity-login",
-    "identity-usermodified",
-    "identity-userdeleted",
-)
 METRICS: Final = "/metrics"
-API_PREFIXES: Final = tuple(base + "/" for base in api.BASES)
 READERS: Final = {"sqlite": 1, "postgresql": 4}
 """Threads that answer what only reads. With SQLite that is all computing, and a second thread would
 but fight the first for the interpreter's lock (measured: a third fewer requests a second)."""
@@ -54,6 +40,10 @@ WAITERS: Final = 8
 """Threads for what may wait long, for a lock or for Identity, and must hold up nobody else."""
 GUESTS: Final = 16
 BODY_TIMEOUT_SECONDS: Final = 10.0
+PUSHES_SECONDS: Final = 2.0
+"""Between two looks for what Identity must still be told: one short read each."""
+SYNCS_SECONDS: Final = 60.0
+"""Between two looks whether a sync is due, likewise."""
 
 
 class Scope(Protocol):
@@ -89,14 +79,6 @@ class Guest(Protocol):
         """Answer a request, both in the form of Netlify's functions; called in threads."""
 
 
-def load_hooks() -> dict[str, IdentityHook]:
-    """Every hook by its path: hyphens in the URL, underscores in the file, as Netlify does."""
-    return {
-        FUNCTIONS_PREFIX + name: import_module(f"functions.{name.replace('-', '_')}").hook
-        for name in HOOKS
-    }
-
-
 class Application:
     """The RSGI application of one worker process.
 
@@ -109,19 +91,14 @@ class Application:
         self._guest = guest
         self._guests = ThreadPoolExecutor(GUESTS, thread_name_prefix="guest") if guest else None
         self._max_body_bytes = usher.settings.max_body_bytes
-        self._hooks = load_hooks()
-        self._probes: Mapping[str, Callable[[], Response]] = {
-            "/healthz": _healthz,
-            "/readyz": _readyz,
-        }
         self._metrics = Metrics(usher.settings.metrics_token)
-        self._site = Site()
+        routes.load()
         self._asks_identity = usher.settings.jwt_secret is None
         self._readers = ThreadPoolExecutor(
             READERS[usher.settings.database_scheme], thread_name_prefix="reader"
         )
         self._waiters = ThreadPoolExecutor(WAITERS, thread_name_prefix="waiter")
-        self._rounds: asyncio.Task[None] | None = None
+        self._rounds: list[asyncio.Task[None]] = []
         self._gatherer: Gatherer[Verified, Answer] = Gatherer(self._process)
         self._metrics.gauge(
             "usher_queue_deliveries",
@@ -142,12 +119,19 @@ class Application:
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """The worker begins."""
-        self._rounds = loop.create_task(rounds(app.current().upkeep.step))
+        usher = app.current()
+        self._rounds.append(loop.create_task(rounds(usher.upkeep.step)))
+        if usher.settings.tells_identity:
+            steps = rounds(usher.pushes.step, every=PUSHES_SECONDS)
+            self._rounds.append(loop.create_task(steps))
+            if usher.settings.sync_interval_seconds:
+                steps = rounds(usher.sync_rounds.step, every=SYNCS_SECONDS)
+                self._rounds.append(loop.create_task(steps))
 
     def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
         """The worker ends: everything accepted is committed first."""
-        if self._rounds is not None:
-            self._rounds.cancel()
+        for task in self._rounds:
+            task.cancel()
         self._gatherer.close()
         if self._guests is not None:
             self._guests.shutdown()
@@ -159,7 +143,7 @@ class Application:
             event = await self._event(scope, exchange)
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._guests, self._guest.handle, event)
-        hook = self._hooks.get(scope.path)
+        hook = routes.find_hook(scope.path)
         if hook is not None:
             event = await self._event(scope, exchange)
             started = perf_counter()
@@ -168,18 +152,14 @@ class Application:
                 answer = hook.conclude(await self._gatherer.submit(answer))
             self._metrics.event_answered(answer["statusCode"], perf_counter() - started)
             return answer
-        if scope.path.startswith(API_PREFIXES):
+        if routes.is_api(scope.path):
             return await self._call_api(scope, exchange)
-        if scope.path == METRICS:
-            asked = Request.from_event(_bodiless(scope, _headers(scope)))
-            return (await asyncio.to_thread(self._metrics.answer, asked)).to_dict()
-        probe = self._probes.get(scope.path)
-        if probe is None:
-            found = Request.from_event(_bodiless(scope, _headers(scope)))
-            return self._site.answer(found).to_dict()
-        if scope.method not in ("GET", "HEAD"):
-            raise MethodNotAllowedError(scope.method, ("GET", "HEAD"))
-        return (await asyncio.to_thread(probe)).to_dict()
+        request = Request.from_event(_bodiless(scope, _headers(scope)))
+        if request.path == METRICS:
+            return (await asyncio.to_thread(self._metrics.answer, request)).to_dict()
+        if request.path in routes.PROBES:
+            return await asyncio.to_thread(routes.answer_rest, request)
+        return routes.answer_rest(request)
 
     def _process(self, batch: Sequence[Verified]) -> Sequence[Answer | Exception]:
         self._metrics.batch(len(batch))
@@ -263,21 +243,3 @@ def _bodiless(scope: Scope, headers: Mapping[str, list[str]]) -> dict[str, Any]:
         "body": "",
         "isBase64Encoded": False,
     }
-
-
-def _healthz() -> Response:
-    """The process is alive; says nothing of anything else."""
-    return Response(200, dumps({"status": "ok"}), "application/json")
-
-
-def _readyz() -> Response:
-    """An event could be processed now.
-
-    Raises:
-        DatabaseError, PolicyError: what is in the way.
-    """
-    usher = app.current()
-    usher.store.database.check()
-    return Response(
-        200, dumps({"status": "ok", "policy": usher.policy.fingerprint}), "application/json"
-    )

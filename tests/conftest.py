@@ -16,6 +16,7 @@ from core import log
 from core.app import App, use
 from core.database import Database
 from core.settings import Settings
+from tests.chromium import not_run
 from tests.support import OLD_SECRET, SECRET, Clock, Server
 
 POLICY = """
@@ -88,7 +89,10 @@ def postgresql_url(postgresql_server: str) -> Iterator[str]:
     database = Database(postgresql_server)
     with database.write() as connection:
         connection.execute(
-            text("TRUNCATE users, grants, deliveries, audit, counters RESTART IDENTITY")
+            text(
+                "TRUNCATE users, grants, deliveries, audit, counters, pushes, syncs, sync_marks"
+                " RESTART IDENTITY"
+            )
         )
     database.dispose()
 
@@ -140,15 +144,24 @@ def start_server(tmp_path: Path, policy_file: Path) -> Iterator[Callable[..., Se
     """Start ``usher serve`` on a database URL; stopped after the test."""
     servers: list[Server] = []
 
-    def start(database_url: str, *options: str, **variables: str) -> Server:
+    def start(database_url: str, *options: str, port: int = 0, **variables: str) -> Server:
         settings = {
             "USHER_DATABASE_URL": database_url,
             "USHER_WEBHOOK_SECRETS": f"{SECRET.decode()},{OLD_SECRET.decode()}",
             "USHER_POLICY": str(policy_file),
         }
-        servers.append(Server(tmp_path, settings | variables, *options))
+        servers.append(Server(tmp_path, settings | variables, *options, port=port))
         return servers[-1]
 
     yield start
     for server in servers:
         server.stop()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """Say last, and loudly, what could not be run for want of a browser."""
+    yield
+    line = not_run(terminalreporter.getreports("skipped"))
+    if line is not None:
+        terminalreporter.write_line(line, red=True, bold=True)

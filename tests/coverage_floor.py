@@ -19,9 +19,11 @@ PURE = (
     "lifecycle",
     "policy",
     "problem",
+    "pushing",
     "records",
     "redaction",
     "roles",
+    "site_signature",
     "strict_json",
     "trial",
 )

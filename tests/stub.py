@@ -26,7 +26,7 @@ class Stub:
 
 @contextmanager
 def serving(answer: Callable[[int, str, dict[str, str], bytes], Answer]) -> Iterator[Stub]:
-    """Serve GET and POST; ``answer`` gets the number of the request, path, headers, body."""
+    """Serve what our clients send; ``answer`` gets its number, path, headers, body."""
     closing = Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -44,7 +44,7 @@ def serving(answer: Callable[[int, str, dict[str, str], bytes], Answer]) -> Iter
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST  # noqa: N815 - the base class names it so
+        do_GET = do_PUT = do_DELETE = do_POST  # noqa: N815 - the base class names them so
 
         def log_message(self, *_: Any) -> None:
             """Tests print nothing."""

@@ -145,10 +145,13 @@ class Server:
     Args:
         folder: working directory; its ``server.log`` gets standard error.
         variables: the settings.
+        port: a free one, unless told.
     """
 
-    def __init__(self, folder: Path, variables: Mapping[str, str], *options: str) -> None:
-        self.port = free_port()
+    def __init__(
+        self, folder: Path, variables: Mapping[str, str], *options: str, port: int = 0
+    ) -> None:
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "server.log"
         self.pool = urllib3.PoolManager(retries=False, timeout=30, maxsize=64)

@@ -28,9 +28,11 @@ MAY_IMPORT = {
 }
 
 PURE = {
-    "administration", "capture_sources", "captures", "cursors", "differences", "documents",
+    "administration", "adoption", "capture_sources", "captures", "cursors", "differences",
+    "documents", "drift",
     "errors", "events", "jws", "lifecycle", "policy",
-    "problem", "records", "redaction", "roles", "strict_json", "trial",
+    "problem", "pushing", "records", "redaction", "roles", "site_signature", "strict_json",
+    "sync_plan", "trial",
 }  # fmt: skip
 PURE_IMPORTS = {
     "__future__", "base64", "collections", "dataclasses", "datetime", "enum", "functools",
@@ -40,9 +42,10 @@ IMPURE_CALLS = {"now", "utcnow", "today", "open", "print", "input", "exec", "eva
 
 SPEAK_SQL = {
     "audit_log", "counters", "database", "history", "instances", "keyset", "ledger", "models",
+    "push_rows", "push_store", "sync_rows", "sync_store",
     "user_rows", "user_search", "users",
 }  # fmt: skip
-SPEAK_HTTP = {"identity"}
+SPEAK_HTTP = {"identity_http"}
 SQL = {"sqlalchemy", "sqlmodel", "sqlite3", "psycopg"}
 HTTP = {"urllib3", "http", "urllib.request", "requests", "httpx", "socket", "ssl"}
 

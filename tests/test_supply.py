@@ -25,7 +25,7 @@ SIGNED_WITH_PUBLIC_SECRETS = ("tests/captures/", "fuzz/corpus/")
 EXAMPLES = {"hunter2secret", "password", "pw", "pass", "p", "secret"}
 LOCKS = sorted(
     path
-    for pattern in ("*requirements.lock", "*/*requirements.lock")
+    for pattern in ("*requirements.lock", "*/*requirements.lock", "deploy/*/requirements.lock")
     for path in ROOT.glob(pattern)
 )
 

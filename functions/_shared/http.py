@@ -50,11 +50,13 @@ class Request:
         Raises:
             RequestError: a base64 body that is none.
         """
+        method = str(event.get("httpMethod", ""))
         return cls(
-            method=str(event.get("httpMethod", "")),
+            method=method,
             path=str(event.get("path", "")),
             headers=_headers(event),
-            body=_body(event),
+            # A body with these has no meaning (RFC 9110, 9.3.1), and the server reads none.
+            body=b"" if method in ("GET", "HEAD") else _body(event),
             query=_query(event),
         )
 
@@ -71,28 +73,34 @@ class Request:
         except ValueError:  # UnicodeDecodeError is one
             raise RequestError("The query is not UTF-8 text, or has too many parameters.") from None
 
-    def require(self, method: str, max_body_bytes: int) -> None:
-        """Insist on the method, on JSON, and on a body within the cap, in this order.
+    def require_size(self, max_body_bytes: int) -> None:
+        """Insist on a body within the cap; a server does so before it reads one whole.
 
         Raises:
-            MethodNotAllowedError, UnsupportedMediaTypeError, BodyTooLargeError
+            BodyTooLargeError
+        """
+        if len(self.body) > max_body_bytes:
+            raise BodyTooLargeError(max_body_bytes)
+
+    def require_method(self, method: str) -> None:
+        """Insist on the method.
+
+        Raises:
+            MethodNotAllowedError
         """
         if self.method != method:
             raise MethodNotAllowedError(self.method, (method,))
-        self.require_json(max_body_bytes)
 
-    def require_json(self, max_body_bytes: int, *also: str) -> None:
-        """Insist on JSON, or one of the further media types, and on a body within the cap.
+    def require_json(self, *also: str) -> None:
+        """Insist on JSON, or one of the further media types.
 
         Raises:
-            UnsupportedMediaTypeError, BodyTooLargeError
+            UnsupportedMediaTypeError
         """
         types = self.headers.get("content-type", ())
         media = types[0].partition(";")[0].strip().lower() if len(types) == 1 else ""
         if media != "application/json" and media not in also:
-            raise UnsupportedMediaTypeError(", ".join(types))
-        if len(self.body) > max_body_bytes:
-            raise BodyTooLargeError(max_body_bytes)
+            raise UnsupportedMediaTypeError(",".join(types))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +123,11 @@ class Response:
             "body": self.body,
             "isBase64Encoded": False,
         }
+
+
+def bodiless(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer to HEAD: all that GET has, but the body."""
+    return {**answer, "body": ""}
 
 
 def problem_response(error: UsherError) -> Response:

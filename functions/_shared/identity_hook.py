@@ -14,7 +14,7 @@ from core.events import EventName
 from core.records import Answer
 from core.webhooks import Received, Verified
 from functions._shared.failure import failure, hidden
-from functions._shared.http import Event, Request, Response
+from functions._shared.http import Event, Request, Response, bodiless
 
 SIGNATURE_HEADER: Final = "x-webhook-signature"
 
@@ -30,14 +30,16 @@ class IdentityHook:
         prepared = self.prepare(event)
         if isinstance(prepared, Verified):
             return self.conclude(app.current().webhooks.process([prepared])[0])
-        return prepared
+        return bodiless(prepared) if event.get("httpMethod") == "HEAD" else prepared
 
     def prepare(self, event: Event) -> Verified | dict[str, Any]:
         """The verified delivery, or the answer to a request that is none. Touches no database."""
         try:
             usher = app.current()
             request = Request.from_event(event)
-            request.require("POST", usher.settings.max_body_bytes)
+            request.require_size(usher.settings.max_body_bytes)
+            request.require_method("POST")
+            request.require_json()
             return usher.webhooks.verify(
                 Received(
                     signatures=request.headers.get(SIGNATURE_HEADER, ()),

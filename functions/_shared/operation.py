@@ -126,12 +126,14 @@ class Call:
         return Change(self.principal.actor, why.reason, self._version(), why.force)
 
     def _version(self) -> int | None:
+        # Some platforms join repeated headers; RFC 9110 says that it is the same (5.3).
         values = self.request.headers.get("if-match", ())
-        if not values or (len(values) == 1 and values[0].strip() == "*"):
+        value = ", ".join(values).strip()
+        if not values or value == "*":
             return None
-        if len(values) > 1 or not _ANY_ETAG.fullmatch(values[0].strip()):
+        if not _ANY_ETAG.fullmatch(value):
             raise RequestError('If-Match must be one ETag as it was answered, such as "3".')
-        found = _ETAG.fullmatch(values[0].strip())
+        found = _ETAG.fullmatch(value)
         return int(found[1]) if found else -1  # nobody's version: another's ETag never matches
 
 
@@ -191,11 +193,11 @@ def read_query(request: Request, model: type[Model]) -> Model:
         raise InvalidInputError(tuple(_problems(error, in_body=False))) from None
 
 
-def read_body(request: Request, operation: Operation, max_bytes: int) -> Input | None:
+def read_body(request: Request, operation: Operation) -> Input | None:
     """The body as its model; None where the operation takes none.
 
     Raises:
-        InvalidInputError, UnsupportedMediaTypeError, BodyTooLargeError
+        InvalidInputError, UnsupportedMediaTypeError
     """
     if operation.body is None:
         if request.body:
@@ -205,7 +207,7 @@ def read_body(request: Request, operation: Operation, max_bytes: int) -> Input |
         if operation.body_optional:
             return operation.body()
         raise InvalidInputError((("", "a JSON object is needed, and there is no body"),))
-    request.require_json(max_bytes, *((MERGE_PATCH,) if operation.method == "PATCH" else ()))
+    request.require_json(*((MERGE_PATCH,) if operation.method == "PATCH" else ()))
     try:
         loads_object(request.body)
     except StrictJsonError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 from uuid import UUID
 
@@ -80,6 +81,8 @@ def replay(call: Call) -> Response:
         outcome = decide(event, users.look_up(event.user.id), policy, call.now)
     else:
         outcome = users.decide_again(event, policy, call.change(wish))
+        if outcome.user is not None:
+            outcome = replace(outcome, user=call.app.pushes.push(outcome.user))
     rehearsal = as_rehearsal(outcome)
     recorded = decision_document(delivery.recorded)
     now = decision_document(rehearsal)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field
@@ -62,6 +62,12 @@ class Grant(Document):
     expires_at: datetime | None
 
 
+IdentityState = Annotated[
+    Literal["in step", "pending"],
+    Field(description="`pending`: Identity must still be told of a change made here."),
+]
+
+
 class User(Own):
     """A user's whole record."""
 
@@ -71,6 +77,7 @@ class User(Own):
         description="What administrators add to every reply; null takes a key away."
     )
     grants: list[Grant]
+    identity: IdentityState
     suspended_at: datetime | None
     deleted_at: datetime | None
 
@@ -87,6 +94,7 @@ class UserRoles(Document):
 
     roles: list[str]
     grants: list[Grant]
+    identity: IdentityState
 
 
 class Reason(Document):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from core.documents import delivery_document, grant_document, user_document, utc
+from core.documents import delivery_document, grant_document, identity_state, user_document, utc
 from core.errors import IdentityNotConfiguredError, InvalidInputError
 from core.events import MAX_ROLE_CHARACTERS, is_role
 from core.ledger import DeliveryFilters
@@ -115,9 +115,10 @@ def list_users(call: Call) -> Response:
 
 def invite(call: Call) -> Response:
     """Have Identity invite somebody."""
-    if call.app.identity is None:
+    identity = call.app.identity
+    if identity is None:
         raise IdentityNotConfiguredError("USHER_IDENTITY_URL is not set.")
-    invited = call.app.identity.invite(call.body.email, call.body.data)
+    invited = identity.invite(call.body.email, call.body.data)
     user = call.app.store.users.invited(invited, call.principal.actor)
     return json_response(
         user_document(user, call.now),
@@ -142,12 +143,13 @@ def edit(call: Call) -> Response:
         profile=body.profile,
         app_metadata=body.app_metadata,
     )
-    return _shown(call, user)
+    return _shown(call, call.app.pushes.push(user))
 
 
 def delete(call: Call) -> Response:
-    """Leave a tombstone."""
-    call.app.store.users.delete(call.user(), call.change(call.query))
+    """Leave a tombstone, and have the account deleted at Identity."""
+    user = call.app.store.users.delete(call.user(), call.change(call.query))
+    call.app.pushes.push(user)
     return Response(204)
 
 
@@ -160,7 +162,7 @@ def set_roles(call: Call) -> Response:
     """Make these the user's roles."""
     body: RoleSet = call.body
     user = call.app.store.users.set_roles(call.user(), body.roles, call.change(body))
-    return _shown_roles(call, user)
+    return _shown_roles(call, call.app.pushes.push(user))
 
 
 def grant(call: Call) -> Response:
@@ -175,13 +177,13 @@ def grant(call: Call) -> Response:
         call.change(why),
         expires_at=body.expires_at,
     )
-    return _shown_roles(call, user)
+    return _shown_roles(call, call.app.pushes.push(user))
 
 
 def revoke(call: Call) -> Response:
     """Take a role away; against the policy's grant a denial is left."""
     user = call.app.store.users.revoke(call.user(), call.params["role"], call.change(call.query))
-    return _shown_roles(call, user)
+    return _shown_roles(call, call.app.pushes.push(user))
 
 
 def list_events(call: Call) -> Response:
@@ -204,6 +206,7 @@ def _shown_roles(call: Call, user: User) -> Response:
     document = {
         "roles": sorted(effective(user.grants, call.now)),
         "grants": [grant_document(each, call.now) for each in user.grants],
+        "identity": identity_state(user),
     }
     return json_response(document, version=user.version)
 

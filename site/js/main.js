@@ -138,8 +138,8 @@ function showConsole(said) {
       h("a", { class: "brand", href: "#/overview", "aria-label": "Usher, overview" }, mark(), h("span", "Usher")),
       h("nav", { id, "aria-label": "Console" }, links),
       h("div", { class: "side-foot" },
-        h("a", { class: "whoami", href: `#/users/${me.id}`, "aria-label": `Your record, ${words.labelOf(me)}` },
-          h("strong", words.nameOf(me) || "You"), h("span", me.email)),
+        h("a", { class: "whoami", href: `#/users/${me.id}` },
+          h("span", { class: "hidden-text" }, "Your record: "), h("strong", words.nameOf(me) || "You"), h("span", me.email)),
         h("div", { class: "side-tools" }, themeButton(), button("Sign out", { kind: "quiet small", symbol: "leave", onClick: signOut })))),
     main));
   if (said) main.before(h("div", { class: "said" }, notice("good", null, said)));
@@ -173,6 +173,7 @@ function route() {
     return;
   }
   const first = main.childElementCount === 0;
+  if (!first) document.querySelector(".said")?.remove(); // it was said of what was there before
   main.replaceChildren();
   let id = "";
   try {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -101,6 +102,15 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LOGNAME", "operator")
     return Program()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, policy_file: Path) -> Path:
+    """A working folder with the usual policy, and nothing else."""
+    path = tmp_path / "site"
+    path.mkdir()
+    shutil.copy(policy_file, path / "policy.toml")
+    return path
 
 
 @pytest.fixture

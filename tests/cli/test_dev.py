@@ -6,86 +6,28 @@ import base64
 import json
 import re
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
 
 import pytest
-import urllib3
 
-from tests.support import ROOT, clean_environment, free_port
-
-
-class Site:
-    """What runs behind one port."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.pool = urllib3.PoolManager(retries=False, timeout=30)
-
-    def ask(self, method: str, path: str, body: Any = None, token: str = "") -> tuple[int, Any]:
-        """A request with JSON, or a form; what was answered."""
-        headers = {"Accept": "application/json", "Content-Type": "application/json"}
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
-        if isinstance(body, dict):
-            body = json.dumps(body)
-        elif body is not None:
-            headers["Content-Type"] = "application/x-www-form-urlencoded"
-        answer = self.pool.request(method, self.url + path, body=body, headers=headers)
-        return answer.status, json.loads(answer.data) if answer.data else None
-
-    def identity(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """A request to the local Identity."""
-        return self.ask(method, f"/.netlify/identity{path}", body)
-
-    def log_in(self, email: str) -> str:
-        """An access token."""
-        form = {"grant_type": "password", "username": email, "password": "a password"}
-        status, answer = self.identity("POST", "/token", urlencode(form))
-        assert status == 200, answer
-        token: str = answer["access_token"]
-        return token
+from tests.dev_process import Site, usher_dev
 
 
 @pytest.fixture
 def start_dev(tmp_path: Path, policy_file: Path) -> Iterator[Callable[..., Site]]:
     """Start ``usher dev`` in a folder of its own."""
-    started: list[subprocess.Popen[bytes]] = []
     folder = tmp_path / "site"
     folder.mkdir()
     shutil.copy(policy_file, folder / "policy.toml")
+    with ExitStack() as stack:
 
-    def start(*options: str, **variables: str) -> Site:
-        port = free_port()
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "cli", "dev", "--port", str(port), *options],
-                cwd=folder,
-                env=clean_environment(PYTHONPATH=str(ROOT), **variables),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        started.append(process)
-        site = Site(f"http://127.0.0.1:{port}")
-        for _ in range(200):
-            try:
-                if site.ask("GET", "/readyz")[0] == 200:
-                    return site
-            except urllib3.exceptions.HTTPError:
-                time.sleep(0.1)
-            if process.poll() is not None:
-                break
-        pytest.fail((folder / "log").read_text()[-800:], pytrace=False)
+        def start(*options: str, **variables: str) -> Site:
+            stack.close()  # one folder takes one
+            return stack.enter_context(usher_dev(folder, *options, **variables))
 
-    yield start
-    for process in started:
-        process.terminate()
-        process.wait(30)
+        yield start
 
 
 def test_from_a_signup_to_the_role_in_the_token(start_dev: Callable[..., Site]) -> None:

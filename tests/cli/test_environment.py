@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from cli import dev as dev_module
-from cli.dev import make_state
+from cli.dev_folder import make_state
 from cli.environment import environment
 from core.settings import Settings
 from tests.cli.conftest import Program
@@ -132,15 +133,21 @@ def test_dev_makes_nothing_where_a_secret_is_set(
 
 
 @pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, int, int]]]:
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, int]]]:
     """What ``usher dev`` would have served."""
-    calls: list[tuple[str, int, int]] = []
-    monkeypatch.setattr(dev_module, "run_server", lambda *call: calls.append(call))
+    calls: list[tuple[str, int]] = []
+
+    def supervise(url: str, asked: str, first: Callable[[], None]) -> None:
+        calls.append((url, json.loads(asked)["port"]))
+        first()
+
+    monkeypatch.setattr("cli.dev_supervise.supervise", supervise)
+    monkeypatch.setattr(dev_module, "check_address", lambda *_: None)
     return calls
 
 
 def test_fresh_forgets_users_and_secrets(
-    bare: Program, folder: Path, dev_env: Path, served: list[tuple[str, int, int]]
+    bare: Program, folder: Path, dev_env: Path, served: list[tuple[str, int]]
 ) -> None:
     """Without it they are kept; with it everything is made anew."""
     (folder / ".usher" / "usher.db").write_text("people")
@@ -148,20 +155,20 @@ def test_fresh_forgets_users_and_secrets(
     assert secret() == DEV
     bare("dev", "--port", "9999", "--fresh")
     assert secret() not in (DEV, None)
-    assert [path.name for path in (folder / ".usher").iterdir()] == ["dev.env"]
-    assert [call[:3] for call in served] == [("127.0.0.1", 9999, 1)] * 2
+    assert {path.name for path in (folder / ".usher").iterdir()} == {"dev.env", "dev.lock"}
+    assert served == [("http://127.0.0.1:9999", 9999)] * 2
 
 
-def test_dev_says_what_to_try(bare: Program, served: list[tuple[str, int, int]]) -> None:
+def test_dev_says_what_to_try(bare: Program, served: list[tuple[str, int]]) -> None:
     """On this port; dev listens on loopback only."""
     said = bare("dev", "--port", "9999").stdout
     assert "Usher listens at http://127.0.0.1:9999" in said
     assert "usher trigger signup --email ada@example.com" in said
-    assert served[0][0] == "127.0.0.1"
+    assert served[0][0] == "http://127.0.0.1:9999"
 
 
 def test_what_dev_says_to_try_reaches_its_port(
-    bare: Program, served: list[tuple[str, int, int]]
+    bare: Program, served: list[tuple[str, int]]
 ) -> None:
     """On another port than the usual one, `usher trigger` must be told where."""
     said = bare("dev", "--port", "9999").stdout

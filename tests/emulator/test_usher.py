@@ -13,6 +13,7 @@ import pytest
 from core.app import App, use
 from core.errors import IdentityRefusedError
 from core.identity import IdentityClient
+from core.identity_http import HttpTransport
 from core.settings import Settings
 from emulator.options import EVENTS, Webhook
 from emulator.server import serving
@@ -90,7 +91,7 @@ def test_ushers_own_client_of_identity_understands_it(both: World) -> None:
     """GET /user and POST /invite over HTTP."""
     token = both.confirm().json["access_token"] if both.sign_up().status == 200 else ""
     with serving(both.emulator.handle) as url:
-        client = IdentityClient(url + MOUNT, OPERATOR)
+        client = IdentityClient(url + MOUNT, HttpTransport(url + MOUNT, lambda: OPERATOR))
         asked = client.user_of(token)
         assert asked is not None
         assert asked.email == "ada@example.com"

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from core import identity
+from core import identity_http
 from core.app import App, use
 from core.settings import Settings
 from tests.functions.api_support import JWT_SECRET, People, ask, bearer
@@ -101,7 +101,7 @@ ODD: dict[str, Answer | int] = {
     "a list": (200, {}, b"[]"),
     "no user": (200, {}, b"{}"),
     "an odd user": described(email=7),
-    "without end": (200, {}, b" " * (identity.MAX_ANSWER_BYTES + 10)),
+    "without end": (200, {}, b" " * (identity_http.MAX_ANSWER_BYTES + 10)),
     "silent": HANG,
 }
 
@@ -111,7 +111,7 @@ def test_what_identity_should_not_answer_is_503(
     asking: Open, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not the caller's fault; nothing is remembered, no record is made."""
-    monkeypatch.setattr(identity, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(identity_http, "READ_SECONDS", 0.3)
     with answering(ODD[kind]) as stub, asking(stub.url) as app:
         answer = me()
         assert (answer.status, answer.code) == (503, "identity_unavailable")
@@ -205,7 +205,7 @@ def test_an_administrator_invites_through_identity(asking: Open) -> None:
             "identity_refused",
         ),
         ((400, {}, b"?"), 409, "identity_refused"),
-        (401, 503, "identity_unavailable"),
+        (401, 503, "identity_credentials"),
         (500, 503, "identity_unavailable"),
     ],
     ids=["registered", "bad", "token", "broken"],
@@ -228,11 +228,19 @@ def test_only_an_address_can_be_invited(asking: Open, email: str) -> None:
         assert stub.requests == []
 
 
-@pytest.mark.parametrize("missing", ["identity_url", "identity_admin_token"])
-def test_without_identity_nobody_can_be_invited(asking: Open, missing: str) -> None:
+def test_without_identity_nobody_can_be_invited(asking: Open) -> None:
     """409, and which setting it takes."""
-    url = None if missing == "identity_url" else "http://127.0.0.1:9"
-    with asking(url, jwt_secret=JWT_SECRET) as app:
+    with asking(None, jwt_secret=JWT_SECRET) as app:
         answer = People(app).ask("administrator", "POST", "/users", {"email": "a@b.c"})
         assert (answer.status, answer.code) == (409, "identity_not_configured")
-        assert f"USHER_{missing.upper()}" in answer.json["detail"]
+        assert "USHER_IDENTITY_URL" in answer.json["detail"]
+
+
+def test_an_invitation_needs_no_operator_token_where_the_secret_is_known(asking: Open) -> None:
+    """A token of Identity's own system is made for it, and opens nothing here."""
+    with answering(described(uuid4())) as stub, asking(stub.url, jwt_secret=JWT_SECRET) as app:
+        invited = People(app).ask("administrator", "POST", "/users", {"email": "a@b.c"})
+        assert invited.status == 201
+        token = stub.requests[0][1]["authorization"]
+        assert ask("GET", "/me", token).code == "unauthenticated"
+        assert app.store.users.look_up(UUID(int=0)) is None

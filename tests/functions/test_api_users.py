@@ -282,10 +282,9 @@ def test_a_body_that_is_not_called_json_is_refused(sqlite_people: People, kind: 
 
 
 def test_a_body_where_none_is_taken_is_refused(sqlite_people: People) -> None:
-    """Rather than ignored."""
-    for method, path in [("GET", "/users"), ("DELETE", "/users/{other}")]:
-        answer = sqlite_people.ask(ADMIN, method, path, {"force": True})
-        assert (answer.status, answer.code) == (400, "input_invalid")
+    """Rather than ignored; but for GET and HEAD, whose bodies nobody reads."""
+    answer = sqlite_people.ask(ADMIN, "DELETE", "/users/{other}", {"force": True})
+    assert (answer.status, answer.code) == (400, "input_invalid")
 
 
 def test_a_profile_is_bounded(people: People) -> None:

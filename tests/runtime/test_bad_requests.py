@@ -69,7 +69,6 @@ def test_json_may_be_spelled_and_parametrised(door: Door, value: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
         "/nothing",
         "/%ff",
         "//healthz",

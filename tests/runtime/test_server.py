@@ -62,7 +62,8 @@ def test_not_ready_without_tables_and_ready_once_they_are_there(
     server = start_server(postgresql_url)
     database = Database(postgresql_url)
     with database.write() as connection:
-        connection.execute(text("ALTER TABLE counters RENAME TO away"))
+        for table in ("counters", "syncs"):
+            connection.execute(text(f"ALTER TABLE {table} RENAME TO {table}_away"))
     try:
         delivery = signup()
         assert server.pool.request("GET", f"{server.url}/readyz").status == 503
@@ -71,7 +72,8 @@ def test_not_ready_without_tables_and_ready_once_they_are_there(
         assert "detail" not in refused.json()
     finally:
         with database.write() as connection:
-            connection.execute(text("ALTER TABLE away RENAME TO counters"))
+            for table in ("counters", "syncs"):
+                connection.execute(text(f"ALTER TABLE {table}_away RENAME TO {table}"))
         database.dispose()
     assert server.pool.request("GET", f"{server.url}/readyz").status == 200
     assert server.post(delivery).status == 200

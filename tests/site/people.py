@@ -10,11 +10,10 @@ from uuid import UUID, uuid5
 from core.app import App
 from core.users import Change
 from emulator.payload import Account
-from tests.core.store_support import deliver
-from tests.support import SECRET, Signed, account, signed, verified
+from emulator.people import DOMAINS, FIRST, LAST, OWNER, OWNER_NAME, PROVIDERS
+from tests.support import Signed, account, signed, verified
 
 HOME = UUID("5a6c2a0e-7a59-4a70-9d1b-7c8e2e2f0a51")
-OWNER = "owner@example.com"
 PLAIN = "bob.plain@example.org"
 CANARY = "window.__canary=(window.__canary||0)+1"
 NAUGHTY = [
@@ -29,117 +28,6 @@ NAUGHTY = [
     "Ünïcödé 漢字 العربية 🎟️",
     "A" * 180,
 ]
-FIRST = [
-    "Ada",
-    "Alan",
-    "Amina",
-    "Anna",
-    "Aoife",
-    "Barbara",
-    "Bea",
-    "Bjarne",
-    "Carlos",
-    "Chen",
-    "Chloe",
-    "Daan",
-    "Dana",
-    "Edsger",
-    "Elena",
-    "Emil",
-    "Esi",
-    "Fatima",
-    "Femi",
-    "Grace",
-    "Hana",
-    "Hugo",
-    "Ines",
-    "Ivan",
-    "Jaya",
-    "Joan",
-    "Jonas",
-    "Kaito",
-    "Katherine",
-    "Lars",
-    "Leila",
-    "Linus",
-    "Lucia",
-    "Magda",
-    "Marek",
-    "Maya",
-    "Mei",
-    "Nadia",
-    "Niklaus",
-    "Noor",
-    "Olga",
-    "Omar",
-    "Paulo",
-    "Priya",
-    "Radia",
-    "Rosa",
-    "Sam",
-    "Selma",
-    "Sofia",
-    "Tariq",
-    "Tim",
-    "Uma",
-    "Vera",
-    "Wanda",
-    "Yara",
-    "Yuki",
-    "Zoe",
-]
-LAST = [
-    "Adeyemi",
-    "Andersson",
-    "Bakker",
-    "Bauer",
-    "Berg",
-    "Costa",
-    "Dahl",
-    "Dijkstra",
-    "Dubois",
-    "Eriksen",
-    "Fischer",
-    "Garcia",
-    "Goldberg",
-    "Haddad",
-    "Hopper",
-    "Ito",
-    "Jansen",
-    "Johnson",
-    "Kaya",
-    "Khan",
-    "Kim",
-    "Kowalska",
-    "Lamarr",
-    "Liskov",
-    "Lovelace",
-    "Maier",
-    "Mbeki",
-    "Moreau",
-    "Nakamura",
-    "Novak",
-    "Okafor",
-    "Osei",
-    "Park",
-    "Perlman",
-    "Petrov",
-    "Ricci",
-    "Rossi",
-    "Sato",
-    "Schmidt",
-    "Silva",
-    "Singh",
-    "Tanaka",
-    "Turing",
-    "Varga",
-    "Weber",
-    "Wirth",
-    "Yilmaz",
-    "Zhang",
-]
-DOMAINS = ["example.com"] * 2 + ["example.org"] * 3 + ["example.net"] * 2 + ["mail.example.edu"]
-PROVIDERS = ["email"] * 6 + ["google"] * 3 + ["github"] * 2 + ["gitlab"]
 
 
 def seed(app: App, now: datetime, count: int = 320, days: int = 30) -> None:
@@ -147,7 +35,7 @@ def seed(app: App, now: datetime, count: int = 320, days: int = 30) -> None:
     rng = random.Random(1812)
     events: list[tuple[datetime, Signed]] = []
     begin = now - timedelta(days=days)
-    events += _life(rng, _person("Olivia Wren", OWNER, "email"), begin, now, visits=24)
+    events += _life(rng, _person(OWNER_NAME, OWNER, "email"), begin, now, visits=24)
     bob = _person("Bob Plain", PLAIN, "email")
     events += _life(rng, bob, begin + timedelta(days=1), now, visits=3)
     names = [f"{rng.choice(FIRST)} {rng.choice(LAST)}" for _ in range(count - len(NAUGHTY))]
@@ -234,10 +122,3 @@ def _administer(app: App, rng: random.Random, now: datetime) -> None:
         current = users.get(user.id)
         if current.status == "active":
             users.revoke(current, "member", Change(boss, "Shared the account"))
-
-
-def announce(app: App, email: str, event: str, **fields: object) -> None:
-    """One more event now."""
-    at = app.clock().replace(microsecond=0)
-    who = account(user_id=uuid5(HOME, email), email=email, at=at, **fields)  # type: ignore[arg-type]
-    deliver(app, [signed(event, who, at=at, secret=SECRET)])

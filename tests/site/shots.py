@@ -1,6 +1,7 @@
-"""Pictures of every view in both themes and on a phone, to look at.
+"""Pictures of every view in both themes and on a phone, to look at; and the README's.
 
 python -m tests.site.shots FOLDER [NAME…]
+python -m tests.site.shots --readme
 """
 
 from __future__ import annotations
@@ -9,25 +10,40 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Final
 
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 from core import log
-from tests.site.browser import launch, sign_in
-from tests.site.people import OWNER, PLAIN, grown_up
-from tests.site.serve import Console, console
+from tests.site.browser import launch, picture, settle, sign_in
+from tests.site.console import Console, believable, console
+from tests.site.people import OWNER, PLAIN
+from tests.support import ROOT
 
-SIZES = {"wide": (1280, 860), "phone": (390, 844)}
+README: Final = ROOT / "docs" / "console.png"
+README_BYTES: Final = 200_000
+LOOKS: Final[dict[str, dict[str, Any]]] = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 860}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 860}},
+    "phone": {
+        "color_scheme": "light",
+        "viewport": {"width": 360, "height": 740},
+        "is_mobile": True,
+        "has_touch": True,
+    },
+}
+"""How the console is looked at."""
 
 
-def views(server: Console) -> dict[str, tuple[str, Callable[[Page], None] | None]]:
+def views(site: Console) -> dict[str, tuple[str, Callable[[Page], None] | None]]:
     """Address and what to do there before the picture."""
-    store = server.app.store
+    store = site.app.store
     users = store.users.page(limit=200).items
     rich = max(users, key=lambda user: (any(g.expires_at for g in user.grants), len(user.grants)))
     gone = next(user for user in users if user.status == "deleted")
-    denied = next(each for each in store.ledger.page(limit=200).items if each.outcome == "denied")
-    seen = next(each for each in store.ledger.page(limit=50).items if each.event == "signup")
+    events = store.ledger.page(limit=200).items
+    denied = next(each for each in events if each.outcome == "denied")
+    seen = next(each for each in events if each.event == "signup")
 
     def replayed(page: Page) -> None:
         page.get_by_role("button", name="Replay, changing nothing").click()
@@ -40,17 +56,19 @@ def views(server: Console) -> dict[str, tuple[str, Callable[[Page], None] | None
 
     def granting(page: Page) -> None:
         page.get_by_role("button", name="Give a role").click()
+        page.get_by_role("dialog").wait_for()
 
     def deleting(page: Page) -> None:
         page.get_by_role("button", name="Delete").click()
+        page.get_by_role("dialog").wait_for()
 
     return {
         "overview": ("#/overview", None),
         "users": ("#/users", None),
         "nobody": ("#/users?email=zzzz", None),
         "user": (f"#/users/{rich.id}", None),
-        "grant": (f"#/users/{rich.id}", granting),
-        "delete": (f"#/users/{rich.id}", deleting),
+        "grant": (f"#/users/{rich.id}?grant", granting),
+        "delete": (f"#/users/{rich.id}?delete", deleting),
         "gone": (f"#/users/{gone.id}", None),
         "events": ("#/events", None),
         "event": (f"#/events/{seen.id}", replayed),
@@ -60,55 +78,71 @@ def views(server: Console) -> dict[str, tuple[str, Callable[[Page], None] | None
     }
 
 
-def take(folder: Path, only: list[str]) -> None:
-    """Every picture, or those that are named."""
+def take(
+    page: Page, site: Console, wanted: Callable[[str], bool], snap: Callable[[str], None]
+) -> None:
+    """Go through the door and every view, and call ``snap`` with the name of each."""
+    page.get_by_role("heading", name="Sign in").wait_for()
+    if wanted("door"):
+        snap("door")
+    if wanted("sign-up"):
+        page.get_by_role("button", name="Make an account").click()
+        snap("sign-up")
+        page.get_by_role("button", name="I have an account").click()
+    if wanted("own"):
+        sign_in(page, PLAIN)
+        page.get_by_role("heading", name="Your roles").wait_for()
+        snap("own")
+        page.get_by_role("button", name="Sign out").click()
+    sign_in(page, OWNER)
+    page.get_by_role("navigation").wait_for()
+    for name, (address, act) in views(site).items():
+        if not wanted(name):
+            continue
+        page.evaluate("hash => { location.hash = hash; }", address)
+        settle(page)
+        if act:
+            act(page)
+        snap(name)
+        if page.get_by_role("dialog").count():
+            page.keyboard.press("Escape")
+
+
+def main(arguments: list[str]) -> None:
+    """Every picture, those that are named, or the README's."""
     log.configure()
-    folder.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as temporary,
-        console(Path(temporary)) as server,
+        console(Path(temporary), believable(320)) as site,
         sync_playwright() as playwright,
     ):
         browser = launch(playwright)
-        grown_up(server.app, OWNER)
-        for theme in ("light", "dark"):
-            for size, (width, height) in SIZES.items():
-                if size == "phone" and theme == "dark" and not only:
-                    continue
-                context = browser.new_context(
-                    viewport={"width": width, "height": height},
-                    color_scheme=theme,
-                    device_scale_factor=1,
-                )
-                page = context.new_page()
+        if arguments == ["--readme"]:
+            page = browser.new_page(color_scheme="light", viewport={"width": 1200, "height": 780})
+            page.goto(site.url)
+            take(
+                page,
+                site,
+                {"overview"}.__contains__,
+                lambda _: picture(page, README.stem, README.parent),
+            )
+            size = README.stat().st_size
+            if size > README_BYTES:
+                sys.exit(f"{README} has {size} bytes, more than {README_BYTES}")
+            return
+        folder, *only = arguments
+        for look, options in LOOKS.items():
+            context = browser.new_context(**options)
+            page = context.new_page()
+            page.goto(site.url)
 
-                def snap(name: str, page: Page = page, stem: str = f"{size}-{theme}") -> None:
-                    page.wait_for_timeout(350)
-                    page.screenshot(path=folder / f"{name}-{stem}.png", full_page=True)
+            def snap(name: str, page: Page = page, look: str = look) -> None:
+                picture(page, f"{name}-{look}", Path(folder), full_page=True)
 
-                page.goto(server.url)
-                page.get_by_label("Password").wait_for()
-                if not only or "door" in only:
-                    snap("door")
-                if not only or "own" in only:
-                    sign_in(page, PLAIN)
-                    page.get_by_role("heading", name="Your roles").wait_for()
-                    snap("own")
-                    page.get_by_role("button", name="Sign out").click()
-                sign_in(page, OWNER)
-                page.get_by_role("navigation").wait_for()
-                for name, (address, act) in views(server).items():
-                    if only and name not in only:
-                        continue
-                    page.goto(f"{server.url}/{address}")
-                    page.wait_for_timeout(150)
-                    expect(page.locator("#main .skeleton")).to_have_count(0)
-                    if act:
-                        act(page)
-                    snap(name)
-                context.close()
+            take(page, site, lambda name: not only or name in only, snap)
+            context.close()
         browser.close()
 
 
 if __name__ == "__main__":
-    take(Path(sys.argv[1]), sys.argv[2:])
+    main(sys.argv[1:])

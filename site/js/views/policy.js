@@ -21,7 +21,7 @@ function ruleList({ fingerprint, rules }) {
       const [, symbol, tone] = KINDS.find(([pattern]) => pattern.test(text)) ?? [null, "policy", "mute"];
       return h("li", { class: tone }, icon(symbol), h("span", text));
     })),
-    h("p", { class: "hint" }, "Fingerprint ", h("code", fingerprint), ". It is kept with every decision. The policy is read when the server starts; after a change, restart it."));
+    h("p", { class: "hint" }, "Fingerprint ", h("code", fingerprint), ". It is kept with every decision. The policy is read when the server starts: after a change, restart it (usher dev does by itself)."));
 }
 
 function trial(signal) {

@@ -105,7 +105,7 @@ function roleItem(view, role, grants) {
   return h("li", { class: held ? "" : "not-held", "data-role": role },
     h("div", { class: "role-line" }, roleChip(role), !held && chip(denied ? "Denied" : "Ended", denied ? "bad" : "mute"),
       held ? button("Take away", { kind: "quiet small", "aria-label": `Take away ${role}`, onClick: () => revoke(view, role, grants) })
-        : button("Give again", { kind: "quiet small", "aria-label": `Give ${role} again`, onClick: () => grant(view, role) })),
+        : button("Give again", { kind: "quiet small", "aria-label": `Give again ${role}`, onClick: () => grant(view, role) })),
     h("ul", { class: "grants" }, grants.map((each) => h("li", { class: each.denies ? "denial" : "" }, grantWords(view, each)))));
 }
 

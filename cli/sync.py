@@ -1,0 +1,113 @@
+"""``usher sync``: the records compared with Identity's accounts, and mended."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing
+from typing import Any
+
+import click
+
+from cli.environment import opened
+from cli.output import collecting_less, json_option, print_json, print_table, say, working
+from core import log
+from core.app import App
+from core.errors import SyncRemovalsError
+from core.sync_plan import Phase, Plan, Run
+
+DRIFT = 3
+"""The exit code for differences that are left."""
+MEANINGS = {
+    "missing_here": "accounts at Identity without a record here",
+    "missing_there": "records here without an account at Identity",
+    "deleted_here": "accounts at Identity whose user was deleted here",
+    "email": "other e-mail address at Identity",
+    "metadata": "other metadata at Identity",
+    "status": "confirmed at Identity, pending here",
+    "roles_there": "roles changed at Identity",
+    "roles_here": "roles of which Identity does not know",
+    "suspended": "suspended here, and with roles at Identity",
+    "keys": "further app_metadata that Identity does not have",
+    "pending": "changes of which Identity could not be told yet",
+}
+
+
+@click.command()
+@click.option("--pull", is_flag=True, help="Mend here, by what Identity says.")
+@click.option("--push", is_flag=True, help="Mend at Identity, by what is on record here.")
+@click.option("--both", is_flag=True, help="Mend both sides: --pull --push.")
+@click.option("--prune", is_flag=True, help="Carry deletions over to the side that is mended.")
+@click.option("--force", is_flag=True, help="Even if over 5 % go, or nobody is in common.")
+@click.option("--restart", is_flag=True, help="Begin anew, even if a run was interrupted.")
+@json_option
+def sync(
+    pull: bool, push: bool, both: bool, prune: bool, force: bool, restart: bool, as_json: bool
+) -> None:
+    """Compare every account at Identity with every record here, and mend what differs.
+
+    Without an option it reports only. What was interrupted goes on where it was when the same
+    command is given again within a day. Exits with 0 when nothing differs (any more), with 3 when
+    differences are left, and with 1 when it failed, was interrupted or refused to remove so many.
+    """
+    plan = Plan(pull or both, push or both, prune)
+    if prune and not (plan.pull or plan.push):
+        raise click.UsageError("--prune needs --pull, --push or --both.")
+    with opened() as app:
+        log.configure(level=logging.ERROR)  # the table tells; not a line for each push
+        run = _run(app, plan, force=force, restart=restart)
+    left = run.progress.left
+    if as_json:
+        print_json(_document(run, plan))
+    else:
+        _tell(run)
+    if run.progress.refused:
+        raise SyncRemovalsError(run.progress.refused)
+    raise SystemExit(DRIFT if left else 0)
+
+
+def _run(app: App, plan: Plan, *, force: bool, restart: bool) -> Run:
+    steps = app.sync.run(plan, force=force, restart=restart)
+    done = ""
+    try:
+        with closing(steps), collecting_less(), working("Comparing") as bar:
+            run = next(steps)
+            while run.progress.phase is not Phase.DONE:
+                run = next(steps)
+                done = f" after {run.progress.accounts} accounts"
+                bar.reach(run.progress.accounts + run.progress.records, _whole(run))
+            next(steps, None)
+            return run
+    except KeyboardInterrupt:
+        say(f"Interrupted{done}. Give the same command again to go on from there.", err=True)
+        raise SystemExit(1) from None
+
+
+def _whole(run: Run) -> int:
+    """Accounts and records; as many records as accounts, as far as anybody knows."""
+    return 2 * max(run.progress.total, run.progress.accounts)
+
+
+def _tell(run: Run) -> None:
+    progress = run.progress
+    again = f" (gone on with; begun at {run.started_at:%H:%M:%S} UTC)" if run.resumed else ""
+    say(f"Compared {progress.accounts} accounts with {progress.records} records{again}.")
+    rows = [
+        (count, progress.mended.get(kind, 0), kind, MEANINGS[kind])
+        for kind, count in progress.found.items()
+        if count
+    ]
+    print_table(("found", "mended", "kind", "what"), rows, "Nothing differs.")
+
+
+def _document(run: Run, plan: Plan) -> dict[str, Any]:
+    progress = run.progress
+    return {
+        "plan": plan.name,
+        "resumed": run.resumed,
+        "accounts": progress.accounts,
+        "records": progress.records,
+        "found": {kind: count for kind, count in progress.found.items() if count},
+        "mended": {kind: count for kind, count in progress.mended.items() if count},
+        "left": progress.left,
+        "refused": progress.refused or None,
+    }

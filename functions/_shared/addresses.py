@@ -1,0 +1,17 @@
+"""Where the functions are found; a runtime knows these without loading any of them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+FUNCTIONS_PREFIX: Final = "/.netlify/functions/"
+API_BASES: Final = (FUNCTIONS_PREFIX + "api", "/api")
+HOOKS: Final = (
+    "identity",
+    "identity-validate",
+    "identity-signup",
+    "identity-login",
+    "identity-usermodified",
+    "identity-userdeleted",
+)
+"""Hyphens in the URL, underscores in the file, as Netlify does."""

@@ -1,0 +1,107 @@
+"""Which path is answered by what: one table for every runtime; each is loaded at its first request.
+
+``answer`` does all of it for one request. The server, which gathers events and has threads for the
+rest, asks for the parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from core import app
+from core.errors import MethodNotAllowedError
+from core.strict_json import dumps
+from functions._shared.addresses import API_BASES, FUNCTIONS_PREFIX, HOOKS
+from functions._shared.failure import failure
+from functions._shared.http import Event, Request, Response, bodiless
+from functions._shared.identity_hook import IdentityHook
+
+if TYPE_CHECKING:
+    from runtime.site import Site
+
+API_PREFIXES: Final = tuple(base + "/" for base in API_BASES)
+HOOK_PATHS: Final = {
+    FUNCTIONS_PREFIX + name: f"functions.{name.replace('-', '_')}" for name in HOOKS
+}
+
+
+@cache
+def find_hook(path: str) -> IdentityHook | None:
+    """The hook at a path."""
+    file = HOOK_PATHS.get(path)
+    hook: IdentityHook | None = import_module(file).hook if file else None
+    return hook
+
+
+def load() -> None:
+    """Load whatever answers, now rather than at its first request."""
+    for path in HOOK_PATHS:
+        find_hook(path)
+    import_module("functions.api")
+    _site()
+
+
+def is_api(path: str) -> bool:
+    """Whether the API answers at a path, be it with 404."""
+    return path.startswith(API_PREFIXES)
+
+
+def answer(event: Event) -> dict[str, Any]:
+    """Answer a request at any address, in the form of Netlify's functions."""
+    path = event["path"]
+    if is_api(path):
+        from functions import api  # noqa: PLC0415 - events need none of it
+
+        return api.handler(event, None)
+    if hook := find_hook(path):
+        return hook.answer(event)
+    try:
+        rest = answer_rest(Request.from_event(event))
+    except Exception as error:
+        rest = failure(error).to_dict()
+    return bodiless(rest) if event["httpMethod"] == "HEAD" else rest
+
+
+def answer_rest(request: Request) -> dict[str, Any]:
+    """Answer where there is no function: a probe, or a file of the site.
+
+    Raises:
+        NotFoundError, MethodNotAllowedError, DatabaseError, PolicyError
+    """
+    probe = PROBES.get(request.path)
+    if probe is None:
+        return _site().answer(request).to_dict()
+    if request.method not in ("GET", "HEAD"):
+        raise MethodNotAllowedError(request.method, ("GET", "HEAD"))
+    return probe().to_dict()
+
+
+@cache
+def _site() -> Site:
+    from runtime.site import Site  # noqa: PLC0415 - events need none of it
+
+    return Site()
+
+
+def _healthz() -> Response:
+    """The process is alive; says nothing of anything else."""
+    return Response(200, dumps({"status": "ok"}), "application/json")
+
+
+def _readyz() -> Response:
+    """An event could be processed now.
+
+    Raises:
+        DatabaseError, PolicyError: what is in the way.
+    """
+    usher = app.current()
+    usher.store.database.check()
+    return Response(
+        200, dumps({"status": "ok", "policy": usher.policy.fingerprint}), "application/json"
+    )
+
+
+PROBES: Final[Mapping[str, Callable[[], Response]]] = {"/healthz": _healthz, "/readyz": _readyz}

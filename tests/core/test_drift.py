@@ -1,0 +1,173 @@
+"""An account compared with its record, and its word taken over: tables, then properties."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.adoption import adopt
+from core.drift import PULLED, PUSHED, Kind, compare
+from core.events import IdentityUser, read_user
+from core.lifecycle import tombstone
+from core.policy_source import parse_policy
+from core.pushing import conclude, prepare
+from core.records import Grant, Source, User
+from emulator.payload import ZERO_INSTANCE, go_json, user_document
+from tests.conftest import POLICY
+from tests.support import NOON, account
+
+SOMEBODY = UUID(int=7)
+RULES = parse_policy(POLICY)
+LATER = NOON + timedelta(hours=2)
+
+
+def person(**fields: Any) -> IdentityUser:
+    """An account as the admin API shows it: confirmed, unless told otherwise."""
+    usual = {"confirmed_at": NOON, "roles": ["member"], "email": "ada@other.example"}
+    made = account(user_id=SOMEBODY, at=NOON, **(usual | fields))
+    return read_user(json.loads(go_json(user_document(made))))
+
+
+def imported(**fields: Any) -> User:
+    """The record of such an account, after Identity was told of its roles."""
+    user = adopt(ZERO_INSTANCE, person(**fields), None, RULES, NOON)
+    return replace(user, sent={}, withdrawn={})
+
+
+SAME = imported()
+EDITOR = Grant("editor", Source.ADMINISTRATOR, NOON)
+CASES: list[tuple[str, IdentityUser, User | None, tuple[Kind, ...]]] = [
+    ("same", person(), SAME, ()),
+    ("unknown here", person(), None, (Kind.MISSING_HERE,)),
+    ("deleted here", person(), tombstone(SAME, NOON), (Kind.DELETED_HERE,)),
+    ("another address", person(email="new@other.example"), SAME, (Kind.EMAIL,)),
+    ("another name", person(user_metadata={"full_name": "A"}), SAME, (Kind.METADATA,)),
+    ("no metadata at all", person(user_metadata=None), replace(SAME, user_metadata={}), ()),
+    ("confirmed there", person(), replace(SAME, confirmed_at=None), (Kind.STATUS,)),
+    ("given there", person(roles=["member", "vip"]), SAME, (Kind.ROLES_THERE,)),
+    ("taken there", person(roles=[]), SAME, (Kind.ROLES_THERE,)),
+    ("given here", person(), replace(SAME, grants=(*SAME.grants, EDITOR)), (Kind.ROLES_HERE,)),
+    ("suspended here", person(), replace(SAME, suspended_at=NOON), (Kind.SUSPENDED,)),
+    ("suspended, told", person(roles=[]), replace(SAME, suspended_at=NOON, seen=frozenset()), ()),
+    ("a key here", person(), replace(SAME, extra_app_metadata={"plan": "pro"}), (Kind.KEYS,)),
+    (
+        "both sides changed",
+        person(roles=["member", "vip"], email="new@other.example"),
+        replace(SAME, grants=(EDITOR, *SAME.grants)),
+        (Kind.EMAIL, Kind.ROLES_THERE, Kind.ROLES_HERE),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "kinds"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_each_difference_has_its_kind(
+    there: IdentityUser, here: User | None, kinds: tuple[Kind, ...]
+) -> None:
+    """One kind for whatever one side has to learn of the other."""
+    assert compare(there, here, LATER) == kinds
+
+
+@pytest.mark.parametrize(
+    ("there", "roles", "status"),
+    [
+        (person(), {"member"}, "active"),
+        (person(confirmed_at=None, roles=[]), set(), "pending"),
+        (person(email="a@example.com"), {"member", "staff"}, "active"),
+        (person(email="a@example.com", proven=False), {"member"}, "active"),
+        (person(email="a@example.com", provider="google"), {"member", "staff"}, "active"),
+        (person(roles=["vip"]), {"member", "vip"}, "active"),
+    ],
+)
+def test_an_import_gives_what_a_first_sight_gives(
+    there: IdentityUser, roles: set[str], status: str
+) -> None:
+    """The policy's roles for confirmed accounts, proven addresses only; and Identity's own."""
+    user = adopt(ZERO_INSTANCE, there, None, RULES, NOON)
+    assert {grant.role for grant in user.grants} == roles
+    assert (user.status, user.order) == (status, "")
+
+
+def test_a_policy_role_that_a_person_lost_at_identity_is_not_given_back() -> None:
+    """What was taken there stays taken, whatever else is pulled along with it."""
+    there = person(roles=[], email="new@other.example")
+    user = adopt(ZERO_INSTANCE, there, SAME, RULES, LATER)
+    assert [(g.source, g.denies) for g in user.grants] == [
+        (Source.IDENTITY, True),
+        (Source.POLICY, False),
+    ]
+
+
+def test_a_tombstone_is_never_brought_back() -> None:
+    """An id that was deleted here stays so."""
+    gone = tombstone(SAME, NOON)
+    assert adopt(ZERO_INSTANCE, person(), gone, RULES, LATER) is gone
+
+
+roles = st.sets(st.sampled_from(["member", "staff", "vip", "editor"]))
+people = st.builds(
+    person,
+    roles=roles.map(sorted),
+    email=st.sampled_from(["a@example.com", "b@other.example"]),
+    confirmed_at=st.sampled_from([NOON, None]),
+    confirmation_sent_at=st.sampled_from([NOON, None]),
+    provider=st.sampled_from(["email", "google"]),
+    user_metadata=st.sampled_from([None, {}, {"full_name": "A"}]),
+)
+grants = st.builds(
+    Grant, st.sampled_from(["vip", "editor"]), st.just(Source.ADMINISTRATOR), st.just(NOON),
+    st.booleans(),
+)  # fmt: skip
+
+
+@st.composite
+def records(draw: st.DrawFn) -> User:
+    """Somebody imported once, whose record an administrator changed since."""
+    user = adopt(ZERO_INSTANCE, draw(people), None, RULES, NOON)
+    extra = {grant.role: grant for grant in draw(st.lists(grants, max_size=2))}
+    merged = sorted((*user.grants, *extra.values()), key=lambda g: (g.role, g.source))
+    return replace(
+        user,
+        grants=tuple(merged),
+        suspended_at=draw(st.sampled_from([None, NOON])),
+        extra_app_metadata=draw(st.sampled_from([{}, {"plan": "pro"}, {"plan": None}])),
+    )
+
+
+@given(people, st.none() | records())
+def test_after_a_pull_nothing_is_to_be_pulled(there: IdentityUser, here: User | None) -> None:
+    """And a second pull changes nothing at all."""
+    user = adopt(ZERO_INSTANCE, there, here, RULES, LATER)
+    assert PULLED.isdisjoint(compare(there, user, LATER))
+    assert adopt(ZERO_INSTANCE, there, user, RULES, LATER) == user
+
+
+@given(people, records())
+def test_after_both_nothing_differs(there: IdentityUser, here: User) -> None:
+    """What a push then writes is what was missing, and no administrator's grant is lost."""
+    user = adopt(ZERO_INSTANCE, there, here, RULES, LATER)
+    prepared = prepare(user, there, LATER)
+    held: dict[str, Any] = {**(there.app_metadata or {}), **prepared.patch}
+    answer = replace(there, app_metadata={k: v for k, v in held.items() if v is not None})
+    told, done = conclude(prepared.user, prepared, answer, LATER)
+    assert done
+    told = adopt(ZERO_INSTANCE, answer, told, RULES, LATER)
+    assert compare(answer, told, LATER) == ()
+    ours = {g for g in here.grants if g.source is Source.ADMINISTRATOR}
+    assert ours <= set(told.grants)
+
+
+@given(people, records())
+def test_a_comparison_tells_each_kind_once(there: IdentityUser, here: User) -> None:
+    """Of an account and its record only what can be mended by a pull or a push."""
+    kinds = compare(there, here, LATER)
+    assert len(set(kinds)) == len(kinds)
+    assert set(kinds) <= PULLED | PUSHED

@@ -1,0 +1,168 @@
+"""The client of Identity's admin API when Identity is slow, away, or talks nonsense."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from core import identity_http
+from core.errors import IdentityRefusedError, IdentityUnavailableError
+from core.identity import IdentityClient
+from core.identity_http import HttpTransport
+from tests.stub import HANG, Answer, Stub, answering
+from tests.support import free_port
+
+ADA = UUID(int=7)
+TOKEN = "the-operators-own-token"
+
+
+def answer(document: Any, status: int = 200, **headers: str) -> Answer:
+    """JSON."""
+    return status, headers, json.dumps(document).encode()
+
+
+USER = answer({"id": str(ADA), "email": "ada@example.com"})
+PAGE = answer({"users": [{"id": str(ADA)}]})
+
+Call = Callable[[IdentityClient], object]
+READS: dict[str, tuple[Call, Answer]] = {
+    "page": (lambda client: client.users(), PAGE),
+    "user": (lambda client: client.user(ADA), USER),
+    "update": (lambda client: client.update(ADA, app_metadata={"roles": []}), USER),
+    "delete": (lambda client: client.delete(ADA), answer({})),
+}
+WRITES: dict[str, Call] = {
+    "invite": lambda client: client.invite("a@b.c", {}),
+    "create": lambda client: client.create("a@b.c", "a password"),
+}
+
+
+def client_of(url: str, **more: Any) -> tuple[IdentityClient, list[float]]:
+    """A client, and the pauses that it makes."""
+    pauses: list[float] = []
+    admin = HttpTransport(url, lambda: TOKEN)
+    return IdentityClient(url, admin, sleep=pauses.append, **more), pauses
+
+
+@pytest.mark.parametrize("name", READS)
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_what_can_be_repeated_is(name: str, status: int) -> None:
+    """Twice at most, each pause uneven and longer than the one before."""
+    call, good = READS[name]
+    with answering(status, status, good) as stub:
+        client, pauses = client_of(stub.url)
+        call(client)
+        assert len(stub.requests) == 3
+        assert 0.1 <= pauses[0] <= 0.3
+        assert 0.2 <= pauses[1] <= 0.6
+    with answering(status) as stub:
+        client, pauses = client_of(stub.url)
+        with pytest.raises(IdentityUnavailableError, match=str(status)):
+            call(client)
+        assert len(stub.requests) == 3
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_what_would_be_done_twice_is_not_repeated(name: str) -> None:
+    """An invitation is a mail."""
+    with answering(503) as stub:
+        client, pauses = client_of(stub.url)
+        with pytest.raises(IdentityUnavailableError):
+            WRITES[name](client)
+        assert len(stub.requests) == 1
+        assert pauses == []
+
+
+def test_an_identity_that_is_away_is_tried_again_and_then_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The error says what failed, and holds neither address nor token."""
+    client, pauses = client_of(f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(IdentityUnavailableError, match="could not be reached") as caught:
+        client.users()
+    assert len(pauses) == 2
+    assert TOKEN not in str(caught.value)
+    assert "127.0.0.1" not in str(caught.value)
+    monkeypatch.setattr(identity_http, "ADMIN_READ_SECONDS", 0.2)
+    with answering(HANG) as stub:
+        client, pauses = client_of(stub.url, patience_seconds=0.2)
+        with pytest.raises(IdentityUnavailableError, match="Timeout"):
+            client.users()
+        assert len(stub.requests) == 1
+        assert pauses == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "call"),
+    [
+        (answer([]), READS["page"][0]),
+        (answer({}), READS["page"][0]),
+        (answer({"users": {}}), READS["page"][0]),
+        (answer({"users": [7]}), READS["page"][0]),
+        (answer({"users": [{"id": "x"}]}), READS["page"][0]),
+        ((200, {}, b'{"users": ['), READS["page"][0]),
+        (answer({}), READS["user"][0]),
+        (answer({"id": str(UUID(int=8))}), READS["user"][0]),
+        (answer({"id": str(UUID(int=8))}), READS["update"][0]),
+        ((302, {"Location": "http://127.0.0.1:9/"}, b""), READS["user"][0]),
+        (answer({}, 204), READS["user"][0]),
+    ],
+)
+def test_nonsense_is_an_error(bad: Answer, call: Call) -> None:
+    """Nothing that is not wholly understood goes any further."""
+    with answering(bad) as stub:
+        client, _ = client_of(stub.url)
+        with pytest.raises(IdentityUnavailableError):
+            call(client)
+
+
+@pytest.mark.parametrize(
+    ("headers", "total", "more"),
+    [
+        ({"X-Total-Count": "7", "Link": '<x>; rel="next", <y>; rel="last"'}, 7, True),
+        ({"X-Total-Count": "7", "Link": '<y>; rel="last"'}, 7, False),
+        ({}, None, True),
+        ({"X-Total-Count": "-1"}, None, True),
+        ({"X-Total-Count": "9" * 30}, None, True),
+    ],
+)
+def test_a_page_says_whether_there_are_more(
+    headers: dict[str, str], total: int | None, more: bool
+) -> None:
+    """By its link; without one, a full page may not be the last."""
+    with answering((200, headers, PAGE[2])) as stub:
+        client, _ = client_of(stub.url)
+        page = client.users(3, 1)
+        assert (page.total, page.more) == (total, more)
+        assert client.users(3, 2).more is (more and "Link" in headers)
+        assert stub.requests[0][0] == "/admin/users?page=3&per_page=1&sort=created_at+asc"
+
+
+def sent(stub: Stub) -> tuple[str, Any]:
+    """Path and body of the last request."""
+    path, headers, body = stub.requests[-1]
+    assert headers["authorization"] == f"Bearer {TOKEN}"
+    return path, json.loads(body) if body else None
+
+
+def test_calls_are_as_identity_takes_them() -> None:
+    """Paths and bodies (docs/identity.md)."""
+    with answering(USER) as stub:
+        client, _ = client_of(stub.url)
+        client.update(ADA, app_metadata={"roles": ["a"], "gone": None})
+        body = {"app_metadata": {"roles": ["a"], "gone": None}}
+        assert sent(stub) == (f"/admin/users/{ADA}", body)
+        client.create("a@b.c", "pw", confirm=True, data={"x": 1})
+        made = {"email": "a@b.c", "password": "pw", "confirm": True, "user_metadata": {"x": 1}}
+        assert sent(stub) == ("/admin/users", made)
+        client.delete(ADA)
+        assert sent(stub) == (f"/admin/users/{ADA}", None)
+    with answering(answer({"msg": "no " * 200}, 422)) as stub:
+        client, _ = client_of(stub.url)
+        with pytest.raises(IdentityRefusedError) as caught:
+            client.invite("a@b.c", {})
+        assert len(str(caught.value)) < 300

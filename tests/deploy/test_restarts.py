@@ -1,0 +1,103 @@
+"""Restarting without losing an event, with real processes; nginx where there is one."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import urllib3
+
+from tests.deploy.senders import Senders, known
+from tests.support import ROOT, Server, account, free_port, signed
+
+NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+PAUSE_SECONDS = 2
+"""A request that one process refused, and the other has in its hands, has no third to go to."""
+StartServer = Callable[..., Server]
+
+
+@contextmanager
+def nginx(folder: Path, ports: tuple[int, int]) -> Iterator[str]:
+    """deploy/nginx.conf with these ports; its URL."""
+    assert NGINX
+    port = free_port()
+    server = (ROOT / "deploy" / "nginx.conf").read_text()
+    for name, number in (("8881", ports[0]), ("8882", ports[1]), ("8888", port)):
+        server = server.replace(name, str(number))
+    here = f"{folder}/nginx"
+    temporary = "".join(
+        f"{kind}_temp_path {here}-{kind};\n"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    configuration = folder / "nginx.conf"
+    configuration.write_text(
+        f"daemon off;\nmaster_process off;\npid {here}.pid;\nerror_log {here}.log;\n"
+        f"events {{}}\nhttp {{\naccess_log off;\n{temporary}{server}}}\n"
+    )
+    command = [NGINX, "-e", f"{here}.log", "-c", str(configuration)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            try:
+                urllib3.request("GET", f"{url}/healthz", retries=False)
+                break
+            except urllib3.exceptions.HTTPError:
+                time.sleep(0.05)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.mark.skipif(not NGINX, reason="NOT RUN: this needs nginx (apt-get install nginx-light)")
+def test_two_processes_behind_nginx_are_restarted_one_after_the_other_and_nothing_is_lost(
+    start_server: StartServer, database_url: str, tmp_path: Path
+) -> None:
+    """By SIGTERM, and even by SIGKILL: the other process gets what the first did not answer."""
+    ports = (free_port(), free_port())
+    one, two = (start_server(database_url, port=port) for port in ports)
+    with nginx(tmp_path, ports) as url:
+        senders = Senders(url)
+        time.sleep(0.5)
+        one.stop()
+        one = start_server(database_url, port=ports[0])
+        time.sleep(PAUSE_SECONDS)
+        two.stop()
+        two = start_server(database_url, port=ports[1])
+        time.sleep(PAUSE_SECONDS)
+        one.kill()
+        one = start_server(database_url, port=ports[0])
+        senders.finish()
+    assert senders.lost == []
+    assert len(senders.accepted) > 50
+    assert {user_id.replace("-", "") for user_id in senders.accepted} == known(database_url)
+
+
+def test_a_reload_changes_the_policy_and_refuses_no_connection(
+    start_server: StartServer, sqlite_url: str, policy_file: Path
+) -> None:
+    """SIGHUP: a new worker is there before the old one goes; the port stays open throughout."""
+    server = start_server(sqlite_url)
+    policy_file.write_text(policy_file.read_text().replace('"member"', '"guest"'))
+    senders = Senders(server.url)
+    server.process.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        answer = server.post(signed("login", account(), at=datetime.now(UTC)))
+        if b'"guest"' in answer.data:
+            break
+        time.sleep(0.2)
+    time.sleep(4)
+    senders.finish()
+    assert b'"guest"' in server.post(signed("login", account(), at=datetime.now(UTC))).data
+    assert not [lost for lost in senders.lost if "refused" in lost.lower()]
+    assert len(senders.lost) <= len(senders.accepted) / 100

@@ -1,0 +1,217 @@
+"""The Lambda entry under Lambda's own runtime: what it takes, refuses, loads and looks after."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.app import App, use
+from core.errors import RequestError
+from core.ledger import DeliveryFilters
+from core.settings import Settings
+from runtime import aws_lambda
+from tests.contract.cases import HOOK, JSON, Case
+from tests.contract.gateways import url
+from tests.contract.runtime_api import Function, InvocationError, function
+from tests.contract.world import VARIABLES, body_of, signature
+from tests.support import ROOT, Clock, account, signed, verified
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="awslambdaric runs on Linux only")
+Start = Callable[..., AbstractContextManager[Function]]
+
+
+@pytest.fixture
+def start(tmp_path: Path, policy_file: Path) -> Start:
+    """Start the function, settings included but for the database."""
+    return partial(function, tmp_path, **VARIABLES, USHER_POLICY=str(policy_file))
+
+
+def post(body: bytes, *, sign: bool = True) -> dict[str, Any]:
+    """An event of Identity by a function URL, signed just now."""
+    headers = (JSON, ("X-Webhook-Signature", signature(body, int(datetime.now(UTC).timestamp()))))
+    sent = headers if sign else (JSON,)
+    return url(
+        Case(name="", part="hook", method="POST", target=HOOK, status=0, headers=sent, body=body)
+    )
+
+
+def get(path: str) -> dict[str, Any]:
+    """A request by a function URL."""
+    return url(Case(name="", part="api", method="GET", target=path, status=0))
+
+
+def test_sqlite_is_refused(start: Start, tmp_path: Path) -> None:
+    """Nothing is kept on a disk that goes away; the log says what to do instead."""
+    with start(USHER_DATABASE_URL=f"sqlite:///{tmp_path}/usher.db") as running:
+        for event in (post(body_of("signup", "one")), get("/healthz"), get("/api/health")):
+            answer = running.invoke(event)
+            assert answer["statusCode"] == 500
+            assert '"code":"settings_invalid"' in answer["body"]
+            assert "sqlite" not in answer["body"].lower()
+        with pytest.raises(InvocationError, match="SQLite"):
+            running.invoke({"usher": "upkeep"})
+        failed = [line for line in running.lines() if line["event"] == "request.failed"]
+        assert all("use postgresql+psycopg://" in line["detail"] for line in failed)
+        assert len(failed) == 3
+    assert not (tmp_path / "usher.db").exists()
+
+
+def test_an_event_is_answered_after_its_commit(start: Start, postgresql_url: str) -> None:
+    """And the next invocation finds what the one before left."""
+    with start(USHER_DATABASE_URL=postgresql_url) as running:
+        body = body_of("signup", "one")
+        assert running.invoke(post(body))["statusCode"] == 200
+        assert running.invoke(post(body, sign=False))["statusCode"] == 401
+        events = [line["event"] for line in running.lines()]
+    assert events == ["event.applied", "signature.rejected"]
+
+
+def test_a_stage_is_no_part_of_the_address() -> None:
+    """Only where it stands in front, and only one."""
+    for path, stage, encoded, found in (
+        ("/live/api/me", "live", False, "/api/me"),
+        ("/live/live/api/me", "live", False, "/live/api/me"),
+        ("/lively/api/me", "live", False, "/lively/api/me"),
+        ("/api/me", "$default", False, "/api/me"),
+        ("/live/api/me", "live", True, "/live/api/me"),
+        ("/a%2520b", "live", False, "/a%2520b"),
+        ("/a%2520b", "live", True, "/a%20b"),
+    ):
+        host = "x.lambda-url.eu-central-1.on.aws" if encoded else "x.execute-api"
+        about = {"stage": stage, "domainName": host, "http": {"method": "GET"}}
+        event = {"version": "2.0", "rawPath": path, "requestContext": about}
+        assert aws_lambda.netlify_event(event)["path"] == found
+
+
+@pytest.mark.parametrize(
+    "event", [{}, {"Records": []}, {"version": "2.0", "requestContext": {}}, {"usher": "dance"}]
+)
+def test_what_is_no_request_is_an_error_of_the_invocation(event: dict[str, Any]) -> None:
+    """Another service was pointed at the function: Lambda counts it, and says it."""
+    with pytest.raises(RequestError, match="no HTTP request"):
+        aws_lambda.handler(event, Late(0))
+
+
+class Late:
+    """A context with this much time left at each look; the last value stays."""
+
+    def __init__(self, *left: int) -> None:
+        self.left = list(left)
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.left.pop(0) if len(self.left) > 1 else self.left[0]
+
+
+@pytest.fixture
+def old_deliveries(
+    postgresql_url: str, make_settings: Callable[..., Settings]
+) -> Callable[[int], App]:
+    """An App whose ledger has so many deliveries past their time."""
+
+    def fill(count: int) -> App:
+        then = datetime.now(UTC) - timedelta(days=100)
+        clock = Clock(then)
+        usher = App(make_settings(database_url=postgresql_url), clock)
+        who = account(at=then)
+        logins = [signed("login", who, at=then - timedelta(seconds=n)) for n in range(count)]
+        usher.webhooks.process([verified(usher.webhooks, each, then) for each in logins])
+        clock.now = datetime.now(UTC)
+        return usher
+
+    return fill
+
+
+def test_the_upkeep_of_a_server_is_done_on_request(
+    start: Start, postgresql_url: str, old_deliveries: Callable[[int], App]
+) -> None:
+    """A schedule asks for it; what is too old goes, however much that is."""
+    usher = old_deliveries(250)
+    with start(USHER_DATABASE_URL=postgresql_url) as running:
+        assert running.invoke({"usher": "upkeep"}) == {"done": True}
+        counts = [line["deliveries"] for line in running.lines() if line["event"] == "upkeep.done"]
+    assert sum(counts) == 250
+    assert usher.store.ledger.page(DeliveryFilters(), limit=1, cursor=None).items == ()
+    usher.close()
+
+
+def test_upkeep_stops_before_lambda_stops_it(old_deliveries: Callable[[int], App]) -> None:
+    """The rest waits for the next time."""
+    with use(old_deliveries(250)):
+        assert aws_lambda.handler({"usher": "upkeep"}, Late(4_000)) == {"done": False}
+        assert aws_lambda.handler({"usher": "upkeep"}, Late(60_000)) == {"done": True}
+
+
+def test_an_upkeep_that_fails_is_an_error_of_the_invocation(start: Start) -> None:
+    """Lambda counts it and tries again; the log says why."""
+    nowhere = "postgresql+psycopg://usher@127.0.0.1:1/usher"
+    with start(USHER_DATABASE_URL=nowhere) as running:
+        with pytest.raises(InvocationError, match="database"):
+            running.invoke({"usher": "upkeep"})
+        [line] = [line for line in running.lines() if line["event"] == "upkeep.failed"]
+    assert line["code"] == "database_unavailable"
+
+
+LOADED = """
+import json, sys
+from runtime import aws_lambda
+def handler(event, context):
+    answer = aws_lambda.handler(event, context) if event else None
+    return {"answer": answer, "loaded": sorted(sys.modules)}
+"""
+HEAVY = {"sqlalchemy", "sqlmodel", "psycopg", "pydantic", "urllib3"}
+NEVER = {"alembic", "click", "granian", "dotenv", "uvloop", "emulator", "cli"}
+
+
+def test_a_cold_start_loads_only_what_it_uses(
+    start: Start, postgresql_url: str, tmp_path: Path
+) -> None:
+    """A forged event costs a signature check; SQL comes with the first that is good."""
+    (tmp_path / "probe.py").write_text(LOADED)
+    path = f"{ROOT}:{tmp_path}"
+    variables = {"USHER_DATABASE_URL": postgresql_url, "PYTHONPATH": path}
+    with start(handler="probe.handler", **variables) as running:
+        nothing = set(running.invoke({})["loaded"])
+        forged = running.invoke(post(b"{}", sign=False))
+        good = running.invoke(post(body_of("signup", "one")))
+    assert forged["answer"]["statusCode"] == 401
+    assert good["answer"]["statusCode"] == 200
+    assert nothing & (HEAVY | NEVER) == set()
+    assert set(forged["loaded"]) & (HEAVY | NEVER | {"functions.api"}) == set()
+    assert set(good["loaded"]) & (NEVER | {"functions.api", "urllib3", "runtime.site"}) == set()
+
+
+def test_before_a_snapshot_everything_is_loaded(
+    start: Start, postgresql_url: str, tmp_path: Path
+) -> None:
+    """SnapStart keeps what is in memory; then no request waits for an import."""
+    (tmp_path / "probe.py").write_text(LOADED)
+    with start(
+        handler="probe.handler",
+        USHER_DATABASE_URL=postgresql_url,
+        PYTHONPATH=f"{ROOT}:{tmp_path}",
+        AWS_LAMBDA_INITIALIZATION_TYPE="snap-start",
+    ) as running:
+        loaded = set(running.invoke({})["loaded"])
+        assert running.invoke(get("/api/health"))["answer"]["statusCode"] == 200
+    assert {"sqlalchemy", "psycopg", "functions.api", "functions.identity"} <= loaded
+    assert loaded & NEVER == set()
+
+
+def test_a_snapshot_is_not_made_with_settings_that_cannot_work(
+    start: Start, sqlite_url: str
+) -> None:
+    """The deployment fails, instead of every request after it."""
+    with (
+        start(
+            USHER_DATABASE_URL=sqlite_url, AWS_LAMBDA_INITIALIZATION_TYPE="snap-start"
+        ) as running,
+        pytest.raises(InvocationError, match="use postgresql"),
+    ):
+        running.invoke(get("/healthz"))
