@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test lint format lock bench clean build-Usher
+.PHONY: run test lint format lock bench fuzz audit sbom clean build-Usher
 
 run: $(READY)
 	$(BIN)/usher dev
@@ -25,14 +25,29 @@ format: $(READY)
 bench: $(VENV)/.bench-ready
 	$(BIN)/python -m bench $(ARGS)
 
+# make fuzz SECONDS=300: so long for each reader of what strangers write (docs/fuzzing.md).
+SECONDS ?= 60
+fuzz: $(VENV)/.fuzz-ready
+	nice $(BIN)/python -m fuzz --seconds $(SECONDS) $(ARGS)
+
+# What runs on a site, without the tools: compared with known vulnerabilities (asks a service on the
+# network), and written down as a bill of materials (asks nobody).
+audit: $(VENV)/.audit-ready
+	$(BIN)/pip-audit --require-hashes --disable-pip -r deploy/requirements.lock
+sbom: $(VENV)/.audit-ready
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --of JSON -o usher.cdx.json deploy/requirements.lock
+
 # Needs uv. One lock for every Python from 3.11 on; hashes, no index address.
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" --quiet pyproject.toml
 lock:
 	$(COMPILE) --extra server --extra postgres --extra dev -o requirements.lock
 	$(COMPILE) --extra server --extra bench -c requirements.lock -o bench/requirements.lock
+	$(COMPILE) --extra fuzz -c requirements.lock -o fuzz/requirements.lock
 	$(COMPILE) --extra server --extra postgres -c requirements.lock -o deploy/requirements.lock
 	$(COMPILE) --extra postgres -c requirements.lock -o deploy/lambda/requirements.lock
+	$(COMPILE) --extra audit -c requirements.lock -o deploy/audit-requirements.lock
 
 # `sam build` calls this, for deploy/template.yaml: wheels for Lambda, and the folders that run there.
 LAMBDA := core functions runtime site policy.toml
@@ -56,6 +71,14 @@ $(READY): requirements.lock pyproject.toml
 
 $(VENV)/.bench-ready: $(READY) bench/requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r bench/requirements.lock
+	@touch $@
+
+$(VENV)/.fuzz-ready: $(READY) fuzz/requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r fuzz/requirements.lock
+	@touch $@
+
+$(VENV)/.audit-ready: $(READY) deploy/audit-requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r deploy/audit-requirements.lock
 	@touch $@
 
 clean:

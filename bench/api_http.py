@@ -38,6 +38,7 @@ class Peer:
                 "USHER_DATABASE_URL": f"sqlite:///{database}",
                 "USHER_WEBHOOK_SECRETS": SECRET.decode(),
                 "USHER_JWT_SECRET": SECRET.decode(),
+                "USHER_API_REQUESTS_PER_MINUTE": "0",
             }
         else:
             script = BENCH / "peers" / "fastapi_api.py"

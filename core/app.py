@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from threading import RLock
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from core import log
+from core.limits import Buckets
 from core.policy import CallablePolicy, FilePolicy
 from core.policy_source import load_policy
 from core.settings import Settings
@@ -95,6 +97,16 @@ class App:
             policy=lambda: self.policy,
             clock=self.clock,
         )
+
+    @cached_property
+    def person_limit(self) -> Buckets:
+        """How often one person may call the API."""
+        return Buckets(self.settings.api_requests_per_minute, monotonic)
+
+    @cached_property
+    def address_limit(self) -> Buckets:
+        """How often the API may be called from one address."""
+        return Buckets(self.settings.api_address_requests_per_minute, monotonic)
 
     @cached_property
     def identity(self) -> IdentityClient | None:

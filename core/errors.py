@@ -208,6 +208,18 @@ class PreconditionFailedError(RequestError):
         self.version = version
 
 
+class TooManyRequestsError(RequestError):
+    """Somebody asks more often than they may; ``retry_after_seconds`` says when to come again."""
+
+    code = "too_many_requests"
+    status = 429
+    title = "Too many requests"
+
+    def __init__(self, wait_seconds: float) -> None:
+        self.retry_after_seconds = max(1, int(wait_seconds + 0.999))
+        super().__init__(f"Ask again in {self.retry_after_seconds} s.")
+
+
 # --- callers of the API ------------------------------------------------------------------------
 
 

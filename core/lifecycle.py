@@ -197,7 +197,7 @@ def _delete(case: _Case) -> Outcome:
 
 def _keep(case: _Case) -> Outcome:
     status = case.user.status.value if case.user else "unknown"
-    reason = Reason(f"user.{status}", f"a {status} user is not changed by {case.event.name.value}")
+    reason = Reason(f"user.{status}", f"{case.event.name.value} changes no user who is {status}")
     return Outcome(Result.UNCHANGED, case.user, Reply(204), (reason,))
 
 

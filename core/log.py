@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any, TextIO
 
@@ -29,6 +30,21 @@ def configure(stream: TextIO | None = None, level: int = logging.INFO) -> None:
         logger_factory=structlog.WriteLoggerFactory(stream or sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+def observe(observer: Callable[[str, Mapping[str, Any]], None]) -> None:
+    """Have ``observer`` see the ``noun.verb`` and the fields of every line from now on.
+
+    It is called in the thread that writes the line, and must neither block nor raise.
+    """
+
+    def processor(
+        _logger: Any, _method: str, fields: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        observer(fields["event"], fields)
+        return fields
+
+    structlog.configure(processors=[processor, *structlog.get_config()["processors"]])
 
 
 def describe(error: BaseException) -> dict[str, Any]:

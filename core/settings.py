@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from uuid import UUID
 from core.errors import SettingsError
 from core.events import is_role
 from core.jws import MIN_SECRET_BYTES, Tolerance
+from core.limits import Network
 
 PREFIX: Final = "USHER_"
 HOW_TO_MAKE_A_SECRET: Final = "Make one with: usher secret"
@@ -46,6 +48,10 @@ class Settings:
         webhook_ahead_seconds: how far ahead of our clock an event may be.
         max_body_bytes: larger requests are answered 413.
         ledger_retention_days: how long deliveries are kept.
+        api_requests_per_minute: how often one person may call the API; 0: as often as they like.
+        api_address_requests_per_minute: how often it may be called from one public address.
+        trusted_proxies: whose X-Forwarded-For is believed.
+        metrics_token: who shows it may read ``/metrics``; None: there is no such address.
         sync_interval_seconds: how often a server mends what differs from Identity; 0: never.
         spool: folder for events that come while the database is away; empty: ``spool_folder``.
     """
@@ -67,6 +73,10 @@ class Settings:
     webhook_ahead_seconds: int = 60
     max_body_bytes: int = 262_144
     ledger_retention_days: int = 90
+    api_requests_per_minute: int = 1_200
+    api_address_requests_per_minute: int = 3_000
+    trusted_proxies: tuple[Network, ...] = ()
+    metrics_token: str | None = None
     sync_interval_seconds: int = 0
     spool: str = ""
 
@@ -149,6 +159,12 @@ def _secret(text: str) -> bytes:
     return secret
 
 
+def _token(text: str) -> str:
+    if not re.fullmatch("[!-~]*", text):  # a header carries it
+        raise ValueError("must be printable ASCII without spaces")
+    return _secret(text).decode()
+
+
 def _secrets(text: str) -> tuple[bytes, ...]:
     return tuple(_secret(part.strip()) for part in text.split(","))
 
@@ -197,6 +213,14 @@ def _origins(text: str) -> tuple[str, ...]:
     return origins
 
 
+def _networks(text: str) -> tuple[Network, ...]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        return tuple(ip_network(part) for part in parts)
+    except ValueError as error:
+        raise ValueError(f"must hold addresses or networks: {error}") from None
+
+
 def _integer(least: int, most: int) -> Callable[[str], int]:
     def read(text: str) -> int:
         if not text.isdecimal() or not least <= int(text) <= most:
@@ -230,6 +254,10 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "webhook_ahead_seconds": _integer(0, 86_400),
     "max_body_bytes": _integer(1_024, 6_291_456),
     "ledger_retention_days": _integer(1, 36_500),
+    "api_requests_per_minute": _integer(0, 1_000_000),
+    "api_address_requests_per_minute": _integer(0, 1_000_000),
+    "trusted_proxies": _networks,
+    "metrics_token": _token,
     "sync_interval_seconds": _interval,
     "spool": str,
 }

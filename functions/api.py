@@ -98,6 +98,7 @@ def _answer(usher: App, request: Request, context: object, fields: dict[str, Any
     if operation.access is not Access.PUBLIC:
         caller = _authenticate(usher, request, context)
         fields["caller"] = str(caller.user.id)
+        usher.person_limit.take(fields["caller"])
         admin = usher.settings.admin_role
         if operation.access is Access.ADMINISTRATOR and admin not in caller.roles:
             raise ForbiddenError(admin)

@@ -73,6 +73,11 @@ class Gatherer(Generic[Item, Result]):
         self._per_second = float("inf")
         self._stuck = False
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for the next batch."""
+        return len(self._waiting)
+
     async def submit(self, item: Item) -> Result | Exception:
         """Have ``item`` run in the next batch and return its own result.
 

@@ -44,6 +44,7 @@ _TIMES: Final = (
     "deleted_at",
     "version",
     "instance_id",
+    "identity",  # nobody is told of anything
 )
 
 

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from time import perf_counter
 from typing import Any, Final, Protocol
 
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # re-exported
 
-from core import app
+from core import app, log
 from core.errors import (
     BodyTooLargeError,
     RequestError,
     RequestTimeoutError,
 )
+from core.limits import client
 from core.records import Answer
 from core.webhooks import Verified
 from functions import api
@@ -28,8 +30,10 @@ from functions._shared.failure import failure
 from functions._shared.http import Request
 from runtime import routes
 from runtime.gather import INTERRUPT_SECONDS, START_SECONDS, Gatherer
+from runtime.metrics import Metrics
 from runtime.rounds import rounds
 
+METRICS: Final = "/metrics"
 READERS: Final = {"sqlite": 1, "postgresql": 4}
 """Threads that answer what only reads. With SQLite that is all computing, and a second thread would
 but fight the first for the interpreter's lock (measured: a third fewer requests a second)."""
@@ -52,6 +56,7 @@ SYNCS_SECONDS: Final = 60.0
 class Scope(Protocol):
     """What RSGI says of a request."""
 
+    client: str
     method: str
     path: str
     query_string: str
@@ -93,6 +98,7 @@ class Application:
         self._guest = guest
         self._guests = ThreadPoolExecutor(GUESTS, thread_name_prefix="guest") if guest else None
         self._max_body_bytes = usher.settings.max_body_bytes
+        self._metrics = Metrics(usher.settings.metrics_token)
         routes.load()
         self._asks_identity = usher.settings.jwt_secret is None
         self._readers = ThreadPoolExecutor(
@@ -103,8 +109,14 @@ class Application:
         self._database = usher.store.database
         self._holding = usher.holding
         self._gatherer: Gatherer[Verified, Answer] = Gatherer(
-            usher.webhooks.process, partial(self._database.interrupt, STARTED_SECONDS)
+            self._process, partial(self._database.interrupt, STARTED_SECONDS)
         )
+        self._metrics.gauge(
+            "usher_queue_deliveries",
+            "Deliveries that wait for the next transaction.",
+            lambda: self._gatherer.waiting,
+        )
+        log.observe(self._metrics.observe)
 
     async def __rsgi__(self, scope: Scope, exchange: Exchange) -> None:
         """Answer one request."""
@@ -155,26 +167,44 @@ class Application:
             return await loop.run_in_executor(self._guests, self._guest.handle, event)
         hook = routes.find_hook(scope.path)
         if hook is not None:
-            prepared = hook.prepare(await self._event(scope, exchange))
-            if isinstance(prepared, Verified):
-                return hook.conclude(await self._gatherer.submit(prepared))
-            return prepared
+            event = await self._event(scope, exchange)
+            started = perf_counter()
+            answer = hook.prepare(event)
+            if isinstance(answer, Verified):
+                answer = hook.conclude(await self._gatherer.submit(answer))
+            self._metrics.event_answered(answer["statusCode"], perf_counter() - started)
+            return answer
         if routes.is_api(scope.path):
             return await self._call_api(scope, exchange)
         request = Request.from_event(_bodiless(scope, _headers(scope)))
+        if request.path == METRICS:
+            return (await asyncio.to_thread(self._metrics.answer, request)).to_dict()
         if request.path in routes.PROBES:
             return await asyncio.to_thread(routes.answer_rest, request)
         return routes.answer_rest(request)
 
+    def _process(self, batch: Sequence[Verified]) -> Sequence[Answer | Exception]:
+        self._metrics.batch(len(batch))
+        return app.current().webhooks.process(batch)
+
     async def _call_api(self, scope: Scope, exchange: Exchange) -> dict[str, Any]:
         headers = _headers(scope)
         try:
+            self._count_address(scope, headers)
             event = await self._event(scope, exchange)
         except Exception as error:
             return api.refuse(_bodiless(scope, headers), error)
         only_reads = scope.method in ("GET", "HEAD") and not self._asks_identity
         pool = self._readers if only_reads else self._waiters
         return await asyncio.get_running_loop().run_in_executor(pool, api.handler, event, None)
+
+    def _count_address(self, scope: Scope, headers: Mapping[str, list[str]]) -> None:
+        usher = app.current()
+        forwarded = headers.get("x-forwarded-for", [])
+        peer = scope.client.rpartition(":")[0].strip("[]")
+        address = client(peer, forwarded, usher.settings.trusted_proxies)
+        if address is not None:
+            usher.address_limit.take(address)
 
     async def _event(self, scope: Scope, exchange: Exchange) -> dict[str, Any]:
         """The request as Netlify's functions get it."""

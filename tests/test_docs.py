@@ -183,3 +183,33 @@ def test_the_lists_that_are_checked_are_not_empty() -> None:
 def test_the_outcomes_offered_are_those_that_deliveries_have() -> None:
     """`usher events list --outcome` takes what decisions come to, and the two before them."""
     assert set(OUTCOMES) == {result.value for result in Result} | {"ignored", "invalid"}
+
+
+def defined_tests() -> set[str]:
+    """The name of every test function there is."""
+    return {
+        node.name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.name.startswith("test_")
+    }
+
+
+def test_every_test_that_the_threat_model_names_exists() -> None:
+    """A promise whose test was renamed or removed is noticed; files named are there, too."""
+    text = (ROOT / "docs" / "security.md").read_text()
+    named = set(re.findall(r"`(test_[a-z0-9_]+)`", text))
+    assert len(named) > 40
+    assert named - defined_tests() == set()
+    files = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    assert set(re.findall(r"(test_[a-z0-9_]+\.py)", text)) - files == set()
+
+
+def test_no_threat_is_without_a_test() -> None:
+    """Every row of the threat model names at least one."""
+    text = (ROOT / "docs" / "security.md").read_text()
+    model = text.partition("## Threat model")[2].partition("\n## ")[0]
+    rows = [line for line in model.splitlines() if line.startswith("| ")][2:]
+    assert len(rows) > 25
+    assert [row for row in rows if "`test_" not in row] == []

@@ -14,6 +14,7 @@ from core.errors import (
     MethodNotAllowedError,
     RequestError,
     SignatureError,
+    TooManyRequestsError,
     UnsupportedMediaTypeError,
     UsherError,
 )
@@ -136,6 +137,8 @@ def problem_response(error: UsherError) -> Response:
         headers["Allow"] = ", ".join(error.allow)
     if error.status == 401 and not isinstance(error, SignatureError):
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, TooManyRequestsError):
+        headers["Retry-After"] = str(error.retry_after_seconds)
     if error.status == 503:
         headers["Retry-After"] = "1"
     return Response(error.status, dumps(as_problem(error)), CONTENT_TYPE, headers)

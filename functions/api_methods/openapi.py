@@ -26,6 +26,7 @@ _MEANINGS: Final = {
     412: "The record was changed meanwhile.",
     413: "The body is too large.",
     415: "The body is not JSON.",
+    429: "The caller asks more often than allowed; Retry-After says when to come again.",
     503: "The database, or Identity, cannot be asked now.",
 }
 _PARAMETERS: Final = {
@@ -160,7 +161,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
         good["headers"] = {"Link": {"description": text, "schema": {"type": "string"}}}
     statuses = {400, 405, 503, *operation.errors}
     if operation.access is not Access.PUBLIC:
-        statuses |= {401, 403}
+        statuses |= {401, 403, 429}
     if operation.body:
         statuses |= {413, 415}
     if operation.conditional:

@@ -181,3 +181,53 @@ def test_typ_means_nothing(typ: object) -> None:
     """``typ`` is a hint for programs that mix kinds of objects (RFC 7515, 4.1.9): ignored."""
     header = json.dumps({"alg": "HS256", "typ": typ}).encode()
     assert verify_event([token(claims(BODY, NOW), header)], BODY, [SECRET], NOW).issued_at == NOW
+
+
+# --- what a refusal tells the log, and what a replay says of itself -------------------------------
+
+FACTS = {
+    "too large": ("a" * 4097, "4097 bytes"),
+    "two parts": ("a.b", "2 segments"),
+    "four parts": ("a.b.c.d", "4 segments"),
+    "an empty part": ("a..c", "an empty segment"),
+    "two refused headers": (
+        token(claims(BODY, NOW), b'{"alg":"HS256","zip":"","b64":true}'),
+        "b64 zip",
+    ),
+    "a text for a time": (token(claims(BODY, NOW, iat='"0"')), "str"),
+    "no time": (token(claims(BODY, NOW, iat=None)), "NoneType"),
+    "very old": (token(claims(BODY, NOW, iat="-1" + "0" * 20)), "1000000000000 s old"),
+    "very far ahead": (token(claims(BODY, NOW, iat="1" + "0" * 20)), "1000000000000 s ahead"),
+}
+
+
+@pytest.mark.parametrize(("signature", "fact"), FACTS.values(), ids=FACTS.keys())
+def test_a_refusal_tells_the_log_one_bounded_fact(signature: str, fact: str) -> None:
+    """How large, how many, how old: never a piece of the token, nor a number without end."""
+    with pytest.raises(SignatureError) as refused:
+        verify_event([signature], BODY, [SECRET], NOW)
+    assert refused.value.fact == fact
+
+
+@pytest.mark.parametrize(
+    ("said", "replayed"),
+    [(None, False), ("true", True), ("false", False), ("1", False), ('"true"', False)],
+)
+def test_only_true_says_that_an_event_is_played_back(said: str | None, replayed: bool) -> None:
+    """Whatever else the claim holds, the event counts as live."""
+    signature = token(claims(BODY, NOW, usher_replay=said))
+    assert verify_event([signature], BODY, [SECRET], NOW).replayed is replayed
+
+
+def test_what_is_signed_as_played_back_says_so() -> None:
+    """And only that."""
+    for replayed in (True, False):
+        signature = sign_event(BODY, INSTANCE, NOW, SECRET, replayed=replayed)
+        assert verify_event([signature], BODY, [SECRET], NOW).replayed is replayed
+
+
+@pytest.mark.parametrize("last", range(256))
+def test_every_last_octet_is_encoded_whole(last: int) -> None:
+    """Only padding is cut off, no letter that looks like it."""
+    payload = b"ab" + bytes([last])
+    assert sign_compact(HEADER, payload, SECRET) == token(payload)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from ipaddress import ip_network
 from typing import Any
 from uuid import UUID
 
@@ -35,6 +36,10 @@ DEFAULTS: dict[str, Any] = {
     "webhook_ahead_seconds": 60,
     "max_body_bytes": 262_144,
     "ledger_retention_days": 90,
+    "metrics_token": None,
+    "api_requests_per_minute": 1_200,
+    "api_address_requests_per_minute": 3_000,
+    "trusted_proxies": (),
     "sync_interval_seconds": 0,
     "spool": "",
 }
@@ -46,6 +51,10 @@ GOOD: list[tuple[str, str, Any]] = [
     ("webhook_secrets", f" {NEW} , {OLD} ", (NEW.encode(), OLD.encode())),
     ("webhook_secrets", "é" * 16, (("é" * 16).encode(),)),
     ("jwt_secret", NEW, NEW.encode()),
+    ("metrics_token", NEW, NEW),
+    ("api_requests_per_minute", "0", 0),
+    ("api_address_requests_per_minute", "1000000", 1_000_000),
+    ("trusted_proxies", "10.0.0.0/8, ::1", (ip_network("10.0.0.0/8"), ip_network("::1/128"))),
     ("jwt_audience", "api.example", "api.example"),
     ("identity_url", "https://a.example/identity/", "https://a.example/identity"),
     ("identity_url", "http://127.0.0.1:9999", "http://127.0.0.1:9999"),
@@ -91,6 +100,13 @@ BAD: list[tuple[str, str, str]] = [
     ("webhook_secrets", f"{NEW},short", "holds a secret of 5 bytes"),
     ("jwt_secret", "", "is empty. Make one with: usher secret"),
     ("jwt_secret", "s" * 31, "holds a secret of 31 bytes"),
+    ("api_requests_per_minute", "-1", "must be a whole number from 0 to 1000000"),
+    ("api_address_requests_per_minute", "many", "must be a whole number from 0 to 1000000"),
+    ("trusted_proxies", "10.0.0.1/8", "must hold addresses or networks: 10.0.0.1/8 has host bits"),
+    ("trusted_proxies", "proxy.example", "must hold addresses or networks"),
+    ("metrics_token", "s" * 31, "holds a secret of 31 bytes"),
+    ("metrics_token", "s" * 31 + " s", "must be printable ASCII without spaces"),
+    ("metrics_token", "\u00e9" * 32, "must be printable ASCII without spaces"),
     ("identity_url", "site.example", "must begin with https:// or http://"),
     ("identity_url", "ftp://site.example", "must begin with https:// or http://"),
     ("identity_url", "https://", ""),

@@ -120,6 +120,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "PolicyError": ("policy.toml", "problem"),
     "MethodNotAllowedError": ("GET", ("POST",)),
     "BodyTooLargeError": (10,),
+    "TooManyRequestsError": (1.5,),
     "UnsupportedMediaTypeError": ("text/plain",),
     "InvalidInputError": ((("/x", "is wrong"), ("limit", "is no number")),),
     "CursorInvalidError": (),

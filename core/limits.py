@@ -1,0 +1,90 @@
+"""How often somebody may ask: a token bucket for each, in memory, bounded.
+
+Identity's events never come here: nothing may refuse those.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from threading import Lock
+from typing import Final
+
+from core.errors import TooManyRequestsError
+
+MAX_KEYS: Final = 10_000
+"""Who asked longest ago is forgotten beyond so many, and begins with a full bucket again."""
+SECONDS: Final = 60.0
+Network = IPv4Network | IPv6Network
+
+
+class Buckets:
+    """One bucket for each key: it holds a minute's requests, and fills at their steady rate.
+
+    Args:
+        per_minute: requests; 0: no limit.
+        clock: seconds of a clock that never goes back.
+    """
+
+    def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
+        self._most = per_minute
+        self._clock = clock
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._lock = Lock()
+
+    def take(self, key: str) -> None:
+        """Count a request.
+
+        Raises:
+            TooManyRequestsError: the bucket is empty; says when to come again.
+        """
+        if not self._most:
+            return
+        now = self._clock()
+        with self._lock:
+            left, at = self._left.pop(key, (float(self._most), now))
+            left = min(self._most, left + (now - at) * self._most / SECONDS)
+            allowed = left >= 1
+            self._left[key] = (left - 1 if allowed else left, now)
+            if len(self._left) > MAX_KEYS:
+                self._left.popitem(last=False)
+        if not allowed:
+            raise TooManyRequestsError((1 - left) * SECONDS / self._most)
+
+
+def client(peer: str, forwarded: Sequence[str], proxies: Sequence[Network]) -> str | None:
+    """Whose bucket a request is taken from: an IPv4 address, or an IPv6 network of 64 bits.
+
+    Args:
+        peer: the address at the other end of the connection.
+        forwarded: the values of all X-Forwarded-For headers, believed from ``proxies`` alone: each
+            proxy adds on the right whom it heard it from.
+
+    Returns:
+        None for an address that is not public: it is a proxy that nobody told us of, behind which
+        everybody would share one bucket, or one's own network.
+    """
+    hops = [hop.strip() for value in forwarded for hop in value.split(",")]
+    found = peer
+    while hops and _within(found, proxies):
+        found = hops.pop()
+    try:
+        address = ip_address(found)
+    except ValueError:  # a proxy of ours forwards what is no address
+        return None
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or address
+    if not address.is_global:
+        return None
+    if isinstance(address, IPv6Address):
+        return str(ip_network((address, 64), strict=False))
+    return str(address)
+
+
+def _within(text: str, networks: Sequence[Network]) -> bool:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    return any(address in network for network in networks)

@@ -1,0 +1,365 @@
+"""Published attacks on JSON Web Tokens, by their names: each is tried on the event verifier.
+
+Where tests/forgeries.py holds the same forgery already, it is taken from there. The attacks are
+those of CVEs against other libraries, of RFC 8725, of "Critical vulnerabilities in JSON Web Token
+libraries" (2015), and of "Three New Attacks Against JSON Web Tokens" (Black Hat USA 2023).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import socket
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from core import errors
+from core.errors import SignatureError
+from core.jws import open_compact, verify_event
+from tests.forge import HEADER, STRANGER, claims, encode, good, seal, token
+from tests.forgeries import FORGERIES
+from tests.support import NOON, SECRET
+
+NOW = int(NOON.timestamp())
+BODY = b'{"event":"login"}'
+CLAIMS = claims(BODY, NOW)
+
+# What an attacker knows of a server that also has asymmetric keys: their public halves.
+PUBLIC_KEYS = {
+    "an RSA key in PEM": b"-----BEGIN PUBLIC KEY-----\nMFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAK0=\n"
+    b"-----END PUBLIC KEY-----\n",
+    "an RSA key in PKCS #1": b"-----BEGIN RSA PUBLIC KEY-----\nMEgCQQCtMA==\n"
+    b"-----END RSA PUBLIC KEY-----\n",
+    "a certificate": b"-----BEGIN CERTIFICATE-----\nMIIBIjANBg==\n-----END CERTIFICATE-----\n",
+    "an Ed25519 key in OpenSSH's form": b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB user@host\n",
+    "an ECDSA key in OpenSSH's form": b"ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTY= u@h\n",
+}
+
+
+def header(**members: Any) -> bytes:
+    """A JOSE header."""
+    return json.dumps(members).encode()
+
+
+def under(head: bytes, signature: bytes | None = None, secret: bytes = STRANGER) -> str:
+    """Identity's own claims under another header; signed with ``secret`` unless given."""
+    made = token(CLAIMS, head, secret)
+    return made if signature is None else f"{made.rpartition('.')[0]}.{encode(signature)}"
+
+
+def polyglot() -> str:
+    """CVE-2022-39227: one text that is a compact token for one parser and JSON for another."""
+    head, payload, signature = good(BODY, NOW).split(".")
+    forged = encode(claims(BODY + b" ", NOW))
+    return (
+        f'{{"  {head}.{forged}.":"","protected":"{head}", "payload":"{payload}",'
+        f'"signature":"{signature}"}}'
+    )
+
+
+def json_serialised(**more: str) -> str:
+    """A good signature in the JSON serialisation (RFC 7515, section 7.2)."""
+    head, payload, signature = good(BODY, NOW).split(".")
+    return json.dumps({"protected": head, "payload": payload, "signature": signature} | more)
+
+
+def none_in_every_letter_case() -> dict[str, str]:
+    """``nOnE`` and its sisters, unsigned, and with the signature of another token left in place."""
+    spellings = map("".join, itertools.product("nN", "oO", "nN", "eE"))
+    return {spelling: under(header(alg=spelling), b"x" * 32) for spelling in spellings}
+
+
+ZIPPED = zlib.compress(b" " * 1_000_000)[2:-4]
+JWE = ".".join(map(encode, (header(alg="dir", enc="A256GCM"), b"k", b"i" * 12, CLAIMS, b"t" * 16)))
+BILLION_HASHES = {"alg": "PBES2-HS256+A128KW", "enc": "A128GCM", "p2c": 2**31 - 1, "p2s": "AAAA"}
+
+Attacks = Mapping[str, tuple[str, type[SignatureError]]]
+
+
+def forgeries(*names: str) -> dict[str, tuple[str, type[SignatureError]]]:
+    """These of tests/forgeries.py."""
+    return {name: (FORGERIES[name].make(BODY, NOW), FORGERIES[name].error) for name in names}
+
+
+def refuse_all(attacks: Attacks) -> None:
+    """Each is refused by exactly the check that it is aimed at."""
+    assert attacks
+    for name, (forged, error) in attacks.items():
+        with pytest.raises(SignatureError) as refused:
+            verify_event([forged], BODY, [SECRET], NOW)
+        assert type(refused.value) is error, name
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks up a key somewhere fails here."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("the verifier opened a connection")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+def test_the_token_that_the_attacks_start_from_is_good() -> None:
+    """Otherwise all of them would be refused for nothing."""
+    assert verify_event([good(BODY, NOW)], BODY, [SECRET], NOW).issued_at == NOW
+    assert under(HEADER, secret=SECRET) == good(BODY, NOW)
+
+
+def test_alg_none() -> None:
+    """CVE-2015-9235, CVE-2022-23540: a token that says that it needs no signature."""
+    spelled = {name: (forged, errors.AlgorithmError) for name, forged in
+               none_in_every_letter_case().items()}  # fmt: skip
+    escaped = under(b'{"\\u0061lg":"\\u006eone"}', b"x")
+    refuse_all(
+        spelled
+        | {"escaped": (escaped, errors.AlgorithmError)}
+        | forgeries("alg none, unsigned", "alg missing", "alg null", "alg empty", "alg a list")
+    )
+
+
+def test_a_public_key_taken_for_a_secret() -> None:
+    """CVE-2016-10555, CVE-2017-11424, CVE-2022-29217, CVE-2024-33663, CVE-2024-37568.
+
+    RS256 to HS256. There is no asymmetric key here; only the configured secrets ever verify.
+    """
+    for name, key in PUBLIC_KEYS.items():
+        for secret in (key, key.strip(), key.replace(b"\n", b"\r\n")):
+            refuse_all({name: (under(HEADER, secret=secret), errors.SignatureMismatchError)})
+    refuse_all(forgeries("alg RS256"))
+    asymmetric = ("RS256", "RS512", "PS256", "ES256", "ES256K", "EdDSA", "Ed25519")
+    refuse_all(
+        {alg: (under(header(alg=alg), secret=SECRET), errors.AlgorithmError) for alg in asymmetric}
+    )
+
+
+def test_a_blank_secret() -> None:
+    """CVE-2022-23540: the empty key, and others that a careless program may fall back to."""
+    blanks = (b"", b"\0", b"\0" * 32, b" ", b"null", b"None", b"undefined", b"secret")
+    refuse_all(
+        {repr(key): (under(HEADER, secret=key), errors.SignatureMismatchError) for key in blanks}
+    )
+    refuse_all(forgeries("empty key", "wrong key"))
+
+
+def test_an_empty_or_short_signature() -> None:
+    """CVE-2020-28042: only as many octets compared as the attacker sent."""
+    refuse_all(
+        forgeries(
+            "signature empty",
+            "2 segments",
+            "signature of 1 octet",
+            "signature of 31 octets",
+            "signature and one octet more",
+        )
+    )
+
+
+def test_psychic_signatures() -> None:
+    """CVE-2022-21449: r and s of zero satisfied ECDSA; as an HMAC they are 64 wrong octets."""
+    refuse_all(
+        {
+            "ES256": (under(header(alg="ES256"), bytes(64)), errors.AlgorithmError),
+            "DER": (under(header(alg="ES256"), bytes.fromhex("3006020100020100")),
+                    errors.AlgorithmError),
+            "named HS256": (under(HEADER, bytes(64)), errors.SignatureMismatchError),
+        }
+        | forgeries("signature of zeros")
+    )  # fmt: skip
+
+
+def test_polyglot_tokens() -> None:
+    """CVE-2022-39227: verified in one serialisation, read in the other."""
+    refuse_all({"polyglot": (polyglot(), errors.SignatureRepeatedError)})
+    with pytest.raises(errors.TokenEncodingError):
+        open_compact(polyglot(), [SECRET])
+
+
+def test_json_serialisation() -> None:
+    """RFC 7515, section 7.2: several signatures, unprotected headers; nobody here reads any."""
+    for made in (json_serialised(), json_serialised(header='{"alg":"none"}')):
+        refuse_all({made: (made, errors.SignatureRepeatedError)})
+        with pytest.raises(errors.TokenShapeError):
+            open_compact(made, [SECRET])
+
+
+def test_kid_injection() -> None:
+    """A path, a query or a command in ``kid`` never chooses the key, nor reaches anything."""
+    kids = (
+        "../../../../dev/null", "/dev/null", "x' UNION SELECT 'key", "|sleep 10", "\x00", "", None,
+        0, ["key"], {"k": 1}, "nf-ident",
+    )  # fmt: skip
+    for kid in kids:
+        head = header(alg="HS256", kid=kid)
+        error = errors.TokenJsonError if kid == "\x00" else errors.SignatureMismatchError
+        refuse_all({repr(kid): (under(head, secret=b""), error)})
+        refuse_all({f"{kid!r}, key": (under(head, secret=b"key"), error)})
+    refuse_all(forgeries("kid with a path, wrong key", "kid with SQL, wrong key"))
+
+
+def test_keys_brought_along() -> None:
+    """CVE-2018-0114: ``jwk``, ``jku``, ``x5u`` and ``x5c`` are never followed (no connection)."""
+    own = {"kty": "oct", "k": encode(STRANGER)}
+    brought: dict[str, Any] = {
+        "jwk": own, "jku": "https://127.0.0.1/keys", "x5u": "https://127.0.0.1/cert",
+        "x5c": [encode(STRANGER)], "x5t": "AAAA", "keys": [own], "url": "file:///dev/null",
+    }  # fmt: skip
+    refuse_all(
+        {name: (under(header(alg="HS256", **{name: value})), errors.SignatureMismatchError)
+         for name, value in brought.items()}
+        | forgeries("jwk brought along", "jku, wrong key")
+    )  # fmt: skip
+
+
+def test_critical_headers_that_nobody_understands() -> None:
+    """CVE-2025-59420: ``crit`` must be refused by who does not know what it names."""
+    crit = {"alg": "HS256", "crit": ["exp"], "exp": 0}
+    refuse_all(
+        {
+            "signed": (under(header(**crit), secret=SECRET), errors.CriticalHeaderError),
+            "escaped": (under(b'{"alg":"HS256","\\u0063rit":["b64"]}', secret=SECRET),
+                        errors.CriticalHeaderError),
+        }
+        | forgeries("crit", "crit empty")
+    )  # fmt: skip
+
+
+def test_an_unencoded_payload() -> None:
+    """RFC 7797: with ``b64`` false the payload is read as it stands: two meanings."""
+    head = header(alg="HS256", b64=False, crit=["b64"])
+    plain = seal(encode(head), CLAIMS.decode())
+    refuse_all(
+        {
+            "unencoded": (plain, errors.SignatureRepeatedError),
+            "encoded": (under(head, secret=SECRET), errors.CriticalHeaderError),
+        }
+        | forgeries("b64 false", "b64 true")
+    )
+    with pytest.raises(errors.TokenEncodingError):
+        open_compact(plain, [SECRET])
+
+
+def test_a_zip_bomb() -> None:
+    """CVE-2024-33664, CVE-2025-62706: a megabyte in a kilobyte; nothing is ever inflated."""
+    assert len(ZIPPED) < 2_000
+    bomb = seal(encode(header(alg="HS256", zip="DEF")), encode(ZIPPED))
+    refuse_all({"bomb": (bomb, errors.TokenJsonError)} | forgeries("zip"))
+
+
+def test_endless_segments() -> None:
+    """CVE-2025-30204, CVE-2025-61920: dots that cost memory before they are refused."""
+    refuse_all(
+        {
+            "dots": ("." * 1_000_000, errors.TokenTooLargeError),
+            "dots within the cap": ("." * 4096, errors.TokenShapeError),
+            "a long header": (f"{'A' * 10_000_000}.e30.AA", errors.TokenTooLargeError),
+        }
+        | forgeries("100,000 segments", "header 100,000 deep")
+    )
+
+
+def test_an_encrypted_token_taken_for_a_signed_one() -> None:
+    """CVE-2023-51774: whoever has the public key can encrypt; that is no signature."""
+    refuse_all(
+        {
+            "five parts": (JWE, errors.TokenShapeError),
+            "three parts": (under(header(alg="dir", enc="A256GCM"), secret=SECRET),
+                            errors.AlgorithmError),
+            "RSA": (under(header(alg="RSA-OAEP", enc="A256GCM"), secret=SECRET),
+                    errors.AlgorithmError),
+        }
+    )  # fmt: skip
+
+
+def test_billion_hashes() -> None:
+    """CVE-2023-50967: ``p2c`` rounds of a password hash, as many as the attacker likes."""
+    refuse_all({"PBES2": (under(header(**BILLION_HASHES), secret=SECRET), errors.AlgorithmError)})
+
+
+def test_a_token_in_a_token() -> None:
+    """``cty`` = JWT: the payload is another token, which nobody opens."""
+    nested = token(good(BODY, NOW).encode(), header(alg="HS256", cty="JWT"))
+    refuse_all({"nested": (nested, errors.TokenJsonError)})
+
+
+def test_ambiguous_json() -> None:
+    """Two readings of one document: names twice, plainly or by an escape, and in letter cases."""
+    twice = CLAIMS[:-1] + b',"\\u0069ss":"netlify"}'
+    refuse_all(
+        {
+            "iss twice by an escape": (token(twice), errors.TokenJsonError),
+            "alg twice by an escape": (
+                under(b'{"alg":"HS256","\\u0061lg":"none"}', secret=SECRET), errors.TokenJsonError
+            ),
+            "Alg beside no alg": (under(header(Alg="HS256"), secret=SECRET), errors.AlgorithmError),
+            "Iss for iss": (token(CLAIMS.replace(b'"iss"', b'"Iss"')), errors.IssuerClaimError),
+        }
+        | forgeries(
+            "header with alg twice", "payload with iss twice", "payload UTF-16",
+            "header with a byte order mark", "payload with half a surrogate pair",
+            "payload with U+0000", "payload and more",
+        )
+    )  # fmt: skip
+
+
+def test_a_token_spelled_in_another_way() -> None:
+    """Non-canonical base64: a second spelling would pass a list of tokens already seen."""
+    refuse_all(
+        forgeries(
+            "padding in the header", "padding in the payload", "padding in the signature",
+            "unused bits in the header", "unused bits in the payload",
+            "unused bits in the signature", "+ and /", "a space in the payload", "percent-encoding",
+        )
+    )  # fmt: skip
+
+
+def test_claims_of_wrong_types() -> None:
+    """CVE-2020-26160: a claim of another type is no claim that is absent, nor one that holds."""
+    odd: dict[str, type[SignatureError]] = {
+        "iss": errors.IssuerClaimError, "sub": errors.SubjectClaimError,
+        "iat": errors.IssuedAtClaimError, "exp": errors.ExpiryClaimError,
+        "nbf": errors.NotBeforeClaimError, "sha256": errors.DigestClaimError,
+    }  # fmt: skip
+    for claim, error in odd.items():
+        for value in ("null", "[]", "{}", "true", '""', '["gotrue"]', '{"$ne":1}'):
+            refuse_all({f"{claim} {value}": (token(claims(BODY, NOW, **{claim: value})), error)})
+
+
+def test_an_issuer_that_is_part_of_the_right_one() -> None:
+    """CVE-2024-53861: PyJWT 2.10.0 took any part of the expected issuer."""
+    for part in ("", "g", "got", "true", "gotru", "gotrue,", "gotrue\\u0000", "GoTrue", "gotrue."):
+        error = errors.TokenJsonError if "u0000" in part else errors.IssuerClaimError
+        refuse_all({part: (token(claims(BODY, NOW, iss=f'"{part}"')), error)})
+
+
+def test_numbers_that_do_not_fit() -> None:
+    """CVE-2020-10735, and exponents: no number takes long, overflows, or counts as another."""
+    huge = claims(BODY, NOW, iat="9" * 3_000)
+    refuse_all(
+        {
+            "3,000 digits": (seal(encode(HEADER), encode(huge)), errors.TokenTooLargeError)
+            if len(encode(huge)) > 4_000
+            else (token(huge), errors.FutureError),
+            "1e308": (token(claims(BODY, NOW, iat="1e308")), errors.IssuedAtClaimError),
+            "1e99999999": (token(claims(BODY, NOW, exp="1e99999999")), errors.TokenJsonError),
+            "-0.0": (token(claims(BODY, NOW, iat="-0.0")), errors.IssuedAtClaimError),
+            "2^64 and now": (token(claims(BODY, NOW, iat=str(2**64 + NOW))), errors.FutureError),
+        }
+        | forgeries("iat 10^400", "iat -10^400", "exp -10^400", "nbf 10^400", "iat 1e400")
+    )
+
+
+def test_a_token_made_for_something_else() -> None:
+    """RFC 8725, 2.7 and 2.8: an access token, an operator's, another event's, another body's."""
+    operator = json.dumps({"iss": "gotrue", "exp": NOW + 60, "iat": NOW, "sub": ""}).encode()
+    refuse_all(
+        {"an operator's": (token(operator), errors.SubjectClaimError)}
+        | forgeries(
+            "iss absent: an access token", "iss of Netlify's proxy", "sha256 missing",
+            "sha256 of another body", "another header's signature",
+        )
+    )  # fmt: skip
