@@ -48,7 +48,10 @@ def test_check_as_json(program: Program) -> None:
     ("text", "said"),
     [
         ("[admission", "bad.toml: "),
-        ("[admision]", "bad.toml: unknown key 'admision'; known are admission, app_metadata, role"),
+        (
+            "[admision]",
+            "bad.toml: unknown key 'admision'; known are admission, app_metadata, outage, role",
+        ),
         ("[[role]]\nemails = []", "bad.toml: [[role]] number 1 grant: must be the name of a role"),
         ("[role]", "bad.toml: role: write each rule as [[role]], with two brackets"),
     ],

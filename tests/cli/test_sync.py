@@ -349,6 +349,13 @@ def test_two_at_once_are_refused(site: Site, monkeypatch: pytest.MonkeyPatch) ->
     assert "Another sync is under way" in said[0]
 
 
+LISTENING = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from cli.main import main; main()"
+)
+"""The command, as from a terminal: what a shell starts in the background ignores Ctrl-C."""
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_run_goes_on_without_repeating(
     site: Site, how: signal.Signals, tmp_path: Path
@@ -365,7 +372,7 @@ def test_an_interrupted_run_goes_on_without_repeating(
 
     site.before = slow
     process = subprocess.Popen(
-        [sys.executable, "-m", "cli", "sync", "--pull"],
+        [sys.executable, "-c", LISTENING, "sync", "--pull"],
         cwd=tmp_path,
         env=clean_environment(
             PYTHONPATH=str(ROOT),
