@@ -28,11 +28,15 @@ HOOK_PATHS: Final = {
 }
 
 
-@cache
 def find_hook(path: str) -> IdentityHook | None:
     """The hook at a path."""
     file = HOOK_PATHS.get(path)
-    hook: IdentityHook | None = import_module(file).hook if file else None
+    return _hook(file) if file else None
+
+
+@cache  # by file: whoever asks for ever new paths must not fill the memory
+def _hook(file: str) -> IdentityHook:
+    hook: IdentityHook = import_module(file).hook
     return hook
 
 
