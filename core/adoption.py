@@ -11,10 +11,10 @@ from datetime import datetime
 from uuid import UUID
 
 from core.events import EventName, IdentityUser, email_key
-from core.lifecycle import applicant, newcomer
+from core.lifecycle import applicant, newcomer, proves
 from core.policy import Policy
 from core.records import Status, User
-from core.roles import follow_policy, merge
+from core.roles import follow_policy, take_over
 
 
 def adopt(
@@ -37,21 +37,15 @@ def adopt(
     if user.confirmed_at and (record is None or _policy_may_differ(record, user)):
         verdict = policy.evaluate(applicant(EventName.LOGIN, user))
         grants = follow_policy(grants, verdict.roles, policy.fingerprint, now)
-    merged = merge(grants, person.roles, user.seen, user.sent, user.withdrawn, now)
-    return replace(
-        user,
-        # Databases sort them as their language does: another order is no change.
-        grants=grants if set(merged.grants) == set(grants) else merged.grants,
-        seen=merged.seen,
-        sent=merged.sent,
-        withdrawn=merged.withdrawn,
-    )
+    user = take_over(replace(user, grants=grants), person.roles, now)
+    # Databases sort them as their language does: another order is no change.
+    return replace(user, grants=grants) if set(user.grants) == set(grants) else user
 
 
 def _absorb(instance_id: UUID, person: IdentityUser, record: User | None, now: datetime) -> User:
     profile = newcomer(instance_id, person, now)
     user = record or profile
-    proven = {email_key(person.email)} if _proves(person) else set()
+    proven = {email_key(person.email)} if proves(EventName.USERMODIFIED, person) else set()
     return replace(
         user,
         email=profile.email,
@@ -69,11 +63,3 @@ def _policy_may_differ(before: User, after: User) -> bool:
     """Whether anything differs that ``applicant`` tells a policy of a confirmed account."""
     asked = EventName.LOGIN
     return not before.confirmed_at or applicant(asked, before) != applicant(asked, after)
-
-
-def _proves(person: IdentityUser) -> bool:
-    """As of a ``usermodified`` event: only a confirmed account shows that a mail was read."""
-    if not person.confirmed_at:
-        return False
-    mailed = person.confirmation_sent_at or person.invited_at
-    return bool(mailed) or person.provider not in ("", "email")

@@ -10,7 +10,7 @@ from typing import Final
 from core.events import IdentityUser
 from core.pushing import patch_for
 from core.records import Status, User
-from core.roles import merge
+from core.roles import take_over
 
 
 class Kind(StrEnum):
@@ -54,9 +54,7 @@ def compare(person: IdentityUser, record: User | None, now: datetime) -> tuple[K
         found.append(Kind.METADATA)
     if person.confirmed_at and not record.confirmed_at:
         found.append(Kind.STATUS)
-    merged = merge(
-        record.grants, person.roles, record.seen, record.sent, record.withdrawn, now
-    ).grants
+    merged = take_over(record, person.roles, now).grants
     if set(merged) != set(record.grants):  # databases sort them as their language does
         found.append(Kind.ROLES_THERE)
     patch = patch_for(replace(record, grants=merged), person, now)

@@ -17,7 +17,7 @@ from uuid import UUID
 from core.events import Event, EventName, IdentityUser, email_key, split_address
 from core.policy import Applicant, Policy, Reason, Verdict
 from core.records import AuditEntry, Grant, Status, User, audit
-from core.roles import being_written, effective, follow_policy, merge
+from core.roles import being_written, effective, follow_policy, merge, take_over
 
 ACTOR: Final = "identity"
 _NONE: Final[frozenset[str]] = frozenset()
@@ -136,14 +136,7 @@ def welcome(
     grants = follow_policy(user.grants, verdict.roles, policy.fingerprint, now)
     if not caller.roles:  # a token's are not believed: nothing was taken away by their absence
         return replace(user, grants=grants)
-    merged = merge(grants, caller.roles, user.seen, user.sent, user.withdrawn, now)
-    return replace(
-        user,
-        grants=merged.grants,
-        seen=merged.seen,
-        sent=merged.sent,
-        withdrawn=merged.withdrawn,
-    )
+    return take_over(replace(user, grants=grants), caller.roles, now)
 
 
 def tombstone(user: User, now: datetime) -> User:
@@ -297,7 +290,7 @@ def _absorb(case: _Case, record: User | None) -> User:
     if event.name is EventName.VALIDATE:
         confirmed = None  # the account does not even exist yet
     key = email_key(sent_by.email)
-    proven = frozenset((key,)) if _proves(event) else _NONE
+    proven = frozenset((key,)) if proves(event.name, sent_by) else _NONE
     profile: dict[str, Any] = {
         "email": sent_by.email,
         "email_key": key,
@@ -333,21 +326,20 @@ def _without_roles(user: IdentityUser) -> dict[str, Any]:
     return {key: value for key, value in (user.app_metadata or {}).items() if key != "roles"}
 
 
-def _proves(event: Event) -> bool:
-    """Whether this event shows that somebody reached the address, or a provider vouches for it.
+def proves(name: EventName, user: IdentityUser) -> bool:
+    """Whether an event of this name shows that somebody reached the address, or a provider vouches.
 
     At signup a ``recovery_sent_at`` means that the recovery was completed; later it only means
     that somebody asked for one, which anybody can. Before confirmation a ``confirmation_sent_at``
     means no more than that a mail went out.
     """
-    user = event.user
-    if event.name is EventName.VALIDATE:
+    if name is EventName.VALIDATE:
         return False
-    if event.name is EventName.USERMODIFIED and not user.confirmed_at:
+    if name is EventName.USERMODIFIED and not user.confirmed_at:
         return False
     if user.confirmation_sent_at or user.invited_at:
         return True
-    if event.name is EventName.SIGNUP and user.recovery_sent_at:
+    if name is EventName.SIGNUP and user.recovery_sent_at:
         return True
     return user.provider not in ("", "email")
 

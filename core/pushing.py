@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from core.events import IdentityUser
 from core.records import Status, User
-from core.roles import being_written, effective, merge
+from core.roles import effective, take_over
 
 IN_FLIGHT_SECONDS: Final = 20
 """How long an answer of ours may take to be stored at Identity: three attempts of 5 s, and more."""
@@ -63,7 +63,7 @@ def patch_for(user: User, found: IdentityUser, now: datetime) -> dict[str, Any]:
 
 def prepare(user: User, found: IdentityUser, now: datetime) -> Prepared:
     """Merge what Identity answered about the account, and note what will be written there."""
-    user = replace(_merged(user, found, now), pushing=None, pushing_since=0)
+    user = replace(take_over(user, found.roles, now), pushing=None, pushing_since=0)
     moment = int(now.timestamp())
     noted = (*user.sent.values(), *user.withdrawn.values())
     unsettled = any(at > moment - IN_FLIGHT_SECONDS for at in noted)
@@ -96,7 +96,7 @@ def conclude(
     if answer.roles != user.seen and not same_view(user, noted):
         return replace(user, pending=True), False
     answered = _newly_noted(user.sent, noted.sent) or _newly_noted(user.withdrawn, noted.withdrawn)
-    user = _merged(user, answer, now)
+    user = take_over(user, answer.roles, now)
     done = not answered and not patch_for(user, answer, now)
     return replace(
         user, pending=prepared.unsettled or not done, pushing=None, pushing_since=0
@@ -106,18 +106,6 @@ def conclude(
 def same_view(one: User, other: User) -> bool:
     """Whether no event changed what we know of the account between two readings."""
     return one.order == other.order and one.seen == other.seen
-
-
-def _merged(user: User, found: IdentityUser, now: datetime) -> User:
-    pushing = being_written(user, now)
-    merged = merge(user.grants, found.roles, user.seen, user.sent, user.withdrawn, now, pushing)
-    return replace(
-        user,
-        grants=merged.grants,
-        seen=merged.seen,
-        sent=merged.sent,
-        withdrawn=merged.withdrawn,
-    )
 
 
 def _newly_noted(notes: Mapping[str, int], earlier: Mapping[str, int]) -> bool:

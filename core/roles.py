@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -70,6 +70,26 @@ def follow_policy(
 def being_written(user: User, now: datetime) -> frozenset[str] | None:
     """What a push is writing at Identity; None: nothing, or long ago, and it was given up."""
     return user.pushing if now.timestamp() < user.pushing_since + WRITE_SECONDS else None
+
+
+def take_over(user: User, payload: frozenset[str], now: datetime) -> User:
+    """The record after one look at the roles that Identity has: ``merge``, for a whole user."""
+    merged = merge(
+        user.grants,
+        payload,
+        user.seen,
+        user.sent,
+        user.withdrawn,
+        now,
+        being_written(user, now),
+    )
+    return replace(
+        user,
+        grants=merged.grants,
+        seen=merged.seen,
+        sent=merged.sent,
+        withdrawn=merged.withdrawn,
+    )
 
 
 def merge(

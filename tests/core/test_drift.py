@@ -171,3 +171,18 @@ def test_a_comparison_tells_each_kind_once(there: IdentityUser, here: User) -> N
     kinds = compare(there, here, LATER)
     assert len(set(kinds)) == len(kinds)
     assert set(kinds) <= PULLED | PUSHED
+
+
+def test_what_a_push_is_writing_just_now_counts_as_nobodys_change() -> None:
+    """A look in the middle of a push lays no denial over a role that was given here meanwhile."""
+    author = Grant("author", Source.ADMINISTRATOR, NOON)
+    user = replace(
+        SAME,
+        grants=(author, *SAME.grants),
+        seen=frozenset({"author", "member"}),
+        pushing=frozenset({"member"}),
+        pushing_since=int(NOON.timestamp()),
+    )
+    shown = person(roles=["member"])  # what was written has arrived; its answer has not
+    assert compare(shown, user, NOON) == (Kind.ROLES_HERE,)
+    assert adopt(ZERO_INSTANCE, shown, user, RULES, NOON).grants == user.grants
