@@ -159,6 +159,19 @@ def _take_apart(token: str, max_bytes: int) -> tuple[dict[str, Any], dict[str, A
         raise TokenJsonError from None
 
 
+def the_signature(signatures: Sequence[str]) -> str:
+    """The one value of a signature's header.
+
+    Raises:
+        SignatureMissingError, SignatureRepeatedError
+    """
+    if not any(signatures):
+        raise SignatureMissingError
+    if len(signatures) > 1 or "," in signatures[0]:  # RFC 9110 5.3: proxies join repeated fields
+        raise SignatureRepeatedError
+    return signatures[0]
+
+
 def verify_event(
     signatures: Sequence[str],
     body: bytes,
@@ -180,11 +193,7 @@ def verify_event(
     Raises:
         SignatureError: one subclass for each check.
     """
-    if not signatures or not any(signatures):
-        raise SignatureMissingError
-    if len(signatures) > 1 or "," in signatures[0]:  # RFC 9110 5.3: proxies join repeated fields
-        raise SignatureRepeatedError
-    payload, key_index = open_compact(signatures[0], secrets)
+    payload, key_index = open_compact(the_signature(signatures), secrets)
     if payload.get("iss") != ISSUER:
         raise IssuerClaimError
     subject = payload.get("sub")

@@ -162,12 +162,12 @@ class Application:
 
     async def _answer(self, scope: Scope, exchange: Exchange) -> dict[str, Any]:
         if self._guest is not None and self._guest.serves(scope.path):
-            event = await self._event(scope, exchange)
+            event = await self._event(scope, exchange, _headers(scope))
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._guests, self._guest.handle, event)
         hook = routes.find_hook(scope.path)
         if hook is not None:
-            event = await self._event(scope, exchange)
+            event = await self._event(scope, exchange, _headers(scope))
             started = perf_counter()
             answer = hook.prepare(event)
             if isinstance(answer, Verified):
@@ -191,7 +191,7 @@ class Application:
         headers = _headers(scope)
         try:
             self._count_address(scope, headers)
-            event = await self._event(scope, exchange)
+            event = await self._event(scope, exchange, headers)
         except Exception as error:
             return api.refuse(_bodiless(scope, headers), error)
         only_reads = scope.method in ("GET", "HEAD") and not self._asks_identity
@@ -206,9 +206,10 @@ class Application:
         if address is not None:
             usher.address_limit.take(address)
 
-    async def _event(self, scope: Scope, exchange: Exchange) -> dict[str, Any]:
+    async def _event(
+        self, scope: Scope, exchange: Exchange, headers: Mapping[str, list[str]]
+    ) -> dict[str, Any]:
         """The request as Netlify's functions get it."""
-        headers = _headers(scope)
         raw = await self._body(scope, exchange, headers)
         try:
             body, is_base64 = raw.decode(), False
