@@ -24,6 +24,7 @@ from core.app import App, use, utc_now
 from core.database import Database
 from core.settings import Settings
 from emulator.payload import ZERO_INSTANCE
+from tests.dev_process import GUIDED, Dev
 from tests.stub import Stub, functions
 from tests.support import ROOT, SECRET, account, call, clean_environment, signed
 
@@ -167,3 +168,12 @@ def process(tmp_path: Path) -> Process:
         return done
 
     return run
+
+
+@pytest.fixture
+def dev(folder: Path) -> Iterator[Dev]:
+    """A running ``usher dev`` that has told all that it has to tell."""
+    running = Dev(folder)
+    running.says(GUIDED)
+    yield running
+    running.stop()

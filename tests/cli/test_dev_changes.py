@@ -5,23 +5,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cli.dev_watch import CODE
-from tests.cli.dev_process import COMMAND, GUIDED, WAIT_SECONDS, Dev
+from tests.dev_process import COMMAND, GUIDED, WAIT_SECONDS, Dev
 from tests.support import ROOT, clean_environment, free_port
-
-
-@pytest.fixture
-def dev(folder: Path) -> Iterator[Dev]:
-    """One that listens."""
-    running = Dev(folder)
-    running.says(GUIDED)
-    yield running
-    running.stop()
 
 
 def test_it_waits_for_a_broken_file_to_be_mended(dev: Dev) -> None:

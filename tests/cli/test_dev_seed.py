@@ -11,7 +11,7 @@ from typing import Any
 
 from emulator.people import Way, people
 from tests.cli.conftest import Process
-from tests.cli.dev_process import GUIDED, WAIT_SECONDS, Dev
+from tests.dev_process import GUIDED, WAIT_SECONDS, Dev
 
 COUNT = 45
 

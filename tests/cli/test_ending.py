@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.cli.dev_process import GUIDED, WAIT_SECONDS, Dev
+from tests.dev_process import GUIDED, WAIT_SECONDS, Dev
 from tests.support import SECRET, Server
 
 HOOK = (
@@ -26,15 +26,6 @@ def half_a_request(port: int) -> socket.socket:
     speaking.sendall(HOOK)
     assert speaking.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
     return speaking
-
-
-@pytest.fixture
-def dev(folder: Path) -> Iterator[Dev]:
-    """``usher dev``, told all that it has to tell."""
-    running = Dev(folder)
-    running.says(GUIDED)
-    yield running
-    running.stop()
 
 
 @pytest.fixture
