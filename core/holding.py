@@ -47,6 +47,10 @@ from core.webhooks import (
 
 STEP: Final = 256
 """How many deliveries are applied in one transaction."""
+STEPS_A_BATCH: Final = 4
+"""Steps taken before a batch joins the spool: two whole files, or more than a batch can hold."""
+PATIENCE_SECONDS: Final = 0.5
+"""How long those who come wait for a step that is under way."""
 REMEMBERED: Final = 10_000
 """Answers given lately: a retry, which comes at once, is not kept a second time."""
 
@@ -69,6 +73,7 @@ class Holding:
         self._answers: OrderedDict[str, Answer] = OrderedDict()
         self._reading: tuple[SpoolFile, Iterator[bytes]] | None = None
         self._applied = 0
+        self._back = False
         self.active = False
 
     def check(self) -> None:
@@ -91,6 +96,8 @@ class Holding:
             For each its answer or exception; None where the database is back.
         """
         started = perf_counter()
+        if error is None:
+            self._catch_up()
         with self._lock:
             if not self.active:
                 if error is None:
@@ -128,6 +135,23 @@ class Holding:
         with self._stepping:
             return self._step()
 
+    def _catch_up(self) -> None:
+        """Where the database is back, apply more than comes, so that it ends under any load.
+
+        Otherwise those who come, who cost less than those who are applied, could put the end off
+        for as long as they keep coming.
+        """
+        if not self._back or not self._stepping.acquire(timeout=PATIENCE_SECONDS):
+            return
+        try:
+            for _ in range(STEPS_A_BATCH):
+                if not self._step():
+                    return
+        except OSError as error:
+            get_logger().error("upkeep.failed", **describe(error))
+        finally:
+            self._stepping.release()
+
     def adopt(self) -> None:
         """Take over what a process left that has ended; it comes before anything new."""
         with self._lock:
@@ -141,6 +165,7 @@ class Holding:
         records = self._next()
         if not records:
             return self.active
+        self._back = False
         deliveries = [from_record(record) for record in records]
         refused = []
         for record, result in zip(records, self._webhooks.apply(deliveries), strict=True):
@@ -155,6 +180,7 @@ class Holding:
         if refused:
             self._spool.set_aside(refused)
         self._applied += len(records) - len(refused)
+        self._back = True
         return True
 
     def close(self) -> None:
@@ -169,7 +195,7 @@ class Holding:
             with self._lock:
                 file = self._spool.oldest()
                 if file is None:
-                    self.active = False
+                    self.active = self._back = False
                     self._answers.clear()
                     get_logger().warning("outage.ended", applied=self._applied)
                     self._applied = 0

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -69,6 +70,26 @@ def statuses(answers: list[Answer | Exception]) -> list[Any]:
 def ledger(app: App) -> list[Delivery]:
     """The ledger, the oldest first."""
     return list(reversed(app.store.ledger.page(limit=200).items))
+
+
+def test_an_outage_ends_however_many_keep_coming(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of those who come and those who wait, more are applied than join."""
+    monkeypatch.setattr(holding, "STEP", 8)
+
+    def crowd() -> list[Signed]:
+        return [signed("signup", account(email=f"{uuid4()}@example.com")) for _ in range(8)]
+
+    with locked(app.settings.database_url):
+        for _ in range(5):
+            deliver(app, crowd())
+    assert app.holding.step()  # the server finds that the database is back
+    came = 40
+    while app.holding.active:
+        assert came < 120
+        came += len(deliver(app, crowd()))
+    assert len(ledger(app)) == came
 
 
 @pytest.mark.parametrize(
