@@ -72,9 +72,7 @@ def ledger(app: App) -> list[Delivery]:
     return list(reversed(app.store.ledger.page(limit=200).items))
 
 
-def test_an_outage_ends_however_many_keep_coming(
-    app: App, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_outage_ends_however_many_keep_coming(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of those who come and those who wait, more are applied than join."""
     monkeypatch.setattr(holding, "STEP", 8)
 
