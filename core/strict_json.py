@@ -59,7 +59,10 @@ _DECODER = json.JSONDecoder(
 )
 
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+# What we write was read from JSON or made by us, so that nothing holds itself.
+_ENCODER = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False
+)
 
 
 def _check_strings(value: Any) -> None:
@@ -111,4 +114,5 @@ def loads_object(data: bytes) -> dict[str, Any]:
 
 def dumps(value: Any) -> str:
     """The one spelling in which we write JSON: compact, UTF-8, keys in the order given."""
-    return _ENCODER.encode(value)
+    # Most columns of JSON hold nothing, which is written without the encoder.
+    return "{}" if value == {} else _ENCODER.encode(value)
