@@ -39,10 +39,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One run of wrk. `accepted` answers were 2xx; times are in milliseconds."""
+    """One run of wrk. `accepted` answers were 2xx, as are those of `per_second`; times in ms."""
 
     accepted: int
     per_second: float
+    answered_per_second: float
     p50_ms: float
     p99_ms: float
     max_ms: float
@@ -158,6 +159,7 @@ def run(
     return Result(
         accepted=accepted,
         per_second=accepted / (raw["duration_us"] / 1e6),
+        answered_per_second=raw["requests"] / (raw["duration_us"] / 1e6),
         p50_ms=raw["p50_us"] / 1000,
         p99_ms=raw["p99_us"] / 1000,
         max_ms=raw["max_us"] / 1000,
