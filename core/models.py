@@ -75,8 +75,8 @@ class UserRow(SQLModel, table=True):
         Index("users_email", "instance_id", "email_key", "id"),
         Index("users_created", "instance_id", "created_at", "id"),
         Index("users_last_seen", "instance_id", "last_seen_at", "id"),
-        Index("users_status", "instance_id", "status", "id"),
-        Index("users_provider", "instance_id", "provider", "id"),
+        Index("users_status", "instance_id", "status", "created_at", "id"),
+        Index("users_provider", "instance_id", "provider", "created_at", "id"),
     )
 
     instance_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
@@ -106,7 +106,7 @@ class GrantRow(SQLModel, table=True):
 
     __tablename__: ClassVar[Any] = "grants"
     __table_args__ = (
-        Index("grants_role", "instance_id", "role", "user_id"),
+        Index("grants_role", "instance_id", "role", "created_at", "user_id"),
         Index("grants_end", "expires_at", sqlite_where=_ENDS, postgresql_where=_ENDS),
         {"sqlite_with_rowid": False},
     )
