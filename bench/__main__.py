@@ -1,15 +1,109 @@
-"""`make bench`: every benchmark, one after the other, with its defaults."""
+"""`make bench`: every benchmark in one run; one table, one JSON file, one chart.
 
+`make bench ARGS=--quick` for a short one, whose figures only show that everything works. The steps
+print their own tables as they go; the last table holds what is promised and what was measured.
+"""
+
+import argparse
+import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
-MODULES = (
-    "bench.startup",
-    "bench.events_http",
-    "bench.api_http",
-    "bench.flat",
-    "bench.aws_lambda",
-)
-for module in MODULES:
-    print(f"\n== {module}", flush=True)
-    subprocess.run([sys.executable, "-m", module], check=True)
+from bench.chart import draw
+from bench.machine import describe
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "bench" / "results"
+CHART = ROOT / "docs" / "bench.svg"
+CONNECTIONS = (1, 16, 256)
+
+
+def steps(quick: bool, folder: Path) -> dict[str, list[str]]:
+    """What is run, in this order: the module and its arguments, by the name of its result."""
+    seconds, rounds = ("1", "1") if quick else ("5", "3")
+    events = ["bench.events_http", "--seconds", seconds, "--rounds", rounds]
+    for connections in CONNECTIONS:
+        events += ["--connections", str(connections)]
+    growth = ["bench.growth", "--folder", str(folder), "--seconds", seconds, "--rounds", rounds]
+    return {
+        "sqlite": [*events, "--database", "sqlite"],
+        "postgresql": [*events, "--database", "postgresql"],
+        "forged": ["bench.forged", "--seconds", seconds, "--rounds", rounds],
+        "startup": ["bench.startup", "--rounds", "3" if quick else "9"],
+        "api": ["bench.api_http", "--seconds", seconds, "--rounds", rounds],
+        "growth": [*growth, "--many", "20000" if quick else "1000000"],
+        "flat": ["bench.flat", "--folder", str(folder), "--many", "20000" if quick else "1000000"],
+        "past": ["bench.past", *(["--events", "2000", "--tried", "2000"] if quick else [])],
+        "aws_lambda": ["bench.aws_lambda", "--rounds", "2" if quick else "5"],
+    }
+
+
+def promises(found: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
+    """What is aimed at, the aim, what was measured, and whether it holds."""
+    lines: list[tuple[str, str, str, bool]] = []
+
+    def at_least(what: str, aim: float, value: float) -> None:
+        lines.append((what, f">= {aim:g}", f"{value:.2f}", value >= aim))
+
+    def at_most(what: str, aim: float, value: float) -> None:
+        lines.append((what, f"<= {aim:g}", f"{value:.2f}", value <= aim))
+
+    for database, node, fastapi in (("sqlite", 2.5, 10), ("postgresql", 2, 5)):
+        rows = {
+            row["connections"]: row for row in found[database]["rows"] if row["receiver"] == "usher"
+        }
+        ours = rows[16]
+        at_least(f"{database}: events/s x Node, 16", node, ours["rate_ratio"]["node"][0])
+        at_least(f"{database}: events/s x FastAPI, 16", fastapi, ours["rate_ratio"]["fastapi"][0])
+        if database == "sqlite":
+            at_most(f"{database}: p99 x FastAPI, 16", 1 / 3, ours["p99_ratio"]["fastapi"][0])
+        at_most(f"{database}: errors at 256", 0, rows[256]["errors"])
+        kept = rows[256]["per_second"] / ours["per_second"]
+        at_least(f"{database}: events/s at 256 x at 16", 0.8, kept)
+    steady = sorted(row["kept"] for row in found["forged"]["steady"])
+    at_least("good events kept in 10 x as many forged", 0.7, steady[len(steady) // 2])
+    at_least("forged x good events/s", 1, found["forged"]["receivers"]["usher"]["ratio"][0])
+    startup = {row["case"]: row["ratio"] for row in found["startup"]["rows"]}
+    at_most("cold start to a good event x imports", 1.25, startup["good event answered (SQLite)"])
+    at_most("cold start to a forged event x imports", 0.5, startup["forged event answered"])
+    at_least("events/s with many users x with few", 0.8, found["growth"]["ratio"][0])
+    most = found["growth"]["rows"][-1]
+    at_most("memory, last run x first", 1.1, most["memory_last_mib"] / most["memory_first_mib"])
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="seconds instead of an hour")
+    parser.add_argument("--folder", type=Path, help="keep the large databases here (8 GB)")
+    parser.add_argument("--only", action="append", help="this step; the others from their last run")
+    options = parser.parse_args()
+    RESULTS.mkdir(exist_ok=True)
+    folder = options.folder or RESULTS / ("quick" if options.quick else "databases")
+    machine = describe(RESULTS)
+    for name, arguments in steps(options.quick, folder).items():
+        if options.only and name not in options.only:
+            continue
+        print(f"\n== {name}", flush=True)
+        command = [sys.executable, "-m", *arguments, "--json", str(RESULTS / f"{name}.json")]
+        subprocess.run(command, cwd=ROOT, check=True)
+    found = {
+        name: json.loads((RESULTS / f"{name}.json").read_text())
+        for name in steps(options.quick, folder)
+    }
+    rows = found["sqlite"]["rows"] + found["postgresql"]["rows"]
+    lines = promises(found)
+    print(f"\nmachine: {machine}\n\n| | aim | measured | |\n| --- | --- | --- | --- |")
+    for what, aim, value, holds in lines:
+        print(f"| {what} | {aim} | {value} | {'holds' if holds else '**falls short**'} |")
+    whole = {"machine": machine, "promises": lines, "steps": found}
+    (RESULTS / "bench.json").write_text(json.dumps(whole, indent=1) + "\n")
+    chart = RESULTS / "bench.svg" if options.quick else CHART
+    draw(rows, machine, chart)
+    print(f"\nwritten: {RESULTS / 'bench.json'} and {chart}")
+
+
+if __name__ == "__main__":
+    main()

@@ -120,7 +120,7 @@ def main() -> None:
         )
     if options.json:
         options.json.write_text(
-            json.dumps({"machine": describe(), "cold": cold, "warm": warm}, indent=1)
+            json.dumps({"machine": describe(ROOT), "cold": cold, "warm": warm}, indent=1)
         )
 
 

@@ -175,7 +175,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=200_000, help="replayed from a file")
     parser.add_argument("--tried", type=int, default=1_000_000, help="tried on another policy")
+    parser.add_argument("--json", type=Path, help="Write the figures here.")
     asked = parser.parse_args()
+    figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         print(describe(folder))
@@ -187,16 +189,21 @@ def main() -> None:
             seconds, peak, said = usher(folder, url, "replay", str(folder / "a.jsonl"))
             assert said["played"] == asked.events // 5 * 5, said
             inside = said["played"] / seconds
+            figures |= {"replay_per_second": inside, "replay_peak_mib": peak}
             print(f"replay of {said['played']:,} events: {seconds:.1f} s, "
                   f"{inside:,.0f}/s, peak {peak} MiB")  # fmt: skip
             for how, rate in over_http(folder, asked.events).items():
+                figures[how] = rate
                 print(f"over HTTP, {how}: {rate:,.0f}/s; in process {inside / rate:.1f} times")
         if asked.tried:
             url = f"sqlite:///{folder / 'ledger.db'}"
             fill_ledger(url, asked.tried)
             seconds, peak, said = usher(folder, url, "policy", "try", str(folder / "other.toml"))
+            figures |= {"try_per_second": said["events"] / seconds, "try_peak_mib": peak}
             print(f"policy try of {said['events']:,} events: {seconds:.1f} s, "
                   f"{said['events'] / seconds:,.0f}/s, peak {peak} MiB")  # fmt: skip
+    if asked.json:
+        asked.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

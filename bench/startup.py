@@ -1,5 +1,7 @@
 """Start-up: a new process until its first answer, against importing the fixed packages alone.
 
+Functions first, each in a new interpreter; then servers, ours and the two plain receivers.
+
 `python -m bench.startup [--rounds N] [--json FILE]`
 """
 
@@ -16,6 +18,7 @@ import time
 from pathlib import Path
 
 from bench.machine import describe
+from bench.receivers import KINDS, Receiver, databases, install_node_peer
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -61,6 +64,25 @@ def seconds(code: str, environment: dict[str, str]) -> float:
     return time.perf_counter() - started
 
 
+def first_answers(folder: Path, rounds: int) -> dict[str, list[float]]:
+    """Seconds from the start of each server to its first stored event, in turns, on SQLite."""
+    install_node_peer()
+    found: dict[str, list[float]] = {name: [] for name in KINDS}
+    with databases("sqlite", folder) as create:
+        receivers = [
+            Receiver(kind, folder / "homes" / name, SECRET, create(name))
+            for name, kind in KINDS.items()
+        ]
+        for receiver in receivers:  # the tables are made, and everything is byte-compiled
+            receiver.start()
+            receiver.kill()
+        for _ in range(rounds):
+            for receiver in receivers:
+                found[receiver.kind.name].append(receiver.first_answer())
+                receiver.kill()
+    return found
+
+
 def main() -> None:
     """Run every case in turn, `--rounds` times, and print medians and ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -80,6 +102,7 @@ def main() -> None:
         for _ in range(options.rounds):
             for name, code in CASES.items():
                 times[name].append(seconds(code, environment))
+        servers = first_answers(Path(folder), options.rounds)
     bare = statistics.median(times["import sqlmodel, jwt, structlog"])
     print(f"machine: {describe(ROOT)}")
     print(f"{'case':<34}{'ms':>7}{'min..max':>14}{'x imports':>11}")
@@ -89,6 +112,11 @@ def main() -> None:
         spread = f"{min(values) * 1000:.0f}..{max(values) * 1000:.0f}"
         print(f"{name:<34}{median * 1000:>7.0f}{spread:>14}{median / bare:>11.2f}")
         rows.append({"case": name, "seconds": values, "ratio": median / bare})
+    for name, values in servers.items():
+        median = statistics.median(values)
+        spread = f"{min(values) * 1000:.0f}..{max(values) * 1000:.0f}"
+        print(f"{f'server, first event: {name}':<34}{median * 1000:>7.0f}{spread:>14}")
+        rows.append({"case": f"server: {name}", "seconds": values, "ratio": median / bare})
     if options.json:
         options.json.write_text(json.dumps({"machine": describe(ROOT), "rows": rows}, indent=2))
 
