@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Modules are compiled once, also where the environment says otherwise: hundreds of tests start a process.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test lint format lock bench fuzz audit sbom clean build-Usher
 
 run: $(READY)

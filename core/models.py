@@ -1,4 +1,8 @@
-"""The tables, as SQLModel classes. Only users, ledger and database build statements on them."""
+"""The tables, as SQLModel classes. Only users, ledger and database build statements on them.
+
+What is said to one kind of database alone (rows without a number, an index of some rows) stands in
+the migrations: said here, it would load the dialects of both at every cold start.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,6 @@ from sqlalchemy import (
     String,
     Text,
     Uuid,
-    text,
 )
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
@@ -64,8 +67,6 @@ _ORDERED_TEXT = Text().with_variant(Text(collation="C"), "postgresql")
 # SQLite numbers rows by itself only in a column declared exactly INTEGER.
 _SERIAL = BigInteger().with_variant(Integer(), "sqlite")
 
-_ENDS = text("expires_at IS NOT NULL")
-
 
 class UserRow(SQLModel, table=True):
     """One user; ``identity_state`` holds seen, sent, withdrawn and the like (core.records)."""
@@ -107,8 +108,7 @@ class GrantRow(SQLModel, table=True):
     __tablename__: ClassVar[Any] = "grants"
     __table_args__ = (
         Index("grants_role", "instance_id", "role", "created_at", "user_id"),
-        Index("grants_end", "expires_at", sqlite_where=_ENDS, postgresql_where=_ENDS),
-        {"sqlite_with_rowid": False},
+        Index("grants_end", "expires_at"),
     )
 
     instance_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
@@ -181,7 +181,7 @@ class PushRow(SQLModel, table=True):
     """One user of whom Identity must still be told; ``lease`` says that somebody is at it."""
 
     __tablename__: ClassVar[Any] = "pushes"
-    __table_args__ = (Index("pushes_due", "next_try_at"), {"sqlite_with_rowid": False})
+    __table_args__ = (Index("pushes_due", "next_try_at"),)
 
     instance_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
     user_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
@@ -199,7 +199,6 @@ class SyncRow(SQLModel, table=True):
     """
 
     __tablename__: ClassVar[Any] = "syncs"
-    __table_args__ = ({"sqlite_with_rowid": False},)
 
     instance_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
     run_id: UUID = Field(sa_column=Column(Uuid, nullable=False))
@@ -217,7 +216,6 @@ class SyncMarkRow(SQLModel, table=True):
     """What a run under way has noted about one user (core.sync_rows.Mark); gone when it is done."""
 
     __tablename__: ClassVar[Any] = "sync_marks"
-    __table_args__ = ({"sqlite_with_rowid": False},)
 
     run_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
     user_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
@@ -228,7 +226,6 @@ class CounterRow(SQLModel, table=True):
     """How many there are of something; the sum over all shards counts (core.counters)."""
 
     __tablename__: ClassVar[Any] = "counters"
-    __table_args__ = ({"sqlite_with_rowid": False},)
 
     instance_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
     name: str = Field(sa_column=Column(_ORDERED_TEXT, primary_key=True))
