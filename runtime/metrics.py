@@ -108,6 +108,14 @@ class Metrics:
         if not self._folder:
             Gauge(name, text, registry=self._registry).set_function(read)
 
+    def measured(self, name: str, text: str) -> Gauge:
+        """Register what is true of the whole site, whichever worker looked at it last.
+
+        Args:
+            name: beginning with ``usher_``; docs/metrics.md describes it.
+        """
+        return Gauge(name, text, registry=self._registry, multiprocess_mode="mostrecent")
+
     def observe(self, line: str, fields: Mapping[str, Any]) -> None:
         """Count what a log line tells."""
         noun, _, verb = line.partition(".")

@@ -29,6 +29,7 @@ from functions import api
 from functions._shared.failure import failure
 from functions._shared.http import Request
 from runtime import routes
+from runtime.backlogs import Backlogs
 from runtime.gather import INTERRUPT_SECONDS, START_SECONDS, Gatherer
 from runtime.metrics import Metrics
 from runtime.rounds import rounds
@@ -49,6 +50,8 @@ HELD_SECONDS: Final = 1.0
 """How often it is tried whether the database is back for what the spool holds."""
 PUSHES_SECONDS: Final = 2.0
 """Between two looks for what Identity must still be told: one short read each."""
+BACKLOGS_SECONDS: Final = 15.0
+"""As often as Prometheus usually asks."""
 SYNCS_SECONDS: Final = 60.0
 """Between two looks whether a sync is due, likewise."""
 
@@ -137,6 +140,9 @@ class Application:
             rounds(self._holding.step, first=0, every=HELD_SECONDS, pause=0),
             self._end_hung(),
         ]
+        if usher.settings.metrics_token:
+            backlogs = Backlogs(usher, self._metrics)
+            every.append(rounds(backlogs.step, first=0, every=BACKLOGS_SECONDS))
         if usher.settings.tells_identity:
             every.append(rounds(usher.pushes.step, every=PUSHES_SECONDS))
             if usher.settings.sync_interval_seconds:

@@ -13,11 +13,15 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from core.app import App
 from core.errors import NotFoundError, UnauthenticatedError
+from core.settings import Settings
 from functions._shared.http import Request
+from runtime.backlogs import Backlogs
 from runtime.gather import Gatherer
 from runtime.metrics import Metrics
 from tests.functions.api_support import JWT_SECRET, bearer
+from tests.runtime.outages import wait_until
 from tests.runtime.test_server import now, signup
 from tests.support import ROOT, Server, account
 
@@ -125,6 +129,15 @@ def test_several_workers_tell_one_sum(start_server: StartServer, postgresql_url:
         assert value(page, "usher_batch_deliveries_sum") == 40
 
 
+def test_the_backlogs_of_the_site_are_told_whichever_worker_is_asked(
+    start_server: StartServer, postgresql_url: str
+) -> None:
+    """They are looked at when a worker begins."""
+    server = start_server(postgresql_url, "--workers", "2", USHER_METRICS_TOKEN=TOKEN)
+    wait_until(lambda: "usher_pushes_pending 0.0" in read(server))
+    assert "usher_spool_deliveries 0.0" in read(server)
+
+
 def test_strangers_cannot_make_the_page_grow() -> None:
     """Methods, paths and ids that somebody makes up share one label value."""
     metrics = Metrics(TOKEN, {})
@@ -168,6 +181,7 @@ def test_a_gauge_is_offered_by_one_worker_and_not_by_several(tmp_path: Path) -> 
 def offered() -> set[str]:
     """The names of all metrics, gauges of the server included, without the suffix of a sample."""
     metrics = Metrics(TOKEN, {})
+    Backlogs(App(Settings(webhook_secrets=(b"x" * 32,))), metrics)
     names = {family.name for family in metrics._registry.collect()}
     source = (ROOT / "runtime" / "server.py").read_text()
     return names | set(re.findall(r'"(usher_[a-z_]+)",\n', source))

@@ -1,0 +1,119 @@
+"""What waits outside any request, as ``/metrics`` tells it, on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import insert
+
+from core.app import App, use
+from core.database import Database
+from core.models import SyncRow
+from core.settings import Settings
+from core.spool import Spool
+from core.users import Change
+from functions._shared.http import Request
+from runtime.backlogs import Backlogs
+from runtime.metrics import Metrics
+from tests.support import NOON, Clock, account, call, signed
+
+TOKEN = "a-token-of-thirty-two-bytes-or-more"
+
+
+@pytest.fixture
+def app(
+    database_url: str, make_settings: Callable[..., Settings], clock: Clock, tmp_path: Path
+) -> Iterator[App]:
+    """An App that has somebody to tell, and a spool."""
+    settings = make_settings(
+        database_url=database_url,
+        spool=str(tmp_path / "spool"),
+        identity_url="http://127.0.0.1:9",
+        identity_admin_token="t" * 40,
+    )
+    with use(App(settings, clock)) as found:
+        yield found
+
+
+def shown(metrics: Metrics) -> dict[str, str]:
+    """Every gauge of the page, as text, for NaN is equal to nothing."""
+    page = metrics.answer(
+        Request("GET", "/metrics", {"authorization": (f"Bearer {TOKEN}",)}, b"")
+    ).body
+    return {
+        sample.name.removeprefix("usher_"): f"{sample.value:.0f}"
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if family.type == "gauge" and family.name.startswith(("usher_s", "usher_p"))
+    }
+
+
+def test_each_backlog_is_told(app: App) -> None:
+    """Nothing; then one of each; then, with the database away, what the disk says."""
+    metrics = Metrics(TOKEN, {})
+    backlogs = Backlogs(app, metrics)
+    ada = account()
+    assert call(signed("signup", ada))["statusCode"] == 200
+    assert backlogs.step() is False
+    nothing = {
+        "spool_deliveries": "0",
+        "spool_set_aside": "0",
+        "pushes_pending": "0",
+        "pushes_oldest_timestamp_seconds": "nan",
+        "sync_completed_timestamp_seconds": "nan",
+        "sync_differences": "nan",
+    }
+    assert shown(metrics) == nothing
+
+    app.store.users.grant(app.store.users.get(ada.id), "editor", Change("admin:eve"))
+    spool = Spool(app.settings.spool_folder)
+    spool.append([b"one", b"two"])
+    spool.set_aside([b"three"])
+    completed = NOON - timedelta(hours=3)
+    with app.store.write() as connection:
+        connection.execute(
+            insert(SyncRow).values(
+                instance_id=app.store.users.get(ada.id).instance_id,
+                run_id=uuid4(),
+                plan="look",
+                started_at=completed,
+                progress={},
+                lease_until=completed,
+                completed_at=completed,
+                completed_plan="look",
+                completed_left={"roles": 2, "missing": 3},
+            )
+        )
+    backlogs.step()
+    on_disk = {"spool_deliveries": "2", "spool_set_aside": "1"}
+    assert shown(metrics) == on_disk | {
+        "pushes_pending": "1",
+        "pushes_oldest_timestamp_seconds": f"{NOON.timestamp():.0f}",
+        "sync_completed_timestamp_seconds": f"{completed.timestamp():.0f}",
+        "sync_differences": "5",
+    }
+    spool.close()
+
+
+def test_what_an_absent_database_would_say_is_not_known(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look that fails leaves no stale number behind; what the disk says is told all the same."""
+    metrics = Metrics(TOKEN, {})
+    backlogs = Backlogs(app, metrics)
+    call(signed("signup", account()))
+    backlogs.step()
+    assert shown(metrics)["pushes_pending"] == "0"
+    app.store.database.dispose()
+    nowhere = Database("sqlite:////nowhere/at/all.db")
+    monkeypatch.setattr(app.store.database, "engine", nowhere.engine)
+    monkeypatch.setattr(app.store.database, "_reader", nowhere.engine)
+    backlogs.step()
+    found = shown(metrics)
+    assert {found.pop("spool_deliveries"), found.pop("spool_set_aside")} == {"0"}
+    assert set(found.values()) == {"nan"}
