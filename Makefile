@@ -45,7 +45,7 @@ sbom: $(VENV)/.audit-ready
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" --quiet pyproject.toml
 lock:
-	$(COMPILE) --extra server --extra postgres --extra dev -o requirements.lock
+	$(COMPILE) --extra server --extra postgres --extra traces --extra dev -o requirements.lock
 	$(COMPILE) --extra server --extra bench -c requirements.lock -o bench/requirements.lock
 	$(COMPILE) --extra fuzz -c requirements.lock -o fuzz/requirements.lock
 	$(COMPILE) --extra server --extra postgres -c requirements.lock -o deploy/requirements.lock

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import perf_counter
@@ -24,11 +24,11 @@ from core.errors import (
 )
 from core.limits import client
 from core.records import Answer
-from core.webhooks import Verified
+from core.webhooks import Verified, log_fields
 from functions import api
 from functions._shared.failure import failure
 from functions._shared.http import Request
-from runtime import routes
+from runtime import routes, traces
 from runtime.backlogs import Backlogs
 from runtime.gather import INTERRUPT_SECONDS, START_SECONDS, Gatherer
 from runtime.metrics import Metrics
@@ -102,6 +102,7 @@ class Application:
         self._guests = ThreadPoolExecutor(GUESTS, thread_name_prefix="guest") if guest else None
         self._max_body_bytes = usher.settings.max_body_bytes
         self._metrics = Metrics(usher.settings.metrics_token)
+        self._traces = traces.start()
         routes.load()
         self._asks_identity = usher.settings.jwt_secret is None
         self._readers = ThreadPoolExecutor(
@@ -144,9 +145,10 @@ class Application:
             backlogs = Backlogs(usher, self._metrics)
             every.append(rounds(backlogs.step, first=0, every=BACKLOGS_SECONDS))
         if usher.settings.tells_identity:
-            every.append(rounds(usher.pushes.step, every=PUSHES_SECONDS))
+            every.append(rounds(self._traced("push", usher.pushes.step), every=PUSHES_SECONDS))
             if usher.settings.sync_interval_seconds:
-                every.append(rounds(usher.sync_rounds.step, every=SYNCS_SECONDS))
+                sync = self._traced("sync", usher.sync_rounds.step)
+                every.append(rounds(sync, every=SYNCS_SECONDS))
         self._rounds = [loop.create_task(steps) for steps in every]
 
     def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
@@ -159,6 +161,11 @@ class Application:
             self._guests.shutdown()
         self._readers.shutdown()
         self._waiters.shutdown()
+        if self._traces:
+            self._traces.close()
+
+    def _traced(self, name: str, step: Callable[[], bool]) -> Callable[[], bool]:
+        return self._traces.step(name, step) if self._traces else step
 
     async def _end_hung(self) -> None:
         """A thread that waits for a database that says nothing would wait for ever."""
@@ -177,7 +184,10 @@ class Application:
             started = perf_counter()
             answer = hook.prepare(event)
             if isinstance(answer, Verified):
-                answer = hook.conclude(await self._gatherer.submit(answer))
+                verified, since = answer, perf_counter()
+                answer = hook.conclude(await self._gatherer.submit(verified))
+                if self._traces:
+                    self._traces.event(started, since, log_fields(verified), answer["statusCode"])
             self._metrics.event_answered(answer["statusCode"], perf_counter() - started)
             return answer
         if routes.is_api(scope.path):
@@ -191,7 +201,11 @@ class Application:
 
     def _process(self, batch: Sequence[Verified]) -> Sequence[Answer | Exception]:
         self._metrics.batch(len(batch))
-        return app.current().webhooks.process(batch)
+        started = perf_counter()
+        answers = app.current().webhooks.process(batch)
+        if self._traces:
+            self._traces.work("transaction", started, {"deliveries": len(batch)})
+        return answers
 
     async def _call_api(self, scope: Scope, exchange: Exchange) -> dict[str, Any]:
         headers = _headers(scope)
@@ -202,7 +216,12 @@ class Application:
             return api.refuse(_bodiless(scope, headers), error)
         only_reads = scope.method in ("GET", "HEAD") and not self._asks_identity
         pool = self._readers if only_reads else self._waiters
-        return await asyncio.get_running_loop().run_in_executor(pool, api.handler, event, None)
+        started = perf_counter()
+        loop = asyncio.get_running_loop()
+        answer = await loop.run_in_executor(pool, api.handler, event, None)
+        if self._traces:
+            self._traces.request(scope.method, started, answer["statusCode"])
+        return answer
 
     def _count_address(self, scope: Scope, headers: Mapping[str, list[str]]) -> None:
         usher = app.current()
