@@ -146,13 +146,14 @@ class Database:
             raise
 
     def check(self) -> None:
-        """Reach the database and its newest table.
+        """Reach the newest table, and write as an event would, but nothing.
 
         Raises:
-            DatabaseError: away, or not migrated.
+            DatabaseError: away, which it is as well when locked or read-only, or not migrated.
         """
-        with self.read() as connection:
+        with self.write() as connection:
             connection.execute(text("SELECT 1 FROM syncs LIMIT 1"))
+            connection.execute(text("DELETE FROM deliveries WHERE 1 = 0"))
 
     def dispose(self) -> None:
         """Close every connection."""
