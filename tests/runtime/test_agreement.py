@@ -1,4 +1,4 @@
-"""``/readyz``, ``usher doctor`` and the answer to an event agree, in each state, on both databases."""
+"""``/readyz``, ``usher doctor`` and the answer to an event agree in each state."""
 
 from __future__ import annotations
 
