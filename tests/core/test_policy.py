@@ -264,7 +264,7 @@ def code(answer: Any) -> CallablePolicy:
 def test_a_callables_verdict_is_completed_with_reasons_and_a_message() -> None:
     """A callable that says only yes or no is still explained."""
     yes = code(Verdict(roles=frozenset({"b", "a"}))).evaluate(applicant())
-    assert yes.reasons == (Reason("rules:decide", "admitted"),)
+    assert (yes.message, yes.reasons) == ("", (Reason("rules:decide", "admitted"),))
     assert yes.role_reasons == (
         Reason("rules:decide", "grants 'a'"),
         Reason("rules:decide", "grants 'b'"),
@@ -313,6 +313,17 @@ def test_a_callable_that_breaks_its_contract_is_a_policy_error(answer: Any, prob
         code(answer).evaluate(applicant())
     assert caught.value.where.startswith("rules:decide")
     assert caught.value.problem.startswith(problem)
+
+
+def test_a_callable_that_fails_is_a_policy_error() -> None:
+    """What it raised is named, never its words: they may hold an address."""
+
+    def fails(who: Applicant) -> Verdict:
+        raise KeyError(who.email)
+
+    with pytest.raises(PolicyError) as caught:
+        CallablePolicy("rules:fails", fails).evaluate(applicant())
+    assert (caught.value.where, caught.value.problem) == ("rules:fails", "raised KeyError")
 
 
 def test_a_callables_fingerprint_is_that_of_its_name() -> None:
