@@ -148,6 +148,8 @@ def test_null_metadata_is_accepted() -> None:
 
 
 PROOFS = [
+    ("validate", {"proven": True}, False),
+    ("validate", {"provider": "google"}, False),
     ("signup", {"proven": True}, True),
     ("signup", {"proven": False}, False),
     ("signup", {"proven": False, "invited_at": NOON}, True),
