@@ -66,6 +66,13 @@ class _Case:
     now: datetime
     given: Reply | None
 
+    @property
+    def known(self) -> User:
+        """The record, in a cell of the table that only a known user has."""
+        if self.user is None:
+            raise AssertionError("unreachable")
+        return self.user
+
 
 def decide(
     event: Event, user: User | None, policy: Policy, now: datetime, given: Reply | None = None
@@ -159,8 +166,7 @@ def _admit_pending(case: _Case) -> Outcome:
     verdict = case.policy.evaluate(applicant(case.event.name, alone))
     if not verdict.admitted:
         return _denied(case, verdict.message, verdict.reasons)
-    user = _absorb(case, case.user) if case.user else alone
-    return _applied(case, user, Reply(204), verdict.reasons)
+    return _applied(case, _absorb(case, case.user), Reply(204), verdict.reasons)
 
 
 def _sign_up(case: _Case) -> Outcome:
@@ -189,16 +195,13 @@ def _delete(case: _Case) -> Outcome:
 
 
 def _keep(case: _Case) -> Outcome:
-    status = case.user.status.value if case.user else "unknown"
+    status = case.known.status.value
     reason = Reason(f"user.{status}", f"{case.event.name.value} changes no user who is {status}")
     return Outcome(Result.UNCHANGED, case.user, Reply(204), (reason,))
 
 
 def _confirm_deletion(case: _Case) -> Outcome:
-    kept = _keep(case)
-    if kept.user is None or not kept.user.pending:
-        return kept
-    return replace(kept, user=replace(kept.user, pending=False))
+    return replace(_keep(case), user=replace(case.known, pending=False))
 
 
 def _refuse_suspended(case: _Case) -> Outcome:
@@ -252,7 +255,7 @@ def _enter(
     if user.status is Status.SUSPENDED:
         reasons += (Reason("user.suspended", "no roles are answered for a suspended user"),)
     else:
-        reasons += _held_back(grants, roles, now)
+        reasons += _held_back(grants, now)
         reply = _answer(event.user, roles, {**extra, **user.extra_app_metadata})
     told = roles
     if case.given is not None:
@@ -350,29 +353,23 @@ def _answer(held: IdentityUser, roles: frozenset[str], extra: Mapping[str, Any])
     A key that ``extra`` sets to None is taken out of the map.
     """
     received = held.app_metadata or {}
-    wanted = {key: v for key, v in {**received, **extra}.items() if extra.get(key, v) is not None}
+    merged = {**received, **extra}
+    wanted = {key: v for key, v in merged.items() if v is not None or key not in extra}
     if roles or "roles" in received:
         wanted["roles"] = sorted(roles)
     current = received.get("roles")
-    same_roles = (
-        isinstance(current, list) and len(current) == len(roles) and held.roles == roles
-    ) or (not roles and "roles" not in received)
-    same_rest = all(
-        key not in received if value is None else key in received and received[key] == value
-        for key, value in extra.items()
-    )
-    return Reply(204) if same_roles and same_rest else Reply(200, wanted)
+    if isinstance(current, list) and len(current) == len(roles) and held.roles == roles:
+        received = {**received, "roles": sorted(roles)}  # the same in any order
+    return Reply(204) if wanted == received else Reply(200, wanted)
 
 
-def _held_back(
-    grants: tuple[Grant, ...], roles: frozenset[str], now: datetime
-) -> tuple[Reason, ...]:
+def _held_back(grants: tuple[Grant, ...], now: datetime) -> tuple[Reason, ...]:
     """Why a granted role is not effective: somebody denies it."""
     given = {grant.role for grant in grants if not grant.denies}
     return tuple(
         Reason(f"denial.{g.source.value}", f"no {g.role!r}: denied by {g.source.value}")
         for g in grants
-        if g.denies and g.holds(now) and g.role in given and g.role not in roles
+        if g.denies and g.holds(now) and g.role in given
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,11 @@ FOLDER: Final = Path(__file__).parent
 FOUND: Final = FOLDER / "found"
 MAX_BYTES: Final = 8192
 NAMES: Final = ("verifier", "body", "policy", "captures")
+
+
+def command(name: str) -> list[str]:
+    """What fuzzes one target; libFuzzer calls it again, through a shell, to merge."""
+    return [sys.executable, "-m", "fuzz", "--target", name]
 
 
 def run_one(name: str, arguments: list[str]) -> None:
@@ -38,7 +44,7 @@ def run_one(name: str, arguments: list[str]) -> None:
         mutated: bytes = atheris.Mutate(data, max_size)
         return mutated
 
-    atheris.Setup([sys.argv[0], *arguments], TARGETS[name], custom_mutator=mutate)
+    atheris.Setup([shlex.join(command(name)), *arguments], TARGETS[name], custom_mutator=mutate)
     atheris.Fuzz()
 
 
@@ -58,12 +64,14 @@ def main() -> int:
         new.mkdir(parents=True, exist_ok=True)
         folders, options = [str(new), str(kept)], [f"-max_total_time={asked.seconds}"]
         if asked.merge:
-            folders, options = [str(kept), str(new)], ["-merge=1"]
-        command = [sys.executable, "-m", "fuzz", "--target", name, *folders, *options]
-        command += [f"-max_len={MAX_BYTES}", "-timeout=5", "-print_final_stats=1"]
-        command += [f"-artifact_prefix={FOUND}/{name}-", *more]
+            # New branches only: how often each is taken would fill the corpus.
+            folders, options = [str(kept), str(new)], ["-merge=1", "-use_counters=0"]
+        options += [f"-max_len={MAX_BYTES}", "-timeout=5", "-print_final_stats=1"]
+        options += [f"-artifact_prefix={FOUND}/{name}-", *more]
+        if name == "policy":
+            options.append(f"-dict={FOLDER / 'policy.dict'}")
         print(f"== {name}", flush=True)
-        if subprocess.run(command, check=False).returncode:
+        if subprocess.run([*command(name), *folders, *options], check=False).returncode:
             failed.append(name)
     print(f"found something: {', '.join(failed)} (see {FOUND})" if failed else "nothing found")
     return bool(failed)

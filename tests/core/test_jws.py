@@ -14,8 +14,16 @@ from core.errors import (
     SignatureMismatchError,
     TokenEncodingError,
     TokenJsonError,
+    TokenTooLargeError,
 )
-from core.jws import Claims, open_compact, sign_compact, sign_event, verify_event
+from core.jws import (
+    Claims,
+    open_compact,
+    read_unverified,
+    sign_compact,
+    sign_event,
+    verify_event,
+)
 from emulator.payload import ZERO_INSTANCE
 from tests.forge import HEADER, STRANGER, claims, encode, good, seal, token
 from tests.support import NOON, OLD_SECRET, SECRET
@@ -231,3 +239,24 @@ def test_every_last_octet_is_encoded_whole(last: int) -> None:
     """Only padding is cut off, no letter that looks like it."""
     payload = b"ab" + bytes([last])
     assert sign_compact(HEADER, payload, SECRET) == token(payload)
+
+
+# --- what nobody vouches for ---------------------------------------------------------------------
+
+
+def test_a_strangers_payload_is_read_as_strictly() -> None:
+    """Only the signature is not asked; size, encoding and JSON are."""
+    stranger = token(b'{"sub":"x"}', b'{"alg":"none"}', STRANGER)
+    assert read_unverified(stranger) == {"sub": "x"}
+    assert read_unverified(stranger, len(stranger)) == {"sub": "x"}
+    for wrong, limit, error in [
+        (stranger, len(stranger) - 1, TokenTooLargeError),
+        ("a" * 4097, 4096, TokenTooLargeError),
+        (stranger + "=", 4096, TokenEncodingError),
+        (token(b"[]"), 4096, TokenJsonError),
+        (token(b"{}", b"[]"), 4096, TokenJsonError),
+    ]:
+        with pytest.raises(error):
+            read_unverified(wrong, limit)
+    with pytest.raises(TokenTooLargeError):
+        read_unverified("a" * 4097)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import combinations
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from core.errors import (
     NotBeforeClaimError,
     SignatureError,
     StaleError,
+    SubjectClaimError,
 )
 from core.jws import Claims, Tolerance, verify_event
 from emulator.payload import ZERO_INSTANCE
@@ -195,3 +197,26 @@ def test_without_a_configured_instance_any_is_accepted() -> None:
 def test_unknown_claims_are_ignored() -> None:
     """A sender that grows new claims is still understood."""
     verify(claims(BODY, NOW, aud='["x"]', jti='"1"', role='"admin"', x="null"))
+
+
+# --- the subject's spelling ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("letter", ["g", "G", "-", "0", "00", " ", "{", "\u0661"])
+def test_a_subject_with_one_letter_wrong_is_refused(letter: str) -> None:
+    """At any place: 8-4-4-4-12 hex digits, and no other text that a UUID could be read from."""
+    spelled = str(INSTANCE)
+    for place, right in enumerate(spelled):
+        wrong = f"{spelled[:place]}{letter}{spelled[place + 1 :]}"
+        if right == letter or (letter == "0" and right != "-"):
+            continue
+        with pytest.raises(SubjectClaimError):
+            verify(claims(BODY, NOW, sub=f'"{wrong}"'))
+
+
+def test_a_subject_that_lacks_a_piece_is_refused() -> None:
+    """Any piece, from one letter to all of them."""
+    spelled = str(INSTANCE)
+    for start, end in combinations(range(len(spelled) + 1), 2):
+        with pytest.raises(SubjectClaimError):
+            verify(claims(BODY, NOW, sub=f'"{spelled[:start]}{spelled[end:]}"'))

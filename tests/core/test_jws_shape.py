@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64decode
+
 import pytest
 
 from core import errors
-from core.errors import SignatureError
-from core.jws import open_compact, verify_event
-from tests.forge import HEADER, STRANGER, claims, encode, good, seal, sized, token
+from core.errors import SignatureError, TokenEncodingError, TokenJsonError
+from core.jws import open_compact, read_unverified, verify_event
+from tests.forge import ALPHABET, HEADER, STRANGER, claims, encode, good, seal, sized, token
 from tests.forgeries import CLAIMS, SHAPES, Forgery
 from tests.support import NOON, SECRET
 
@@ -181,3 +183,36 @@ def test_a_refusal_says_nothing_to_the_caller() -> None:
 def _subclasses(error: type[SignatureError]) -> set[type[SignatureError]]:
     found = set(error.__subclasses__())
     return found.union(*map(_subclasses, found))
+
+
+# --- the letters of base64url, all of them --------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [2, 3, 6, 7])
+def test_a_last_letter_is_read_only_where_its_unused_bits_are_zero(length: int) -> None:
+    """Each of the 64, for each kind of last group: one text for the same octets, and no other."""
+    for last in ALPHABET:
+        segment = "e" * (length - 1) + last
+        octets = urlsafe_b64decode(segment + "=" * (-length % 4))
+        with pytest.raises(SignatureError) as refused:
+            read_unverified(f"{segment}.e30.e30")
+        expected = TokenJsonError if encode(octets) == segment else TokenEncodingError
+        assert type(refused.value) is expected, segment
+
+
+@pytest.mark.parametrize("segment", ["eeee", "eeeeeA", "eeeeeeA"])
+def test_no_letter_outside_of_base64url_is_read_at_any_place(segment: str) -> None:
+    """Not those of plain base64, either."""
+    for place in range(len(segment)):
+        for letter in map(chr, range(0x180)):
+            if letter not in ALPHABET and letter != ".":
+                wrong = segment[:place] + letter + segment[place + 1 :]
+                with pytest.raises(TokenEncodingError):
+                    read_unverified(f"e30.{wrong}.e30")
+
+
+@pytest.mark.parametrize("length", [1, 5, 9])
+def test_a_group_of_one_letter_is_refused(length: int) -> None:
+    """Six bits are no octet."""
+    with pytest.raises(TokenEncodingError):
+        read_unverified(f"e30.{'A' * length}.e30")

@@ -9,7 +9,7 @@ import pytest
 
 from core.lifecycle import Result
 from core.policy import Applicant, CallablePolicy, Reason, Verdict
-from core.records import Source
+from core.records import Grant, Source
 from core.roles import effective
 from tests.core.lifecycle_support import NAMES, NOON, POLICY, after, event, moment, outcome
 from tests.core.test_lifecycle_table import STATES, state
@@ -101,8 +101,10 @@ def test_the_policy_is_asked_about_the_event_and_the_record() -> None:
 
     policy = CallablePolicy("tests:decide", decide)
     user = outcome(event("validate", -2), policy=policy).user
+    outcome(event("signup", -1), None, policy)
     user = outcome(event("signup", -1), user, policy).user
-    assert [each.event for each in asked] == ["validate", "signup"]
+    assert [each.event for each in asked] == ["validate", "signup", "signup"]
+    del asked[1]
     user = outcome(event("login", 0), user, policy).user
     assert [each.event for each in asked] == ["validate", "signup", "login"]
     # A signup that says less than the record knows is two questions: about itself, and about both.
@@ -144,27 +146,36 @@ def test_a_record_is_told_from_its_tombstone_by_its_time_and_version() -> None:
     assert (at_once.updated_at, at_once.version) == (moment(9), 1)
 
 
-def test_an_answer_without_any_role_takes_away_what_identity_shows() -> None:
-    """``roles`` is answered empty where Identity has some, and left out where it has none."""
-    nobody = replace(POLICY, roles=())
-    shown = outcome(event("usermodified", roles=["x"], confirmed_at=NOON), policy=nobody)
-    assert shown.user is not None
-    denied = replace(
-        shown.user, grants=tuple(replace(grant, denies=True) for grant in shown.user.grants)
-    )
-    emptied = outcome(event("login", 1, roles=["x"]), denied, nobody).reply
-    assert emptied.app_metadata == {"provider": "email", "roles": []}
-    none = outcome(event("login"), policy=nobody).reply
-    assert none.app_metadata is None
-
-
-def test_a_further_key_that_is_none_is_taken_out() -> None:
-    """And the others are kept."""
+def test_a_role_that_somebody_denies_is_named_with_who() -> None:
+    """Of those that a grant gives; a denial that ended, or that denies nothing, is no reason."""
     user = after([event("signup")])
     assert user is not None
-    user = replace(user, extra_app_metadata={"plan": None, "team": "a"})
-    held = {"provider": "email", "plan": "free", "other": 1, "roles": ["member", "staff"]}
-    reply = outcome(event("login", 1, app_metadata=held), user).reply
-    assert reply.app_metadata == {
-        "provider": "email", "other": 1, "team": "a", "roles": ["member", "staff"],
-    }  # fmt: skip
+    denials = [
+        ("member", Source.ADMINISTRATOR, None),
+        ("member", Source.IDENTITY, NOON + timedelta(hours=1)),
+        ("staff", Source.ADMINISTRATOR, NOON),
+        ("editor", Source.ADMINISTRATOR, None),
+    ]
+    said = tuple(
+        Grant(role, source, NOON, denies=True, expires_at=end) for role, source, end in denials
+    )
+    found = outcome(event("login", 1), replace(user, grants=user.grants + said))
+    assert found.reasons == (
+        *ROLES,
+        Reason("denial.administrator", "no 'member': denied by administrator"),
+        Reason("denial.identity", "no 'member': denied by identity"),
+    )
+    assert found.reply.app_metadata == {"provider": "email", "roles": ["staff"]}
+
+
+def test_what_a_push_takes_away_was_taken_away_by_nobody_at_identity() -> None:
+    """While it is being written, a payload shows our own change."""
+    user = after([event("signup", roles=["member", "staff"])])
+    assert user is not None
+    user = replace(user, pushing=frozenset({"member"}), pushing_since=int(NOON.timestamp()))
+    for later, rules in (
+        (119, ["role.1", "role.2"]),
+        (120, ["role.1", "role.2", "identity.removed", "denial.identity"]),
+    ):
+        found = outcome(event("login", 1, roles=["member"]), user, now=moment(later))
+        assert [reason.rule for reason in found.reasons] == rules

@@ -115,6 +115,7 @@ def test_deletion_erases_every_personal_datum_and_keeps_the_id() -> None:
         ),
         ({"roles": ["member", "member"]}, 200, {"roles": ["member"]}),
         ({"roles": ["member", 7]}, 200, {"roles": ["member"]}),
+        ({"odd": None}, 200, {"odd": None, "roles": ["member"]}),
     ],
 )
 def test_the_reply_is_the_whole_map_or_nothing(
@@ -147,6 +148,8 @@ def test_null_metadata_is_accepted() -> None:
 
 
 PROOFS = [
+    ("validate", {"proven": True}, False),
+    ("validate", {"provider": "google"}, False),
     ("signup", {"proven": True}, True),
     ("signup", {"proven": False}, False),
     ("signup", {"proven": False, "invited_at": NOON}, True),

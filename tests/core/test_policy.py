@@ -51,14 +51,19 @@ def applicant(
     return Applicant(event, UUID(int=0), UUID(int=1), email, address, domain, proven, provider, {})
 
 
-# policy, applicant, admitted, message, deciding rule, a part of its text
+EVERYONE_IS = "everyone is admitted by default"
+NOBODY_IS = "nobody is admitted by default"
+DENIED = "the address is on the deny list"
+UNREADABLE = "the address cannot be read as one address, and there is a deny list"
+
+# policy, applicant, admitted, message, deciding rule, its text
 ADMISSIONS: list[tuple[FilePolicy, Applicant, bool, str, str, str]] = [
-    (FilePolicy(), applicant(), True, "", "admission.default", "everyone is admitted"),
-    (FilePolicy(), applicant("???", proven=False), True, "", "admission.default", "everyone"),
-    (DENIES, applicant(), True, "", "admission.default", "everyone is admitted"),
-    (DENIES, applicant("eve@b.example"), False, "Not you.", "admission.deny_emails", "deny list"),
-    (DENIES, applicant("EVE@B.example"), False, "Not you.", "admission.deny_emails", "the address"),
-    (DENIES, applicant("E <eve@b.example>"), False, "Not you.", "admission.deny_emails", "deny"),
+    (FilePolicy(), applicant(), True, "", "admission.default", EVERYONE_IS),
+    (FilePolicy(), applicant("???", proven=False), True, "", "admission.default", EVERYONE_IS),
+    (DENIES, applicant(), True, "", "admission.default", EVERYONE_IS),
+    (DENIES, applicant("eve@b.example"), False, "Not you.", "admission.deny_emails", DENIED),
+    (DENIES, applicant("EVE@B.example"), False, "Not you.", "admission.deny_emails", DENIED),
+    (DENIES, applicant("E <eve@b.example>"), False, "Not you.", "admission.deny_emails", DENIED),
     (
         DENIES,
         applicant("x@Mailinator.COM"),
@@ -73,22 +78,36 @@ ADMISSIONS: list[tuple[FilePolicy, Applicant, bool, str, str, str]] = [
         False,
         "Not there.",
         "admission.deny_email_domains",
-        "mailinator.com",
+        "the domain mailinator.com is on the deny list",
     ),
-    (DENIES, applicant("x@sub.mailinator.com"), True, "", "admission.default", "everyone"),
-    (DENIES, applicant("a@b@c"), False, "Not you.", "admission.deny_emails", "cannot be read"),
-    (DENIES, applicant(""), False, "Not you.", "admission.deny_emails", "cannot be read"),
-    (ALLOWS, applicant(), True, "", "admission.allow_email_domains", "domain a.example is on"),
-    (ALLOWS, applicant("guest@b.example"), True, "", "admission.allow_emails", "the address is"),
-    (ALLOWS, applicant("eve@a.example"), False, "Not you.", "admission.deny_emails", "deny"),
-    (ALLOWS, applicant("x@c.example"), False, "Members only.", "admission.default", "nobody"),
+    (DENIES, applicant("x@sub.mailinator.com"), True, "", "admission.default", EVERYONE_IS),
+    (DENIES, applicant("a@b@c"), False, "Not you.", "admission.deny_emails", UNREADABLE),
+    (DENIES, applicant(""), False, "Not you.", "admission.deny_emails", UNREADABLE),
+    (
+        ALLOWS,
+        applicant(),
+        True,
+        "",
+        "admission.allow_email_domains",
+        "the domain a.example is on the allow list",
+    ),
+    (
+        ALLOWS,
+        applicant("guest@b.example"),
+        True,
+        "",
+        "admission.allow_emails",
+        "the address is on the allow list",
+    ),
+    (ALLOWS, applicant("eve@a.example"), False, "Not you.", "admission.deny_emails", DENIED),
+    (ALLOWS, applicant("x@c.example"), False, "Members only.", "admission.default", NOBODY_IS),
     (
         ALLOWS,
         applicant(proven=False),
         False,
         "Members only.",
         "admission.allow_email_domains",
-        "but nobody proved the address",
+        "the domain a.example is on the allow list, but nobody proved the address",
     ),
     (
         ALLOWS,
@@ -96,7 +115,7 @@ ADMISSIONS: list[tuple[FilePolicy, Applicant, bool, str, str, str]] = [
         True,
         "",
         "admission.allow_email_domains",
-        "the signup must prove the address",
+        "the domain a.example is on the allow list; the signup must prove the address",
     ),
     (
         ALLOWS,
@@ -104,10 +123,10 @@ ADMISSIONS: list[tuple[FilePolicy, Applicant, bool, str, str, str]] = [
         False,
         "Members only.",
         "admission.default",
-        "nobody is admitted by default",
+        NOBODY_IS,
     ),
-    (CLOSED, applicant(), False, DEFAULT_MESSAGE, "admission.default", "nobody"),
-    (CLOSED, applicant(""), False, DEFAULT_MESSAGE, "admission.default", "nobody"),
+    (CLOSED, applicant(), False, DEFAULT_MESSAGE, "admission.default", NOBODY_IS),
+    (CLOSED, applicant(""), False, DEFAULT_MESSAGE, "admission.default", NOBODY_IS),
 ]
 
 
@@ -119,8 +138,7 @@ def test_one_rule_decides_the_admission_and_is_named(
     verdict = policy.evaluate(who)
     assert (verdict.admitted, verdict.message) == (admitted, message)
     (reason,) = verdict.reasons
-    assert reason.rule == rule
-    assert text in reason.text
+    assert reason == Reason(rule, text)
 
 
 STAFF = RoleRule(
@@ -264,7 +282,7 @@ def code(answer: Any) -> CallablePolicy:
 def test_a_callables_verdict_is_completed_with_reasons_and_a_message() -> None:
     """A callable that says only yes or no is still explained."""
     yes = code(Verdict(roles=frozenset({"b", "a"}))).evaluate(applicant())
-    assert yes.reasons == (Reason("rules:decide", "admitted"),)
+    assert (yes.message, yes.reasons) == ("", (Reason("rules:decide", "admitted"),))
     assert yes.role_reasons == (
         Reason("rules:decide", "grants 'a'"),
         Reason("rules:decide", "grants 'b'"),
@@ -313,6 +331,17 @@ def test_a_callable_that_breaks_its_contract_is_a_policy_error(answer: Any, prob
         code(answer).evaluate(applicant())
     assert caught.value.where.startswith("rules:decide")
     assert caught.value.problem.startswith(problem)
+
+
+def test_a_callable_that_fails_is_a_policy_error() -> None:
+    """What it raised is named, never its words: they may hold an address."""
+
+    def fails(who: Applicant) -> Verdict:
+        raise KeyError(who.email)
+
+    with pytest.raises(PolicyError) as caught:
+        CallablePolicy("rules:fails", fails).evaluate(applicant())
+    assert (caught.value.where, caught.value.problem) == ("rules:fails", "raised KeyError")
 
 
 def test_a_callables_fingerprint_is_that_of_its_name() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
 from pathlib import Path
 from random import Random
 
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzz import targets
+from fuzz.__main__ import NAMES, command
 from fuzz.mutate import mutate_json
 from fuzz.targets import TARGETS
 from tests.support import ROOT
@@ -27,8 +30,14 @@ def test_the_corpus_holds(path: Path) -> None:
 
 def test_every_target_has_a_corpus_and_it_is_small() -> None:
     """A clone stays light, and no target begins from nothing."""
-    assert {path.parent.name for path in FILES} == set(TARGETS)
-    assert sum(path.stat().st_size for path in FILES) < 1_000_000
+    assert {path.parent.name for path in FILES} == set(TARGETS) == set(NAMES)
+    assert sum(path.stat().st_size for path in FILES) < 500_000
+
+
+def test_a_target_can_be_started_by_its_command_alone() -> None:
+    """A merge starts itself again through a shell, and without that keeps nothing."""
+    text = f"{shlex.join(command('body'))} --help"
+    subprocess.run(text, shell=True, cwd=ROOT, check=True, capture_output=True)
 
 
 def test_a_find_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
