@@ -9,6 +9,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import PurePath
 from time import monotonic
 from typing import Any, Final, TextIO
@@ -30,7 +31,7 @@ def configure(stream: TextIO | None = None, level: int = logging.INFO) -> None:
             structlog.processors.JSONRenderer(serializer=lambda value, **_: dumps(value)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(stream or sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(_Lossy(stream or sys.stderr)),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,
     )
 
@@ -48,6 +49,23 @@ def observe(observer: Callable[[str, Mapping[str, Any]], None]) -> None:
         return fields
 
     structlog.configure(processors=[processor, *structlog.get_config()["processors"]])
+
+
+class _Lossy:
+    """A stream that loses what it cannot write: a full disk under the log must refuse no event."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write, if that can be."""
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """Flush, likewise."""
+        with suppress(OSError):
+            self._stream.flush()
 
 
 class Recurring:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
@@ -288,6 +290,33 @@ def test_a_disk_that_is_full_for_the_spool_too_means_503_and_never_an_unkept_2xx
         taken_up(server, url, kept)
         assert posted(server, signup("later@example.com")) == 200
         server.stop()
+
+
+def limit_files(server: Server, size: int) -> None:
+    """No file of the server may grow beyond this (``RLIMIT_FSIZE``), as under a quota: EFBIG."""
+    first = psutil.Process(server.process.pid)
+    for process in (first, *first.children(recursive=True)):
+        _, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, hard))
+
+
+def test_sqlite_may_not_grow(start_server: StartServer, sqlite_url: str) -> None:
+    """A quota that the database has reached and the spool has not."""
+    server = start_server(sqlite_url)
+    limit_files(server, 64 * 1024)
+    through_an_outage(server, sqlite_url, lambda: limit_files(server, resource.RLIM_INFINITY))
+
+
+def test_no_file_may_grow_not_even_the_log(start_server: StartServer, sqlite_url: str) -> None:
+    """Neither database nor spool: 503 for each, no file left for each; and it recovers."""
+    server = start_server(sqlite_url)
+    limit_files(server, 0)
+    assert {posted(server, delivery) for delivery in five()} == {503}
+    assert ready(server) == "spool_unavailable"
+    assert list((server.log.parent / ".usher-spool").iterdir()) == []
+    limit_files(server, resource.RLIM_INFINITY)
+    taken_up(server, sqlite_url, {})
+    assert posted(server, signup("later@example.com")) == 200
 
 
 def test_sqlite_read_only(start_server: StartServer, sqlite_template: Path, tmp_path: Path) -> None:
