@@ -319,6 +319,46 @@ def test_no_file_may_grow_not_even_the_log(start_server: StartServer, sqlite_url
     assert posted(server, signup("later@example.com")) == 200
 
 
+FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
+
+
+@pytest.mark.skipif(FAKETIME is None, reason="needs libfaketime (a package of Debian)")
+def test_a_servers_clock_jumps_back_and_forth(
+    start_server: StartServer, sqlite_url: str, tmp_path: Path
+) -> None:
+    """Within the tolerance nobody notices; beyond it events are stale, until it is right again."""
+    offset = tmp_path / "offset"
+    offset.write_text("+0")
+    server = start_server(
+        sqlite_url,
+        LD_PRELOAD=str(FAKETIME),
+        FAKETIME_TIMESTAMP_FILE=str(offset),
+        FAKETIME_NO_CACHE="1",
+        FAKETIME_DONT_FAKE_MONOTONIC="1",
+    )
+    answers: dict[str, int] = {}
+
+    def jump(*jumps: int) -> list[int]:
+        given = []
+        for seconds in jumps:
+            offset.write_text(f"{seconds:+}")
+            delivery = signup(f"p{len(answers)}{seconds}@example.com")
+            given.append(posted(server, delivery))
+            answers[user(delivery)] = given[-1]
+        return given
+
+    assert jump(0, 250, -50, 200) == [200] * 4
+    limit_files(server, 64 * 1024)
+    assert jump(250, -50, 0, 200) == [200] * 4
+    assert ready(server) == "degraded"
+    offset.write_text("-50")
+    limit_files(server, resource.RLIM_INFINITY)
+    taken_up(server, sqlite_url, answers)
+    arrived = rows(sqlite_url, "SELECT user_id FROM deliveries ORDER BY sequence")
+    assert [str(row[0]).replace("-", "") for row in arrived] == list(answers)
+    assert jump(3_600, -3_600, 0) == [401, 401, 200]
+
+
 def test_sqlite_read_only(start_server: StartServer, sqlite_template: Path, tmp_path: Path) -> None:
     """The disk is remounted read-only, as Linux does after an error; the spool is on another."""
     disk = tmp_path / "disk"
