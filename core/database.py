@@ -154,6 +154,15 @@ class Database:
         with self.read() as connection:
             connection.execute(text("SELECT 1 FROM syncs LIMIT 1"))
 
+    def check_writing(self) -> None:
+        """Change nothing, as a transaction that could.
+
+        Raises:
+            DatabaseAwayError: away, read-only, or locked by somebody else.
+        """
+        with self.write() as connection:
+            connection.execute(text("DELETE FROM deliveries WHERE sequence < 0"))
+
     def dispose(self) -> None:
         """Close every connection."""
         self.engine.dispose()
