@@ -29,7 +29,7 @@ from tests.runtime.outages import (
     user,
     wait_until,
 )
-from tests.support import ROOT, Server, Signed, account, clean_environment, signed
+from tests.support import ROOT, Server, Signed, account, clean_environment, free_port, signed
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
     """A tmpfs of so many bytes; skipped where one may not mount."""
     folder.mkdir()
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)],
+        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", str(folder)],
         capture_output=True,
         check=False,
     )
@@ -401,7 +401,7 @@ def test_a_server_does_not_start_where_neither_database_nor_spool_can_be_used(
     """It would answer nothing but 503."""
     (tmp_path / "file").write_text("")
     done = subprocess.run(
-        [sys.executable, "-m", "cli", "serve", "--port", "0"],
+        [sys.executable, "-m", "cli", "serve", "--port", str(free_port())],
         cwd=tmp_path,
         env=clean_environment(
             PYTHONPATH=str(ROOT),
@@ -416,6 +416,8 @@ def test_a_server_does_not_start_where_neither_database_nor_spool_can_be_used(
         check=False,
     )
     assert done.returncode != 0
+    assert "The database cannot be used: " in done.stderr
+    assert "spool cannot be written" in done.stderr
 
 
 def test_two_servers_on_one_postgresql_share_a_folder_for_the_spool(
