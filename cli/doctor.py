@@ -16,16 +16,21 @@ from cli.identity_check import identity_findings, push_remedy
 from cli.output import json_option, moment, print_json
 from cli.site_check import site_findings
 from core.app import App, use
-from core.errors import NotMigratedError, SettingsError, UsherError
+from core.errors import DatabaseAwayError, NotMigratedError, SettingsError, UsherError
 from core.settings import Settings
 from core.spool import SET_ASIDE, Spool, waiting
 
 MOST_DRIFT_DAYS = 30
 
 
-SPOOL_REMEDY: Final = (
-    "Make the folder writable, or set USHER_SPOOL. What was set aside is tried again when the file "
-    "is renamed to end in .spool and the server runs."
+DATABASE_REMEDY: Final = (
+    "See that it runs, that USHER_DATABASE_URL leads to it, and that it can be written to: neither "
+    "read-only nor full, nor locked by somebody else."
+)
+SPOOL_REMEDY: Final = "Make the folder writable, or set USHER_SPOOL."
+SET_ASIDE_REMEDY: Final = (
+    "Mend what the log names, then rename the file so that it ends in .spool: a running server "
+    "tries it again within a second."
 )
 
 
@@ -62,7 +67,7 @@ def examine() -> list[Finding]:
         _api(settings),
     ]
     with use(App(settings)) as app:
-        database = _try("database", lambda: _database(app), "Start the database or mend its URL.")
+        database = _try("database", lambda: _database(app), DATABASE_REMEDY)
         findings.append(database)
         findings.append(
             _try(
@@ -71,11 +76,10 @@ def examine() -> list[Finding]:
                 "Run: usher policy check",
             )
         )
-        findings.append(_try("spool", lambda: _spool(app), SPOOL_REMEDY))
+        findings.append(_spool(app))
         if database.well and not migrations.pending(app.store.database):
             findings.append(_try("clock", lambda: _clock(app), "Set the system's clock (NTP)."))
-            findings.append(_pushes(app))
-            findings.append(_drift(app))
+            findings += [_pushes(app), _drift(app)]
         findings += [*identity_findings(app), *site_findings(settings)]
     return findings
 
@@ -114,19 +118,28 @@ def _database(app: App) -> str:
     return f"{database.url.get_backend_name()}, at the newest revision"
 
 
-def _spool(app: App) -> str:
+def _spool(app: App) -> Finding:
     """Whether events could be kept while the database is away, and whether any are."""
     folder = app.settings.spool_folder
-    Spool(folder).check()
+    try:
+        Spool(folder).check()
+    except UsherError as error:
+        return Finding("spool", False, str(error), SPOOL_REMEDY)
     found = waiting(folder)
-    if found["set_aside"]:
-        raise UsherError(
-            f"{found['set_aside']} events in {folder / SET_ASIDE} could not be applied; the log "
-            "line event.set_aside says why"
+    if count := found["set_aside"]:
+        text = (
+            f"could not apply {_events(count)} in {folder / SET_ASIDE}; the log line "
+            "event.set_aside says why"
         )
-    if found["waiting"]:
-        return f"{found['waiting']} events in {folder} wait for the database"
-    return f"{folder} can keep events while the database is away; none is waiting"
+        return Finding("spool", False, text, SET_ASIDE_REMEDY)
+    if count := found["waiting"]:
+        return Finding("spool", True, f"{_events(count)} in {folder} still to be applied")
+    text = f"{folder} can keep events while the database is away; none is waiting"
+    return Finding("spool", True, text)
+
+
+def _events(count: int) -> str:
+    return "1 event" if count == 1 else f"{count} events"
 
 
 def _clock(app: App) -> str:
@@ -175,6 +188,8 @@ def _try(name: str, look: Callable[[], str], remedy: str) -> Finding:
         return Finding(name, True, look())
     except NotMigratedError as error:
         return Finding(name, False, str(error), "Run: usher db upgrade")
+    except DatabaseAwayError as error:  # whatever was being looked at
+        return Finding(name, False, str(error), DATABASE_REMEDY)
     except UsherError as error:
         return Finding(name, False, str(error), remedy)
 

@@ -35,12 +35,13 @@ def _check_without_database(away: DatabaseAwayError) -> None:
     Raises:
         PolicyError; SpoolError: they could not be kept either.
     """
+    click.echo(str(away), err=True)
     with use(App(Settings.from_env(environment()))) as app:
         _ = app.policy
         app.holding.check()
         click.echo(
-            f"{away} Starting all the same: events are kept in {app.settings.spool_folder} until "
-            "it can be used.",
+            f"Starting all the same: events are kept in {app.settings.spool_folder} until the "
+            "database can be used.",
             err=True,
         )
 

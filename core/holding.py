@@ -28,7 +28,7 @@ from core.errors import (
 )
 from core.events import Event, EventName, UnknownEvent
 from core.jws import Claims
-from core.log import describe, get_logger
+from core.log import Recurring, describe, get_logger
 from core.outage import KEPT, REASONS, answer_without_record
 from core.policy import CallablePolicy, FilePolicy
 from core.records import Answer
@@ -74,6 +74,7 @@ class Holding:
         self._reading: tuple[SpoolFile, Iterator[bytes]] | None = None
         self._applied = 0
         self._back = False
+        self._lasts = Recurring()
         self.active = False
 
     def check(self) -> None:
@@ -172,7 +173,8 @@ class Holding:
             if isinstance(result, DatabaseAwayError | ConflictError | NotMigratedError):
                 # Later, from the beginning of the file: what is known by then changes nothing.
                 self._reading = None
-                get_logger().info("outage.lasts", detail=result.detail)
+                if self._lasts.again(result.detail):
+                    get_logger().info("outage.lasts", times=self._lasts.times, detail=result.detail)
                 return False
             if isinstance(result, Exception):
                 get_logger().error("event.set_aside", **describe(result))
@@ -197,6 +199,7 @@ class Holding:
                 if file is None:
                     self.active = self._back = False
                     self._answers.clear()
+                    self._lasts.over()
                     get_logger().warning("outage.ended", applied=self._applied)
                     self._applied = 0
                     return []

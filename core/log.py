@@ -9,13 +9,17 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import PurePath
-from typing import Any, TextIO
+from time import monotonic
+from typing import Any, Final, TextIO
 
 import structlog
 
 from core.errors import UsherError
 from core.strict_json import dumps
+
+AGAIN_SECONDS: Final = 60.0
 
 
 def configure(stream: TextIO | None = None, level: int = logging.INFO) -> None:
@@ -27,7 +31,7 @@ def configure(stream: TextIO | None = None, level: int = logging.INFO) -> None:
             structlog.processors.JSONRenderer(serializer=lambda value, **_: dumps(value)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(stream or sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(_Lossy(stream or sys.stderr)),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,
     )
 
@@ -45,6 +49,50 @@ def observe(observer: Callable[[str, Mapping[str, Any]], None]) -> None:
         return fields
 
     structlog.configure(processors=[processor, *structlog.get_config()["processors"]])
+
+
+class _Lossy:
+    """A stream that loses what it cannot write: a full disk under the log must refuse no event."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write, if that can be."""
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """Flush, likewise."""
+        with suppress(OSError):
+            self._stream.flush()
+
+
+class Recurring:
+    """What goes wrong again and again: worth a line at first, when it changes, and once a minute.
+
+    Attributes:
+        times: how often in a row so far.
+    """
+
+    def __init__(self) -> None:
+        self.times = 0
+        self._told: object = None
+        self._at = 0.0
+
+    def again(self, what: object) -> bool:
+        """Count it once more; whether to write a line."""
+        self.times += 1
+        now = monotonic()
+        if what == self._told and now - self._at < AGAIN_SECONDS:
+            return False
+        self._told, self._at = what, now
+        return True
+
+    def over(self) -> int:
+        """It went well; how often in a row it had not."""
+        times, self.times, self._told = self.times, 0, None
+        return times
 
 
 def describe(error: BaseException) -> dict[str, Any]:

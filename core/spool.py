@@ -75,6 +75,8 @@ class Spool:
                     self._open = False  # after a failed sync nobody knows what a file holds
                     with suppress(OSError):
                         os.ftruncate(file.descriptor, file.size)
+                        if not file.size:  # else each refusal would leave a file, and hold it open
+                            self.remove(file)
                     raise
                 file.size += len(data)
             except OSError as error:

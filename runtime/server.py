@@ -267,8 +267,16 @@ class Application:
         return body
 
     async def _chunked(self, exchange: Exchange) -> bytes:
+        """A body in pieces. Granian gives an empty one for its end, and for what breaks it another.
+
+        So it does for trailer fields (RFC 9112, 7.1.2), which nobody means here.
+        """
         body = bytearray()
+        ended = False
         async for piece in exchange:
+            if ended:
+                raise RequestError("The body's chunks are broken, or the last one is missing.")
+            ended = not piece
             body += piece
             if len(body) > self._max_body_bytes:
                 raise BodyTooLargeError(self._max_body_bytes)

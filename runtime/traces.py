@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
+from functools import wraps
 from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Any, Final
 
@@ -97,6 +98,7 @@ class Traces:
     def step(self, name: str, step: Callable[[], bool]) -> Callable[[], bool]:
         """``step``, with a span for each that did something."""
 
+        @wraps(step)
         def traced() -> bool:
             started = perf_counter()
             more = step()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
+from contextlib import ExitStack, closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -163,6 +166,25 @@ def test_the_newest_event_tells_whether_the_clock_is_right(
     assert found["remedy"] == ("" if well else "Set the system's clock (NTP).")
 
 
+def test_a_database_that_can_only_be_read_is_bad(
+    on_both: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A standby, or a file that somebody has locked; and nothing else is blamed for it."""
+    url = os.environ["USHER_DATABASE_URL"]
+    with ExitStack() as stack:
+        if url.startswith("sqlite"):
+            other = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+            stack.enter_context(closing(other)).execute("BEGIN IMMEDIATE")
+        else:
+            read_only = "options=-c%20default_transaction_read_only%3Don"
+            joined = f"{url}{'&' if '?' in url else '?'}{read_only}"
+            monkeypatch.setenv("USHER_DATABASE_URL", joined)
+        found = bad(on_both)
+    assert list(found) == ["database"]
+    assert ("locked" in found["database"]["text"]) or ("read-only" in found["database"]["text"])
+    assert "can be written to" in found["database"]["remedy"]
+
+
 def test_a_spool_that_cannot_be_written_is_bad(
     program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -176,5 +198,6 @@ def test_a_spool_that_cannot_be_written_is_bad(
     (folder / "1.spool").write_text("one\ntwo\n")
     assert findings(program)["spool"]["text"].startswith("2 events in ")
     (folder / "set-aside.records").write_text("one\n")
-    assert bad(program)["spool"]["text"].startswith("1 events in ")
-    assert "renamed to end in .spool" in bad(program)["spool"]["remedy"]
+    found = bad(program)["spool"]
+    assert found["text"].startswith("could not apply 1 event in ")
+    assert "rename the file so that it ends in .spool" in found["remedy"]

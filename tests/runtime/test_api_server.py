@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -53,6 +54,24 @@ def test_a_body_over_the_cap_is_refused_with_the_apis_headers(
     answer = server.pool.request("PATCH", f"{server.url}/api/me", headers=asked, body=body)
     assert (answer.status, answer.json()["code"]) == (413, "body_too_large")
     assert answer.headers["Access-Control-Allow-Origin"] == origin
+
+
+def test_a_change_in_broken_chunks_is_none(start_server: StartServer, sqlite_url: str) -> None:
+    """The document is whole, and its end never came: 400, and the record is as before."""
+    server = start_server(sqlite_url, USHER_JWT_SECRET=JWT_SECRET.decode())
+    token = headers(server)
+    head = (
+        "PATCH /api/me HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"Authorization: {token['Authorization']}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    for end in ("", "zz\r\n\r\n"):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+            document = '{"profile":{"a":1}}'
+            connection.sendall(f"{head}{len(document):x}\r\n{document}\r\n{end}".encode())
+            connection.shutdown(socket.SHUT_WR)
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 400 ")
+    answer = server.pool.request("GET", f"{server.url}/api/me", headers=token)
+    assert answer.json()["profile"] == {}
 
 
 def test_who_waits_for_a_slow_identity_holds_up_nobody(

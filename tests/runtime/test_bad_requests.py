@@ -129,6 +129,35 @@ def test_a_good_chunked_body_is_accepted(door: Door) -> None:
     assert door.ledger(body) == [("validate", "applied", 204, body)]
 
 
+WHOLE = b"%x\r\n%s\r\n"
+BROKEN_CHUNKS = {
+    "no last chunk": WHOLE,
+    "no empty line after the last chunk": WHOLE + b"0\r\n",
+    "a size that is no number": WHOLE + b"zz\r\n\r\n",
+    "a size below zero": WHOLE + b"-1\r\n\r\n",
+    "a size beyond every number": WHOLE + b"f" * 17 + b"\r\n",
+    "more than the size says": b"%x\r\n%s0\r\n\r\n",
+    "other lines' ends": b"%x\n%s\n0\n\n",
+    "a trailer field": WHOLE + b"0\r\nX-More: 1\r\n\r\n",
+    "a trailer that is no field": WHOLE + b"0\r\nnothing\r\n\r\n",
+    "an endless extension": b"%x;" + b"a" * 100_000 + b"\r\n%s\r\n0\r\n\r\n",
+    "nothing at all": b"",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_CHUNKS)
+def test_a_body_whose_chunks_are_broken_is_400(door: Door, name: str) -> None:
+    """What came before may be all of it, and well signed: nobody can know. Nothing is applied."""
+    body = event_body("validate", account())
+    sent = BROKEN_CHUNKS[name]
+    sent = sent % (len(body), body) if sent else sent
+    ends = name != "a trailer field"  # what is whole for the server gets no answer after its end
+    answer = door.exchange(chunked(good(body, now())) + sent, half_close=ends)
+    check_headers(answer)
+    assert (answer.status, answer.code) == (400, "bad_request")
+    assert door.ledger(body) == []
+
+
 # --- lies about the length -----------------------------------------------------------------------
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
+from core.log import configure, get_logger
 from tests.support import OLD_SECRET, SECRET, Server, account, signed
 
 CANARIES = {
@@ -67,3 +70,13 @@ def test_no_line_holds_an_address_a_name_a_token_or_a_secret(
             assert len(line["delivery_id"]) == 72
             assert line["key_index"] == 0
     assert lines[0]["rules"] == ["admission.default", "role.1", "role.2"]
+
+
+def test_a_log_that_cannot_be_written_fails_nothing() -> None:
+    """A full disk under the log is no reason to refuse an event; the lines are lost."""
+    full = Path("/dev/full").open("w", encoding="utf-8")  # noqa: SIM115 - its end fails, too
+    configure(full)
+    for _ in range(1_000):  # more than any buffer takes
+        get_logger().error("event.held", detail="x" * 100)
+    with suppress(OSError):
+        full.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import sqlite3
 import time
@@ -19,7 +20,7 @@ from tests.support import Server, account, signed
 
 
 def test_steps_are_taken_until_nothing_is_left_and_a_failure_ends_no_round() -> None:
-    """What fails is logged, and the next round does it."""
+    """What fails is logged, and the next round does it, which is logged too."""
     results = [True, True, False, DatabaseError("gone"), False]
     taken: list[object] = []
 
@@ -41,7 +42,38 @@ def test_steps_are_taken_until_nothing_is_left_and_a_failure_ends_no_round() -> 
     with capture_logs() as lines:
         asyncio.run(run())
     assert taken[:5] == results
-    assert [line["event"] for line in lines] == ["upkeep.failed"]
+    assert [line["event"] for line in lines] == ["upkeep.failed", "upkeep.recovered"]
+
+
+def test_what_fails_again_and_again_is_told_at_first_when_it_changes_and_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An outage of an hour is no flood of lines; each says how often it was."""
+    seconds = itertools.count(0.0, 2.0)
+    monkeypatch.setattr("core.log.monotonic", lambda: next(seconds))
+    fails = ["gone"] * 40 + ["starting"] * 2 + ["", "", "gone"]
+    taken: list[str] = []
+
+    def step() -> bool:
+        taken.append(fails[len(taken)] if len(taken) < len(fails) else "")
+        if taken[-1]:
+            raise DatabaseError(taken[-1])
+        return False
+
+    async def run() -> None:
+        task = asyncio.create_task(rounds(step, first=0, every=0, pause=0))
+        while len(taken) < len(fails) + 2:
+            await asyncio.sleep(0.001)
+        task.cancel()
+
+    with capture_logs() as lines:
+        asyncio.run(run())
+    told = [(line["event"].removeprefix("upkeep."), line["times"]) for line in lines]
+    assert told == [
+        ("failed", 1), ("failed", 31), ("failed", 41), ("recovered", 42), ("failed", 1),
+        ("recovered", 1),
+    ]  # fmt: skip
+    assert lines[0]["task"].endswith("step")
 
 
 def test_a_running_server_prunes_by_itself(
