@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Final
 
 import click
 
-from cli.dev_folder import forget, held, make_state
+from cli.dev_folder import forget, held, make_state, told
 from cli.dev_guide import guide
 from cli.environment import environment
 from cli.secret import new_secret
@@ -64,4 +65,5 @@ def dev(port: int, fresh: bool, autoconfirm: bool, invite_only: bool, seed: int 
             people = seeded(url, asked.operator_token, seed) if seed else None
             click.echo(guide(port, local=local, people=people))
 
-        supervise(url, asked.to_json(), first)
+        with told(asked.identity_url) if local else nullcontext():
+            supervise(url, asked.to_json(), first)

@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from cli.environment import DEV_ENV, DEV_FOLDER, environment
+from cli.environment import DEV_ENV, DEV_FOLDER, DEV_IDENTITY, environment
 from cli.secret import new_secret
 from core.settings import PREFIX
 
@@ -39,6 +39,7 @@ def held(url: str) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()}, {url}\n")
         file.flush()
+        DEV_IDENTITY.unlink(missing_ok=True)  # one that was killed left it
         yield
 
 
@@ -55,6 +56,20 @@ def make_state() -> None:
         f"{PREFIX}DATABASE_URL=sqlite:///{DEV_FOLDER}/usher.db\n",
         encoding="utf-8",
     )
+
+
+@contextmanager
+def told(identity_url: str) -> Iterator[None]:
+    """While this runs, commands in the folder know the local Identity, and tell it of changes."""
+    DEV_IDENTITY.write_text(
+        "# Where the Identity of the `usher dev` that runs is, for the commands beside it.\n"
+        f"{PREFIX}IDENTITY_URL={identity_url}\n",
+        encoding="utf-8",
+    )
+    try:
+        yield
+    finally:
+        DEV_IDENTITY.unlink(missing_ok=True)
 
 
 def forget() -> None:

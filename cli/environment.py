@@ -18,6 +18,8 @@ from core.settings import PREFIX, Settings
 
 DEV_FOLDER: Final = Path(".usher")
 DEV_ENV: Final = DEV_FOLDER / "dev.env"
+DEV_IDENTITY: Final = DEV_FOLDER / "identity.env"
+"""Where the local Identity is, as long as ``usher dev`` runs."""
 
 
 def environment() -> dict[str, str]:
@@ -28,7 +30,7 @@ def environment() -> dict[str, str]:
     """
     found = _file(Path(".env")) | _ours(os.environ)
     if PREFIX + "WEBHOOK_SECRETS" not in found:
-        found = _file(DEV_ENV) | found
+        found = _file(DEV_ENV) | _file(DEV_IDENTITY) | found
     return found
 
 

@@ -46,11 +46,16 @@ class Asked:
         """Where everything answers."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def identity_url(self) -> str:
+        """Where the local Identity answers."""
+        return self.site + MOUNT
+
     def variables(self, found: Mapping[str, str]) -> dict[str, str]:
         """What Usher has to be set to, so that it knows the local Identity."""
         return {
             PREFIX + "JWT_SECRET": found.get(PREFIX + "JWT_SECRET") or self.jwt_secret,
-            PREFIX + "IDENTITY_URL": self.site + MOUNT,
+            PREFIX + "IDENTITY_URL": self.identity_url,
             PREFIX + "IDENTITY_ADMIN_TOKEN": self.operator_token,
         }
 

@@ -6,6 +6,8 @@ import base64
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.dev_process import Site, usher_dev
+from tests.support import ROOT, clean_environment
 
 
 @pytest.fixture
@@ -30,8 +33,13 @@ def start_dev(tmp_path: Path, policy_file: Path) -> Iterator[Callable[..., Site]
         yield start
 
 
-def test_from_a_signup_to_the_role_in_the_token(start_dev: Callable[..., Site]) -> None:
-    """Sign up, click the link of the mail, log in: the role is there, and the API obeys it."""
+def test_from_a_signup_to_the_role_in_the_token(
+    start_dev: Callable[..., Site], tmp_path: Path
+) -> None:
+    """Sign up, click the link of the mail, log in: the role is there, and the API obeys it.
+
+    A command beside it needs no setting to tell Identity of a change.
+    """
     site = start_dev()
     status, _ = site.identity(
         "POST", "/signup", {"email": "owner@example.com", "password": "a password"}
@@ -50,6 +58,15 @@ def test_from_a_signup_to_the_role_in_the_token(start_dev: Callable[..., Site]) 
     assert (status, invited["status"]) == (201, "pending")
     kinds = [mail["kind"] for mail in site.ask("GET", "/_dev/mail")[1]["mails"]]
     assert sorted(kinds) == ["confirmation", "invite"]
+    granted = subprocess.run(
+        [sys.executable, "-m", "cli", "users", "grant", "owner@example.com", "extra"],
+        cwd=tmp_path / "site",
+        env=clean_environment(PYTHONPATH=str(ROOT)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Identity: in step" in granted.stdout
 
 
 def test_who_is_denied_hears_it_from_identity(start_dev: Callable[..., Site]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli import dev as dev_module
-from cli.dev_folder import make_state
+from cli.dev_folder import held, make_state, told
 from cli.environment import environment
 from core.settings import Settings
 from tests.cli.conftest import Program
@@ -51,6 +51,22 @@ def test_what_dev_made_is_used_where_no_secret_is_set(dev_env: Path) -> None:
     """So that commands beside ``usher dev`` need no setting."""
     assert secret() == DEV
     assert environment()["USHER_DATABASE_URL"] == "sqlite:///dev.db"
+
+
+def test_the_local_identity_is_known_as_long_as_dev_runs(
+    dev_env: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And, like its secrets, never where others are set; what a killed one left is removed."""
+    name = "USHER_IDENTITY_URL"
+    with held("http://127.0.0.1:1"), told("http://127.0.0.1:1/identity"):
+        assert environment()[name] == "http://127.0.0.1:1/identity"
+        monkeypatch.setenv("USHER_WEBHOOK_SECRETS", REAL)
+        assert name not in environment()
+        monkeypatch.delenv("USHER_WEBHOOK_SECRETS")
+    assert name not in environment()
+    (dev_env.parent / "identity.env").write_text(f"{name}=http://127.0.0.1:2\n")
+    with held("http://127.0.0.1:1"):
+        assert name not in environment()
 
 
 @pytest.mark.parametrize("value", [REAL, "", "short"])
