@@ -159,7 +159,8 @@ class Model:
             return "denied", (403, None)
         before = person.copy() if person else None
         person = person or Person(UUID(user["id"]), at)
-        order = (name != "validate", sent.issued_at, EVENTS.index(name), user["updated_at"])
+        updated_at = datetime.fromisoformat(user["updated_at"])
+        order = (name != "validate", sent.issued_at, EVENTS.index(name), updated_at)
         newer = order > person.order
         self._absorb(person, name, sent, user, order)
         reply: Reply = (204, None)

@@ -40,7 +40,7 @@ BACK = st.integers(0, 7)
 ROLE = st.sampled_from(("editor", "author", "member", "staff"))
 EMAIL = st.sampled_from(("ada@example.com", "Bea@Example.com", "cy@other.org", "x@mailinator.com"))
 PROVIDER = st.sampled_from(("email", "email", "google"))
-FATE = st.sampled_from(("arrives", "arrives", "arrives", "ahead", "rolled back", "late"))
+FATE = st.sampled_from(("arrives", "arrives", "arrives", "ahead", "rolled back", "late", "late"))
 METADATA = st.sampled_from(({"theme": "dark"}, {"theme": None}, {"n": 1, "plan": "gold"}))
 DIES = st.sampled_from((0, 0, 0, 0, *range(1, 7), 9, 12))
 Deed = tuple[str, dict[str, Any]]
@@ -62,6 +62,8 @@ AT_IDENTITY = st.one_of(
 )
 UNEXPECTED = st.one_of(
     deed("repeat", back=BACK),
+    deed("arrives_at_last", back=BACK),
+    deed("arrives_at_last", back=BACK),
     deed("crowd", back=st.lists(BACK, min_size=1, max_size=8)),
     deed("forge", back=BACK, url=st.sampled_from(("", "login", "userdeleted"))),
     deed("unreadable", kind=st.sampled_from(("no json", "unknown", "elsewhere")), back=BACK),
