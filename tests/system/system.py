@@ -23,7 +23,7 @@ from core.ledger import Ledger
 from core.push_store import PushStore
 from core.settings import Settings
 from core.spool import waiting
-from core.sync_store import SyncStore
+from core.sync_store import LEASE_SECONDS, SyncStore
 from core.users import UserService
 from core.webhooks import Received, Verified, Webhooks
 from emulator.payload import ZERO_INSTANCE
@@ -88,7 +88,8 @@ class System:
         app = App(self.settings, self.clock)
         client = IdentityClient(None, self.identity, sleep=lambda _: None)
         app.__dict__["identity"] = client
-        app.sync._sleep = lambda seconds: self.clock.advance(seconds=seconds)
+        # As long as a run of a process that died holds others up.
+        app.sync._sleep = lambda _: self.clock.advance(seconds=LEASE_SECONDS + 1)
         app.holding.adopt()
         self._patch.setattr(core_app, "_current", app)
         return app
