@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
-    invariant,
     precondition,
     rule,
     run_state_machine_as_test,
@@ -49,6 +48,11 @@ Deed = tuple[str, dict[str, Any]]
 def deed(name: str, **chosen: st.SearchStrategy[Any]) -> st.SearchStrategy[Deed]:
     """A method of ``Deeds`` and what it is given."""
     return st.tuples(st.just(name), st.fixed_dictionaries(chosen))
+
+
+def some(deeds: st.SearchStrategy[Deed]) -> st.SearchStrategy[list[Deed]]:
+    """A few in a row."""
+    return st.lists(deeds, min_size=1, max_size=5)
 
 
 AT_IDENTITY = st.one_of(
@@ -117,44 +121,39 @@ class Machine(RuleBasedStateMachine):
         for who in range(2):
             self.deeds.enter(who, "arrives")
 
-    def _do(self, what: Deed, dies: int) -> None:
-        """A deed; the process dies at the so-many-th moment from its beginning, or never."""
-        name, chosen = what
+    def _do(self, what: list[Deed], dies: int) -> None:
+        """Some deeds; the process dies at the so-many-th moment from their beginning, or never."""
         self.system.moments.arm(dies or None)
-        getattr(self.deeds, name)(**chosen)
+        for name, chosen in what:
+            getattr(self.deeds, name)(**chosen)
+            self.system.check()
 
-    @rule(what=AT_IDENTITY, dies=DIES)
-    def at_identity(self, what: Deed, dies: int) -> None:
+    @rule(what=some(AT_IDENTITY), dies=DIES)
+    def at_identity(self, what: list[Deed], dies: int) -> None:
         """Accounts come, change and go; an event tells, at once, late, or never."""
         self._do(what, dies)
 
-    @rule(what=UNEXPECTED, dies=DIES)
-    def unexpected(self, what: Deed, dies: int) -> None:
+    @rule(what=some(UNEXPECTED), dies=DIES)
+    def unexpected(self, what: list[Deed], dies: int) -> None:
         """Retries, at once or long after; what is forged; what nobody can read."""
         self._do(what, dies)
 
     @precondition(lambda self: self.system.outage is None)
-    @rule(what=BY_ADMINISTRATORS, dies=DIES)
-    def by_administrators(self, what: Deed, dies: int) -> None:
+    @rule(what=some(BY_ADMINISTRATORS), dies=DIES)
+    def by_administrators(self, what: list[Deed], dies: int) -> None:
         """Through the API."""
         self._do(what, dies)
 
     @precondition(lambda self: self.system.outage is None)
-    @rule(what=BY_ITSELF, dies=DIES)
-    def by_itself(self, what: Deed, dies: int) -> None:
+    @rule(what=st.lists(BY_ITSELF, min_size=1, max_size=1), dies=DIES)
+    def by_itself(self, what: list[Deed], dies: int) -> None:
         """What the server does every so often."""
         self._do(what, dies)
 
-    @rule(what=BEFALLS, dies=DIES)
-    def befalls(self, what: Deed, dies: int) -> None:
+    @rule(what=st.lists(BEFALLS, min_size=1, max_size=1), dies=DIES)
+    def befalls(self, what: list[Deed], dies: int) -> None:
         """Time, outages, restarts, crashes."""
         self._do(what, dies)
-
-    @invariant()
-    def all_is_as_the_model_says(self) -> None:
-        """Records, ledger, audit, counters; and what was acknowledged is there."""
-        if self.system is not None:
-            self.system.check()
 
     def teardown(self) -> None:
         """In the end all is applied, and Identity has what holds here."""
