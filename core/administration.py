@@ -80,6 +80,7 @@ def set_roles(
     Raises:
         RoleInvalidError, UserDeletedError
     """
+    _changeable(user)
     held = effective(user.grants, now)
     for role in sorted(held.difference(roles)):
         user = revoke_role(user, role, actor=actor, now=now, reason=reason)

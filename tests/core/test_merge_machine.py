@@ -111,5 +111,5 @@ class Merge(RuleBasedStateMachine):
         assert roles - self.spoken == POLICY_ROLES - self.spoken
 
 
-Merge.TestCase.settings = settings(max_examples=200, stateful_step_count=25)
+Merge.TestCase.settings = settings(max_examples=200, deadline=None, stateful_step_count=25)
 TestMerge = Merge.TestCase

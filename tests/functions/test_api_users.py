@@ -163,6 +163,8 @@ def test_a_deleted_user_is_a_tombstone_that_nothing_changes(people: People) -> N
     assert (shown["status"], shown["email"], shown["grants"]) == ("deleted", "", [])
     assert people.ask(ADMIN, "PATCH", "/users/{other}", {"profile": {}}).code == "user_deleted"
     assert people.ask(ADMIN, "PUT", "/users/{other}/roles/x").code == "user_deleted"
+    none: dict[str, list[str]] = {"roles": []}
+    assert people.ask(ADMIN, "PUT", "/users/{other}/roles", none).code == "user_deleted"
     assert people.ask(ADMIN, "DELETE", "/users/{other}").status == 204
 
 

@@ -1,0 +1,284 @@
+"""What people, Identity, strangers and time do to the system; each deed checks its own answer."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from core.sync_plan import Plan
+from emulator.payload import ZERO_INSTANCE
+from tests.forge import STRANGER
+from tests.system.kill import Killed
+from tests.system.model import Reply, Sent, stale
+from tests.system.person import Person
+from tests.system.system import System
+
+BOSS = UUID(int=1)
+NOBODY = UUID(int=99)
+MOST_ACCOUNTS = 4
+
+
+class Deeds:
+    """All of them. ``who`` and ``back`` choose among those who are there, and what was sent."""
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+        self.identity, self.model = system.identity, system.model
+        self._made = BOSS.int
+        self.identity.create(BOSS, "owner@example.com", "email", mailed=True)
+        self._send("signup", BOSS, "arrives")
+
+    # --- at Identity -----------------------------------------------------------------------------
+
+    def _send(self, name: str, who: UUID, fate: str) -> bool:
+        """An event of an account as it is now; whether Identity takes it for accepted."""
+        self.system.clock.advance(seconds=1)
+        sent = self.identity.event(name, who, ahead=30 if fate == "ahead" else 0)
+        if fate == "late":  # Identity has given up; it may come yet
+            self.system.sent.append(sent)
+            return False
+        reply = self._deliver(sent)
+        accepted = reply is not None and reply[0] in (200, 202, 204) and fate != "rolled back"
+        if accepted:
+            self.identity.take(who, reply)
+        return accepted
+
+    def _deliver(self, sent: Sent) -> Reply | None:
+        """What it was answered, which must be what the model says; None: the process died."""
+        try:
+            reply = self.system.deliver(sent)
+        except Killed:
+            self.system.restart()
+            return None
+        assert (reply[0] == 401) is stale(sent, self.system.clock())
+        if reply[0] not in (401, 503) and sent.key in self.model.ledger:
+            active = self.system.app.holding.active
+            assert active or reply == self.model.ledger[sent.key].reply
+        return reply
+
+    # --- people at Identity ------------------------------------------------------------------
+
+    def _new(self, email: str, provider: str, *, mailed: bool) -> UUID | None:
+        """An account of somebody new, unless there are enough; an id is never given twice."""
+        if len(self.identity.accounts) >= MOST_ACCOUNTS:
+            return None
+        self._made += 1
+        who = UUID(int=self._made)
+        self.identity.create(who, email, provider, mailed=mailed)
+        return who
+
+    def _there(self, who: int) -> UUID:
+        """Somebody with an account; not the administrator, where there is anybody else."""
+        ids = list(self.identity.accounts)[1:]
+        return ids[who % len(ids)] if ids else BOSS
+
+    def _here(self, who: int) -> UUID:
+        """Anybody known on either side, or nobody."""
+        ids = sorted({*self.identity.accounts, *self.model.people} - {BOSS}, key=int)
+        return ids[who % len(ids)] if ids and who < 5 else NOBODY
+
+    def sign_up(self, email: str, provider: str, mailed: bool, fate: str) -> None:
+        """Somebody new."""
+        who = self._new(email, provider, mailed=mailed)
+        if who is not None and not self._send("validate", who, fate):
+            del self.identity.accounts[who]
+
+    def made_there(self, email: str, provider: str, roles: set[str]) -> None:
+        """An administrator makes an account at Identity, which sends no event."""
+        who = self._new(email, provider, mailed=False)
+        if who is not None:
+            self.identity.accounts[who]["confirmed_at"] = self.system.clock()
+            self.identity.patch(who, {"roles": sorted(roles)})
+
+    def enter(self, who: int, fate: str) -> None:
+        """They confirm, or log in."""
+        user_id = self._there(who)
+        account = self.identity.accounts[user_id]
+        if account.get("confirmed_at"):
+            self._send("login", user_id, fate)
+        elif self._send("signup", user_id, fate):
+            account["confirmed_at"] = self.system.clock()
+
+    def change_roles_there(self, who: int, roles: set[str], fate: str) -> None:
+        """An administrator at Identity."""
+        if (user_id := self._there(who)) != BOSS:
+            self.identity.patch(user_id, {"roles": sorted(roles)})
+            self._send("usermodified", user_id, fate)
+
+    def change_there(self, who: int, email: str, fate: str) -> None:
+        """Another address."""
+        if (user_id := self._there(who)) != BOSS:
+            self.identity.accounts[user_id]["email"] = email
+            self._send("usermodified", user_id, fate)
+
+    def delete_there(self, who: int, fate: str) -> None:
+        """An account goes."""
+        if (user_id := self._there(who)) != BOSS:
+            self._send("userdeleted", user_id, fate)
+            del self.identity.accounts[user_id]
+
+    # --- deliveries that nobody expects --------------------------------------------------------
+
+    def arrives_at_last(self, back: int) -> None:
+        """What was late; Identity has given up, and other events may have overtaken it."""
+        known = self.model.ledger.keys() | self.model.spool.keys()
+        late = [sent for sent in self.system.sent if sent.key not in known]
+        if late:
+            self._deliver(late[-1 - back % len(late)])
+
+    def repeat(self, back: int) -> None:
+        """A retry, long after or at once."""
+        if back < len(self.system.sent):
+            self._deliver(self.system.sent[-1 - back])
+
+    def crowd(self, back: list[int]) -> None:
+        """Many in one transaction, some of them twice."""
+        now = self.system.clock()
+        sent = [self.system.sent[-1 - n] for n in back if n < len(self.system.sent)]
+        batch = [one for one in sent if not one.expected and not stale(one, now)]
+        if batch:
+            with self.system.living():
+                self.system.crowd(batch)
+
+    def forge(self, back: int, url: str) -> None:
+        """Refused, and without a trace."""
+        if back < len(self.system.sent):
+            sent = Sent(self.system.sent[-1 - back].body, int(self.system.clock().timestamp()), url)
+            assert self.system.deliver(sent, STRANGER) == (401, None)
+
+    def unreadable(self, kind: str, back: int) -> None:
+        """Well signed, and of no effect."""
+        at = int(self.system.clock().timestamp())
+        if kind == "no json":
+            self._deliver(Sent(b"{no json %d" % back, at))
+        elif kind == "unknown":
+            body = {"event": f"new{back}", "instance_id": str(ZERO_INSTANCE)}
+            self._deliver(Sent(json.dumps(body).encode(), at))
+        elif back < len(self.system.sent):
+            one = self.system.sent[-1 - back]
+            self._deliver(Sent(one.body, one.issued_at, "validate"))
+
+    # --- administrators here -------------------------------------------------------------------
+
+    def _act(self, method: str, who: int, path: str, body: Any, action: str, command: Any) -> None:
+        """A call of the API, which has the effect that the model says, or none."""
+        now, user_id = self.system.clock(), self._here(who)
+        person = self.model.people.get(user_id)
+        step = None
+        if person is not None and not person.deleted:
+            step = lambda: self.model.act(user_id, action, "user", command, now)  # noqa: E731
+        expected = (404,) if person is None else (409,) if person.deleted else (200, 204)
+        if person is not None and person.deleted and method == "DELETE" and not path:
+            expected = (204,)
+        with self.system.living():
+            status, _ = self.system.call(method, f"/users/{user_id}{path}", BOSS, body, step)
+            assert status in expected
+
+    def grant(self, who: int, role: str, minutes: int | None) -> None:
+        """For good, or for a time."""
+        until = self.system.clock() + timedelta(minutes=minutes) if minutes else None
+        body = {"expires_at": until.isoformat().replace("+00:00", "Z")} if until else {}
+
+        def command(person: Person) -> None:
+            person.grant(role, until)
+
+        self._act("PUT", who, f"/roles/{role}", body, "role.granted", command)
+
+    def revoke(self, who: int, role: str) -> None:
+        """Whoever gave it."""
+        self._act("DELETE", who, f"/roles/{role}", None, "role.revoked", lambda p: p.revoke(role))
+
+    def set_roles(self, who: int, roles: set[str]) -> None:
+        """Exactly these."""
+        now = self.system.clock()
+
+        def command(person: Person) -> None:
+            person.set_roles(roles, now)
+
+        self._act("PUT", who, "/roles", {"roles": sorted(roles)}, "roles.set", command)
+
+    def suspend(self, who: int, suspended: bool) -> None:
+        """Out, or in again."""
+        status = "suspended" if suspended else "active"
+        action = "user.suspended" if suspended else "user.reactivated"
+
+        def command(person: Person) -> None:
+            person.suspended = suspended
+
+        self._act("PATCH", who, "", {"status": status}, action, command)
+
+    def edit(self, who: int, metadata: dict[str, Any]) -> None:
+        """Profile and further app_metadata."""
+
+        def command(person: Person) -> None:
+            person.extra = {**person.extra, **metadata}
+            profile = {**person.profile, **metadata}
+            person.profile = {key: value for key, value in profile.items() if value is not None}
+
+        body = {"profile": metadata, "app_metadata": metadata}
+        self._act("PATCH", who, "", body, "user.changed", command)
+
+    def erase(self, who: int) -> None:
+        """A tombstone."""
+        self._act("DELETE", who, "", None, "user.deleted", lambda person: person.bury())
+
+    def the_last_administrator_stays(self) -> None:
+        """Whatever they try."""
+        with self.system.living():
+            body = {"status": "suspended"}
+            assert self.system.call("PATCH", f"/users/{BOSS}", BOSS, body)[0] == 409
+            assert self.system.call("DELETE", f"/users/{BOSS}", BOSS)[0] == 409
+
+    def me(self, who: int) -> None:
+        """Somebody comes with a token of Identity's."""
+        user_id = self._there(who)
+        with self.system.living():
+            status, shown = self.system.call("GET", "/me", user_id)
+            person = self.model.people[user_id]
+            assert status == (403 if person.status in ("suspended", "deleted") else 200)
+            if status == 200:
+                assert shown["roles"] == sorted(person.roles(self.system.clock()))
+
+    def upkeep(self) -> None:
+        """What the server does every so often."""
+        with self.system.living():
+            while self.system.app.upkeep.step():
+                pass
+
+    def push(self) -> None:
+        """What is pending is told."""
+        with self.system.living():
+            self.system.push()
+
+    def sync(self, pull: bool, push: bool, prune: bool) -> None:
+        """All records are compared."""
+        with self.system.living():
+            self.system.sync(Plan(pull, push, prune))
+
+    # --- what befalls everybody ------------------------------------------------------------------
+
+    def time_passes(self, by: timedelta) -> None:
+        """Grants end, answers grow old."""
+        self.system.clock.now += by
+
+    def identity_is(self, away: bool, loses: bool) -> None:
+        """There or away; the events of what we write there come, or are lost."""
+        self.identity.away, self.identity.loses = away, loses
+
+    def outage_begins_or_ends(self) -> None:
+        """Somebody holds the database locked, or lets it go; nobody has noticed yet."""
+        if self.system.outage is None:
+            self.system.begin_outage()
+        else:
+            self.system.end_outage()
+
+    def apply_a_little(self) -> None:
+        """Some of what was kept during an outage."""
+        with self.system.living():
+            self.system.app.holding.step()
+
+    def restart(self) -> None:
+        """A new process, after an orderly end."""
+        self.system.restart()

@@ -1,0 +1,403 @@
+"""What Usher should be after each commit: records, ledger, audit, spool; from the documentation.
+
+Each method is one transaction. Whoever watches the real one calls it when that is committed, so a
+process that dies before leaves the model, too, as it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from tests.system.person import CONSTANTS, Metadata, Person, admitted, roles_of
+
+EVENTS = ("validate", "signup", "login", "usermodified", "userdeleted")
+Reply = tuple[int, Metadata | None]
+Key = tuple[str, int, str]
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A delivery with a good signature, as far as it matters: what was signed, where it went."""
+
+    body: bytes
+    issued_at: int
+    expected: str = ""
+
+    @property
+    def document(self) -> Metadata | None:
+        """The event, where it can be read; ``user`` is None where Usher does not know its name."""
+        try:
+            found: Metadata = json.loads(self.body)
+        except ValueError:
+            return None
+        return found if self.expected in ("", found["event"]) else None
+
+    @property
+    def key(self) -> Key:
+        """What makes two deliveries the same one."""
+        found = self.document
+        name = found["event"] if found else ""
+        return name, self.issued_at, hashlib.sha256(self.body).hexdigest()
+
+
+@dataclass
+class Kept:
+    """One row of the ledger."""
+
+    key: Key
+    user_id: UUID | None
+    outcome: str
+    reply: Reply
+    readable: bool  # whether it still holds its body
+    at: datetime
+
+
+class Model:
+    """The whole system.
+
+    Attributes:
+        tells: Identity can be told of changes made here.
+        refused: events that ``[outage]`` refuses.
+        spool: what waits there, with the answers given.
+        remembered: answers that the living process has given during this outage.
+    """
+
+    def __init__(self, refused: Iterable[str] = ()) -> None:
+        self.people: dict[UUID, Person] = {}
+        self.ledger: dict[Key, Kept] = {}
+        self.audit: list[tuple[UUID, str, str]] = []
+        self.days: Counter[str] = Counter()
+        self.spool: dict[Key, tuple[Sent, datetime, Reply]] = {}
+        self.remembered: dict[Key, Reply] = {}
+        self.refused = set(refused)
+        self._written: dict[UUID, tuple[Person, bool]] = {}
+
+    # --- events ----------------------------------------------------------------------------------
+
+    def commit(self, batch: Sequence[tuple[Sent, datetime]], *, held: bool) -> list[Reply]:
+        """Deliveries in their order, in one transaction.
+
+        Args:
+            held: out of the spool, where their answers were given.
+        """
+        if held:
+            new = [sent.key for sent, _ in batch if sent.key not in self.ledger]
+            new = list(dict.fromkeys(new))
+            assert new == list(self.spool)[: len(new)], "the order of arrival was not kept"
+        answers = []
+        for sent, at in batch:
+            if sent.key not in self.ledger:
+                self._keep(*(self.spool.pop(sent.key) if held else (sent, at, None)))
+            answers.append(self.ledger[sent.key].reply)
+        return answers
+
+    def hold(self, sent: Sent, at: datetime) -> Reply:
+        """The answer of a delivery while the database is away; 503 is not kept."""
+        if sent.key in self.remembered:
+            return self.remembered[sent.key]
+        document = sent.document
+        if document is None:
+            return 400, None
+        name = document["event"]
+        if name in self.refused:
+            return 503, None
+        if name in ("validate", "signup"):
+            return Model()._decide(name, sent, document["user"], at, None)[1]
+        return 204 if name not in ("usermodified", "userdeleted") else 202, None
+
+    def spooled(self, batch: Sequence[tuple[Sent, datetime]]) -> None:
+        """What can be answered is on disk."""
+        for sent, at in batch:
+            reply = self.hold(sent, at)
+            if reply[0] != 503 and sent.key not in self.ledger and sent.key not in self.spool:
+                self.spool[sent.key] = (sent, at, reply)
+
+    def _keep(self, sent: Sent, at: datetime, given: Reply | None) -> None:
+        document = sent.document
+        user_id = None
+        outcome = "invalid"
+        reply: Reply = (400, None)
+        if document is not None and document["event"] not in EVENTS:
+            outcome, reply = "ignored", (204, None)
+        elif document is not None:
+            user_id = UUID(document["user"]["id"])
+            outcome, reply = self._decide(document["event"], sent, document["user"], at, given)
+        kept = Kept(sent.key, user_id, outcome, given or reply, readable=True, at=at)
+        self.ledger[sent.key] = kept
+        self.days[f"day:{at:%Y-%m-%d}:{sent.key[0]}:{outcome}"] += 1
+        if user_id in self.people and self.people[user_id].deleted:
+            self._forget(user_id)
+
+    def _forget(self, user_id: UUID) -> None:
+        """The ledger holds nothing personal of the deleted."""
+        for kept in self.ledger.values():
+            if kept.user_id == user_id:
+                kept.readable = False
+                kept.reply = (204, None) if kept.reply[0] == 200 else kept.reply
+
+    def _decide(
+        self, name: str, sent: Sent, user: Metadata, at: datetime, given: Reply | None
+    ) -> tuple[str, Reply]:
+        person = self.people.get(UUID(user["id"]))
+        status = person.status if person else "unknown"
+        if status == "deleted":
+            if name == "userdeleted" and person:
+                person.pending = False
+            return ("denied", (403, None)) if name == "login" else ("unchanged", (204, None))
+        if status == "suspended" and name in ("validate", "signup", "login"):
+            return "denied", (403, None)
+        if status == "active" and name == "validate":
+            return "unchanged", (204, None)
+        if name in ("validate", "signup") and not admitted(user["email"]):
+            return "denied", (403, None)
+        before = person.copy() if person else None
+        person = person or Person(UUID(user["id"]), at)
+        updated_at = datetime.fromisoformat(user["updated_at"])
+        order = (name != "validate", sent.issued_at, EVENTS.index(name), updated_at)
+        newer = order > person.order
+        self._absorb(person, name, sent, user, order)
+        reply: Reply = (204, None)
+        if name == "userdeleted":
+            person.bury()
+        elif name != "validate":
+            reply = self._enter(person, name, user, at, given, newer=newer)
+        if person == before:
+            return "unchanged", reply
+        self._store(before, person, "user.changed", "identity")
+        return "applied", reply
+
+    @staticmethod
+    def _absorb(
+        person: Person, name: str, sent: Sent, user: Metadata, order: tuple[Any, ...]
+    ) -> None:
+        moment = datetime.fromtimestamp(sent.issued_at, UTC)
+        if name in ("signup", "login"):
+            person.last_seen = max(person.last_seen or moment, moment)
+        if name != "validate":
+            known = [person.confirmed] if person.confirmed else []
+            if user.get("confirmed_at"):
+                known.append(datetime.fromisoformat(user["confirmed_at"]))
+            elif name in ("signup", "login"):
+                known.append(moment)
+            person.confirmed = min(known, default=None)
+        if proves(name, user):
+            person.proven.add(user["email"].lower())
+        if order > person.order:
+            person.order = order
+            profile(person, user)
+
+    @staticmethod
+    def _enter(
+        person: Person, name: str, user: Metadata, at: datetime, given: Reply | None, *, newer: bool
+    ) -> Reply:
+        held: Metadata = user["app_metadata"]
+        extra = {}
+        if person.confirmed:
+            person.follow_policy()
+            extra = CONSTANTS
+        if newer:
+            person.look(roles_of(held), at)
+        reply: Reply = (204, None)
+        if not person.suspended:
+            want = {**held, **extra, **person.extra}
+            want = {key: value for key, value in want.items() if value is not None}
+            if person.roles(at) or "roles" in held:
+                want["roles"] = sorted(person.roles(at))
+            reply = (204, None) if want == held else (200, want)
+        told = given or reply
+        if told[1] is not None:
+            person.note(roles_of(told[1]), roles_of(held), at)
+        if newer and given is None and name != "usermodified":
+            person.pending, person.writing, person.writing_since = _settled(person)
+        return reply
+
+    def _store(self, before: Person | None, person: Person, action: str, actor: str) -> None:
+        """Keep a record, with an entry of the audit where something that matters differs."""
+        self.people[person.id] = person
+        if before is not None and before.snapshot() == person.snapshot():
+            return
+        if before is not None:
+            person.version += 1
+        if action == "user.changed":
+            action = "user.changed" if before else "user.created"
+            action = "user.deleted" if person.deleted else action
+        self.audit.append((person.id, action, actor))
+        if person.deleted:
+            self._forget(person.id)
+
+    # --- people ----------------------------------------------------------------------------------
+
+    def act(
+        self, user_id: UUID, action: str, actor: str, command: Callable[[Person], None],
+        now: datetime, *, known: bool = False,
+    ) -> None:  # fmt: skip
+        """What somebody does to a record; nothing at all where it changes nothing."""
+        before = self.people[user_id]
+        person = before.copy()
+        command(person)
+        if before.snapshot() == person.snapshot():
+            return
+        if person.deleted:
+            person.pending = not known
+        elif not known and person.must_be_told(now):
+            person.pending = True
+        self._store(before, person, action, actor)
+
+    def welcome(self, claims: Metadata, now: datetime) -> None:
+        """Somebody came with a good token, of whom no event has told."""
+        user_id = UUID(claims["sub"])
+        before = self.people.get(user_id)
+        if before is not None and before.status != "pending":
+            return
+        person = before.copy() if before else Person(user_id, now)
+        if before is None:
+            profile(person, claims)
+        person.confirmed = now
+        person.follow_policy()
+        self._store(before, person, "user.changed", "identity")
+
+    def end_grants(self, now: datetime) -> None:
+        """What has ended goes off the record."""
+        for user_id in list(self.people):
+            self.act(user_id, "role.ended", "usher", lambda person: _end(person, now), now)
+
+    def prune(self, before: datetime) -> None:
+        """Old deliveries go."""
+        self.ledger = {key: kept for key, kept in self.ledger.items() if kept.at >= before}
+
+    # --- Identity is asked and told --------------------------------------------------------------
+
+    def prepare(self, user_id: UUID, view: Person, account: Metadata, now: datetime) -> None:
+        """A push looked at the account, and notes what it will write there."""
+        before = self.people[user_id]
+        if (before.order, before.seen) != (view.order, view.seen):
+            return
+        person = before.copy()
+        held = account["app_metadata"]
+        person.look(roles_of(held), now)
+        person.writing, person.writing_since = None, 0
+        noted = (*person.sent.values(), *person.withdrawn.values())
+        unsettled = any(at > int(now.timestamp()) - 20 for at in noted)
+        if person.patch(held, now):
+            wanted = person.wanted(now)
+            person.note(wanted, roles_of(held), now)
+            person.writing, person.writing_since = wanted, int(now.timestamp())
+        else:
+            person.pending = unsettled
+        self._store(before, person, "user.changed", "identity")
+        self._written[user_id] = (person.copy(), unsettled)
+
+    def conclude(self, user_id: UUID, account: Metadata, now: datetime) -> None:
+        """Identity answered what was written there."""
+        before = self.people[user_id]
+        noted, unsettled = self._written[user_id]
+        person = before.copy()
+        held = account["app_metadata"]
+        same = (person.order, person.seen) == (noted.order, noted.seen)
+        if roles_of(held) != person.seen and not same:
+            person.pending = True
+        else:
+            answered = any(noted.sent.get(role) != at for role, at in person.sent.items()) or any(
+                noted.withdrawn.get(role) != at for role, at in person.withdrawn.items()
+            )
+            person.look(roles_of(held), now)
+            done = not answered and not person.patch(held, now)
+            person.pending = unsettled or not done
+            person.writing, person.writing_since = None, 0
+        self._store(before, person, "user.changed", "identity")
+
+    def gone(self, user_id: UUID) -> None:
+        """An account whose record is a tombstone is deleted at Identity."""
+        self.people[user_id].pending = False
+
+    def must_go(self, user_id: UUID) -> None:
+        """A sync found such an account, and will have it deleted."""
+        if self.people[user_id].deleted:
+            self.people[user_id].pending = True
+
+    def settle(
+        self, accounts: Iterable[Metadata], now: datetime, *, pull: bool, push: bool
+    ) -> None:
+        """A sync compared accounts with their records."""
+        for account in accounts:
+            user_id = UUID(account["id"])
+            before = self.people.get(user_id)
+            if before is not None and before.deleted:
+                continue
+            told = before is not None and _differs(before, account, now)
+            person = before.copy() if before else Person(user_id, now)
+            if pull:
+                self._adopt(before, person, account, now)
+                self._store(before, person, "user.changed", "sync")
+                told = told or _differs(person, account, now)
+            if push and told and user_id in self.people:
+                self.people[user_id].pending = True
+
+    @staticmethod
+    def _adopt(before: Person | None, person: Person, account: Metadata, now: datetime) -> None:
+        profile(person, account)
+        if not person.confirmed and account.get("confirmed_at"):
+            person.confirmed = datetime.fromisoformat(account["confirmed_at"])
+        if proves("usermodified", account):
+            person.proven.add(account["email"].lower())
+        if person.confirmed and (
+            before is None or not before.confirmed or before.asked() != person.asked()
+        ):
+            person.follow_policy()
+        person.look(roles_of(account["app_metadata"]), now)
+
+
+def proves(name: str, user: Metadata) -> bool:
+    """Whether an event shows that somebody reached the address, or a provider vouches for it."""
+    if name == "validate" or (name == "usermodified" and not user.get("confirmed_at")):
+        return False
+    mailed = user.get("confirmation_sent_at") or user.get("invited_at")
+    if name == "signup":
+        mailed = mailed or user.get("recovery_sent_at")
+    return bool(mailed) or user["app_metadata"].get("provider", "") not in ("", "email")
+
+
+def profile(person: Person, user: Metadata) -> None:
+    """Take over what Identity, or a token, says of somebody."""
+    metadata = user["app_metadata"] or {}
+    person.email = user["email"]
+    person.provider = metadata.get("provider", "")
+    person.user_metadata = user["user_metadata"] or {}
+    person.app_metadata = {key: value for key, value in metadata.items() if key != "roles"}
+
+
+def retained(now: datetime) -> datetime:
+    """Since when deliveries are kept."""
+    return now - timedelta(days=90)
+
+
+def stale(sent: Sent, now: datetime) -> bool:
+    """Whether a delivery is too old to be believed."""
+    return sent.issued_at < now.timestamp() - 300
+
+
+def _settled(person: Person) -> tuple[bool, set[str] | None, int]:
+    """Identity has it all by an answer, where it had to be told."""
+    return (False, None, 0) if person.pending else (False, person.writing, person.writing_since)
+
+
+def _end(person: Person, now: datetime) -> None:
+    person.words = {
+        key: (denies, until)
+        for key, (denies, until) in person.words.items()
+        if until is None or until > now
+    }
+
+
+def _differs(person: Person, account: Metadata, now: datetime) -> bool:
+    """Whether Identity has to be told, after what it tells itself is taken over."""
+    looked = person.copy()
+    looked.look(roles_of(account["app_metadata"]), now)
+    return bool(looked.patch(account["app_metadata"], now))

@@ -1,0 +1,218 @@
+"""One record as docs/lifecycle.md describes it, in plain sets and dicts; nothing of core is used.
+
+What an administrator does, what Identity shows, and what is written there each change a record;
+that it was committed is told by whoever saw the commit (``tests.system.model``).
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+POLICY = """
+[admission]
+deny_email_domains = { values = ["mailinator.com"], message = "Please use an address that lasts." }
+
+[[role]]
+grant = "member"
+
+[[role]]
+grant = "staff"
+email_domains = ["example.com"]
+
+[[role]]
+grant = "partner"
+providers = ["google"]
+
+[[role]]
+grant = "admin"
+emails = ["owner@example.com"]
+
+[app_metadata]
+plan = "free"
+
+[outage]
+"""
+CONSTANTS = {"plan": "free"}
+POLICY_ROLES = ("member", "staff", "partner", "admin")
+Metadata = dict[str, Any]
+
+
+def admitted(email: str) -> bool:
+    """Whether the policy lets an address in."""
+    return not email.lower().endswith("@mailinator.com")
+
+
+def roles_of(metadata: Metadata) -> set[str]:
+    """The roles in somebody's ``app_metadata``."""
+    return set(metadata.get("roles", ()))
+
+
+@dataclass
+class Person:
+    """A record. A word on a role is (denies, until), kept by (role, source)."""
+
+    id: UUID
+    created_at: datetime
+    email: str = ""
+    provider: str = ""
+    user_metadata: Metadata = field(default_factory=dict)
+    app_metadata: Metadata = field(default_factory=dict)
+    profile: Metadata = field(default_factory=dict)
+    extra: Metadata = field(default_factory=dict)
+    confirmed: datetime | None = None
+    suspended: bool = False
+    deleted: bool = False
+    last_seen: datetime | None = None
+    order: tuple[Any, ...] = ()
+    proven: set[str] = field(default_factory=set)
+    words: dict[tuple[str, str], tuple[bool, datetime | None]] = field(default_factory=dict)
+    seen: set[str] = field(default_factory=set)
+    sent: dict[str, int] = field(default_factory=dict)
+    withdrawn: dict[str, int] = field(default_factory=dict)
+    pending: bool = False
+    writing: set[str] | None = None
+    writing_since: int = 0
+    version: int = field(default=1, compare=False)
+
+    @property
+    def status(self) -> str:
+        """Deleted before suspended before active before pending."""
+        if self.deleted:
+            return "deleted"
+        if self.suspended:
+            return "suspended"
+        return "active" if self.confirmed else "pending"
+
+    def copy(self) -> Person:
+        """As it is now."""
+        return copy.deepcopy(self)
+
+    def snapshot(self) -> Any:
+        """What the audit is about."""
+        return copy.deepcopy(
+            (
+                self.status,
+                self.email,
+                self.provider,
+                self.user_metadata,
+                self.app_metadata,
+                self.profile,
+                self.extra,
+                self.words,
+            )
+        )
+
+    def on_record(self) -> set[str]:
+        """Roles that are given and not denied, ended or not: as the counters count them."""
+        given = {role for (role, _), (denies, _) in self.words.items() if not denies}
+        return given - {role for (role, _), (denies, _) in self.words.items() if denies}
+
+    def roles(self, now: datetime) -> set[str]:
+        """The roles that hold: given by any source, denied by none, not ended."""
+        holding = {k: d for k, (d, until) in self.words.items() if until is None or until > now}
+        given = {role for (role, _), denies in holding.items() if not denies}
+        return given - {role for (role, _), denies in holding.items() if denies}
+
+    # --- the policy ----------------------------------------------------------------------------
+
+    def asked(self) -> Any:
+        """All that the policy looks at."""
+        return self.email, self.email.lower() in self.proven, self.provider, self.app_metadata
+
+    def follow_policy(self) -> None:
+        """The policy's grants are exactly those that it gives now."""
+        email = self.email.lower()
+        proven = email in self.proven
+        gives = {"member"}
+        gives |= {"staff"} if proven and email.endswith("@example.com") else set()
+        gives |= {"partner"} if self.provider == "google" else set()
+        gives |= {"admin"} if proven and email == "owner@example.com" else set()
+        for role in POLICY_ROLES:
+            self.words.pop((role, "policy"), None)
+        self.words |= {(role, "policy"): (False, None) for role in gives}
+
+    # --- Identity's side -----------------------------------------------------------------------
+
+    def look(self, payload: set[str], now: datetime) -> None:
+        """The merge: what people changed at Identity since it was last looked at."""
+        moment = int(now.timestamp())
+        if self.writing is not None and now.timestamp() < self.writing_since + 120:
+            for role in self.seen | payload | self.writing:
+                if (role in payload) is (role in self.writing):  # by us, not by people there
+                    (self.seen.add if role in payload else self.seen.discard)(role)
+        for role in payload - self.seen - self.sent.keys():
+            if self.words.get((role, "identity"), (False, None))[0]:
+                del self.words[role, "identity"]
+            if role not in self.roles(now):
+                self.words[role, "identity"] = (False, None)
+        for role in self.seen - payload - self.withdrawn.keys():
+            self.words.pop((role, "identity"), None)
+            if role in self.roles(now):
+                self.words[role, "identity"] = (True, None)
+        self.seen = set(payload)
+        young = moment - 3600
+        self.sent = {r: at for r, at in self.sent.items() if r not in payload and at >= young}
+        self.withdrawn = {r: at for r, at in self.withdrawn.items() if r in payload and at >= young}
+
+    def note(self, told: set[str], held: set[str], now: datetime) -> None:
+        """Roles were sent to Identity, which held others."""
+        moment = int(now.timestamp())
+        self.sent |= dict.fromkeys(told - held, moment)
+        self.withdrawn |= dict.fromkeys(held - told, moment)
+
+    def wanted(self, now: datetime) -> set[str]:
+        """What tokens shall hold."""
+        return set() if self.suspended else self.roles(now)
+
+    def patch(self, held: Metadata, now: datetime) -> Metadata:
+        """What Identity has to be told."""
+        found = _difference(self.extra, held)
+        if roles_of(held) != self.wanted(now):
+            found["roles"] = sorted(self.wanted(now))
+        return found
+
+    def must_be_told(self, now: datetime) -> bool:
+        """Whether Identity, as far as is known, has not what holds here."""
+        known = (self.seen | self.sent.keys()) - self.withdrawn.keys()
+        return self.wanted(now) != known or bool(_difference(self.extra, self.app_metadata))
+
+    # --- what administrators do ------------------------------------------------------------------
+
+    def grant(self, role: str, until: datetime | None) -> None:
+        """Give a role; nobody's denial stands against it."""
+        for key in [k for k, (denies, _) in self.words.items() if k[0] == role and denies]:
+            del self.words[key]
+        self.words[role, "administrator"] = (False, until)
+
+    def revoke(self, role: str) -> None:
+        """Take a role; against the policy's a denial is left."""
+        said = self.words.pop((role, "administrator"), None)
+        self.words.pop((role, "identity"), None)
+        if (said and said[0]) or (role, "policy") in self.words:
+            self.words[role, "administrator"] = (True, None)
+
+    def set_roles(self, roles: set[str], now: datetime) -> None:
+        """Exactly these."""
+        held = self.roles(now)
+        for role in held - roles:
+            self.revoke(role)
+        for role in roles - held:
+            self.grant(role, None)
+
+    def bury(self) -> None:
+        """A tombstone: nothing of the person is left."""
+        kept = Person(self.id, self.created_at, deleted=True, version=self.version)
+        self.__dict__.update(kept.__dict__)
+
+
+def _difference(wanted: Metadata, held: Metadata) -> Metadata:
+    nowhere = object()
+    return {
+        key: value
+        for key, value in wanted.items()
+        if (key in held if value is None else held.get(key, nowhere) != value)
+    }

@@ -1,0 +1,450 @@
+"""The real system beside its model: every commit of the one is a step of the other."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Engine, text
+
+from core import app as core_app
+from core import database, holding
+from core.app import App
+from core.errors import UsherError
+from core.identity import IdentityClient
+from core.ledger import Ledger
+from core.push_store import PushStore
+from core.settings import Settings
+from core.spool import waiting
+from core.sync_store import LEASE_SECONDS, SyncStore
+from core.users import UserService
+from core.webhooks import Received, Verified, Webhooks
+from emulator.payload import ZERO_INSTANCE
+from emulator.sender import signed_headers
+from functions import api
+from tests.core.outage_support import locked
+from tests.functions.api_support import JWT_SECRET, bearer
+from tests.support import HANDLERS, SECRET, Clock
+from tests.system.kill import Killed, Moments, watch
+from tests.system.model import Model, Reply, Sent, retained
+from tests.system.there import Identity
+
+TABLES = "deliveries, grants, users, audit, counters, pushes, sync_marks, syncs"
+
+
+class System:
+    """One database and spool, the living App on them, Identity, and the model.
+
+    Args:
+        reader: looks at the database from outside.
+        refused: the events that ``[outage]`` refuses.
+    """
+
+    def __init__(self, url: str, reader: Engine, folder: Path, policy: str, refused: str) -> None:
+        self.clock = Clock()
+        self.model = Model([refused] if refused else [])
+        self.identity = Identity(self.clock)
+        self.moments = Moments()
+        self.sent: list[Sent] = []
+        self.acknowledged: set[Any] = set()
+        self.outage: ExitStack | None = None
+        self._reader = reader
+        self._intent: Callable[[], None] | None = None
+        self._batch: list[tuple[Sent, datetime]] = []
+        self._views: dict[UUID, Any] = {}
+        self._patch = pytest.MonkeyPatch()
+        (folder / "policy.toml").write_text(
+            policy + (f'{refused} = "refuse"\n' if refused else ""), encoding="utf-8"
+        )
+        self.settings = Settings(
+            database_url=url,
+            webhook_secrets=(SECRET,),
+            policy=str(folder / "policy.toml"),
+            spool=str(folder / "spool"),
+            instance_id=ZERO_INSTANCE,
+            jwt_secret=JWT_SECRET,
+            identity_url="http://127.0.0.1:9",
+            identity_admin_token="x" * 32,
+            api_requests_per_minute=0,
+        )
+        self._patch.setattr(database, "BUSY_TIMEOUT_MS", 20)
+        self._patch.setattr(holding, "STEP", 3)
+        watch(self._patch, self.moments)
+        self._follow()
+        self.moments.committed, self.moments.spooled = self._committed, self._spooled
+        self.identity.tell, self.identity.arrive = self.deliver, self.moments.arrive
+        self.app = self._start()
+
+    # --- processes -------------------------------------------------------------------------------
+
+    def _start(self) -> App:
+        app = App(self.settings, self.clock)
+        client = IdentityClient(None, self.identity, sleep=lambda _: None)
+        app.__dict__["identity"] = client
+        # As long as a run of a process that died holds others up.
+        app.sync._sleep = lambda _: self.clock.advance(seconds=LEASE_SECONDS + 1)
+        app.holding.adopt()
+        self._patch.setattr(core_app, "_current", app)
+        return app
+
+    def restart(self) -> None:
+        """Another process on the same files; the one before has ended, in whichever way."""
+        self.app.close()
+        self.moments.arm(None)
+        self._intent = None
+        self.model.remembered.clear()
+        self.app = self._start()
+
+    @contextmanager
+    def living(self) -> Iterator[None]:
+        """Whoever dies in here is followed by another process."""
+        try:
+            yield
+        except Killed:
+            self.restart()
+
+    def close(self) -> None:
+        """The end."""
+        self.end_outage()
+        self.app.close()
+        self._patch.undo()
+
+    def begin_outage(self) -> None:
+        """Somebody else holds the database locked."""
+        self.outage = ExitStack()
+        self.outage.enter_context(locked(self.settings.database_url))
+
+    def end_outage(self) -> None:
+        """The database is back; nobody has noticed yet."""
+        if self.outage is not None:
+            self.outage.close()
+            self.outage = None
+
+    # --- the model follows -----------------------------------------------------------------------
+
+    def _committed(self) -> None:
+        intent, self._intent = self._intent, None
+        if intent is not None:
+            intent()
+
+    def _spooled(self) -> None:
+        self.model.spooled(self._batch)
+
+    def _follow(self) -> None:
+        """Tell, of each transaction that changes anything, what it is to the model."""
+
+        def before(owner: type, name: str, step: Callable[..., Callable[[], None]]) -> None:
+            original = getattr(owner, name)
+
+            def wrapped(its: Any, *args: Any, **more: Any) -> Any:
+                self._intent = step(*args, **more)
+                try:
+                    return original(its, *args, **more)
+                finally:
+                    self._intent = None
+
+            self._patch.setattr(owner, name, wrapped)
+
+        model, now = self.model, self.clock
+        before(Ledger, "prune", lambda at, **_: lambda: model.prune(at))
+        before(UserService, "_end_grants", lambda _: lambda: model.end_grants(now()))
+        before(
+            PushStore,
+            "prepare",
+            lambda seen, _, found: (
+                lambda: model.prepare(seen.id, self._views[seen.id], self._account(found), now())
+            ),
+        )
+        before(
+            PushStore,
+            "conclude",
+            lambda key, *_: lambda: model.conclude(key[1], self._account(_[2]), now()),
+        )
+        before(PushStore, "conclude_deletion", lambda key, _: lambda: model.gone(key[1]))
+        before(SyncStore, "delete_there", lambda _, user_id: lambda: model.must_go(user_id))
+        before(
+            SyncStore,
+            "delete_here",
+            lambda user: (
+                lambda: model.act(
+                    user.id, "user.deleted", "sync", lambda p: p.bury(), now(), known=True
+                )
+            ),
+        )
+        before(
+            SyncStore,
+            "settle",
+            lambda _, plan, people, *__, **___: (
+                lambda: model.settle(
+                    [self._account(one) for one in people], now(), pull=plan.pull, push=plan.push
+                )
+            ),
+        )
+        before(
+            UserService,
+            "welcome",
+            lambda caller, _: (
+                lambda: model.welcome(
+                    {
+                        "sub": str(caller.id),
+                        "email": caller.email,
+                        "app_metadata": caller.app_metadata,
+                        "user_metadata": caller.user_metadata,
+                    },
+                    now(),
+                )
+            ),
+        )
+        look = PushStore.user
+
+        def looked(its: Any, key: Any, lease: Any) -> Any:
+            found = look(its, key, lease)
+            self._views[key[1]] = model.people[key[1]].copy()
+            return found
+
+        self._patch.setattr(PushStore, "user", looked)
+        self._follow_events()
+
+    def _follow_events(self) -> None:
+        commit, hold = Webhooks._commit, holding.Holding.hold
+        model = self.model
+
+        def committed(its: Any, store: Any, batch: Sequence[Verified]) -> Any:
+            mine = [(_sent(one), one.received.at) for one in batch]
+            told: list[Reply] = []
+            held = batch[0].given is not None
+            self._intent = lambda: told.extend(model.commit(mine, held=held))
+            try:
+                answers = commit(its, store, batch)
+            finally:
+                self._intent = None
+            assert [_reply(one) for one in answers] == told
+            return answers
+
+        def held(its: Any, batch: Sequence[Verified], error: Any = None) -> Any:
+            self._batch = [(_sent(one), one.received.at) for one in batch]
+            answers = hold(its, batch, error)
+            if answers is None:
+                assert not model.spool, "older events wait"
+                return None
+            assert self.outage is not None or its.active, "kept though nothing was wrong"
+            for (sent, at), answer in zip(self._batch, answers, strict=True):
+                reply = model.hold(sent, at)
+                assert _reply(answer) == reply
+                if reply[0] != 503:
+                    model.remembered[sent.key] = reply
+            return answers
+
+        self._patch.setattr(Webhooks, "_commit", committed)
+        self._patch.setattr(holding.Holding, "hold", held)
+
+    def _account(self, found: Any) -> dict[str, Any]:
+        """What Identity's answer said, before it was read."""
+        return {
+            "id": str(found.id),
+            "email": found.email,
+            "app_metadata": dict(found.app_metadata or {}),
+            "user_metadata": dict(found.user_metadata or {}),
+            "confirmed_at": found.confirmed_at.isoformat() if found.confirmed_at else None,
+            "confirmation_sent_at": found.confirmation_sent_at,
+        }
+
+    # --- what comes from outside -----------------------------------------------------------------
+
+    def deliver(self, sent: Sent, secret: bytes = SECRET) -> Reply:
+        """Hand a delivery to its function, as Identity's request does."""
+        if secret == SECRET and sent not in self.sent:
+            self.sent.append(sent)
+        function = f"identity-{sent.expected}" if sent.expected else "identity"
+        headers = signed_headers("", sent.body, ZERO_INSTANCE, sent.issued_at, secret)
+        request = {
+            "httpMethod": "POST",
+            "path": f"/.netlify/functions/{function}",
+            "headers": headers,
+            "body": sent.body.decode(),
+        }
+        answer = HANDLERS[function](request, None)
+        reply = answer["statusCode"], _metadata(answer["statusCode"], answer["body"])
+        self._acknowledge([sent], [reply])
+        return reply
+
+    def crowd(self, batch: Sequence[Sent]) -> None:
+        """Several at once, as the server gathers them."""
+        verified = [self.app.webhooks.verify(self._received(sent)) for sent in batch]
+        answers = self.app.webhooks.process(verified)
+        self._acknowledge(batch, [_reply(answer) for answer in answers])
+
+    def _received(self, sent: Sent) -> Received:
+        headers = signed_headers("", sent.body, ZERO_INSTANCE, sent.issued_at, SECRET)
+        return Received((headers["X-Webhook-Signature"],), sent.body, "/", None, self.clock())
+
+    def _acknowledge(self, batch: Sequence[Sent], replies: Sequence[Reply]) -> None:
+        for sent, reply in zip(batch, replies, strict=True):
+            if reply[0] not in (401, 503):
+                self.acknowledged.add(sent.key)
+
+    def call(
+        self, method: str, path: str, caller: UUID, body: Any = None, step: Any = None
+    ) -> tuple[int, Any]:
+        """A call of the API; ``step`` is what it is to the model, if it commits."""
+        request = {
+            "httpMethod": method,
+            "path": f"/api{path}",
+            "rawQuery": "",
+            "headers": {
+                "authorization": "Bearer " + bearer(caller, self.clock(), JWT_SECRET),
+                "content-type": "application/json",
+            },
+            "body": "" if body is None else json.dumps(body),
+        }
+        self._intent = step
+        try:
+            answer = api.handler(request, None)
+        finally:
+            self._intent = None
+        return answer["statusCode"], json.loads(answer["body"] or "null")
+
+    def push(self) -> None:
+        """What the server's rounds do, later."""
+        self.clock.advance(minutes=11)
+        self.app.pushes._away_until = 0.0  # by the wall clock, which nobody here moves
+        self.app.pushes.push_pending()
+
+    def sync(self, plan: Any) -> None:
+        """A whole run; the time before it makes every record older than Identity's answers."""
+        self.clock.advance(seconds=1)
+        self.app.pushes._away_until = 0.0
+        with suppress(UsherError):
+            for _ in self.app.sync.run(plan, force=True):
+                pass
+
+    # --- what is there ---------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Nothing that was acknowledged is missing, and all is as the model says."""
+        model = self.model
+        old = retained(self.clock())
+        kept = model.ledger.keys() | model.spool.keys()
+        missing = {key for key in self.acknowledged - kept if key[1] >= old.timestamp()}
+        assert not missing
+        assert waiting(self.settings.spool_folder)["waiting"] >= len(model.spool)
+        assert waiting(self.settings.spool_folder)["set_aside"] == 0
+        if self.outage is not None:
+            return  # nobody can read it either, on PostgreSQL
+        with self._reader.connect() as connection:
+            rows = {
+                name: [dict(row._mapping) for row in connection.execute(text(statement))]
+                for name, statement in _STATEMENTS.items()
+            }
+        self._check_people(rows)
+        ledger = [
+            (row["issued_at"], row["body_digest"], row["outcome"], row["reply_status"],
+             _metadata(row["reply_status"], row["reply_body"]), row["body"] is not None)
+            for row in rows["deliveries"]
+        ]  # fmt: skip
+        assert ledger == [
+            (*one.key[1:], one.outcome, *one.reply, one.readable) for one in model.ledger.values()
+        ]
+        audit = [(_id(r["user_id"]), r["action"], r["actor"].split(":")[0]) for r in rows["audit"]]
+        assert audit == model.audit
+        counted = {row["name"]: int(row["total"]) for row in rows["counters"] if row["total"]}
+        assert counted == self._counts()
+        waits = {_id(row["user_id"]) for row in rows["pushes"]}
+        assert waits == {one.id for one in model.people.values() if one.pending}
+
+    def _check_people(self, rows: dict[str, list[dict[str, Any]]]) -> None:
+        words: dict[UUID, Any] = {}
+        for row in rows["grants"]:
+            said = words.setdefault(_id(row["user_id"]), {})
+            said[row["role"], row["source"]] = (bool(row["denies"]), _time(row["expires_at"]))
+        found = {
+            _id(row["id"]): _record(row, words.get(_id(row["id"]), {})) for row in rows["users"]
+        }
+        assert found == {
+            one.id: {
+                "status": one.status,
+                "email": one.email,
+                "provider": one.provider,
+                "user_metadata": one.user_metadata,
+                "app_metadata": one.app_metadata,
+                "profile": one.profile,
+                "extra": one.extra,
+                "confirmed": one.confirmed,
+                "last_seen": one.last_seen,
+                "words": one.words,
+                "seen": sorted(one.seen),
+                "sent": one.sent,
+                "withdrawn": one.withdrawn,
+                "proven": sorted(one.proven),
+                "version": one.version,
+            }
+            for one in self.model.people.values()
+        }
+
+    def _counts(self) -> dict[str, int]:
+        counts = Counter(self.model.days)
+        for one in self.model.people.values():
+            counts[f"status:{one.status}"] += 1
+            if not one.deleted:
+                counts.update(f"role:{role}" for role in one.on_record())
+                if one.provider:
+                    counts[f"provider:{one.provider}"] += 1
+        return dict(counts)
+
+
+_STATEMENTS = {
+    "users": "SELECT * FROM users",
+    "grants": "SELECT * FROM grants",
+    "deliveries": "SELECT * FROM deliveries ORDER BY sequence",
+    "audit": "SELECT user_id, action, actor FROM audit ORDER BY sequence",
+    "counters": "SELECT name, sum(value) AS total FROM counters GROUP BY name",
+    "pushes": "SELECT user_id FROM pushes",
+}
+
+
+def _record(row: dict[str, Any], words: Any) -> dict[str, Any]:
+    state = _json(row["identity_state"])
+    last_seen = _time(row["last_seen_at"])
+    return {
+        **{name: row[name] for name in ("status", "email", "provider", "version")},
+        **{name: _json(row[name]) for name in ("user_metadata", "app_metadata", "profile")},
+        "extra": _json(row["extra_app_metadata"]),
+        "confirmed": _time(row["confirmed_at"]),
+        "last_seen": last_seen if last_seen and last_seen.year > 1970 else None,
+        "words": words,
+        **{name: state[name] for name in ("seen", "sent", "withdrawn", "proven")},
+    }
+
+
+def _sent(one: Verified) -> Sent:
+    return Sent(one.received.body, one.claims.issued_at, one.received.expected or "")
+
+
+def _reply(answer: Any) -> Reply:
+    if isinstance(answer, Exception):
+        status: int = answer.status if isinstance(answer, UsherError) else 500
+        return status, None
+    return answer.status, _metadata(answer.status, answer.body)
+
+
+def _metadata(status: int, body: str) -> Any:
+    return json.loads(body)["app_metadata"] if status == 200 else None
+
+
+def _id(value: Any) -> UUID:
+    return UUID(str(value))
+
+
+def _json(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def _time(value: Any) -> datetime | None:
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
