@@ -140,7 +140,7 @@ BROKEN_CHUNKS = {
     "other lines' ends": b"%x\n%s\n0\n\n",
     "a trailer field": WHOLE + b"0\r\nX-More: 1\r\n\r\n",
     "a trailer that is no field": WHOLE + b"0\r\nnothing\r\n\r\n",
-    "an endless extension": b"%x;" + b"a" * 100_000 + b"\r\n%s\r\n0\r\n\r\n",
+    "an endless extension": b"%x;" + b"a" * 20_000 + b"\r\n%s\r\n0\r\n\r\n",
     "nothing at all": b"",
 }
 
@@ -151,7 +151,7 @@ def test_a_body_whose_chunks_are_broken_is_400(door: Door, name: str) -> None:
     body = event_body("validate", account())
     sent = BROKEN_CHUNKS[name]
     sent = sent % (len(body), body) if sent else sent
-    ends = name != "a trailer field"  # what is whole for the server gets no answer after its end
+    ends = name.startswith(("no ", "nothing"))  # the others are broken while the client stays
     answer = door.exchange(chunked(good(body, now())) + sent, half_close=ends)
     check_headers(answer)
     assert (answer.status, answer.code) == (400, "bad_request")
