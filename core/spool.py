@@ -187,15 +187,56 @@ def read(file: SpoolFile) -> Iterator[bytes]:
                 get_logger().warning("spool.torn", file=file.path.name, position=position)
 
 
+class Tally:
+    """How many records wait in a folder, whoever wrote them; asked again, only what is new is read.
+
+    A spool's file only grows, until it is removed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._counted: dict[Path, tuple[int, int]] = {}
+        """Of each file, how many bytes were read, and how many records they hold."""
+
+    def waiting(self) -> int:
+        """Those that the database has not taken yet.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
+        found: dict[Path, tuple[int, int]] = {}
+        for path in self._folder.glob(f"*{SUFFIX}"):
+            with suppress(FileNotFoundError):  # applied meanwhile
+                found[path] = _count(path, *self._counted.get(path, (0, 0)))
+        self._counted = found
+        return sum(records for _, records in found.values())
+
+    def set_aside(self) -> int:
+        """Those that it would not take.
+
+        Raises:
+            OSError
+        """
+        with suppress(FileNotFoundError):
+            return _count(self._folder / SET_ASIDE, 0, 0)[1]
+        return 0
+
+
 def waiting(folder: Path) -> dict[str, int]:
     """How many records wait in a folder, and how many were set aside; whoever wrote them."""
-    found = {"waiting": 0, "set_aside": 0}
-    for path in folder.glob(f"*{SUFFIX}"):
-        with suppress(FileNotFoundError):  # applied meanwhile
-            found["waiting"] += path.read_bytes().count(b"\n")
-    with suppress(FileNotFoundError):
-        found["set_aside"] = (folder / SET_ASIDE).read_bytes().count(b"\n")
-    return found
+    tally = Tally(folder)
+    return {"waiting": tally.waiting(), "set_aside": tally.set_aside()}
+
+
+def _count(path: Path, position: int, records: int) -> tuple[int, int]:
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size < position:  # cut off after a write that failed
+            position = records = 0
+        file.seek(position)
+        while piece := file.read(1 << 20):
+            position += len(piece)
+            records += piece.count(b"\n")
+    return position, records
 
 
 def _line(payload: bytes) -> bytes:

@@ -20,6 +20,7 @@ from functions._shared.http import Event, Request, Response, bodiless
 from functions._shared.identity_hook import IdentityHook
 
 if TYPE_CHECKING:
+    from core.app import App
     from runtime.site import Site
 
 API_PREFIXES: Final = tuple(base + "/" for base in API_BASES)
@@ -102,6 +103,18 @@ def _readyz() -> Response:
         DatabaseError, PolicyError, SpoolError: what is in the way.
     """
     usher = app.current()
+    status = "degraded" if is_degraded(usher) else "ok"
+    return Response(
+        200, dumps({"status": status, "policy": usher.policy.fingerprint}), "application/json"
+    )
+
+
+def is_degraded(usher: App) -> bool:
+    """Whether an event would go into the spool now, and not into the database.
+
+    Raises:
+        DatabaseError, SpoolError: it would be refused.
+    """
     refuge = usher.webhooks.refuge
     degraded = refuge is not None and refuge.active
     if not degraded:
@@ -113,10 +126,7 @@ def _readyz() -> Response:
             degraded = True
     if refuge is not None and degraded:
         refuge.check()
-    status = "degraded" if degraded else "ok"
-    return Response(
-        200, dumps({"status": status, "policy": usher.policy.fingerprint}), "application/json"
-    )
+    return degraded
 
 
 PROBES: Final[Mapping[str, Callable[[], Response]]] = {"/healthz": _healthz, "/readyz": _readyz}

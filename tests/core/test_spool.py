@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from core import spool as module
 from core.errors import SpoolError
-from core.spool import Spool, SpoolFile, read, waiting
+from core.spool import SET_ASIDE, SUFFIX, Spool, SpoolFile, Tally, read, waiting
 from tests.core.store_support import LogLines
 
 RECORDS = [b'{"n":1}', b'{"n":2}', b'{"n":3}']
@@ -154,4 +154,28 @@ def test_what_lies_behind_the_acknowledged_part_is_not_read(folder: Path) -> Non
     file = spool.oldest()
     assert file is not None
     assert list(read(SpoolFile(file.path, -1, file.size - 1))) == RECORDS[:2]
+    spool.close()
+
+
+def test_a_tally_reads_only_what_is_new(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files grow, are cut off after a failed write, and go; what was set aside may be renamed."""
+    tally = Tally(folder)
+    assert (tally.waiting(), tally.set_aside()) == (0, 0)
+    monkeypatch.setattr(module, "MAX_FILE_BYTES", 40)
+    spool = Spool(folder)
+    spool.append(RECORDS)
+    assert tally.waiting() == 3
+    (path,) = folder.glob(f"*{SUFFIX}")
+    whole = path.read_bytes()
+    path.write_bytes(b"-" * len(whole))  # who reads it again finds nothing
+    assert tally.waiting() == 3
+    path.write_bytes(whole[:-1])
+    assert tally.waiting() == 2
+    spool.append([b"4"])
+    spool.set_aside([b"5", b"6"])
+    assert (tally.waiting(), tally.set_aside()) == (3, 2)
+    (folder / SET_ASIDE).rename(folder / f"again{SUFFIX}")
+    assert (tally.waiting(), tally.set_aside()) == (5, 0)
+    path.unlink()
+    assert tally.waiting() == 3
     spool.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -49,7 +50,8 @@ def shown(metrics: Metrics) -> dict[str, str]:
         sample.name.removeprefix("usher_"): f"{sample.value:.0f}"
         for family in text_string_to_metric_families(page)
         for sample in family.samples
-        if family.type == "gauge" and family.name.startswith(("usher_s", "usher_p"))
+        if family.type == "gauge" and family.name.startswith("usher_")
+        if not family.name.endswith("_created")
     }
 
 
@@ -60,7 +62,8 @@ def test_each_backlog_is_told(app: App) -> None:
     ada = account()
     assert call(signed("signup", ada))["statusCode"] == 200
     assert backlogs.step() is False
-    nothing = {
+    taken = {"ready": "1", "degraded": "0"}
+    nothing = taken | {
         "spool_deliveries": "0",
         "spool_set_aside": "0",
         "pushes_pending": "0",
@@ -91,7 +94,7 @@ def test_each_backlog_is_told(app: App) -> None:
         )
     backlogs.step()
     on_disk = {"spool_deliveries": "2", "spool_set_aside": "1"}
-    assert shown(metrics) == on_disk | {
+    assert shown(metrics) == taken | on_disk | {
         "pushes_pending": "1",
         "pushes_oldest_timestamp_seconds": f"{NOON.timestamp():.0f}",
         "sync_completed_timestamp_seconds": f"{completed.timestamp():.0f}",
@@ -115,5 +118,22 @@ def test_what_an_absent_database_would_say_is_not_known(
     monkeypatch.setattr(app.store.database, "_reader", nowhere.engine)
     backlogs.step()
     found = shown(metrics)
+    assert found.pop("ready") == "0"  # nobody keeps events: this is no server yet
     assert {found.pop("spool_deliveries"), found.pop("spool_set_aside")} == {"0"}
+    assert set(found.values()) == {"nan"}
+
+    app.holding.check()
+    backlogs.step()
+    assert (shown(metrics)["ready"], shown(metrics)["degraded"]) == ("1", "1")
+    assert call(signed("signup", account()))["statusCode"] == 200
+    monkeypatch.setattr(app.store.database, "check", None)  # not asked any more
+    backlogs.step()
+    assert (shown(metrics)["degraded"], shown(metrics)["spool_deliveries"]) == ("1", "1")
+    app.holding.close()
+
+    shutil.rmtree(app.settings.spool_folder)
+    app.settings.spool_folder.write_text("a file")
+    backlogs.step()
+    found = shown(metrics)
+    assert (found.pop("ready"), found.pop("spool_deliveries")) == ("0", "0")
     assert set(found.values()) == {"nan"}
