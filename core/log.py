@@ -36,16 +36,18 @@ def configure(stream: TextIO | None = None, level: int = logging.INFO) -> None:
     )
 
 
-def observe(observer: Callable[[str, Mapping[str, Any]], None]) -> None:
+def observe(observer: Callable[[str, Mapping[str, Any]], Mapping[str, Any] | None]) -> None:
     """Have ``observer`` see the ``noun.verb`` and the fields of every line from now on.
 
-    It is called in the thread that writes the line, and must neither block nor raise.
+    It is called in the thread that writes the line, and must neither block nor raise. What it
+    returns are further fields of the line.
     """
 
     def processor(
         _logger: Any, _method: str, fields: structlog.typing.EventDict
     ) -> structlog.typing.EventDict:
-        observer(fields["event"], fields)
+        if more := observer(fields["event"], fields):
+            fields.update(more)
         return fields
 
     structlog.configure(processors=[processor, *structlog.get_config()["processors"]])

@@ -142,7 +142,7 @@ class Pushes:
 
     def _try(self, key: Key, *, due: bool) -> _Step | UsherError | None:
         """One push under a lease; None where another server is at it."""
-        lease = uuid4()
+        started, lease = time.perf_counter(), uuid4()
         tries = self._store.claim(key, lease, due=due)
         if not tries:
             return None
@@ -152,7 +152,13 @@ class Pushes:
         except UsherError as error:
             if isinstance(error, IdentityUnavailableError):
                 self._away_until = time.monotonic() + AWAY_SECONDS
-            get_logger().warning("push.failed", code=error.code, detail=error.detail, **fields)
+            get_logger().warning(
+                "push.failed",
+                duration_ms=_since(started),
+                code=error.code,
+                detail=error.detail,
+                **fields,
+            )
             # Uneven, so that those who failed together do not come back together.
             wait = min(LONGEST_WAIT_SECONDS, 2 ** min(tries, 9)) * random.uniform(0.5, 1.0)  # noqa: S311
             self._store.postpone(key, lease, timedelta(seconds=wait), _told(error))
@@ -160,7 +166,12 @@ class Pushes:
         self._away_until = 0.0
         if step is not _Step.SETTLED:
             self._store.postpone(key, lease, timedelta(seconds=IN_FLIGHT_SECONDS), "")
-        get_logger().info("push.done", settled=step is _Step.SETTLED, **fields)
+        get_logger().info(
+            "push.done",
+            duration_ms=_since(started),
+            settled=step is _Step.SETTLED,
+            **fields,
+        )
         return step
 
     def _rounds(self, key: Key, lease: UUID) -> _Step:
@@ -197,6 +208,10 @@ def _existing(account: IdentityUser | None) -> IdentityUser:
     if account is None:
         raise IdentityAccountMissingError("Identity has no such account.")
     return account
+
+
+def _since(started: float) -> float:
+    return round((time.perf_counter() - started) * 1000, 2)
 
 
 def _told(error: UsherError) -> str:

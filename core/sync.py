@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.errors import IdentityNotConfiguredError, SyncRunningError, UsherError
 from core.log import get_logger
@@ -72,7 +72,8 @@ class Sync:
         """
         client = self._client()
         run = self._begin(plan, restart=restart, wait=wait)
-        fields = {"plan": plan.name, "run_id": str(run.id)}
+        started = time.perf_counter()
+        fields: dict[str, Any] = {"plan": plan.name, "run_id": str(run.id)}
         get_logger().info("sync.begun", resumed=run.resumed, page=run.progress.page, **fields)
         work = Steps(
             self._store,
@@ -90,12 +91,14 @@ class Sync:
                 run = work.step(run)
                 yield run
         except UsherError as error:
-            get_logger().warning("sync.stopped", code=error.code, **_counts(run), **fields)
+            fields |= _counts(run) | {"duration_ms": _since(started)}
+            get_logger().warning("sync.stopped", code=error.code, **fields)
             raise
         finally:
             self._store.release(run)
         left = sum(run.progress.left.values())
-        get_logger().info("sync.done", left=left, **_counts(run), **fields)
+        fields |= _counts(run) | {"duration_ms": _since(started)}
+        get_logger().info("sync.done", left=left, **fields)
 
     def _client(self) -> IdentityClient:
         client = self._identity()
@@ -117,6 +120,10 @@ class Sync:
                     raise
                 until = error.until
                 self._sleep(1.0)
+
+
+def _since(started: float) -> float:
+    return round((time.perf_counter() - started) * 1000, 2)
 
 
 def _counts(run: Run) -> dict[str, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import perf_counter
@@ -28,6 +28,7 @@ from core.webhooks import Verified, log_fields
 from functions import api
 from functions._shared.failure import failure
 from functions._shared.http import Request
+from functions._shared.identity_hook import IdentityHook
 from runtime import routes, traces
 from runtime.backlogs import Backlogs
 from runtime.gather import INTERRUPT_SECONDS, START_SECONDS, Gatherer
@@ -121,6 +122,8 @@ class Application:
             lambda: self._gatherer.waiting,
         )
         log.observe(self._metrics.observe)
+        if self._traces:
+            log.observe(self._traces.observe)
 
     async def __rsgi__(self, scope: Scope, exchange: Exchange) -> None:
         """Answer one request."""
@@ -145,10 +148,9 @@ class Application:
             backlogs = Backlogs(usher, self._metrics)
             every.append(rounds(backlogs.step, first=0, every=BACKLOGS_SECONDS))
         if usher.settings.tells_identity:
-            every.append(rounds(self._traced("push", usher.pushes.step), every=PUSHES_SECONDS))
+            every.append(rounds(usher.pushes.step, every=PUSHES_SECONDS))
             if usher.settings.sync_interval_seconds:
-                sync = self._traced("sync", usher.sync_rounds.step)
-                every.append(rounds(sync, every=SYNCS_SECONDS))
+                every.append(rounds(usher.sync_rounds.step, every=SYNCS_SECONDS))
         self._rounds = [loop.create_task(steps) for steps in every]
 
     def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
@@ -163,9 +165,6 @@ class Application:
         self._waiters.shutdown()
         if self._traces:
             self._traces.close()
-
-    def _traced(self, name: str, step: Callable[[], bool]) -> Callable[[], bool]:
-        return self._traces.step(name, step) if self._traces else step
 
     async def _end_hung(self) -> None:
         """A thread that waits for a database that says nothing would wait for ever."""
@@ -184,10 +183,7 @@ class Application:
             started = perf_counter()
             answer = hook.prepare(event)
             if isinstance(answer, Verified):
-                verified, since = answer, perf_counter()
-                answer = hook.conclude(await self._gatherer.submit(verified))
-                if self._traces:
-                    self._traces.event(started, since, log_fields(verified), answer["statusCode"])
+                answer = await self._deliver(hook, answer, started)
             self._metrics.event_answered(answer["statusCode"], perf_counter() - started)
             return answer
         if routes.is_api(scope.path):
@@ -199,12 +195,25 @@ class Application:
             return await asyncio.to_thread(routes.answer_rest, request)
         return routes.answer_rest(request)
 
+    async def _deliver(
+        self, hook: IdentityHook, verified: Verified, started: float
+    ) -> dict[str, Any]:
+        traced = self._traces and self._traces.begin(started, log_fields(verified))
+        status = 500  # of whoever is cancelled
+        try:
+            answer = hook.conclude(await self._gatherer.submit(verified))
+            status = answer["statusCode"]
+        finally:
+            if self._traces and traced:
+                self._traces.end(traced, status)
+        return answer
+
     def _process(self, batch: Sequence[Verified]) -> Sequence[Answer | Exception]:
         self._metrics.batch(len(batch))
         started = perf_counter()
         answers = app.current().webhooks.process(batch)
         if self._traces:
-            self._traces.work("transaction", started, {"deliveries": len(batch)})
+            self._traces.transaction([verified.id for verified in batch], started)
         return answers
 
     async def _call_api(self, scope: Scope, exchange: Exchange) -> dict[str, Any]:
@@ -216,12 +225,10 @@ class Application:
             return api.refuse(_bodiless(scope, headers), error)
         only_reads = scope.method in ("GET", "HEAD") and not self._asks_identity
         pool = self._readers if only_reads else self._waiters
-        started = perf_counter()
-        loop = asyncio.get_running_loop()
-        answer = await loop.run_in_executor(pool, api.handler, event, None)
+        answer = partial(api.handler, event, None)
         if self._traces:
-            self._traces.request(scope.method, started, answer["statusCode"])
-        return answer
+            answer = partial(self._traces.request, scope.method, headers, perf_counter(), answer)
+        return await asyncio.get_running_loop().run_in_executor(pool, answer)
 
     def _count_address(self, scope: Scope, headers: Mapping[str, list[str]]) -> None:
         usher = app.current()

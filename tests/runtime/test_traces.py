@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from time import perf_counter
 
 import pytest
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from core import log
 from runtime import traces
 from tests.core.store_support import LogLines
 from tests.functions.api_support import JWT_SECRET, bearer
 from tests.runtime.test_server import now, signup
-from tests.support import ROOT, Server, account, clean_environment, free_port
+from tests.support import ROOT, Server, account, clean_environment, free_port, signed
 
 StartServer = Callable[..., Server]
 
@@ -77,43 +80,70 @@ def attributes(span: Span) -> dict[str, object]:
     return {a.key: getattr(a.value, str(a.value.WhichOneof("value"))) for a in span.attributes}
 
 
-def test_events_and_the_api_are_traced_without_anything_personal(
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+THEIRS = "b7ad6b7169203331"
+
+
+def test_events_the_api_and_pushes_are_traced_without_anything_personal(
     start_server: StartServer, collector: Collector, database_url: str
 ) -> None:
-    """An event with its two parts, the transaction, and a request; forged ones not at all."""
+    """An event with its parts, requests of the API with the push that one makes; no forged ones."""
     server = start_server(
         database_url,
         USHER_JWT_SECRET=JWT_SECRET.decode(),
+        USHER_IDENTITY_URL=f"http://127.0.0.1:{free_port()}",
         OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
     )
-    delivery = signup("ada.lovelace@example.com")
-    assert server.post(delivery).status == 200
+    owner = account(email="owner@example.com")
+    assert server.post(signed("signup", owner, at=now())).status == 200
     assert server.post(signup(secret=b"f" * 32)).status == 401
-    person = account(email="eve@example.com").id
-    me = {"Authorization": f"Bearer {bearer(person, now())}"}
-    assert server.pool.request("GET", f"{server.url}/api/me?secret=1", headers=me).status == 400
+    headers = {
+        "Authorization": f"Bearer {bearer(owner.id, now())}",
+        "traceparent": f"00-{TRACE}-{THEIRS}-00",
+    }
+    url = f"{server.url}/api/users/{owner.id}/roles/editor"
+    assert server.pool.request("PUT", url, headers=headers).status == 200
+    assert server.pool.request("GET", f"{server.url}/api/me?secret=1").status == 401
     server.stop()  # what is left is sent then
 
-    spans = {span.name: span for span in collector.spans()}
-    assert set(spans) == {"event", "verify", "store", "transaction", "api"}
-    event = spans["event"]
-    for part in (spans["verify"], spans["store"]):
+    spans = {(span.name, span.trace_id.hex() == TRACE): span for span in collector.spans()}
+    event = spans.pop(("event", False))
+    parts = [spans.pop((name, False)) for name in ("verify", "queue", "transaction")]
+    since = event.start_time_unix_nano
+    for part in parts:
         assert (part.trace_id, part.parent_span_id) == (event.trace_id, event.span_id)
-        assert event.start_time_unix_nano <= part.start_time_unix_nano + 1_000_000
-        assert part.end_time_unix_nano <= event.end_time_unix_nano + 1_000_000
+        assert abs(part.start_time_unix_nano - since) < 1_000_000
+        since = part.end_time_unix_nano
+    assert since <= event.end_time_unix_nano + 1_000_000
+    assert attributes(parts[2]) == {"usher.deliveries": 1}
     known = attributes(event)
-    assert len(str(known.pop("usher.delivery_id"))) == 72
-    assert len(str(known.pop("usher.user_id"))) == 36
+    delivery = known.pop("usher.delivery_id")
+    assert len(str(delivery)) == 72
     assert known == {
         "usher.event_name": "signup",
+        "usher.user_id": str(owner.id),
         "usher.key_index": 0,
         "http.response.status_code": 200,
     }
-    assert attributes(spans["transaction"]) == {"usher.deliveries": 1}
-    assert attributes(spans["api"]) == {
-        "http.request.method": "GET",
-        "http.response.status_code": 400,
+    request, push = spans.pop(("api", True)), spans.pop(("push", True))
+    assert request.parent_span_id.hex() == THEIRS
+    assert push.parent_span_id == request.span_id
+    assert request.start_time_unix_nano < push.start_time_unix_nano
+    assert push.end_time_unix_nano < request.end_time_unix_nano
+    assert attributes(request) == {
+        "http.request.method": "PUT",
+        "http.route": "/users/{id}/roles/{role}",
+        "usher.caller": str(owner.id),
+        "http.response.status_code": 200,
     }
+    assert attributes(push) == {
+        "usher.user_id": str(owner.id),
+        "usher.tries": 1,
+        "usher.code": "identity_unavailable",
+    }
+    stranger = spans.pop(("api", False))
+    assert attributes(stranger)["http.response.status_code"] == 401
+    assert {name for name, _ in spans} <= {"push"}  # tried again by the server itself
     [resource] = {
         a.value.string_value
         for request in collector.requests
@@ -123,8 +153,18 @@ def test_events_and_the_api_are_traced_without_anything_personal(
     }
     assert resource == "usher"
     everything = b"".join(request.SerializeToString() for request in collector.requests)
-    for personal in (b"lovelace", b"eve@", b"secret=1", b"Bearer", b"eyJ"):
+    for personal in (b"owner@", b"secret=1", b"Bearer", b"eyJ"):
         assert personal not in everything
+
+    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    traced = [(line["event"], line.get("trace_id")) for line in lines]
+    assert traced[:3] == [
+        ("event.applied", event.trace_id.hex()),
+        ("signature.rejected", None),
+        ("push.failed", TRACE),
+    ]
+    assert ("api.answered", TRACE) in traced
+    assert ("api.answered", stranger.trace_id.hex()) in traced
 
 
 def test_a_collector_that_is_away_holds_nobody_up(
@@ -141,9 +181,9 @@ def test_a_collector_that_is_away_holds_nobody_up(
     started = time.monotonic()
     server.stop()
     assert time.monotonic() - started < 15
-    log = server.log.read_text()
-    assert '"event":"traces.lost"' in log
-    assert all(line.startswith("{") for line in log.splitlines())
+    text = server.log.read_text()
+    assert '"event":"traces.lost"' in text
+    assert all(line.startswith("{") for line in text.splitlines())
 
 
 @pytest.mark.parametrize(
@@ -188,11 +228,58 @@ def test_an_endpoint_without_the_extra_is_said_and_costs_only_the_traces(
     assert "usher[traces]" in line["detail"]
 
 
-def test_a_step_that_did_something_is_traced_and_an_idle_one_is_not(collector: Collector) -> None:
-    """Pushes are looked for every two seconds."""
+def test_lines_of_what_is_over_make_spans(collector: Collector) -> None:
+    """A push and a sync, with what the line says, but not its detail, which may quote Identity."""
+    lines = LogLines()
     one = traces.Traces(OTLPSpanExporter(f"{collector.url}/v1/traces"))
-    answers = iter([True, False])
-    step = one.step("push", lambda: next(answers))
-    assert [step(), step()] == [True, False]
+    log.observe(one.observe)
+    logger = log.get_logger()
+    logger.info("push.done", user_id="u", tries=2, settled=True, duration_ms=1_500.0)
+    logger.warning("sync.stopped", run_id="r", code="c", detail="a@b.c", duration_ms=2.0)
+    logger.warning("push.failed", user_id="u", tries=0, code="c")  # was not even begun
+    logger.info("sync.begun", run_id="r")
     one.close()
-    assert [span.name for span in collector.spans()] == ["push"]
+    push, sync = collector.spans()
+    assert (push.name, sync.name) == ("push", "sync")
+    assert attributes(push) == {"usher.user_id": "u", "usher.tries": 2, "usher.settled": True}
+    assert attributes(sync) == {"usher.run_id": "r", "usher.code": "c"}
+    assert push.end_time_unix_nano - push.start_time_unix_nano == pytest.approx(1.5e9, rel=0.01)
+    assert (push.status.code, sync.status.code) == (0, 2)
+    found = [line.get("trace_id") for line in lines()]
+    assert found == [push.trace_id.hex(), sync.trace_id.hex(), None, None]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "kept"), [("always_on", 40), ("traceidratio", 0), ("parentbased_always_off", 0)]
+)
+@pytest.mark.parametrize("flag", ["00", "01"])
+def test_who_asks_does_not_decide_what_is_kept(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch, sampler: str, kept: int, flag: str
+) -> None:
+    """Neither by the flag, nor by a trace id that a ratio would keep; a broken header is none."""
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.000001")
+    one = traces.Traces(OTLPSpanExporter(f"{collector.url}/v1/traces"))
+    theirs = f"{1:032x}"
+    headers = [f"00-{theirs}-{THEIRS}-{flag}"] * 2
+    for sent in (headers[:1], headers):
+        for _ in range(20):
+            one.request("GET", {"traceparent": sent}, perf_counter(), lambda: {"statusCode": 200})
+    one.close()
+    spans = collector.spans()
+    assert len(spans) == kept
+    assert [span.trace_id.hex() for span in spans].count(theirs) == kept // 2
+
+
+def test_what_is_answered_is_not_remembered() -> None:
+    """A retry that comes while the first is under way, an exception, a spool's delivery later."""
+    one = traces.Traces(OTLPSpanExporter("http://127.0.0.1:1/v1/traces", timeout=0.001))
+    first, again = (one.begin(perf_counter(), {"delivery_id": "d"}) for _ in range(2))
+    one.transaction(["d", "unknown"], perf_counter())
+    assert (first.transaction, again.transaction is None) == (None, False)
+    one.end(first, 200)
+    assert one.observe("event.repeated", {"delivery_id": "d"}) is not None
+    one.end(again, 500)
+    assert one.observe("event.applied", {"delivery_id": "d"}) is None
+    assert one._under_way == {}
+    one.close()

@@ -1,0 +1,43 @@
+"""Which traces are kept: decided here, by ``OTEL_TRACES_SAMPLER``, and never by who asks.
+
+Needs the extra ``traces``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import ParentBased, Sampler, SamplingResult
+
+
+def decided_here(sampler: Sampler) -> Sampler:
+    """``sampler``, asked as of a new trace also where a request belongs to somebody's trace.
+
+    What is within a span of ours is kept with it.
+    """
+    blind = _Blind(sampler)
+    return ParentBased(sampler, remote_parent_sampled=blind, remote_parent_not_sampled=blind)
+
+
+class _Blind(Sampler):
+    """Sees neither the parent's flag nor its trace id, for whoever asks chooses both."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self._sampler = sampler
+        self._ids = RandomIdGenerator()
+
+    def should_sample(
+        self,
+        parent_context: Context | None,  # noqa: ARG002
+        trace_id: int,  # noqa: ARG002
+        name: str,
+        *rest: Any,
+        **further: Any,
+    ) -> SamplingResult:
+        own = self._ids.generate_trace_id()
+        return self._sampler.should_sample(Context(), own, name, *rest, **further)
+
+    def get_description(self) -> str:
+        return self._sampler.get_description()
