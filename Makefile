@@ -13,7 +13,7 @@ run: $(READY)
 	$(BIN)/usher dev
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto --cov --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term $(ARGS)
 	$(BIN)/python tests/coverage_floor.py
 
 lint: $(READY)

@@ -17,8 +17,9 @@ from core import log
 from core.app import App, use
 from core.database import Database
 from core.settings import Settings
+from emulator import passwords
 from tests.chromium import not_run
-from tests.support import OLD_SECRET, SECRET, Clock, Server
+from tests.support import OLD_SECRET, ROOT, SECRET, Clock, Server
 
 POLICY = """
 [admission]
@@ -47,6 +48,18 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _logging() -> None:
     log.configure()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scrypt_cost() -> Iterator[int]:
+    """What scrypt really costs; a 64th of that in this process, where hundreds of tests log in.
+
+    Emulators in processes of their own take the real cost.
+    """
+    real: int = passwords._COST
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "_COST", real // 64)
+        yield real
 
 
 @pytest.fixture(scope="session")
@@ -165,6 +178,24 @@ def start_server(tmp_path: Path, policy_file: Path) -> Iterator[Callable[..., Se
     yield start
     for server in servers:
         server.stop()
+
+
+MEASURED = ("core", "functions")
+"""The folders of tests that must cover ``core``, without any help from the others."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Count lines only where that is asked of the tests: whoever is counted runs half as fast.
+
+    Properties are left out: they run the same lines hundreds of times.
+    """
+    if config.getoption("no_cov", default=True):
+        return
+    for item in items:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        is_property = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+        if is_property or folder not in MEASURED:
+            item.add_marker("no_cover")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

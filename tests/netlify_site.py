@@ -29,7 +29,7 @@ NPM_PATH = os.pathsep.join([str(Path(sys.executable).parent), os.defpath])
 """Where the wheel puts `node` and `npm`; the binary, which a signal reaches, is elsewhere."""
 CLI = Path(__file__).parent / "contract" / "netlify_cli"
 INSTALL_SECONDS = 280
-START_SECONDS = 90
+START_SECONDS = 180
 PROXY_SECRET = "proxy-secret-proxy-secret-proxy-s"
 BRIDGE_SECRET = "bridge-secret-bridge-secret-bridg"
 

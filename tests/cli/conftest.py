@@ -26,7 +26,7 @@ from core.settings import Settings
 from emulator.payload import ZERO_INSTANCE
 from tests.dev_process import GUIDED, Dev
 from tests.stub import Stub, functions
-from tests.support import ROOT, SECRET, account, call, clean_environment, signed
+from tests.support import ROOT, SECRET, WAIT_SECONDS, account, call, clean_environment, signed
 
 
 class _Main:
@@ -160,7 +160,7 @@ def process(tmp_path: Path) -> Process:
             env=clean_environment(PYTHONPATH=str(ROOT), **variables),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=WAIT_SECONDS,
             check=False,
         )
         if "Traceback" in done.stderr:

@@ -15,7 +15,7 @@ import pytest
 import urllib3
 
 from tests.cli.conftest import Process
-from tests.support import ROOT, SECRET, Server, clean_environment, free_port
+from tests.support import ROOT, SECRET, WAIT_SECONDS, Server, clean_environment, free_port
 
 SECRETS = {"USHER_WEBHOOK_SECRETS": SECRET.decode()}
 
@@ -198,7 +198,7 @@ def test_dev_makes_what_it_needs_serves_and_stops(tmp_path: Path, process: Proce
 
 
 def _wait_for(url: str, running: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + WAIT_SECONDS
     with urllib3.PoolManager(retries=False) as pool:
         while time.monotonic() < deadline and running.poll() is None:
             try:

@@ -15,7 +15,7 @@ import pytest
 import urllib3
 
 from tests.deploy.senders import Senders, known
-from tests.support import ROOT, Server, account, free_port, signed
+from tests.support import ROOT, WAIT_SECONDS, Server, account, free_port, signed
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 PAUSE_SECONDS = 2
@@ -45,7 +45,7 @@ def nginx(folder: Path, ports: tuple[int, int]) -> Iterator[str]:
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + WAIT_SECONDS
         while time.monotonic() < deadline:
             try:
                 urllib3.request("GET", f"{url}/healthz", retries=False)
@@ -90,7 +90,7 @@ def test_a_reload_changes_the_policy_and_refuses_no_connection(
     policy_file.write_text(policy_file.read_text().replace('"member"', '"guest"'))
     senders = Senders(server.url)
     server.process.send_signal(signal.SIGHUP)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < deadline:
         answer = server.post(signed("login", account(), at=datetime.now(UTC)))
         if b'"guest"' in answer.data:

@@ -12,6 +12,7 @@ import jwt
 import pytest
 
 from core.jws import sign_event
+from emulator import passwords
 from emulator.passwords import hash_password, matches
 from emulator.payload import ZERO_INSTANCE
 from tests.emulator.world import JWT_SECRET, World
@@ -227,8 +228,11 @@ def test_an_events_signature_is_no_access_token(quiet: World) -> None:
     assert (reply.status, "signs an event" in reply.json["msg"]) == (401, True)
 
 
-def test_passwords_are_kept_as_salted_scrypt() -> None:
+def test_passwords_are_kept_as_salted_scrypt(
+    scrypt_cost: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Parameters in the text; another salt each time; nothing matches where nothing is stored."""
+    monkeypatch.setattr(passwords, "_COST", scrypt_cost)
     one, two = hash_password("pässword"), hash_password("pässword")
     assert one.startswith("scrypt$16384$8$1$")
     assert one != two

@@ -75,7 +75,7 @@ def test_every_answer_is_as_described_and_none_a_server_error(
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-2_000:]

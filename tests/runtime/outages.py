@@ -22,7 +22,7 @@ from sqlalchemy import text
 
 import migrations
 from core.database import Database
-from tests.support import Server, Signed, account, signed
+from tests.support import WAIT_SECONDS, Server, Signed, account, signed
 
 StartServer = Callable[..., Server]
 
@@ -104,7 +104,7 @@ def ready(server: Server) -> str:
     return str(found.get("code", found["status"]))
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 30) -> None:
+def wait_until(true: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
     """Wait, but not for ever."""
     deadline = time.monotonic() + seconds
     while not true():
@@ -151,19 +151,24 @@ class Crowd:
 
     Attributes:
         answers: the status that each person's delivery was given; none where none came.
+        seconds: how long each answer took, as these clients saw it.
+        late: by how much, at worst, this process was held up itself: a thread that asked to be
+            woken was woken so many seconds late.
     """
 
     def __init__(self, server: Server, connections: int = 8) -> None:
         self.answers: dict[str, int] = {}
         self.seconds: list[float] = []
+        self.late = 0.0
         self._server = server
         self._stop = Event()
         self._threads = [Thread(target=self._send) for _ in range(connections)]
+        self._threads.append(Thread(target=self._watch))
         for thread in self._threads:
             thread.start()
 
     def _send(self) -> None:
-        while not self._stop.is_set():
+        while not self._stop.wait(0.01):  # the server runs on the same machine
             name = random.choice(("signup", "login"))
             delivery = signed(name, account(email=f"{uuid4()}@example.com"), at=now())
             started = time.monotonic()
@@ -172,6 +177,12 @@ class Crowd:
             except urllib3.exceptions.HTTPError:
                 return  # the server was killed
             self.seconds.append(time.monotonic() - started)
+
+    def _watch(self) -> None:
+        due = time.monotonic() + 0.05
+        while not self._stop.wait(max(0, due - time.monotonic())):
+            self.late = max(self.late, time.monotonic() - due)
+            due = time.monotonic() + 0.05
 
     def finish(self) -> None:
         """Stop sending and wait."""

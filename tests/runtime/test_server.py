@@ -20,7 +20,7 @@ from core.database import Database
 from functions._shared.headers import SECURITY_HEADERS
 from tests.core.outage_support import locked
 from tests.runtime.outages import wait_until
-from tests.support import OLD_SECRET, SECRET, Server, Signed, account, signed
+from tests.support import OLD_SECRET, SECRET, WAIT_SECONDS, Server, Signed, account, signed
 
 StartServer = Callable[..., Server]
 
@@ -171,7 +171,7 @@ def test_a_stop_finishes_and_commits_what_is_under_way(
     load = Load(server)
     time.sleep(0.5)
     server.process.terminate()
-    assert server.process.wait(20) == 0
+    assert server.process.wait(WAIT_SECONDS) == 0
     load.finish()
     assert load.acknowledged
     consistent(database_url, load.acknowledged)
