@@ -110,6 +110,8 @@ class Application:
             READERS[usher.settings.database_scheme], thread_name_prefix="reader"
         )
         self._waiters = ThreadPoolExecutor(WAITERS, thread_name_prefix="waiter")
+        # Asked while all else waits for a database, it must not wait for a thread either.
+        self._scraper = ThreadPoolExecutor(1, thread_name_prefix="scraper")
         self._rounds: list[asyncio.Task[None]] = []
         self._database = usher.store.database
         self._holding = usher.holding
@@ -163,6 +165,7 @@ class Application:
             self._guests.shutdown()
         self._readers.shutdown()
         self._waiters.shutdown()
+        self._scraper.shutdown()
         if self._traces:
             self._traces.close()
 
@@ -190,7 +193,9 @@ class Application:
             return await self._call_api(scope, exchange)
         request = Request.from_event(_bodiless(scope, _headers(scope)))
         if request.path == METRICS:
-            return (await asyncio.to_thread(self._metrics.answer, request)).to_dict()
+            loop = asyncio.get_running_loop()
+            page = await loop.run_in_executor(self._scraper, self._metrics.answer, request)
+            return page.to_dict()
         if request.path in routes.PROBES:
             return await asyncio.to_thread(routes.answer_rest, request)
         return routes.answer_rest(request)

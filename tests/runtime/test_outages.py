@@ -7,6 +7,7 @@ import resource
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -156,12 +157,22 @@ def test_postgresql_slow(start_server: StartServer, cluster: Cluster) -> None:
 def test_readiness_is_told_while_postgresql_says_nothing(
     start_server: StartServer, cluster: Cluster
 ) -> None:
-    """However often it is asked: what waits for the database is ended, and threads come free."""
-    server = start_server(cluster.url)
+    """However often it is asked: what waits for the database is ended, and threads come free.
+
+    The metrics wait for nothing of that.
+    """
+    token = "a-token-of-thirty-two-bytes-or-more"
+    server = start_server(cluster.url, USHER_METRICS_TOKEN=token)
     assert ready(server) == "ok"
     cluster.freeze(on=True)
     with ThreadPoolExecutor(12) as crowd:
-        assert set(crowd.map(lambda _: ready(server), range(12))) == {"degraded"}
+        told = crowd.map(lambda _: ready(server), range(12))
+        time.sleep(0.5)
+        started = time.monotonic()
+        bearer = {"Authorization": f"Bearer {token}"}
+        assert server.pool.request("GET", f"{server.url}/metrics", headers=bearer).status == 200
+        assert time.monotonic() - started < 2
+        assert set(told) == {"degraded"}
     cluster.freeze(on=False)
     wait_until(lambda: ready(server) == "ok")
 
