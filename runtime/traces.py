@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from threading import Thread
 from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 DISABLED: Final = "OTEL_SDK_DISABLED"
+CLOSE_SECONDS: Final = 3.0
+"""How long the end of a process may wait for a collector."""
 LINES: Final = frozenset({"push.done", "push.failed", "sync.done", "sync.stopped"})
 """Each tells of something that is over, and took ``duration_ms``."""
 UNTOLD: Final = frozenset({"event", "duration_ms", "detail"})
@@ -180,8 +183,12 @@ class Traces:
         return {"trace_id": f"{context.trace_id:032x}"} if context.is_valid else None
 
     def close(self) -> None:
-        """Send what is left, for as long as ``OTEL_EXPORTER_OTLP_TIMEOUT`` allows."""
-        self._provider.shutdown()
+        """Send what is left, if the collector takes it soon; the SDK alone waits half a minute."""
+        last = Thread(target=self._provider.shutdown, daemon=True)
+        last.start()
+        last.join(CLOSE_SECONDS)
+        if last.is_alive():
+            get_logger().warning("traces.lost", detail="The collector says nothing at the end.")
 
     def _context(self, traceparent: Sequence[str]) -> Context:
         """Of one header that is well-formed; else of nobody."""

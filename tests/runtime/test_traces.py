@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from time import perf_counter
@@ -283,3 +285,20 @@ def test_what_is_answered_is_not_remembered() -> None:
     assert one.observe("event.applied", {"delivery_id": "d"}) is None
     assert one._under_way == {}
     one.close()
+
+
+def test_a_collector_that_says_nothing_does_not_hold_up_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What it has not taken by then is lost."""
+    monkeypatch.setattr(traces, "CLOSE_SECONDS", 0.1)
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        one = traces.Traces(
+            OTLPSpanExporter(f"http://127.0.0.1:{silent.getsockname()[1]}/v1/traces", timeout=2)
+        )
+        one.request("GET", {}, perf_counter(), lambda: {"statusCode": 200})
+        lines = LogLines()
+        started = perf_counter()
+        one.close()
+        assert perf_counter() - started < 1.5
+        assert [line["event"] for line in lines()] == ["traces.lost"]
