@@ -151,15 +151,15 @@ class Crowd:
 
     Attributes:
         answers: the status that each person's delivery was given; none where none came.
-        seconds: how long each answer took, as these clients saw it.
-        late: by how much, at worst, this process was held up itself: a thread that asked to be
-            woken was woken so many seconds late.
+        seconds: how long each answer took, without the longest that this process was itself held
+            up meanwhile, as a thread saw that asks again and again to be woken; when finished.
     """
 
     def __init__(self, server: Server, connections: int = 8) -> None:
         self.answers: dict[str, int] = {}
         self.seconds: list[float] = []
-        self.late = 0.0
+        self._took: list[tuple[float, float]] = []
+        self._late: list[tuple[float, float]] = []
         self._server = server
         self._stop = Event()
         self._threads = [Thread(target=self._send) for _ in range(connections)]
@@ -176,12 +176,12 @@ class Crowd:
                 self.answers[user(delivery)] = self._server.post(delivery).status
             except urllib3.exceptions.HTTPError:
                 return  # the server was killed
-            self.seconds.append(time.monotonic() - started)
+            self._took.append((started, time.monotonic()))
 
     def _watch(self) -> None:
         due = time.monotonic() + 0.05
         while not self._stop.wait(max(0, due - time.monotonic())):
-            self.late = max(self.late, time.monotonic() - due)
+            self._late.append((due, time.monotonic()))
             due = time.monotonic() + 0.05
 
     def finish(self) -> None:
@@ -189,6 +189,9 @@ class Crowd:
         self._stop.set()
         for thread in self._threads:
             thread.join(30)
+        for begun, ended in self._took:
+            late = [woken - due for due, woken in self._late if due < ended and woken > begun]
+            self.seconds.append(ended - begun - max(late, default=0))
 
 
 def whole(url: str, acknowledged: Iterable[str]) -> None:

@@ -82,7 +82,7 @@ def test_everything_is_answered_in_time_as_an_outage_begins_and_ends_under_load(
 ) -> None:
     """No answer takes longer than four seconds, none is an error, and all are there.
 
-    But for the time in which the machine did not let the clients look.
+    But for the moments in which the machine did not let the clients look.
     """
     server = start_server(database_url)
     crowd = Crowd(server, 16)
@@ -94,5 +94,5 @@ def test_everything_is_answered_in_time_as_an_outage_begins_and_ends_under_load(
     time.sleep(0.5)
     crowd.finish()
     assert set(crowd.answers.values()) <= {200, 204}
-    assert max(crowd.seconds) - crowd.late < 4
+    assert max(crowd.seconds) < 4
     whole(database_url, crowd.answers)
