@@ -19,7 +19,7 @@ from core.database import Database
 from core.settings import Settings
 from emulator import passwords
 from tests.chromium import not_run
-from tests.support import OLD_SECRET, ROOT, SECRET, Clock, Server
+from tests.support import OLD_SECRET, SECRET, Clock, Server
 
 POLICY = """
 [admission]
@@ -178,24 +178,6 @@ def start_server(tmp_path: Path, policy_file: Path) -> Iterator[Callable[..., Se
     yield start
     for server in servers:
         server.stop()
-
-
-MEASURED = ("core", "functions")
-"""The folders of tests that must cover ``core``, without any help from the others."""
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Count lines only where that is asked of the tests: it costs a tenth to a third more.
-
-    Properties are left out: they run the same lines hundreds of times.
-    """
-    if config.getoption("no_cov", default=True):
-        return
-    for item in items:
-        folder = item.path.relative_to(ROOT / "tests").parts[0]
-        is_property = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
-        if is_property or folder not in MEASURED:
-            item.add_marker("no_cover")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
