@@ -18,9 +18,8 @@ import time
 from pathlib import Path
 
 from bench.machine import describe
-from bench.receivers import KINDS, Receiver, databases, install_node_peer
+from bench.receivers import KINDS, ROOT, Receiver, databases, install_node_peer
 
-ROOT = Path(__file__).resolve().parent.parent
 SECRET = "0123456789abcdef0123456789abcdef"
 
 IMPORTS = "import sqlmodel, jwt, structlog"

@@ -28,7 +28,7 @@ from core.errors import (
 )
 from core.events import Event, EventName, UnknownEvent
 from core.jws import Claims
-from core.log import Recurring, describe, get_logger
+from core.log import Recurring, describe, get_logger, since
 from core.outage import KEPT, REASONS, answer_without_record
 from core.policy import CallablePolicy, FilePolicy
 from core.records import Answer
@@ -148,8 +148,8 @@ class Holding:
             for _ in range(STEPS_A_BATCH):
                 if not self._step():
                     return
-        except OSError as error:
-            get_logger().error("upkeep.failed", **describe(error))
+        except OSError:
+            self._back = False  # whoever takes the next step meets it, too, and tells of it
         finally:
             self._stepping.release()
 
@@ -233,7 +233,7 @@ class Holding:
         reason = REASONS[content.name] if isinstance(content, Event) else KEPT
         get_logger().warning(
             "event.held",
-            duration_ms=round((perf_counter() - started) * 1000, 2),
+            duration_ms=since(started),
             status=answer.status,
             repeated=repeated,
             rules=[reason.rule],

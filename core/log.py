@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import PurePath
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import Any, Final, TextIO
 
 import structlog
@@ -95,6 +95,11 @@ class Recurring:
         """It went well; how often in a row it had not."""
         times, self.times, self._told = self.times, 0, None
         return times
+
+
+def since(started: float) -> float:
+    """Milliseconds from a moment by ``perf_counter`` until now: ``duration_ms`` of a line."""
+    return round((perf_counter() - started) * 1000, 2)
 
 
 def describe(error: BaseException) -> dict[str, Any]:

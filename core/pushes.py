@@ -24,7 +24,7 @@ from core.errors import (
     UsherError,
 )
 from core.events import IdentityUser
-from core.log import get_logger
+from core.log import get_logger, since
 from core.pushing import IN_FLIGHT_SECONDS
 from core.records import Status, User
 
@@ -154,7 +154,7 @@ class Pushes:
                 self._away_until = time.monotonic() + AWAY_SECONDS
             get_logger().warning(
                 "push.failed",
-                duration_ms=_since(started),
+                duration_ms=since(started),
                 code=error.code,
                 detail=error.detail,
                 **fields,
@@ -168,7 +168,7 @@ class Pushes:
             self._store.postpone(key, lease, timedelta(seconds=IN_FLIGHT_SECONDS), "")
         get_logger().info(
             "push.done",
-            duration_ms=_since(started),
+            duration_ms=since(started),
             settled=step is _Step.SETTLED,
             **fields,
         )
@@ -208,10 +208,6 @@ def _existing(account: IdentityUser | None) -> IdentityUser:
     if account is None:
         raise IdentityAccountMissingError("Identity has no such account.")
     return account
-
-
-def _since(started: float) -> float:
-    return round((time.perf_counter() - started) * 1000, 2)
 
 
 def _told(error: UsherError) -> str:

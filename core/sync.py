@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from core.errors import IdentityNotConfiguredError, SyncRunningError, UsherError
-from core.log import get_logger
+from core.log import get_logger, since
 from core.sync_plan import Completed, Phase, Plan, Run
 from core.sync_steps import Steps
 
@@ -91,13 +91,13 @@ class Sync:
                 run = work.step(run)
                 yield run
         except UsherError as error:
-            fields |= _counts(run) | {"duration_ms": _since(started)}
+            fields |= _counts(run) | {"duration_ms": since(started)}
             get_logger().warning("sync.stopped", code=error.code, **fields)
             raise
         finally:
             self._store.release(run)
         left = sum(run.progress.left.values())
-        fields |= _counts(run) | {"duration_ms": _since(started)}
+        fields |= _counts(run) | {"duration_ms": since(started)}
         get_logger().info("sync.done", left=left, **fields)
 
     def _client(self) -> IdentityClient:
@@ -120,10 +120,6 @@ class Sync:
                     raise
                 until = error.until
                 self._sleep(1.0)
-
-
-def _since(started: float) -> float:
-    return round((time.perf_counter() - started) * 1000, 2)
 
 
 def _counts(run: Run) -> dict[str, int]:

@@ -26,7 +26,7 @@ from core.errors import (
 from core.events import Event, EventName, UnknownEvent, delivery_id, parse_event
 from core.jws import Claims, verify_event
 from core.lifecycle import Outcome, Reply, decide
-from core.log import describe, get_logger
+from core.log import describe, get_logger, since
 from core.outage import KEPT, REASONS
 from core.policy import Policy, Reason
 from core.problem import CONTENT_TYPE, as_problem
@@ -150,7 +150,7 @@ class Webhooks:
                 reason=error.reason,
                 fact=error.fact,
                 path=received.path,
-                duration_ms=_since(started),
+                duration_ms=since(started),
             )
             raise
         return read_content(received, claims)
@@ -218,7 +218,7 @@ class Webhooks:
             if isinstance(answer, Exception):
                 get_logger().error(
                     "event.failed",
-                    duration_ms=_since(started),
+                    duration_ms=since(started),
                     **describe(answer),
                     **log_fields(verified),
                 )
@@ -278,7 +278,7 @@ class Webhooks:
             store.ledger.record(connection, deliveries)
             store.users.store(connection, before, after, entries, deliveries)
         log = get_logger().bind()
-        duration = _since(started)
+        duration = since(started)
         for name, fields in lines:
             log.info(name, duration_ms=duration, **fields)
         return answers
@@ -420,7 +420,3 @@ def as_answer(reply: Reply) -> Answer:
 def as_problem_answer(error: UsherError) -> Answer:
     """An error as Identity gets it."""
     return Answer(error.status, CONTENT_TYPE, dumps(as_problem(error)))
-
-
-def _since(started: float) -> float:
-    return round((perf_counter() - started) * 1000, 2)

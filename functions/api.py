@@ -21,7 +21,7 @@ from core.errors import (
     NotThroughSiteError,
     UnauthenticatedError,
 )
-from core.log import get_logger
+from core.log import get_logger, since
 from core.site_signature import HEADER, require_site
 from functions._shared.addresses import API_BASES
 from functions._shared.cors import VARY, cors_headers, preflight
@@ -71,7 +71,7 @@ def _respond(
         "api.answered",
         method=request.method[:10],
         status=response.status,
-        duration_ms=round((perf_counter() - started) * 1000, 2),
+        duration_ms=since(started),
         **fields,
     )
     headers = cors_headers(request, usher.settings.allowed_origins)

@@ -5,9 +5,10 @@ Looked at now and then, and not when somebody asks, so that the page never waits
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from contextlib import suppress
 from math import nan
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from core.errors import UsherError
 from core.spool import Tally
@@ -16,6 +17,17 @@ from runtime.routes import is_degraded
 
 if TYPE_CHECKING:
     from core.app import App
+
+GAUGES: Final[Mapping[str, str]] = {
+    "usher_ready": "1 where an event would be taken now, as /readyz has it; else 0.",
+    "usher_degraded": "1 where it would go to the spool, for the database is away; else 0.",
+    "usher_spool_deliveries": "Deliveries kept on disk that wait for the database.",
+    "usher_spool_set_aside": "Deliveries that the database would not take.",
+    "usher_pushes_pending": "Users of whom Identity must still be told.",
+    "usher_pushes_oldest_timestamp_seconds": "Since when the oldest of them is pending.",
+    "usher_sync_completed_timestamp_seconds": "When the records were compared last.",
+    "usher_sync_differences": "Differences from Identity that the last comparison left.",
+}
 
 
 class Backlogs:
@@ -28,76 +40,43 @@ class Backlogs:
     def __init__(self, app: App, metrics: Metrics) -> None:
         self._app = app
         self._tally = Tally(app.settings.spool_folder)
-        self._ready = metrics.measured(
-            "usher_ready", "1 where an event would be taken now, as /readyz has it; else 0."
-        )
-        self._degraded = metrics.measured(
-            "usher_degraded", "1 where it would go to the spool, for the database is away; else 0."
-        )
-        self._spooled = metrics.measured(
-            "usher_spool_deliveries", "Deliveries kept on disk that wait for the database."
-        )
-        self._set_aside = metrics.measured(
-            "usher_spool_set_aside", "Deliveries that the database would not take."
-        )
-        self._pushes = metrics.measured(
-            "usher_pushes_pending", "Users of whom Identity must still be told."
-        )
-        self._pushes_since = metrics.measured(
-            "usher_pushes_oldest_timestamp_seconds", "Since when the oldest of them is pending."
-        )
-        self._compared_at = metrics.measured(
-            "usher_sync_completed_timestamp_seconds", "When the records were compared last."
-        )
-        self._differences = metrics.measured(
-            "usher_sync_differences", "Differences from Identity that the last comparison left."
-        )
+        self._gauges = {name: metrics.measured(name, text) for name, text in GAUGES.items()}
 
     def step(self) -> bool:
         """Look once; there is never more to do."""
-        self._spooled.set(_counted(self._tally.waiting))
-        self._set_aside.set(_counted(self._tally.set_aside))
-        if self._look_at_readiness():
-            self._look_at_pushes()
-            self._look_at_syncs()
-        else:
-            for gauge in (self._pushes, self._pushes_since, self._compared_at, self._differences):
-                gauge.set(nan)
+        known = self._look()
+        for name, gauge in self._gauges.items():
+            gauge.set(known.get(name, nan))
         return False
 
-    def _look_at_readiness(self) -> bool:
-        """Whether the database can be asked: one that is away is not waited for again."""
-        try:
+    def _look(self) -> dict[str, float]:
+        found: dict[str, float] = {"usher_ready": 0}
+        with suppress(OSError):  # the folder cannot be read
+            found["usher_spool_deliveries"] = self._tally.waiting()
+        with suppress(OSError):
+            found["usher_spool_set_aside"] = self._tally.set_aside()
+        with suppress(UsherError):  # the log of whoever is refused says why
             degraded = is_degraded(self._app)
-        except UsherError:  # the log of whoever is refused says why
-            self._ready.set(0)
-            self._degraded.set(nan)
-            return False
-        self._ready.set(1)
-        self._degraded.set(degraded)
-        return not degraded
+            found |= {"usher_ready": 1, "usher_degraded": degraded}
+            if not degraded:  # a database that is away is not waited for again
+                found |= self._pushes() | self._syncs()
+        return found
 
-    def _look_at_pushes(self) -> None:
-        try:
+    def _pushes(self) -> dict[str, float]:
+        with suppress(UsherError):  # the database went away just now
             backlog = self._app.pushes.backlog()
-        except UsherError:  # the database went away just now
-            self._pushes.set(nan)
-            self._pushes_since.set(nan)
-            return
-        self._pushes.set(backlog.count)
-        self._pushes_since.set(backlog.since.timestamp() if backlog.since else nan)
+            since = backlog.since.timestamp() if backlog.since else nan
+            return {
+                "usher_pushes_pending": backlog.count,
+                "usher_pushes_oldest_timestamp_seconds": since,
+            }
+        return {}
 
-    def _look_at_syncs(self) -> None:
-        try:
-            last = self._app.sync.completed()
-        except UsherError:  # likewise; or there are several instances, and none is set
-            last = None
-        self._compared_at.set(last.at.timestamp() if last else nan)
-        self._differences.set(sum(last.left.values()) if last else nan)
-
-
-def _counted(count: Callable[[], int]) -> float:
-    try:
-        return count()
-    except OSError:  # the folder cannot be read
-        return nan
+    def _syncs(self) -> dict[str, float]:
+        with suppress(UsherError):  # likewise; or there are several instances, and none is set
+            if last := self._app.sync.completed():
+                return {
+                    "usher_sync_completed_timestamp_seconds": last.at.timestamp(),
+                    "usher_sync_differences": sum(last.left.values()),
+                }
+        return {}

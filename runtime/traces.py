@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Thread
 from time import perf_counter, time_ns
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from core.log import get_logger
 from runtime.metrics import METHODS
@@ -33,8 +33,6 @@ LINES: Final = frozenset({"push.done", "push.failed", "sync.done", "sync.stopped
 """Each tells of something that is over, and took ``duration_ms``."""
 UNTOLD: Final = frozenset({"event", "duration_ms", "detail"})
 """Fields that are no attributes: a detail may quote what Identity said."""
-
-Result = TypeVar("Result")
 
 
 def wanted(environ: Mapping[str, str] = os.environ) -> bool:

@@ -90,6 +90,30 @@ def test_an_outage_ends_however_many_keep_coming(app: App, monkeypatch: pytest.M
     assert len(ledger(app)) == came
 
 
+def test_a_spool_that_cannot_be_read_for_a_moment_takes_who_comes_all_the_same(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Applying goes on when it can be read; the server's own step tells of it meanwhile."""
+    monkeypatch.setattr(holding, "STEP", 1)
+    with locked(app.settings.database_url):
+        deliver(app, [signed("signup", account(email=f"{n}@example.com")) for n in range(3)])
+    assert app.holding.step()  # the database is back; two are left
+    with monkeypatch.context() as patch:
+        patch.setattr(holding, "islice", unreadable)
+        for number in range(3, 5):
+            more = [signed("signup", account(email=f"{number}@example.com"))]
+            assert statuses(deliver(app, more)) == [200]
+        with pytest.raises(OSError, match="unreadable"):
+            app.holding.step()
+    drain(app)
+    assert len(ledger(app)) == 5
+
+
+def unreadable(*_: object) -> None:
+    """As a disk that fails."""
+    raise OSError("unreadable")
+
+
 @pytest.mark.parametrize(
     ("delivery", "status", "rule", "outcome"),
     [
