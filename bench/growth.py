@@ -1,8 +1,8 @@
 """Events a second with few users and with many: `python -m bench.growth --folder somewhere`.
 
 Two servers on two SQLite files, one with 1,000 users and a ledger of 10,000, the other with
-1,000,000 and 10,000,000. Both get signups by new people, in turns. The files are seeded once and
-kept in the folder (about 8 GB); what a run adds stays there too.
+1,000,000 and 10,000,000. Both get signups by new people, in turns. The large file is seeded once
+and kept in the folder (about 8 GB), with what a run adds; the small one is made anew.
 """
 
 import argparse
@@ -40,14 +40,16 @@ def main() -> None:
     parser.add_argument("--many", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--folder", type=Path, help="Keep the seeded databases here.")
+    parser.add_argument("--folder", type=Path, help="Keep the large database here.")
     parser.add_argument("--json", type=Path, help="Write the figures here.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="usher-bench-") as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         sizes = (options.few, options.many)
-        urls = {count: seeded(folder, count) for count in sizes}
+        few = Path(temporary) / "few"
+        few.mkdir()
+        urls = {options.few: seeded(few, options.few), options.many: seeded(folder, options.many)}
         print(f"machine: {describe(folder)}")
         receivers: dict[int, Receiver] = {}
         runs: dict[int, list[load.Result]] = {count: [] for count in sizes}
@@ -77,8 +79,8 @@ def main() -> None:
         finally:
             for receiver in receivers.values():
                 receiver.kill()
-    few, many = ([run.per_second for run in runs[count]] for count in sizes)
-    ratio = ratios(many, few)
+    few_rates, many_rates = ([run.per_second for run in runs[count]] for count in sizes)
+    ratio = ratios(many_rates, few_rates)
     rows: list[dict[str, Any]] = [
         {
             "users": count,
