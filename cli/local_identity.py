@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cli.environment import DEV_FOLDER
 from core.settings import PREFIX, Settings
-from emulator.identity import Emulator
 from emulator.options import MOUNT, Options, Webhook
+
+if TYPE_CHECKING:
+    from emulator.identity import Emulator
 
 HOOK: Final = "/.netlify/functions/identity"
 
@@ -66,6 +68,8 @@ def local_identity(settings: Settings, asked: Asked) -> Emulator:
     Args:
         settings: with ``jwt_secret``; events are signed with the newest webhook secret.
     """
+    from emulator.identity import Emulator  # noqa: PLC0415 - for the server's process alone
+
     if settings.jwt_secret is None:
         raise AssertionError("unreachable")
     return Emulator(

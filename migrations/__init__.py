@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
+if TYPE_CHECKING:
+    from core.database import Database
 
-from core.database import Database
+FOLDER = Path(__file__).parent
 
 
 def upgrade(database: Database) -> None:
     """Bring the database's tables to the newest revision; nothing to do is nothing done."""
-    config = _config()
+    from alembic import command  # noqa: PLC0415 - much to load, and seldom needed
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
     with database.write() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
 
+def newest() -> str:
+    """The newest revision: revisions are numbered, and the names of their files begin with them."""
+    return max(path.name.partition("_")[0] for path in (FOLDER / "versions").glob("*_*.py"))
+
+
 def pending(database: Database) -> bool:
     """Whether ``upgrade`` would change something."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
+    from sqlalchemy import inspect, text  # noqa: PLC0415
+
     with database.read() as connection:
-        return MigrationContext.configure(connection).get_current_revision() != head
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
-    return config
+        if not inspect(connection).has_table("alembic_version"):
+            return True
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return found != newest()

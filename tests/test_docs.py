@@ -55,7 +55,10 @@ def leaves(root: type[SignatureError]) -> Iterator[type[SignatureError]]:
 def commands(command: click.Command, path: str = "usher") -> Iterator[tuple[str, click.Command]]:
     """Every command that does something, by its full name."""
     if isinstance(command, click.Group):
-        for name, child in command.commands.items():
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None
             yield from commands(child, f"{path} {name}")
     else:
         yield path, command

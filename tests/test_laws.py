@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic.script import ScriptDirectory
 
 import migrations
 from core.database import Database
@@ -241,6 +242,42 @@ def test_a_good_event_loads_the_dialect_of_its_own_database_alone(tmp_path: Path
     good = signed("signup", account(), at=datetime.now(UTC)).request()
     others = ("sqlalchemy.dialects.postgresql", "psycopg", "alembic", "urllib3")
     assert answered_alone(good, others, tmp_path, USHER_DATABASE_URL=url) == ["204"]
+
+
+COMMAND = """
+import sys
+from cli.main import usher
+usher.main(sys.argv[1:], standalone_mode=False)
+print(*[name for name in {names} if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["secret"], ("sqlalchemy", "rich", "urllib3", "core.app", "emulator")),
+        (["dev", "--help"], ("sqlalchemy", "alembic", "emulator.identity")),
+        (["users", "--help"], ("alembic", "granian", "emulator", "core.sync")),
+    ],
+)
+def test_a_command_loads_no_other(
+    arguments: list[str], names: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Whoever types one waits for that one only."""
+    found = subprocess.run(
+        [sys.executable, "-c", COMMAND.format(names=names), *arguments],
+        cwd=tmp_path,
+        env=clean_environment(PYTHONPATH=str(ROOT)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.splitlines()[-1] == ""
+
+
+def test_the_newest_revision_is_the_one_that_alembic_finds() -> None:
+    """Whether a database is up to date is told without alembic, which is slow to load."""
+    assert migrations.newest() == ScriptDirectory(str(migrations.FOLDER)).get_current_head()
 
 
 def answered_alone(
