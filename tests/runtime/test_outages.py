@@ -339,7 +339,13 @@ def test_a_servers_clock_jumps_back_and_forth(
 ) -> None:
     """Within the tolerance nobody notices; beyond it events are stale, until it is right again."""
     offset = tmp_path / "offset"
-    offset.write_text("+0")
+
+    def jump_to(seconds: int) -> None:
+        new = tmp_path / "new"
+        new.write_text(f"{seconds:+}")
+        new.replace(offset)  # at once: what reads it reads all the time, and ends if it is empty
+
+    jump_to(0)
     server = start_server(
         sqlite_url,
         LD_PRELOAD=str(FAKETIME),
@@ -352,7 +358,7 @@ def test_a_servers_clock_jumps_back_and_forth(
     def jump(*jumps: int) -> list[int]:
         given = []
         for seconds in jumps:
-            offset.write_text(f"{seconds:+}")
+            jump_to(seconds)
             delivery = signup(f"p{len(answers)}{seconds}@example.com")
             given.append(posted(server, delivery))
             answers[user(delivery)] = given[-1]
@@ -362,7 +368,7 @@ def test_a_servers_clock_jumps_back_and_forth(
     limit_files(server, 64 * 1024)
     assert jump(250, -50, 0, 200) == [200] * 4
     assert ready(server) == "degraded"
-    offset.write_text("-50")
+    jump_to(-50)
     limit_files(server, resource.RLIM_INFINITY)
     taken_up(server, sqlite_url, answers)
     arrived = rows(sqlite_url, "SELECT user_id FROM deliveries ORDER BY sequence")
