@@ -30,10 +30,22 @@ def answers(server: Server) -> list[dict[str, object]]:
     return [line for line in lines if line["event"] == "api.answered"]
 
 
-@pytest.mark.parametrize("caller", ["administrator", "user"])
-@pytest.mark.parametrize("ids", ["any", "real"])
+@pytest.mark.parametrize(
+    ("database", "caller", "ids"),
+    [
+        ("sqlite", "administrator", "any"),
+        ("postgresql", "administrator", "any"),
+        ("postgresql", "administrator", "real"),
+        ("sqlite", "user", "real"),  # refused before any database is asked for more than the caller
+    ],
+)
 def test_every_answer_is_as_described_and_none_a_server_error(
-    start_server: Callable[..., Server], database_url: str, tmp_path: Path, caller: str, ids: str
+    start_server: Callable[..., Server],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    database: str,
+    caller: str,
+    ids: str,
 ) -> None:
     """As an administrator and as a user, with ids of nobody and of somebody.
 
@@ -42,7 +54,7 @@ def test_every_answer_is_as_described_and_none_a_server_error(
     tombstone stays, and is shown as one).
     """
     server = start_server(
-        database_url,
+        request.getfixturevalue(f"{database}_url"),
         USHER_JWT_SECRET=JWT_SECRET.decode(),
         USHER_API_REQUESTS_PER_MINUTE="0",  # one person asks more than a thousand times
     )
