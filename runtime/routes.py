@@ -129,4 +129,5 @@ def is_degraded(usher: App) -> bool:
     return degraded
 
 
-PROBES: Final[Mapping[str, Callable[[], Response]]] = {"/healthz": _healthz, "/readyz": _readyz}
+READYZ: Final = "/readyz"
+PROBES: Final[Mapping[str, Callable[[], Response]]] = {"/healthz": _healthz, READYZ: _readyz}

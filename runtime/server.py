@@ -112,6 +112,8 @@ class Application:
         self._waiters = ThreadPoolExecutor(WAITERS, thread_name_prefix="waiter")
         # Asked while all else waits for a database, it must not wait for a thread either.
         self._scraper = ThreadPoolExecutor(1, thread_name_prefix="scraper")
+        self._looker = ThreadPoolExecutor(1, thread_name_prefix="looker")
+        self._look: asyncio.Future[dict[str, Any]] | None = None
         self._rounds: list[asyncio.Task[None]] = []
         self._database = usher.store.database
         self._holding = usher.holding
@@ -166,6 +168,7 @@ class Application:
         self._readers.shutdown()
         self._waiters.shutdown()
         self._scraper.shutdown()
+        self._looker.shutdown()
         if self._traces:
             self._traces.close()
 
@@ -196,9 +199,16 @@ class Application:
             loop = asyncio.get_running_loop()
             page = await loop.run_in_executor(self._scraper, self._metrics.answer, request)
             return page.to_dict()
-        if request.path in routes.PROBES:
-            return await asyncio.to_thread(routes.answer_rest, request)
+        if request.path == routes.READYZ and request.method in ("GET", "HEAD"):
+            return await self._readiness(request)
         return routes.answer_rest(request)
+
+    async def _readiness(self, request: Request) -> dict[str, Any]:
+        """However many ask at once, one thread looks: it writes, and anybody may ask."""
+        if self._look is None or self._look.done():
+            loop = asyncio.get_running_loop()
+            self._look = loop.run_in_executor(self._looker, routes.answer_rest, request)
+        return await asyncio.shield(self._look)
 
     async def _deliver(
         self, hook: IdentityHook, verified: Verified, started: float

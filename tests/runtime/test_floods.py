@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import socket
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import pytest
 import urllib3
 
 from tests.functions.api_support import JWT_SECRET, bearer
+from tests.runtime.outages import ready
 from tests.runtime.test_server import now, signup
 from tests.support import Server, account
 
@@ -114,6 +116,22 @@ def test_more_idle_connections_than_granian_takes_by_itself_hold_up_nobody(
         finally:
             for connection in idle:
                 connection.close()
+
+
+def test_however_many_ask_whether_it_is_ready_one_looks(
+    start_server: StartServer, sqlite_url: str
+) -> None:
+    """A look takes the write lock, and anybody may ask: forty wait no longer than two."""
+    server = start_server(sqlite_url)
+    path = sqlite_url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")  # for which a look waits two seconds
+        started = time.monotonic()
+        with ThreadPoolExecutor(40) as crowd:
+            told = list(crowd.map(lambda _: ready(server), range(40)))
+        assert time.monotonic() - started < 10
+    assert set(told) == {"degraded"}
+    assert ready(server) == "ok"
 
 
 # --- too often -----------------------------------------------------------------------------------
