@@ -180,6 +180,11 @@ def start_server(tmp_path: Path, policy_file: Path) -> Iterator[Callable[..., Se
         server.stop()
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: a third of the time tests wait for something to happen."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
     """Say last, and loudly, what could not be run for want of a browser."""

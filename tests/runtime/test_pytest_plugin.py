@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,10 @@ def test_captured_events(usher_replay, capture_file):
 """
 
 
+# Whoever has our plugin need not have those of our own tests; some of them are slow to load.
+ALONE = [f"-pno:{one.name}" for one in entry_points(group="pytest11") if one.name != "usher"]
+
+
 class Project:
     """Another project's folder."""
 
@@ -37,7 +42,7 @@ class Project:
     def pytest(self, *arguments: str, code: int = 0) -> str:
         """Run its tests."""
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *ALONE, *arguments],
             cwd=self.root,
             env=clean_environment(TMPDIR=os.environ.get("TMPDIR", "/tmp")),
             capture_output=True,
