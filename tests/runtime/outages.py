@@ -7,9 +7,10 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from typing import Any
 from uuid import uuid4
@@ -143,11 +144,11 @@ def user(delivery: Signed) -> str:
     return delivery.body.split(b'"id":"')[1][:36].decode().replace("-", "")
 
 
-def cluster(folder: Path) -> Iterator[Cluster]:
-    """A cluster for one test, stopped after it."""
-    found = Cluster(folder)
-    yield found
-    found.close()
+@contextmanager
+def apart() -> Iterator[Path]:
+    """A folder that PostgreSQL can reach throughout, unlike pytest's (tests/conftest.py)."""
+    with TemporaryDirectory(prefix="usher-pg-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 class Crowd:

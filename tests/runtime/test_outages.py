@@ -18,10 +18,10 @@ import psutil
 import psycopg
 import pytest
 
-from tests.runtime import outages
 from tests.runtime.outages import (
     Cluster,
     StartServer,
+    apart,
     now,
     posted,
     ready,
@@ -35,9 +35,10 @@ from tests.support import ROOT, Server, Signed, account, clean_environment, free
 
 
 @pytest.fixture
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster() -> Iterator[Cluster]:
     """A PostgreSQL of this test's own."""
-    yield from outages.cluster(tmp_path_factory.mktemp("cluster"))
+    with apart() as folder, closing(Cluster(folder)) as found:
+        yield found
 
 
 def five(who: str = "ada") -> list[Signed]:
@@ -217,7 +218,7 @@ def test_sqlite_file_gone_and_back(start_server: StartServer, sqlite_url: str) -
 
 
 @contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[None]:
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
     """A tmpfs of so many bytes; skipped where one may not mount."""
     folder.mkdir()
     done = subprocess.run(
@@ -228,7 +229,7 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
     if done.returncode:
         pytest.skip("needs the right to mount a small disk")
     try:
-        yield
+        yield folder
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
@@ -248,8 +249,11 @@ def test_postgresql_on_a_full_disk_with_the_spool_on_another(
     start_server: StartServer, tmp_path: Path
 ) -> None:
     """It stops when it cannot write its log; with room again it is started, and goes on."""
-    disk = tmp_path / "disk"
-    with small_disk(disk, "100m"), closing(Cluster(disk)) as cluster:
+    with (
+        apart() as folder,
+        small_disk(folder / "disk", "100m") as disk,
+        closing(Cluster(disk)) as cluster,
+    ):
         server = start_server(cluster.url, USHER_SPOOL=str(tmp_path / "spool"))
         ballast = disk / "ballast"
         fill(ballast)
