@@ -444,7 +444,8 @@ class UserService:
         with self._database.write() as connection:
             before = self.load(connection, keys)
             after, entries = dict(before), []
-            for key, user in before.items():
+            for key in sorted(before):  # all at one moment: the audit's order is that of ids
+                user = before[key]
                 changed = administration.end_grants(user, now)
                 entry = audit("role.ended", "usher", user, changed, now)
                 if entry is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from sqlalchemy import text
+
 from core.app import App
 from core.upkeep import STEP
 from core.users import ENDED_AT_ONCE, Change
@@ -31,7 +33,7 @@ def test_old_deliveries_go_step_by_step(usher: App, clock: Clock) -> None:
 
 
 def test_grants_that_ended_leave_the_records(usher: App, clock: Clock) -> None:
-    """With an entry in the audit; more than one step's worth is done in several."""
+    """With entries in the audit, by id; more than one step's worth is done in several."""
     ids = [account(email=f"p{n}@b.example", at=clock()) for n in range(ENDED_AT_ONCE + 1)]
     deliver(usher, [signed("signup", who, at=clock()) for who in ids])
     for who in ids:
@@ -41,6 +43,13 @@ def test_grants_that_ended_leave_the_records(usher: App, clock: Clock) -> None:
     assert usher.upkeep.step() is False
     clock.advance(hours=2)
     assert usher.upkeep.step() is True
+    with usher.store.database.read() as connection:
+        found = connection.execute(
+            text("SELECT user_id FROM audit WHERE action = 'role.ended' ORDER BY sequence")
+        )
+        in_order = [str(row[0]).replace("-", "") for row in found]
+    assert len(in_order) == ENDED_AT_ONCE
+    assert in_order == sorted(in_order)
     assert usher.upkeep.step() is True
     assert usher.upkeep.step() is False
     assert all(g.role != "guest" for who in ids for g in usher.store.users.get(who.id).grants)

@@ -265,7 +265,7 @@ class Model:
 
     def end_grants(self, now: datetime) -> None:
         """What has ended goes off the record."""
-        for user_id in list(self.people):
+        for user_id in sorted(self.people):
             self.act(user_id, "role.ended", "usher", lambda person: _end(person, now), now)
 
     def prune(self, before: datetime) -> None:
