@@ -45,11 +45,9 @@ def _application() -> Application:
 
 def _explain(error: Exception) -> None:
     """A sentence for what we worded ourselves, the place for a fault of syntax, else all of it."""
-    from core.errors import SettingsError, UsherError  # noqa: PLC0415
+    from core.errors import UsherError  # noqa: PLC0415
 
-    if isinstance(error, SettingsError):
-        lines = "\n".join(error.problems)
-    elif isinstance(error, UsherError):
+    if isinstance(error, UsherError):
         lines = str(error)
     elif isinstance(error, SyntaxError):
         lines = "".join(traceback.format_exception_only(error)).rstrip()

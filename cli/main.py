@@ -12,7 +12,7 @@ from typing import Final
 
 import click
 
-from core.errors import SettingsError, UsherError
+from core.errors import UsherError
 
 COMMANDS: Final = (
     "audit",
@@ -67,15 +67,10 @@ def main() -> None:
         click.secho("An argument is not valid text (UTF-8).", fg="red", err=True)
         sys.exit(2)
     except UsherError as error:
-        _tell(error)
+        from cli.output import say  # noqa: PLC0415 - not every command makes tables
+
+        say(str(error), fg="red", err=True)
         sys.exit(1)
     finally:
         # Else the interpreter walks all that is loaded, several times, to end: 0.3 s of computing.
         gc.freeze()
-
-
-def _tell(error: UsherError) -> None:
-    from cli.output import say  # noqa: PLC0415 - not every command makes tables
-
-    for line in error.problems if isinstance(error, SettingsError) else (str(error),):
-        say(line, fg="red", err=True)
