@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from core.database import Database
 from core.settings import Settings
 from emulator import passwords
 from tests.chromium import not_run
-from tests.support import OLD_SECRET, SECRET, Clock, Server
+from tests.support import OLD_SECRET, SECRET, Clock, Server, apart
 
 POLICY = """
 [admission]
@@ -74,13 +73,9 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
-    """A PostgreSQL of our own, one for each test process; the URL of its migrated database.
-
-    Not in pytest's own folder: each pytest that starts, and some tests start one, shuts that to
-    everybody but root, and PostgreSQL does not run as root.
-    """
-    with tempfile.TemporaryDirectory(prefix="usher-pg-", ignore_cleanup_errors=True) as folder:
-        yield from _postgresql(Path(folder))
+    """A PostgreSQL of our own, one for each test process; the URL of its migrated database."""
+    with apart() as folder:
+        yield from _postgresql(folder)
 
 
 def _postgresql(folder: Path) -> Iterator[str]:

@@ -8,10 +8,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -125,6 +127,17 @@ def verified(webhooks: Webhooks, delivery: Signed, at: datetime = NOON) -> Verif
     return webhooks.verify(
         Received((delivery.headers["X-Webhook-Signature"],), delivery.body, "/", None, at)
     )
+
+
+@contextmanager
+def apart() -> Iterator[Path]:
+    """A folder for a PostgreSQL, which does not run as root.
+
+    Not in pytest's own: each pytest that starts, and some tests start one, shuts that to everybody
+    but root.
+    """
+    with TemporaryDirectory(prefix="usher-pg-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def free_port() -> int:

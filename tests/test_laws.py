@@ -264,15 +264,7 @@ def test_a_command_loads_no_other(
     arguments: list[str], names: tuple[str, ...], tmp_path: Path
 ) -> None:
     """Whoever types one waits for that one only."""
-    found = subprocess.run(
-        [sys.executable, "-c", COMMAND.format(names=names), *arguments],
-        cwd=tmp_path,
-        env=clean_environment(PYTHONPATH=str(ROOT)),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert found.stdout.splitlines()[-1] == ""
+    assert said_alone(COMMAND.format(names=names), tmp_path, *arguments)[-1] == ""
 
 
 def test_the_newest_revision_is_the_one_that_alembic_finds() -> None:
@@ -284,18 +276,25 @@ def answered_alone(
     request: dict[str, Any], names: tuple[str, ...], folder: Path, **settings: str
 ) -> list[str]:
     """What a new process answers to its first request, and which of these modules it loaded."""
+    settings["USHER_WEBHOOK_SECRETS"] = SECRET.decode()
+    [line] = said_alone(ANSWER.format(names=names), folder, input=json.dumps(request), **settings)
+    return line.split()
+
+
+def said_alone(
+    program: str, folder: Path, *arguments: str, input: str = "", **settings: str
+) -> list[str]:
+    """The lines that a new process prints."""
     found = subprocess.run(
-        [sys.executable, "-c", ANSWER.format(names=names)],
-        input=json.dumps(request),
+        [sys.executable, "-c", program, *arguments],
+        input=input,
         cwd=folder,
-        env=clean_environment(
-            PYTHONPATH=str(ROOT), USHER_WEBHOOK_SECRETS=SECRET.decode(), **settings
-        ),
+        env=clean_environment(PYTHONPATH=str(ROOT), **settings),
         capture_output=True,
         text=True,
         check=True,
     )
-    return found.stdout.split()
+    return found.stdout.splitlines()
 
 
 def test_public_functions_are_under_twenty_lines() -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import text
-
 from core.app import App
 from core.upkeep import STEP
 from core.users import ENDED_AT_ONCE, Change
-from tests.core.store_support import deliver
+from tests.core.store_support import deliver, rows
 from tests.support import Clock, account, call, signed
 
 
@@ -43,11 +41,8 @@ def test_grants_that_ended_leave_the_records(usher: App, clock: Clock) -> None:
     assert usher.upkeep.step() is False
     clock.advance(hours=2)
     assert usher.upkeep.step() is True
-    with usher.store.database.read() as connection:
-        found = connection.execute(
-            text("SELECT user_id FROM audit WHERE action = 'role.ended' ORDER BY sequence")
-        )
-        in_order = [str(row[0]).replace("-", "") for row in found]
+    ended = "SELECT user_id FROM audit WHERE action = 'role.ended' ORDER BY sequence"
+    in_order = [str(user_id) for (user_id,) in rows(usher.store.database, ended)]
     assert len(in_order) == ENDED_AT_ONCE
     assert in_order == sorted(in_order)
     assert usher.upkeep.step() is True

@@ -6,11 +6,10 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from typing import Any
 from uuid import uuid4
@@ -91,15 +90,11 @@ def signup(email: str = "ada@example.com") -> Signed:
 
 
 def posted(server: Server, delivery: Signed) -> int:
-    """The status of a delivery's answer.
-
-    Four seconds are promised. A machine under load may add some; without the promise it would be
-    ten at least, when the server ends a transaction of its own.
-    """
+    """The status of a delivery's answer, which must come within four seconds."""
     started = time.monotonic()
     status = server.post(delivery).status
     took = time.monotonic() - started
-    assert took < 9, f"{took:.1f} s"
+    assert took < 4.5, f"{took:.1f} s"
     return status
 
 
@@ -142,13 +137,6 @@ def taken_up(server: Server, url: str, answers: dict[str, int]) -> None:
 def user(delivery: Signed) -> str:
     """Whose delivery it is."""
     return delivery.body.split(b'"id":"')[1][:36].decode().replace("-", "")
-
-
-@contextmanager
-def apart() -> Iterator[Path]:
-    """A folder that PostgreSQL can reach throughout, unlike pytest's (tests/conftest.py)."""
-    with TemporaryDirectory(prefix="usher-pg-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
 
 
 class Crowd:

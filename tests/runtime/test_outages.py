@@ -21,7 +21,6 @@ import pytest
 from tests.runtime.outages import (
     Cluster,
     StartServer,
-    apart,
     now,
     posted,
     ready,
@@ -31,7 +30,7 @@ from tests.runtime.outages import (
     user,
     wait_until,
 )
-from tests.support import ROOT, Server, Signed, account, clean_environment, free_port, signed
+from tests.support import ROOT, Server, Signed, account, apart, clean_environment, free_port, signed
 
 
 @pytest.fixture
@@ -275,8 +274,7 @@ def test_sqlite_on_a_full_disk_with_the_spool_on_another(
     start_server: StartServer, sqlite_template: Path, tmp_path: Path
 ) -> None:
     """Events are taken; with room again they are applied."""
-    disk = tmp_path / "disk"
-    with small_disk(disk, "2m"):
+    with small_disk(tmp_path / "disk", "2m") as disk:
         (disk / "usher.db").write_bytes(sqlite_template.read_bytes())
         url = f"sqlite:///{disk / 'usher.db'}"
         server = start_server(url, USHER_SPOOL=str(tmp_path / "spool"))
@@ -289,8 +287,7 @@ def test_a_disk_that_is_full_for_the_spool_too_means_503_and_never_an_unkept_2xx
     start_server: StartServer, sqlite_template: Path, tmp_path: Path
 ) -> None:
     """What is answered 2xx is there in the end, what is answered 503 need not be."""
-    disk = tmp_path / "disk"
-    with small_disk(disk, "2m"):
+    with small_disk(tmp_path / "disk", "2m") as disk:
         (disk / "usher.db").write_bytes(sqlite_template.read_bytes())
         url = f"sqlite:///{disk / 'usher.db'}"
         server = start_server(url)
@@ -390,8 +387,7 @@ def test_a_servers_clock_jumps_back_and_forth(
 
 def test_sqlite_read_only(start_server: StartServer, sqlite_template: Path, tmp_path: Path) -> None:
     """The disk is remounted read-only, as Linux does after an error; the spool is on another."""
-    disk = tmp_path / "disk"
-    with small_disk(disk, "8m"):
+    with small_disk(tmp_path / "disk", "8m") as disk:
         (disk / "usher.db").write_bytes(sqlite_template.read_bytes())
         url = f"sqlite:///{disk / 'usher.db'}"
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)

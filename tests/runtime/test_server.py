@@ -19,7 +19,7 @@ from sqlalchemy import text
 from core.database import Database
 from functions._shared.headers import SECURITY_HEADERS
 from tests.core.outage_support import locked
-from tests.runtime.outages import wait_until
+from tests.runtime.outages import rows, wait_until
 from tests.support import OLD_SECRET, SECRET, WAIT_SECONDS, Server, Signed, account, signed
 
 StartServer = Callable[..., Server]
@@ -33,15 +33,6 @@ def now() -> datetime:
 def signup(email: str = "ada@example.com", secret: bytes = SECRET) -> Signed:
     """A fresh signup, signed just now."""
     return signed("signup", account(email=email), at=now(), secret=secret)
-
-
-def rows(url: str, statement: str) -> list[tuple[object, ...]]:
-    """What a query finds in the server's database."""
-    database = Database(url)
-    with database.read() as connection:
-        found = [tuple(row) for row in connection.execute(text(statement))]
-    database.dispose()
-    return found
 
 
 def test_the_probes_answer(start_server: StartServer, sqlite_url: str) -> None:
