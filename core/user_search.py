@@ -46,10 +46,13 @@ class UserFilters:
     seen_until: datetime | None = None
 
 
-_COLUMNS: Final = {
-    Sort.CREATED: (USERS.c.created_at, datetime),
-    Sort.LAST_SEEN: (USERS.c.last_seen_at, datetime),
-    Sort.EMAIL: (USERS.c.email_key, str),
+_ORDERS: Final = {
+    Sort.CREATED: ((USERS.c.created_at, USERS.c.id), (datetime, UUID)),
+    Sort.LAST_SEEN: (
+        (USERS.c.last_seen_at, USERS.c.created_at, USERS.c.id),
+        (datetime, datetime, UUID),
+    ),
+    Sort.EMAIL: ((USERS.c.email_key, USERS.c.id), (str, UUID)),
 }
 
 
@@ -68,9 +71,8 @@ def search(
     Raises:
         CursorInvalidError
     """
-    column, kind = _COLUMNS[sort]
-    name = f"{sort.value}.{'desc' if descending else 'asc'}"
-    order = Order(name, (column, USERS.c.id), (kind, UUID), descending)
+    columns, kinds = _ORDERS[sort]
+    order = Order(f"{sort.value}.{'desc' if descending else 'asc'}", columns, kinds, descending)
     served, unserved = _ranges(filters, sort)
     within = [USERS.c.instance_id == instance_id, *served]
     where = unserved + _equalities(filters, now)

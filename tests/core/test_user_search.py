@@ -80,13 +80,13 @@ FILTERS = st.builds(
 def expected(filters: UserFilters, sort: Sort, descending: bool) -> list[User]:
     """The same question, answered by looking at everybody."""
 
-    def place(user: User) -> tuple[Any, str]:
-        first: dict[Sort, Any] = {
-            Sort.CREATED: user.created_at,
-            Sort.LAST_SEEN: user.last_seen_at or NEVER,
-            Sort.EMAIL: user.email_key,
+    def place(user: User) -> tuple[Any, ...]:
+        first: dict[Sort, tuple[Any, ...]] = {
+            Sort.CREATED: (user.created_at,),
+            Sort.LAST_SEEN: (user.last_seen_at or NEVER, user.created_at),
+            Sort.EMAIL: (user.email_key,),
         }
-        return first[sort], str(user.id)
+        return *first[sort], str(user.id)
 
     found = [user for user in PEOPLE if fits(user, filters)]
     return sorted(found, key=place, reverse=descending)
