@@ -14,7 +14,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Table, func, select
 
-from core.database import BulkInsert
+from core.bulk import BulkInsert
 from core.models import CounterRow
 from core.records import Delivery, Status, User
 

@@ -20,8 +20,9 @@ from sqlalchemy import (
     update,
 )
 
+from core.bulk import BulkInsert
 from core.counters import Counters
-from core.database import BulkInsert, Database
+from core.database import Database
 from core.errors import DeliveryNotFoundError
 from core.instances import the_instance
 from core.keyset import Order, fetch

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Table, bindparam, delete, func, or_, select, update
 
-from core.database import BulkInsert
+from core.bulk import BulkInsert
 from core.models import PushRow
 
 Key = tuple[UUID, UUID]

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Table, bindparam, delete, func, select, update
 
-from core.database import BulkInsert
+from core.bulk import BulkInsert
 from core.models import SyncMarkRow, SyncRow, UserRow
 from core.push_rows import PUSHES
 from core.records import Status

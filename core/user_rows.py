@@ -11,8 +11,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Table, and_, bindparam, delete, select, update
 
+from core.bulk import BulkInsert
 from core.counters import Counters
-from core.database import BulkInsert
 from core.ledger import erase_deliveries, newest_sequence
 from core.models import AuditRow, GrantRow, UserRow
 from core.push_rows import mark, unmark
@@ -80,7 +80,7 @@ _GRANTS_OF = (
     .order_by(GRANTS.c.user_id, GRANTS.c.role, GRANTS.c.source)
 )
 _INSERT_USERS = BulkInsert(USERS)
-_REPLACE_USERS = BulkInsert(USERS, upsert=True)
+_CHANGE_USERS = BulkInsert(USERS, upsert=True)
 _INSERT_GRANTS = BulkInsert(GRANTS)
 _INSERT_AUDIT = BulkInsert(AUDIT)
 _DELETE_GRANT = delete(GRANTS).where(
@@ -125,14 +125,10 @@ def store_users(
     """
     changed = [key for key, user in after.items() if user is not before.get(key)]
     changed.sort(key=_place)
-    created, updated, ended, given = [], [], [], []
-    marked, settled = [], []
+    _write_rows(connection, before, after, changed)
+    ended, given, marked, settled = [], [], [], []
     for key in changed:
         old, new = before.get(key), after[key]
-        if old is None:
-            created.append(_to_row(new))
-        else:
-            updated.append(_to_row(new))
         old_grants = old.grants if old else ()
         ended += [_grant_key(key, g) for g in old_grants if g not in new.grants]
         given += [_grant_row(key, g) for g in new.grants if g not in old_grants]
@@ -142,8 +138,6 @@ def store_users(
             else:
                 settled.append(key)
         counters.count_user(old, new)
-    _INSERT_USERS.execute(connection, created)
-    _REPLACE_USERS.execute(connection, updated)
     if ended:
         connection.execute(_DELETE_GRANT, ended)
     _INSERT_GRANTS.execute(connection, given)
@@ -158,6 +152,27 @@ def store_users(
         if after[key].status is Status.DELETED:
             _erase_audit(connection, key)
             erase_deliveries(connection, *key)
+
+
+def _write_rows(
+    connection: Connection,
+    before: Mapping[Key, User],
+    after: Mapping[Key, User],
+    changed: Sequence[Key],
+) -> None:
+    created, updated = [], []
+    differing: set[str] = set()
+    for key in changed:
+        row = _to_row(after[key])
+        if key not in before:
+            created.append(row)
+            continue
+        old = _to_row(before[key])
+        if differences := [name for name, value in row.items() if value != old[name]]:
+            updated.append(row)
+            differing.update(differences)
+    _INSERT_USERS.execute(connection, created)
+    _CHANGE_USERS.execute(connection, updated, differing)
 
 
 def _place(key: Key) -> tuple[int, int]:
