@@ -45,7 +45,7 @@ PURE_IMPORTS = {
 IMPURE_CALLS = {"now", "utcnow", "today", "open", "print", "input", "exec", "eval", "__import__"}
 
 SPEAK_SQL = {
-    "audit_log", "counters", "database", "history", "instances", "keyset", "ledger", "models",
+    "audit_log", "bulk", "counters", "database", "history", "instances", "keyset", "ledger", "models",
     "push_rows", "push_store", "sync_rows", "sync_store",
     "user_rows", "user_search", "users",
 }  # fmt: skip

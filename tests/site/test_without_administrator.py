@@ -174,6 +174,7 @@ def test_who_loses_the_role_or_the_account_loses_the_console(visit: Visit, of_tw
     page.get_by_role("navigation").wait_for()
     settle(page)
     page.get_by_role("navigation").get_by_role("link", name="Audit").click()
+    page.get_by_role("heading", name="Audit", level=1).wait_for()
     settle(page)
     users.suspend(users.find(PLAIN), Change("test"))
     page.get_by_role("navigation").get_by_role("link", name="Users").click()
