@@ -175,6 +175,7 @@ def start_server(tmp_path: Path, policy_file: Path) -> Iterator[Callable[..., Se
         server.stop()
 
 
+@pytest.hookimpl(optionalhook=True)  # mutmut runs the tests without xdist
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: a third of the time tests wait for something to happen."""
     return (os.cpu_count() or 1) + 1

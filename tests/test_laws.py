@@ -45,8 +45,8 @@ PURE_IMPORTS = {
 IMPURE_CALLS = {"now", "utcnow", "today", "open", "print", "input", "exec", "eval", "__import__"}
 
 SPEAK_SQL = {
-    "audit_log", "bulk", "counters", "database", "history", "instances", "keyset", "ledger", "models",
-    "push_rows", "push_store", "sync_rows", "sync_store",
+    "audit_log", "bulk", "counters", "database", "history", "instances", "keyset", "ledger",
+    "models", "push_rows", "push_store", "sync_rows", "sync_store",
     "user_rows", "user_search", "users",
 }  # fmt: skip
 SPEAK_HTTP = {"identity_http"}

@@ -71,6 +71,26 @@ def test_every_cell_of_the_table(name: str, status: str) -> None:
     assert found.reasons
 
 
+@pytest.mark.parametrize(
+    ("name", "status", "waits"),
+    [
+        ("validate", "active", True),
+        ("validate", "deleted", True),
+        ("signup", "deleted", True),
+        ("usermodified", "deleted", True),
+        ("userdeleted", "deleted", False),
+    ],
+)
+def test_what_identity_must_be_told_is_so_still_after_an_event_that_changes_nothing(
+    name: str, status: str, waits: bool
+) -> None:
+    """Only Identity's word that the user is gone is the end of telling it."""
+    before = state(status)
+    assert before is not None
+    found = outcome(event(name, email="ada@example.com"), replace(before, pending=True))
+    assert found.user == replace(before, pending=waits)
+
+
 @pytest.mark.parametrize("name", ["validate", "signup"])
 @pytest.mark.parametrize("status", ["unknown", "pending"])
 def test_a_refused_newcomer_changes_nothing(name: str, status: str) -> None:
