@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from core.lifecycle import Result
-from core.policy import Applicant, CallablePolicy, Reason, Verdict
+from core.policy import Applicant, CallablePolicy, FilePolicy, Reason, Verdict
 from core.records import Grant, Source
 from core.roles import effective
 from tests.core.lifecycle_support import NAMES, NOON, POLICY, after, event, moment, outcome
@@ -179,3 +179,10 @@ def test_what_a_push_takes_away_was_taken_away_by_nobody_at_identity() -> None:
     ):
         found = outcome(event("login", 1, roles=["member"]), user, now=moment(later))
         assert [reason.rule for reason in found.reasons] == rules
+
+
+@pytest.mark.parametrize("name", ["signup", "login"])
+def test_whom_no_rule_concerns_is_told_so(name: str) -> None:
+    """Nobody should wonder why there is no role."""
+    nothing = Reason("policy.no_rule", "no role rule of the policy concerns this user")
+    assert nothing in outcome(event(name), policy=FilePolicy()).reasons

@@ -125,7 +125,14 @@ ADMISSIONS: list[tuple[FilePolicy, Applicant, bool, str, str, str]] = [
         "admission.default",
         NOBODY_IS,
     ),
-    (CLOSED, applicant(), False, DEFAULT_MESSAGE, "admission.default", NOBODY_IS),
+    (
+        CLOSED,
+        applicant(),
+        False,
+        "This site does not admit this account.",
+        "admission.default",
+        NOBODY_IS,
+    ),
     (CLOSED, applicant(""), False, DEFAULT_MESSAGE, "admission.default", NOBODY_IS),
 ]
 
