@@ -26,6 +26,7 @@ def steps(quick: bool, folder: Path) -> dict[str, list[str]]:
     """What is run, in this order: the module and its arguments, by the name of its result."""
     seconds, rounds = ("1", "1") if quick else ("5", "3")
     events = ["bench.events_http", "--seconds", seconds, "--rounds", rounds]
+    logins = [*events, "--event", "login"]
     for connections in CONNECTIONS:
         events += ["--connections", str(connections)]
     grown = str(folder / "growth")  # not the files of bench.flat, for signups come to these
@@ -33,6 +34,8 @@ def steps(quick: bool, folder: Path) -> dict[str, list[str]]:
     return {
         "sqlite": [*events, "--database", "sqlite"],
         "postgresql": [*events, "--database", "postgresql"],
+        "sqlite-logins": [*logins, "--database", "sqlite"],
+        "postgresql-logins": [*logins, "--database", "postgresql"],
         "forged": ["bench.forged", "--seconds", seconds, "--rounds", rounds],
         "startup": ["bench.startup", "--rounds", "3" if quick else "9"],
         "api": ["bench.api_http", "--seconds", seconds, "--rounds", rounds],

@@ -1,4 +1,4 @@
-"""Signup events over HTTP: Usher against two plain receivers, in one interleaved run.
+"""Events over HTTP: Usher against two plain receivers, in one interleaved run.
 
 Usage, from the repository's root: python -m bench.events_http [--help]
 """
@@ -10,7 +10,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,7 @@ class Tally:
     fastest: float = 0.0
     runs: dict[int, list[load.Result]] = field(default_factory=dict)
     memory_mib: list[float] = field(default_factory=list)
+    people: list[uuid.UUID] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -56,6 +59,14 @@ class Tally:
         if measured:
             self.runs.setdefault(connections, []).append(result)
             self.memory_mib.append(self.receiver.memory_mib())
+
+    def logins(self, count: int) -> Iterator[load.Signed]:
+        """At first the signups of those who will log in."""
+        now = int(time.time())
+        if self.people:
+            return load.logins(self.people, count, now)
+        self.people = [uuid.uuid4() for _ in range(count)]
+        return load.first_signups(self.people, now)
 
     def check(self) -> None:
         """Every answered delivery must be found on disk, and no others."""
@@ -71,6 +82,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line, checked."""
     parser = argparse.ArgumentParser(prog="python -m bench.events_http", description=__doc__)
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
+    parser.add_argument("--event", choices=("signup", "login"), default="signup")
     parser.add_argument("--seconds", type=int, default=5, help="length of one run (5)")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each receiver (3)")
     parser.add_argument(
@@ -103,15 +115,19 @@ def run_rounds(tallies: list[Tally], given: argparse.Namespace, workdir: Path) -
             for tally in [*tallies[turn:], *tallies[:turn]]:
                 per_second = tally.fastest * POOL_MARGIN if number else WARM_UP_PER_SECOND
                 seconds = given.seconds if number else WARM_UP_SECONDS
+                count = int(per_second * seconds) + 1000
                 result = load.run(
                     tally.receiver.target,
                     tally.receiver.secret,
                     seconds=seconds,
                     connections=connections,
-                    count=int(per_second * seconds) + 1000,
+                    count=count,
                     workdir=workdir,
+                    events=tally.logins(count) if given.event == "login" else (),
                 )
                 tally.receiver.ensure_alive()
+                if not number:
+                    del tally.people[result.accepted :]  # in this order they signed up
                 tally.add(result, connections, measured=number > 0)
                 label = f"round {number}" if number else "warm-up"
                 say(
@@ -218,7 +234,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"error: {error}")
         return 1
     print(f"machine: {machine}")
-    print(f"{given.database}, {given.rounds} rounds of {given.seconds} s, by connections:")
+    print(f"{given.event}s, {given.database}, {given.rounds} rounds of {given.seconds} s:")
     print(table(rows))
     print("every event answered with 2xx was found on disk after SIGKILL")
     if given.json:

@@ -1,4 +1,4 @@
-"""Distinct, freshly signed signup events, and wrk to send them.
+"""Distinct, freshly signed events, and wrk to send them.
 
 A request is built once, in Python, before the clock starts; wrk then only reads it from a file.
 All requests of a file have the same size, so that wrk need not look for their ends.
@@ -8,17 +8,20 @@ import base64
 import hashlib
 import hmac
 import json
+import random
 import shutil
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 SCRIPT = Path(__file__).with_name("load.lua")
 ZERO_UUID = str(uuid.UUID(int=0))
 REQUEST_TIMEOUT_SECONDS = 10
+EARLIER_SECONDS = 240
 
 
 class LoadError(RuntimeError):
@@ -71,44 +74,72 @@ def sign(body: bytes, secret: str, iat: int) -> bytes:
     return signing + b"." + _segment(hmac.digest(secret.encode(), signing, "sha256"))
 
 
-def signup(now: int) -> bytes:
-    """The body of one signup by somebody new, as Identity writes it."""
-    user_id = uuid.uuid4()
-    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
+Signed = tuple[str, bytes, int]
+"""An event's name, its body, and when it is signed."""
+
+
+def _event(name: str, user_id: uuid.UUID, at: int, app_metadata: dict[str, Any]) -> bytes:
+    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
     user = {
         "id": str(user_id),
         "aud": "",
         "role": "",
         "email": f"user-{user_id.hex[:16]}@example.com",
-        "confirmation_sent_at": at,
-        "app_metadata": {"provider": "email"},
+        "confirmation_sent_at": moment,
+        "app_metadata": {"provider": "email"} | app_metadata,
         "user_metadata": {"full_name": f"User {user_id.hex[:8]}"},
-        "created_at": at,
-        "updated_at": at,
+        "created_at": moment,
+        "updated_at": moment,
     }
-    event = {"event": "signup", "instance_id": ZERO_UUID, "user": user}
+    event = {"event": name, "instance_id": ZERO_UUID, "user": user}
     return json.dumps(event, separators=(",", ":")).encode()
 
 
-def _requests(target: Target, secret: str, count: int) -> Iterator[bytes]:
-    now = int(time.time())
+def signup(now: int) -> bytes:
+    """The body of one signup by somebody new, as Identity writes it."""
+    return _event("signup", uuid.uuid4(), now, {})
+
+
+def signups(count: int, now: int) -> Iterator[Signed]:
+    """By somebody new each."""
     for _ in range(count):
-        body = signup(now)
+        yield "signup", signup(now), now
+
+
+def first_signups(people: Sequence[uuid.UUID], now: int) -> Iterator[Signed]:
+    """Of these people, signed four minutes ago, so that later logins are later."""
+    for person in people:
+        yield "signup", _event("signup", person, now, {}), now - EARLIER_SECONDS
+
+
+def logins(people: Sequence[uuid.UUID], count: int, now: int) -> Iterator[Signed]:
+    """Of these people in turns, in any order; each time a second later, hence another event."""
+    passes = -(-count // len(people))
+    if passes >= EARLIER_SECONDS:
+        raise LoadError(f"{len(people)} people are too few for {count} different logins")
+    order = random.sample(people, len(people))
+    for n in range(count):
+        at = now - passes + n // len(order)
+        yield "login", _event("login", order[n % len(order)], now, {"roles": ["member"]}), at
+
+
+def _requests(target: Target, secret: str, events: Iterable[Signed]) -> Iterator[bytes]:
+    for name, body, at in events:
         yield (
             f"POST {target.path} HTTP/1.1\r\n"
             f"Host: 127.0.0.1:{target.port}\r\n"
             "Content-Type: application/json\r\n"
-            "X-Netlify-Event: identity_signup\r\n"
-            f"X-Webhook-Signature: {sign(body, secret, now).decode()}\r\n"
+            f"X-Netlify-Event: identity_{name}\r\n"
+            f"X-Webhook-Signature: {sign(body, secret, at).decode()}\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         ).encode() + body
 
 
-def build(file: Path, target: Target, secret: str, count: int) -> int:
-    """Write `count` requests, signed now, and return the size of each in bytes."""
+def build(file: Path, target: Target, secret: str, events: Iterable[Signed]) -> int:
+    """Write the requests, and return the size of each in bytes."""
     size = 0
     with file.open("wb") as out:
-        for request in _requests(target, secret, count):
+        for request in _requests(target, secret, events):
             size = size or len(request)
             if len(request) != size:
                 raise LoadError(f"request of {len(request)} bytes among requests of {size}")
@@ -132,15 +163,17 @@ def run(
     connections: int,
     count: int,
     workdir: Path,
+    events: Iterable[Signed] = (),
     pause_ms: int = 0,
 ) -> Result:
-    """Send up to `count` new signups for `seconds` and report what came back.
+    """Send up to `count` events for `seconds` and report what came back.
 
     Args:
+        events: as many, sent in this order; without any, signups of new people.
         pause_ms: how long each connection rests before it sends the next.
     """
     pool = workdir / f"requests-{uuid.uuid4().hex}.bin"
-    size = build(pool, target, secret, count)
+    size = build(pool, target, secret, events or signups(count, int(time.time())))
     command = [find_wrk(), "--threads", "1", "--connections", str(connections)]
     command += ["--duration", f"{seconds}s", "--timeout", f"{REQUEST_TIMEOUT_SECONDS}s"]
     command += ["--script", str(SCRIPT), target.url, "--"]

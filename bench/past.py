@@ -144,7 +144,8 @@ def usher(folder: Path, url: str, *arguments: str) -> tuple[float, int, dict[str
 
 def over_http(folder: Path, events: int) -> dict[str, float]:
     """Events a second that the server takes, in files of their own: ours in order, and wrk's."""
-    receiver = Receiver(KINDS["usher"], folder / "http", SECRET)
+    database = f"sqlite:///{folder / 'http.db'}"
+    receiver = Receiver(KINDS["usher"], folder / "http", SECRET, database)
     receiver.start()
     try:
         some = folder / "some.jsonl"
@@ -158,7 +159,6 @@ def over_http(folder: Path, events: int) -> dict[str, float]:
             SECRET,
             seconds=10,
             connections=16,
-            threads=1,
             count=60_000,
             workdir=folder,
         )

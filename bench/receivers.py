@@ -24,7 +24,7 @@ from core.database import Database
 BENCH = Path(__file__).parent
 ROOT = BENCH.parent
 NODE_PEER = BENCH / "peers" / "node"
-USHER_PATH = "/.netlify/functions/identity-signup"
+USHER_PATH = "/.netlify/functions/identity"
 START_SECONDS = 30
 
 
