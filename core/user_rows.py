@@ -167,10 +167,12 @@ def _write_rows(
         if key not in before:
             created.append(row)
             continue
+        updated.append(row)
         old = _to_row(before[key])
-        if differences := [name for name, value in row.items() if value != old[name]]:
-            updated.append(row)
-            differing.update(differences)
+        # JSON's 1, 1.0 and true are equal here; no index has such a column, so it may be named.
+        differing.update(
+            name for name, value in row.items() if isinstance(value, dict) or value != old[name]
+        )
     _INSERT_USERS.execute(connection, created)
     _CHANGE_USERS.execute(connection, updated, differing)
 
