@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from time import monotonic
 from typing import Any, Final, TypeVar
 
@@ -83,6 +84,9 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = self._sqlite() if self.is_sqlite else self._postgresql()
         self._under_way: dict[Connection, float] = {}
+        self._copying = Lock()
+        self._copier: sqlite3.Connection | None = None
+        self._copied = 0
         self._reader = self.engine.execution_options(**{_READ_ONLY: True})
 
     @property
@@ -149,9 +153,42 @@ class Database:
             connection.execute(text("SELECT 1 FROM syncs LIMIT 1"))
             connection.execute(text("DELETE FROM deliveries WHERE 1 = 0"))
 
+    def copy_log(self) -> bool:
+        """Copy what SQLite's log holds into the file, beside whoever writes; nobody waits for it.
+
+        What is left when the log is full, whoever fills it copies, and those behind wait for it.
+        On a connection of its own: with one of the pool's, writers would change connections, and
+        read again what the other had at hand.
+
+        Returns:
+            Whether events keep coming, so that there will soon be more.
+
+        Raises:
+            DatabaseError: it cannot be done now; nothing is lost by that.
+        """
+        with self._copying:
+            try:
+                if self._copier is None:
+                    file = f"{Path(self.url.database or '').absolute().as_uri()}?mode=rw"
+                    self._copier = sqlite3.connect(file, uri=True, check_same_thread=False)
+                copied = self._copier.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[2]
+            except sqlite3.Error as error:
+                self._close_copier()
+                detail = f"SQLite's log cannot be copied into the file: {error}"
+                raise DatabaseError(detail) from error
+        before, self._copied = self._copied, copied
+        return bool(copied != before)
+
+    def _close_copier(self) -> None:
+        if self._copier is not None:
+            self._copier.close()
+            self._copier = None
+
     def dispose(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+        with self._copying:
+            self._close_copier()
 
     def _sqlite(self) -> Engine:
         engine = create_engine(
@@ -160,6 +197,7 @@ class Database:
             json_serializer=dumps,
             json_deserializer=_loads,
             hide_parameters=True,
+            pool_use_lifo=True,
         )
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
