@@ -43,10 +43,8 @@ def seed(app: App, now: datetime, count: int = 320, days: int = 30) -> None:
         local = name.lower().replace(" ", ".") if name in names else f"naughty{number}"
         email = f"{local}{number % 7 or ''}@{rng.choice(DOMAINS)}"
         who = _person(name, email, rng.choice(PROVIDERS))
-        # More people come towards the end, and fewer at weekends.
+        # More people come towards the end. By days of the week, it would be others every day.
         joined = begin + timedelta(days=days * rng.random() ** 0.7)
-        if joined.weekday() > 4 and rng.random() < 0.5:
-            joined -= timedelta(days=2)
         if name in NAUGHTY:
             joined = now - timedelta(minutes=100 - number % 50)
         events += _life(rng, who, max(joined, begin), now, visits=rng.choice([0, 1, 1, 2, 4, 9]))

@@ -43,7 +43,7 @@ def views(site: Console) -> dict[str, tuple[str, Callable[[Page], None] | None]]
     gone = next(user for user in users if user.status == "deleted")
     events = store.ledger.page(limit=200).items
     denied = next(each for each in events if each.outcome == "denied")
-    seen = next(each for each in events if each.event == "signup")
+    seen = next(each for each in events if each.event == "signup" and each.body)
 
     def replayed(page: Page) -> None:
         page.get_by_role("button", name="Replay, changing nothing").click()
