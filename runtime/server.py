@@ -52,7 +52,7 @@ HELD_SECONDS: Final = 1.0
 COPY_SECONDS: Final = 1.0
 COPY_PAUSE: Final = 0.05
 """Between two copies of SQLite's log into its file, at rest and while events keep coming. Measured:
-the slowest hundredth of events waits half as long as where the one who fills the log copies it."""
+the slowest hundredth of events waits two thirds as long as where who fills the log copies it."""
 PUSHES_SECONDS: Final = 2.0
 """Between two looks for what Identity must still be told: one short read each."""
 BACKLOGS_SECONDS: Final = 15.0
