@@ -61,12 +61,12 @@ class Tally:
             self.memory_mib.append(self.receiver.memory_mib())
 
     def logins(self, count: int) -> Iterator[load.Signed]:
-        """At first the signups of those who will log in."""
+        """At first the signups of those who will log in, a while ago: their logins are later."""
         now = int(time.time())
         if self.people:
             return load.logins(self.people, count, now)
         self.people = [uuid.uuid4() for _ in range(count)]
-        return load.first_signups(self.people, now)
+        return load.signups(self.people, now - load.EARLIER_SECONDS)
 
     def check(self) -> None:
         """Every answered delivery must be found on disk, and no others."""

@@ -100,16 +100,10 @@ def signup(now: int) -> bytes:
     return _event("signup", uuid.uuid4(), now, {})
 
 
-def signups(count: int, now: int) -> Iterator[Signed]:
-    """By somebody new each."""
-    for _ in range(count):
-        yield "signup", signup(now), now
-
-
-def first_signups(people: Sequence[uuid.UUID], now: int) -> Iterator[Signed]:
-    """Of these people, signed four minutes ago, so that later logins are later."""
+def signups(people: Iterable[uuid.UUID], now: int) -> Iterator[Signed]:
+    """Of these people, signed at this time."""
     for person in people:
-        yield "signup", _event("signup", person, now, {}), now - EARLIER_SECONDS
+        yield "signup", _event("signup", person, now, {}), now
 
 
 def logins(people: Sequence[uuid.UUID], count: int, now: int) -> Iterator[Signed]:
@@ -173,7 +167,8 @@ def run(
         pause_ms: how long each connection rests before it sends the next.
     """
     pool = workdir / f"requests-{uuid.uuid4().hex}.bin"
-    size = build(pool, target, secret, events or signups(count, int(time.time())))
+    new_people = (uuid.uuid4() for _ in range(count))
+    size = build(pool, target, secret, events or signups(new_people, int(time.time())))
     command = [find_wrk(), "--threads", "1", "--connections", str(connections)]
     command += ["--duration", f"{seconds}s", "--timeout", f"{REQUEST_TIMEOUT_SECONDS}s"]
     command += ["--script", str(SCRIPT), target.url, "--"]

@@ -56,11 +56,12 @@ class BulkInsert:
         tail = ""
         if self._upsert:
             key = ", ".join(quote(column.name) for column in self._table.primary_key)
-            changed = names if changing is None else [quote(name) for name in sorted(changing)]
-            changes = ", ".join(f"{name} = excluded.{name}" for name in changed)
             if self._adding:
                 one = quote(self._adding)
                 changes = f"{one} = {table}.{one} + excluded.{one}"
+            else:
+                changed = names if changing is None else [quote(name) for name in sorted(changing)]
+                changes = ", ".join(f"{name} = excluded.{name}" for name in changed)
             tail = f" ON CONFLICT ({key}) DO UPDATE SET {changes}"
         # Names from our own models, quoted; every value is a parameter.
         chosen = ", ".join(names)

@@ -169,8 +169,10 @@ class Database:
         with self._copying:
             try:
                 if self._copier is None:
-                    file = f"{Path(self.url.database or '').absolute().as_uri()}?mode=rw"
-                    self._copier = sqlite3.connect(file, uri=True, check_same_thread=False)
+                    file = (self.sqlite_path or Path()).absolute().as_uri()
+                    self._copier = sqlite3.connect(
+                        f"{file}?mode=rw", uri=True, check_same_thread=False
+                    )
                 copied = self._copier.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[2]
             except sqlite3.Error as error:
                 self._close_copier()

@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, Table, and_, bindparam, delete, select, update
+from sqlalchemy import JSON, Connection, Table, and_, bindparam, delete, select, update
 
 from core.bulk import BulkInsert
 from core.counters import Counters
@@ -61,6 +61,10 @@ _GRANT_COLUMNS: Final = (
     GRANTS.c.reason,
     GRANTS.c.expires_at,
 )
+_DOCUMENTS: Final = frozenset(c.name for c in USERS.c if isinstance(c.type, JSON))
+"""Always named in a change: in Python a document with 1 equals one with true, and no index has one.
+"""
+_SIMPLE: Final = tuple(name for name in _PLAIN_COLUMNS if name not in _DOCUMENTS)
 _SOURCES: Final = {source.value: source for source in Source}
 _LOCK_USERS = (
     select(*USER_COLUMNS)
@@ -160,19 +164,15 @@ def _write_rows(
     after: Mapping[Key, User],
     changed: Sequence[Key],
 ) -> None:
-    created, updated = [], []
-    differing: set[str] = set()
+    created: list[dict[str, Any]] = []
+    updated: list[dict[str, Any]] = []
+    differing = set(_DOCUMENTS)
     for key in changed:
-        row = _to_row(after[key])
-        if key not in before:
-            created.append(row)
-            continue
-        updated.append(row)
-        old = _to_row(before[key])
-        # JSON's 1, 1.0 and true are equal here; no index has such a column, so it may be named.
-        differing.update(
-            name for name, value in row.items() if isinstance(value, dict) or value != old[name]
-        )
+        row = _simple(after[key])
+        if key in before:
+            old = _simple(before[key])
+            differing.update(name for name, value in row.items() if value != old[name])
+        (updated if key in before else created).append(row | _documents(after[key]))
     _INSERT_USERS.execute(connection, created)
     _CHANGE_USERS.execute(connection, updated, differing)
 
@@ -261,12 +261,16 @@ def _audit_row(entry: AuditEntry, position: int | None) -> dict[str, Any]:
     }
 
 
-def _to_row(user: User) -> dict[str, Any]:
-    row = {name: getattr(user, name) for name in _PLAIN_COLUMNS}
+def _simple(user: User) -> dict[str, Any]:
+    row = {name: getattr(user, name) for name in _SIMPLE}
     row["instance_id"] = user.instance_id
     row["status"] = user.status.value
     row["last_seen_at"] = user.last_seen_at or NEVER
     row["applied_order"] = user.order
+    return row
+
+
+def _documents(user: User) -> dict[str, Any]:
     state: dict[str, Any] = {
         "seen": sorted(user.seen),
         "sent": user.sent,
@@ -278,8 +282,13 @@ def _to_row(user: User) -> dict[str, Any]:
     if user.pushing is not None:
         state["pushing"] = sorted(user.pushing)
         state["pushing_since"] = user.pushing_since
-    row["identity_state"] = state
-    return row
+    return {
+        "user_metadata": user.user_metadata,
+        "app_metadata": user.app_metadata,
+        "profile": user.profile,
+        "extra_app_metadata": user.extra_app_metadata,
+        "identity_state": state,
+    }
 
 
 def _to_user(instance_id: UUID, row: Any, grants: tuple[Grant, ...]) -> User:

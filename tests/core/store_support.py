@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from core import log
 from core.app import App
@@ -49,10 +50,25 @@ def execute(database: Database, statement: str) -> None:
         connection.execute(text(statement))
 
 
-def raw(body: bytes, event: str = "signup") -> Signed:
+@contextmanager
+def executed(database: Database) -> Iterator[list[tuple[str, Any]]]:
+    """Every statement meanwhile with its parameters, as the driver gets them."""
+    found: list[tuple[str, Any]] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        found.append((statement, parameters))
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    try:
+        yield found
+    finally:
+        event.remove(database.engine, "before_cursor_execute", note)
+
+
+def raw(body: bytes, name: str = "signup") -> Signed:
     """Any bytes with a good signature."""
-    headers = signed_headers(event, body, ZERO_INSTANCE, int(NOON.timestamp()), SECRET)
-    return Signed(event, headers, body)
+    headers = signed_headers(name, body, ZERO_INSTANCE, int(NOON.timestamp()), SECRET)
+    return Signed(name, headers, body)
 
 
 def deliver(app: App, deliveries: Iterable[Signed]) -> list[Answer | Exception]:

@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 from core.app import App
-from tests.core.store_support import deliver
+from tests.core.store_support import deliver, executed
 from tests.support import NOON, Signed, account, signed
 
-Statement = tuple[str, Any]
 LATER = NOON + timedelta(seconds=5)
-
-
-@contextmanager
-def executed(usher: App) -> Iterator[list[Statement]]:
-    """Every statement meanwhile, as the driver gets it."""
-    found: list[Statement] = []
-
-    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        found.append((statement, parameters))
-
-    engine = usher.store.database.engine
-    event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield found
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
 
 
 def lives() -> list[list[Signed]]:
@@ -50,7 +29,7 @@ def lives() -> list[list[Signed]]:
 
 def test_no_statement_of_an_event_reads_a_whole_table(usher: App) -> None:
     """Not even of a small one: PostgreSQL keeps the plan it made then, while the table grows."""
-    with executed(usher) as statements:
+    with executed(usher.store.database) as statements:
         for batch in lives():
             deliver(usher, batch)
     words = {"sqlite": ("EXPLAIN QUERY PLAN ", "SCAN "), "postgresql": ("EXPLAIN ", "Seq Scan")}
@@ -70,7 +49,7 @@ def test_a_login_writes_no_column_that_stays_as_it_is(usher: App, together: bool
     people = [account(), account()]
     deliver(usher, [signed("signup", person) for person in people])
     logins = [signed("login", person, at=LATER) for person in people]
-    with executed(usher) as statements:
+    with executed(usher.store.database) as statements:
         for batch in [logins] if together else [[login] for login in logins]:
             deliver(usher, batch)
     changes = [

@@ -10,11 +10,11 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from core.app import App
 from core.records import AuditEntry, Grant, Source, Status, User, audit
-from tests.core.store_support import counts, rows, users_of
+from tests.core.store_support import counts, executed, rows, users_of
 from tests.support import NOON
 
 EXAMPLES = settings(
@@ -97,15 +97,10 @@ def test_only_what_differs_is_written(usher: App) -> None:
     user = User(uuid4(), uuid4(), created_at=NOON, updated_at=NOON)
     key = (user.instance_id, user.id)
     stored(usher, None, user)
-    statements: list[str] = []
     with usher.store.database.write() as connection:
         before = usher.store.users.load(connection, [key])
-
-        @event.listens_for(connection, "before_cursor_execute")
-        def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
-            statements.append(statement)
-
-        usher.store.users.store(connection, before, dict(before), [])
+        with executed(usher.store.database) as statements:
+            usher.store.users.store(connection, before, dict(before), [])
     assert statements == []
 
 
@@ -115,15 +110,9 @@ def test_a_batch_of_many_users_takes_few_statements(usher: App) -> None:
         User(UUID(int=0), uuid4(), NOON, NOON, grants=(Grant("a", Source.POLICY, NOON),))
         for _ in range(500)
     ]
-    statements: list[str] = []
-    with usher.store.database.write() as connection:
-
-        @event.listens_for(connection, "before_cursor_execute")
-        def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
-            statements.append(statement)
-
-        after = {(user.instance_id, user.id): user for user in users}
-        entries = [audit("user.created", "x", None, user, NOON) for user in users]
+    after = {(user.instance_id, user.id): user for user in users}
+    entries = [audit("user.created", "x", None, user, NOON) for user in users]
+    with usher.store.database.write() as connection, executed(usher.store.database) as statements:
         usher.store.users.store(connection, {}, after, entries)  # type: ignore[arg-type]
     assert len(statements) == 5  # four tables, and one look at the end of the ledger
     assert counts(usher.store.database) == {

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import event
 
 from core.jws import read_unverified
 from core.push_store import LEASE, PushStore
 from core.settings import Settings
-from tests.core.store_support import LogLines
+from tests.core.store_support import LogLines, executed
 from tests.emulator.pushes_support import Together, together
 from tests.emulator.world import OPERATOR, PASSWORD, World
 from tests.support import Clock, account, call, signed
@@ -411,25 +409,9 @@ def test_an_event_costs_no_statement_more_while_nothing_is_pending(
     site: Together, bob: Person
 ) -> None:
     """And not one of them concerns pushes."""
-    with statements(site) as seen:
+    with executed(site.app.store.database) as seen:
         assert site.world.log_in("bob@example.com").status == 200
-    kinds = [text.split(None, 1)[0] for text in seen]
-    assert not [text for text in seen if "pushes" in text]
+    kinds = [text.split(None, 1)[0] for text, _ in seen]
+    assert not [text for text, _ in seen if "pushes" in text]
     assert kinds.count("SELECT") == 3  # the ledger, the users, their grants
     assert kinds.count("INSERT") == 3  # the delivery, the user, the counters
-
-
-@contextmanager
-def statements(site: Together) -> Iterator[list[str]]:
-    """What is asked of the database meanwhile."""
-    seen: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        seen.append(statement)
-
-    engine = site.app.store.database.engine
-    event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield seen
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
