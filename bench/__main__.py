@@ -27,6 +27,7 @@ def steps(quick: bool, folder: Path) -> dict[str, list[str]]:
     seconds, rounds = ("1", "1") if quick else ("5", "3")
     events = ["bench.events_http", "--seconds", seconds, "--rounds", rounds]
     logins = [*events, "--event", "login"]
+    workers = [*events, "--workers", "2", "--connections", "16", "--connections", "64"]
     for connections in CONNECTIONS:
         events += ["--connections", str(connections)]
     grown = str(folder / "growth")  # not the files of bench.flat, for signups come to these
@@ -36,6 +37,8 @@ def steps(quick: bool, folder: Path) -> dict[str, list[str]]:
         "postgresql": [*events, "--database", "postgresql"],
         "sqlite-logins": [*logins, "--database", "sqlite"],
         "postgresql-logins": [*logins, "--database", "postgresql"],
+        "sqlite-workers": [*workers, "--database", "sqlite"],
+        "postgresql-workers": [*workers, "--database", "postgresql"],
         "forged": ["bench.forged", "--seconds", seconds, "--rounds", rounds],
         "startup": ["bench.startup", "--rounds", "3" if quick else "9"],
         "api": ["bench.api_http", "--seconds", seconds, "--rounds", rounds],

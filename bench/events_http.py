@@ -21,7 +21,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bench import load
 from bench.machine import describe
-from bench.receivers import KINDS, Receiver, ReceiverError, databases, install_node_peer
+from bench.receivers import (
+    KINDS,
+    Receiver,
+    ReceiverError,
+    databases,
+    install_node_peer,
+    usher_with,
+)
 
 WARM_UP_SECONDS = 2
 WARM_UP_PER_SECOND = 20_000
@@ -93,6 +100,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="keep-alive connections; may be repeated (16)",
     )
     parser.add_argument("--only", action="append", choices=[*KINDS], help="may be repeated")
+    parser.add_argument("--workers", type=int, metavar="N", help="Usher in N processes, as well")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     given = parser.parse_args(argv)
     given.connections = given.connections or [16]
@@ -201,15 +209,17 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def measure(given: argparse.Namespace, workdir: Path) -> list[dict[str, Any]]:
     """Start the receivers, run the load, kill them, and count what each has on disk."""
-    names = [name for name in KINDS if not given.only or name in given.only]
-    if "node" in names:
+    kinds = [kind for name, kind in KINDS.items() if not given.only or name in given.only]
+    if given.workers:
+        kinds.append(usher_with(given.workers))
+    if KINDS["node"] in kinds:
         install_node_peer()
     tallies: list[Tally] = []
     with databases(given.database, workdir) as create:
         try:
-            for name in names:
-                home = workdir / "homes" / name
-                receiver = Receiver(KINDS[name], home, secrets.token_hex(32), create(name))
+            for kind in kinds:
+                home = workdir / "homes" / kind.name
+                receiver = Receiver(kind, home, secrets.token_hex(32), create(kind.name))
                 receiver.start()
                 tallies.append(Tally(receiver))
                 tallies[-1].accepted = receiver.probe()

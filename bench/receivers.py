@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -96,6 +96,17 @@ KINDS = {
 }
 
 
+def usher_with(workers: int) -> Kind:
+    """Usher in so many processes."""
+    usher = KINDS["usher"]
+    options = ["--workers", str(workers)]
+    return replace(
+        usher,
+        name=f"usher_{workers}",
+        command=lambda port, database: [*usher.command(port, database), *options],
+    )
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -142,7 +153,7 @@ class Receiver:
 
     def start(self) -> None:
         """Make the tables, start the process, and return when GET /readyz answers 200."""
-        if self.kind.name == "usher":
+        if self.kind.path == USHER_PATH:
             database = Database(self.database)
             migrations.upgrade(database)
             database.dispose()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -70,6 +70,9 @@ CACHE_KIB: Final = 16_384
 """What a connection to SQLite keeps of the file at most, so that most pages that an event touches
 are at hand with a million users, too."""
 CONFLICT_ATTEMPTS: Final = 3
+TURN_SECONDS: Final = 0.001
+"""How often a writer of SQLite looks whether another process is done. SQLite itself looks less and
+less often, up to ten times a second, and under load finds somebody else there each time."""
 _DECODER: Final = json.JSONDecoder()
 _READ_ONLY: Final = "usher_read_only"
 
@@ -237,16 +240,15 @@ def _loads(text: str) -> Any:
 
 @contextmanager
 def _worded() -> Iterator[None]:
-    """Errors of SQLAlchemy as ours: for people, without a statement or a value."""
+    """Errors of SQLAlchemy and of SQLite as ours: for people, without a statement or a value."""
     try:
         yield
-    except SQLAlchemyError as error:
-        message = str(getattr(error, "orig", None) or error).partition("\n")[0]
-        deadlocked = getattr(getattr(error, "orig", None), "sqlstate", None) == "40P01"
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        fault = getattr(error, "orig", None) or error
+        message = str(fault).partition("\n")[0]
+        deadlocked = getattr(fault, "sqlstate", None) == "40P01"
         if isinstance(error, IntegrityError) or deadlocked:
-            raise ConflictError(
-                f"Another change came first ({type(getattr(error, 'orig', error)).__name__})."
-            ) from error
+            raise ConflictError(f"Another change came first ({type(fault).__name__}).") from error
         if "no such table" in message or "does not exist" in message:
             raise NotMigratedError(
                 f"The database is not migrated ({message[:120]}). Run: usher db upgrade"
@@ -258,9 +260,9 @@ def _worded() -> Iterator[None]:
         raise DatabaseError(detail) from error
 
 
-def _is_away(error: SQLAlchemyError) -> bool:
+def _is_away(error: Exception) -> bool:
     """Whether the fault is the database's, and not that of what it was given."""
-    fault = getattr(error, "orig", None)
+    fault = getattr(error, "orig", None) or error
     if isinstance(fault, sqlite3.Error):
         code: int = getattr(fault, "sqlite_errorcode", 0)  # 0 where the module itself refused
         return code & 0xFF in _AWAY_SQLITE
@@ -298,6 +300,22 @@ def _prepare_postgresql(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
+    driver: Any = connection.connection.driver_connection
+    if connection.get_execution_options().get(_READ_ONLY):
+        driver.execute("BEGIN").close()
+        return
     # IMMEDIATE: a transaction that reads first and writes later could fail at its first write.
-    reads = connection.get_execution_options().get(_READ_ONLY)
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+    until = monotonic() + BUSY_TIMEOUT_MS / 1000
+    driver.execute("PRAGMA busy_timeout=0").close()
+    try:
+        while True:
+            try:
+                driver.execute("BEGIN IMMEDIATE").close()
+                return
+            except sqlite3.OperationalError as error:
+                busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+                if not busy or monotonic() > until:
+                    raise
+            sleep(TURN_SECONDS)
+    finally:
+        driver.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}").close()
