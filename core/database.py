@@ -7,6 +7,7 @@ the write lock when the transaction begins. PostgreSQL: psycopg 3.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import sqlite3
@@ -75,8 +76,11 @@ TURN_SECONDS: Final = 0.001
 less often, up to ten times a second, and under load finds somebody else there each time."""
 _DECODER: Final = json.JSONDecoder()
 _READ_ONLY: Final = "usher_read_only"
+_QUEUE: Final = "usher_queue"
 
 Result = TypeVar("Result")
+
+logging.getLogger("psycopg").addHandler(logging.NullHandler())  # it says what it raises as well
 
 
 class Database:
@@ -137,14 +141,42 @@ class Database:
             with _worded(), engine.connect() as connection:
                 self._under_way[connection] = monotonic()
                 try:
-                    with connection.begin():
-                        yield connection
+                    with self._queue(connection) as drop, connection.begin():
+                        try:
+                            yield connection
+                        except BaseException:
+                            drop()
+                            raise
                 finally:
                     del self._under_way[connection]
         except DatabaseAwayError:
             # A connection may be read-only, or to a file that is not there any more, for good.
             self.engine.dispose()
             raise
+
+    @contextmanager
+    def _queue(self, connection: Connection) -> Iterator[Callable[[], None]]:
+        """PostgreSQL: rows are sent without waiting for what it says to them; COMMIT waits.
+
+        Yields:
+            What takes in the answers still to come, where the transaction has failed already.
+        """
+        if self.is_sqlite or connection.get_execution_options().get(_READ_ONLY):
+            yield _nothing
+            return
+        driver: Any = connection.connection.driver_connection
+        info = connection.info  # out of reach once the connection is lost
+        with driver.pipeline() as queue:
+            info[_QUEUE] = queue
+
+            def drop() -> None:
+                with suppress(driver.Error):  # each says but that another came before it
+                    queue.sync()
+
+            try:
+                yield drop
+            finally:
+                del info[_QUEUE]
 
     def check(self) -> None:
         """Reach the newest table, and write as an event would, but nothing.
@@ -219,6 +251,7 @@ class Database:
             pool_recycle=RECYCLE_SECONDS,
         )
         event.listen(engine, "connect", _prepare_postgresql)
+        event.listen(engine, "after_cursor_execute", _await_answer)
         return engine
 
 
@@ -297,6 +330,17 @@ def _prepare_postgresql(connection: Any, _record: Any) -> None:
     ):
         connection.execute(f"SET {setting}")
     connection.commit()
+
+
+def _nothing() -> None:
+    """Nothing is on its way."""
+
+
+def _await_answer(connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+    """Whatever is more than a plain INSERT has an answer that somebody looks at."""
+    queue = connection.info.get(_QUEUE)
+    if queue is not None and not (statement.startswith("INSERT") and "RETURNING" not in statement):
+        queue.sync()
 
 
 def _begin_sqlite(connection: Connection) -> None:

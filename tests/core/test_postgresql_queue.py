@@ -1,0 +1,116 @@
+"""PostgreSQL gets the rows of a transaction one after the other, without a wait for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from sqlalchemy import Connection, make_url
+
+from core.app import App, use
+from core.bulk import BulkInsert
+from core.database import Database
+from core.errors import ConflictError
+from core.models import PushRow
+from core.settings import Settings
+from tests.core.store_support import rows
+from tests.support import NOON, Clock
+
+INTO_PUSHES = BulkInsert(PushRow.__table__)  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def database(
+    postgresql_url: str, make_settings: Callable[..., Settings], clock: Clock
+) -> Iterator[Database]:
+    """On PostgreSQL, with all tables."""
+    with use(App(make_settings(database_url=postgresql_url), clock)) as app:
+        yield app.store.database
+
+
+def push(user_id: UUID) -> dict[str, object]:
+    """A row."""
+    moments = {"since": NOON, "next_try_at": NOON + timedelta(1)}
+    return {
+        "instance_id": UUID(int=0), "user_id": user_id, **moments,
+        "tries": 0, "lease": None, "error": "",
+    }  # fmt: skip
+
+
+@contextmanager
+def pushes_locked(url: str) -> Iterator[psycopg.Connection[Any]]:
+    """Nobody can write a row until this connection rolls back."""
+    plain = make_url(url).set(drivername="postgresql")
+    with psycopg.connect(plain.render_as_string(hide_password=False)) as other:
+        other.execute("LOCK TABLE pushes IN ACCESS EXCLUSIVE MODE")
+        yield other
+
+
+def insert(
+    database: Database,
+    *pushes: dict[str, object],
+    then: Callable[[Connection], object] | None = None,
+) -> object:
+    """Rows by a statement each, then something else, in one transaction."""
+    with database.write() as connection:
+        for one in pushes:
+            INTO_PUSHES.execute(connection, [one])
+        return then(connection) if then else None
+
+
+def count(connection: Connection) -> int:
+    """How many rows there are."""
+    return int(connection.exec_driver_sql("SELECT count(*) FROM pushes").scalar_one())
+
+
+def test_a_row_is_sent_without_a_wait_and_the_commit_waits(
+    database: Database, postgresql_url: str
+) -> None:
+    """The table is locked until the row is on its way: whoever waited for it would wait in vain."""
+    with pushes_locked(postgresql_url) as other:
+        insert(database, push(uuid4()), then=lambda _: other.rollback())
+    assert insert(database, then=count) == 1
+
+
+def test_a_row_that_is_there_already_fails_the_commit_at_the_latest(database: Database) -> None:
+    """Nothing of the transaction stays, and the connection serves on."""
+    known = push(uuid4())
+    insert(database, known)
+    with pytest.raises(ConflictError, match="UniqueViolation"):
+        insert(database, push(uuid4()), known)
+    assert rows(database, "SELECT user_id FROM pushes") == [(known["user_id"],)]
+    assert insert(database, push(uuid4()), then=count) == 2
+
+
+def test_what_reads_after_a_row_sees_it_or_is_told_its_failure(database: Database) -> None:
+    """In the order in which they were sent."""
+    known = push(uuid4())
+    assert insert(database, known, then=count) == 1
+    read: list[int] = []
+    with pytest.raises(ConflictError, match="UniqueViolation"):
+        insert(
+            database, known, push(uuid4()), then=lambda connection: read.append(count(connection))
+        )
+    assert read == []
+
+
+def test_an_error_of_ours_is_told_and_not_that_of_a_row_on_its_way(
+    database: Database, postgresql_url: str
+) -> None:
+    """And the connection serves on."""
+    known = push(uuid4())
+    insert(database, known)
+    with pushes_locked(postgresql_url) as other:
+
+        def fail(_: Connection) -> None:
+            other.rollback()
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            insert(database, known, then=fail)
+    assert insert(database, then=count) == 1
