@@ -251,6 +251,7 @@ class Database:
             pool_recycle=RECYCLE_SECONDS,
         )
         event.listen(engine, "connect", _prepare_postgresql)
+        event.listen(engine, "begin", _begin_postgresql)
         event.listen(engine, "after_cursor_execute", _await_answer)
         return engine
 
@@ -330,6 +331,12 @@ def _prepare_postgresql(connection: Any, _record: Any) -> None:
     ):
         connection.execute(f"SET {setting}")
     connection.commit()
+    connection.autocommit = True  # we say BEGIN ourselves, see _begin_postgresql
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    # The driver's own BEGIN waits for its answer, even where others are sent without.
+    connection.exec_driver_sql("BEGIN")
 
 
 def _nothing() -> None:
@@ -337,9 +344,10 @@ def _nothing() -> None:
 
 
 def _await_answer(connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
-    """Whatever is more than a plain INSERT has an answer that somebody looks at."""
+    """Whatever is more than BEGIN or a plain INSERT has an answer that somebody looks at."""
     queue = connection.info.get(_QUEUE)
-    if queue is not None and not (statement.startswith("INSERT") and "RETURNING" not in statement):
+    unanswered = statement.startswith(("BEGIN", "INSERT")) and "RETURNING" not in statement
+    if queue is not None and not unanswered:
         queue.sync()
 
 
