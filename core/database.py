@@ -166,17 +166,21 @@ class Database:
             return
         driver: Any = connection.connection.driver_connection
         info = connection.info  # out of reach once the connection is lost
-        with driver.pipeline() as queue:
-            info[_QUEUE] = queue
+        try:
+            with driver.pipeline() as queue:
+                info[_QUEUE] = queue
 
-            def drop() -> None:
-                with suppress(driver.Error):  # each says but that another came before it
-                    queue.sync()
+                def drop() -> None:
+                    with suppress(driver.Error):  # each says but that another came before it
+                        queue.sync()
 
-            try:
-                yield drop
-            finally:
-                del info[_QUEUE]
+                try:
+                    yield drop
+                finally:
+                    del info[_QUEUE]
+        except driver.Error as error:  # before BEGIN or after COMMIT: between, SQLAlchemy words it
+            connection.invalidate()
+            raise DatabaseAwayError(f"The connection is lost: {error}", lost=True) from error
 
     def check(self) -> None:
         """Reach the newest table, and write as an event would, but nothing.

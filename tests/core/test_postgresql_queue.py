@@ -18,19 +18,25 @@ from core.database import Database
 from core.errors import ConflictError
 from core.models import PushRow
 from core.settings import Settings
-from tests.core.store_support import rows
-from tests.support import NOON, Clock
+from tests.core.store_support import counts, deliver, rows
+from tests.support import NOON, Clock, account, signed
 
 INTO_PUSHES = BulkInsert(PushRow.__table__)  # type: ignore[attr-defined]
 
 
 @pytest.fixture
-def database(
+def on_postgresql(
     postgresql_url: str, make_settings: Callable[..., Settings], clock: Clock
-) -> Iterator[Database]:
-    """On PostgreSQL, with all tables."""
+) -> Iterator[App]:
+    """The App on PostgreSQL."""
     with use(App(make_settings(database_url=postgresql_url), clock)) as app:
-        yield app.store.database
+        yield app
+
+
+@pytest.fixture
+def database(on_postgresql: App) -> Database:
+    """Its database, with all tables."""
+    return on_postgresql.store.database
 
 
 def push(user_id: UUID) -> dict[str, object]:
@@ -114,3 +120,34 @@ def test_an_error_of_ours_is_told_and_not_that_of_a_row_on_its_way(
         with pytest.raises(ZeroDivisionError):
             insert(database, known, then=fail)
     assert insert(database, then=count) == 1
+
+
+def test_an_event_whose_connection_broke_while_at_rest_is_stored(on_postgresql: App) -> None:
+    """It is tried again on a new one."""
+    database = on_postgresql.store.database
+    with database.read() as connection:
+        driver: Any = connection.connection.driver_connection
+    driver.close()
+    assert [a.status for a in deliver(on_postgresql, [signed("signup", account())])] == [200]
+    assert counts(database)["deliveries"] == 1
+
+
+def test_an_event_whose_connection_broke_after_the_commit_gets_its_answer(
+    on_postgresql: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the delivery that is stored, which has one effect."""
+    end = psycopg.Pipeline.__exit__
+    broken: list[object] = []
+
+    def break_once(self: psycopg.Pipeline, *raised: Any) -> None:
+        end(self, *raised)
+        if not broken:
+            broken.append(self)
+            raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(psycopg.Pipeline, "__exit__", break_once)
+    assert [a.status for a in deliver(on_postgresql, [signed("signup", account())])] == [200]
+    assert broken
+    assert counts(on_postgresql.store.database) == {
+        "users": 1, "grants": 2, "deliveries": 1, "audit": 1,
+    }  # fmt: skip
