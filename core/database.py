@@ -141,12 +141,8 @@ class Database:
             with _worded(), engine.connect() as connection:
                 self._under_way[connection] = monotonic()
                 try:
-                    with self._queue(connection) as drop, connection.begin():
-                        try:
-                            yield connection
-                        except BaseException:
-                            drop()
-                            raise
+                    with self._queue(connection), connection.begin():
+                        yield connection
                 finally:
                     del self._under_way[connection]
         except DatabaseAwayError:
@@ -155,27 +151,18 @@ class Database:
             raise
 
     @contextmanager
-    def _queue(self, connection: Connection) -> Iterator[Callable[[], None]]:
-        """PostgreSQL: rows are sent without waiting for what it says to them; COMMIT waits.
-
-        Yields:
-            What takes in the answers still to come, where the transaction has failed already.
-        """
+    def _queue(self, connection: Connection) -> Iterator[None]:
+        """PostgreSQL: rows are sent without waiting for what it says to them; COMMIT waits."""
         if self.is_sqlite or connection.get_execution_options().get(_READ_ONLY):
-            yield _nothing
+            yield
             return
         driver: Any = connection.connection.driver_connection
         info = connection.info  # out of reach once the connection is lost
         try:
             with driver.pipeline() as queue:
                 info[_QUEUE] = queue
-
-                def drop() -> None:
-                    with suppress(driver.Error):  # each says but that another came before it
-                        queue.sync()
-
                 try:
-                    yield drop
+                    yield
                 finally:
                     del info[_QUEUE]
         except driver.Error as error:  # before BEGIN or after COMMIT: between, SQLAlchemy words it
@@ -257,6 +244,7 @@ class Database:
         event.listen(engine, "connect", _prepare_postgresql)
         event.listen(engine, "begin", _begin_postgresql)
         event.listen(engine, "after_cursor_execute", _await_answer)
+        event.listen(engine, "rollback", _take_in)
         return engine
 
 
@@ -344,8 +332,12 @@ def _begin_postgresql(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN")
 
 
-def _nothing() -> None:
-    """Nothing is on its way."""
+def _take_in(connection: Connection) -> None:
+    """Before a rollback: the answers still to come, of which each says but that all has failed."""
+    if not connection.invalidated and (queue := connection.info.get(_QUEUE)) is not None:
+        driver: Any = connection.connection.driver_connection
+        with suppress(driver.Error):
+            queue.sync()
 
 
 def _await_answer(connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
