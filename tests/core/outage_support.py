@@ -5,21 +5,24 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from typing import Any
 
 import psycopg
 from sqlalchemy.engine import make_url
 
 
 @contextmanager
-def locked(url: str) -> Iterator[None]:
-    """Nobody else can write meanwhile."""
+def locked(
+    url: str, table: str = "deliveries"
+) -> Iterator[sqlite3.Connection | psycopg.Connection[Any]]:
+    """Nobody else can write meanwhile, or until this connection rolls back."""
     if url.startswith("sqlite"):
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as other:
             other.execute("BEGIN IMMEDIATE")
-            yield
+            yield other
     else:
         plain = make_url(url).set(drivername="postgresql")
         with psycopg.connect(plain.render_as_string(hide_password=False)) as other:
-            other.execute("LOCK TABLE deliveries IN ACCESS EXCLUSIVE MODE")
-            yield
+            other.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            yield other
             other.rollback()

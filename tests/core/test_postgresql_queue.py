@@ -2,41 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, make_url
+from sqlalchemy import Connection
 
-from core.app import App, use
+from core.app import App
 from core.bulk import BulkInsert
 from core.database import Database
 from core.errors import ConflictError
 from core.models import PushRow
-from core.settings import Settings
+from tests.core.outage_support import locked
 from tests.core.store_support import counts, deliver, rows
-from tests.support import NOON, Clock, account, signed
+from tests.support import NOON, account, signed
 
 INTO_PUSHES = BulkInsert(PushRow.__table__)  # type: ignore[attr-defined]
 
 
 @pytest.fixture
-def on_postgresql(
-    postgresql_url: str, make_settings: Callable[..., Settings], clock: Clock
-) -> Iterator[App]:
-    """The App on PostgreSQL."""
-    with use(App(make_settings(database_url=postgresql_url), clock)) as app:
-        yield app
+def database_url(postgresql_url: str) -> str:
+    """PostgreSQL alone."""
+    return postgresql_url
 
 
 @pytest.fixture
-def database(on_postgresql: App) -> Database:
+def database(usher: App) -> Database:
     """Its database, with all tables."""
-    return on_postgresql.store.database
+    return usher.store.database
 
 
 def push(user_id: UUID) -> dict[str, object]:
@@ -46,15 +42,6 @@ def push(user_id: UUID) -> dict[str, object]:
         "instance_id": UUID(int=0), "user_id": user_id, **moments,
         "tries": 0, "lease": None, "error": "",
     }  # fmt: skip
-
-
-@contextmanager
-def pushes_locked(url: str) -> Iterator[psycopg.Connection[Any]]:
-    """Nobody can write a row until this connection rolls back."""
-    plain = make_url(url).set(drivername="postgresql")
-    with psycopg.connect(plain.render_as_string(hide_password=False)) as other:
-        other.execute("LOCK TABLE pushes IN ACCESS EXCLUSIVE MODE")
-        yield other
 
 
 def insert(
@@ -78,7 +65,7 @@ def test_a_row_is_sent_without_a_wait_and_the_commit_waits(
     database: Database, postgresql_url: str
 ) -> None:
     """The table is locked until the row is on its way: whoever waited for it would wait in vain."""
-    with pushes_locked(postgresql_url) as other:
+    with locked(postgresql_url, "pushes") as other:
         insert(database, push(uuid4()), then=lambda _: other.rollback())
     assert insert(database, then=count) == 1
 
@@ -111,7 +98,7 @@ def test_an_error_of_ours_is_told_and_not_that_of_a_row_on_its_way(
     """And the connection serves on."""
     known = push(uuid4())
     insert(database, known)
-    with pushes_locked(postgresql_url) as other:
+    with locked(postgresql_url, "pushes") as other:
 
         def fail(_: Connection) -> None:
             other.rollback()
@@ -122,18 +109,18 @@ def test_an_error_of_ours_is_told_and_not_that_of_a_row_on_its_way(
     assert insert(database, then=count) == 1
 
 
-def test_an_event_whose_connection_broke_while_at_rest_is_stored(on_postgresql: App) -> None:
+def test_an_event_whose_connection_broke_while_at_rest_is_stored(usher: App) -> None:
     """It is tried again on a new one."""
-    database = on_postgresql.store.database
+    database = usher.store.database
     with database.read() as connection:
         driver: Any = connection.connection.driver_connection
     driver.close()
-    assert [a.status for a in deliver(on_postgresql, [signed("signup", account())])] == [200]
+    assert [a.status for a in deliver(usher, [signed("signup", account())])] == [200]
     assert counts(database)["deliveries"] == 1
 
 
 def test_an_event_whose_connection_broke_after_the_commit_gets_its_answer(
-    on_postgresql: App, monkeypatch: pytest.MonkeyPatch
+    usher: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the delivery that is stored, which has one effect."""
     end = psycopg.Pipeline.__exit__
@@ -146,8 +133,8 @@ def test_an_event_whose_connection_broke_after_the_commit_gets_its_answer(
             raise psycopg.OperationalError("server closed the connection unexpectedly")
 
     monkeypatch.setattr(psycopg.Pipeline, "__exit__", break_once)
-    assert [a.status for a in deliver(on_postgresql, [signed("signup", account())])] == [200]
+    assert [a.status for a in deliver(usher, [signed("signup", account())])] == [200]
     assert broken
-    assert counts(on_postgresql.store.database) == {
+    assert counts(usher.store.database) == {
         "users": 1, "grants": 2, "deliveries": 1, "audit": 1,
     }  # fmt: skip

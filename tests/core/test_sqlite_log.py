@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from core.app import App, use
+from core.app import App
 from core.database import Database
 from core.errors import DatabaseError
-from core.settings import Settings
 from tests.core.store_support import counts, deliver
 from tests.runtime.outages import wait_until
-from tests.support import Clock, Server, account, signed
+from tests.support import Server, account, signed
 
 
 @pytest.fixture
-def on_sqlite(
-    sqlite_url: str, make_settings: Callable[..., Settings], clock: Clock
-) -> Iterator[App]:
-    """The App on SQLite."""
-    with use(App(make_settings(database_url=sqlite_url), clock)) as app:
-        yield app
+def database_url(sqlite_url: str) -> str:
+    """SQLite alone."""
+    return sqlite_url
 
 
 def in_the_file_alone(path: Path) -> int:
@@ -43,29 +39,29 @@ def sign_up(app: App, count: int) -> None:
     deliver(app, [signed("signup", account(email=f"{n}@example.com")) for n in range(count)])
 
 
-def test_it_is_copied_and_told_whether_there_was_any(on_sqlite: App) -> None:
+def test_it_is_copied_and_told_whether_there_was_any(usher: App) -> None:
     """Where there was, more may come soon."""
-    database = on_sqlite.store.database
+    database = usher.store.database
     path = Path(database.url.database or "")
-    sign_up(on_sqlite, 3)
+    sign_up(usher, 3)
     assert in_the_file_alone(path) == 0
     assert database.copy_log() is True
     assert in_the_file_alone(path) == 3
     assert database.copy_log() is False
-    sign_up(on_sqlite, 2)  # the log begins anew
+    sign_up(usher, 2)  # the log begins anew
     assert database.copy_log() is True
     assert in_the_file_alone(path) == 5
     assert database.copy_log() is False
 
 
-def test_neither_a_reader_nor_a_writer_waits_for_it_or_holds_it_up(on_sqlite: App) -> None:
+def test_neither_a_reader_nor_a_writer_waits_for_it_or_holds_it_up(usher: App) -> None:
     """What a long read still needs stays in the log, and so does what is not committed."""
-    database = on_sqlite.store.database
+    database = usher.store.database
     path = Path(database.url.database or "")
-    sign_up(on_sqlite, 1)
+    sign_up(usher, 1)
     with database.read() as reading:
         assert reading.exec_driver_sql("SELECT count(*) FROM users").scalar_one() == 1
-        sign_up(on_sqlite, 2)
+        sign_up(usher, 2)
         with database.write() as writing:
             writing.exec_driver_sql("DELETE FROM grants")
             database.copy_log()
