@@ -14,7 +14,7 @@ run: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term $(ARGS)
-	$(BIN)/python tests/coverage_floor.py
+	$(BIN)/python -m tests.coverage_floor
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -52,15 +52,17 @@ lock:
 	$(COMPILE) --extra postgres -c requirements.lock -o deploy/lambda/requirements.lock
 	$(COMPILE) --extra audit -c requirements.lock -o deploy/audit-requirements.lock
 
-# `sam build` calls this, for deploy/template.yaml: wheels for Lambda, and the folders that run there.
-LAMBDA := core functions runtime site policy.toml
+# `sam build` calls this, for deploy/template.yaml: wheels for Lambda, and the parts of usher that run there.
+LAMBDA := __init__.py aws_lambda.py core functions server site
 LAMBDA_PIP ?= $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
 	--no-compile --only-binary :all: --platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 \
 	--implementation cp --python-version 3.13
 # Byte-compiled here, for Lambda cannot keep what it compiles; by Python 3.13, or it is of no use.
 build-Usher:
 	$(LAMBDA_PIP) --target $(ARTIFACTS_DIR) -r deploy/lambda/requirements.lock
-	cp -R $(LAMBDA) $(ARTIFACTS_DIR)
+	mkdir -p $(ARTIFACTS_DIR)/usher
+	cp -RL $(LAMBDA:%=usher/%) $(ARTIFACTS_DIR)/usher
+	cp policy.toml $(ARTIFACTS_DIR)
 	find $(ARTIFACTS_DIR) -name __pycache__ -prune -exec rm -rf {} +
 	$(PYTHON) -m compileall -q --invalidation-mode unchecked-hash $(ARTIFACTS_DIR)
 

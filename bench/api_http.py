@@ -33,7 +33,7 @@ class Peer:
         self.port = free_port()
         environment = {k: v for k, v in os.environ.items() if not k.startswith("USHER_")}
         if name == "usher":
-            command = [sys.executable, "-m", "cli", "serve", "--port", str(self.port)]
+            command = [sys.executable, "-m", "usher.cli", "serve", "--port", str(self.port)]
             environment |= {
                 "USHER_DATABASE_URL": f"sqlite:///{database}",
                 "USHER_WEBHOOK_SECRETS": SECRET.decode(),

@@ -18,15 +18,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import migrations
 from bench.machine import describe
-from core.database import Database
-from core.jws import sign_event
-from emulator.payload import ZERO_INSTANCE
 from tests.contract.cases import HOOK, JSON, Case
 from tests.contract.gateways import url
 from tests.contract.runtime_api import ROOT, function
 from tests.contract.world import POLICY, VARIABLES, body_of
+from usher import migrations
+from usher.core.jws import sign_event
+from usher.core.store.database import Database
+from usher.emulator.payload import ZERO_INSTANCE
 
 BARE = """
 import sqlmodel, jwt, structlog
@@ -87,7 +87,7 @@ def main() -> None:
         database = Database(database_url)
         migrations.upgrade(database)
         database.dispose()
-        usher = "runtime.aws_lambda.handler"
+        usher = "usher.aws_lambda.handler"
         settings = {**VARIABLES, "USHER_DATABASE_URL": database_url}
         cases: dict[str, Callable[[], tuple[float, list[float]]]] = {
             "bare handler": lambda: measure("bare.handler", dict, 204, options.warm),

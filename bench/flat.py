@@ -23,11 +23,11 @@ from sqlalchemy import event, text
 
 from bench import machine
 from bench.seed import FIRST, seed, sqlite_url
-from core import log
-from core.app import App, use
-from core.database import Database
-from core.settings import Settings
-from functions import api
+from usher.core import log
+from usher.core.app import App, use
+from usher.core.settings import Settings
+from usher.core.store.database import Database
+from usher.functions import api
 
 SECRET = b"benchmark-secret-of-thirty-two-b"
 AIM = 1.5

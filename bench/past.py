@@ -19,17 +19,17 @@ from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_DNS, UUID, uuid5
 
-import migrations
 from bench import load
 from bench.machine import describe
 from bench.receivers import KINDS, Receiver
-from core.captures import PUBLIC_SECRET, Capture, write_line
-from core.database import Database
-from core.jws import sign_event
-from core.ledger import Ledger
-from core.policy import Reason
-from core.records import Answer, Delivery
-from emulator.payload import ZERO_INSTANCE, Account, event_body
+from usher import migrations
+from usher.core.captures.format import PUBLIC_SECRET, Capture, write_line
+from usher.core.domain.policy import Reason
+from usher.core.domain.records import Answer, Delivery
+from usher.core.jws import sign_event
+from usher.core.store.database import Database
+from usher.core.store.ledger import Ledger
+from usher.emulator.payload import ZERO_INSTANCE, Account, event_body
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 EACH = ("validate", "signup", "login", "login", "login")
@@ -130,7 +130,7 @@ def usher(folder: Path, url: str, *arguments: str) -> tuple[float, int, dict[str
     }
     before = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "cli", *arguments, "--json"],
+        [sys.executable, "-m", "usher.cli", *arguments, "--json"],
         env=environment,
         capture_output=True,
         check=False,

@@ -17,9 +17,9 @@ from pathlib import Path
 import psutil
 from sqlalchemy import create_engine, text
 
-import migrations
 from bench.load import Target, sign, signup
-from core.database import Database
+from usher import migrations
+from usher.core.store.database import Database
 
 BENCH = Path(__file__).parent
 ROOT = BENCH.parent
@@ -76,7 +76,7 @@ def _peer_environment(_home: Path, secret: str, _database: str) -> dict[str, str
 
 
 def _usher_command(port: int, _database: str) -> list[str]:
-    return [sys.executable, "-m", "cli", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    return [sys.executable, "-m", "usher.cli", "serve", "--host", "127.0.0.1", "--port", str(port)]
 
 
 def _fastapi_command(port: int, database: str) -> list[str]:

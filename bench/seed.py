@@ -8,11 +8,11 @@ from pathlib import Path
 from random import Random
 from uuid import UUID
 
-import migrations
-from core.counters import Counters
-from core.database import Database
-from core.records import AuditEntry, Grant, Source, User
-from core.user_rows import store_users
+from usher import migrations
+from usher.core.domain.records import AuditEntry, Grant, Source, User
+from usher.core.store.counters import Counters
+from usher.core.store.database import Database
+from usher.core.store.users import store_users
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 CHUNK = 5_000

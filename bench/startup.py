@@ -23,7 +23,7 @@ from bench.receivers import KINDS, ROOT, Receiver, databases, install_node_peer
 SECRET = "0123456789abcdef0123456789abcdef"
 
 IMPORTS = "import sqlmodel, jwt, structlog"
-HANDLER = "from functions.identity import handler"
+HANDLER = "from usher.functions.identity import handler"
 FORGED = (
     HANDLER
     + """
@@ -37,7 +37,7 @@ GOOD = (
     + """
 import sys, time
 from uuid import UUID, uuid4
-from core.jws import sign_event
+from usher.core.jws import sign_event
 body = ('{"event":"signup","instance_id":"%s","user":{"id":"%s","email":"a@b.c"}}'
     % (UUID(int=0), uuid4())).encode()
 signature = sign_event(body, UUID(int=0), int(time.time()), b"0123456789abcdef0123456789abcdef")
@@ -93,7 +93,7 @@ def main() -> None:
             "USHER_DATABASE_URL": f"sqlite:///{folder}/usher.db",
             "USHER_WEBHOOK_SECRETS": SECRET,
         }
-        upgrade = [sys.executable, "-m", "cli", "db", "upgrade"]
+        upgrade = [sys.executable, "-m", "usher.cli", "db", "upgrade"]
         subprocess.run(upgrade, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
         times: dict[str, list[float]] = {name: [] for name in CASES}
         for code in CASES.values():

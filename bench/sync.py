@@ -23,8 +23,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
-import migrations
-from core.database import Database
+from usher import migrations
+from usher.core.store.database import Database
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -81,7 +81,7 @@ class Run:
         self.began = time.monotonic()
         self.peak = 0
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "cli", "sync", "--pull", "--json"],
+            [sys.executable, "-m", "usher.cli", "sync", "--pull", "--json"],
             env={**os.environ, **settings, "PYTHONPATH": str(Path.cwd())},
             cwd=folder,
             stdout=subprocess.PIPE,

@@ -1,5 +1,5 @@
-"""``python -m cli`` is ``usher``."""
+"""``python -m usher.cli`` is ``usher``."""
 
-from cli.main import main
+from usher.cli.main import main
 
 main()

@@ -8,19 +8,19 @@ from typing import Any
 
 import click
 
-from cli.environment import opened
-from cli.moments import PAST
-from cli.output import (
+from usher.cli.environment import opened
+from usher.cli.moments import PAST
+from usher.cli.output import (
     NO_MATCH,
     json_option,
     moment,
     print_json,
     print_table,
 )
-from core.audit_log import ACTIONS, AuditFilters
-from core.documents import audit_document
-from core.records import AuditEntry
-from core.strict_json import dumps
+from usher.core.domain.documents import audit_document
+from usher.core.domain.records import AuditEntry
+from usher.core.store.audit import ACTIONS, AuditFilters
+from usher.core.strict_json import dumps
 
 
 @click.command()

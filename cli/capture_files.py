@@ -9,9 +9,9 @@ from typing import IO
 
 import click
 
-from cli.output import say
-from core.capture_files import Reader
-from core.errors import CaptureError
+from usher.cli.output import say
+from usher.core.captures.files import Reader
+from usher.core.errors import CaptureError
 
 
 def reader_of(file: IO[bytes], *, keep_going: bool) -> Reader:

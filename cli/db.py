@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-import migrations
-from cli.environment import environment
-from core.app import App, use
-from core.settings import Settings
+from usher import migrations
+from usher.cli.environment import environment
+from usher.core.app import App, use
+from usher.core.settings import Settings
 
 
 @click.group()

@@ -10,11 +10,11 @@ from typing import Final
 
 from dotenv import dotenv_values
 
-import migrations
-from core import log
-from core.app import App, use
-from core.errors import SettingsError
-from core.settings import PREFIX, Settings
+from usher import migrations
+from usher.core import log
+from usher.core.app import App, use
+from usher.core.errors import SettingsError
+from usher.core.settings import PREFIX, Settings
 
 DEV_FOLDER: Final = Path(".usher")
 DEV_ENV: Final = DEV_FOLDER / "dev.env"

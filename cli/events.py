@@ -7,9 +7,9 @@ from datetime import datetime
 
 import click
 
-from cli.environment import opened
-from cli.moments import PAST
-from cli.output import (
+from usher.cli.environment import opened
+from usher.cli.moments import PAST
+from usher.cli.output import (
     NO_MATCH,
     json_option,
     moment,
@@ -17,11 +17,11 @@ from cli.output import (
     print_table,
     say,
 )
-from cli.transfer import export, import_, prune
-from core.documents import delivery_with_body
-from core.events import EventName
-from core.ledger import DeliveryFilters
-from core.records import Outcome
+from usher.cli.transfer import export, import_, prune
+from usher.core.domain.documents import delivery_with_body
+from usher.core.domain.events import EventName
+from usher.core.domain.records import Outcome
+from usher.core.store.ledger import DeliveryFilters
 
 OUTCOMES = tuple(outcome.value for outcome in Outcome)
 

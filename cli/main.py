@@ -7,29 +7,30 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Final
 
 import click
 
-from core.errors import UsherError
+from usher.core.errors import UsherError
 
-COMMANDS: Final = (
-    "audit",
-    "db",
-    "dev",
-    "doctor",
-    "events",
-    "policy",
-    "replay",
-    "secret",
-    "serve",
-    "sync",
-    "token",
-    "trigger",
-    "users",
-)
-"""Each stands in the module of its name."""
+COMMANDS: Final[Mapping[str, str]] = {
+    "audit": "audit",
+    "db": "db",
+    "dev": "dev.command",
+    "doctor": "checks.doctor",
+    "events": "events",
+    "policy": "policy",
+    "replay": "replay",
+    "secret": "secret",
+    "serve": "serve",
+    "sync": "sync",
+    "token": "token",
+    "trigger": "trigger",
+    "users": "users",
+}
+"""The module of each command, below ``usher.cli``."""
 
 
 class Commands(click.Group):
@@ -43,12 +44,12 @@ class Commands(click.Group):
         """The command of this name; none if there is no such."""
         if cmd_name not in COMMANDS:
             return None
-        found: click.Command = getattr(import_module(f"cli.{cmd_name}"), cmd_name)
+        found: click.Command = getattr(import_module(f"usher.cli.{COMMANDS[cmd_name]}"), cmd_name)
         return found
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="usher")
+@click.version_option(package_name="usher-identity")
 def usher() -> None:
     """The back end for sites whose accounts live in Netlify Identity.
 
@@ -58,7 +59,7 @@ def usher() -> None:
 
 def main() -> None:
     """Run ``usher``; an error of ours is a sentence, never a traceback."""
-    sys.path.insert(0, "")  # a callable policy may stand in the working folder
+    sys.path.append("")  # a callable policy may stand in the working folder
     try:
         for argument in sys.argv[1:]:
             argument.encode()
@@ -67,7 +68,7 @@ def main() -> None:
         click.secho("An argument is not valid text (UTF-8).", fg="red", err=True)
         sys.exit(2)
     except UsherError as error:
-        from cli.output import say  # noqa: PLC0415 - not every command makes tables
+        from usher.cli.output import say  # noqa: PLC0415 - not every command makes tables
 
         say(str(error), fg="red", err=True)
         sys.exit(1)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from core.app import utc_now
+from usher.core.app import utc_now
 
 _SPAN: Final = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

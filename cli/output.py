@@ -24,7 +24,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from core.differences import Differences
+from usher.core.domain.differences import Differences
 
 NO_MATCH = "Nothing that fits here."
 

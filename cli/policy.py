@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 
 import click
 
-from cli.environment import environment, opened
-from cli.moments import PAST
-from cli.output import (
+from usher.cli.environment import environment, opened
+from usher.cli.moments import PAST
+from usher.cli.output import (
     collecting_less,
     difference_documents,
     json_option,
@@ -20,19 +20,19 @@ from cli.output import (
     say,
     working,
 )
-from cli.trying import try_policy
-from core.differences import answer_in_words
-from core.documents import decision_document
-from core.errors import SettingsError
-from core.events import EventName, email_key, split_address
-from core.history import History
-from core.ledger import DeliveryFilters
-from core.lifecycle import applicant
-from core.policy import NO_POLICY, Applicant, CallablePolicy, FilePolicy, Verdict
-from core.policy_source import load_policy
-from core.records import Rehearsal
-from core.settings import PREFIX, Settings
-from emulator.payload import ZERO_INSTANCE
+from usher.cli.trying import try_policy
+from usher.core.domain.decide import applicant
+from usher.core.domain.differences import answer_in_words
+from usher.core.domain.documents import decision_document
+from usher.core.domain.events import EventName, email_key, split_address
+from usher.core.domain.policy import NO_POLICY, Applicant, CallablePolicy, FilePolicy, Verdict
+from usher.core.domain.records import Rehearsal
+from usher.core.errors import SettingsError
+from usher.core.policy_source import load_policy
+from usher.core.settings import PREFIX, Settings
+from usher.core.store.history import History
+from usher.core.store.ledger import DeliveryFilters
+from usher.emulator.payload import ZERO_INSTANCE
 
 
 @click.group()

@@ -13,11 +13,11 @@ from typing import Protocol
 
 import click
 
-import migrations
-from cli.capture_files import opened_file, reader_of
-from cli.environment import opened, upgrade_if_local
-from cli.moments import PAST
-from cli.output import (
+from usher import migrations
+from usher.cli.capture_files import opened_file, reader_of
+from usher.cli.environment import opened, upgrade_if_local
+from usher.cli.moments import PAST
+from usher.cli.output import (
     collecting_less,
     difference_documents,
     json_option,
@@ -26,17 +26,17 @@ from cli.output import (
     say,
     working,
 )
-from cli.replay_http import HttpReplayer
-from core import log
-from core.app import App
-from core.capture_files import Step
-from core.captures import Capture, from_delivery
-from core.differences import Differences, answer_in_words, user_differences
-from core.errors import UsherError
-from core.history import History
-from core.ledger import DeliveryFilters
-from core.records import Delivery
-from core.replay import Played, Replayer
+from usher.cli.replay_http import HttpReplayer
+from usher.core import log
+from usher.core.app import App
+from usher.core.captures.files import Step
+from usher.core.captures.format import Capture, from_delivery
+from usher.core.captures.replay import Played, Replayer
+from usher.core.domain.differences import Differences, answer_in_words, user_differences
+from usher.core.domain.records import Delivery
+from usher.core.errors import UsherError
+from usher.core.store.history import History
+from usher.core.store.ledger import DeliveryFilters
 
 BATCH = 2_000
 

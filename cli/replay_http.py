@@ -12,12 +12,12 @@ from uuid import UUID
 
 import urllib3
 
-from core.captures import SIGNATURE, Capture
-from core.errors import CaptureError, ReplayTargetError
-from core.jws import sign_event
-from core.records import Answer, AuditEntry
-from core.replay import Played
-from core.strict_json import StrictJsonError, loads_object
+from usher.core.captures.format import SIGNATURE, Capture
+from usher.core.captures.replay import Played
+from usher.core.domain.records import Answer, AuditEntry
+from usher.core.errors import CaptureError, ReplayTargetError
+from usher.core.jws import sign_event
+from usher.core.strict_json import StrictJsonError, loads_object
 
 ATTEMPTS: Final = 3
 TIMEOUT_SECONDS: Final = 10.0

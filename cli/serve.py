@@ -8,15 +8,15 @@ from ipaddress import ip_address
 
 import click
 
-from cli.environment import environment, opened
-from core.app import App, use
-from core.errors import DatabaseAwayError
-from core.settings import Settings
+from usher.cli.environment import environment, opened
+from usher.core.app import App, use
+from usher.core.errors import DatabaseAwayError
+from usher.core.settings import Settings
 
 
 def run_server(host: str, port: int, workers: int) -> None:
     """Check everything once, then serve; workers get the settings by their environment."""
-    from runtime import serve as runner  # noqa: PLC0415 - other commands need no server
+    from usher.server import serve as runner  # noqa: PLC0415 - other commands need no server
 
     check_address(host, port)
     try:

@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from cli.environment import opened
-from cli.output import collecting_less, json_option, print_json, print_table, say, working
-from core import log
-from core.app import App
-from core.errors import SyncRemovalsError
-from core.sync_plan import Phase, Plan, Run
+from usher.cli.environment import opened
+from usher.cli.output import collecting_less, json_option, print_json, print_table, say, working
+from usher.core import log
+from usher.core.app import App
+from usher.core.domain.sync_plan import Phase, Plan, Run
+from usher.core.errors import SyncRemovalsError
 
 DRIFT = 3
 """The exit code for differences that are left."""

@@ -6,13 +6,13 @@ from datetime import timedelta
 
 import click
 
-from cli.environment import opened
-from cli.output import json_option, print_json
-from core.documents import utc
-from core.errors import SettingsError
-from core.jws import sign_compact
-from core.roles import effective
-from core.strict_json import dumps
+from usher.cli.environment import opened
+from usher.cli.output import json_option, print_json
+from usher.core.domain.documents import utc
+from usher.core.domain.roles import effective
+from usher.core.errors import SettingsError
+from usher.core.jws import sign_compact
+from usher.core.strict_json import dumps
 
 HEADER = b'{"alg":"HS256","kid":"nf-ident","typ":"JWT"}'
 

@@ -9,17 +9,17 @@ from datetime import datetime, timedelta
 
 import click
 
-from cli.capture_files import opened_file, reader_of
-from cli.environment import opened
-from cli.moments import PAST
-from cli.output import json_option, print_json, say, working
-from core.captures import Capture, from_delivery, to_delivery, write_act, write_line
-from core.errors import CaptureError
-from core.events import EventName
-from core.history import History
-from core.ledger import DeliveryFilters
-from core.records import AuditEntry, Delivery, Outcome
-from core.redaction import Redactor
+from usher.cli.capture_files import opened_file, reader_of
+from usher.cli.environment import opened
+from usher.cli.moments import PAST
+from usher.cli.output import json_option, print_json, say, working
+from usher.core.captures.format import Capture, from_delivery, to_delivery, write_act, write_line
+from usher.core.captures.redact import Redactor
+from usher.core.domain.events import EventName
+from usher.core.domain.records import AuditEntry, Delivery, Outcome
+from usher.core.errors import CaptureError
+from usher.core.store.history import History
+from usher.core.store.ledger import DeliveryFilters
 
 BATCH = 500
 since_option = click.option("--since", type=PAST, help="Only what was received then or later.")

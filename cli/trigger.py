@@ -11,12 +11,12 @@ from uuid import UUID, uuid4, uuid5
 
 import click
 
-from cli.environment import environment
-from cli.output import json_option, print_json, say
-from core.events import EventName
-from core.settings import Settings
-from emulator.payload import ZERO_INSTANCE, Account, event_body, go_json
-from emulator.sender import Attempt, send, signed_headers
+from usher.cli.environment import environment
+from usher.cli.output import json_option, print_json, say
+from usher.core.domain.events import EventName
+from usher.core.settings import Settings
+from usher.emulator.payload import ZERO_INSTANCE, Account, event_body, go_json
+from usher.emulator.sender import Attempt, send, signed_headers
 
 _PEOPLE = UUID("6f1d6d1e-6f0e-4d53-9a52-5a1f6a0c7a11")
 

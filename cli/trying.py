@@ -12,15 +12,15 @@ from itertools import groupby
 from typing import Final
 from uuid import UUID
 
-from cli.output import collecting_less
-from core.app import App
-from core.differences import Differences
-from core.history import History
-from core.ledger import DeliveryFilters
-from core.policy_source import load_policy
-from core.settings import Settings
-from core.trial import try_on_user
-from core.webhooks import event_of
+from usher.cli.output import collecting_less
+from usher.core.app import App
+from usher.core.domain.differences import Differences
+from usher.core.domain.trial import try_on_user
+from usher.core.policy_source import load_policy
+from usher.core.settings import Settings
+from usher.core.store.history import History
+from usher.core.store.ledger import DeliveryFilters
+from usher.core.webhooks import event_of
 
 SMALL: Final = 20_000
 """Events; with fewer, starting processes takes longer than they save."""

@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
-from cli.environment import opened
-from cli.moments import AHEAD, PAST
-from cli.output import (
+from usher.cli.environment import opened
+from usher.cli.moments import AHEAD, PAST
+from usher.cli.output import (
     NO_MATCH,
     json_option,
     moment,
@@ -20,13 +20,13 @@ from cli.output import (
     print_table,
     say,
 )
-from core.app import App
-from core.documents import user_document
-from core.ledger import DeliveryFilters
-from core.records import Status, User
-from core.roles import effective
-from core.user_search import Sort, UserFilters
-from core.users import Change
+from usher.core.app import App
+from usher.core.domain.documents import user_document
+from usher.core.domain.records import Status, User
+from usher.core.domain.roles import effective
+from usher.core.store.ledger import DeliveryFilters
+from usher.core.store.user_search import Sort, UserFilters
+from usher.core.users import Change
 
 reason_option = click.option("--reason", default="", help="Why; kept in the audit.")
 force_option = click.option(

@@ -12,25 +12,25 @@ from threading import RLock
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from core import log
-from core.limits import Buckets
-from core.policy import CallablePolicy, FilePolicy
-from core.policy_source import load_policy
-from core.settings import Settings
-from core.webhooks import Webhooks
+from usher.core import log
+from usher.core.domain.policy import CallablePolicy, FilePolicy
+from usher.core.limits import Buckets
+from usher.core.policy_source import load_policy
+from usher.core.settings import Settings
+from usher.core.webhooks import Webhooks
 
 if TYPE_CHECKING:
-    from core.auth import Authenticator
-    from core.database import Database
-    from core.holding import Holding
-    from core.identity import IdentityClient
-    from core.identity_http import AdminTransport
-    from core.ledger import Ledger
-    from core.pushes import Pushes
-    from core.sync import Sync
-    from core.sync_rounds import SyncRounds
-    from core.upkeep import Upkeep
-    from core.users import UserService
+    from usher.core.auth import Authenticator
+    from usher.core.identity.client import IdentityClient
+    from usher.core.identity.http import AdminTransport
+    from usher.core.identity.push import Pushes
+    from usher.core.identity.sync import Sync
+    from usher.core.identity.sync_rounds import SyncRounds
+    from usher.core.maintenance import Upkeep
+    from usher.core.spool.forward import Holding
+    from usher.core.store.database import Database
+    from usher.core.store.ledger import Ledger
+    from usher.core.users import UserService
 
 
 def utc_now() -> datetime:
@@ -77,8 +77,8 @@ class App:
 
         For what lives long enough to apply them again: a server.
         """
-        from core.holding import Holding  # noqa: PLC0415 - only a server has one
-        from core.spool import Spool  # noqa: PLC0415
+        from usher.core.spool.files import Spool  # noqa: PLC0415
+        from usher.core.spool.forward import Holding  # noqa: PLC0415 - only a server has one
 
         spool = Spool(self.settings.spool_folder)
         self.webhooks.refuge = holding = Holding(self.webhooks, self.policy, spool)
@@ -87,7 +87,7 @@ class App:
     @cached_property
     def auth(self) -> Authenticator:
         """Who calls the API."""
-        from core.auth import Authenticator  # noqa: PLC0415 - events have no bearer
+        from usher.core.auth import Authenticator  # noqa: PLC0415 - events have no bearer
 
         return Authenticator(
             secret=self.settings.jwt_secret,
@@ -111,7 +111,7 @@ class App:
     @cached_property
     def identity(self) -> IdentityClient | None:
         """The client of Identity's API; None where there is no way to it."""
-        from core.identity import IdentityClient  # noqa: PLC0415 - events call nobody
+        from usher.core.identity.client import IdentityClient  # noqa: PLC0415 - events call nobody
 
         url, ways = self.settings.identity_url, self.admin_ways
         return IdentityClient(url, next(iter(ways.values()), None)) if url or ways else None
@@ -119,8 +119,8 @@ class App:
     @cached_property
     def admin_ways(self) -> Mapping[str, AdminTransport]:
         """Ways to Identity's admin API, by the setting with the credentials; the first is used."""
-        from core.bridge import BridgeTransport  # noqa: PLC0415
-        from core.identity_http import HttpTransport, system_token  # noqa: PLC0415
+        from usher.core.identity.bridge import BridgeTransport  # noqa: PLC0415
+        from usher.core.identity.http import HttpTransport, system_token  # noqa: PLC0415
 
         settings = self.settings
         url, operator, secret = (
@@ -146,8 +146,8 @@ class App:
     @cached_property
     def pushes(self) -> Pushes:
         """What tells Identity of changes made here."""
-        from core.push_store import PushStore  # noqa: PLC0415 - events call nobody
-        from core.pushes import Pushes  # noqa: PLC0415
+        from usher.core.identity.push import Pushes  # noqa: PLC0415
+        from usher.core.identity.push_store import PushStore  # noqa: PLC0415 - events call nobody
 
         store = self.store
         rows = PushStore(store.database, store.users, self.clock)
@@ -156,8 +156,8 @@ class App:
     @cached_property
     def sync(self) -> Sync:
         """What compares the records with Identity's accounts."""
-        from core.sync import Sync  # noqa: PLC0415 - events call nobody
-        from core.sync_store import SyncStore  # noqa: PLC0415
+        from usher.core.identity.sync import Sync  # noqa: PLC0415 - events call nobody
+        from usher.core.identity.sync_store import SyncStore  # noqa: PLC0415
 
         store = self.store
         rows = SyncStore(
@@ -172,14 +172,14 @@ class App:
     @cached_property
     def sync_rounds(self) -> SyncRounds:
         """What does so every so often."""
-        from core.sync_rounds import SyncRounds  # noqa: PLC0415 - events call nobody
+        from usher.core.identity.sync_rounds import SyncRounds  # noqa: PLC0415 - events call nobody
 
         return SyncRounds(self.sync, self.settings.sync_interval_seconds, self.clock)
 
     @cached_property
     def upkeep(self) -> Upkeep:
         """What a server does beside answering."""
-        from core.upkeep import Upkeep  # noqa: PLC0415 - events need none
+        from usher.core.maintenance import Upkeep  # noqa: PLC0415 - events need none
 
         days = self.settings.ledger_retention_days
         return Upkeep(self.store.ledger, self.store.users, days, self.clock)
@@ -192,9 +192,9 @@ class App:
 
     @cached_property
     def _store(self) -> _Store:
-        from core.database import Database  # noqa: PLC0415 - forged events need no SQL
-        from core.ledger import Ledger  # noqa: PLC0415
-        from core.users import UserService  # noqa: PLC0415
+        from usher.core.store.database import Database  # noqa: PLC0415 - forged events need no SQL
+        from usher.core.store.ledger import Ledger  # noqa: PLC0415
+        from usher.core.users import UserService  # noqa: PLC0415
 
         database = Database(self.settings.database_url)
         return _Store(

@@ -15,7 +15,10 @@ from datetime import datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
-from core.errors import (
+from usher.core.domain.events import IdentityUser, read_user
+from usher.core.domain.records import Status, User
+from usher.core.domain.roles import effective
+from usher.core.errors import (
     AccountDeletedError,
     AccountSuspendedError,
     BodyError,
@@ -23,15 +26,12 @@ from core.errors import (
     SignatureError,
     UnauthenticatedError,
 )
-from core.events import IdentityUser, read_user
-from core.jws import open_compact, read_unverified
-from core.records import Status, User
-from core.roles import effective
+from usher.core.jws import open_compact, read_unverified
 
 if TYPE_CHECKING:
-    from core.identity import IdentityClient
-    from core.policy import Policy
-    from core.users import UserService
+    from usher.core.domain.policy import Policy
+    from usher.core.identity.client import IdentityClient
+    from usher.core.users import UserService
 
 MAX_TOKEN_BYTES: Final = 16_384
 """An access token carries both metadata maps; headers have room for this much."""
@@ -232,7 +232,7 @@ def _read_caller(claims: dict[str, Any]) -> IdentityUser:
         caller = read_user({**fields, "id": claims.get("sub")})
     except BodyError as error:
         raise UnauthenticatedError(error.pointer.replace("/user/", "claim_")) from None
-    if not caller.id.int:  # Identity's own system (core.identity_http), which is nobody
+    if not caller.id.int:  # Identity's own system (usher.core.identity.http), which is nobody
         raise UnauthenticatedError("claim_id")
     kept = {key: value for key, value in (caller.app_metadata or {}).items() if key != "roles"}
     return replace(caller, app_metadata=kept)

@@ -351,7 +351,7 @@ class InstanceUnknownError(UsherError):
 
 
 class SignatureError(UsherError):
-    """The event's JWS was refused. Callers learn nothing more than that (DESIGN, Verification)."""
+    """The event's JWS was refused. Callers learn nothing more than that (docs/security.md)."""
 
     code = "signature_invalid"
     status = 401

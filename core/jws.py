@@ -1,8 +1,8 @@
-"""Sign and verify the event JWS: compact serialisation, HS256, the body bound by its digest. Pure.
+"""Sign and verify compact JWS, HS256: Identity's events, and what Netlify signs for a site. Pure.
 
 Our own strict checks come first (PyJWT alone accepts padding, duplicate claims and any ``typ``);
-PyJWT then computes the signature. The order and the rules are those of DESIGN.md, "Verification".
-Time is a parameter.
+PyJWT then computes the signature. docs/security.md has the order of the checks and the rules. Time
+is a parameter.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from uuid import UUID
 
 from jwt.algorithms import HMACAlgorithm
 
-from core.errors import (
+from usher.core.errors import (
     AlgorithmError,
     CriticalHeaderError,
     DigestClaimError,
@@ -28,6 +28,8 @@ from core.errors import (
     IssuedAtClaimError,
     IssuerClaimError,
     NotBeforeClaimError,
+    NotThroughSiteError,
+    SignatureError,
     SignatureMismatchError,
     SignatureMissingError,
     SignatureRepeatedError,
@@ -38,12 +40,14 @@ from core.errors import (
     TokenShapeError,
     TokenTooLargeError,
 )
-from core.strict_json import StrictJsonError, dumps, loads_object
+from usher.core.strict_json import StrictJsonError, dumps, loads_object
 
 ISSUER: Final = "gotrue"
 REPLAY_CLAIM: Final = "usher_replay"
 MAX_TOKEN_BYTES: Final = 4096
 MIN_SECRET_BYTES: Final = 32
+SITE_HEADER: Final = "x-nf-sign"
+SITE_ISSUER: Final = "netlify"
 
 _HS256 = HMACAlgorithm(HMACAlgorithm.SHA256)
 # RFC 4648 section 3.5: a last group of two characters carries 4 unused bits, of three 2; each must
@@ -119,7 +123,7 @@ def open_compact(
         The payload as a strict JSON object, and the index of the secret that verified.
 
     Raises:
-        SignatureError: one subclass for each check, in the order of DESIGN.md.
+        SignatureError: one subclass for each check, in the order of docs/security.md.
     """
     header, payload, signature = _take_apart(token, max_bytes)
     if header.get("alg") != "HS256":
@@ -215,6 +219,34 @@ def verify_event(
     if not isinstance(claimed, str) or not same(claimed, digest):
         raise DigestClaimError
     return Claims(signer, issued_at, digest, key_index, payload.get(REPLAY_CLAIM) is True)
+
+
+def require_site(signatures: Sequence[str], secrets: Sequence[bytes], now: float) -> None:
+    """Insist on a request that Netlify passed on from the site, by the signature it adds.
+
+    A rewrite with ``signed`` in Netlify's configuration adds ``x-nf-sign``: ``iss`` is ``netlify``,
+    ``exp`` lies five minutes ahead, and the rest names site and deploy. It is not bound to the
+    request: it says that one came through the site, never who sent it.
+
+    Args:
+        signatures: the values of every ``x-nf-sign`` header of the request.
+        secrets: what may have signed, newest first; none: anybody may come directly.
+        now: seconds since the epoch.
+
+    Raises:
+        NotThroughSiteError: with the check that failed as its ``reason``.
+    """
+    if not secrets:
+        return
+    try:
+        payload, _ = open_compact(the_signature(signatures), secrets)
+        if payload.get("iss") != SITE_ISSUER:
+            raise IssuerClaimError
+        if "exp" not in payload:
+            raise ExpiryClaimError
+        _check_optional_times(payload, now)
+    except SignatureError as error:
+        raise NotThroughSiteError(error.reason) from None
 
 
 def same(claimed: str, expected: str) -> bool:

@@ -11,7 +11,7 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 from threading import Lock
 from typing import Final
 
-from core.errors import TooManyRequestsError
+from usher.core.errors import TooManyRequestsError
 
 MAX_KEYS: Final = 10_000
 """Who asked longest ago is forgotten beyond so many, and begins with a full bucket again."""

@@ -16,8 +16,8 @@ from typing import Any, Final, TextIO
 
 import structlog
 
-from core.errors import UsherError
-from core.strict_json import dumps
+from usher.core.errors import UsherError
+from usher.core.strict_json import dumps
 
 AGAIN_SECONDS: Final = 60.0
 

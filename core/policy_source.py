@@ -9,9 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from core.errors import PolicyError
-from core.events import EventName, email_key, is_role, split_address
-from core.policy import (
+from usher.core.domain.events import EventName, email_key, is_role, split_address
+from usher.core.domain.policy import (
     DEFAULT_MESSAGE,
     Admission,
     CallablePolicy,
@@ -22,6 +21,7 @@ from core.policy import (
     check_app_metadata,
     listed,
 )
+from usher.core.errors import PolicyError
 
 MAX_MESSAGE_CHARACTERS: Final = 500
 

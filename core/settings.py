@@ -14,10 +14,10 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from core.errors import SettingsError
-from core.events import is_role
-from core.jws import MIN_SECRET_BYTES, Tolerance
-from core.limits import Network
+from usher.core.domain.events import is_role
+from usher.core.errors import SettingsError
+from usher.core.jws import MIN_SECRET_BYTES, Tolerance
+from usher.core.limits import Network
 
 PREFIX: Final = "USHER_"
 HOW_TO_MAKE_A_SECRET: Final = "Make one with: usher secret"

@@ -8,35 +8,37 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, bindparam, select
-
-from core import administration
-from core.audit_log import AuditFilters, audit_page, has_entry
-from core.counters import Counters, read_counters
-from core.database import Database, again_on_conflict
-from core.errors import (
+from usher.core.domain import administration
+from usher.core.domain.decide import ACTOR, Outcome, decide, newcomer, tombstone, welcome
+from usher.core.domain.events import Event, IdentityUser, email_key
+from usher.core.domain.policy import Policy
+from usher.core.domain.push import must_be_told
+from usher.core.domain.records import AuditEntry, Delivery, Page, Status, User, audit
+from usher.core.domain.roles import effective
+from usher.core.errors import (
     AmbiguousUserError,
     LastAdministratorError,
     PreconditionFailedError,
     UserNotFoundError,
 )
-from core.events import Event, IdentityUser, email_key
-from core.instances import the_instance
-from core.lifecycle import ACTOR, Outcome, decide, newcomer, tombstone, welcome
-from core.policy import Policy
-from core.pushing import must_be_told
-from core.records import AuditEntry, Delivery, Page, Status, User, audit
-from core.roles import effective
-from core.user_rows import GRANTS, USER_COLUMNS, USERS, Key, load_users, store_users, to_users
-from core.user_search import Sort, UserFilters, holds_role, search
+from usher.core.store.audit import AuditFilters, audit_page, has_entry
+from usher.core.store.counters import Counters, read_counters
+from usher.core.store.database import Connection, Database, again_on_conflict
+from usher.core.store.instances import the_instance
+from usher.core.store.user_search import Sort, UserFilters, another_holder, search
+from usher.core.store.users import (
+    Key,
+    find_by_address,
+    find_by_id,
+    load_users,
+    store_users,
+    with_ended_grants,
+)
 
 ENDED_AT_ONCE: Final = 100
 """How many records are rid of ended grants in one transaction."""
 
 _FOR_GOOD: Final = datetime(9999, 1, 1, tzinfo=UTC)
-_ONE = select(*USER_COLUMNS).where(
-    USERS.c.instance_id == bindparam("instance_id"), USERS.c.id == bindparam("id")
-)
 Command = Callable[[User, datetime], User]
 
 
@@ -66,7 +68,7 @@ class UserService:
         admin_role: whose last active holder is protected.
         clock: the current time, UTC.
         instance_id: whose users are shown; None: of the only one there is.
-        tells_identity: somebody pushes to Identity what changes here (core.pushes): mark it.
+        tells_identity: somebody pushes to Identity what changes here (core.identity.push): mark it.
     """
 
     def __init__(
@@ -124,21 +126,19 @@ class UserService:
         """
         if not handle.strip() or not handle.isprintable():
             raise UserNotFoundError("Name a user by id or e-mail address.")
-        try:
-            condition = USERS.c.id == UUID(handle)
-        except ValueError:
-            condition = USERS.c.email_key == email_key(handle)
         with self._database.read() as connection:
             instance_id = the_instance(connection, self._instance_id)
-            here = and_(USERS.c.instance_id == instance_id, condition)
-            rows = connection.execute(select(*USER_COLUMNS).where(here).limit(2)).all()
-            if not rows:
-                raise UserNotFoundError(f"No user has the id or e-mail address {handle[:100]!r}.")
-            if len(rows) > 1:
-                raise AmbiguousUserError(
-                    f"More than one user has the address {handle[:100]!r}. Use the id."
-                )
-            return to_users(connection, instance_id, rows)[0]
+            try:
+                found = find_by_id(connection, instance_id, UUID(handle))
+            except ValueError:
+                found = find_by_address(connection, instance_id, email_key(handle))
+        if not found:
+            raise UserNotFoundError(f"No user has the id or e-mail address {handle[:100]!r}.")
+        if len(found) > 1:
+            raise AmbiguousUserError(
+                f"More than one user has the address {handle[:100]!r}. Use the id."
+            )
+        return found[0]
 
     def get(self, user_id: UUID) -> User:
         """The user with this id.
@@ -155,9 +155,7 @@ class UserService:
         """The user with this id, if there is one."""
         with self._database.read() as connection:
             instance_id = the_instance(connection, self._instance_id)
-            key = {"instance_id": instance_id, "id": user_id}
-            rows = connection.execute(_ONE, key).all()
-            return next(iter(to_users(connection, instance_id, rows)), None)
+            return next(iter(find_by_id(connection, instance_id, user_id)), None)
 
     def page(
         self,
@@ -430,13 +428,8 @@ class UserService:
         Returns:
             How many records; as many as ``ENDED_AT_ONCE`` means that there may be more.
         """
-        ended = (
-            select(GRANTS.c.instance_id, GRANTS.c.user_id)
-            .where(GRANTS.c.expires_at <= self._clock())
-            .limit(ENDED_AT_ONCE)
-        )
         with self._database.read() as connection:
-            keys = {(row[0], row[1]) for row in connection.execute(ended)}
+            keys = with_ended_grants(connection, self._clock(), ENDED_AT_ONCE)
         return again_on_conflict(lambda: self._end_grants(keys)) if keys else 0
 
     def _end_grants(self, keys: Collection[Key]) -> int:
@@ -516,23 +509,13 @@ class UserService:
         return for_good and self._administers(changed, now)
 
     def _keep_an_administrator(self, connection: Connection, leaving: Key, now: datetime) -> None:
-        others = (
-            select(USERS.c.id)
-            .where(
-                USERS.c.instance_id == leaving[0],
-                USERS.c.id != leaving[1],
-                USERS.c.status == Status.ACTIVE.value,
-                holds_role(self._admin_role, now),
-            )
-            .limit(1)
-        )
         looked_at: list[UUID] = []
-        while row := connection.execute(others.where(USERS.c.id.not_in(looked_at))).first():
+        while other := another_holder(connection, leaving, self._admin_role, now, looked_at):
             # Locked, then read again: their role may be on its way out in another transaction.
-            found = self.load(connection, [(leaving[0], row.id)])
-            if any(self._administers(other, now) for other in found.values()):
+            found = self.load(connection, [(leaving[0], other)])
+            if any(self._administers(user, now) for user in found.values()):
                 return
-            looked_at.append(row.id)
+            looked_at.append(other)
         raise LastAdministratorError(
             f"Nobody else is active and has the role {self._admin_role!r}. Give it to "
             "somebody first, or repeat with force."

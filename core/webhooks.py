@@ -14,7 +14,13 @@ from datetime import datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from core.errors import (
+from usher.core.domain.decide import Outcome, Reply, decide
+from usher.core.domain.events import Event, EventName, UnknownEvent, delivery_id, parse_event
+from usher.core.domain.outage import KEPT, REASONS
+from usher.core.domain.policy import Policy, Reason
+from usher.core.domain.problem import CONTENT_TYPE, as_problem
+from usher.core.domain.records import Answer, AuditEntry, Delivery, Rehearsal, Status, User
+from usher.core.errors import (
     BodyError,
     ConflictError,
     DatabaseAwayError,
@@ -23,20 +29,14 @@ from core.errors import (
     SignatureError,
     UsherError,
 )
-from core.events import Event, EventName, UnknownEvent, delivery_id, parse_event
-from core.jws import Claims, verify_event
-from core.lifecycle import Outcome, Reply, decide
-from core.log import describe, get_logger, since
-from core.outage import KEPT, REASONS
-from core.policy import Policy, Reason
-from core.problem import CONTENT_TYPE, as_problem
-from core.records import Answer, AuditEntry, Delivery, Rehearsal, Status, User
-from core.settings import Settings
-from core.strict_json import dumps, loads_object
+from usher.core.jws import Claims, verify_event
+from usher.core.log import describe, get_logger, since
+from usher.core.settings import Settings
+from usher.core.strict_json import dumps, loads_object
 
 if TYPE_CHECKING:
-    from core.ledger import Ledger
-    from core.users import UserService
+    from usher.core.store.ledger import Ledger
+    from usher.core.users import UserService
 
 CONFLICT_ATTEMPTS: Final = 3
 LOST_AT_ONCE_SECONDS: Final = 1.0
@@ -95,7 +95,7 @@ class Verified:
 
 
 class Refuge(Protocol):
-    """Where deliveries go while the database is away (core.holding)."""
+    """Where deliveries go while the database is away (usher.core.spool.forward)."""
 
     @property
     def active(self) -> bool:

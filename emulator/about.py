@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from emulator.call import Call, answer
-from emulator.instance import Instance
-from functions._shared.http import Response
+from usher.emulator.call import Call, answer
+from usher.emulator.instance import Instance
+from usher.functions._shared.http import Response
 
 VERSION: Final = "usher-emulator"
 

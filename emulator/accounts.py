@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from emulator.passwords import hash_password
-from emulator.payload import Account, user_document
+from usher.emulator.passwords import hash_password
+from usher.emulator.payload import Account, user_document
 
 SYSTEM_ID = UUID(int=0)
 

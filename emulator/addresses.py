@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from emulator.errors import IdentityError
+from usher.emulator.errors import IdentityError
 
 MAX_CHARACTERS: Final = 320
 

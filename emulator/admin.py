@@ -6,14 +6,14 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 from uuid import UUID
 
-from emulator.addresses import check_address
-from emulator.admins import require_admin
-from emulator.call import Call, answer
-from emulator.errors import ADDRESS_TAKEN, IdentityError
-from emulator.instance import Instance
-from emulator.passwords import hash_password
-from emulator.store import Work, audit_scope
-from functions._shared.http import Response
+from usher.emulator.addresses import check_address
+from usher.emulator.admins import require_admin
+from usher.emulator.call import Call, answer
+from usher.emulator.errors import ADDRESS_TAKEN, IdentityError
+from usher.emulator.instance import Instance
+from usher.emulator.passwords import hash_password
+from usher.emulator.store import Work, audit_scope
+from usher.functions._shared.http import Response
 
 PER_PAGE: Final = 50
 MAX_PER_PAGE: Final = 10_000

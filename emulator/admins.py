@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from hmac import compare_digest
 from uuid import UUID
 
-from emulator.accounts import Record
-from emulator.call import Call
-from emulator.errors import IdentityError
-from emulator.instance import Instance
-from emulator.tokens import Claims
+from usher.emulator.accounts import Record
+from usher.emulator.call import Call
+from usher.emulator.errors import IdentityError
+from usher.emulator.instance import Instance
+from usher.emulator.tokens import Claims
 
 
 @dataclass(frozen=True, slots=True)

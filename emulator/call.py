@@ -11,11 +11,11 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID, uuid4
 
-from core.errors import RequestError
-from core.strict_json import StrictJsonError, loads_object
-from emulator.errors import IdentityError, OAuthError
-from emulator.payload import go_json
-from functions._shared.http import MAX_PARAMETERS, Request, Response
+from usher.core.errors import RequestError
+from usher.core.strict_json import StrictJsonError, loads_object
+from usher.emulator.errors import IdentityError, OAuthError
+from usher.emulator.payload import go_json
+from usher.functions._shared.http import MAX_PARAMETERS, Request, Response
 
 JSON: Final = "application/json"
 COOKIE: Final = "nf_jwt"

@@ -10,12 +10,12 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
-from emulator.call import Call, answer
-from emulator.errors import IdentityError
-from emulator.instance import Instance
-from emulator.mail import Mail
-from emulator.pages import inbox_page
-from functions._shared.http import Response
+from usher.emulator.call import Call, answer
+from usher.emulator.errors import IdentityError
+from usher.emulator.instance import Instance
+from usher.emulator.mail import Mail
+from usher.emulator.pages import inbox_page
+from usher.functions._shared.http import Response
 
 _OWN_FETCHES: Final = ("", "same-origin", "none")
 

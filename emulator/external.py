@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from core.jws import sign_compact
-from emulator.accounts import Record
-from emulator.addresses import check_address
-from emulator.call import Call, redirect
-from emulator.errors import NO_SIGNUPS, USER_NOT_FOUND, IdentityError
-from emulator.instance import Instance
-from emulator.options import PROVIDERS
-from emulator.pages import consent_page
-from emulator.payload import go_json
-from emulator.signup import create
-from emulator.store import Work
-from emulator.tokens import read_signed
-from functions._shared.http import Response
+from usher.core.jws import sign_compact
+from usher.emulator.accounts import Record
+from usher.emulator.addresses import check_address
+from usher.emulator.call import Call, redirect
+from usher.emulator.errors import NO_SIGNUPS, USER_NOT_FOUND, IdentityError
+from usher.emulator.instance import Instance
+from usher.emulator.options import PROVIDERS
+from usher.emulator.pages import consent_page
+from usher.emulator.payload import go_json
+from usher.emulator.signup import create
+from usher.emulator.store import Work
+from usher.emulator.tokens import read_signed
+from usher.functions._shared.http import Response
 
 CONSENT_PATH: Final = "/_dev/consent"
 STATE_SECONDS: Final = 300

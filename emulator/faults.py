@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Final
 
-from emulator.errors import IdentityError
+from usher.emulator.errors import IdentityError
 
 DROP: Final = "drop"
 DELAY: Final = "delay"

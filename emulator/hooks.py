@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from core.log import get_logger
-from emulator.accounts import Record
-from emulator.errors import IdentityError
-from emulator.faults import DELAY, DROP, DUPLICATE, REORDER, ROLLBACK, Faults
-from emulator.options import Options
-from emulator.payload import event_body
-from emulator.sender import Attempt, Failure, send, signed_headers
+from usher.core.log import get_logger
+from usher.emulator.accounts import Record
+from usher.emulator.errors import IdentityError
+from usher.emulator.faults import DELAY, DROP, DUPLICATE, REORDER, ROLLBACK, Faults
+from usher.emulator.options import Options
+from usher.emulator.payload import event_body
+from usher.emulator.sender import Attempt, Failure, send, signed_headers
 
 NOT_HANDLED: Final = "Failed to handle signup webhook"
 """GoTrue says so whatever the event was."""

@@ -10,18 +10,18 @@ from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import unquote
 
-from core.errors import RequestError
-from core.log import describe, get_logger
-from emulator import about, admin, dev, external, signup, token, user, verify
-from emulator.call import Call, no_cookie, refusal
-from emulator.errors import IdentityError, MethodError, OAuthError
-from emulator.faults import Faults
-from emulator.hooks import Hooks
-from emulator.instance import Instance
-from emulator.locks import AccountLocks
-from emulator.options import EVENTS, Options
-from emulator.store import Store
-from functions._shared.http import Request, Response
+from usher.core.errors import RequestError
+from usher.core.log import describe, get_logger
+from usher.emulator import about, admin, dev, external, signup, token, user, verify
+from usher.emulator.call import Call, no_cookie, refusal
+from usher.emulator.errors import IdentityError, MethodError, OAuthError
+from usher.emulator.faults import Faults
+from usher.emulator.hooks import Hooks
+from usher.emulator.instance import Instance
+from usher.emulator.locks import AccountLocks
+from usher.emulator.options import EVENTS, Options
+from usher.emulator.store import Store
+from usher.functions._shared.http import Request, Response
 
 Handler = Callable[[Instance, Call], Response]
 

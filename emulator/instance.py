@@ -8,17 +8,17 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from emulator.accounts import SYSTEM_ID, Record
-from emulator.call import Call, answer, cookie
-from emulator.errors import IdentityError
-from emulator.faults import Faults
-from emulator.hooks import Hooks
-from emulator.locks import AccountLocks
-from emulator.mail import CONFIRMATION, EMAIL_CHANGE, INVITE, RECOVERY, compose
-from emulator.options import Options
-from emulator.store import RefreshToken, Store, Work
-from emulator.tokens import Claims, access_token, read_access_token
-from functions._shared.http import Response
+from usher.emulator.accounts import SYSTEM_ID, Record
+from usher.emulator.call import Call, answer, cookie
+from usher.emulator.errors import IdentityError
+from usher.emulator.faults import Faults
+from usher.emulator.hooks import Hooks
+from usher.emulator.locks import AccountLocks
+from usher.emulator.mail import CONFIRMATION, EMAIL_CHANGE, INVITE, RECOVERY, compose
+from usher.emulator.options import Options
+from usher.emulator.store import RefreshToken, Store, Work
+from usher.emulator.tokens import Claims, access_token, read_access_token
+from usher.functions._shared.http import Response
 
 LOG_TYPES: Final = {
     "login": "account",

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from threading import Lock
 from uuid import UUID
 
-from emulator.errors import IdentityError
+from usher.emulator.errors import IdentityError
 
 
 class AccountLocks:

@@ -10,9 +10,9 @@ from typing import Final
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
-from core.jws import MIN_SECRET_BYTES
-from emulator.mail import Mail
-from emulator.payload import ZERO_INSTANCE
+from usher.core.jws import MIN_SECRET_BYTES
+from usher.emulator.mail import Mail
+from usher.emulator.payload import ZERO_INSTANCE
 
 EVENTS: Final = ("validate", "signup", "login", "usermodified", "userdeleted")
 PROVIDERS: Final = ("bitbucket", "github", "gitlab", "google", "facebook")

@@ -9,8 +9,8 @@ from html import escape
 from typing import Final
 from urllib.parse import urlsplit
 
-from emulator.mail import Mail
-from functions._shared.http import Response
+from usher.emulator.mail import Mail
+from usher.functions._shared.http import Response
 
 _STYLE: Final = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem;"

@@ -8,7 +8,7 @@ from base64 import b64decode, b64encode
 from hmac import compare_digest
 from typing import Final
 
-from emulator.errors import IdentityError
+from usher.emulator.errors import IdentityError
 
 MAX_BYTES: Final = 72
 """What bcrypt takes, which GoTrue uses (``api/password.go``)."""

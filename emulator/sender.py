@@ -14,7 +14,7 @@ from uuid import UUID
 
 import urllib3
 
-from core.jws import sign_event
+from usher.core.jws import sign_event
 
 ATTEMPTS: Final = 3
 TIMEOUT_SECONDS: Final = 5.0

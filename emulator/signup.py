@@ -5,15 +5,15 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Any
 
-from emulator.accounts import Record
-from emulator.addresses import check_address
-from emulator.admins import require_admin
-from emulator.call import Call, answer
-from emulator.errors import ADDRESS_TAKEN, NO_SIGNUPS, IdentityError
-from emulator.instance import Instance
-from emulator.passwords import hash_password
-from emulator.store import Work
-from functions._shared.http import Response
+from usher.emulator.accounts import Record
+from usher.emulator.addresses import check_address
+from usher.emulator.admins import require_admin
+from usher.emulator.call import Call, answer
+from usher.emulator.errors import ADDRESS_TAKEN, NO_SIGNUPS, IdentityError
+from usher.emulator.instance import Instance
+from usher.emulator.passwords import hash_password
+from usher.emulator.store import Work
+from usher.functions._shared.http import Response
 
 
 def sign_up(identity: Instance, call: Call) -> Response:

@@ -22,10 +22,10 @@ from sqlalchemy import (
     update,
 )
 
-from core.database import Database
-from emulator import tables
-from emulator.accounts import Record
-from emulator.mail import KEPT, Mail
+from usher.core.store.database import Database
+from usher.emulator import tables
+from usher.emulator.accounts import Record
+from usher.emulator.mail import KEPT, Mail
 
 _FIELDS: Final = tuple(column for column in tables.users.columns if column.name != "number")
 _AUDITED: Final = {

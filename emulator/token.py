@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from emulator.accounts import Record
-from emulator.admins import owner
-from emulator.call import Call, no_cookie, refusal
-from emulator.errors import INVALID_GRANT, IdentityError, OAuthError
-from emulator.instance import Instance
-from emulator.passwords import matches
-from emulator.store import RefreshToken, Work
-from functions._shared.http import Response
+from usher.emulator.accounts import Record
+from usher.emulator.admins import owner
+from usher.emulator.call import Call, no_cookie, refusal
+from usher.emulator.errors import INVALID_GRANT, IdentityError, OAuthError
+from usher.emulator.instance import Instance
+from usher.emulator.passwords import matches
+from usher.emulator.store import RefreshToken, Work
+from usher.functions._shared.http import Response
 
 
 def token(identity: Instance, call: Call) -> Response:

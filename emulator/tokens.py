@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from core.errors import SignatureError
-from core.jws import open_compact, sign_compact
-from emulator.accounts import Record
-from emulator.errors import IdentityError
-from emulator.payload import go_json, go_map
+from usher.core.errors import SignatureError
+from usher.core.jws import open_compact, sign_compact
+from usher.emulator.accounts import Record
+from usher.emulator.errors import IdentityError
+from usher.emulator.payload import go_json, go_map
 
 KEY_ID: Final = "nf-ident"
 MAX_TOKEN_BYTES: Final = 65_536

@@ -5,14 +5,14 @@ from __future__ import annotations
 from hmac import compare_digest
 from uuid import UUID
 
-from emulator.accounts import Record
-from emulator.addresses import check_address
-from emulator.admins import is_admin
-from emulator.call import Body, Call, answer
-from emulator.errors import ADDRESS_TAKEN, IdentityError
-from emulator.instance import Instance
-from emulator.store import Work
-from functions._shared.http import Response
+from usher.emulator.accounts import Record
+from usher.emulator.addresses import check_address
+from usher.emulator.admins import is_admin
+from usher.emulator.call import Body, Call, answer
+from usher.emulator.errors import ADDRESS_TAKEN, IdentityError
+from usher.emulator.instance import Instance
+from usher.emulator.store import Work
+from usher.functions._shared.http import Response
 
 
 def show(identity: Instance, call: Call) -> Response:

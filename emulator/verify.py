@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from emulator.accounts import Record
-from emulator.call import Body, Call, answer
-from emulator.errors import USER_NOT_FOUND, IdentityError
-from emulator.instance import Instance
-from emulator.store import Work
-from functions._shared.http import Response
+from usher.emulator.accounts import Record
+from usher.emulator.call import Body, Call, answer
+from usher.emulator.errors import USER_NOT_FOUND, IdentityError
+from usher.emulator.instance import Instance
+from usher.emulator.store import Work
+from usher.functions._shared.http import Response
 
 
 def verify(identity: Instance, call: Call) -> Response:

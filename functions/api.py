@@ -11,31 +11,31 @@ from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
-from core import app
-from core.app import App
-from core.auth import Credentials, Principal, TrustedCaller
-from core.errors import (
+from usher.core import app
+from usher.core.app import App
+from usher.core.auth import Credentials, Principal, TrustedCaller
+from usher.core.errors import (
     ForbiddenError,
     MethodNotAllowedError,
     NotFoundError,
     NotThroughSiteError,
     UnauthenticatedError,
 )
-from core.log import get_logger, since
-from core.site_signature import HEADER, require_site
-from functions._shared.addresses import API_BASES
-from functions._shared.cors import VARY, cors_headers, preflight
-from functions._shared.failure import failure
-from functions._shared.http import Request, Response, bodiless
-from functions._shared.operation import Access, Call, Operation, read_body, read_query
-from functions.api_methods import find_operations
+from usher.core.jws import SITE_HEADER, require_site
+from usher.core.log import get_logger, since
+from usher.functions._shared.addresses import API_BASES
+from usher.functions._shared.cors import VARY, cors_headers, preflight
+from usher.functions._shared.failure import failure
+from usher.functions._shared.http import Request, Response, bodiless
+from usher.functions._shared.operation import Access, Call, Operation, read_body, read_query
+from usher.functions.api_methods import find_operations
 
 
 def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Answer one request.
 
     Args:
-        context: a ``core.auth.TrustedCaller`` where the runtime vouches for the caller.
+        context: a ``usher.core.auth.TrustedCaller`` where the runtime vouches for the caller.
     """
     return _respond(event, lambda usher, request, fields: _answer(usher, request, context, fields))
 
@@ -81,7 +81,7 @@ def _respond(
 
 def _require_site(usher: App, request: Request) -> None:
     secrets = usher.settings.proxy_secret
-    require_site(request.headers.get(HEADER, ()), secrets, usher.clock().timestamp())
+    require_site(request.headers.get(SITE_HEADER, ()), secrets, usher.clock().timestamp())
 
 
 def _answer(usher: App, request: Request, context: object, fields: dict[str, Any]) -> Response:

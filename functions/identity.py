@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from functions._shared.identity_hook import IdentityHook
+from usher.functions._shared.identity_hook import IdentityHook
 
 hook = IdentityHook()
 

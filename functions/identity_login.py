@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.events import EventName
-from functions._shared.identity_hook import IdentityHook
+from usher.core.domain.events import EventName
+from usher.functions._shared.identity_hook import IdentityHook
 
 hook = IdentityHook(EventName.LOGIN)
 

@@ -16,17 +16,17 @@ from io import BytesIO
 from typing import Final
 from uuid import UUID
 
-from core.capture_files import Reader
-from core.captures import Capture, read_line, write_line
-from core.errors import BodyError, CaptureError, PolicyError, SignatureError
-from core.events import Event, UnknownEvent, parse_event
-from core.jws import Claims, verify_event
-from core.lifecycle import decide
-from core.policy import FilePolicy
-from core.policy_source import parse_policy
-from core.records import Status
-from core.redaction import Redactor
-from core.strict_json import dumps, loads_object
+from usher.core.captures.files import Reader
+from usher.core.captures.format import Capture, read_line, write_line
+from usher.core.captures.redact import Redactor
+from usher.core.domain.decide import decide
+from usher.core.domain.events import Event, UnknownEvent, parse_event
+from usher.core.domain.policy import FilePolicy
+from usher.core.domain.records import Status
+from usher.core.errors import BodyError, CaptureError, PolicyError, SignatureError
+from usher.core.jws import Claims, verify_event
+from usher.core.policy_source import parse_policy
+from usher.core.strict_json import dumps, loads_object
 
 SECRET: Final = b"the fuzzer's own secret, 32 bytes"
 NOW: Final = datetime(2026, 11, 23, 12, tzinfo=UTC)

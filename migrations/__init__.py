@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from core.database import Database
+    from usher.core.store.database import Database
 
 FOLDER = Path(__file__).parent
 

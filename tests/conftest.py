@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-import migrations
-from core import log
-from core.app import App, use
-from core.database import Database
-from core.settings import Settings
-from emulator import passwords
 from tests.chromium import not_run
 from tests.support import OLD_SECRET, SECRET, Clock, Server, apart
+from usher import migrations
+from usher.core import log
+from usher.core.app import App, use
+from usher.core.settings import Settings
+from usher.core.store.database import Database
+from usher.emulator import passwords
 
 POLICY = """
 [admission]

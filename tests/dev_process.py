@@ -18,7 +18,7 @@ import urllib3
 
 from tests.support import ROOT, clean_environment, free_port
 
-COMMAND = [sys.executable, "-m", "cli", "dev"]
+COMMAND = [sys.executable, "-m", "usher.cli", "dev"]
 GUIDED = "starts this again"
 """The end of what it prints once it answers."""
 WAIT_SECONDS = 120

@@ -16,9 +16,9 @@ from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
-from functions._shared.headers import SECURITY_HEADERS
 from tests.forge import good
 from tests.support import Server
+from usher.functions._shared.headers import SECURITY_HEADERS
 
 JSON = (b"Content-Type: application/json",)
 GENERIC_401 = (

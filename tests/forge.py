@@ -6,8 +6,8 @@ import hashlib
 import hmac
 from base64 import urlsafe_b64encode
 
-from emulator.payload import ZERO_INSTANCE
 from tests.support import SECRET
+from usher.emulator.payload import ZERO_INSTANCE
 
 HEADER = b'{"alg":"HS256","typ":"JWT"}'
 STRANGER = b"another secret of thirty-two byte"

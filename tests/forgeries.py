@@ -13,11 +13,11 @@ from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from core import errors
-from core.errors import SignatureError
-from emulator.payload import ZERO_INSTANCE
 from tests.forge import HEADER, STRANGER, claims, encode, good, seal, sized, token, unused_bit
 from tests.support import SECRET
+from usher.core import errors
+from usher.core.errors import SignatureError
+from usher.emulator.payload import ZERO_INSTANCE
 
 DEEP = 100_000
 

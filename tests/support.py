@@ -19,10 +19,10 @@ from uuid import UUID, uuid4
 
 import urllib3
 
-from core.webhooks import Received, Verified, Webhooks
-from emulator.payload import ZERO_INSTANCE, Account, event_body
-from emulator.sender import signed_headers
-from functions import (
+from usher.core.webhooks import Received, Verified, Webhooks
+from usher.emulator.payload import ZERO_INSTANCE, Account, event_body
+from usher.emulator.sender import signed_headers
+from usher.functions import (
     identity,
     identity_login,
     identity_signup,
@@ -172,7 +172,7 @@ class Server:
         self.pool = urllib3.PoolManager(retries=False, timeout=30, maxsize=64)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cli", "serve", "--port", str(self.port), *options],
+                [sys.executable, "-m", "usher.cli", "serve", "--port", str(self.port), *options],
                 cwd=folder,
                 env=clean_environment(PYTHONPATH=str(ROOT), **variables),
                 stdout=log,

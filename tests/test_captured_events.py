@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from core.captures import read_line
-from core.events import EventName
-from core.strict_json import loads_object
-from runtime.pytest_plugin import Checked
 from tests.captures.make import HERE, written
+from usher.core.captures.format import read_line
+from usher.core.domain.events import EventName
+from usher.core.strict_json import loads_object
+from usher.testing.pytest_plugin import Checked
 
 POLICY = HERE / "policy.toml"
 

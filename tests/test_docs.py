@@ -12,12 +12,12 @@ from typing import Any
 import click
 import pytest
 
-from cli.events import OUTCOMES
-from cli.main import usher
-from core.errors import SignatureError, UsherError
-from core.lifecycle import Result
-from core.settings import PREFIX, Settings
 from tests.support import ROOT
+from usher.cli.events import OUTCOMES
+from usher.cli.main import usher
+from usher.core.domain.decide import Result
+from usher.core.errors import SignatureError, UsherError
+from usher.core.settings import PREFIX, Settings
 
 LEVELS = {"debug", "info", "warning", "error", "critical", "exception"}
 
@@ -39,7 +39,7 @@ def error_classes(root: type[UsherError] = UsherError) -> Iterator[type[UsherErr
     """The whole tree of our errors."""
     yield root
     for child in root.__subclasses__():
-        if child.__module__ == "core.errors":
+        if child.__module__ == "usher.core.errors":
             yield from error_classes(child)
 
 
@@ -66,7 +66,7 @@ def commands(command: click.Command, path: str = "usher") -> Iterator[tuple[str,
 
 def log_events() -> Iterator[str]:
     """``noun.verb`` of every log line: literals handed to a logger, and those per outcome."""
-    for package in ("core", "functions", "runtime", "emulator", "cli"):
+    for package in ("core", "functions", "server", "testing", "emulator", "cli"):
         for path in (ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
@@ -77,7 +77,7 @@ def log_events() -> Iterator[str]:
 def _log_event(call: ast.Call, function: ast.Attribute) -> Iterator[str]:
     first: Any = call.args[0] if call.args else None
     if function.attr == "append" and isinstance(first, ast.Tuple) and first.elts:
-        first = first.elts[0]  # core.webhooks collects its lines until the commit
+        first = first.elts[0]  # usher.core.webhooks collects its lines until the commit
     elif function.attr not in LEVELS:
         return
     yield from _texts(first, r"[a-z]+\.[a-z_]+")
@@ -93,7 +93,7 @@ def urls() -> Iterator[str]:
     """A URL for each public function, and the server's own."""
     for path in (ROOT / "functions").glob("[a-z]*.py"):
         yield f"/.netlify/functions/{path.stem.replace('_', '-')}"
-    for path in (ROOT / "runtime").glob("*.py"):
+    for path in (ROOT / "server").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             yield from _texts(node, r"/[a-z][a-z0-9_-]*")
 

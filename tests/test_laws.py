@@ -1,4 +1,4 @@
-"""The laws of DESIGN.md that a machine can check: who imports whom, and what stays pure."""
+"""The laws that a machine can check: who imports whom, and what stays pure."""
 
 from __future__ import annotations
 
@@ -17,43 +17,50 @@ from typing import Any
 import pytest
 from alembic.script import ScriptDirectory
 
-import migrations
-from core.database import Database
 from tests.support import ROOT, SECRET, account, clean_environment, signed
+from usher import migrations
+from usher.core.store.database import Database
 
-PACKAGES = ("core", "functions", "runtime", "emulator", "cli", "migrations")
-MAY_IMPORT = {
-    "core": {"core"},
-    "functions": {"functions", "core"},
-    "runtime": {"runtime", "functions", "core", "migrations"},
-    "emulator": {"emulator", "functions", "core"},
-    "cli": {"cli", "runtime", "emulator", "functions", "core", "migrations"},
-    "migrations": {"migrations", "core"},
+PACKAGES = {
+    "cli": {"server", "emulator", "functions", "core", "migrations"},
+    "testing": {"functions", "core", "migrations"},
+    "aws_lambda": {"server", "functions", "core"},
+    "server": {"functions", "core", "migrations"},
+    "emulator": {"functions", "core"},
+    "functions": {"core"},
+    "migrations": {"core"},
+    "core": set(),
 }
+"""Each folder of the package, with those that it may import beside itself."""
 
-PURE = {
-    "administration", "adoption", "capture_sources", "captures", "cursors", "differences",
-    "documents", "drift",
-    "errors", "events", "jws", "lifecycle", "outage", "policy",
-    "problem", "pushing", "records", "redaction", "roles", "site_signature", "strict_json",
-    "sync_plan", "trial",
-}  # fmt: skip
+CORE = (
+    ("errors", "strict_json"),
+    ("jws",),
+    ("domain",),
+    ("log", "limits", "settings", "policy_source"),
+    ("store",),
+    ("users",),
+    ("identity",),
+    ("auth", "webhooks", "maintenance"),
+    ("spool",),
+    ("app",),
+    ("captures",),
+)
+"""The floors of core, from the ground up: each may import itself and what stands below it."""
+
+PURE_FILES = (
+    "errors.py", "jws.py", "strict_json.py",
+    "captures/format.py", "captures/redact.py", "captures/sources.py",
+)  # fmt: skip
 PURE_IMPORTS = {
     "__future__", "base64", "collections", "dataclasses", "datetime", "enum", "functools",
     "hashlib", "hmac", "itertools", "json", "jwt", "math", "re", "typing", "unicodedata", "uuid",
 }  # fmt: skip
 IMPURE_CALLS = {"now", "utcnow", "today", "open", "print", "input", "exec", "eval", "__import__"}
 
-SPEAK_SQL = {
-    "audit_log", "bulk", "counters", "database", "history", "instances", "keyset", "ledger",
-    "models", "push_rows", "push_store", "sync_rows", "sync_store",
-    "user_rows", "user_search", "users",
-}  # fmt: skip
-SPEAK_HTTP = {"identity_http"}
 SQL = {"sqlalchemy", "sqlmodel", "sqlite3", "psycopg"}
 HTTP = {"urllib3", "http", "urllib.request", "requests", "httpx"}
 SOCKETS = {"socket", "ssl"}
-HOLD_SOCKETS = {"identity", "database"}  # database: a hung server's connection is shut down
 
 
 @dataclass(frozen=True)
@@ -69,8 +76,10 @@ class Import:
         return f"{self.source}:{self.line} imports {self.target}"
 
     @property
-    def top(self) -> str:
-        return self.target.partition(".")[0]
+    def package(self) -> str | None:
+        """The folder of ours that it is from; None: somebody else's."""
+        parts = self.target.split(".")
+        return parts[1] if parts[0] == "usher" and len(parts) > 1 else None
 
     def within(self, modules: set[str]) -> bool:
         """Whether it is one of these modules, or something inside one."""
@@ -84,8 +93,14 @@ def tree(path: Path) -> ast.Module:
 
 
 def sources(package: str) -> list[Path]:
-    """Every source file of a package."""
-    return sorted((ROOT / package).rglob("*.py"))
+    """Every source file of a package, or the one of that name."""
+    return sorted((ROOT / package).rglob("*.py")) or [ROOT / f"{package}.py"]
+
+
+def pure_files() -> list[Path]:
+    """All of core/domain, and the other files that do no I/O."""
+    core = ROOT / "core"
+    return [*sources("core/domain"), *(core / name for name in PURE_FILES)]
 
 
 def imports(path: Path) -> Iterator[Import]:
@@ -100,7 +115,9 @@ def imports(path: Path) -> Iterator[Import]:
             elif isinstance(child, ast.ImportFrom):
                 assert child.level == 0, f"{name}:{child.lineno} is a relative import"
                 module = child.module or ""
-                deeper = module in PACKAGES or module.startswith("functions.")
+                deeper = module == "usher" or (
+                    module.startswith("usher.") and (ROOT / module.replace(".", "/")).is_dir()
+                )
                 for target in {f"{module}.{a.name}" if deeper else module for a in child.names}:
                     yield Import(name, target, child.lineno, when)
             elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
@@ -113,28 +130,53 @@ def imports(path: Path) -> Iterator[Import]:
     yield from visit(tree(path), "load")
 
 
-def core_module(name: str) -> str:
-    """``core.users`` and ``core.users.find`` are both ``users``."""
-    return name.partition(".")[2].partition(".")[0]
+def floor(name: str) -> int:
+    """How high a module of core stands; ``core.store.users`` with all of ``core.store``."""
+    part = name.removeprefix("usher.core.").partition(".")[0]
+    return next(height for height, parts in enumerate(CORE) if part in parts)
+
+
+def is_pure(name: str) -> bool:
+    """Whether a module of ours is one of the pure files."""
+    path = ROOT / name.removeprefix("usher.").replace(".", "/")
+    files = pure_files()
+    return path.with_suffix(".py") in files or path.parent.with_suffix(".py") in files
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_packages_import_only_what_the_law_allows(package: str) -> None:
-    """Functions -> core; runtime, emulator, cli -> functions, core; nobody imports the cli."""
+    """Functions -> core; server and emulator -> functions, core; nobody imports the cli."""
     wrong = [
         str(found)
         for path in sources(package)
         for found in imports(path)
-        if found.top in {*PACKAGES, "tests", "bench", "fuzz"}
-        and found.top not in MAY_IMPORT[package]
+        if (found.package or package) not in {package, *PACKAGES[package]}
+        or found.target.partition(".")[0] in {*PACKAGES, "tests", "bench", "fuzz"}
     ]
     assert wrong == []
 
 
 def test_the_law_covers_every_package() -> None:
-    """A new folder with Python in it needs a place in the law."""
+    """A new folder with Python in it needs a place in the law, and one in the package."""
     found = {path.parent.name for path in ROOT.glob("*/__init__.py")}
-    assert found - {"tests", "bench", "fuzz"} == set(PACKAGES) == set(MAY_IMPORT)
+    assert found - {"usher", "tests", "bench", "fuzz"} == set(PACKAGES) - {"aws_lambda"}
+    assert {path.name for path in (ROOT / "core").glob("[!_]*")} == {
+        f"{part}.py" if (ROOT / "core" / f"{part}.py").exists() else part
+        for parts in CORE
+        for part in parts
+    }
+
+
+def test_the_package_is_made_of_these_links() -> None:
+    """``usher.core`` is the folder ``core``: nothing is copied, and nothing else gets in."""
+    links = {
+        path.name: str(path.readlink()) for path in (ROOT / "usher").iterdir() if path.is_symlink()
+    }
+    files = {"aws_lambda.py", "policy.toml"}
+    folders = {*PACKAGES, "site"} - {"aws_lambda"}
+    assert links == {name: f"../{name}" for name in folders | files} | {
+        "env.example": "../.env.example"
+    }
 
 
 def test_errors_imports_nothing_of_ours() -> None:
@@ -143,66 +185,89 @@ def test_errors_imports_nothing_of_ours() -> None:
     assert found <= {"__future__", "typing", "collections.abc"}
 
 
-@pytest.mark.parametrize("name", sorted(PURE))
-def test_pure_modules_import_only_what_does_no_io(name: str) -> None:
-    """Neither SQL, nor files, nor network, nor a clock; of ours only other pure modules."""
+def test_core_is_built_from_the_ground_up() -> None:
+    """Whatever stands higher is unknown below."""
     wrong = [
         str(found)
-        for found in imports(ROOT / "core" / f"{name}.py")
+        for path in sources("core")
+        if path.name != "__init__.py"
+        for found in imports(path)
+        if found.package == "core"
+        and floor(found.target) > floor(".".join(path.relative_to(ROOT).with_suffix("").parts[1:]))
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("path", pure_files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_pure_files_import_only_what_does_no_io(path: Path) -> None:
+    """Neither SQL, nor files, nor network, nor a clock; of ours only other pure files."""
+    wrong = [
+        str(found)
+        for found in imports(path)
         if (
-            core_module(found.target) not in PURE
-            if found.top == "core"
-            else found.top not in PURE_IMPORTS
+            not is_pure(found.target)
+            if found.package
+            else found.target.partition(".")[0] not in PURE_IMPORTS
         )
     ]
     assert wrong == []
 
 
-@pytest.mark.parametrize("name", sorted(PURE))
-def test_pure_modules_ask_no_clock_and_open_nothing(name: str) -> None:
+@pytest.mark.parametrize("path", pure_files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_pure_files_ask_no_clock_and_open_nothing(path: Path) -> None:
     """``datetime`` is a type there; the time is always a parameter."""
     wrong = []
-    for node in ast.walk(tree(ROOT / "core" / f"{name}.py")):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Call):
             function = node.func
             called = function.attr if isinstance(function, ast.Attribute) else ""
             called = function.id if isinstance(function, ast.Name) else called
             if called in IMPURE_CALLS:
-                wrong.append(f"core/{name}.py:{node.lineno} calls {called}()")
+                wrong.append(f"{path.relative_to(ROOT)}:{node.lineno} calls {called}()")
     assert wrong == []
 
 
 @pytest.mark.parametrize(
     ("libraries", "speakers"),
-    [(SQL, SPEAK_SQL), (HTTP, SPEAK_HTTP), (SOCKETS, HOLD_SOCKETS)],
+    [
+        (SQL, "core/store/*.py"),
+        (HTTP, "core/identity/http.py"),
+        (SOCKETS, "core/identity/client.py core/store/database.py"),
+    ],
     ids=["SQL", "HTTP", "sockets"],
 )
-def test_only_some_modules_of_core_speak_sql_or_http(
-    libraries: set[str], speakers: set[str]
-) -> None:
-    """Everything else goes through them."""
+def test_only_some_files_of_core_speak_sql_or_http(libraries: set[str], speakers: str) -> None:
+    """Everything else goes through them. The database shuts a hung server's socket down."""
+    allowed = {path for pattern in speakers.split() for path in ROOT.glob(pattern)}
     wrong = [
         str(found)
         for path in sources("core")
         for found in imports(path)
-        if found.within(libraries) and path.stem not in speakers
+        if found.within(libraries) and path not in allowed
     ]
     assert wrong == []
 
 
-def test_what_speaks_sql_is_loaded_only_at_first_need() -> None:
-    """In core, only core.app loads those modules, and only inside a function."""
+def test_sql_is_loaded_only_at_first_need() -> None:
+    """What loads it, loads it inside a function, or is itself loaded so by core.app alone."""
+    loading = {"store", "users", "identity.push", "identity.push_store", "identity.sync_store"}
+    names = {f"usher.core.{name}" for name in loading}
     wrong = [
         str(found)
         for path in sources("core")
         for found in imports(path)
-        if found.top == "core"
-        and core_module(found.target) in SPEAK_SQL
-        and path.stem not in SPEAK_SQL
+        if found.within(names)
+        and not is_loading(path, loading)
         and found.when != "types"
         and not (path.stem == "app" and found.when == "call")
     ]
     assert wrong == []
+
+
+def is_loading(path: Path, names: set[str]) -> bool:
+    """Whether a file of core is one of these modules, or inside one."""
+    module = ".".join(path.relative_to(ROOT / "core").with_suffix("").parts)
+    return any(f"{module}.".startswith(f"{name}.") for name in names)
 
 
 def test_functions_speak_neither_sql_nor_http() -> None:
@@ -220,7 +285,7 @@ def test_functions_speak_neither_sql_nor_http() -> None:
 NOT_NEEDED = ("sqlalchemy", "sqlmodel", "alembic", "click", "urllib3", "granian", "dotenv")
 ANSWER = """
 import json, sys
-from functions import identity
+from usher.functions import identity
 answer = identity.handler(json.loads(sys.stdin.read()), None)
 print(answer["statusCode"], *[name for name in {names} if name in sys.modules])
 """
@@ -246,7 +311,7 @@ def test_a_good_event_loads_the_dialect_of_its_own_database_alone(tmp_path: Path
 
 COMMAND = """
 import sys
-from cli.main import usher
+from usher.cli.main import usher
 usher.main(sys.argv[1:], standalone_mode=False)
 print(*[name for name in {names} if name in sys.modules])
 """
@@ -255,9 +320,9 @@ print(*[name for name in {names} if name in sys.modules])
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [
-        (["secret"], ("sqlalchemy", "rich", "urllib3", "core.app", "emulator")),
-        (["dev", "--help"], ("sqlalchemy", "alembic", "emulator.identity")),
-        (["users", "--help"], ("alembic", "granian", "emulator", "core.sync")),
+        (["secret"], ("sqlalchemy", "rich", "urllib3", "usher.core.app", "emulator")),
+        (["dev", "--help"], ("sqlalchemy", "alembic", "usher.emulator.identity")),
+        (["users", "--help"], ("alembic", "granian", "emulator", "usher.core.identity.sync")),
     ],
 )
 def test_a_command_loads_no_other(
@@ -357,10 +422,16 @@ def test_no_file_names_somebodys_machine_or_index(pattern: re.Pattern[str]) -> N
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("import core.users", [("core.users", "load")]),
-        ("from core import app, log", [("core.app", "load"), ("core.log", "load")]),
-        ("def f():\n    from core.database import Database", [("core.database", "call")]),
-        ("if TYPE_CHECKING:\n    from core.users import User", [("core.users", "types")]),
+        ("import usher.core.users", [("usher.core.users", "load")]),
+        ("from usher import core, cli", [("usher.cli", "load"), ("usher.core", "load")]),
+        (
+            "def f():\n    from usher.core.store.database import Database",
+            [("usher.core.store.database", "call")],
+        ),
+        (
+            "if TYPE_CHECKING:\n    from usher.core.users import User",
+            [("usher.core.users", "types")],
+        ),
         ("try:\n    import os\nexcept ImportError:\n    pass", [("os", "load")]),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from functions._shared.http import Request, Response
+from usher.functions._shared.http import Request, Response
 
 MAX_AGE_SECONDS: Final = 600
 ALLOWED_HEADERS: Final = "Authorization, Content-Type, If-Match"

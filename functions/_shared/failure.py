@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from core.errors import UsherError
-from core.log import describe, get_logger
-from functions._shared.http import Response, problem_response
+from usher.core.errors import UsherError
+from usher.core.log import describe, get_logger
+from usher.functions._shared.http import Response, problem_response
 
 
 def failure(error: Exception) -> Response:

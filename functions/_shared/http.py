@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
-from core.errors import (
+from usher.core.domain.problem import CONTENT_TYPE, as_problem
+from usher.core.errors import (
     BodyTooLargeError,
     MethodNotAllowedError,
     RequestError,
@@ -18,9 +19,8 @@ from core.errors import (
     UnsupportedMediaTypeError,
     UsherError,
 )
-from core.problem import CONTENT_TYPE, as_problem
-from core.strict_json import dumps
-from functions._shared.headers import SECURITY_HEADERS
+from usher.core.strict_json import dumps
+from usher.functions._shared.headers import SECURITY_HEADERS
 
 MAX_PARAMETERS: Final = 50
 

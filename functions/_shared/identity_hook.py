@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from core import app
-from core.events import EventName
-from core.records import Answer
-from core.webhooks import Received, Verified
-from functions._shared.failure import failure, hidden
-from functions._shared.http import Event, Request, Response, bodiless
+from usher.core import app
+from usher.core.domain.events import EventName
+from usher.core.domain.records import Answer
+from usher.core.webhooks import Received, Verified
+from usher.functions._shared.failure import failure, hidden
+from usher.functions._shared.http import Event, Request, Response, bodiless
 
 SIGNATURE_HEADER: Final = "x-webhook-signature"
 

@@ -13,14 +13,14 @@ from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from core.app import App
-from core.auth import Principal
-from core.errors import InvalidInputError, RequestError, UserNotFoundError
-from core.events import is_text, parse_time
-from core.records import Page, User
-from core.strict_json import StrictJsonError, dumps, loads_object
-from core.users import Change
-from functions._shared.http import Request, Response
+from usher.core.app import App
+from usher.core.auth import Principal
+from usher.core.domain.events import is_text, parse_time
+from usher.core.domain.records import Page, User
+from usher.core.errors import InvalidInputError, RequestError, UserNotFoundError
+from usher.core.strict_json import StrictJsonError, dumps, loads_object
+from usher.core.users import Change
+from usher.functions._shared.http import Request, Response
 
 MERGE_PATCH: Final = "application/merge-patch+json"
 _ETAG = re.compile(r'"([0-9]{1,9})"', re.ASCII)

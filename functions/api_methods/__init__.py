@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from functions._shared.operation import Operation
-from functions.api_methods import audit, events, health, me, openapi, policy, roles, stats, users
+from usher.functions._shared.operation import Operation
+from usher.functions.api_methods import (
+    audit,
+    events,
+    health,
+    me,
+    openapi,
+    policy,
+    roles,
+    stats,
+    users,
+)
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *health.OPERATIONS,

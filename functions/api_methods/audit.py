@@ -7,10 +7,10 @@ from uuid import UUID
 
 from pydantic import Field
 
-from core.audit_log import ACTIONS, AuditFilters
-from core.documents import audit_document
-from functions._shared.http import Response
-from functions._shared.operation import (
+from usher.core.domain.documents import audit_document
+from usher.core.store.audit import ACTIONS, AuditFilters
+from usher.functions._shared.http import Response
+from usher.functions._shared.operation import (
     Access,
     Call,
     Moment,
@@ -19,7 +19,7 @@ from functions._shared.operation import (
     json_response,
     next_link,
 )
-from functions.api_methods import schemas
+from usher.functions.api_methods import schemas
 
 
 class ListQuery(Paging):

@@ -8,13 +8,18 @@ from uuid import UUID
 
 from pydantic import Field
 
-from core.documents import decision_document, delivery_document, delivery_with_body, user_document
-from core.errors import EventUnreadableError
-from core.ledger import DeliveryFilters
-from core.lifecycle import decide
-from core.webhooks import as_rehearsal, event_of
-from functions._shared.http import Response
-from functions._shared.operation import (
+from usher.core.domain.decide import decide
+from usher.core.domain.documents import (
+    decision_document,
+    delivery_document,
+    delivery_with_body,
+    user_document,
+)
+from usher.core.errors import EventUnreadableError
+from usher.core.store.ledger import DeliveryFilters
+from usher.core.webhooks import as_rehearsal, event_of
+from usher.functions._shared.http import Response
+from usher.functions._shared.operation import (
     Access,
     Call,
     Moment,
@@ -24,7 +29,7 @@ from functions._shared.operation import (
     json_response,
     next_link,
 )
-from functions.api_methods import schemas
+from usher.functions.api_methods import schemas
 
 
 class ListQuery(Paging):

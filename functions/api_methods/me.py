@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import Field
 
-from core.documents import own_document
-from functions._shared.http import Response
-from functions._shared.operation import Access, Call, Input, Operation, json_response
-from functions.api_methods import schemas
+from usher.core.domain.documents import own_document
+from usher.functions._shared.http import Response
+from usher.functions._shared.operation import Access, Call, Input, Operation, json_response
+from usher.functions.api_methods import schemas
 
 
 class ProfileEdit(Input):

@@ -10,10 +10,10 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from core.strict_json import dumps
-from functions._shared.http import Response
-from functions._shared.operation import MERGE_PATCH, Access, Call, Document, Input, Operation
-from functions.api_methods import schemas
+from usher.core.strict_json import dumps
+from usher.functions._shared.http import Response
+from usher.functions._shared.operation import MERGE_PATCH, Access, Call, Document, Input, Operation
+from usher.functions.api_methods import schemas
 
 REFERENCE: Final = "#/components/schemas/{model}"
 _MEANINGS: Final = {

@@ -8,15 +8,15 @@ from uuid import UUID, uuid4
 
 from pydantic import Field
 
-from core.documents import utc
-from core.events import EventName, email_key, split_address
-from core.lifecycle import applicant
-from core.policy import Applicant, FilePolicy, Reason
-from core.records import Grant
-from core.roles import effective
-from functions._shared.http import Response
-from functions._shared.operation import Access, Call, Input, Operation, json_response
-from functions.api_methods import schemas
+from usher.core.domain.decide import applicant
+from usher.core.domain.documents import utc
+from usher.core.domain.events import EventName, email_key, split_address
+from usher.core.domain.policy import Applicant, FilePolicy, Reason
+from usher.core.domain.records import Grant
+from usher.core.domain.roles import effective
+from usher.functions._shared.http import Response
+from usher.functions._shared.operation import Access, Call, Input, Operation, json_response
+from usher.functions.api_methods import schemas
 
 
 class ExplainRequest(Input):

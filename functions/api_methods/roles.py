@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from functions._shared.http import Response
-from functions._shared.operation import Access, Call, Operation, json_response
-from functions.api_methods import schemas
+from usher.functions._shared.http import Response
+from usher.functions._shared.operation import Access, Call, Operation, json_response
+from usher.functions.api_methods import schemas
 
 
 def read(call: Call) -> Response:

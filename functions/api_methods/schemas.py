@@ -1,4 +1,4 @@
-"""The shapes of answers, for the OpenAPI document; core.documents makes what they describe."""
+"""The shapes of answers, for the OpenAPI document; core.domain.documents makes them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from functions._shared.operation import Document
+from usher.functions._shared.operation import Document
 
 Metadata = dict[str, Any]
 

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 from pydantic import Field
 
-from functions._shared.http import Response
-from functions._shared.operation import Access, Call, Input, Operation, json_response
-from functions.api_methods import schemas
+from usher.functions._shared.http import Response
+from usher.functions._shared.operation import Access, Call, Input, Operation, json_response
+from usher.functions.api_methods import schemas
 
 
 class StatsQuery(Input):

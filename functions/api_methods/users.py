@@ -9,15 +9,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from core.documents import delivery_document, grant_document, identity_state, user_document, utc
-from core.errors import IdentityNotConfiguredError, InvalidInputError
-from core.events import MAX_ROLE_CHARACTERS, is_role
-from core.ledger import DeliveryFilters
-from core.records import Page, Status, User
-from core.roles import effective
-from core.user_search import Sort, UserFilters
-from functions._shared.http import Response
-from functions._shared.operation import (
+from usher.core.domain.documents import (
+    delivery_document,
+    grant_document,
+    identity_state,
+    user_document,
+    utc,
+)
+from usher.core.domain.events import MAX_ROLE_CHARACTERS, is_role
+from usher.core.domain.records import Page, Status, User
+from usher.core.domain.roles import effective
+from usher.core.errors import IdentityNotConfiguredError, InvalidInputError
+from usher.core.store.ledger import DeliveryFilters
+from usher.core.store.user_search import Sort, UserFilters
+from usher.functions._shared.http import Response
+from usher.functions._shared.operation import (
     Access,
     Call,
     Input,
@@ -28,7 +34,7 @@ from functions._shared.operation import (
     json_response,
     next_link,
 )
-from functions.api_methods import schemas
+from usher.functions.api_methods import schemas
 
 
 def _role(value: object) -> object:

@@ -1,6 +1,6 @@
 // The bridge to Netlify Identity: Usher runs elsewhere and has no admin token; functions here have.
 //
-// A POST signed by Usher (core/bridge.py) asks for one admin call out of the table below; bodies pass
+// A POST signed by Usher (core/identity/bridge.py) asks for one admin call out of the table below; bodies pass
 // as text, as they are. Nothing unsigned passes. A request that comes twice does nothing new: reading,
 // merging the same metadata and deleting are done already, and Identity refuses a taken address.
 

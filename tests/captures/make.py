@@ -13,10 +13,17 @@ from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_DNS, UUID, uuid5
 
-from core.captures import EVENT_HEADER, PUBLIC_SECRET, SIGNATURE, Capture, write_act, write_line
-from core.jws import sign_event
-from core.records import AuditEntry
-from emulator.payload import ZERO_INSTANCE, Account, event_body
+from usher.core.captures.format import (
+    EVENT_HEADER,
+    PUBLIC_SECRET,
+    SIGNATURE,
+    Capture,
+    write_act,
+    write_line,
+)
+from usher.core.domain.records import AuditEntry
+from usher.core.jws import sign_event
+from usher.emulator.payload import ZERO_INSTANCE, Account, event_body
 
 HERE = Path(__file__).parent
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)

@@ -19,14 +19,14 @@ from click.testing import CliRunner, Result
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
-from cli.main import main
-from core.app import App, use, utc_now
-from core.database import Database
-from core.settings import Settings
-from emulator.payload import ZERO_INSTANCE
 from tests.dev_process import GUIDED, Dev
 from tests.stub import Stub, functions
 from tests.support import ROOT, SECRET, WAIT_SECONDS, account, call, clean_environment, signed
+from usher.cli.main import main
+from usher.core.app import App, use, utc_now
+from usher.core.settings import Settings
+from usher.core.store.database import Database
+from usher.emulator.payload import ZERO_INSTANCE
 
 
 class _Main:
@@ -151,11 +151,11 @@ Process = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def process(tmp_path: Path) -> Process:
-    """Run ``python -m cli`` with these arguments and settings; any traceback fails the test."""
+    """Run ``python -m usher.cli`` with arguments and settings; any traceback fails the test."""
 
     def run(*arguments: str | bytes, **variables: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [sys.executable, "-m", "cli", *arguments],
+            [sys.executable, "-m", "usher.cli", *arguments],
             cwd=tmp_path,
             env=clean_environment(PYTHONPATH=str(ROOT), **variables),
             capture_output=True,

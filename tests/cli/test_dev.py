@@ -59,7 +59,7 @@ def test_from_a_signup_to_the_role_in_the_token(
     kinds = [mail["kind"] for mail in site.ask("GET", "/_dev/mail")[1]["mails"]]
     assert sorted(kinds) == ["confirmation", "invite"]
     granted = subprocess.run(
-        [sys.executable, "-m", "cli", "users", "grant", "owner@example.com", "extra"],
+        [sys.executable, "-m", "usher.cli", "users", "grant", "owner@example.com", "extra"],
         cwd=tmp_path / "site",
         env=clean_environment(PYTHONPATH=str(ROOT)),
         capture_output=True,

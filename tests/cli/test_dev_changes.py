@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from cli.dev_watch import CODE
 from tests.dev_process import COMMAND, GUIDED, WAIT_SECONDS, Dev
 from tests.support import ROOT, clean_environment, free_port
 
@@ -69,8 +68,11 @@ def test_a_second_one_is_told_why_not(dev: Dev, tmp_path: Path) -> None:
 def copy(tmp_path: Path) -> Path:
     """The code, where it may be changed."""
     root = tmp_path / "code"
-    for name in (*CODE, "site"):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "usher", root / "usher", symlinks=True)
+    for link in (root / "usher").iterdir():
+        if link.is_symlink():
+            real = ROOT / "usher" / link.name
+            (shutil.copytree if real.is_dir() else shutil.copy)(real, link.parent / link.readlink())
     return root
 
 
@@ -79,7 +81,7 @@ def test_it_starts_again_for_the_code_and_the_console(folder: Path, copy: Path) 
     dev = Dev(folder, root=copy)
     try:
         dev.says(GUIDED)
-        module = copy / "core" / "lifecycle.py"
+        module = copy / "usher" / "core" / "domain" / "decide.py"
         good = module.read_text()
         broken = good + "\ndef decide_again(:\n"
         module.write_text(broken)
@@ -94,7 +96,7 @@ def test_it_starts_again_for_the_code_and_the_console(folder: Path, copy: Path) 
         dev.says("Usher does not run", times=2)
         assert "ZeroDivisionError: division by zero" in dev.log.read_text()
         module.write_text(good)
-        dev.says("core/lifecycle.py changed: ready in")
+        dev.says("core/domain/decide.py changed: ready in")
         assert dev.answers()
         for name in ("index.html", "js/main.js"):
             path = copy / "site" / name

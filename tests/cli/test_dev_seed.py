@@ -9,9 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from emulator.people import Way, people
 from tests.cli.conftest import Process
 from tests.dev_process import GUIDED, WAIT_SECONDS, Dev
+from usher.emulator.people import Way, people
 
 COUNT = 45
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from core.app import utc_now
 from tests.cli.conftest import Program
 from tests.support import SECRET, account, call, free_port, signed
+from usher.core.app import utc_now
 
 
 def findings(program: Program, code: int = 0) -> dict[str, dict[str, Any]]:

@@ -155,7 +155,8 @@ def test_arguments_that_are_no_text_are_no_traceback(
 def test_the_installed_command_finds_a_policy_beside_it(tmp_path: Path) -> None:
     """``module:function`` is looked for in the working directory, as `usher serve` does."""
     (tmp_path / "house_rules.py").write_text(
-        "from core.policy import Verdict\n\n\ndef decide(applicant):\n    return Verdict()\n"
+        "from usher.core.domain.policy import Verdict\n\n"
+        "def decide(applicant):\n    return Verdict()\n"
     )
     done = subprocess.run(
         [Path(sys.executable).parent / "usher", "policy", "check"],
@@ -173,7 +174,7 @@ def test_dev_makes_what_it_needs_serves_and_stops(tmp_path: Path, process: Proce
     port = free_port()
     with (tmp_path / "dev.log").open("w+") as log:
         running = subprocess.Popen(
-            [sys.executable, "-m", "cli", "dev", "--port", str(port)],
+            [sys.executable, "-m", "usher.cli", "dev", "--port", str(port)],
             cwd=tmp_path,
             env=clean_environment(PYTHONPATH=str(ROOT), PYTHONUNBUFFERED="1"),
             stdout=log,

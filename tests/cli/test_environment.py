@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from cli import dev as dev_module
-from cli.dev_folder import held, make_state, told
-from cli.environment import environment
-from core.settings import Settings
 from tests.cli.conftest import Program
 from tests.support import SECRET
+from usher.cli.dev import command as dev_module
+from usher.cli.dev.folder import held, make_state, told
+from usher.cli.environment import environment
+from usher.core.settings import Settings
 
 REAL, FILE, DEV = ("r" * 40, "f" * 40, "d" * 40)
 
@@ -157,7 +157,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, int]]]:
         calls.append((url, json.loads(asked)["port"]))
         first()
 
-    monkeypatch.setattr("cli.dev_supervise.supervise", supervise)
+    monkeypatch.setattr("usher.cli.dev.supervise.supervise", supervise)
     monkeypatch.setattr(dev_module, "check_address", lambda *_: None)
     return calls
 

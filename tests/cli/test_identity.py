@@ -12,12 +12,12 @@ from uuid import UUID
 
 import pytest
 
-from emulator.server import serving
 from tests.cli.conftest import Program
 from tests.cli.test_doctor import bad, findings
 from tests.emulator.world import JWT_SECRET, MOUNT, OPERATOR, World, world
 from tests.stub import answering
 from tests.support import free_port
+from usher.emulator.server import serving
 
 
 class Site:

@@ -8,11 +8,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from emulator.payload import ZERO_INSTANCE, go_json
-from emulator.sender import signed_headers
 from tests.cli.conftest import Program
 from tests.stub import answering
 from tests.support import SECRET, Signed, call
+from usher.emulator.payload import ZERO_INSTANCE, go_json
+from usher.emulator.sender import signed_headers
 
 STEERING = "\x1b[5;31m\x1b]0;owned\x07\x9b2J\r\b\u202e"
 MARKUP = "[red]x[/red][/] :smile:"

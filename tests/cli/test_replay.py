@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from core.app import utc_now
-from core.users import Change
-from core.webhooks import event_of
-from emulator.payload import ZERO_INSTANCE, event_body
-from emulator.sender import signed_headers
 from tests.cli.conftest import Program
 from tests.support import ROOT, SECRET, account
+from usher.core.app import utc_now
+from usher.core.users import Change
+from usher.core.webhooks import event_of
+from usher.emulator.payload import ZERO_INSTANCE, event_body
+from usher.emulator.sender import signed_headers
 
 
 @pytest.fixture

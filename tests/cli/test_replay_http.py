@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.replay_http import BACK_SECONDS, FreshTimes
-from core.jws import verify_event
 from tests.cli.conftest import Program
 from tests.stub import serving
 from tests.support import SECRET, Server
+from usher.cli.replay_http import BACK_SECONDS, FreshTimes
+from usher.core.jws import verify_event
 
 OLD = datetime(2026, 1, 5, 9, tzinfo=UTC)
 
@@ -160,7 +160,7 @@ def test_fresh_times_keep_the_order_and_the_retries(recorded: list[int]) -> None
 
 def test_more_events_than_seconds_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Never ahead of what the target accepts; users come and go without growing the memory."""
-    monkeypatch.setattr("cli.replay_http.USERS_KEPT", 2)
+    monkeypatch.setattr("usher.cli.replay_http.USERS_KEPT", 2)
     wall = _Wall()
     times = FreshTimes(wall, wall.sleep)
     made = [times.issued_at("one", each) for each in range(400)]

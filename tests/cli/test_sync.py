@@ -19,16 +19,16 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
-from core import sync_steps
-from core.errors import SyncRunningError
-from core.sync_plan import Plan
-from emulator.accounts import Record
-from emulator.payload import ZERO_INSTANCE
-from emulator.server import serving
-from emulator.store import Work
 from tests.cli.conftest import Program
 from tests.emulator.world import MOUNT, OPERATOR, World, world
 from tests.support import ROOT, clean_environment
+from usher.core.domain.sync_plan import Plan
+from usher.core.errors import SyncRunningError
+from usher.core.identity import sync_steps
+from usher.emulator.accounts import Record
+from usher.emulator.payload import ZERO_INSTANCE
+from usher.emulator.server import serving
+from usher.emulator.store import Work
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -351,7 +351,7 @@ def test_two_at_once_are_refused(site: Site, monkeypatch: pytest.MonkeyPatch) ->
 
 LISTENING = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "from cli.main import main; main()"
+    "from usher.cli.main import main; main()"
 )
 """The command, as from a terminal: what a shell starts in the background ignores Ctrl-C."""
 

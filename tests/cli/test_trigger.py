@@ -9,14 +9,14 @@ from uuid import UUID
 
 import pytest
 
-from cli.serve import serve
-from cli.trigger import trigger
-from core.app import utc_now
-from core.jws import verify_event
-from emulator import sender
 from tests.cli.conftest import Program
 from tests.stub import HANG, Stub, answering
 from tests.support import SECRET, free_port
+from usher.cli.serve import serve
+from usher.cli.trigger import trigger
+from usher.core.app import utc_now
+from usher.core.jws import verify_event
+from usher.emulator import sender
 
 
 def body_of(stub: Stub) -> dict[str, Any]:

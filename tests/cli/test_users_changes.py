@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import text
 
-from core.app import utc_now
-from core.users import Change
 from tests.cli.conftest import Program
+from usher.core.app import utc_now
+from usher.core.users import Change
 
 ADA, OWNER = "ada@example.com", "owner@example.com"
 

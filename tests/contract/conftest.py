@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from core.app import App, use
 from tests.contract.cases import Answer, cases
 from tests.contract.runtimes import direct
 from tests.contract.world import seed, settings
+from usher.core.app import App, use
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from typing import Any, Final
 from tests.support import ROOT, clean_environment
 
 VERSION: Final = "/2018-06-01/runtime"
-HANDLER: Final = "runtime.aws_lambda.handler"
+HANDLER: Final = "usher.aws_lambda.handler"
 TIMEOUT: Final = 30
 
 

@@ -8,8 +8,8 @@ from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import unquote
 
-from runtime import routes
 from tests.contract.cases import Answer, Case
+from usher.server import routes
 
 Runtime = Callable[[Case], Answer]
 

@@ -11,13 +11,13 @@ from typing import Any, Final
 import pytest
 import urllib3
 
-from functions._shared.headers import SITE_HEADERS
 from tests.contract.cases import HOOK, Answer, Case, cases
 from tests.contract.runtimes import over_http
 from tests.contract.test_contract import wrong
 from tests.contract.world import VARIABLES, bearer, body_of, signature
 from tests.netlify_site import PROXY_SECRET, NetlifySite, netlify_site
 from tests.support import ROOT, Server
+from usher.functions._shared.headers import SITE_HEADERS
 
 ONCE: Final = "Node keeps the first of such headers that come twice"
 DECODED: Final = "Netlify's proxy decodes the path before it passes it on"

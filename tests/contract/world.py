@@ -9,15 +9,15 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from sqlalchemy import text
 
-import migrations
-from core.app import App
-from core.database import Database
-from core.settings import Settings
-from core.users import Change
-from emulator.payload import event_body
 from tests.conftest import POLICY
 from tests.forge import good, token
 from tests.support import SECRET, Clock, account, signed, verified
+from usher import migrations
+from usher.core.app import App
+from usher.core.settings import Settings
+from usher.core.store.database import Database
+from usher.core.users import Change
+from usher.emulator.payload import event_body
 
 JWT_SECRET: Final = "the secret that signs access tokens"
 ORIGIN: Final = "https://site.example"

@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from core.events import Event, EventName, parse_event
-from core.jws import Claims
-from core.lifecycle import Outcome, decide
-from core.policy import FilePolicy, Policy
-from core.policy_source import parse_policy
-from core.records import User
-from emulator.payload import ZERO_INSTANCE, event_body
 from tests.support import NOON, account
+from usher.core.domain.decide import Outcome, decide
+from usher.core.domain.events import Event, EventName, parse_event
+from usher.core.domain.policy import FilePolicy, Policy
+from usher.core.domain.records import User
+from usher.core.jws import Claims
+from usher.core.policy_source import parse_policy
+from usher.emulator.payload import ZERO_INSTANCE, event_body
 
 ADA = UUID("5a6c2a0e-7a59-4a70-9d1b-7c8e2e2f0a51")
 T0 = int(NOON.timestamp())

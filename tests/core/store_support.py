@@ -11,15 +11,15 @@ from uuid import UUID
 
 from sqlalchemy import event, text
 
-from core import log
-from core.app import App
-from core.database import Database
-from core.records import Answer
-from core.users import UserService
-from core.webhooks import Verified
-from emulator.payload import ZERO_INSTANCE
-from emulator.sender import signed_headers
 from tests.support import NOON, SECRET, Signed, verified
+from usher.core import log
+from usher.core.app import App
+from usher.core.domain.records import Answer
+from usher.core.store.database import Database
+from usher.core.users import UserService
+from usher.core.webhooks import Verified
+from usher.emulator.payload import ZERO_INSTANCE
+from usher.emulator.sender import signed_headers
 
 TABLES = ("users", "grants", "deliveries", "audit")
 

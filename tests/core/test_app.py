@@ -6,10 +6,10 @@ from itertools import product
 
 import pytest
 
-from core.app import App
-from core.errors import SettingsError
-from core.settings import Settings
 from tests.support import SECRET
+from usher.core.app import App
+from usher.core.errors import SettingsError
+from usher.core.settings import Settings
 
 URL = "https://site.example/.netlify/identity"
 OPTIONAL = {

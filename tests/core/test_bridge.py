@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from core.bridge import BridgeTransport
-from core.errors import BridgeError, IdentityUnavailableError
-from core.identity import IdentityClient
 from tests.forge import encode
 from tests.stub import HANG, Answer, answering
 from tests.support import SECRET, free_port
+from usher.core.errors import BridgeError, IdentityUnavailableError
+from usher.core.identity.bridge import BridgeTransport
+from usher.core.identity.client import IdentityClient
 
 NOW = 1_795_000_000.7
 PAGE = {"status": 200, "headers": {"x-total-count": "0"}, "body": '{"users":[]}'}
@@ -105,7 +105,7 @@ def test_identitys_nonsense_is_identitys() -> None:
 
 def test_a_bridge_that_is_away_or_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its address is not told."""
-    monkeypatch.setattr("core.bridge.ADMIN_READ_SECONDS", 0.1)
+    monkeypatch.setattr("usher.core.identity.bridge.ADMIN_READ_SECONDS", 0.1)
     with answering(HANG) as stub:
         for url in (stub.url, f"http://127.0.0.1:{free_port()}"):
             with pytest.raises(BridgeError, match="could not be reached") as caught:

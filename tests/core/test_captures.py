@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.capture_sources import read_document
-from core.captures import (
+from tests.forge import encode, seal
+from tests.support import NOON
+from usher.core.captures.format import (
     PUBLIC_SECRET,
     SIGNATURE,
     Capture,
@@ -25,12 +26,11 @@ from core.captures import (
     write_act,
     write_line,
 )
-from core.errors import CaptureError
-from core.jws import sign_event, verify_event
-from core.policy import Reason
-from core.records import Answer, AuditEntry, Delivery
-from tests.forge import encode, seal
-from tests.support import NOON
+from usher.core.captures.sources import read_document
+from usher.core.domain.policy import Reason
+from usher.core.domain.records import Answer, AuditEntry, Delivery
+from usher.core.errors import CaptureError
+from usher.core.jws import sign_event, verify_event
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)
 TIMES = st.datetimes(

@@ -10,14 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from core.app import App
-from core.counters import MAX_NAMES
-from core.errors import UsherError
-from core.records import Grant, Source, User
-from core.roles import effective
-from core.users import Change
 from tests.core.store_support import deliver, raw, rows
 from tests.support import NOON, Clock, account, signed
+from usher.core.app import App
+from usher.core.domain.records import Grant, Source, User
+from usher.core.domain.roles import effective
+from usher.core.errors import UsherError
+from usher.core.store.counters import MAX_NAMES
+from usher.core.users import Change
 
 BOSS = Change("cli:boss", force=True)
 IDS = [uuid4() for _ in range(4)]

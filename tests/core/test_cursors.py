@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.cursors import MAX_CHARACTERS, read_cursor, write_cursor
-from core.errors import CursorInvalidError
 from tests.support import NOON
+from usher.core.domain.cursors import MAX_CHARACTERS, read_cursor, write_cursor
+from usher.core.errors import CursorInvalidError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=200)
 PLACES = {

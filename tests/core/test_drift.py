@@ -12,16 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.adoption import adopt
-from core.drift import PULLED, PUSHED, Kind, compare
-from core.events import IdentityUser, read_user
-from core.lifecycle import tombstone
-from core.policy_source import parse_policy
-from core.pushing import conclude, prepare
-from core.records import Grant, Source, User
-from emulator.payload import ZERO_INSTANCE, go_json, user_document
 from tests.conftest import POLICY
 from tests.support import NOON, account
+from usher.core.domain.decide import tombstone
+from usher.core.domain.events import IdentityUser, read_user
+from usher.core.domain.push import conclude, prepare
+from usher.core.domain.records import Grant, Source, User
+from usher.core.domain.sync import PULLED, PUSHED, Kind, adopt, compare
+from usher.core.policy_source import parse_policy
+from usher.emulator.payload import ZERO_INSTANCE, go_json, user_document
 
 SOMEBODY = UUID(int=7)
 RULES = parse_policy(POLICY)

@@ -11,10 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.events import Event, email_key, is_role, parse_event, parse_time, split_address
-from core.jws import Claims
-from emulator.payload import ZERO_INSTANCE, event_body
 from tests.support import account
+from usher.core.domain.events import (
+    Event,
+    email_key,
+    is_role,
+    parse_event,
+    parse_time,
+    split_address,
+)
+from usher.core.jws import Claims
+from usher.emulator.payload import ZERO_INSTANCE, event_body
 
 
 def utc(*parts: int) -> datetime:

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.errors import BodyError, BodyFieldError, BodyJsonError, InstanceMismatchError
-from core.events import Event, EventName, UnknownEvent, delivery_id, parse_event
-from core.jws import Claims, verify_event
-from emulator.payload import ZERO_INSTANCE, event_body
 from tests.forge import claims, token
 from tests.support import NOON, SECRET, account
+from usher.core.domain.events import Event, EventName, UnknownEvent, delivery_id, parse_event
+from usher.core.errors import BodyError, BodyFieldError, BodyJsonError, InstanceMismatchError
+from usher.core.jws import Claims, verify_event
+from usher.emulator.payload import ZERO_INSTANCE, event_body
 
 NOW = int(NOON.timestamp())
 USER_ID = UUID("5a6c2a0e-7a59-4a70-9d1b-7c8e2e2f0a51")

@@ -8,14 +8,14 @@ from uuid import UUID
 
 import pytest
 
-from core import history
-from core.app import App
-from core.history import History
-from core.ledger import DeliveryFilters
-from core.records import AuditEntry
-from core.users import Change
 from tests.core.store_support import deliver, raw, users_of
 from tests.support import NOON, Clock, account, signed, verified
+from usher.core.app import App
+from usher.core.domain.records import AuditEntry
+from usher.core.store import history
+from usher.core.store.history import History
+from usher.core.store.ledger import DeliveryFilters
+from usher.core.users import Change
 
 ELSEWHERE = UUID(int=7)
 

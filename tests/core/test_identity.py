@@ -9,12 +9,12 @@ from uuid import UUID
 
 import pytest
 
-from core import identity_http
-from core.errors import IdentityRefusedError, IdentityUnavailableError
-from core.identity import IdentityClient
-from core.identity_http import HttpTransport
 from tests.stub import HANG, Answer, Stub, answering
 from tests.support import free_port
+from usher.core.errors import IdentityRefusedError, IdentityUnavailableError
+from usher.core.identity import http as identity_http
+from usher.core.identity.client import IdentityClient
+from usher.core.identity.http import HttpTransport
 
 ADA = UUID(int=7)
 TOKEN = "the-operators-own-token"

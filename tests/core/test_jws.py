@@ -9,14 +9,16 @@ from uuid import UUID
 import jwt
 import pytest
 
-from core.errors import (
+from tests.forge import HEADER, STRANGER, claims, encode, good, seal, token
+from tests.support import NOON, OLD_SECRET, SECRET
+from usher.core.errors import (
     SignatureError,
     SignatureMismatchError,
     TokenEncodingError,
     TokenJsonError,
     TokenTooLargeError,
 )
-from core.jws import (
+from usher.core.jws import (
     Claims,
     open_compact,
     read_unverified,
@@ -24,9 +26,7 @@ from core.jws import (
     sign_event,
     verify_event,
 )
-from emulator.payload import ZERO_INSTANCE
-from tests.forge import HEADER, STRANGER, claims, encode, good, seal, token
-from tests.support import NOON, OLD_SECRET, SECRET
+from usher.emulator.payload import ZERO_INSTANCE
 
 NOW = int(NOON.timestamp())
 BODY = b'{"event":"login"}'

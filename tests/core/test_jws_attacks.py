@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 
-from core import errors
-from core.errors import SignatureError
-from core.jws import open_compact, verify_event
 from tests.forge import HEADER, STRANGER, claims, encode, good, seal, token
 from tests.forgeries import FORGERIES
 from tests.support import NOON, SECRET
+from usher.core import errors
+from usher.core.errors import SignatureError
+from usher.core.jws import open_compact, verify_event
 
 NOW = int(NOON.timestamp())
 BODY = b'{"event":"login"}'

@@ -9,7 +9,10 @@ from uuid import UUID
 
 import pytest
 
-from core.errors import (
+from tests.forge import claims, good, token
+from tests.forgeries import CLAIMS, Forgery
+from tests.support import NOON, SECRET
+from usher.core.errors import (
     DigestClaimError,
     ExpiryClaimError,
     FutureError,
@@ -19,11 +22,8 @@ from core.errors import (
     StaleError,
     SubjectClaimError,
 )
-from core.jws import Claims, Tolerance, verify_event
-from emulator.payload import ZERO_INSTANCE
-from tests.forge import claims, good, token
-from tests.forgeries import CLAIMS, Forgery
-from tests.support import NOON, SECRET
+from usher.core.jws import Claims, Tolerance, verify_event
+from usher.emulator.payload import ZERO_INSTANCE
 
 NOW = int(NOON.timestamp())
 BODY = b'{"event":"login"}'

@@ -10,11 +10,11 @@ from uuid import UUID
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from core.errors import SignatureError
-from core.jws import Claims, open_compact, sign_compact, sign_event, verify_event
-from emulator.payload import ZERO_INSTANCE
 from tests.forge import ALPHABET, HEADER, claims, encode, good, seal, token
 from tests.support import NOON, SECRET
+from usher.core.errors import SignatureError
+from usher.core.jws import Claims, open_compact, sign_compact, sign_event, verify_event
+from usher.emulator.payload import ZERO_INSTANCE
 
 NOW = int(NOON.timestamp())
 BODY = b'{"event":"login"}'

@@ -6,12 +6,12 @@ from base64 import urlsafe_b64decode
 
 import pytest
 
-from core import errors
-from core.errors import SignatureError, TokenEncodingError, TokenJsonError
-from core.jws import open_compact, read_unverified, verify_event
 from tests.forge import ALPHABET, HEADER, STRANGER, claims, encode, good, seal, sized, token
 from tests.forgeries import CLAIMS, SHAPES, Forgery
 from tests.support import NOON, SECRET
+from usher.core import errors
+from usher.core.errors import SignatureError, TokenEncodingError, TokenJsonError
+from usher.core.jws import open_compact, read_unverified, verify_event
 
 NOW = int(NOON.timestamp())
 BODY = b'{"event":"login"}'

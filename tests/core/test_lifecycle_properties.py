@@ -8,12 +8,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.administration import grant_role, revoke_role
-from core.events import Event
-from core.lifecycle import Result, decide
-from core.records import Grant, Source, Status, User
-from core.roles import effective
 from tests.core.lifecycle_support import NAMES, NOON, POLICY, after, event, moment
+from usher.core.domain.administration import grant_role, revoke_role
+from usher.core.domain.decide import Result, decide
+from usher.core.domain.events import Event
+from usher.core.domain.records import Grant, Source, Status, User
+from usher.core.domain.roles import effective
 
 EMAILS = ("ada@example.com", "Ada@Example.com", "ada@other.org", "eve@bad.example")
 

@@ -7,12 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from core.lifecycle import Result
-from core.policy import Applicant, CallablePolicy, FilePolicy, Reason, Verdict
-from core.records import Grant, Source
-from core.roles import effective
 from tests.core.lifecycle_support import NAMES, NOON, POLICY, after, event, moment, outcome
 from tests.core.test_lifecycle_table import STATES, state
+from usher.core.domain.decide import Result
+from usher.core.domain.policy import Applicant, CallablePolicy, FilePolicy, Reason, Verdict
+from usher.core.domain.records import Grant, Source
+from usher.core.domain.roles import effective
 
 ADMITTED = Reason("admission.default", "everyone is admitted by default")
 ROLES = (

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from core.events import EventName
-from core.lifecycle import decide, newcomer, tombstone, welcome
-from core.policy import Applicant, CallablePolicy, Verdict
-from core.records import Grant, Source, Status, User
-from emulator.payload import ZERO_INSTANCE
 from tests.core.lifecycle_support import ADA, NOON, POLICY, after, event, moment, outcome
+from usher.core.domain.decide import decide, newcomer, tombstone, welcome
+from usher.core.domain.events import EventName
+from usher.core.domain.policy import Applicant, CallablePolicy, Verdict
+from usher.core.domain.records import Grant, Source, Status, User
+from usher.emulator.payload import ZERO_INSTANCE
 
 LATER = moment(30)
 

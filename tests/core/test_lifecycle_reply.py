@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from core.lifecycle import Reply, decide
 from tests.core.lifecycle_support import NOON, POLICY, T0, after, event, outcome
+from usher.core.domain.decide import Reply, decide
 
 NOBODY = replace(POLICY, roles=())
 

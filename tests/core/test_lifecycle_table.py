@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from core.lifecycle import Result
-from core.records import Source, Status, User
-from core.roles import effective
 from tests.core.lifecycle_support import NAMES, NOON, after, event, moment, outcome
+from usher.core.domain.decide import Result
+from usher.core.domain.records import Source, Status, User
+from usher.core.domain.roles import effective
 
 STATES = ("unknown", "pending", "active", "suspended", "deleted")
 

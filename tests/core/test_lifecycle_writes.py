@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from core.lifecycle import Result
-from core.records import User
-from emulator.payload import ZERO_INSTANCE
 from tests.core.lifecycle_support import ADA, NOON, POLICY, after, event, moment, outcome
+from usher.core.domain.decide import Result
+from usher.core.domain.records import User
+from usher.emulator.payload import ZERO_INSTANCE
 
 LATER = moment(30)
 

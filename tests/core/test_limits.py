@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import limits
-from core.errors import TooManyRequestsError
-from core.limits import Buckets, client
+from usher.core import limits
+from usher.core.errors import TooManyRequestsError
+from usher.core.limits import Buckets, client
 
 
 class Seconds:

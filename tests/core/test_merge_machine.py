@@ -13,11 +13,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from core.administration import grant_role, revoke_role
-from core.lifecycle import decide
-from core.records import Source, User
-from core.roles import effective
 from tests.core.lifecycle_support import NOON, POLICY, T0, event
+from usher.core.domain.administration import grant_role, revoke_role
+from usher.core.domain.decide import decide
+from usher.core.domain.records import Source, User
+from usher.core.domain.roles import effective
 
 ROLES = ("editor", "author", "member", "staff")
 POLICY_ROLES = {"member", "staff"}

@@ -13,19 +13,20 @@ from uuid import uuid4
 
 import pytest
 
-from core import database, holding
-from core.app import App, use
-from core.errors import DatabaseAwayError, PolicyError, SpoolError
-from core.policy import CallablePolicy, Verdict
-from core.records import Answer, Delivery, Status
-from core.settings import Settings
-from core.spool import SET_ASIDE, Spool, waiting
-from core.users import Change
-from core.webhooks import Webhooks
 from tests.conftest import POLICY
 from tests.core.outage_support import locked
 from tests.core.store_support import LogLines, counts, deliver, raw, rows
 from tests.support import NOON, Clock, Signed, account, call, signed, verified
+from usher.core.app import App, use
+from usher.core.domain.policy import CallablePolicy, Verdict
+from usher.core.domain.records import Answer, Delivery, Status
+from usher.core.errors import DatabaseAwayError, PolicyError, SpoolError
+from usher.core.settings import Settings
+from usher.core.spool import forward as holding
+from usher.core.spool.files import SET_ASIDE, Spool, waiting
+from usher.core.store import database
+from usher.core.users import Change
+from usher.core.webhooks import Webhooks
 
 MakeSettings = Callable[..., Settings]
 

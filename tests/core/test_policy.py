@@ -7,9 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from core.errors import PolicyError
-from core.events import EventName, email_key, split_address
-from core.policy import (
+from usher.core.domain.events import EventName, email_key, split_address
+from usher.core.domain.policy import (
     DEFAULT_MESSAGE,
     Admission,
     Applicant,
@@ -20,6 +19,7 @@ from core.policy import (
     RoleRule,
     Verdict,
 )
+from usher.core.errors import PolicyError
 
 DENIES = FilePolicy(
     Admission(

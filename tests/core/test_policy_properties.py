@@ -7,10 +7,10 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import PolicyError
-from core.events import EventName, email_key, is_role, split_address
-from core.policy import Admission, Applicant, DenyList, FilePolicy, RoleRule
-from core.policy_source import parse_policy
+from usher.core.domain.events import EventName, email_key, is_role, split_address
+from usher.core.domain.policy import Admission, Applicant, DenyList, FilePolicy, RoleRule
+from usher.core.errors import PolicyError
+from usher.core.policy_source import parse_policy
 
 DOMAINS = st.sampled_from(["a.example", "b.example", "mailinator.com"])
 ADDRESSES = st.builds("{}@{}".format, st.sampled_from(["ada", "bob", "eve"]), DOMAINS)

@@ -7,11 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import PolicyError
-from core.events import EventName
-from core.policy import DEFAULT_MESSAGE, Admission, DenyList, FilePolicy, RoleRule, Verdict
-from core.policy_source import MAX_MESSAGE_CHARACTERS, load_callable, load_policy, parse_policy
 from tests.support import ROOT
+from usher.core.domain.events import EventName
+from usher.core.domain.policy import (
+    DEFAULT_MESSAGE,
+    Admission,
+    DenyList,
+    FilePolicy,
+    RoleRule,
+    Verdict,
+)
+from usher.core.errors import PolicyError
+from usher.core.policy_source import (
+    MAX_MESSAGE_CHARACTERS,
+    load_callable,
+    load_policy,
+    parse_policy,
+)
 
 EVERYTHING = """
 [admission]
@@ -230,7 +242,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A module with a policy and other things, on the import path."""
     name = f"rules_{tmp_path.name.replace('-', '_')}"
     (tmp_path / f"{name}.py").write_text(
-        "from core.policy import Verdict\n\nNUMBER = 1\n\n\n"
+        "from usher.core.domain.policy import Verdict\n\nNUMBER = 1\n\n\n"
         "def decide(applicant):\n    return Verdict(roles=frozenset({applicant.provider}))\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -11,14 +11,14 @@ import psycopg
 import pytest
 from sqlalchemy import Connection
 
-from core.app import App
-from core.bulk import BulkInsert
-from core.database import Database
-from core.errors import ConflictError
-from core.models import PushRow
 from tests.core.outage_support import locked
 from tests.core.store_support import counts, deliver, rows
 from tests.support import NOON, account, signed
+from usher.core.app import App
+from usher.core.errors import ConflictError
+from usher.core.store.bulk_insert import BulkInsert
+from usher.core.store.database import Database
+from usher.core.store.tables import PushRow
 
 INTO_PUSHES = BulkInsert(PushRow.__table__)  # type: ignore[attr-defined]
 

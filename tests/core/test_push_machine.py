@@ -12,13 +12,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from core.administration import grant_role, revoke_role
-from core.events import IdentityUser
-from core.lifecycle import decide
-from core.pushing import Prepared, conclude, patch_for, prepare, same_view
-from core.records import Source, User
-from core.roles import effective
 from tests.core.lifecycle_support import NOON, POLICY, T0, after, event
+from usher.core.domain.administration import grant_role, revoke_role
+from usher.core.domain.decide import decide
+from usher.core.domain.events import IdentityUser
+from usher.core.domain.push import Prepared, conclude, patch_for, prepare, same_view
+from usher.core.domain.records import Source, User
+from usher.core.domain.roles import effective
 
 ROLES = ("editor", "author", "member", "staff")
 

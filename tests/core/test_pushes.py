@@ -8,17 +8,17 @@ from uuid import UUID
 
 import pytest
 
-from core import pushes
-from core.app import App, use
-from core.errors import IdentityUnavailableError
-from core.identity import IdentityClient
-from core.identity_http import AdminAnswer
-from core.push_store import PushStore
-from core.pushes import Pushes
-from core.settings import Settings
-from core.users import Change
 from tests.core.store_support import LogLines, deliver, execute, rows
 from tests.support import Clock, account, signed
+from usher.core.app import App, use
+from usher.core.errors import IdentityUnavailableError
+from usher.core.identity import push as pushes
+from usher.core.identity.client import IdentityClient
+from usher.core.identity.http import AdminAnswer
+from usher.core.identity.push import Pushes
+from usher.core.identity.push_store import PushStore
+from usher.core.settings import Settings
+from usher.core.users import Change
 
 BY = Change("test")
 

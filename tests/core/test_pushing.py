@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from core.administration import edit_app_metadata, grant_role, revoke_role, suspend
-from core.events import IdentityUser
-from core.lifecycle import decide, tombstone
-from core.pushing import (
+from tests.core.lifecycle_support import NOON, POLICY, after, event
+from usher.core.domain.administration import edit_app_metadata, grant_role, revoke_role, suspend
+from usher.core.domain.decide import decide, tombstone
+from usher.core.domain.events import IdentityUser
+from usher.core.domain.push import (
     IN_FLIGHT_SECONDS,
     conclude,
     must_be_told,
@@ -19,9 +20,8 @@ from core.pushing import (
     prepare,
     wanted_roles,
 )
-from core.records import Source, User
-from core.roles import WRITE_SECONDS
-from tests.core.lifecycle_support import NOON, POLICY, after, event
+from usher.core.domain.records import Source, User
+from usher.core.domain.roles import WRITE_SECONDS
 
 LATER = NOON + timedelta(minutes=5)
 

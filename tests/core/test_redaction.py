@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.captures import Capture, from_delivery
-from core.differences import Differences, answer_in_words, user_differences
-from core.policy import Reason
-from core.records import Answer, AuditEntry, Delivery, Grant, Source, User
-from core.redaction import Redactor
 from tests.support import NOON
+from usher.core.captures.format import Capture, from_delivery
+from usher.core.captures.redact import Redactor
+from usher.core.domain.differences import Differences, answer_in_words, user_differences
+from usher.core.domain.policy import Reason
+from usher.core.domain.records import Answer, AuditEntry, Delivery, Grant, Source, User
 
 REDACTOR = Redactor(b"k" * 32)
 MAPPED = Redactor(b"k" * 32, map_domains=True)

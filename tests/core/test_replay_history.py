@@ -14,16 +14,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from core.app import App
-from core.captures import from_delivery, read_line, write_line
-from core.errors import UsherError
-from core.history import History
-from core.records import AuditEntry, Status, User
-from core.replay import Replayer
-from core.settings import Settings
-from core.users import Change
 from tests.core.store_support import deliver, raw
 from tests.support import NOON, Clock, account, signed
+from usher.core.app import App
+from usher.core.captures.format import from_delivery, read_line, write_line
+from usher.core.captures.replay import Replayer
+from usher.core.domain.records import AuditEntry, Status, User
+from usher.core.errors import UsherError
+from usher.core.settings import Settings
+from usher.core.store.history import History
+from usher.core.users import Change
 
 BOSS = "cli:boss"
 IDS = [UUID(int=number) for number in (1, 2, 3)]
@@ -63,9 +63,9 @@ def live(app: App, clock: Clock, step: tuple[object, ...]) -> None:
 
 def raw_at(clock: Clock, body: bytes) -> object:
     """Any bytes, signed now."""
-    from emulator.payload import ZERO_INSTANCE
-    from emulator.sender import signed_headers
     from tests.support import SECRET, Signed
+    from usher.emulator.payload import ZERO_INSTANCE
+    from usher.emulator.sender import signed_headers
 
     headers = signed_headers("x", body, ZERO_INSTANCE, int(clock().timestamp()), SECRET)
     return Signed("x", headers, body)

@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from core.administration import grant_role, reactivate, revoke_role, suspend
-from core.errors import RoleInvalidError, UserDeletedError
-from core.records import Grant, Source, User
-from core.roles import effective, follow_policy, merge
 from tests.core.lifecycle_support import NOON, T0, after, event, outcome
+from usher.core.domain.administration import grant_role, reactivate, revoke_role, suspend
+from usher.core.domain.records import Grant, Source, User
+from usher.core.domain.roles import effective, follow_policy, merge
+from usher.core.errors import RoleInvalidError, UserDeletedError
 
 P, A, I = Source.POLICY, Source.ADMINISTRATOR, Source.IDENTITY  # noqa: E741
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import SettingsError
-from core.jws import MIN_SECRET_BYTES, Tolerance
-from core.settings import PREFIX, Settings
+from usher.core.errors import SettingsError
+from usher.core.jws import MIN_SECRET_BYTES, Tolerance
+from usher.core.settings import PREFIX, Settings
 
 NEW, OLD = "n" * 32, "o" * 32
 INSTANCE = "5a6c2a0e-7a59-4a70-9d1b-7c8e2e2f0a51"

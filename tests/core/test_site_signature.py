@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import NotThroughSiteError
-from core.site_signature import require_site
 from tests.forge import STRANGER, encode, seal, token, unused_bit
 from tests.support import OLD_SECRET, SECRET
+from usher.core.errors import NotThroughSiteError
+from usher.core.jws import require_site
 
 NOW = 1_795_000_000
 NONE = b'{"alg":"none","typ":"JWT"}'

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import spool as module
-from core.errors import SpoolError
-from core.spool import SET_ASIDE, SUFFIX, Spool, SpoolFile, Tally, read, waiting
 from tests.core.store_support import LogLines
+from usher.core.errors import SpoolError
+from usher.core.spool import files as module
+from usher.core.spool.files import SET_ASIDE, SUFFIX, Spool, SpoolFile, Tally, read, waiting
 
 RECORDS = [b'{"n":1}', b'{"n":2}', b'{"n":3}']
 

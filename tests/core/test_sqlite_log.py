@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from core.app import App
-from core.database import Database
-from core.errors import DatabaseError
 from tests.core.store_support import counts, deliver
 from tests.runtime.outages import wait_until
 from tests.support import Server, account, signed
+from usher.core.app import App
+from usher.core.errors import DatabaseError
+from usher.core.store.database import Database
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from core import database
-from core.app import App
-from core.errors import DatabaseAwayError
 from tests.core.outage_support import locked
 from tests.core.store_support import counts, execute
+from usher.core.app import App
+from usher.core.errors import DatabaseAwayError
+from usher.core.store import database
 
 
 @pytest.fixture

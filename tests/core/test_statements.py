@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from core.app import App
 from tests.core.store_support import deliver, executed
 from tests.support import NOON, Signed, account, signed
+from usher.core.app import App
 
 LATER = NOON + timedelta(seconds=5)
 

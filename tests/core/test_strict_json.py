@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.strict_json import MAX_DEPTH, StrictJsonError, dumps, loads_object
+from usher.core.strict_json import MAX_DEPTH, StrictJsonError, dumps, loads_object
 
 READ: dict[str, tuple[bytes, dict[str, Any]]] = {
     "empty": (b"{}", {}),

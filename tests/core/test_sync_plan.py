@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.drift import Kind
-from core.sync_plan import Phase, Plan, Progress, too_many
+from usher.core.domain.sync import Kind
+from usher.core.domain.sync_plan import Phase, Plan, Progress, too_many
 
 counts = st.dictionaries(st.sampled_from([kind.value for kind in Kind]), st.integers(0, 10**6))
 progresses = st.builds(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from core.app import App
-from core.upkeep import STEP
-from core.users import ENDED_AT_ONCE, Change
 from tests.core.store_support import deliver, rows
 from tests.support import Clock, account, call, signed
+from usher.core.app import App
+from usher.core.maintenance import STEP
+from usher.core.users import ENDED_AT_ONCE, Change
 
 
 def test_old_deliveries_go_step_by_step(usher: App, clock: Clock) -> None:

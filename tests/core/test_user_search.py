@@ -12,16 +12,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core import keyset, user_search
-from core.app import App
-from core.events import email_key
-from core.records import Grant, Source, Status, User
-from core.roles import effective
-from core.user_rows import NEVER
-from core.user_search import Sort, UserFilters
-from core.users import UserService
 from tests.core.store_support import executed
 from tests.support import NOON
+from usher.core.app import App
+from usher.core.domain.events import email_key
+from usher.core.domain.records import Grant, Source, Status, User
+from usher.core.domain.roles import effective
+from usher.core.store import keyset, user_search
+from usher.core.store.user_search import Sort, UserFilters
+from usher.core.store.users import NEVER
+from usher.core.users import UserService
 
 PREFIXES = ("", "a", "ab", "AB@", "z", "%", "_", "Ä")
 ADDRESSES = ("a@x.org", "AB@x.org", "ab@y.org", "abc@x.org", "zoë@x.org", "%@x.org", "äb@x.org", "")

@@ -8,14 +8,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from core.app import App
-from core.errors import AmbiguousUserError, SeveralInstancesError, UserNotFoundError
-from core.events import email_key
-from core.keyset import MAX_PAGE
-from core.records import Grant, Source, Status, User
-from core.user_search import UserFilters
 from tests.core.store_support import deliver, users_of
 from tests.support import NOON, Clock, account, signed
+from usher.core.app import App
+from usher.core.domain.events import email_key
+from usher.core.domain.records import Grant, Source, Status, User
+from usher.core.errors import AmbiguousUserError, SeveralInstancesError, UserNotFoundError
+from usher.core.store.keyset import MAX_PAGE
+from usher.core.store.user_search import UserFilters
 
 INSTANCE, OTHER = UUID(int=0), UUID(int=1)
 

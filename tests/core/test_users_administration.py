@@ -8,19 +8,19 @@ from typing import Any
 
 import pytest
 
-from core.administration import MAX_GRANTS
-from core.app import App
-from core.errors import (
+from tests.core.store_support import counts, deliver, rows, users_of
+from tests.core.test_users import user
+from tests.support import NOON, Clock, account, signed
+from usher.core.app import App
+from usher.core.domain.administration import MAX_GRANTS
+from usher.core.domain.records import Source, Status, User
+from usher.core.domain.roles import effective
+from usher.core.errors import (
     RoleInvalidError,
     UserDeletedError,
     UserNotFoundError,
 )
-from core.records import Source, Status, User
-from core.roles import effective
-from core.users import Change, UserService
-from tests.core.store_support import counts, deliver, rows, users_of
-from tests.core.test_users import user
-from tests.support import NOON, Clock, account, signed
+from usher.core.users import Change, UserService
 
 BOSS = "cli:boss"
 
@@ -46,7 +46,7 @@ def difference(usher: App) -> tuple[Any, Any]:
     """Before and after of the newest audit entry."""
     from sqlalchemy import select
 
-    from core.models import AuditRow
+    from usher.core.store.tables import AuditRow
 
     table = AuditRow.__table__  # type: ignore[attr-defined]
     with usher.store.database.read() as connection:

@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
-from core.administration import revoke_role
-from core.app import App
-from core.errors import LastAdministratorError, UsherError
-from core.records import Status, User
-from core.settings import Settings
-from core.users import Change, Key
 from tests.core.store_support import counts, rows
 from tests.core.test_users import listed, save, user
 from tests.core.test_users_administration import BOSS, signed_up
 from tests.support import NOON, Clock
+from usher.core.app import App
+from usher.core.domain.administration import revoke_role
+from usher.core.domain.records import Status, User
+from usher.core.errors import LastAdministratorError, UsherError
+from usher.core.settings import Settings
+from usher.core.users import Change, Key
 
 REMOVALS: dict[str, Callable[..., User]] = {
     "revoke": lambda users, u, **how: users.revoke(u, "admin", Change(BOSS, **how)),

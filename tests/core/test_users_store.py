@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from core.app import App
-from core.records import AuditEntry, Grant, Source, Status, User, audit
 from tests.core.store_support import counts, executed, rows, users_of
 from tests.support import NOON
+from usher.core.app import App
+from usher.core.domain.records import AuditEntry, Grant, Source, Status, User, audit
 
 EXAMPLES = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

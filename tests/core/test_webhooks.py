@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from core.app import App
-from core.errors import SignatureMismatchError
-from core.records import Answer, Status
-from core.roles import effective
-from core.settings import Settings
-from emulator.payload import ZERO_INSTANCE, event_body
 from tests.core.store_support import LogLines, checked, counts, deliver, raw, rows
 from tests.support import NOON, Clock, Signed, account, call, signed
+from usher.core.app import App
+from usher.core.domain.records import Answer, Status
+from usher.core.domain.roles import effective
+from usher.core.errors import SignatureMismatchError
+from usher.core.settings import Settings
+from usher.emulator.payload import ZERO_INSTANCE, event_body
 
 NOT_AN_EVENT = raw(b'{"event":"signup"}')
 DELIVERIES = {

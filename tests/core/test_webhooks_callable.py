@@ -10,14 +10,14 @@ from uuid import uuid4
 
 import pytest
 
-from core.app import App, use
-from core.records import Answer
-from core.settings import Settings
 from tests.core.store_support import LogLines, counts, deliver
 from tests.support import Clock, account, call, signed
+from usher.core.app import App, use
+from usher.core.domain.records import Answer
+from usher.core.settings import Settings
 
 SAME_AS_THE_FILE = '''
-from core.policy import Verdict
+from usher.core.domain.policy import Verdict
 
 def decide(applicant):
     """The rules of tests.conftest.POLICY."""
@@ -31,7 +31,7 @@ def decide(applicant):
     return Verdict(not denied, message, frozenset(roles))
 '''
 POISONED = """
-from core.policy import Verdict
+from usher.core.domain.policy import Verdict
 
 faults = {FAULTS}
 
@@ -102,7 +102,7 @@ def test_a_callable_policy_works_like_the_file(make_app: MakeApp, usher: App) ->
 def test_a_callable_policy_sees_no_metadata_of_the_users_choice(make_app: MakeApp) -> None:
     """Nothing in user_metadata or aud can give a role, since the question does not hold them."""
     app = make_app("""
-from core.policy import Verdict
+from usher.core.domain.policy import Verdict
 
 def decide(applicant):
     return Verdict(roles=frozenset({"admin"} if "wish" in repr(applicant) else ()))
@@ -145,7 +145,7 @@ def test_a_poisoned_delivery_is_answered_500_and_runs_once_the_policy_is_mended(
 def test_a_poisoned_login_does_not_undo_its_neighbour_of_the_same_user(make_app: MakeApp) -> None:
     """What the user's other deliveries in the batch did is kept; it did nothing itself."""
     app = make_app("""
-from core.policy import Verdict
+from usher.core.domain.policy import Verdict
 
 def decide(applicant):
     if applicant.event == "login":

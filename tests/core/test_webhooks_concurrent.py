@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from core.app import App
-from core.records import Answer, Status
-from core.roles import effective
-from core.settings import Settings
 from tests.core.store_support import checked, counts, deliver
 from tests.support import NOON, Clock, Signed, account, signed
+from usher.core.app import App
+from usher.core.domain.records import Answer, Status
+from usher.core.domain.roles import effective
+from usher.core.settings import Settings
 
 THREADS = 8
 

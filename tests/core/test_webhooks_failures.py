@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from core.app import App
-from core.errors import ConflictError, DatabaseError
-from core.records import Answer, Delivery
-from core.webhooks import CONFLICT_ATTEMPTS
 from tests.core.store_support import LogLines, counts, deliver, execute
 from tests.support import Signed, account, call, signed
+from usher.core.app import App
+from usher.core.domain.records import Answer, Delivery
+from usher.core.errors import ConflictError, DatabaseError
+from usher.core.webhooks import CONFLICT_ATTEMPTS
 
 NOTHING = {"users": 0, "grants": 0, "deliveries": 0, "audit": 0}
 Record = Callable[[Connection, Sequence[Delivery]], None]

@@ -10,8 +10,8 @@ from typing import Final
 import urllib3
 from sqlalchemy import text
 
-from core.database import Database
 from tests.support import account, signed
+from usher.core.store.database import Database
 
 _USERS: Final = "SELECT id FROM users WHERE status = 'active'"
 

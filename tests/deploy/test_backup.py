@@ -14,9 +14,9 @@ from uuid import uuid4
 
 from sqlalchemy import text
 
-from core.database import Database
 from tests.deploy.senders import Senders, known
 from tests.support import ROOT, Server, account, signed
+from usher.core.store.database import Database
 
 StartServer = Callable[..., Server]
 CODE = 'import sqlite3; sqlite3.connect("usher.db").execute("VACUUM INTO \\"copy.db\\"")'

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import pytest
 import urllib3
 
-from core.settings import PREFIX
 from tests.support import ROOT, SECRET, free_port
+from usher.core.settings import PREFIX
 
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 NOBODY = 10_001
@@ -122,7 +122,12 @@ def image() -> Iterator[Path]:
             place = root / target.lstrip("/")
             place.parent.mkdir(parents=True, exist_ok=True)
             if (ROOT / source).is_dir():
-                shutil.copytree(ROOT / source, place, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(
+                    ROOT / source,
+                    place,
+                    symlinks=True,
+                    ignore=shutil.ignore_patterns("__pycache__"),
+                )
             else:
                 shutil.copy(ROOT / source, place)
         for path in root.rglob("*"):

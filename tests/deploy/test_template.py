@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from cfnlint.decode.cfn_yaml import load
 
-from core.settings import PREFIX, Settings
 from tests.contract.cases import Case
 from tests.contract.gateways import url
 from tests.contract.runtime_api import function
 from tests.contract.world import VARIABLES
 from tests.support import ROOT
 from tests.test_docs import log_events
+from usher.core.settings import PREFIX, Settings
 
 TEMPLATE = ROOT / "deploy" / "template.yaml"
 SECRETS = {"WEBHOOK_SECRETS", "DATABASE_URL", "JWT_SECRET"}

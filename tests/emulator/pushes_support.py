@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from core.app import App, use
-from core.pushes import Pushed
-from core.settings import Settings
-from emulator.options import Webhook
-from emulator.server import serving
-from functions import api, identity
 from tests.emulator.world import JWT_SECRET, MOUNT, World
 from tests.functions.api_support import bearer
 from tests.support import SECRET, Clock, free_port
+from usher.core.app import App, use
+from usher.core.identity.push import Pushed
+from usher.core.settings import Settings
+from usher.emulator.options import Webhook
+from usher.emulator.server import serving
+from usher.functions import api, identity
 
 
 @dataclass

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from emulator.server import serving
 from tests.emulator.world import OPERATOR, World
 from tests.npm import installed
+from usher.emulator.server import serving
 
 Make = Callable[..., World]
 Walk = Callable[[str], dict[str, Any]]

@@ -8,8 +8,8 @@ from base64 import b64encode
 
 import pytest
 
-from emulator.mail import KEPT
 from tests.emulator.world import SITE, World
+from usher.emulator.mail import KEPT
 
 
 def test_the_inbox_shows_every_mail_with_its_link(quiet: World) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from emulator.faults import KINDS
-from emulator.identity import API, DEV, NOT_EMULATED
-from emulator.mail import CONFIRMATION, EMAIL_CHANGE, INVITE, RECOVERY
-from emulator.options import EVENTS, PROVIDERS, Options
 from tests.support import ROOT
+from usher.emulator.faults import KINDS
+from usher.emulator.identity import API, DEV, NOT_EMULATED
+from usher.emulator.mail import CONFIRMATION, EMAIL_CHANGE, INVITE, RECOVERY
+from usher.emulator.options import EVENTS, PROVIDERS, Options
 
 NAMES = [
     *[field.name for field in fields(Options)],

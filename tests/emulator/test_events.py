@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from emulator.options import EVENTS
 from tests.emulator.world import PASSWORD, World, reply_json, same_id
+from usher.emulator.options import EVENTS
 
 Make = Callable[..., World]
 GOLDEN = Path(__file__).parent / "golden"

@@ -12,12 +12,12 @@ from uuid import UUID
 
 import pytest
 
-from core.jws import verify_event
-from emulator.options import Webhook
 from tests.emulator.test_sender import raw
 from tests.emulator.world import JWT_SECRET, World, reply_json
 from tests.stub import HANG, Answer, answering
 from tests.support import NOON, SECRET, free_port
+from usher.core.jws import verify_event
+from usher.emulator.options import Webhook
 
 Make = Callable[..., World]
 NOT_HANDLED = {"code": 422, "msg": "Failed to handle signup webhook"}

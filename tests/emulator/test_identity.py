@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from core import log
-from emulator import about
-from emulator.identity import API, DEV, Emulator
-from emulator.options import Options, Webhook
 from tests.emulator.world import JWT_SECRET, MOUNT, SITE, World
+from usher.core import log
+from usher.emulator import about
+from usher.emulator.identity import API, DEV, Emulator
+from usher.emulator.options import Options, Webhook
 
 Make = Callable[..., World]
 

@@ -7,15 +7,15 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from core.errors import (
+from tests.emulator.world import JWT_SECRET, MOUNT, OPERATOR, World
+from usher.core.errors import (
     IdentityCredentialsError,
     IdentityNotConfiguredError,
     IdentityRefusedError,
 )
-from core.identity import IdentityClient
-from core.identity_http import HttpTransport, system_token
-from emulator.server import serving
-from tests.emulator.world import JWT_SECRET, MOUNT, OPERATOR, World
+from usher.core.identity.client import IdentityClient
+from usher.core.identity.http import HttpTransport, system_token
+from usher.emulator.server import serving
 
 Tokens = {
     "operator": lambda world: OPERATOR,

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.events import Event, parse_event
-from core.jws import Claims
-from emulator.payload import ZERO_INSTANCE, Account, event_body, go_json
+from usher.core.domain.events import Event, parse_event
+from usher.core.jws import Claims
+from usher.emulator.payload import ZERO_INSTANCE, Account, event_body, go_json
 
 TEN = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 ADA = Account(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from emulator.people import DENIED_DOMAIN, OWNER, Way, people
+from usher.emulator.people import DENIED_DOMAIN, OWNER, Way, people
 
 
 def test_they_are_the_same_each_time_and_no_address_comes_twice() -> None:

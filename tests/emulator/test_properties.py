@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.events import Event, parse_event
-from core.jws import Claims
-from emulator.accounts import merged
-from emulator.identity import API, DEV
-from emulator.payload import ZERO_INSTANCE
 from tests.emulator.world import JWT_SECRET, MOUNT, OPERATOR, World, world
+from usher.core.domain.events import Event, parse_event
+from usher.core.jws import Claims
+from usher.emulator.accounts import merged
+from usher.emulator.identity import API, DEV
+from usher.emulator.payload import ZERO_INSTANCE
 
 TEXT = st.text(max_size=12)
 JSON = st.recursive(

@@ -7,13 +7,13 @@ from uuid import uuid4
 
 import pytest
 
-from core.jws import read_unverified
-from core.push_store import LEASE, PushStore
-from core.settings import Settings
 from tests.core.store_support import LogLines, executed
 from tests.emulator.pushes_support import Together, together
 from tests.emulator.world import OPERATOR, PASSWORD, World
 from tests.support import Clock, account, call, signed
+from usher.core.identity.push_store import LEASE, PushStore
+from usher.core.jws import read_unverified
+from usher.core.settings import Settings
 
 Make = Callable[..., World]
 

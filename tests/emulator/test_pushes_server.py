@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from core.jws import read_unverified
-from emulator.options import Webhook
-from emulator.server import serving
 from tests.emulator.world import JWT_SECRET, MOUNT, OPERATOR, World
 from tests.functions.api_support import bearer
 from tests.support import SECRET, Server, free_port
+from usher.core.jws import read_unverified
+from usher.emulator.options import Webhook
+from usher.emulator.server import serving
 
 PEOPLE = 6
 

@@ -14,12 +14,12 @@ from uuid import UUID
 
 import pytest
 
-from core.jws import verify_event
-from emulator import sender
-from emulator.payload import ZERO_INSTANCE
-from emulator.sender import MAX_ANSWER_BYTES, Attempt, Failure, send, signed_headers
 from tests.stub import HANG, answering
 from tests.support import SECRET, free_port
+from usher.core.jws import verify_event
+from usher.emulator import sender
+from usher.emulator.payload import ZERO_INSTANCE
+from usher.emulator.sender import MAX_ANSWER_BYTES, Attempt, Failure, send, signed_headers
 
 BODY = b'{"event":"signup"}'
 HEADERS = signed_headers("signup", BODY, ZERO_INSTANCE, 1_795_435_200, SECRET)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import urllib3
 
-from emulator.server import MAX_BODY_BYTES, serving
 from tests.emulator.world import World
+from usher.emulator.server import MAX_BODY_BYTES, serving
 
 
 def echo(event: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from contextlib import ExitStack
 
 import pytest
 
-from core.app import App
-from core.errors import IdentityUnavailableError
-from core.settings import Settings
-from core.sync_rounds import SyncRounds
 from tests.emulator.pushes_support import Together, together
 from tests.emulator.world import World
 from tests.support import Clock
+from usher.core.app import App
+from usher.core.errors import IdentityUnavailableError
+from usher.core.identity.sync_rounds import SyncRounds
+from usher.core.settings import Settings
 
 HOUR = 3600
 

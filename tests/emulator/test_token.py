@@ -11,12 +11,12 @@ from typing import Any
 import jwt
 import pytest
 
-from core.jws import sign_event
-from emulator import passwords
-from emulator.passwords import hash_password, matches
-from emulator.payload import ZERO_INSTANCE
 from tests.emulator.world import JWT_SECRET, World
 from tests.support import NOON
+from usher.core.jws import sign_event
+from usher.emulator import passwords
+from usher.emulator.passwords import hash_password, matches
+from usher.emulator.payload import ZERO_INSTANCE
 
 Make = Callable[..., World]
 INVALID = {"error": "invalid_grant", "error_description": "Invalid Refresh Token"}

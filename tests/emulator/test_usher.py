@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from core.app import App, use
-from core.errors import IdentityRefusedError
-from core.identity import IdentityClient
-from core.identity_http import HttpTransport
-from core.settings import Settings
-from emulator.options import EVENTS, Webhook
-from emulator.server import serving
-from functions import api, identity
 from tests.emulator.world import JWT_SECRET, MOUNT, OPERATOR, World
 from tests.stub import Stub
 from tests.support import SECRET, Clock, Server
+from usher.core.app import App, use
+from usher.core.errors import IdentityRefusedError
+from usher.core.identity.client import IdentityClient
+from usher.core.identity.http import HttpTransport
+from usher.core.settings import Settings
+from usher.emulator.options import EVENTS, Webhook
+from usher.emulator.server import serving
+from usher.functions import api, identity
 
 Make = Callable[..., World]
 

@@ -11,11 +11,11 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 from uuid import UUID
 
-from emulator.identity import Emulator
-from emulator.mail import Mail
-from emulator.options import Options, Webhook
 from tests.stub import Answer, Stub, serving
 from tests.support import SECRET, Clock
+from usher.emulator.identity import Emulator
+from usher.emulator.mail import Mail
+from usher.emulator.options import Options, Webhook
 
 JWT_SECRET = b"jwt-secret-jwt-secret-jwt-secret!"
 OPERATOR = "operator-token-operator-token"

@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from core.app import App
-from core.users import Change
-from functions import api
 from tests.core.store_support import deliver
 from tests.forge import token
 from tests.support import SECRET, account, signed
+from usher.core.app import App
+from usher.core.users import Change
+from usher.functions import api
 
 JWT_SECRET = b"the secret that signs access tokens"
 HEADER = b'{"alg":"HS256","kid":"nf-ident","typ":"JWT"}'

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from core.app import App, use
-from core.settings import Settings
 from tests.functions.api_support import JWT_SECRET, People
 from tests.support import Clock
+from usher.core.app import App, use
+from usher.core.settings import Settings
 
 
 @pytest.fixture

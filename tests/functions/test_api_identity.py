@@ -11,12 +11,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from core import identity_http
-from core.app import App, use
-from core.settings import Settings
 from tests.functions.api_support import JWT_SECRET, People, ask, bearer
 from tests.stub import HANG, Answer, Stub, answering, serving
 from tests.support import NOON, Clock, free_port
+from usher.core.app import App, use
+from usher.core.identity import http as identity_http
+from usher.core.settings import Settings
 
 ADA = UUID(int=7)
 

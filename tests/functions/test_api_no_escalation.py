@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from core.app import App, use
-from core.auth import TrustedCaller
-from core.errors import UserNotFoundError
-from core.settings import Settings
-from emulator.payload import ZERO_INSTANCE
-from emulator.sender import signed_headers
 from tests.core.store_support import deliver
 from tests.forge import encode, seal
 from tests.functions.api_support import BOSS, HOUR, JWT_SECRET, People, ask, bearer
 from tests.support import NOON, SECRET, account, signed
+from usher.core.app import App, use
+from usher.core.auth import TrustedCaller
+from usher.core.errors import UserNotFoundError
+from usher.core.settings import Settings
+from usher.emulator.payload import ZERO_INSTANCE
+from usher.emulator.sender import signed_headers
 
 FIELDS: list[tuple[str, Any]] = [
     ("roles", ["admin"]), ("role", "admin"), ("status", "active"), ("id", "x"),

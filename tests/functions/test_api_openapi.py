@@ -8,8 +8,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from functions.api_methods import OPERATIONS
 from tests.functions.api_support import People, ask
+from usher.functions.api_methods import OPERATIONS
 
 OPEN = {"/health", "/openapi.json"}
 

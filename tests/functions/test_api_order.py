@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from functions._shared.headers import SECURITY_HEADERS
-from functions.api_methods import OPERATIONS
 from tests.functions.api_support import Answer, People, ask
+from usher.functions._shared.headers import SECURITY_HEADERS
+from usher.functions.api_methods import OPERATIONS
 
 # path, the methods that it takes, who may call it
 TABLE: list[tuple[str, tuple[str, ...], str]] = [

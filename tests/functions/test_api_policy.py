@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from cli.main import usher
-from core.app import App, use
-from core.policy import Applicant, Reason, Verdict
-from core.settings import Settings
 from tests.functions.api_support import BOSS, JWT_SECRET, People
 from tests.support import SECRET, Clock
+from usher.cli.main import usher
+from usher.core.app import App, use
+from usher.core.domain.policy import Applicant, Reason, Verdict
+from usher.core.settings import Settings
 
 ADMIN = "administrator"
 CASES: list[tuple[dict[str, Any], list[str]]] = [

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from functions.api_methods import OPERATIONS
 from tests.functions.api_support import JWT_SECRET, bearer
 from tests.support import Server, account, clean_environment, signed
+from usher.functions.api_methods import OPERATIONS
 
 # What an administrator reaches with the id of a user at hand; events' ids are not users'.
 REACHED = {

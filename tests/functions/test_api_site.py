@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 import pytest
 from structlog.testing import capture_logs
 
-from core.app import App, use
-from core.settings import Settings
-from functions import api
 from tests.core.test_site_signature import netlify
 from tests.functions.api_support import JWT_SECRET, People, ask
 from tests.support import NOON, SECRET, Clock, account, call, signed
+from usher.core.app import App, use
+from usher.core.settings import Settings
+from usher.functions import api
 
 NOW = int(NOON.timestamp())
 

@@ -10,10 +10,10 @@ from urllib.parse import unquote
 
 import pytest
 
-from core.users import Change
 from tests.core.store_support import deliver
 from tests.functions.api_support import BOSS, Answer, People, ask
 from tests.support import account, call, signed
+from usher.core.users import Change
 
 ADMIN = "administrator"
 

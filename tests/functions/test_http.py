@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from core import errors
-from core.errors import UsherError
-from core.problem import as_problem
-from functions._shared.headers import SECURITY_HEADERS
-from functions._shared.http import Request, Response, problem_response
+from usher.core import errors
+from usher.core.domain.problem import as_problem
+from usher.core.errors import UsherError
+from usher.functions._shared.headers import SECURITY_HEADERS
+from usher.functions._shared.http import Request, Response, problem_response
 
 
 def test_headers_are_found_whatever_their_case_and_form() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from core.app import App
-from core.roles import effective
 from tests.support import Clock, account, call, signed
+from usher.core.app import App
+from usher.core.domain.roles import effective
 
 
 def test_a_signup_becomes_an_active_user_with_the_policys_roles(usher: App, clock: Clock) -> None:

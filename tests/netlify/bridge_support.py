@@ -16,12 +16,12 @@ from typing import Any
 
 import urllib3
 
-from core.bridge import AUDIENCE, ISSUER, BridgeTransport
-from core.identity import IdentityClient
 from tests.emulator.world import World
 from tests.forge import token
 from tests.netlify_site import BRIDGE_SECRET, NetlifySite
 from tests.stub import Answer, Stub, serving
+from usher.core.identity.bridge import AUDIENCE, ISSUER, BridgeTransport
+from usher.core.identity.client import IdentityClient
 
 SECRET = BRIDGE_SECRET.encode()
 OLD = "an-older-secret-of-the-bridge-32-b"

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from emulator.server import serving as emulating
 from tests.emulator.world import MOUNT, OPERATOR, world
 from tests.netlify.bridge_support import OLD, Bridge, platform
 from tests.netlify_site import BRIDGE_SECRET, NetlifySite, netlify_site
+from usher.emulator.server import serving as emulating
 
 
 @pytest.fixture(scope="session")

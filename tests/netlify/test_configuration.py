@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from functions._shared.headers import SITE_HEADERS
 from tests.netlify_site import PROXY_SECRET, copy_project, run_node
 from tests.support import ROOT
+from usher.functions._shared.headers import SITE_HEADERS
 
 BACKEND = "https://usher.example.com"
 SECRET = {"USHER_PROXY_SECRET": PROXY_SECRET}

@@ -8,13 +8,13 @@ from uuid import UUID
 
 import pytest
 
-from core.app import App, use
-from core.errors import BridgeError, IdentityCredentialsError, IdentityRefusedError
-from core.jws import read_unverified
-from core.settings import Settings
-from core.users import Change
 from tests.netlify.bridge_support import LIST, OLD, SECRET, Bridge, dump, sign
 from tests.support import account, signed, verified
+from usher.core.app import App, use
+from usher.core.errors import BridgeError, IdentityCredentialsError, IdentityRefusedError
+from usher.core.jws import read_unverified
+from usher.core.settings import Settings
+from usher.core.users import Change
 
 
 def test_every_admin_call_goes_by_way_of_it(bridge: Bridge) -> None:

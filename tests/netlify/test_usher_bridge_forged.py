@@ -12,10 +12,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from core.bridge import AUDIENCE
 from tests.forge import STRANGER, encode
 from tests.netlify.bridge_support import LIST, Bridge, dump, sign
 from tests.netlify_site import BRIDGE_SECRET, NetlifySite, run_node
+from usher.core.identity.bridge import AUDIENCE
 
 GONE = "/admin/users/" + str(UUID(int=5))
 NONE = b'{"alg":"none","typ":"JWT"}'

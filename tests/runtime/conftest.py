@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from emulator.payload import event_body
 from tests.door import Door
 from tests.support import OLD_SECRET, SECRET, Server, account
+from usher.emulator.payload import event_body
 
 
 @pytest.fixture(scope="session")

@@ -20,9 +20,9 @@ import pytest
 import urllib3
 from sqlalchemy import text
 
-import migrations
-from core.database import Database
 from tests.support import WAIT_SECONDS, Server, Signed, account, signed
+from usher import migrations
+from usher.core.store.database import Database
 
 StartServer = Callable[..., Server]
 

@@ -18,18 +18,18 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
-from cli.doctor import examine
-from core import database
-from core.app import App, use
-from core.settings import Settings
-from core.spool import SET_ASIDE
-from core.users import Change
-from functions._shared.http import Request
-from runtime import routes
-from runtime.backlogs import Backlogs
-from runtime.metrics import Metrics
 from tests.core.outage_support import locked
 from tests.support import SECRET, Clock, account, call, free_port, signed
+from usher.cli.checks.doctor import examine
+from usher.core.app import App, use
+from usher.core.settings import Settings
+from usher.core.spool.files import SET_ASIDE
+from usher.core.store import database
+from usher.core.users import Change
+from usher.functions._shared.http import Request
+from usher.server import routes
+from usher.server.backlogs import Backlogs
+from usher.server.metrics import Metrics
 
 TOKEN = "a-token-of-thirty-two-bytes-or-more"
 OF_EVENTS = {"database", "policy", "spool", "pushes"}

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from functions._shared.headers import SECURITY_HEADERS
 from tests.functions.api_support import JWT_SECRET, bearer
 from tests.stub import HANG, answering
 from tests.support import Server, account, signed
+from usher.functions._shared.headers import SECURITY_HEADERS
 
 StartServer = Callable[..., Server]
 

@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from core.app import App, use
-from core.errors import RequestError
-from core.ledger import DeliveryFilters
-from core.settings import Settings
-from runtime import aws_lambda
 from tests.contract.cases import HOOK, JSON, Case
 from tests.contract.gateways import url
 from tests.contract.runtime_api import Function, InvocationError, function
 from tests.contract.world import VARIABLES, body_of, signature
 from tests.support import ROOT, Clock, account, signed, verified
+from usher import aws_lambda
+from usher.core.app import App, use
+from usher.core.errors import RequestError
+from usher.core.settings import Settings
+from usher.core.store.ledger import DeliveryFilters
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="awslambdaric runs on Linux only")
 Start = Callable[..., AbstractContextManager[Function]]
@@ -171,7 +171,7 @@ def test_an_upkeep_that_fails_is_an_error_of_the_invocation(start: Start) -> Non
 
 LOADED = """
 import json, sys
-from runtime import aws_lambda
+from usher import aws_lambda
 def handler(event, context):
     answer = aws_lambda.handler(event, context) if event else None
     return {"answer": answer, "loaded": sorted(sys.modules)}
@@ -194,8 +194,11 @@ def test_a_cold_start_loads_only_what_it_uses(
     assert forged["answer"]["statusCode"] == 401
     assert good["answer"]["statusCode"] == 200
     assert nothing & (HEAVY | NEVER) == set()
-    assert set(forged["loaded"]) & (HEAVY | NEVER | {"functions.api"}) == set()
-    assert set(good["loaded"]) & (NEVER | {"functions.api", "urllib3", "runtime.site"}) == set()
+    assert set(forged["loaded"]) & (HEAVY | NEVER | {"usher.functions.api"}) == set()
+    assert (
+        set(good["loaded"]) & (NEVER | {"usher.functions.api", "urllib3", "usher.server.site"})
+        == set()
+    )
 
 
 def test_before_a_snapshot_everything_is_loaded(
@@ -211,7 +214,7 @@ def test_before_a_snapshot_everything_is_loaded(
     ) as running:
         loaded = set(running.invoke({})["loaded"])
         assert running.invoke(get("/api/health"))["answer"]["statusCode"] == 200
-    assert {"sqlalchemy", "psycopg", "functions.api", "functions.identity"} <= loaded
+    assert {"sqlalchemy", "psycopg", "usher.functions.api", "usher.functions.identity"} <= loaded
     assert loaded & NEVER == set()
 
 

@@ -12,16 +12,16 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import insert
 
-from core.app import App, use
-from core.database import Database
-from core.models import SyncRow
-from core.settings import Settings
-from core.spool import Spool
-from core.users import Change
-from functions._shared.http import Request
-from runtime.backlogs import Backlogs
-from runtime.metrics import Metrics
 from tests.support import NOON, Clock, account, call, signed
+from usher.core.app import App, use
+from usher.core.settings import Settings
+from usher.core.spool.files import Spool
+from usher.core.store.database import Database
+from usher.core.store.tables import SyncRow
+from usher.core.users import Change
+from usher.functions._shared.http import Request
+from usher.server.backlogs import Backlogs
+from usher.server.metrics import Metrics
 
 TOKEN = "a-token-of-thirty-two-bytes-or-more"
 

@@ -6,13 +6,13 @@ import json
 
 import pytest
 
-from core.errors import SignatureError, SignatureMissingError, SignatureRepeatedError
-from core.events import EventName
-from emulator.payload import ZERO_INSTANCE, event_body
 from tests.door import GENERIC_401, JSON, Door, Line, now
 from tests.forge import good
 from tests.forgeries import FORGERIES, Forgery
 from tests.support import account
+from usher.core.domain.events import EventName
+from usher.core.errors import SignatureError, SignatureMissingError, SignatureRepeatedError
+from usher.emulator.payload import ZERO_INSTANCE, event_body
 
 # Longer than all headers together may be: the server below us answers 431.
 TOO_LONG = ("100,000 segments", "header 100,000 deep")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from emulator.payload import event_body
 from tests.door import GENERIC_401, JSON, Door, check_headers, now
 from tests.forge import good
 from tests.support import account
+from usher.emulator.payload import event_body
 
 MAX_BODY = 262_144
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from core.errors import OverloadedError
-from runtime import gather
-from runtime.gather import Gatherer
+from usher.core.errors import OverloadedError
+from usher.server import group_commit as gather
+from usher.server.group_commit import Gatherer
 
 
 class Writer:

@@ -9,8 +9,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from core.log import configure, get_logger
 from tests.support import OLD_SECRET, SECRET, Server, account, signed
+from usher.core.log import configure, get_logger
 
 CANARIES = {
     "email": "canary.address@example.com",

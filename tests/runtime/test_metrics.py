@@ -13,17 +13,17 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from core.app import App
-from core.errors import NotFoundError, UnauthenticatedError
-from core.settings import Settings
-from functions._shared.http import Request
-from runtime.backlogs import Backlogs
-from runtime.gather import Gatherer
-from runtime.metrics import Metrics
 from tests.functions.api_support import JWT_SECRET, bearer
 from tests.runtime.outages import wait_until
 from tests.runtime.test_server import now, signup
 from tests.support import ROOT, Server, account
+from usher.core.app import App
+from usher.core.errors import NotFoundError, UnauthenticatedError
+from usher.core.settings import Settings
+from usher.functions._shared.http import Request
+from usher.server.backlogs import Backlogs
+from usher.server.group_commit import Gatherer
+from usher.server.metrics import Metrics
 
 StartServer = Callable[..., Server]
 TOKEN = "a-token-of-thirty-two-bytes-or-more"

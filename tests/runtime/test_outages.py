@@ -426,7 +426,7 @@ def test_a_server_does_not_start_where_neither_database_nor_spool_can_be_used(
     """It would answer nothing but 503."""
     (tmp_path / "file").write_text("")
     done = subprocess.run(
-        [sys.executable, "-m", "cli", "serve", "--port", str(free_port())],
+        [sys.executable, "-m", "usher.cli", "serve", "--port", str(free_port())],
         cwd=tmp_path,
         env=clean_environment(
             PYTHONPATH=str(ROOT),

@@ -109,7 +109,7 @@ def test_foreign_events_need_their_secret_or_a_new_signature(project: Project) -
     """As they are they are refused, as Identity's forged ones would be."""
     secret = b"the secret of the other site, 32 bytes"
     lines = [json.loads(line) for line in project.capture.read_text().splitlines()[:1]]
-    from core.captures import read_line, write_line
+    from usher.core.captures.format import read_line, write_line
 
     capture = read_line(json.dumps(lines[0]).encode()).signed_with(secret)
     project.capture.write_text(write_line(capture) + "\n")

@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 import pytest
 from structlog.testing import capture_logs
 
-from core.errors import DatabaseError
-from runtime.rounds import rounds
 from tests.support import Server, account, signed
+from usher.core.errors import DatabaseError
+from usher.server.periodic_tasks import rounds
 
 
 def test_steps_are_taken_until_nothing_is_left_and_a_failure_ends_no_round() -> None:
@@ -50,7 +50,7 @@ def test_what_fails_again_and_again_is_told_at_first_when_it_changes_and_once_a_
 ) -> None:
     """An outage of an hour is no flood of lines; each says how often it was."""
     seconds = itertools.count(0.0, 2.0)
-    monkeypatch.setattr("core.log.monotonic", lambda: next(seconds))
+    monkeypatch.setattr("usher.core.log.monotonic", lambda: next(seconds))
     fails = ["gone"] * 40 + ["starting"] * 2 + ["", "", "gone"]
     taken: list[str] = []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 
-from runtime import routes
+from usher.server import routes
 
 
 class Path(str):

@@ -16,11 +16,11 @@ import pytest
 import urllib3
 from sqlalchemy import text
 
-from core.database import Database
-from functions._shared.headers import SECURITY_HEADERS
 from tests.core.outage_support import locked
 from tests.runtime.outages import rows, wait_until
 from tests.support import OLD_SECRET, SECRET, WAIT_SECONDS, Server, Signed, account, signed
+from usher.core.store.database import Database
+from usher.functions._shared.headers import SECURITY_HEADERS
 
 StartServer = Callable[..., Server]
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from core.errors import NotFoundError
-from functions._shared.headers import SECURITY_HEADERS, SITE_HEADERS
-from functions._shared.http import Request
-from runtime.site import FOLDER, TYPES, Site
 from tests.support import SECRET, Server
+from usher.core.errors import NotFoundError
+from usher.functions._shared.headers import SECURITY_HEADERS, SITE_HEADERS
+from usher.functions._shared.http import Request
+from usher.server.site import FOLDER, TYPES, Site
 
 
 @pytest.fixture(scope="module")

@@ -18,12 +18,12 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from core import log
-from runtime import traces
 from tests.core.store_support import LogLines
 from tests.functions.api_support import JWT_SECRET, bearer
 from tests.runtime.test_server import now, signup
 from tests.support import ROOT, Server, account, clean_environment, free_port, signed
+from usher.core import log
+from usher.server import traces
 
 StartServer = Callable[..., Server]
 
@@ -205,7 +205,7 @@ def test_who_asks_for_traces(variables: dict[str, str], expected: bool) -> None:
 
 def test_nothing_of_it_is_loaded_unasked() -> None:
     """A server without an endpoint pays nothing."""
-    code = "import sys, runtime.server, runtime.traces as t; assert t.start({}) is None\n"
+    code = "import sys, usher.server.app, usher.server.traces as t; assert t.start({}) is None\n"
     code += "print([name for name in sys.modules if name.startswith('opentelemetry')])"
     found = subprocess.run(
         [sys.executable, "-c", code],

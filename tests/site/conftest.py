@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from core import log
 from tests.npm import installed
 from tests.site.browser import Watch, launch, picture, settle, sign_in
 from tests.site.console import Console, believable, console
 from tests.site.people import OWNER
+from usher.core import log
 
 Visit = Callable[..., tuple[Page, Watch]]
 PACKAGES = Path(__file__).parent / "packages"

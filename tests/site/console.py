@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID, uuid4, uuid5
 
-import migrations
-from core.app import App, use
-from core.database import Database
-from core.settings import Settings
-from emulator.identity import Emulator
-from emulator.options import MOUNT, Options
 from tests.dev_process import Site, usher_dev
 from tests.emulator.world import OPERATOR
 from tests.functions.api_support import JWT_SECRET
 from tests.site.people import HOME, OWNER, PLAIN, seed
 from tests.support import SECRET, account, signed, verified
+from usher import migrations
+from usher.core.app import App, use
+from usher.core.settings import Settings
+from usher.core.store.database import Database
+from usher.emulator.identity import Emulator
+from usher.emulator.options import MOUNT, Options
 
 OLIVIA: Final = ("Olivia Wren", OWNER)
 BOB: Final = ("Bob Plain", PLAIN)

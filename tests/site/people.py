@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from uuid import UUID, uuid5
 
-from core.app import App
-from core.users import Change
-from emulator.payload import Account
-from emulator.people import DOMAINS, FIRST, LAST, OWNER, OWNER_NAME, PROVIDERS
 from tests.support import Signed, account, signed, verified
+from usher.core.app import App
+from usher.core.users import Change
+from usher.emulator.payload import Account
+from usher.emulator.people import DOMAINS, FIRST, LAST, OWNER, OWNER_NAME, PROVIDERS
 
 HOME = UUID("5a6c2a0e-7a59-4a70-9d1b-7c8e2e2f0a51")
 PLAIN = "bob.plain@example.org"

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 from playwright.sync_api import Page, sync_playwright
 
-from core import log
 from tests.site.browser import launch, picture, settle, sign_in
 from tests.site.console import Console, believable, console
 from tests.site.people import OWNER, PLAIN
 from tests.support import ROOT
+from usher.core import log
 
 README: Final = ROOT / "docs" / "console.png"
 README_BYTES: Final = 200_000

@@ -10,12 +10,12 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Page, expect
 
-from core.events import is_role
-from core.records import User
-from core.users import Change
 from tests.site.browser import Watch, settle, sign_in
 from tests.site.console import OLIVIA, PASSWORD, Console, alone, console
 from tests.site.people import CANARY, NAUGHTY, OWNER
+from usher.core.domain.events import is_role
+from usher.core.domain.records import User
+from usher.core.users import Change
 
 Visit = Callable[..., tuple[Page, Watch]]
 pytestmark = pytest.mark.timeout(300)  # half a thousand people sign up

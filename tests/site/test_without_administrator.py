@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from core.app import App
-from core.users import Change
 from tests.functions.api_support import bearer
 from tests.site.browser import Watch, picture, settle, sign_in
 from tests.site.console import BOB, OLIVIA, PASSWORD, Console, alone, console
 from tests.site.people import OWNER, PLAIN
+from usher.core.app import App
+from usher.core.users import Change
 
 Visit = Callable[..., tuple[Page, Watch]]
 VIEWS = ("overview", "users", "events", "audit", "policy", "users/{owner}", "events/0", "nowhere")

@@ -7,13 +7,13 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from core.sync_plan import Plan
-from emulator.payload import ZERO_INSTANCE
 from tests.forge import STRANGER
 from tests.system.kill import Killed
 from tests.system.model import Reply, Sent, stale
 from tests.system.person import Person
 from tests.system.system import System
+from usher.core.domain.sync_plan import Plan
+from usher.emulator.payload import ZERO_INSTANCE
 
 BOSS = UUID(int=1)
 NOBODY = UUID(int=99)

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import Connection
 
-from core import spool
-from core.database import Database
-from core.spool import Spool, SpoolFile
+from usher.core.spool import files as spool
+from usher.core.spool.files import Spool, SpoolFile
+from usher.core.store.database import Database
 
 
 class Killed(BaseException):

@@ -14,18 +14,20 @@ from uuid import UUID
 import pytest
 from sqlalchemy import create_engine, text
 
-from core import app as core_app
-from core import database, holding, ledger, log, upkeep, users  # noqa: F401 - loaded before the fork
-from core.app import App
-from core.records import Answer
-from core.settings import Settings
-from emulator.payload import ZERO_INSTANCE
 from tests.conftest import POLICY
 from tests.core.outage_support import locked
 from tests.core.store_support import deliver
 from tests.functions.api_support import JWT_SECRET, ask, bearer
 from tests.support import NOON, SECRET, Clock, Signed, account, call, signed
 from tests.system.kill import Moments, sigkill, watch
+from usher.core import app as core_app
+from usher.core import log, users  # noqa: F401 - loaded before the fork
+from usher.core.app import App
+from usher.core.domain.records import Answer
+from usher.core.settings import Settings
+from usher.core.spool import forward as holding
+from usher.core.store import database, ledger  # noqa: F401 - loaded before the fork
+from usher.emulator.payload import ZERO_INSTANCE
 
 BOSS, ADA, BEA, CY = (UUID(int=number) for number in range(1, 5))
 EMAILS = {BOSS: "owner@example.com", ADA: "ada@example.com", BEA: "bea@b.example", CY: "c@c.org"}

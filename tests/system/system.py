@@ -14,27 +14,28 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine, text
 
-from core import app as core_app
-from core import database, holding
-from core.app import App
-from core.errors import UsherError
-from core.identity import IdentityClient
-from core.ledger import Ledger
-from core.push_store import PushStore
-from core.settings import Settings
-from core.spool import waiting
-from core.sync_store import LEASE_SECONDS, SyncStore
-from core.users import UserService
-from core.webhooks import Received, Verified, Webhooks
-from emulator.payload import ZERO_INSTANCE
-from emulator.sender import signed_headers
-from functions import api
 from tests.core.outage_support import locked
 from tests.functions.api_support import JWT_SECRET, bearer
 from tests.support import HANDLERS, SECRET, Clock
 from tests.system.kill import Killed, Moments, watch
 from tests.system.model import Model, Reply, Sent, retained
 from tests.system.there import Identity
+from usher.core import app as core_app
+from usher.core.app import App
+from usher.core.errors import UsherError
+from usher.core.identity.client import IdentityClient
+from usher.core.identity.push_store import PushStore
+from usher.core.identity.sync_store import LEASE_SECONDS, SyncStore
+from usher.core.settings import Settings
+from usher.core.spool import forward as holding
+from usher.core.spool.files import waiting
+from usher.core.store import database
+from usher.core.store.ledger import Ledger
+from usher.core.users import UserService
+from usher.core.webhooks import Received, Verified, Webhooks
+from usher.emulator.payload import ZERO_INSTANCE
+from usher.emulator.sender import signed_headers
+from usher.functions import api
 
 TABLES = "deliveries, grants, users, audit, counters, pushes, sync_marks, syncs"
 

@@ -26,11 +26,11 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import Engine, create_engine, text
 
-from core import log
-from core.sync_plan import Plan
 from tests.system.deeds import Deeds
 from tests.system.person import POLICY
 from tests.system.system import TABLES, System
+from usher.core import log
+from usher.core.domain.sync_plan import Plan
 
 HISTORIES = int(os.environ.get("HISTORIES", "0"))
 STEPS = 30

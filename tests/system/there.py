@@ -9,11 +9,11 @@ from typing import Any
 from urllib.parse import parse_qs
 from uuid import UUID
 
-from core.errors import IdentityUnavailableError
-from core.identity_http import AdminAnswer
-from emulator.payload import Account, event_body, go_json, user_document
 from tests.support import Clock
 from tests.system.model import Reply, Sent
+from usher.core.errors import IdentityUnavailableError
+from usher.core.identity.http import AdminAnswer
+from usher.emulator.payload import Account, event_body, go_json, user_document
 
 
 class Identity:
@@ -76,7 +76,7 @@ class Identity:
         return found
 
     def request(self, method: str, path: str, body: Mapping[str, Any] | None) -> AdminAnswer:
-        """See ``core.identity_http.AdminTransport``."""
+        """See ``usher.core.identity.http.AdminTransport``."""
         if self.away:
             raise IdentityUnavailableError("away")
         self.arrive("before Identity is asked")

@@ -1,0 +1,1 @@
+"""``usher doctor``: what is checked, and what it finds."""

@@ -1,0 +1,1 @@
+"""``usher dev``: everything for a laptop in one command."""

@@ -1,0 +1,69 @@
+"""``usher dev``: everything for a laptop, made up as it starts, and started again as it changes."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Final
+
+import click
+
+from usher.cli.dev.folder import forget, held, make_state, told
+from usher.cli.dev.guide import guide
+from usher.cli.environment import environment
+from usher.cli.secret import new_secret
+from usher.cli.serve import check_address
+from usher.core.settings import PREFIX
+
+HOST: Final = "127.0.0.1"
+
+
+@click.command()
+@click.option(
+    "--port", default=8888, show_default=True, type=click.IntRange(1, 65535), help="Port."
+)
+@click.option("--fresh", is_flag=True, help="Forget users, events and secrets; start over.")
+@click.option("--autoconfirm", is_flag=True, help="The local Identity confirms without a mail.")
+@click.option("--invite-only", is_flag=True, help="The local Identity refuses signups.")
+@click.option(
+    "--seed", type=click.IntRange(1, 5000), metavar="N", help="Sign up N people, once each."
+)
+def dev(port: int, fresh: bool, autoconfirm: bool, invite_only: bool, seed: int | None) -> None:
+    """Run Usher here, with a local Identity, and secrets and databases kept in .usher/.
+
+    It starts again when the code, the console, the policy or .env changes. Where USHER_IDENTITY_URL
+    is set, that Identity is asked, and there is no local one.
+    """
+    from usher.cli.dev.local_identity import Asked  # noqa: PLC0415
+    from usher.cli.dev.seed import seeded  # noqa: PLC0415
+    from usher.cli.dev.supervise import supervise  # noqa: PLC0415 - other commands need no server
+
+    if seed and invite_only:
+        raise click.UsageError("--seed signs people up, which --invite-only forbids.")
+    url = f"http://{HOST}:{port}"
+    with held(url):
+        if fresh:
+            forget()
+        make_state()
+        local = PREFIX + "IDENTITY_URL" not in environment()
+        if seed and not local:
+            raise click.UsageError(
+                f"--seed signs people up at the local Identity, but {PREFIX}IDENTITY_URL names"
+                " another. Take that setting away, or leave out --seed."
+            )
+        check_address(HOST, port)
+        asked = Asked(
+            port=port,
+            local=local,
+            autoconfirm=autoconfirm,
+            invite_only=invite_only,
+            jwt_secret=new_secret(),
+            operator_token=new_secret(),
+        )
+
+        def first() -> None:
+            click.echo(f"\nUsher listens at {url}  (Ctrl-C stops it)\n")
+            people = seeded(url, asked.operator_token, seed) if seed else None
+            click.echo(guide(port, local=local, people=people))
+
+        with told(asked.identity_url) if local else nullcontext():
+            supervise(url, asked.to_json(), first)

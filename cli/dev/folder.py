@@ -1,0 +1,81 @@
+"""The folder ``.usher/`` of ``usher dev``: secrets, databases, and who is using them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import click
+
+from usher.cli.environment import DEV_ENV, DEV_FOLDER, DEV_IDENTITY, environment
+from usher.cli.secret import new_secret
+from usher.core.settings import PREFIX
+
+LOCK: Final = DEV_FOLDER / "dev.lock"
+
+
+@contextmanager
+def held(url: str) -> Iterator[None]:
+    """Keep the folder for this process; ``url`` is what another one is told.
+
+    Raises:
+        click.ClickException: another ``usher dev`` has it.
+    """
+    import fcntl  # noqa: PLC0415 - not on Windows, where the other commands still run
+
+    DEV_FOLDER.mkdir(mode=0o700, exist_ok=True)
+    with LOCK.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise click.ClickException(
+                f"Another `usher dev` runs in this folder: {file.read().strip()}. Stop it with"
+                " Ctrl-C there, or start this one in another folder and with another --port."
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()}, {url}\n")
+        file.flush()
+        DEV_IDENTITY.unlink(missing_ok=True)  # one that was killed left it
+        yield
+
+
+def make_state() -> None:
+    """Make the secrets and name the database, unless they are there already."""
+    if DEV_ENV.exists() or PREFIX + "WEBHOOK_SECRETS" in environment():
+        return
+    DEV_FOLDER.mkdir(mode=0o700, exist_ok=True)
+    DEV_ENV.touch(mode=0o600)
+    DEV_ENV.write_text(
+        "# Made by `usher dev`, for this folder only. Delete it to start over.\n"
+        f"{PREFIX}WEBHOOK_SECRETS={new_secret()}\n"
+        f"{PREFIX}JWT_SECRET={new_secret()}\n"
+        f"{PREFIX}DATABASE_URL=sqlite:///{DEV_FOLDER}/usher.db\n",
+        encoding="utf-8",
+    )
+
+
+@contextmanager
+def told(identity_url: str) -> Iterator[None]:
+    """While this runs, commands in the folder know the local Identity, and tell it of changes."""
+    DEV_IDENTITY.write_text(
+        "# Where the Identity of the `usher dev` that runs is, for the commands beside it.\n"
+        f"{PREFIX}IDENTITY_URL={identity_url}\n",
+        encoding="utf-8",
+    )
+    try:
+        yield
+    finally:
+        DEV_IDENTITY.unlink(missing_ok=True)
+
+
+def forget() -> None:
+    """Remove whatever is kept in the folder, but for the lock that we hold."""
+    for path in DEV_FOLDER.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path != LOCK:
+            path.unlink()

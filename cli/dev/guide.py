@@ -1,0 +1,94 @@
+"""What ``usher dev`` prints: what to open first, and what to try then."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+from usher.cli.environment import environment
+from usher.core.domain.events import EventName
+from usher.core.domain.policy import Applicant, FilePolicy, Verdict
+from usher.core.policy_source import load_policy
+from usher.core.settings import PREFIX
+from usher.emulator.payload import ZERO_INSTANCE
+from usher.emulator.people import DENIED_DOMAIN, OWNER
+
+
+def guide(port: int, *, local: bool, people: str | None = None) -> str:
+    """What to open and what to try.
+
+    Args:
+        local: there is an Identity of our own.
+        people: what is to be said of those who were signed up; None: nobody was.
+    """
+    site = f"http://127.0.0.1:{port}"
+    to = "" if port == 8888 else f" --url {site}/.netlify/functions/identity"
+    usher = _program()
+    parts = [_open(site, usher, people) if local else f"Open the console: {site}/\n"]
+    parts.append(f"""\
+In a second terminal, from this folder:
+  {usher} trigger signup --email ada@example.com{to}
+  {usher} events list
+  {usher} users list
+  {usher} policy explain ada@example.com
+  curl -H "Authorization: Bearer $({usher} token ada@example.com)" {site}/api/me
+
+A change of the code, the console, policy.toml or .env starts this again.
+""")
+    return "\n".join(parts)
+
+
+def _open(site: str, usher: str, people: str | None) -> str:
+    width = len(f"{site}/_dev/mail")
+    how = people or f'Press "Make an account", for {OWNER}.'
+    inbox = "The inbox." if people else "The inbox. Click the link in the mail."
+    told = [
+        "Open",
+        f"  {site + '/':<{width}}  The console. {how}",
+        f"  {site}/_dev/mail  {inbox}",
+        *_rules(usher),
+    ]
+    return "\n".join(told) + "\n"
+
+
+def _rules(usher: str) -> list[str]:
+    """What the policy makes of the addresses that we propose; of a callable we do not ask it."""
+    found = environment()
+    source = found.get(PREFIX + "POLICY") or "policy.toml"
+    role = found.get(PREFIX + "ADMIN_ROLE") or "admin"
+    policy = load_policy(source)
+    told = []
+    if isinstance(policy, FilePolicy):
+        if role in _verdict(policy, OWNER).roles:
+            told.append(f"{source} makes {OWNER} an administrator.")
+        else:
+            told.append(f"No rule of the policy makes {OWNER} an administrator. After signing up:")
+            told.append(f"  {usher} users grant {OWNER} {role}")
+        if not _verdict(policy, f"somebody@{DENIED_DOMAIN}").admitted:
+            told.append(f"Whoever signs up from {DENIED_DOMAIN} is refused; Events says why.")
+    return told
+
+
+def _verdict(policy: FilePolicy, address: str) -> Verdict:
+    return policy.evaluate(
+        Applicant(
+            event=EventName.SIGNUP,
+            instance_id=ZERO_INSTANCE,
+            id=uuid4(),
+            email=address,
+            address=address,
+            domain=address.partition("@")[2],
+            proven=True,
+            provider="email",
+            app_metadata={"provider": "email"},
+        )
+    )
+
+
+def _program() -> str:
+    """How ``usher`` is called here."""
+    called = sys.argv[0]
+    found = shutil.which("usher")
+    return called if Path(called).name == "usher" and called != found else "usher"

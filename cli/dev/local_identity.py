@@ -1,0 +1,85 @@
+"""The local Identity of ``usher dev``: behind the same port, with the same secrets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Final
+
+from usher.cli.environment import DEV_FOLDER
+from usher.core.settings import PREFIX, Settings
+from usher.emulator.options import MOUNT, Options, Webhook
+
+if TYPE_CHECKING:
+    from usher.emulator.identity import Emulator
+
+HOOK: Final = "/.netlify/functions/identity"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the command hands to the server's process, each time that it starts one.
+
+    Attributes:
+        local: there is an Identity of our own.
+        jwt_secret: signs access tokens where no setting says with what.
+        operator_token: opens the admin endpoints of the local Identity to Usher.
+    """
+
+    port: int
+    local: bool
+    autoconfirm: bool
+    invite_only: bool
+    jwt_secret: str
+    operator_token: str
+
+    @classmethod
+    def from_json(cls, text: str) -> Asked:
+        """What ``to_json`` wrote."""
+        return cls(**json.loads(text))
+
+    def to_json(self) -> str:
+        """As a text for the environment."""
+        return json.dumps(asdict(self))
+
+    @property
+    def site(self) -> str:
+        """Where everything answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def identity_url(self) -> str:
+        """Where the local Identity answers."""
+        return self.site + MOUNT
+
+    def variables(self, found: Mapping[str, str]) -> dict[str, str]:
+        """What Usher has to be set to, so that it knows the local Identity."""
+        return {
+            PREFIX + "JWT_SECRET": found.get(PREFIX + "JWT_SECRET") or self.jwt_secret,
+            PREFIX + "IDENTITY_URL": self.identity_url,
+            PREFIX + "IDENTITY_ADMIN_TOKEN": self.operator_token,
+        }
+
+
+def local_identity(settings: Settings, asked: Asked) -> Emulator:
+    """Identity as it was asked for; its accounts are kept in ``.usher/identity.db``.
+
+    Args:
+        settings: with ``jwt_secret``; events are signed with the newest webhook secret.
+    """
+    from usher.emulator.identity import Emulator  # noqa: PLC0415 - for the server's process alone
+
+    if settings.jwt_secret is None:
+        raise AssertionError("unreachable")
+    return Emulator(
+        Options(
+            database=DEV_FOLDER / "identity.db",
+            jwt_secret=settings.jwt_secret,
+            webhook=Webhook(url=HOOK, secret=settings.webhook_secrets[0]),
+            operator_token=asked.operator_token,
+            site_url=asked.site,
+            autoconfirm=asked.autoconfirm,
+            disable_signup=asked.invite_only,
+        )
+    )

@@ -1,0 +1,61 @@
+"""What the worker process of ``usher dev`` imports: the application, with a local Identity.
+
+Code and settings change under it, so whatever is wrong with them is said here, shortly.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+from usher.cli.dev.server import ASKED_VARIABLE
+
+if TYPE_CHECKING:
+    from usher.server.app import Application
+
+
+def _composed() -> Application:
+    """The application; imports stand here so that their errors are caught, too."""
+    from usher.cli.dev.local_identity import Asked, local_identity  # noqa: PLC0415
+    from usher.cli.environment import environment, upgrade_if_local  # noqa: PLC0415
+    from usher.core import app  # noqa: PLC0415
+    from usher.server.app import Application  # noqa: PLC0415
+
+    asked = Asked.from_json(os.environ[ASKED_VARIABLE])
+    os.environ.update(environment())
+    if asked.local:
+        os.environ.update(asked.variables(os.environ))
+    usher = app.current()
+    upgrade_if_local(usher)
+    usher.store.database.check()
+    _ = usher.policy
+    return Application(local_identity(usher.settings, asked) if asked.local else None)
+
+
+def _application() -> Application:
+    try:
+        return _composed()
+    except Exception as error:  # noqa: BLE001 - any fault of code being written; ends the process
+        _explain(error)
+        raise SystemExit(1) from None
+
+
+def _explain(error: Exception) -> None:
+    """A sentence for what we worded ourselves, the place for a fault of syntax, else all of it."""
+    from usher.core.errors import UsherError  # noqa: PLC0415
+
+    if isinstance(error, UsherError):
+        lines = str(error)
+    elif isinstance(error, SyntaxError):
+        lines = "".join(traceback.format_exception_only(error)).rstrip()
+    else:
+        lines = "".join(traceback.format_exception(error)).rstrip()
+    print(lines, file=sys.stderr)
+
+
+application = _application()
+gc.collect()
+gc.freeze()

@@ -1,0 +1,1 @@
+"""Captured events: their format, files, redaction and replay."""

@@ -1,0 +1,207 @@
+"""Pseudonyms for captures: the same person stays the same person, and is nobody. Pure.
+
+Every value of a person's is replaced by one computed with a key (HMAC-SHA256): addresses, names,
+ids, and all metadata but what decisions are made of (provider, roles, and keys). Domains of
+addresses are kept, since policies name them, unless they shall be replaced as well. A body that is
+not an event is replaced whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from uuid import UUID
+
+from usher.core.captures.format import PUBLIC_SECRET, Capture, Decided
+from usher.core.domain.events import delivery_id
+from usher.core.domain.policy import Reason
+from usher.core.domain.records import Answer, AuditEntry
+from usher.core.strict_json import StrictJsonError, dumps, loads_object
+
+KEPT_APP_METADATA: Final = frozenset({"provider", "providers", "roles"})
+_ADDRESS = re.compile(r"([^\s<>()@\",;:]+)@([\w.-]+)")
+_TIMES: Final = frozenset(
+    {
+        "confirmed_at", "invited_at", "confirmation_sent_at", "recovery_sent_at",
+        "email_change_sent_at", "last_sign_in_at", "created_at", "updated_at",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Redactor:
+    """Replaces what is personal.
+
+    Args:
+        key: pseudonyms depend on it; keep it secret, or make one for each export.
+        map_domains: replace the domains of addresses too.
+    """
+
+    key: bytes
+    map_domains: bool = False
+
+    def capture(self, capture: Capture) -> Capture:
+        """The capture with pseudonyms, signed again with the public secret.
+
+        Raises:
+            CaptureError: no signature tells its instance and time.
+        """
+        instance_id, issued_at = capture.signed_by()
+        body = self._body(capture.body)
+        decided = capture.decided
+        answer = self._answer(capture.answer) if capture.answer is not None else None
+        redacted = replace(capture, body=body, answer=answer, extra={})
+        if decided is not None:
+            digest = hashlib.sha256(body if body is not None else b"").hexdigest()
+            known = "" if decided.outcome == "invalid" else decided.event
+            redacted = replace(
+                redacted,
+                decided=Decided(
+                    delivery_id(instance_id, known, issued_at, digest)
+                    if body is not None
+                    else f"{issued_at & 0xFFFFFFFF:08x}{self._hash('delivery', decided.id)}",
+                    decided.event,
+                    self.user_id(decided.user_id) if decided.user_id else None,
+                    digest,
+                    decided.outcome,
+                    tuple(self._reason(reason) for reason in decided.reasons),
+                    decided.policy,
+                ),
+            )
+        if body is None:
+            return redacted
+        return redacted.signed_with(PUBLIC_SECRET)
+
+    def act(self, entry: AuditEntry) -> AuditEntry:
+        """An act with pseudonyms; written reasons go."""
+        return replace(
+            entry,
+            actor=self._actor(entry.actor),
+            user_id=self.user_id(entry.user_id),
+            before=self._snapshot(entry.before) if entry.before is not None else None,
+            after=self._snapshot(entry.after),
+            reason="",
+        )
+
+    def user_id(self, user_id: UUID) -> UUID:
+        """A UUID for a UUID."""
+        return UUID(self._hash("id", str(user_id))[:32], version=4)
+
+    def email(self, email: str) -> str:
+        """An address for an address, in the same form: a name before it, a note behind it."""
+        found = _ADDRESS.search(email)
+        if not found:
+            return f"p{self._hash('text', email)[:10]}" if email else ""
+        local, domain = found.groups()
+        made = "p" + self._hash("local", f"{local}@{domain}".lower())[:12]
+        if local != local.lower():
+            made = made.capitalize()
+        before, after = email[: found.start()], email[found.end() :]
+        name = f"P{self._hash('text', before)[:8]} " if before.strip(" <") else ""
+        shell = f"{name}<{{}}>" if before.rstrip().endswith("<") else f"{name}{{}}"
+        note = f" ({self._hash('text', after)[:8]})" if "(" in after else ""
+        return shell.format(f"{made}@{self._domain(domain)}") + note
+
+    def _reason(self, reason: Reason) -> Reason:
+        """A rule's text names a domain at most."""
+        return Reason(reason.rule, "") if self.map_domains else reason
+
+    def _domain(self, domain: str) -> str:
+        if not self.map_domains:
+            return domain
+        return f"d{self._hash('domain', domain.lower())[:10]}.example"
+
+    def _body(self, body: bytes | None) -> bytes | None:
+        if body is None:
+            return None
+        try:
+            document = loads_object(body)
+        except StrictJsonError:
+            return b"redacted " + self._hash("body", body.hex()).encode()
+        redacted: dict[str, Any] = {}
+        for key, value in document.items():
+            if key in ("event", "instance_id") and isinstance(value, str):
+                redacted[key] = value
+            elif key == "user" and isinstance(value, dict):
+                redacted[key] = self._user(value)
+            else:
+                redacted[key] = self._value(value)
+        return dumps(redacted).encode()
+
+    def _user(self, user: Mapping[str, Any]) -> dict[str, Any]:
+        redacted: dict[str, Any] = {}
+        for key, value in user.items():
+            if key == "id":
+                redacted[key] = self._id(value)
+            elif key in ("email", "new_email") and isinstance(value, str):
+                redacted[key] = self.email(value)
+            elif key == "app_metadata" and isinstance(value, dict):
+                redacted[key] = self._app_metadata(value)
+            elif key in _TIMES or (key in ("aud", "role") and value in ("", None)):
+                redacted[key] = value
+            else:
+                redacted[key] = self._value(value)
+        return redacted
+
+    def _id(self, value: Any) -> Any:
+        try:
+            return str(self.user_id(UUID(value)))
+        except (ValueError, TypeError, AttributeError):
+            return self._value(value)
+
+    def _app_metadata(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {k: v if k in KEPT_APP_METADATA else self._value(v) for k, v in values.items()}
+
+    def _answer(self, answer: Answer) -> Answer:
+        if answer.status != 200:
+            return answer
+        try:
+            document = loads_object(answer.body.encode())
+        except StrictJsonError:
+            return replace(answer, body="")
+        held = document.get("app_metadata")
+        redacted = {"app_metadata": self._app_metadata(held)} if isinstance(held, dict) else {}
+        return replace(answer, body=dumps(redacted))
+
+    def _snapshot(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        redacted: dict[str, Any] = {}
+        for key, value in values.items():
+            if key in ("status", "provider"):
+                redacted[key] = value
+            elif key == "email":
+                redacted[key] = self.email(value)
+            elif key == "roles":
+                redacted[key] = {
+                    role: {source: word | {"reason": ""} for source, word in said.items()}
+                    for role, said in value.items()
+                }
+            elif key in ("app_metadata", "extra_app_metadata") and isinstance(value, Mapping):
+                redacted[key] = self._app_metadata(value)
+            else:
+                redacted[key] = self._value(value)
+        return redacted
+
+    def _actor(self, actor: str) -> str:
+        kind, colon, name = actor.partition(":")
+        if not colon:
+            return actor
+        return f"{kind}:{self._id(name) if kind == 'user' else self._hash('text', name)[:8]}"
+
+    def _value(self, value: Any) -> Any:
+        """A value of the same type; keys, null, true and false say nothing of anybody."""
+        if isinstance(value, str):
+            return f"r{self._hash('text', value)[:10]}" if value else value
+        if isinstance(value, dict):
+            return {key: self._value(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._value(item) for item in value]
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return int(self._hash("number", str(value))[:8], 16)
+        return value
+
+    def _hash(self, kind: str, value: str) -> str:
+        return hmac.digest(self.key, f"{kind}\n{value}".encode(), "sha256").hex()

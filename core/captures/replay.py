@@ -1,0 +1,214 @@
+"""Playing captured events back, through the same pipeline that live ones go through.
+
+Each is verified and decided at its own recorded time. The ledger and the log mark what was played
+back, and nothing here calls anybody. A delivery that the ledger knows already gets its stored
+answer and changes nothing, so a replay can be interrupted and begun again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from usher.core.app import App
+from usher.core.captures.format import PUBLIC_SECRET, SIGNATURE, Capture, to_delivery
+from usher.core.domain.decide import ACTOR, tombstone
+from usher.core.domain.events import EventName, email_key
+from usher.core.domain.records import Answer, AuditEntry, Grant, Source, Status, User, audit
+from usher.core.errors import CaptureError, SignatureError
+from usher.core.webhooks import Received, Verified, Webhooks
+
+_PLAIN: Final = (
+    "email",
+    "provider",
+    "user_metadata",
+    "app_metadata",
+    "profile",
+    "extra_app_metadata",
+)
+_EXPECTED: Final = {f"identity-{name}": name for name in EventName}
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What became of one step: an answer, or the exception that kept it from having one."""
+
+    step: Capture | AuditEntry
+    result: Answer | Exception
+
+
+class Replayer:
+    """Plays captures and acts back into one App's database.
+
+    Args:
+        app: whose policy decides and whose store is written.
+        resign: sign again what no known secret verifies.
+    """
+
+    def __init__(self, app: App, *, resign: bool = False) -> None:
+        self._store = app.store
+        self._resign = resign
+        self._policy = app.policy
+        # The public secret of captures counts here and nowhere else: no server is built like this.
+        secrets = (*app.settings.webhook_secrets, PUBLIC_SECRET)
+        settings = replace(app.settings, webhook_secrets=secrets)
+        self._webhooks = Webhooks(settings, app.policy, lambda: self._store)
+
+    def play(self, steps: Sequence[Capture | AuditEntry]) -> list[Played]:
+        """Play steps back in their order; neighbours that are deliveries share a transaction."""
+        played: list[Played | None] = [None] * len(steps)
+        batch: list[tuple[int, Verified]] = []
+
+        def flush() -> None:
+            answers = self._webhooks.process([verified for _, verified in batch]) if batch else []
+            for (index, _), answer in zip(batch, answers, strict=True):
+                played[index] = Played(steps[index], answer)
+            batch.clear()
+
+        for index, step in enumerate(steps):
+            try:
+                if isinstance(step, AuditEntry) or step.body is None:
+                    flush()
+                    played[index] = Played(step, self._retell(step))
+                else:
+                    batch.append((index, self.verify(step)))
+            except (CaptureError, SignatureError) as error:
+                played[index] = Played(step, error)
+        flush()
+        return [each for each in played if each is not None]
+
+    def verify(self, capture: Capture) -> Verified:
+        """A capture past verification, as of its own time.
+
+        Raises:
+            SignatureError: no known secret verifies it; CaptureError: nor could it be signed again.
+        """
+        try:
+            return self._webhooks.verify(_received(capture))
+        except SignatureError:
+            if not self._resign:
+                raise
+        return self._webhooks.verify(_received(capture.signed_with(PUBLIC_SECRET)))
+
+    def _retell(self, step: Capture | AuditEntry) -> Answer:
+        if isinstance(step, AuditEntry):
+            self._redo(step)
+            return Answer(204, "", "")
+        return self._forget(step)
+
+    def _forget(self, capture: Capture) -> Answer:
+        """A delivery of somebody who was erased: a tombstone, and the delivery as it is kept."""
+        delivery = to_delivery(capture)
+        at = capture.received_at
+        with self._store.write() as connection:
+            if delivery.id in self._store.ledger.replies(connection, [delivery.id]):
+                return delivery.reply
+            before: dict[Any, User] = {}
+            after: dict[Any, User] = {}
+            entries = []
+            if delivery.user_id is not None and delivery.outcome == "applied":
+                key = (delivery.instance_id, delivery.user_id)
+                before = self._store.users.load(connection, [key])
+                old = before.get(key)
+                if (
+                    old is None
+                    or old.status is not Status.DELETED
+                    or delivery.event == "userdeleted"
+                ):
+                    fresh = User(*key, created_at=at, updated_at=at)
+                    after[key] = tombstone(old or fresh, at)
+                    entry = audit("user.deleted", ACTOR, old, after[key], at)
+                    entries = [replace(entry, delivery_id=delivery.id)] if entry else []
+            self._store.ledger.record(connection, [delivery])
+            self._store.users.store(connection, before, after, entries, [delivery])
+        return delivery.reply
+
+    def _redo(self, act: AuditEntry) -> None:
+        key = (act.instance_id, act.user_id)
+        with self._store.write() as connection:
+            before = self._store.users.load(connection, [key])
+            if self._store.users.has_act(connection, act):
+                return
+            user = redo(before.get(key), act, self._policy.fingerprint)
+            self._store.users.store(connection, before, {key: user}, [act])
+
+
+def redo(user: User | None, act: AuditEntry, fingerprint: str) -> User:
+    """The record after what the audit says that somebody did to it.
+
+    Args:
+        fingerprint: of the policy, for grants of its that the act brought about.
+    """
+    old = user
+    if user is None:
+        user = User(act.instance_id, act.user_id, created_at=act.at, updated_at=act.at, version=0)
+    if act.after.get("status") == Status.DELETED:
+        if user.status is not Status.DELETED:
+            user = tombstone(user, act.at)
+        return replace(user, deleted_at=act.at, updated_at=act.at, version=user.version + 1)
+    if user.status is Status.DELETED:
+        return user
+    fields: dict[str, Any] = {name: act.after[name] for name in _PLAIN if name in act.after}
+    if "email" in fields:
+        fields["email_key"] = email_key(fields["email"])
+    fields |= _times(user, act)
+    if "roles" in act.after:
+        fields["grants"] = _grants(user, act, fingerprint)
+        if old is None:
+            given = act.after["roles"].items()
+            fields["seen"] = frozenset(role for role, said in given if Source.IDENTITY in said)
+    return replace(user, **fields, updated_at=act.at, version=user.version + 1)
+
+
+def _times(user: User, act: AuditEntry) -> dict[str, datetime | None]:
+    """What a status follows from."""
+    status = act.after.get("status")
+    if status is None:
+        return {}
+    if status == Status.SUSPENDED:
+        return {"suspended_at": act.at}
+    confirmed = user.confirmed_at or (act.at if status == Status.ACTIVE else None)
+    return {"suspended_at": None, "confirmed_at": confirmed}
+
+
+def _grants(user: User, act: AuditEntry, fingerprint: str) -> tuple[Grant, ...]:
+    """The record's grants with what the act changed; what it left alone stays as it is."""
+    old: Mapping[str, Any] = (act.before or {}).get("roles", {})
+    new: Mapping[str, Any] = act.after["roles"]
+    grants = {(grant.role, grant.source): grant for grant in user.grants}
+    for role, source in {(r, s) for roles in (old, new) for r, said in roles.items() for s in said}:
+        word = new.get(role, {}).get(source)
+        key = (role, Source(source))
+        if word is None:
+            grants.pop(key, None)
+        elif word != old.get(role, {}).get(source) or key not in grants:
+            grants[key] = Grant(
+                role,
+                Source(source),
+                act.at,
+                denies=word["is"] == "denial",
+                actor={Source.POLICY: fingerprint, Source.IDENTITY: "identity"}.get(
+                    Source(source), act.actor
+                ),
+                reason=word["reason"],
+                expires_at=_end(word["until"]),
+            )
+    return tuple(grants[key] for key in sorted(grants))
+
+
+def _end(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _received(capture: Capture) -> Received:
+    signature = capture.headers.get(SIGNATURE)
+    return Received(
+        signatures=(signature,) if signature is not None else (),
+        body=capture.body or b"",
+        path=capture.path,
+        expected=_EXPECTED.get(capture.path.rpartition("/")[2]),
+        at=capture.received_at,
+        replayed=True,
+    )

@@ -1,0 +1,430 @@
+"""``decide``: one event and what we know of its user in, everything that follows out. Pure.
+
+The table at the end of this file is described in docs/lifecycle.md. Admission is asked at every
+signup, and policy grants follow every event of a confirmed user, so that any order of arrival ends
+in the same state; docs/decisions.md says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+from usher.core.domain.events import Event, EventName, IdentityUser, email_key, split_address
+from usher.core.domain.policy import Applicant, Policy, Reason, Verdict
+from usher.core.domain.records import AuditEntry, Grant, Status, User, audit
+from usher.core.domain.roles import being_written, effective, follow_policy, merge, take_over
+
+ACTOR: Final = "identity"
+_NONE: Final[frozenset[str]] = frozenset()
+_NO_RULE: Final = Reason("policy.no_rule", "no role rule of the policy concerns this user")
+
+
+class Result(StrEnum):
+    """What became of a delivery."""
+
+    APPLIED = "applied"
+    UNCHANGED = "unchanged"
+    DENIED = "denied"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What Identity is told: 200 with the whole app_metadata, 204 or 202, or 403 with a message."""
+
+    status: int
+    app_metadata: Mapping[str, Any] | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Everything that follows from one event.
+
+    Attributes:
+        user: the new record, or the old one (perhaps None) where nothing changed.
+        audit: the entry for the change, if there was one.
+        reasons: the rules that made the decision, in order.
+    """
+
+    result: Result
+    user: User | None
+    reply: Reply
+    reasons: tuple[Reason, ...]
+    audit: AuditEntry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    event: Event
+    user: User | None
+    policy: Policy
+    now: datetime
+    given: Reply | None
+
+    @property
+    def known(self) -> User:
+        """The record, in a cell of the table that only a known user has."""
+        if self.user is None:
+            raise AssertionError("unreachable")
+        return self.user
+
+
+def decide(
+    event: Event, user: User | None, policy: Policy, now: datetime, given: Reply | None = None
+) -> Outcome:
+    """Decide one event.
+
+    Args:
+        event: verified and parsed.
+        user: the record as it stands, None when there is none.
+        policy: asked at validate and signup for admission, and for the roles of confirmed users.
+        now: the time of receipt, UTC.
+        given: what Identity was told already, while there was no record to look at
+            (``usher.core.domain.outage``). The record then remembers that as sent.
+
+    Raises:
+        PolicyError: only from a callable policy that breaks its contract.
+    """
+    case = _Case(event, user, policy, now, given)
+    return _TABLE[event.name][user.status if user else None](case)
+
+
+def applicant(event_name: EventName, user: User) -> Applicant:
+    """The question to put to a policy about a record as it stands."""
+    address, domain = split_address(user.email_key)
+    return Applicant(
+        event=event_name,
+        instance_id=user.instance_id,
+        id=user.id,
+        email=user.email,
+        address=address,
+        domain=domain,
+        proven=user.email_key in user.proven,
+        provider=user.provider,
+        app_metadata=user.app_metadata,
+    )
+
+
+def newcomer(instance_id: UUID, person: IdentityUser, now: datetime) -> User:
+    """A pending record of somebody of whom no event told; any event is newer."""
+    return User(
+        instance_id,
+        person.id,
+        created_at=now,
+        updated_at=now,
+        email=person.email,
+        email_key=email_key(person.email),
+        provider=person.provider,
+        user_metadata=person.user_metadata or {},
+        app_metadata=_without_roles(person),
+        identity_created_at=person.created_at,
+    )
+
+
+def welcome(
+    instance_id: UUID, caller: IdentityUser, record: User | None, policy: Policy, now: datetime
+) -> User:
+    """The record of somebody who came with a valid access token before their events did.
+
+    A token is only given to a confirmed account, so they are active, as after a login. Any event
+    that comes later is newer than what their token says.
+
+    Args:
+        caller: what the token, or Identity, says of them.
+        record: None, or one that is pending.
+    """
+    user = replace(record or newcomer(instance_id, caller, now), confirmed_at=now)
+    verdict = policy.evaluate(applicant(EventName.LOGIN, user))
+    grants = follow_policy(user.grants, verdict.roles, policy.fingerprint, now)
+    if not caller.roles:  # a token's are not believed: nothing was taken away by their absence
+        return replace(user, grants=grants)
+    return take_over(replace(user, grants=grants), caller.roles, now)
+
+
+def tombstone(user: User, now: datetime) -> User:
+    """The record with every personal datum gone; the id is kept for ever."""
+    return User(
+        instance_id=user.instance_id,
+        id=user.id,
+        created_at=user.created_at,
+        updated_at=now,
+        deleted_at=now,
+        version=user.version,
+    )
+
+
+# --- the cells of the table ----------------------------------------------------------------------
+
+
+def _admit_pending(case: _Case) -> Outcome:
+    alone = _absorb(case, None)
+    verdict = case.policy.evaluate(applicant(case.event.name, alone))
+    if not verdict.admitted:
+        return _denied(case, verdict.message, verdict.reasons)
+    return _applied(case, _absorb(case, case.user), Reply(204), verdict.reasons)
+
+
+def _sign_up(case: _Case) -> Outcome:
+    # Admission looks at what this event says by itself, whatever is on record: so a denial does
+    # not depend on the order of arrival, nor a proof on an earlier account's.
+    alone = _absorb(case, None)
+    question = applicant(case.event.name, alone)
+    verdict = case.policy.evaluate(question)
+    if not verdict.admitted:
+        return _denied(case, verdict.message, verdict.reasons)
+    if case.user is None:
+        return _enter(case, alone, verdict, verdict.reasons)
+    user = _absorb(case, case.user)
+    same = applicant(case.event.name, user) == question
+    return _enter(case, user, verdict if same else None, verdict.reasons)
+
+
+def _take_over(case: _Case) -> Outcome:
+    return _enter(case, _absorb(case, case.user))
+
+
+def _delete(case: _Case) -> Outcome:
+    user = case.user or _absorb(case, None)
+    reason = Reason("event.userdeleted", "deleted at Identity; personal data erased, id kept")
+    return _applied(case, tombstone(user, case.now), Reply(204), (reason,))
+
+
+def _keep(case: _Case) -> Outcome:
+    status = case.known.status.value
+    reason = Reason(f"user.{status}", f"{case.event.name.value} changes no user who is {status}")
+    return Outcome(Result.UNCHANGED, case.user, Reply(204), (reason,))
+
+
+def _confirm_deletion(case: _Case) -> Outcome:
+    return replace(_keep(case), user=replace(case.known, pending=False))
+
+
+def _refuse_suspended(case: _Case) -> Outcome:
+    reason = Reason("user.suspended", "an administrator suspended this user")
+    return _denied(case, "This account is suspended.", (reason,))
+
+
+def _refuse_deleted(case: _Case) -> Outcome:
+    reason = Reason("user.deleted", "this user was deleted; ids are never used again")
+    return _denied(case, "This account was deleted.", (reason,))
+
+
+# --- what the cells are made of ------------------------------------------------------------------
+
+
+def _enter(
+    case: _Case,
+    user: User,
+    verdict: Verdict | None = None,
+    reasons: tuple[Reason, ...] = (),
+) -> Outcome:
+    """Follow the policy, merge with Identity's roles, and answer with the effective ones.
+
+    Args:
+        user: the record after ``_absorb``.
+        verdict: the policy's answer for it, where it was asked already.
+        reasons: those of the admission.
+    """
+    event, now = case.event, case.now
+    newer = case.user is None or event.order > case.user.order
+    grants = user.grants
+    extra: Mapping[str, Any] = {}
+    if user.confirmed_at:
+        verdict = verdict or case.policy.evaluate(applicant(event.name, user))
+        grants = follow_policy(grants, verdict.roles, case.policy.fingerprint, now)
+        extra = verdict.app_metadata
+        reasons += verdict.role_reasons or (_NO_RULE,)
+    else:
+        reasons += (Reason("user.pending", "the policy gives roles to confirmed accounts only"),)
+    seen, sent, withdrawn = user.seen, user.sent, user.withdrawn
+    if newer:
+        merged = merge(
+            grants, event.user.roles, seen, sent, withdrawn, now, being_written(user, now)
+        )
+        grants, seen, sent, withdrawn = merged.grants, merged.seen, merged.sent, merged.withdrawn
+        reasons += merged.reasons
+    else:
+        reasons += (Reason("event.older", "a newer event wrote this profile already"),)
+    roles = effective(grants, now)
+    reply = Reply(204)
+    if user.status is Status.SUSPENDED:
+        reasons += (Reason("user.suspended", "no roles are answered for a suspended user"),)
+    else:
+        reasons += _held_back(grants, now)
+        reply = _answer(event.user, roles, {**extra, **user.extra_app_metadata})
+    told = roles
+    if case.given is not None:
+        reply = case.given
+        told = frozenset((reply.app_metadata or {}).get("roles", ()))
+    if reply.app_metadata is not None:
+        moment = int(now.timestamp())
+        held = event.user.roles
+        sent = {**sent, **dict.fromkeys(sorted(told - held), moment)}
+        withdrawn = {**withdrawn, **dict.fromkeys(sorted(held - told), moment)}
+    user = replace(
+        user,
+        grants=grants,
+        seen=seen,
+        sent=sent,
+        withdrawn=withdrawn,
+    )
+    by_answer = newer and case.given is None and event.name is not EventName.USERMODIFIED
+    if user.pending and by_answer:
+        # Identity has it all by this answer. After a usermodified a lost one would go unnoticed.
+        user = replace(user, pending=False, pushing=None, pushing_since=0)
+    return _applied(case, user, reply, reasons)
+
+
+def _absorb(case: _Case, record: User | None) -> User:
+    """The record after the event's profile, confirmation and proof, each by its own rule.
+
+    The profile is the newest event's; confirmation is the earliest known; proof only grows. Each
+    is independent of the order of arrival.
+    """
+    event, sent_by = case.event, case.event.user
+    moment = datetime.fromtimestamp(event.issued_at, UTC)
+    enters = event.name in (EventName.SIGNUP, EventName.LOGIN)
+    confirmed = sent_by.confirmed_at or (moment if enters else None)
+    if event.name is EventName.VALIDATE:
+        confirmed = None  # the account does not even exist yet
+    key = email_key(sent_by.email)
+    proven = frozenset((key,)) if proves(event.name, sent_by) else _NONE
+    profile: dict[str, Any] = {
+        "email": sent_by.email,
+        "email_key": key,
+        "provider": sent_by.provider,
+        "user_metadata": sent_by.user_metadata or {},
+        "app_metadata": _without_roles(sent_by),
+        "identity_created_at": sent_by.created_at,
+        "order": event.order,
+    }
+    if record is None:
+        return User(
+            event.instance_id,
+            sent_by.id,
+            created_at=case.now,
+            updated_at=case.now,
+            confirmed_at=confirmed,
+            last_seen_at=moment if enters else None,
+            proven=proven,
+            **profile,
+        )
+    if confirmed and record.confirmed_at:
+        confirmed = min(record.confirmed_at, confirmed)
+    return replace(
+        record,
+        confirmed_at=confirmed or record.confirmed_at,
+        last_seen_at=max(record.last_seen_at or moment, moment) if enters else record.last_seen_at,
+        proven=record.proven | proven,
+        **(profile if event.order > record.order else {}),
+    )
+
+
+def _without_roles(user: IdentityUser) -> dict[str, Any]:
+    return {key: value for key, value in (user.app_metadata or {}).items() if key != "roles"}
+
+
+def proves(name: EventName, user: IdentityUser) -> bool:
+    """Whether an event of this name shows that somebody reached the address, or a provider vouches.
+
+    At signup a ``recovery_sent_at`` means that the recovery was completed; later it only means
+    that somebody asked for one, which anybody can. Before confirmation a ``confirmation_sent_at``
+    means no more than that a mail went out.
+    """
+    if name is EventName.VALIDATE:
+        return False
+    if name is EventName.USERMODIFIED and not user.confirmed_at:
+        return False
+    if user.confirmation_sent_at or user.invited_at:
+        return True
+    if name is EventName.SIGNUP and user.recovery_sent_at:
+        return True
+    return user.provider not in ("", "email")
+
+
+def _answer(held: IdentityUser, roles: frozenset[str], extra: Mapping[str, Any]) -> Reply:
+    """200 with the whole map where it differs from what Identity holds, else 204.
+
+    A key that ``extra`` sets to None is taken out of the map.
+    """
+    received = held.app_metadata or {}
+    merged = {**received, **extra}
+    wanted = {key: v for key, v in merged.items() if v is not None or key not in extra}
+    if roles or "roles" in received:
+        wanted["roles"] = sorted(roles)
+    current = received.get("roles")
+    if isinstance(current, list) and len(current) == len(roles) and held.roles == roles:
+        received = {**received, "roles": sorted(roles)}  # the same in any order
+    return Reply(204) if wanted == received else Reply(200, wanted)
+
+
+def _held_back(grants: tuple[Grant, ...], now: datetime) -> tuple[Reason, ...]:
+    """Why a granted role is not effective: somebody denies it."""
+    given = {grant.role for grant in grants if not grant.denies}
+    return tuple(
+        Reason(f"denial.{g.source.value}", f"no {g.role!r}: denied by {g.source.value}")
+        for g in grants
+        if g.denies and g.holds(now) and g.role in given
+    )
+
+
+def _applied(case: _Case, user: User, reply: Reply, reasons: tuple[Reason, ...]) -> Outcome:
+    before = case.user
+    if before is not None and user == before:
+        return Outcome(Result.UNCHANGED, before, reply, reasons)
+    action = "user.changed" if before else "user.created"
+    if user.status is Status.DELETED:
+        action = "user.deleted"
+    entry = audit(action, ACTOR, before, user, case.now)
+    if before is not None:
+        version = before.version + (entry is not None)
+        user = replace(user, updated_at=case.now, version=version)
+    return Outcome(Result.APPLIED, user, reply, reasons, entry)
+
+
+def _denied(case: _Case, message: str, reasons: tuple[Reason, ...]) -> Outcome:
+    return Outcome(Result.DENIED, case.user, Reply(403, message=message), reasons)
+
+
+_TABLE: Final[Mapping[EventName, Mapping[Status | None, Callable[[_Case], Outcome]]]] = {
+    EventName.VALIDATE: {
+        None: _admit_pending,
+        Status.PENDING: _admit_pending,
+        Status.ACTIVE: _keep,
+        Status.SUSPENDED: _refuse_suspended,
+        Status.DELETED: _keep,
+    },
+    EventName.SIGNUP: {
+        None: _sign_up,
+        Status.PENDING: _sign_up,
+        Status.ACTIVE: _sign_up,
+        Status.SUSPENDED: _refuse_suspended,
+        Status.DELETED: _keep,
+    },
+    EventName.LOGIN: {
+        None: _take_over,
+        Status.PENDING: _take_over,
+        Status.ACTIVE: _take_over,
+        Status.SUSPENDED: _refuse_suspended,
+        Status.DELETED: _refuse_deleted,
+    },
+    EventName.USERMODIFIED: {
+        None: _take_over,
+        Status.PENDING: _take_over,
+        Status.ACTIVE: _take_over,
+        Status.SUSPENDED: _take_over,
+        Status.DELETED: _keep,
+    },
+    EventName.USERDELETED: {
+        None: _delete,
+        Status.PENDING: _delete,
+        Status.ACTIVE: _delete,
+        Status.SUSPENDED: _delete,
+        Status.DELETED: _confirm_deletion,
+    },
+}

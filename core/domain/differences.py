@@ -1,0 +1,98 @@
+"""What came out differently: answers and records compared, and told in a few words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from usher.core.domain.records import Answer, User
+from usher.core.domain.roles import effective
+from usher.core.strict_json import StrictJsonError, loads_object
+
+EXAMPLES: Final = 3
+
+
+@dataclass
+class Group:
+    """Differences of one kind: what was, what is now, how often, and where for instance."""
+
+    what: str
+    was: str
+    now: str
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, example: str) -> None:
+        """One more."""
+        self.count += 1
+        if len(self.examples) < EXAMPLES:
+            self.examples.append(example)
+
+
+class Differences:
+    """Differences, grouped."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[str, str, str], Group] = {}
+
+    def note(self, what: str, was: str, now: str, example: str) -> None:
+        """Count a difference; equal values are none."""
+        if was != now:
+            group = self._groups.setdefault((what, was, now), Group(what, was, now))
+            group.add(example)
+
+    def add(self, other: Differences) -> None:
+        """Take in what was noted elsewhere."""
+        for key, group in other._groups.items():
+            mine = self._groups.setdefault(key, Group(*key))
+            mine.count += group.count
+            mine.examples += group.examples[: EXAMPLES - len(mine.examples)]
+
+    def groups(self) -> list[Group]:
+        """The most frequent first."""
+        return sorted(self._groups.values(), key=lambda g: (-g.count, g.what, g.was, g.now))
+
+    def __bool__(self) -> bool:
+        return bool(self._groups)
+
+
+def answer_in_words(answer: Answer) -> str:
+    """``204``, ``200 roles: member, staff; plan: gold``, ``403 Please use …``."""
+    try:
+        document = loads_object(answer.body.encode()) if answer.body else {}
+    except StrictJsonError:
+        return f"{answer.status} {answer.body[:100]}"
+    if answer.status == 200:
+        held = document.get("app_metadata") or {}
+        roles = held.get("roles") or []
+        words = [f"roles: {', '.join(map(str, roles)) or 'none'}"]
+        words += [f"{k}: {_short(v)}" for k, v in sorted(held.items()) if k != "roles"]
+        return "200 " + "; ".join(words)
+    said = document.get("detail") or document.get("code") or ""
+    return f"{answer.status} {said}".rstrip()
+
+
+def user_differences(
+    was: User | None, now: User | None, at: datetime
+) -> Iterator[tuple[str, str, str]]:
+    """What differs between two records of one user: field, then, now."""
+    if was is None or now is None:
+        yield "record", "there" if was else "absent", "there" if now else "absent"
+        return
+    yield "status", was.status.value, now.status.value
+    yield "roles", _roles(was, at), _roles(now, at)
+    yield "email", was.email, now.email
+    for name in ("user_metadata", "app_metadata", "profile", "extra_app_metadata"):
+        if getattr(was, name) != getattr(now, name):
+            yield name, _short(getattr(was, name)), _short(getattr(now, name))
+
+
+def _roles(user: User, at: datetime) -> str:
+    return ", ".join(sorted(effective(user.grants, at))) or "none"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "…"

@@ -1,0 +1,117 @@
+"""Records as JSON: what the API answers and what commands print. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from usher.core.domain.records import AuditEntry, Delivery, Grant, Rehearsal, User
+from usher.core.domain.roles import effective
+
+
+def user_document(user: User, now: datetime) -> dict[str, Any]:
+    """A user with every grant and denial, for administrators."""
+    return {
+        **own_document(user, now),
+        "instance_id": str(user.instance_id),
+        "app_metadata": user.app_metadata,
+        "extra_app_metadata": user.extra_app_metadata,
+        "grants": [grant_document(grant, now) for grant in user.grants],
+        "identity": identity_state(user),
+        "suspended_at": utc(user.suspended_at),
+        "deleted_at": utc(user.deleted_at),
+    }
+
+
+def own_document(user: User, now: datetime) -> dict[str, Any]:
+    """What people see of their own record."""
+    return {
+        "id": str(user.id),
+        "email": user.email,
+        "status": user.status.value,
+        "provider": user.provider,
+        "roles": sorted(effective(user.grants, now)),
+        "profile": user.profile,
+        "user_metadata": user.user_metadata,
+        "created_at": utc(user.created_at),
+        "updated_at": utc(user.updated_at),
+        "confirmed_at": utc(user.confirmed_at),
+        "last_seen_at": utc(user.last_seen_at),
+        "version": user.version,
+    }
+
+
+def identity_state(user: User) -> str:
+    """Whether Identity must still be told of a change made here."""
+    return "pending" if user.pending else "in step"
+
+
+def grant_document(grant: Grant, now: datetime) -> dict[str, Any]:
+    """A grant or denial."""
+    return {
+        "role": grant.role,
+        "source": grant.source.value,
+        "denies": grant.denies,
+        "holds": grant.holds(now),
+        "actor": grant.actor,
+        "reason": grant.reason,
+        "created_at": utc(grant.created_at),
+        "expires_at": utc(grant.expires_at),
+    }
+
+
+def delivery_document(delivery: Delivery) -> dict[str, Any]:
+    """A delivery without what it said."""
+    return {
+        "id": delivery.id,
+        "sequence": delivery.sequence,
+        "instance_id": str(delivery.instance_id),
+        "event": delivery.event,
+        "user_id": str(delivery.user_id) if delivery.user_id else None,
+        "issued_at": utc(datetime.fromtimestamp(delivery.issued_at, UTC)),
+        "received_at": utc(delivery.received_at),
+        "path": delivery.path,
+        "outcome": delivery.outcome,
+        "reasons": [{"rule": reason.rule, "text": reason.text} for reason in delivery.reasons],
+        "policy": delivery.policy,
+        "key_index": delivery.key_index,
+        "reply": {"status": delivery.reply.status, "body": delivery.reply.body},
+        "body_digest": delivery.body_digest,
+        "origin": delivery.origin,
+    }
+
+
+def delivery_with_body(delivery: Delivery) -> dict[str, Any]:
+    """A delivery with its body as text: null once erased, where no UTF-8 with U+FFFD for it."""
+    body = delivery.body
+    text = body.decode("utf-8", "replace") if body is not None else None
+    return {**delivery_document(delivery), "body": text}
+
+
+def decision_document(decision: Rehearsal) -> dict[str, Any]:
+    """What was or would be decided of an event."""
+    return {
+        "outcome": decision.outcome,
+        "reasons": [{"rule": reason.rule, "text": reason.text} for reason in decision.reasons],
+        "reply": {"status": decision.reply.status, "body": decision.reply.body},
+    }
+
+
+def audit_document(entry: AuditEntry) -> dict[str, Any]:
+    """An entry of the audit."""
+    return {
+        "sequence": entry.sequence,
+        "at": utc(entry.at),
+        "actor": entry.actor,
+        "action": entry.action,
+        "user_id": str(entry.user_id),
+        "delivery_id": entry.delivery_id,
+        "reason": entry.reason,
+        "before": entry.before,
+        "after": entry.after,
+    }
+
+
+def utc(moment: datetime | None) -> str | None:
+    """A time as RFC 3339 in UTC."""
+    return moment.isoformat().replace("+00:00", "Z") if moment else None

@@ -1,0 +1,265 @@
+"""Identity's JSON as typed, immutable events. Pure; tolerant of what it does not know.
+
+Source of the shapes: GoTrue ``api/hooks.go`` and ``models/user.go`` (see docs/identity.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+from usher.core.errors import BodyFieldError, BodyJsonError, InstanceMismatchError
+from usher.core.jws import Claims
+from usher.core.strict_json import StrictJsonError, loads_object
+
+MAX_ROLE_CHARACTERS: Final = 100
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
+_PLAIN = r"[^\s<>()@\",;:\\\[\]]+@(?:[\w-]+\.)*[\w-]+"
+_ADDRESS = re.compile(
+    rf"(?:(?P<bare>{_PLAIN})\.?|[^<>()@]*<(?P<named>{_PLAIN})\.?>)(?:\s*\([^()<>@]*\))?"
+)
+
+
+class EventName(StrEnum):
+    """The events that Identity sends."""
+
+    VALIDATE = "validate"
+    SIGNUP = "signup"
+    LOGIN = "login"
+    USERMODIFIED = "usermodified"
+    USERDELETED = "userdeleted"
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityUser:
+    """The user as Identity described them in one event.
+
+    ``aud``, ``user_metadata`` are chosen by whoever signs up: nothing privileged follows from
+    them. Metadata maps are those received; ``None`` where Identity sent null. Times are UTC.
+    """
+
+    id: UUID
+    email: str
+    aud: str
+    role: str
+    app_metadata: Mapping[str, Any] | None
+    user_metadata: Mapping[str, Any] | None
+    created_at: datetime | None
+    updated_at: datetime | None
+    confirmed_at: datetime | None
+    invited_at: datetime | None
+    confirmation_sent_at: datetime | None
+    recovery_sent_at: datetime | None
+
+    @property
+    def provider(self) -> str:
+        """``app_metadata.provider``: ``email``, ``google``, … or empty when absent."""
+        found = (self.app_metadata or {}).get("provider")
+        return found if isinstance(found, str) else ""
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """``app_metadata.roles`` as a set; what is no list of role names counts as no role."""
+        found = (self.app_metadata or {}).get("roles")
+        if not isinstance(found, list):
+            return frozenset()
+        return frozenset(role for role in found if isinstance(role, str) and is_role(role))
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of one user: its signed body, and the time and digest that were signed with it.
+
+    Attributes:
+        delivery_id: see ``delivery_id``.
+        issued_at: the signed ``iat``, whole seconds since the epoch.
+        order: the event's place in its user's history; the greater text is the newer event.
+            ``iat`` has whole seconds. Within one second: the usual order of events, then
+            ``updated_at``, then the id, so that any arrival order ends the same. A ``validate``
+            comes before all else, since nothing can have happened to an account before it exists.
+    """
+
+    name: EventName
+    instance_id: UUID
+    user: IdentityUser
+    delivery_id: str
+    issued_at: int
+    order: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Work the order out once; decisions look at it several times."""
+        updated_at = self.user.updated_at
+        rank = _RANK[self.name]
+        era = 0 if self.name == EventName.VALIDATE else 1
+        moment = updated_at.isoformat() if updated_at else ""
+        order = f"{era}.{self.issued_at:012d}.{rank}.{moment:32}.{self.delivery_id}"
+        object.__setattr__(self, "order", order)
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownEvent:
+    """A well-formed event whose name we do not know: kept, answered 204, without effect."""
+
+    name: str
+    instance_id: UUID
+    delivery_id: str
+    issued_at: int
+
+
+def email_key(email: str) -> str:
+    """The key of an address, for look-ups and for the policy: NFC in lower case.
+
+    Not case-folded: that would make one of ``strasse.de`` and ``straße.de``, which anybody may
+    register side by side (IDNA 2008).
+    """
+    lowered = unicodedata.normalize("NFC", email.strip()).lower()
+    return unicodedata.normalize("NFC", lowered)
+
+
+def split_address(key: str) -> tuple[str, str]:
+    """The plain address and its domain out of an ``email_key``; two empty strings if unreadable.
+
+    Go's address parser accepts, and GoTrue stores as typed, ``Name <a@b.c>`` and ``a@b.c (note)``;
+    mail goes to ``a@b.c``. A form that could be read in two ways is not read at all.
+    """
+    found = _ADDRESS.fullmatch(key) if key.isprintable() else None
+    if not found:
+        return "", ""
+    address: str = found["bare"] or found["named"]
+    return address, address.rpartition("@")[2]
+
+
+def is_role(name: str) -> bool:
+    """Whether this can be a role: 1 to 100 printable characters, no space at either end."""
+    return 0 < len(name) <= MAX_ROLE_CHARACTERS and name.isprintable() and name == name.strip()
+
+
+def is_text(value: object) -> bool:
+    """Whether a value is a text that a database and a reply can hold."""
+    if not isinstance(value, str) or "\x00" in value:
+        return False
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def parse_time(text: str) -> datetime:
+    """An RFC 3339 time with up to nine fraction digits, as UTC with microseconds (truncated).
+
+    Raises:
+        ValueError: for any other text, or a time that has no UTC value.
+    """
+    if not _RFC3339.fullmatch(text):
+        raise ValueError("not an RFC 3339 time")
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except OverflowError:
+        raise ValueError("out of range") from None
+
+
+def parse_event(body: bytes, claims: Claims) -> Event | UnknownEvent:
+    """Read the body of a verified delivery.
+
+    Args:
+        body: the bytes whose digest was signed.
+        claims: what the signature says; the body's ``instance_id`` must equal the signed ``sub``.
+
+    Raises:
+        BodyError: with a JSON pointer to the field at fault.
+    """
+    try:
+        document = loads_object(body)
+    except StrictJsonError as error:
+        raise BodyJsonError(str(error)) from None
+    name = _text(document, "event", "/event", required=True)
+    if not name:
+        raise BodyFieldError("must not be empty", "/event")
+    instance_id = _uuid(document, "instance_id", "/instance_id")
+    if instance_id != claims.instance_id:
+        raise InstanceMismatchError
+    identity = delivery_id(instance_id, name, claims.issued_at, claims.body_digest)
+    if name not in _NAMES:
+        return UnknownEvent(name, instance_id, identity, claims.issued_at)
+    user = document.get("user")
+    if not isinstance(user, dict):
+        raise BodyFieldError("must be an object", "/user")
+    return Event(EventName(name), instance_id, read_user(user), identity, claims.issued_at)
+
+
+def read_user(fields: dict[str, Any]) -> IdentityUser:
+    """Read a user as Identity describes one, in an event or in an answer of its API.
+
+    Raises:
+        BodyFieldError: with a JSON pointer below ``/user``.
+    """
+    return IdentityUser(
+        id=_uuid(fields, "id", "/user/id"),
+        email=_text(fields, "email", "/user/email"),
+        aud=_text(fields, "aud", "/user/aud"),
+        role=_text(fields, "role", "/user/role"),
+        app_metadata=_object(fields, "app_metadata"),
+        user_metadata=_object(fields, "user_metadata"),
+        created_at=_time(fields, "created_at"),
+        updated_at=_time(fields, "updated_at"),
+        confirmed_at=_time(fields, "confirmed_at"),
+        invited_at=_time(fields, "invited_at"),
+        confirmation_sent_at=_time(fields, "confirmation_sent_at"),
+        recovery_sent_at=_time(fields, "recovery_sent_at"),
+    )
+
+
+def delivery_id(instance_id: UUID, event: str, issued_at: int, body_digest: str) -> str:
+    """The delivery's identity: its time, then SHA-256 over what was signed and means something.
+
+    Eight hex digits of ``iat`` lead, so that ids sort by time and an index of them grows at its
+    end; the digest covers (``sub``, event, ``iat``, body digest), never the header's spelling.
+    """
+    text = f"{instance_id}\n{event}\n{issued_at}\n{body_digest}"
+    return f"{issued_at & 0xFFFFFFFF:08x}{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+_NAMES = frozenset(EventName)
+_RANK = {name: rank for rank, name in enumerate(EventName)}
+
+
+def _text(fields: dict[str, Any], key: str, pointer: str, required: bool = False) -> str:
+    value = fields.get(key)
+    if value is None and not required:
+        return ""
+    if not isinstance(value, str):
+        raise BodyFieldError("must be a string", pointer)
+    return value
+
+
+def _uuid(fields: dict[str, Any], key: str, pointer: str) -> UUID:
+    value = fields.get(key)
+    if not isinstance(value, str) or not _UUID.fullmatch(value):
+        raise BodyFieldError("must be a UUID", pointer)
+    return UUID(value)
+
+
+def _object(fields: dict[str, Any], key: str) -> dict[str, Any] | None:
+    value = fields.get(key)
+    if value is not None and not isinstance(value, dict):
+        raise BodyFieldError("must be an object or null", f"/user/{key}")
+    return value
+
+
+def _time(fields: dict[str, Any], key: str) -> datetime | None:
+    value = fields.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise BodyFieldError("must be an RFC 3339 time", f"/user/{key}")
+    try:
+        moment = parse_time(value)
+    except ValueError as error:
+        raise BodyFieldError(f"must be an RFC 3339 time ({error})", f"/user/{key}") from None
+    return moment if moment.year > 1 else None  # Go's zero time means: not set

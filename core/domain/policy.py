@@ -1,0 +1,326 @@
+"""Who may enter and with which roles: rules from policy.toml or a Python callable. Pure.
+
+A policy answers one question about one applicant and lists the rules that made the answer. What a
+person chooses freely (``user_metadata``, ``aud``) is not part of the question, so no rule can
+follow from it. Rules that name an address or a domain need a proven address (docs/policy.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+from usher.core.domain.events import EventName, is_role, is_text
+from usher.core.errors import PolicyError
+from usher.core.strict_json import dumps, loads_object
+
+DEFAULT_MESSAGE: Final = "This site does not admit this account."
+NO_POLICY: Final = "no-policy"
+"""The fingerprint of the empty policy, where there is no file."""
+RESERVED_APP_METADATA: Final = frozenset({"roles", "provider"})
+
+
+@dataclass(frozen=True, slots=True)
+class Applicant:
+    """All that a policy may look at.
+
+    Attributes:
+        email: as Identity stores it; ``address`` and ``domain`` are its normalised parts, empty
+            where the text cannot be read as one address.
+        proven: whether somebody reached this address or a provider vouched for it.
+        provider: ``email``, ``google``, …, ``""`` when Identity named none.
+        app_metadata: what Identity holds; written by Identity's administrators only.
+    """
+
+    event: EventName
+    instance_id: UUID
+    id: UUID
+    email: str
+    address: str
+    domain: str
+    proven: bool
+    provider: str
+    app_metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One rule that took part in a decision. Holds no personal data: reasons outlive erasure."""
+
+    rule: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A policy's answer.
+
+    Attributes:
+        admitted: whether the applicant may enter; ``message`` is for the person when not.
+        roles: the roles that the policy gives, independent of ``admitted``.
+        app_metadata: keys merged into the reply (never ``roles`` or ``provider``).
+        reasons: the rules that admitted or refused.
+        role_reasons: the rules that gave or withheld roles.
+    """
+
+    admitted: bool = True
+    message: str = ""
+    roles: frozenset[str] = frozenset()
+    app_metadata: Mapping[str, Any] = field(default_factory=dict)
+    reasons: tuple[Reason, ...] = ()
+    role_reasons: tuple[Reason, ...] = ()
+
+
+class Policy(Protocol):
+    """What ``lifecycle.decide`` needs of a policy."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hex digits that change when the policy changes; kept with every decision."""
+
+    def evaluate(self, applicant: Applicant) -> Verdict:
+        """Answer for one applicant; the same applicant gets the same answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class DenyList:
+    """Addresses or domains that are refused, with the sentence that the person is shown."""
+
+    values: frozenset[str] = frozenset()
+    message: str = DEFAULT_MESSAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """``[admission]``: deny lists first, then, where the default is to deny, the allow lists."""
+
+    default_allow: bool = True
+    message: str = DEFAULT_MESSAGE
+    allow_email_domains: frozenset[str] = frozenset()
+    allow_emails: frozenset[str] = frozenset()
+    deny_email_domains: DenyList = DenyList()
+    deny_emails: DenyList = DenyList()
+
+
+@dataclass(frozen=True, slots=True)
+class RoleRule:
+    """One ``[[role]]``: all conditions that are given must hold. ``number`` counts from 1."""
+
+    number: int
+    grant: str
+    emails: frozenset[str] = frozenset()
+    email_domains: frozenset[str] = frozenset()
+    providers: frozenset[str] = frozenset()
+
+    @property
+    def names_address(self) -> bool:
+        """Whether the rule depends on the address, and so on its proof."""
+        return bool(self.emails or self.email_domains)
+
+    def describe(self) -> str:
+        """The rule as part of a sentence, without the addresses it lists."""
+        conditions = []
+        if self.emails:
+            conditions.append(f"whose proven address is one of {len(self.emails)} listed")
+        if self.email_domains:
+            conditions.append(f"whose proven address is at {listed(self.email_domains)}")
+        if self.providers:
+            conditions.append(f"whose account is from {listed(self.providers)}")
+        return " ".join([f"{self.grant!r} to everybody", " and ".join(conditions)]).rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """``[outage]``: which events are refused while the database is away; the rest is answered."""
+
+    refused: frozenset[EventName] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class FilePolicy:
+    """The policy of a policy.toml; the empty one admits everyone and gives no role."""
+
+    admission: Admission = Admission()
+    roles: tuple[RoleRule, ...] = ()
+    app_metadata: Mapping[str, Any] = field(default_factory=dict)
+    outage: Outage = Outage()
+    fingerprint: str = NO_POLICY
+
+    @property
+    def role_names(self) -> frozenset[str]:
+        """Every role that some rule gives."""
+        return frozenset(rule.grant for rule in self.roles)
+
+    def evaluate(self, applicant: Applicant) -> Verdict:
+        """Ask the deny lists, the allow lists, then every role rule."""
+        admitted, message, reason = self._admit(applicant)
+        granted, role_reasons = set(), []
+        for rule in self.roles:
+            if found := _role_reason(rule, applicant):
+                role_reasons.append(found[1])
+                if found[0]:
+                    granted.add(rule.grant)
+        return Verdict(
+            admitted,
+            message,
+            frozenset(granted),
+            self.app_metadata,
+            (reason,),
+            tuple(role_reasons),
+        )
+
+    def _admit(self, applicant: Applicant) -> tuple[bool, str, Reason]:
+        rules = self.admission
+        denies = (
+            ("admission.deny_emails", rules.deny_emails, applicant.address, "the address"),
+            (
+                "admission.deny_email_domains",
+                rules.deny_email_domains,
+                applicant.domain,
+                f"the domain {applicant.domain}",
+            ),
+        )
+        for name, deny, value, said in denies:
+            if deny.values and not applicant.address:
+                text = "the address cannot be read as one address, and there is a deny list"
+                return False, deny.message, Reason(name, text)
+            if value in deny.values:
+                return False, deny.message, Reason(name, f"{said} is on the deny list")
+        if rules.default_allow:
+            return True, "", Reason("admission.default", "everyone is admitted by default")
+        allows = (
+            ("admission.allow_emails", rules.allow_emails, applicant.address, "the address"),
+            (
+                "admission.allow_email_domains",
+                rules.allow_email_domains,
+                applicant.domain,
+                f"the domain {applicant.domain}",
+            ),
+        )
+        for name, allowed, value, said in allows:
+            if value and value in allowed:
+                if applicant.proven:
+                    return True, "", Reason(name, f"{said} is on the allow list")
+                if applicant.event == EventName.VALIDATE:
+                    text = f"{said} is on the allow list; the signup must prove the address"
+                    return True, "", Reason(name, text)
+                text = f"{said} is on the allow list, but nobody proved the address"
+                return False, rules.message, Reason(name, text)
+        return False, rules.message, Reason("admission.default", "nobody is admitted by default")
+
+    def describe(self) -> list[str]:
+        """The rules in words, for ``usher policy check``."""
+        rules = self.admission
+        lines = []
+        for deny, what in (
+            (rules.deny_emails, "addresses"),
+            (rules.deny_email_domains, "domains"),
+        ):
+            if deny.values:
+                lines.append(f"Refuses the {what} {listed(deny.values)}, saying: {deny.message}")
+        allowed = rules.allow_emails | rules.allow_email_domains
+        if rules.default_allow:
+            lines.append("Admits everyone else." if lines else "Admits everyone.")
+        elif allowed:
+            lines.append(f"Admits only proven addresses of {listed(allowed)}.")
+            lines.append(f"Refuses everyone else, saying: {rules.message}")
+        else:
+            lines.append(f"Admits nobody, saying: {rules.message}")
+        lines += [f"Gives {rule.describe()}." for rule in self.roles]
+        if self.app_metadata:
+            lines.append(f"Adds to app_metadata: {', '.join(self.app_metadata)}.")
+        if self.outage.refused:
+            refused = listed({name.value for name in self.outage.refused})
+            lines.append(f"Refuses while the database is away: {refused}.")
+        return lines
+
+
+@dataclass(frozen=True, slots=True)
+class CallablePolicy:
+    """A Python callable ``(Applicant) -> Verdict`` named as ``package.module:function``."""
+
+    name: str
+    function: Callable[[Applicant], Verdict]
+    outage: Outage = Outage()
+
+    @property
+    def fingerprint(self) -> str:
+        """Stable for the name only: code has no digest that we could take."""
+        return hashlib.sha256(self.name.encode()).hexdigest()[:12]
+
+    @property
+    def role_names(self) -> frozenset[str]:
+        """None that could be known without asking."""
+        return frozenset()
+
+    def evaluate(self, applicant: Applicant) -> Verdict:
+        """Ask the callable and check its answer.
+
+        Raises:
+            PolicyError: when the answer is not a Verdict or names an impossible role.
+        """
+        try:
+            verdict = self.function(applicant)
+        except Exception as error:
+            raise PolicyError(self.name, f"raised {type(error).__name__}") from error
+        if not isinstance(verdict, Verdict):
+            raise PolicyError(self.name, f"must return a Verdict, not {type(verdict).__name__}")
+        if not isinstance(verdict.roles, frozenset | set | tuple | list):  # a text has letters
+            raise PolicyError(self.name, "roles must be a set of names")
+        if not is_text(verdict.message):
+            raise PolicyError(self.name, "the message must be a text")
+        check_app_metadata(verdict.app_metadata, f"{self.name}: app_metadata")
+        if wrong := [r for r in verdict.roles if not (isinstance(r, str) and is_role(r))]:
+            raise PolicyError(self.name, f"{wrong[0]!r} is not a role name")
+        reason = Reason(self.name, "admitted" if verdict.admitted else "not admitted")
+        return Verdict(
+            verdict.admitted,
+            verdict.message or ("" if verdict.admitted else DEFAULT_MESSAGE),
+            frozenset(verdict.roles),
+            verdict.app_metadata,
+            verdict.reasons or (reason,),
+            verdict.role_reasons
+            or tuple(Reason(self.name, f"grants {role!r}") for role in sorted(verdict.roles)),
+        )
+
+    def describe(self) -> list[str]:
+        """One line: the rules are code."""
+        return [f"The callable {self.name} decides."]
+
+
+def _role_reason(rule: RoleRule, applicant: Applicant) -> tuple[bool, Reason] | None:
+    """(granted, why), or None where the rule does not concern the applicant."""
+    name = f"role.{rule.number}"
+    if rule.emails and applicant.address not in rule.emails:
+        return None
+    if rule.email_domains and applicant.domain not in rule.email_domains:
+        return None
+    if rule.providers and applicant.provider not in rule.providers:
+        return None
+    if rule.names_address and not applicant.proven:
+        return False, Reason(name, f"no {rule.grant!r}: nobody proved the address yet")
+    return True, Reason(name, f"grants {rule.describe()}")
+
+
+def check_app_metadata(values: object, where: str) -> None:
+    """Whether these can be merged into a reply and come back in the next event.
+
+    Raises:
+        PolicyError: not a table of strict JSON, or with a key that is not the policy's.
+    """
+    if not isinstance(values, dict):
+        raise PolicyError(where, f"must be a table, not {type(values).__name__}")
+    if reserved := RESERVED_APP_METADATA.intersection(values):
+        raise PolicyError(where, f"may not set {listed(reserved)}")
+    try:
+        loads_object(dumps(values).encode())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise PolicyError(where, f"must fit into JSON: {error}") from None
+
+
+def listed(values: frozenset[str] | set[str]) -> str:
+    """The values in a sentence, sorted."""
+    return ", ".join(sorted(values))

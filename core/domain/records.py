@@ -1,0 +1,248 @@
+"""What we keep: a user's record and grants, an entry of the audit, a delivery. Pure values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from usher.core.domain.policy import Reason
+
+Item = TypeVar("Item")
+
+
+class Status(StrEnum):
+    """Where a user stands; derived from three times, so that it cannot contradict them."""
+
+    PENDING = "pending"
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    DELETED = "deleted"
+
+
+class Outcome(StrEnum):
+    """What a delivery in the ledger came to."""
+
+    APPLIED = "applied"
+    UNCHANGED = "unchanged"
+    DENIED = "denied"
+    IGNORED = "ignored"
+    INVALID = "invalid"
+
+
+class Source(StrEnum):
+    """Who gave or denied a role."""
+
+    POLICY = "policy"
+    ADMINISTRATOR = "administrator"
+    IDENTITY = "identity"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One source's word about one role of one user; ``denies`` makes it a denial.
+
+    A user has at most one for each (role, source). ``actor`` names who gave it in that source's
+    terms; ``expires_at`` ends it by itself.
+    """
+
+    role: str
+    source: Source
+    created_at: datetime
+    denies: bool = False
+    actor: str = ""
+    reason: str = ""
+    expires_at: datetime | None = None
+
+    def holds(self, now: datetime) -> bool:
+        """Whether it has not ended."""
+        return self.expires_at is None or self.expires_at > now
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """One user's record, keyed by (instance, id); times are UTC.
+
+    Attributes:
+        email: as Identity sent it; ``email_key`` is for look-ups only.
+        app_metadata: as last received from Identity, without ``roles``.
+        profile: the person's own, edited here and unknown to Identity.
+        extra_app_metadata: keys that administrators add to every reply; None takes one away.
+        confirmed_at: the earliest time at which the account was known to be confirmed.
+        last_seen_at: the newest signup or login, by the sender's clock.
+        seen: the roles in the newest payload or admin answer from Identity.
+        sent: roles we put into replies that no payload has shown yet, with the time in seconds.
+        withdrawn: roles we left out of replies that payloads still showed, likewise.
+        pending: Identity has still to be told of a change (usher.core.identity.push).
+        pushing: the roles that are being written at Identity just now; None: nothing is.
+        pushing_since: when that was noted, in seconds.
+        proven: keys of the addresses that somebody was shown to reach.
+        order: ``Event.order`` of the event that wrote the profile.
+        version: grows with every change of the record; the ETag.
+    """
+
+    instance_id: UUID
+    id: UUID
+    created_at: datetime
+    updated_at: datetime
+    email: str = ""
+    email_key: str = ""
+    provider: str = ""
+    user_metadata: Mapping[str, Any] = field(default_factory=dict)
+    app_metadata: Mapping[str, Any] = field(default_factory=dict)
+    profile: Mapping[str, Any] = field(default_factory=dict)
+    extra_app_metadata: Mapping[str, Any] = field(default_factory=dict)
+    identity_created_at: datetime | None = None
+    confirmed_at: datetime | None = None
+    suspended_at: datetime | None = None
+    deleted_at: datetime | None = None
+    last_seen_at: datetime | None = None
+    grants: tuple[Grant, ...] = ()
+    seen: frozenset[str] = frozenset()
+    sent: Mapping[str, int] = field(default_factory=dict)
+    withdrawn: Mapping[str, int] = field(default_factory=dict)
+    pending: bool = False
+    pushing: frozenset[str] | None = None
+    pushing_since: int = 0
+    proven: frozenset[str] = frozenset()
+    order: str = ""
+    version: int = 1
+
+    @property
+    def status(self) -> Status:
+        """Deleted beats suspended beats active beats pending."""
+        if self.deleted_at:
+            return Status.DELETED
+        if self.suspended_at:
+            return Status.SUSPENDED
+        return Status.ACTIVE if self.confirmed_at else Status.PENDING
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One change of one record: who, what, and the parts that differ, before and after.
+
+    ``before`` is None for a record that did not exist. ``reason`` is what a person wrote;
+    ``delivery_id`` names the event that caused it, None for a person's act. ``sequence`` is its
+    place in the audit once it is kept there. ``ledger_position`` is the newest delivery's sequence
+    when a person acted, so that both histories can be told in one order.
+    """
+
+    action: str
+    actor: str
+    instance_id: UUID
+    user_id: UUID
+    at: datetime
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any]
+    reason: str = ""
+    delivery_id: str | None = None
+    sequence: int | None = None
+    ledger_position: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """One page of a listing; ``next_cursor`` is None on the last.
+
+    A filtered page may hold fewer items than asked for, even none, and yet not be the last: a
+    search looks at so many records and no more, then says where to go on.
+    """
+
+    items: tuple[Item, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was answered, byte for byte; ``body`` is empty for 204."""
+
+    status: int
+    content_type: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What would be decided, answered and recorded; ``user`` is None where that is not known."""
+
+    outcome: str
+    reasons: tuple[Reason, ...]
+    reply: Answer
+    user: User | None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One delivery in the ledger.
+
+    Attributes:
+        sequence: place in the order of arrival; None before it is recorded.
+        outcome: applied, unchanged, denied, ignored (unknown event) or invalid (bad body).
+        body: the exact bytes; None once erased.
+        policy: fingerprint of the policy that was asked.
+        origin: ``live``, or ``replay`` for what was played back from a capture or a ledger.
+    """
+
+    id: str
+    instance_id: UUID
+    event: str
+    user_id: UUID | None
+    issued_at: int
+    received_at: datetime
+    path: str
+    body: bytes | None
+    body_digest: str
+    key_index: int
+    outcome: str
+    reasons: tuple[Reason, ...]
+    policy: str
+    reply: Answer
+    sequence: int | None = None
+    origin: str = "live"
+
+    @property
+    def recorded(self) -> Rehearsal:
+        """What was decided when it came."""
+        return Rehearsal(self.outcome, self.reasons, self.reply, None)
+
+
+def audit(
+    action: str, actor: str, before: User | None, after: User, now: datetime, reason: str = ""
+) -> AuditEntry | None:
+    """The entry for a change, or None where nothing that matters differs.
+
+    Times of logins and the state of the merge with Identity are not changes of the record.
+    """
+    new = _snapshot(after)
+    old = _snapshot(before) if before else None
+    if old is not None:
+        changed = [key for key in new if new[key] != old[key]]
+        if not changed:
+            return None
+        old = {key: old[key] for key in changed}
+        new = {key: new[key] for key in changed}
+    return AuditEntry(action, actor, after.instance_id, after.id, now, old, new, reason)
+
+
+def _snapshot(user: User) -> dict[str, Any]:
+    roles: dict[str, dict[str, Any]] = {}
+    for grant in user.grants:
+        roles.setdefault(grant.role, {})[grant.source.value] = {
+            "is": "denial" if grant.denies else "grant",
+            "until": grant.expires_at.isoformat() if grant.expires_at else None,
+            "reason": grant.reason,
+        }
+    return {
+        "status": user.status.value,
+        "email": user.email,
+        "provider": user.provider,
+        "user_metadata": user.user_metadata,
+        "app_metadata": user.app_metadata,
+        "profile": user.profile,
+        "extra_app_metadata": user.extra_app_metadata,
+        "roles": roles,
+    }

@@ -1,0 +1,146 @@
+"""The algebra of roles: sources, denials, and the three-way merge with Identity. Pure.
+
+For each user three things are compared: the roles in the payload (Identity now), ``seen`` (Identity
+when we last looked) and what we answered since (``sent``, ``withdrawn``). What differs from both
+was changed by a person at Identity; the rest is our own echo. docs/lifecycle.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from usher.core.domain.policy import Reason
+from usher.core.domain.records import Grant, Source, User
+
+ECHO_SECONDS: Final = 3600
+"""How long a payload that contradicts our answer may be older than the answer's arrival there."""
+
+WRITE_SECONDS: Final = 120
+"""How long what was to be written explains a payload: a push's lease and the wait after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """The outcome of looking at Identity's roles once."""
+
+    grants: tuple[Grant, ...]
+    seen: frozenset[str]
+    sent: Mapping[str, int]
+    withdrawn: Mapping[str, int]
+    reasons: tuple[Reason, ...]
+
+
+def effective(grants: Iterable[Grant], now: datetime) -> frozenset[str]:
+    """The roles a user has: granted by any source, denied by none, not ended."""
+    granted: set[str] = set()
+    denied: set[str] = set()
+    for grant in grants:
+        if grant.holds(now):
+            (denied if grant.denies else granted).add(grant.role)
+    return frozenset(granted - denied)
+
+
+def with_grant(grants: Iterable[Grant], new: Grant) -> tuple[Grant, ...]:
+    """The grants with ``new`` in the place of the same source's earlier word on that role."""
+    kept = without(grants, new.role, new.source)
+    return tuple(sorted((*kept, new), key=lambda grant: (grant.role, grant.source)))
+
+
+def without(grants: Iterable[Grant], role: str, *sources: Source) -> tuple[Grant, ...]:
+    """The grants without what these sources said about the role."""
+    return tuple(g for g in grants if g.role != role or g.source not in sources)
+
+
+def follow_policy(
+    grants: tuple[Grant, ...], roles: AbstractSet[str], fingerprint: str, now: datetime
+) -> tuple[Grant, ...]:
+    """Replace the policy's grants by what it gives now; nobody else's are touched."""
+    held = {grant.role for grant in grants if grant.source is Source.POLICY}
+    if held == roles:
+        return grants
+    kept = [g for g in grants if g.source is not Source.POLICY or g.role in roles]
+    new = [Grant(role, Source.POLICY, now, actor=fingerprint) for role in roles - held]
+    return tuple(sorted((*kept, *new), key=lambda grant: (grant.role, grant.source)))
+
+
+def being_written(user: User, now: datetime) -> frozenset[str] | None:
+    """What a push is writing at Identity; None: nothing, or long ago, and it was given up."""
+    return user.pushing if now.timestamp() < user.pushing_since + WRITE_SECONDS else None
+
+
+def take_over(user: User, payload: frozenset[str], now: datetime) -> User:
+    """The record after one look at the roles that Identity has: ``merge``, for a whole user."""
+    merged = merge(
+        user.grants,
+        payload,
+        user.seen,
+        user.sent,
+        user.withdrawn,
+        now,
+        being_written(user, now),
+    )
+    return replace(
+        user,
+        grants=merged.grants,
+        seen=merged.seen,
+        sent=merged.sent,
+        withdrawn=merged.withdrawn,
+    )
+
+
+def merge(
+    grants: tuple[Grant, ...],
+    payload: frozenset[str],
+    seen: frozenset[str],
+    sent: Mapping[str, int],
+    withdrawn: Mapping[str, int],
+    now: datetime,
+    pushing: frozenset[str] | None = None,
+) -> Merge:
+    """Take over what people changed at Identity since we last looked.
+
+    Added there = payload - seen - sent: a grant from Identity, unless the role is effective here.
+    Removed there = seen - payload - withdrawn: Identity's grant ends; where another source still
+    gives the role, Identity's denial lies over it, and that source's grant stays on record.
+
+    Args:
+        pushing: what we are writing there just now. We worked it out before we saw what somebody
+            did there meanwhile; so a role that the payload shows as we write it was given or taken
+            away by us, and by nobody there.
+    """
+    if pushing is not None:
+        not_ours = payload ^ pushing
+        seen = (seen & not_ours) | (payload - not_ours)
+    held = {(grant.role, grant.source): grant for grant in grants}
+
+    def is_effective(role: str) -> bool:
+        said = (held.get((role, source)) for source in Source)
+        return bool(effective((grant for grant in said if grant), now))
+
+    reasons = []
+    for role in sorted(payload - seen - sent.keys()):
+        earlier = held.get((role, Source.IDENTITY))
+        if earlier and earlier.denies:
+            del held[role, Source.IDENTITY]
+        if not is_effective(role):
+            held[role, Source.IDENTITY] = Grant(role, Source.IDENTITY, now, actor="identity")
+            reasons.append(Reason("identity.added", f"{role!r} was given at Identity"))
+    for role in sorted(seen - payload - withdrawn.keys()):
+        held.pop((role, Source.IDENTITY), None)
+        if is_effective(role):
+            denial = Grant(role, Source.IDENTITY, now, denies=True, actor="identity")
+            held[role, Source.IDENTITY] = denial
+        reasons.append(Reason("identity.removed", f"{role!r} was taken away at Identity"))
+    horizon = int(now.timestamp()) - ECHO_SECONDS
+    return Merge(
+        tuple(held[key] for key in sorted(held)),
+        payload,
+        # Shown: confirmed. Not shown within the hour: may be on its way. Later: rolled back.
+        {role: at for role, at in sent.items() if role not in payload and at >= horizon},
+        {role: at for role, at in withdrawn.items() if role in payload and at >= horizon},
+        tuple(reasons),
+    )

@@ -1,0 +1,93 @@
+"""Identity's admin API by way of the bridge, a function on Netlify that has the platform's token.
+
+Each call is one signed request: the JWS binds the exact body, is good for 30 seconds, and has an
+issuer and an audience of its own, so that no other token signed with the same secret would pass.
+The other half is ``netlify/functions/usher-bridge.mjs``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from usher.core.errors import BridgeError, IdentityUnavailableError
+from usher.core.identity.http import ADMIN_READ_SECONDS, MAX_PAGE_BYTES, AdminAnswer, BoundedHttp
+from usher.core.jws import sign_compact
+from usher.core.strict_json import StrictJsonError, dumps, loads_object
+
+ISSUER: Final = "usher"
+AUDIENCE: Final = "usher-bridge"
+SIGNATURE_HEADER: Final = "X-Usher-Signature"
+_HEADER: Final = b'{"alg":"HS256","typ":"JWT"}'
+_WORTH_A_REPEAT: Final = frozenset({429, 500, 502, 503, 504})
+"""The platform's own troubles, told without the bridge's document."""
+
+
+class BridgeTransport:
+    """An ``AdminTransport``.
+
+    Args:
+        url: the address of the function.
+        secret: what signs, at least 32 bytes.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(self, url: str, secret: bytes, clock: Callable[[], float]) -> None:
+        self._http = BoundedHttp(url, ADMIN_READ_SECONDS)
+        self._secret = secret
+        self._clock = clock
+
+    def request(self, method: str, path: str, body: Mapping[str, Any] | None) -> AdminAnswer:
+        """See ``AdminTransport``; the answer is Identity's.
+
+        Raises:
+            BridgeError: Identity was not asked.
+        """
+        call = {
+            "method": method,
+            "path": path,
+            "body": None if body is None else dumps(body),  # text: what we wrote reaches Identity
+        }
+        headers = {SIGNATURE_HEADER: self._sign(dumps(call).encode())}
+        try:
+            answer = self._http.request("POST", "", headers, call, MAX_PAGE_BYTES)
+        except IdentityUnavailableError as error:
+            raise BridgeError(f"At USHER_BRIDGE_URL: {error}") from None
+        if answer.status in _WORTH_A_REPEAT and not answer.document:
+            return answer
+        status, found, text = map(answer.document.get, ("status", "headers", "body"))
+        if type(status) is not int or not isinstance(found, dict) or not isinstance(text, str):
+            raise BridgeError(
+                f"USHER_BRIDGE_URL answered {answer.status}, and not as the bridge does: "
+                "is the function deployed there?"
+            )
+        try:
+            document = loads_object(text.encode())
+        except StrictJsonError:
+            if status == 200:
+                raise IdentityUnavailableError("Identity answered with no JSON object.") from None
+            document = {}
+        if answer.status != 200:
+            raise BridgeError(_refusal(str(document.get("code"))[:40]))
+        return AdminAnswer(status, {name: str(value) for name, value in found.items()}, document)
+
+    def _sign(self, body: bytes) -> str:
+        claims = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "iat": int(self._clock()),
+            "sha256": hashlib.sha256(body).hexdigest(),
+        }
+        return sign_compact(_HEADER, dumps(claims).encode(), self._secret)
+
+
+def _refusal(code: str) -> str:
+    if code == "bridge_closed":
+        return "The bridge is closed; its function's log on Netlify says why."
+    if code == "signature_invalid":
+        return (
+            "The bridge does not accept Usher's signature: compare USHER_BRIDGE_SECRET on both "
+            "sides, and the clocks."
+        )
+    return f"The bridge refused the request: {code}."

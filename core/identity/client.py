@@ -1,0 +1,223 @@
+"""Client of Identity's HTTP API (docs/identity.md); never called from inside an event.
+
+Calls that can be repeated without doing a thing twice are, a few times and with pauses of uneven
+length, as long as the first failure came quickly; the others are left to whoever called.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlencode
+from uuid import UUID
+
+from usher.core.domain.events import IdentityUser, read_user
+from usher.core.errors import (
+    BodyError,
+    IdentityCredentialsError,
+    IdentityNotConfiguredError,
+    IdentityRefusedError,
+    IdentityUnavailableError,
+)
+from usher.core.identity.http import AdminAnswer, AdminTransport, BoundedHttp
+
+ATTEMPTS: Final = 3
+FIRST_PAUSE_SECONDS: Final = 0.2
+PATIENCE_SECONDS: Final = 2.0
+MAX_PER_PAGE: Final = 1_000
+_WORTH_A_REPEAT: Final = frozenset({429, 500, 502, 503, 504})
+_REPEATABLE: Final = frozenset({"GET", "PUT", "DELETE"})
+
+
+@dataclass(frozen=True, slots=True)
+class UserPage:
+    """One page of Identity's accounts.
+
+    Attributes:
+        more: there is a further page.
+        total: how many accounts there are; None where Identity does not say.
+    """
+
+    users: tuple[IdentityUser, ...]
+    more: bool
+    total: int | None
+
+
+class IdentityClient:
+    """Asks one Identity.
+
+    Args:
+        url: base address, without a slash at its end; None: only admin calls can be made.
+        admin: the way to the admin API; None: only what needs no administrator can be asked.
+        patience_seconds: how long after its first attempt a call may still be repeated.
+        sleep: waits so many seconds.
+    """
+
+    def __init__(
+        self,
+        url: str | None,
+        admin: AdminTransport | None = None,
+        *,
+        patience_seconds: float = PATIENCE_SECONDS,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._http = BoundedHttp(url) if url else None
+        self._admin = admin
+        self._patience_seconds = patience_seconds
+        self._sleep = sleep
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether there are credentials for admin calls, good or not."""
+        return self._admin is not None
+
+    def user_of(self, token: str) -> IdentityUser | None:
+        """Whose access token this is (``GET /user``); None where Identity does not accept it.
+
+        Raises:
+            IdentityUnavailableError: away, slow, or not answering as Identity does.
+        """
+        if self._http is None:
+            raise IdentityUnavailableError("USHER_IDENTITY_URL is not set.")
+        answer = self._http.request("GET", "/user", {"Authorization": f"Bearer {token}"})
+        if answer.status in (401, 403, 404):  # 404: a good token of an account that is gone
+            return None
+        if answer.status != 200:
+            raise IdentityUnavailableError(f"Identity answered GET /user with {answer.status}.")
+        return _user(answer.document)
+
+    # --- as an administrator: each raises IdentityUnavailableError, IdentityCredentialsError and
+    # --- IdentityNotConfiguredError, and IdentityRefusedError where Identity says why -------------
+
+    def users(self, page: int = 1, per_page: int = 100) -> UserPage:
+        """A page of all accounts, the oldest first, so that new ones move none."""
+        query = urlencode({"page": page, "per_page": per_page, "sort": "created_at asc"})
+        answer = self._ask("GET", f"/admin/users?{query}")
+        documents = answer.document.get("users")
+        if not isinstance(documents, list) or not all(isinstance(d, dict) for d in documents):
+            raise IdentityUnavailableError("Identity answered GET /admin/users without users.")
+        total = answer.headers.get("x-total-count", "")
+        link = answer.headers.get("link")
+        return UserPage(
+            tuple(_user(document) for document in documents),
+            more='rel="next"' in link if link is not None else len(documents) >= per_page,
+            total=int(total) if total.isascii() and total.isdecimal() and len(total) < 19 else None,
+        )
+
+    def user(self, user_id: UUID) -> IdentityUser | None:
+        """One account; None where there is none."""
+        answer = self._ask("GET", f"/admin/users/{user_id}", missing=404)
+        return None if answer.status == 404 else self._same(user_id, answer)
+
+    def update(self, user_id: UUID, *, app_metadata: Mapping[str, Any]) -> IdentityUser | None:
+        """Change an account's ``app_metadata``; None where there is no such account.
+
+        Identity merges it key by key: what is not named stays, and null takes a key away.
+        """
+        body = {"app_metadata": app_metadata}
+        answer = self._ask("PUT", f"/admin/users/{user_id}", body, missing=404)
+        return None if answer.status == 404 else self._same(user_id, answer)
+
+    def create(
+        self,
+        email: str,
+        password: str,
+        *,
+        confirm: bool = False,
+        data: Mapping[str, Any] | None = None,
+    ) -> IdentityUser:
+        """Make an account without any mail or event.
+
+        Args:
+            confirm: it can be used at once.
+            data: its ``user_metadata``.
+        """
+        body = {
+            "email": email,
+            "password": password,
+            "confirm": confirm,
+            "user_metadata": data or {},
+        }
+        return _user(self._ask("POST", "/admin/users", body).document)
+
+    def invite(self, email: str, data: Mapping[str, Any]) -> IdentityUser:
+        """Have Identity make an account and mail an invitation."""
+        return _user(self._ask("POST", "/invite", {"email": email, "data": data}).document)
+
+    def delete(self, user_id: UUID) -> bool:
+        """Delete an account; whether there was one."""
+        return self._ask("DELETE", f"/admin/users/{user_id}", missing=404).status != 404
+
+    def probe(self) -> Mapping[str, str]:
+        """Make one admin call that changes nothing; the headers of its answer."""
+        return self._ask("GET", "/admin/users?page=1&per_page=1").headers
+
+    def _same(self, user_id: UUID, answer: AdminAnswer) -> IdentityUser:
+        user = _user(answer.document)
+        if user.id != user_id:
+            raise IdentityUnavailableError("Identity answered about another user.")
+        return user
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        missing: int | None = None,
+    ) -> AdminAnswer:
+        """One admin call that went well, or whose status is ``missing``."""
+        if self._admin is None:
+            raise IdentityNotConfiguredError(
+                "Identity's admin API needs USHER_IDENTITY_URL, and USHER_IDENTITY_ADMIN_TOKEN "
+                "or USHER_JWT_SECRET; or USHER_BRIDGE_URL and USHER_BRIDGE_SECRET."
+            )
+        what = f"{method} {path.partition('?')[0]}"
+        answer = self._patiently(self._admin, method, path, body)
+        if answer.status in (200, 201, 204, missing):
+            return answer
+        if answer.status in (401, 403):
+            raise IdentityCredentialsError(
+                f"Identity answered {what} with {answer.status}: it does not accept Usher's "
+                "admin credentials. Run: usher doctor"
+            )
+        if answer.status in (400, 404, 409, 422):
+            said = answer.document.get("msg")
+            sentence = said[:200] if isinstance(said, str) else "It gave no reason."
+            raise IdentityRefusedError(f"Identity refused {what}: {sentence}")
+        raise IdentityUnavailableError(f"Identity answered {what} with {answer.status}.")
+
+    def _patiently(
+        self, admin: AdminTransport, method: str, path: str, body: Mapping[str, Any] | None
+    ) -> AdminAnswer:
+        last_start = time.monotonic() + self._patience_seconds
+        pause = FIRST_PAUSE_SECONDS
+        for attempt in range(1, ATTEMPTS + 1):
+            outcome: AdminAnswer | IdentityUnavailableError
+            try:
+                outcome = admin.request(method, path, body)
+            except IdentityUnavailableError as error:
+                outcome = error
+            else:
+                if outcome.status not in _WORTH_A_REPEAT:
+                    return outcome
+            # Uneven, so that servers which failed together do not come back together.
+            wait = pause * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+            late = time.monotonic() + wait > last_start
+            if late or attempt == ATTEMPTS or method not in _REPEATABLE:
+                break
+            self._sleep(wait)
+            pause *= 2
+        if isinstance(outcome, IdentityUnavailableError):
+            raise outcome
+        return outcome
+
+
+def _user(document: dict[str, Any]) -> IdentityUser:
+    try:
+        return read_user(document)
+    except BodyError as error:
+        raise IdentityUnavailableError(f"Identity described a user oddly: {error}") from None

@@ -1,0 +1,1 @@
+"""Store and forward: deliveries kept on disk while the database is away."""

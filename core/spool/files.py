@@ -1,0 +1,277 @@
+"""The spool: records kept on disk while the database is away. Append-only files; no SQL.
+
+Each process writes files of its own and holds a lock on them as long as it lives; what a dead one
+left is adopted by whoever comes next. A file is removed once all its records are in the database.
+A line is a checksum, a space, and one record as JSON; what a crash tore off at the end was never
+acknowledged and is passed over.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import RLock, get_ident
+from typing import Final
+from zlib import crc32
+
+from usher.core.errors import SpoolError
+from usher.core.log import get_logger
+
+SUFFIX: Final = ".spool"
+SET_ASIDE: Final = "set-aside.records"
+"""What could not be applied; given the suffix ``.spool`` it is tried again."""
+MAX_FILE_BYTES: Final = 16 * 1024 * 1024
+_CHECKSUM: Final = 8
+
+
+@dataclass(slots=True)
+class SpoolFile:
+    """One file that is ours. ``size`` is how far its records are known to be good."""
+
+    path: Path
+    descriptor: int
+    size: int = field(default=0)
+
+
+class Spool:
+    """The spool files of one process in one folder.
+
+    Args:
+        folder: made when the first record comes; only its owner can read it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files: list[SpoolFile] = []  # the oldest first; the last one is written to
+        self._open = False
+        # In this order they are adopted; whatever the clock does, a process's files keep theirs.
+        self._name = f"{time.time_ns():020d}-{os.getpid()}"
+        self._made = 0
+        self._lock = RLock()
+
+    def __bool__(self) -> bool:
+        """Whether any file of ours is left."""
+        return bool(self._files)
+
+    def append(self, records: Sequence[bytes]) -> None:
+        """Keep records, all or none; they are on disk when this returns.
+
+        Raises:
+            SpoolError: they could not be written and synced.
+        """
+        data = b"".join(map(_line, records))
+        with self._lock:
+            try:
+                file = self._writable()
+                try:
+                    _write(file.descriptor, data)
+                    os.fsync(file.descriptor)
+                except OSError:
+                    self._open = False  # after a failed sync nobody knows what a file holds
+                    with suppress(OSError):
+                        os.ftruncate(file.descriptor, file.size)
+                        if not file.size:  # else each refusal would leave a file, and hold it open
+                            self.remove(file)
+                    raise
+                file.size += len(data)
+            except OSError as error:
+                raise SpoolError(
+                    f"The spool {self.folder} cannot be written ({error.strerror}). Make room, or "
+                    "set USHER_SPOOL to a folder on another disk."
+                ) from error
+
+    def adopt(self) -> bool:
+        """Take over the files of processes that have ended; whether there were any."""
+        with self._lock:
+            ours = {file.path for file in self._files}
+            found = sorted(set(self.folder.glob(f"*{SUFFIX}")) - ours)
+            adopted = [file for file in map(_take, found) if file is not None]
+            self._files = adopted + self._files
+        if adopted:
+            get_logger().warning("spool.adopted", files=len(adopted))
+        return bool(adopted)
+
+    def oldest(self) -> SpoolFile | None:
+        """The file to read next, not written to any more; None where there is none."""
+        with self._lock:
+            if len(self._files) == 1:
+                self._open = False
+            return self._files[0] if self._files else None
+
+    def remove(self, file: SpoolFile) -> None:
+        """Forget a file whose records are all in the database.
+
+        Raises:
+            OSError: it stays, and will be read again, which changes nothing.
+        """
+        with self._lock:
+            file.path.unlink(missing_ok=True)
+            os.close(file.descriptor)
+            self._files.remove(file)
+
+    def set_aside(self, records: Sequence[bytes]) -> None:
+        """Keep records that the database will not take, for a person to look at.
+
+        Raises:
+            OSError
+        """
+        path = self.folder / SET_ASIDE
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            _write(descriptor, b"".join(map(_line, records)))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def check(self) -> None:
+        """Whether a record could be kept now.
+
+        Raises:
+            SpoolError
+        """
+        probe = self.folder / f"probe-{os.getpid()}-{get_ident()}"
+        try:
+            _make(self.folder)
+            with probe.open("wb") as file:
+                file.write(b"\n" * 4096)
+                file.flush()
+                os.fsync(file.fileno())
+            probe.unlink()
+        except OSError as error:
+            with suppress(OSError):
+                probe.unlink(missing_ok=True)
+            raise SpoolError(
+                f"{self.folder} cannot be written ({error.strerror}); events that come while the "
+                "database is away are answered 503."
+            ) from error
+
+    def close(self) -> None:
+        """Give the files up; what they hold stays on disk for whoever comes next."""
+        with self._lock:
+            for file in self._files:
+                os.close(file.descriptor)
+            self._files, self._open = [], False
+
+    def _writable(self) -> SpoolFile:
+        if not self._open or self._files[-1].size >= MAX_FILE_BYTES:
+            _make(self.folder)
+            self._made += 1
+            path = self.folder / f"{self._name}-{self._made:06d}{SUFFIX}"
+            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            self._files.append(SpoolFile(path, descriptor))
+            self._open = True
+            _sync_folder(self.folder)
+        return self._files[-1]
+
+
+def read(file: SpoolFile) -> Iterator[bytes]:
+    """The records of a file in their order; what is damaged is passed over and logged."""
+    with file.path.open("rb") as lines:
+        position = 0
+        for line in lines:
+            position += len(line)
+            if position > file.size:
+                return  # never acknowledged
+            payload = line[_CHECKSUM + 1 : -1]
+            if line == _line(payload):
+                yield payload
+            elif line.endswith(b"\n"):
+                get_logger().error("spool.damaged", file=file.path.name, position=position)
+            else:
+                get_logger().warning("spool.torn", file=file.path.name, position=position)
+
+
+class Tally:
+    """How many records wait in a folder, whoever wrote them; asked again, only what is new is read.
+
+    A spool's file only grows, until it is removed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._counted: dict[Path, tuple[int, int]] = {}
+        """Of each file, how many bytes were read, and how many records they hold."""
+
+    def waiting(self) -> int:
+        """Those that the database has not taken yet.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
+        found: dict[Path, tuple[int, int]] = {}
+        for path in self._folder.glob(f"*{SUFFIX}"):
+            with suppress(FileNotFoundError):  # applied meanwhile
+                found[path] = _count(path, *self._counted.get(path, (0, 0)))
+        self._counted = found
+        return sum(records for _, records in found.values())
+
+    def set_aside(self) -> int:
+        """Those that it would not take.
+
+        Raises:
+            OSError
+        """
+        with suppress(FileNotFoundError):
+            return _count(self._folder / SET_ASIDE, 0, 0)[1]
+        return 0
+
+
+def waiting(folder: Path) -> dict[str, int]:
+    """How many records wait in a folder, and how many were set aside; whoever wrote them."""
+    tally = Tally(folder)
+    return {"waiting": tally.waiting(), "set_aside": tally.set_aside()}
+
+
+def _count(path: Path, position: int, records: int) -> tuple[int, int]:
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size < position:  # cut off after a write that failed
+            position = records = 0
+        file.seek(position)
+        while piece := file.read(1 << 20):
+            position += len(piece)
+            records += piece.count(b"\n")
+    return position, records
+
+
+def _line(payload: bytes) -> bytes:
+    return b"%08x %s\n" % (crc32(payload), payload)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _take(path: Path) -> SpoolFile | None:
+    """The file, locked; None where a living process holds it or it is gone."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
+    except OSError:
+        return None
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(descriptor).st_ino == path.stat().st_ino:
+            return SpoolFile(path, descriptor, os.fstat(descriptor).st_size)
+    os.close(descriptor)
+    return None
+
+
+def _make(folder: Path) -> None:
+    if not folder.is_dir():
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,285 @@
+"""Holding deliveries while the database is away, and applying them in order when it is back.
+
+The first delivery that the database would not take starts it; from then on every delivery joins the
+spool, so that none overtakes another, until all that it holds is in the database again.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from itertools import islice
+from threading import Lock, RLock
+from time import perf_counter
+from typing import Any, Final
+from uuid import UUID
+
+from usher.core.domain.events import Event, EventName, UnknownEvent
+from usher.core.domain.outage import KEPT, REASONS, answer_without_record
+from usher.core.domain.policy import CallablePolicy, FilePolicy
+from usher.core.domain.records import Answer
+from usher.core.errors import (
+    BodyError,
+    ConflictError,
+    DatabaseAwayError,
+    NotMigratedError,
+    PolicyError,
+    SpoolError,
+)
+from usher.core.jws import Claims
+from usher.core.log import Recurring, describe, get_logger, since
+from usher.core.spool.files import Spool, SpoolFile, read
+from usher.core.strict_json import dumps
+from usher.core.webhooks import (
+    NO_CONTENT,
+    Received,
+    Verified,
+    Webhooks,
+    as_answer,
+    as_problem_answer,
+    log_fields,
+    read_content,
+)
+
+STEP: Final = 256
+"""How many deliveries are applied in one transaction."""
+STEPS_A_BATCH: Final = 4
+"""Steps taken before a batch joins the spool: two whole files, or more than a batch can hold."""
+PATIENCE_SECONDS: Final = 0.5
+"""How long those who come wait for a step that is under way."""
+REMEMBERED: Final = 10_000
+"""Answers given lately: a retry, which comes at once, is not kept a second time."""
+
+
+class Holding:
+    """Where one process's deliveries go while the database is away.
+
+    Args:
+        webhooks: the pipeline that applies them in the end.
+    """
+
+    def __init__(
+        self, webhooks: Webhooks, policy: FilePolicy | CallablePolicy, spool: Spool
+    ) -> None:
+        self._webhooks = webhooks
+        self._policy = policy
+        self._spool = spool
+        self._lock = RLock()
+        self._stepping = Lock()
+        self._answers: OrderedDict[str, Answer] = OrderedDict()
+        self._reading: tuple[SpoolFile, Iterator[bytes]] | None = None
+        self._applied = 0
+        self._back = False
+        self._lasts = Recurring()
+        self.active = False
+
+    def check(self) -> None:
+        """Whether a delivery could be kept now.
+
+        Raises:
+            SpoolError
+        """
+        self._spool.check()
+
+    def hold(
+        self, batch: Sequence[Verified], error: DatabaseAwayError | None = None
+    ) -> list[Answer | Exception] | None:
+        """Answer a batch by what needs no record, after it is kept on disk.
+
+        Args:
+            error: why the database did not take it; None: it was not asked.
+
+        Returns:
+            For each its answer or exception; None where the database is back.
+        """
+        started = perf_counter()
+        if error is None:
+            self._catch_up()
+        with self._lock:
+            if not self.active:
+                if error is None:
+                    return None
+                get_logger().error("outage.began", detail=error.detail)
+                self.active = True
+            reason = error or DatabaseAwayError("The database is away.")
+            answers = [self._answer(verified, reason) for verified in batch]
+            fresh: dict[str, bytes] = {}
+            for verified, answer in zip(batch, answers, strict=True):
+                if isinstance(answer, Answer) and verified.id not in self._answers:
+                    fresh.setdefault(verified.id, to_record(verified, answer))
+            try:
+                if fresh:
+                    self._spool.append(list(fresh.values()))
+            except SpoolError as failure:
+                return [
+                    failure if isinstance(answer, Answer) and verified.id in fresh else answer
+                    for verified, answer in zip(batch, answers, strict=True)
+                ]
+            for verified, answer in zip(batch, answers, strict=True):
+                if isinstance(answer, Answer):
+                    self._remember(verified, answer, started)
+        return answers
+
+    def step(self) -> bool:
+        """Apply some of what the spool holds; whether there may be more to do.
+
+        Returns:
+            False where nothing is held, or the database is still away.
+
+        Raises:
+            OSError: the spool cannot be read.
+        """
+        with self._stepping:
+            return self._step()
+
+    def _catch_up(self) -> None:
+        """Where the database is back, apply more than comes, so that it ends under any load.
+
+        Otherwise those who come, who cost less than those who are applied, could put the end off
+        for as long as they keep coming.
+        """
+        if not self._back or not self._stepping.acquire(timeout=PATIENCE_SECONDS):
+            return
+        try:
+            for _ in range(STEPS_A_BATCH):
+                if not self._step():
+                    return
+        except OSError:
+            self._back = False  # whoever takes the next step meets it, too, and tells of it
+        finally:
+            self._stepping.release()
+
+    def adopt(self) -> None:
+        """Take over what a process left that has ended; it comes before anything new."""
+        with self._lock:
+            if self._spool.adopt():
+                self.active = True
+
+    def _step(self) -> bool:
+        self.adopt()
+        if not self.active:
+            return False
+        records = self._next()
+        if not records:
+            return self.active
+        self._back = False
+        deliveries = [from_record(record) for record in records]
+        refused = []
+        for record, result in zip(records, self._webhooks.apply(deliveries), strict=True):
+            if isinstance(result, DatabaseAwayError | ConflictError | NotMigratedError):
+                # Later, from the beginning of the file: what is known by then changes nothing.
+                self._reading = None
+                if self._lasts.again(result.detail):
+                    get_logger().info("outage.lasts", times=self._lasts.times, detail=result.detail)
+                return False
+            if isinstance(result, Exception):
+                get_logger().error("event.set_aside", **describe(result))
+                refused.append(record)
+        if refused:
+            self._spool.set_aside(refused)
+        self._applied += len(records) - len(refused)
+        self._back = True
+        return True
+
+    def close(self) -> None:
+        """Give the spool's files up; whoever starts next applies them."""
+        with self._stepping, self._lock:
+            self._reading = None
+            self._spool.close()
+
+    def _next(self) -> list[bytes]:
+        """The next records; at the end of a file it goes, and after the last file the outage."""
+        if self._reading is None:
+            with self._lock:
+                file = self._spool.oldest()
+                if file is None:
+                    self.active = self._back = False
+                    self._answers.clear()
+                    self._lasts.over()
+                    get_logger().warning("outage.ended", applied=self._applied)
+                    self._applied = 0
+                    return []
+            self._reading = file, read(file)
+        file, records = self._reading
+        found = list(islice(records, STEP))
+        if not found:
+            self._spool.remove(file)
+            self._reading = None
+        return found
+
+    def _answer(self, verified: Verified, away: DatabaseAwayError) -> Answer | Exception:
+        known = self._answers.get(verified.id)
+        if known is not None:
+            return known
+        content = verified.content
+        if isinstance(content, BodyError):
+            return as_problem_answer(content)
+        if isinstance(content, UnknownEvent):
+            return NO_CONTENT
+        if content.name in self._policy.outage.refused:
+            return away
+        try:
+            return as_answer(answer_without_record(content, self._policy, verified.received.at))
+        except PolicyError as error:  # a callable policy's: this delivery fails, alone
+            return error
+
+    def _remember(self, verified: Verified, answer: Answer, started: float) -> None:
+        content = verified.content
+        repeated = verified.id in self._answers
+        reason = REASONS[content.name] if isinstance(content, Event) else KEPT
+        get_logger().warning(
+            "event.held",
+            duration_ms=since(started),
+            status=answer.status,
+            repeated=repeated,
+            rules=[reason.rule],
+            **log_fields(verified),
+        )
+        self._answers[verified.id] = answer
+        if len(self._answers) > REMEMBERED:
+            self._answers.popitem(last=False)
+
+
+def to_record(verified: Verified, answer: Answer) -> bytes:
+    """A delivery with its answer, as it stands in the spool."""
+    received, claims = verified.received, verified.claims
+    return dumps(
+        {
+            "at": received.at.isoformat(),
+            "path": received.path,
+            "expected": received.expected,
+            "replayed": received.replayed,
+            "body": base64.b64encode(received.body).decode(),
+            "instance_id": str(claims.instance_id),
+            "issued_at": claims.issued_at,
+            "body_digest": claims.body_digest,
+            "key_index": claims.key_index,
+            "replay_claim": claims.replayed,
+            "answer": [answer.status, answer.content_type, answer.body],
+        }
+    ).encode()
+
+
+def from_record(record: bytes) -> Verified:
+    """The delivery again. Its signature was checked when it came; its secret may be gone since."""
+    found: dict[str, Any] = json.loads(record)
+    claims = Claims(
+        UUID(found["instance_id"]),
+        found["issued_at"],
+        found["body_digest"],
+        found["key_index"],
+        found["replay_claim"],
+    )
+    received = Received(
+        signatures=(),
+        body=base64.b64decode(found["body"]),
+        path=found["path"],
+        expected=EventName(found["expected"]) if found["expected"] else None,
+        at=datetime.fromisoformat(found["at"]),
+        replayed=found["replayed"],
+    )
+    return replace(read_content(received, claims), given=Answer(*found["answer"]))

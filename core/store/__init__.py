@@ -1,0 +1,1 @@
+"""All SQL: tables, statements and transactions."""

@@ -1,0 +1,106 @@
+"""Reading the audit: every change of every record, by whom, before and after. It only grows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Connection, select
+
+from usher.core.domain.records import AuditEntry, Page
+from usher.core.store.keyset import Order, fetch
+from usher.core.store.users import AUDIT
+
+ACTIONS: Final = (
+    "user.invited",
+    "user.created",
+    "user.changed",
+    "user.suspended",
+    "user.reactivated",
+    "user.deleted",
+    "role.granted",
+    "role.revoked",
+    "role.ended",
+    "roles.set",
+    "event.replayed",
+)
+_NEWEST = Order("at", (AUDIT.c.at, AUDIT.c.sequence), (datetime, int), True)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilters:
+    """Which entries to list; what is None or empty does not matter. ``until`` is excluded."""
+
+    user_id: UUID | None = None
+    actor: str = ""
+    action: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+def audit_page(
+    connection: Connection,
+    instance_id: UUID,
+    filters: AuditFilters,
+    limit: int,
+    cursor: str | None,
+) -> Page[AuditEntry]:
+    """One page of the audit, the newest first.
+
+    Raises:
+        CursorInvalidError
+    """
+    within = [AUDIT.c.instance_id == instance_id]
+    if filters.user_id:
+        within.append(AUDIT.c.user_id == filters.user_id)
+    if filters.since:
+        within.append(AUDIT.c.at >= filters.since)
+    if filters.until:
+        within.append(AUDIT.c.at < filters.until)
+    where = []
+    if filters.actor:
+        where.append(AUDIT.c.actor == filters.actor)
+    if filters.action:
+        where.append(AUDIT.c.action == filters.action)
+    rows, following = fetch(
+        connection,
+        select(AUDIT),
+        _NEWEST,
+        within=within,
+        where=where,
+        cursor=cursor,
+        limit=limit,
+    )
+    return Page(tuple(map(to_entry, rows)), following)
+
+
+def has_entry(connection: Connection, entry: AuditEntry) -> bool:
+    """Whether the same act of the same person at the same time is on record."""
+    same = (
+        AUDIT.c.instance_id == entry.instance_id,
+        AUDIT.c.user_id == entry.user_id,
+        AUDIT.c.at == entry.at,
+        AUDIT.c.actor == entry.actor,
+        AUDIT.c.action == entry.action,
+        AUDIT.c.delivery_id.is_(None),
+    )
+    return connection.execute(select(AUDIT.c.sequence).where(*same).limit(1)).first() is not None
+
+
+def to_entry(row: Any) -> AuditEntry:
+    """A row as an entry."""
+    return AuditEntry(
+        action=row.action,
+        actor=row.actor,
+        instance_id=row.instance_id,
+        user_id=row.user_id,
+        at=row.at,
+        before=row.before,
+        after=row.after,
+        reason=row.reason,
+        delivery_id=row.delivery_id,
+        sequence=row.sequence,
+        ledger_position=row.ledger_position,
+    )

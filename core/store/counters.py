@@ -1,0 +1,104 @@
+"""How many there are of what: kept by every transaction, so that asking never counts.
+
+A counter is a sum of shards: each process adds to one of its own, so that writers on PostgreSQL do
+not wait for one another's rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from random import SystemRandom
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Connection, Table, func, select
+
+from usher.core.domain.records import Delivery, Status, User
+from usher.core.store.bulk_insert import BulkInsert
+from usher.core.store.tables import CounterRow
+
+SHARDS: Final = 16
+MAX_NAMES: Final = 100
+"""The most roles or providers that are told, the most frequent first."""
+
+_COUNTERS: Final[Table] = CounterRow.__table__  # type: ignore[attr-defined]
+_ADD = BulkInsert(_COUNTERS, upsert=True, adding="value")
+_SHARD: Final = SystemRandom().randrange(SHARDS)
+
+
+class Counters:
+    """What one transaction adds to the counters."""
+
+    def __init__(self) -> None:
+        self._changes: Counter[tuple[UUID, str]] = Counter()
+
+    def count_user(self, before: User | None, after: User) -> None:
+        """A record that was written."""
+        if before is not None:
+            if (
+                before.grants == after.grants
+                and before.provider == after.provider
+                and before.status is after.status
+            ):
+                return  # as with most logins
+            self._changes.subtract({(before.instance_id, n): 1 for n in _user_names(before)})
+        self._changes.update({(after.instance_id, name): 1 for name in _user_names(after)})
+
+    def count_deliveries(self, deliveries: Sequence[Delivery]) -> None:
+        """Deliveries that were kept, by day of receipt (UTC)."""
+        self._changes.update(
+            (d.instance_id, f"day:{d.received_at:%Y-%m-%d}:{d.event[:40]}:{d.outcome}")
+            for d in deliveries
+        )
+
+    def write(self, connection: Connection) -> None:
+        """Add what was counted; last in a transaction, for others may wait for these rows."""
+        rows = [
+            {"instance_id": key[0], "name": key[1], "shard": _SHARD, "value": change}
+            for key, change in sorted(self._changes.items())
+            if change
+        ]
+        _ADD.execute(connection, rows)
+        self._changes.clear()
+
+
+def read_counters(
+    connection: Connection, instance_id: UUID, kind: str, since: str = ""
+) -> Mapping[str, int]:
+    """The counters of a kind (``status``, ``provider``, ``role``, ``day``), the greatest first.
+
+    Args:
+        since: only names from this one on; then all of them, in their order.
+    """
+    total = func.sum(_COUNTERS.c.value)
+    statement = (
+        select(_COUNTERS.c.name, total)
+        .where(
+            _COUNTERS.c.instance_id == instance_id,
+            _COUNTERS.c.name >= f"{kind}:{since}",
+            _COUNTERS.c.name < f"{kind};",  # the character after the colon
+        )
+        .group_by(_COUNTERS.c.name)
+        .having(total > 0)
+    )
+    if since:
+        statement = statement.order_by(_COUNTERS.c.name)
+    else:
+        statement = statement.order_by(total.desc(), _COUNTERS.c.name).limit(MAX_NAMES)
+    start = len(kind) + 1
+    rows: Sequence[Any] = connection.execute(statement).all()
+    return {name[start:]: int(value) for name, value in rows}
+
+
+def _user_names(user: User) -> Iterator[str]:
+    yield f"status:{user.status.value}"
+    if user.status is Status.DELETED:
+        return
+    if user.provider:
+        yield f"provider:{user.provider}"
+    # Whatever is on record, ended or not, so that the number depends on nothing but the record;
+    # what has ended is taken off it soon (UserService.end_grants).
+    denied = {grant.role for grant in user.grants if grant.denies}
+    for role in {grant.role for grant in user.grants if not grant.denies} - denied:
+        yield f"role:{role}"

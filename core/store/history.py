@@ -1,0 +1,126 @@
+"""What happened, in order: deliveries and people's acts of one ledger, streamed in small pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, Table, bindparam, func, select, tuple_
+
+from usher.core.domain.records import AuditEntry, Delivery
+from usher.core.store.audit import to_entry
+from usher.core.store.database import Database
+from usher.core.store.ledger import DeliveryFilters, conditions, to_delivery
+from usher.core.store.tables import AuditRow, DeliveryRow
+
+CHUNK: Final = 1_000
+_FIRST: Final = UUID(int=0)
+_LAST: Final = UUID(int=(1 << 128) - 1)
+
+_DELIVERIES: Final[Table] = DeliveryRow.__table__  # type: ignore[attr-defined]
+_AUDIT: Final[Table] = AuditRow.__table__  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The deliveries and acts of one database.
+
+    Args:
+        instance_id: only this instance's; None: all.
+    """
+
+    database: Database
+    instance_id: UUID | None = None
+
+    def deliveries(
+        self, filters: DeliveryFilters = DeliveryFilters(), after: int = 0
+    ) -> Iterator[Delivery]:
+        """Deliveries in their order of arrival, those after a ``sequence``."""
+        wanted = conditions(filters)
+        if self.instance_id is not None:
+            wanted.append(_DELIVERIES.c.instance_id == self.instance_id)
+        for row in self._stream(select(_DELIVERIES).where(*wanted), _DELIVERIES.c.sequence, after):
+            yield to_delivery(row)
+
+    def count(self, filters: DeliveryFilters = DeliveryFilters()) -> int:
+        """How many deliveries there are."""
+        wanted = conditions(filters)
+        if self.instance_id is not None:
+            wanted.append(_DELIVERIES.c.instance_id == self.instance_id)
+        with self.database.read() as connection:
+            counted = select(func.count()).select_from(_DELIVERIES).where(*wanted)
+            return connection.execute(counted).scalar_one()
+
+    def by_user(
+        self, filters: DeliveryFilters = DeliveryFilters(), first: UUID = _FIRST, last: UUID = _LAST
+    ) -> Iterator[Delivery]:
+        """Deliveries of users, one user after the other, each in the order of receipt.
+
+        Args:
+            first, last: only users whose ids lie between these, both included.
+        """
+        columns = _DELIVERIES.c
+        order = (columns.instance_id, columns.user_id, columns.received_at, columns.sequence)
+        wanted = [*conditions(filters), columns.user_id.between(first, last)]
+        if self.instance_id is not None:
+            wanted.append(columns.instance_id == self.instance_id)
+        statement = select(_DELIVERIES).where(*wanted).order_by(*order).limit(CHUNK)
+        place: tuple[Any, ...] | None = None
+        while True:
+            page = statement
+            if place is not None:
+                pairs = zip(order, place, strict=True)
+                values = tuple_(*(bindparam(None, value, type_=c.type) for c, value in pairs))
+                page = statement.where(tuple_(*order) > values)
+            with self.database.read() as connection:
+                rows = connection.execute(page).all()
+            yield from map(to_delivery, rows)
+            if len(rows) < CHUNK:
+                return
+            end = rows[-1]
+            place = (end.instance_id, end.user_id, end.received_at, end.sequence)
+
+    def acts(self, since: datetime | None, until: datetime | None) -> Iterator[AuditEntry]:
+        """What people did, and what no delivery caused, in order."""
+        wanted: list[ColumnElement[bool]] = [_AUDIT.c.delivery_id.is_(None)]
+        if self.instance_id is not None:
+            wanted.append(_AUDIT.c.instance_id == self.instance_id)
+        if since:
+            wanted.append(_AUDIT.c.at >= since)
+        if until:
+            wanted.append(_AUDIT.c.at < until)
+        for row in self._stream(select(_AUDIT).where(*wanted), _AUDIT.c.sequence, 0):
+            yield to_entry(row)
+
+    def merged(
+        self, filters: DeliveryFilters = DeliveryFilters(), *, with_acts: bool = False
+    ) -> Iterator[Delivery | AuditEntry]:
+        """Deliveries, and if wanted acts, each act after the delivery that was the newest then.
+
+        For one user this is the exact order: both are written under the lock of their record.
+        """
+        acts = self.acts(filters.since, filters.until) if with_acts else iter(())
+        act = next(acts, None)
+        for delivery in self.deliveries(filters):
+            while act is not None and (act.ledger_position or 0) < (delivery.sequence or 0):
+                yield act
+                act = next(acts, None)
+            yield delivery
+        while act is not None:
+            yield act
+            act = next(acts, None)
+
+    def _stream(
+        self, statement: Select[Any], sequence: ColumnElement[int], after: int
+    ) -> Iterator[Any]:
+        while True:
+            page = statement.where(sequence > after).order_by(sequence).limit(CHUNK)
+            with self.database.read() as connection:
+                rows = connection.execute(page).all()
+            yield from rows
+            if len(rows) < CHUNK:
+                return
+            after = rows[-1].sequence

@@ -1,0 +1,98 @@
+"""Listing by keyset at a cost that does not grow with the table.
+
+An order is one or more columns with an index behind them. What the index serves (``within``) costs
+nothing; every other condition (``where``) is checked on at most ``SCAN`` records for a page, which
+then may be short, but says where to go on. So no combination of filters reads a whole table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, select, tuple_
+
+from usher.core.domain.cursors import read_cursor, write_cursor
+
+SCAN: Final = 1_000
+"""How many records a page looks at for conditions that no index serves."""
+MAX_PAGE: Final = 200
+
+Condition = ColumnElement[bool]
+
+
+@dataclass(frozen=True)
+class Order:
+    """A total order of a table.
+
+    Args:
+        name: of the order, kept in its cursors.
+        columns: unique together; an index leads to them.
+    """
+
+    name: str
+    columns: tuple[ColumnElement[Any], ...]
+    types: tuple[type, ...]
+    descending: bool
+
+    def after(self, place: Sequence[Any]) -> Condition:
+        """What comes after a place."""
+        here, there = tuple_(*self.columns), self._values(place)
+        condition: Condition = here < there if self.descending else here > there
+        return condition
+
+    def up_to(self, place: Sequence[Any]) -> Condition:
+        """What comes before a place, and the place itself."""
+        here, there = tuple_(*self.columns), self._values(place)
+        condition: Condition = here >= there if self.descending else here <= there
+        return condition
+
+    def sorting(self) -> list[Any]:
+        """For ORDER BY."""
+        return [column.desc() if self.descending else column.asc() for column in self.columns]
+
+    def _values(self, place: Sequence[Any]) -> Any:
+        pairs = zip(self.columns, place, strict=True)
+        return tuple_(*(bindparam(None, value, type_=column.type) for column, value in pairs))
+
+
+def fetch(
+    connection: Connection,
+    statement: Select[Any],
+    order: Order,
+    *,
+    within: Sequence[Condition],
+    where: Sequence[Condition],
+    cursor: str | None,
+    limit: int,
+) -> tuple[Sequence[Any], str | None]:
+    """The rows of one page, and the cursor of the next.
+
+    Args:
+        statement: selects the columns, those of the order among them.
+        within: conditions that the order's index serves: equalities on what leads it, ranges on
+            its first column.
+        where: any others.
+        cursor: of the page before; None for the first page.
+
+    Raises:
+        CursorInvalidError
+    """
+    limit = max(1, min(limit, MAX_PAGE))
+    conditions = list(within)
+    if cursor:
+        conditions.append(order.after(read_cursor(cursor, order.name, order.types)))
+    horizon = None
+    if where:
+        keys = select(*order.columns).where(*conditions).order_by(*order.sorting())
+        horizon = connection.execute(keys.offset(SCAN - 1).limit(1)).first()
+        if horizon is not None:
+            conditions.append(order.up_to(horizon))
+    page = statement.where(*conditions, *where).order_by(*order.sorting()).limit(limit + 1)
+    rows = connection.execute(page).all()
+    if len(rows) > limit:
+        last = rows[limit - 1]
+        place = [getattr(last, column.key or "") for column in order.columns]
+        return rows[:limit], write_cursor(order.name, place)
+    return rows, write_cursor(order.name, horizon) if horizon is not None else None

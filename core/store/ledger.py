@@ -1,0 +1,256 @@
+"""The ledger: every delivery with a good signature, what became of it, and the reply it got."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    func,
+    select,
+    update,
+)
+
+from usher.core.domain.policy import Reason
+from usher.core.domain.records import Answer, Delivery, Page
+from usher.core.errors import DeliveryNotFoundError
+from usher.core.store.bulk_insert import BulkInsert
+from usher.core.store.counters import Counters
+from usher.core.store.database import Database
+from usher.core.store.instances import the_instance
+from usher.core.store.keyset import Order, fetch
+from usher.core.store.tables import DeliveryRow
+
+MIN_PREFIX: Final = 6
+
+_DELIVERIES: Final[Table] = DeliveryRow.__table__  # type: ignore[attr-defined]
+_INSERT = BulkInsert(_DELIVERIES)
+_REPLIES = select(
+    _DELIVERIES.c.id,
+    _DELIVERIES.c.reply_status,
+    _DELIVERIES.c.reply_type,
+    _DELIVERIES.c.reply_body,
+).where(_DELIVERIES.c.id.in_(bindparam("ids", expanding=True)))
+_NEWEST_SEQUENCE = select(func.max(_DELIVERIES.c.sequence))
+_NEWEST = Order(
+    "received", (_DELIVERIES.c.received_at, _DELIVERIES.c.sequence), (datetime, int), True
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilters:
+    """Which deliveries to list; what is None or empty does not matter. ``until`` is excluded."""
+
+    event: str = ""
+    outcome: str = ""
+    user_id: UUID | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class Ledger:
+    """Records and finds deliveries.
+
+    Args:
+        instance_id: whose are shown; None: of the only one there is.
+    """
+
+    def __init__(self, database: Database, instance_id: UUID | None = None) -> None:
+        self._database = database
+        self._instance_id = instance_id
+
+    def replies(self, connection: Connection, ids: Iterable[str]) -> dict[str, Answer]:
+        """The stored replies of those of these deliveries that are known."""
+        rows = connection.execute(_REPLIES, {"ids": list(ids)})
+        return {row[0]: Answer(row[1], row[2], row[3]) for row in rows}
+
+    def record(self, connection: Connection, deliveries: Sequence[Delivery]) -> None:
+        """Add deliveries in their order of arrival; a known id is an IntegrityError."""
+        _INSERT.execute(connection, [_to_row(delivery) for delivery in deliveries])
+
+    def add(self, deliveries: Sequence[Delivery]) -> int:
+        """Take in deliveries of another ledger, without any effect on users.
+
+        Returns:
+            How many were new; known ones are left as they are.
+        """
+        with self._database.write() as connection:
+            known = self.replies(connection, [delivery.id for delivery in deliveries])
+            new = {each.id: each for each in deliveries if each.id not in known}
+            self.record(connection, list(new.values()))
+            counters = Counters()
+            counters.count_deliveries(list(new.values()))
+            counters.write(connection)
+        return len(new)
+
+    def prune(self, before: datetime, *, step: int = 1_000) -> int:
+        """Remove some of the deliveries received before a time, the oldest first.
+
+        Args:
+            step: how many in one transaction, so that nobody waits for long.
+
+        Returns:
+            How many were removed; fewer than ``step`` means that none is left.
+        """
+        oldest = (
+            select(_DELIVERIES.c.sequence)
+            .where(
+                _DELIVERIES.c.instance_id == bindparam("instance_id"),
+                _DELIVERIES.c.received_at < before,
+            )
+            .order_by(_DELIVERIES.c.received_at)
+            .limit(step)
+        )
+        with self._database.write() as connection:
+            instance_id = the_instance(connection, self._instance_id)
+            rows = connection.execute(oldest, {"instance_id": instance_id}).all()
+            if rows:
+                gone = _DELIVERIES.c.sequence.in_([row[0] for row in rows])
+                connection.execute(delete(_DELIVERIES).where(gone))
+        return len(rows)
+
+    def find(self, prefix: str) -> Delivery:
+        """The one delivery of the instance whose id begins so.
+
+        Raises:
+            DeliveryNotFoundError: none, or several.
+        """
+        if len(prefix) < MIN_PREFIX or not prefix.isprintable():
+            raise DeliveryNotFoundError(f"Give at least {MIN_PREFIX} characters of the event's id.")
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(_DELIVERIES)
+                .where(
+                    _DELIVERIES.c.id >= prefix,
+                    _DELIVERIES.c.id < prefix + "~",
+                    _DELIVERIES.c.instance_id == the_instance(connection, self._instance_id),
+                )
+                .order_by(_DELIVERIES.c.id)
+                .limit(2)
+            ).all()
+        if not rows:
+            raise DeliveryNotFoundError(f"No event's id begins with {prefix[:72]!r}.")
+        if len(rows) > 1:
+            raise DeliveryNotFoundError(
+                f"Several events' ids begin with {prefix[:72]!r}; give more characters."
+            )
+        return to_delivery(rows[0])
+
+    def page(
+        self,
+        filters: DeliveryFilters = DeliveryFilters(),
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[Delivery]:
+        """Deliveries by time of receipt, the newest first, by keyset.
+
+        Args:
+            cursor: ``next_cursor`` of the page before.
+
+        Raises:
+            CursorInvalidError
+        """
+        columns = _DELIVERIES.c
+        with self._database.read() as connection:
+            within = [columns.instance_id == the_instance(connection, self._instance_id)]
+            within += conditions(replace(filters, event="", outcome=""))
+            where = conditions(DeliveryFilters(event=filters.event, outcome=filters.outcome))
+            rows, following = fetch(
+                connection,
+                select(_DELIVERIES),
+                _NEWEST,
+                within=within,
+                where=where,
+                cursor=cursor,
+                limit=limit,
+            )
+        return Page(tuple(map(to_delivery, rows)), following)
+
+
+def conditions(filters: DeliveryFilters) -> list[ColumnElement[bool]]:
+    """The filters in SQL."""
+    columns, found = _DELIVERIES.c, []
+    if filters.event:
+        found.append(columns.event == filters.event)
+    if filters.outcome:
+        found.append(columns.outcome == filters.outcome)
+    if filters.user_id:
+        found.append(columns.user_id == filters.user_id)
+    if filters.since:
+        found.append(columns.received_at >= filters.since)
+    if filters.until:
+        found.append(columns.received_at < filters.until)
+    return found
+
+
+def newest_sequence(connection: Connection) -> int:
+    """The place of the newest delivery; 0 before the first."""
+    return connection.execute(_NEWEST_SEQUENCE).scalar() or 0
+
+
+def erase_deliveries(connection: Connection, instance_id: UUID, user_id: UUID) -> None:
+    """Forget what a user's deliveries said: bodies, and answers with metadata.
+
+    Ids, digests, outcomes and reasons stay, none of which is personal.
+    """
+    mine = and_(_DELIVERIES.c.user_id == user_id, _DELIVERIES.c.instance_id == instance_id)
+    connection.execute(update(_DELIVERIES).where(mine).values(body=None))
+    connection.execute(
+        update(_DELIVERIES)
+        .where(mine, _DELIVERIES.c.reply_status == 200)
+        .values(reply_status=204, reply_type="", reply_body="")
+    )
+
+
+def _to_row(delivery: Delivery) -> dict[str, Any]:
+    return {
+        "id": delivery.id,
+        "instance_id": delivery.instance_id,
+        "event": delivery.event,
+        "user_id": delivery.user_id,
+        "issued_at": delivery.issued_at,
+        "received_at": delivery.received_at,
+        "path": delivery.path,
+        "body": delivery.body,
+        "body_digest": delivery.body_digest,
+        "key_index": delivery.key_index,
+        "outcome": delivery.outcome,
+        "reasons": [[reason.rule, reason.text] for reason in delivery.reasons],
+        "policy": delivery.policy,
+        "origin": delivery.origin,
+        "reply_status": delivery.reply.status,
+        "reply_type": delivery.reply.content_type,
+        "reply_body": delivery.reply.body,
+    }
+
+
+def to_delivery(row: Any) -> Delivery:
+    """A row as a delivery."""
+    return Delivery(
+        id=row.id,
+        instance_id=row.instance_id,
+        event=row.event,
+        user_id=row.user_id,
+        issued_at=row.issued_at,
+        received_at=row.received_at,
+        path=row.path,
+        body=row.body,
+        body_digest=row.body_digest,
+        key_index=row.key_index,
+        outcome=row.outcome,
+        reasons=tuple(Reason(rule, text) for rule, text in row.reasons),
+        policy=row.policy,
+        reply=Answer(row.reply_status, row.reply_type, row.reply_body),
+        sequence=row.sequence,
+        origin=row.origin,
+    )

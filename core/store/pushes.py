@@ -1,0 +1,146 @@
+"""Pushes that are pending, as rows: marked with the change, leased while they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Connection, Table, bindparam, delete, func, or_, select, update
+
+from usher.core.store.bulk_insert import BulkInsert
+from usher.core.store.tables import PushRow
+
+Key = tuple[UUID, UUID]
+
+PUSHES: Final[Table] = PushRow.__table__  # type: ignore[attr-defined]
+_MINE: Final = (PUSHES.c.instance_id == bindparam("k_instance")) & (
+    PUSHES.c.user_id == bindparam("k_user")
+)
+_MARK = BulkInsert(PUSHES)
+_UNMARK = delete(PUSHES).where(_MINE)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingPush:
+    """One user of whom Identity was not told yet.
+
+    Attributes:
+        tries: how often it was begun.
+        next_try_at: from then on it is begun again; while it is being made, when it counts as
+            given up.
+        error: why the last one failed: a code, a colon, a sentence; empty: none has failed.
+    """
+
+    instance_id: UUID
+    user_id: UUID
+    since: datetime
+    tries: int
+    next_try_at: datetime
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """All that is pending: how many, since when, and the error of the one tried last."""
+
+    count: int
+    since: datetime | None
+    error: str
+
+
+def mark(connection: Connection, keys: Sequence[tuple[Key, datetime]]) -> None:
+    """Note that Identity must be told of these users, each with the time of its change."""
+    _MARK.execute(
+        connection,
+        [
+            {
+                "instance_id": key[0],
+                "user_id": key[1],
+                "since": at,
+                "tries": 0,
+                "next_try_at": at,
+                "lease": None,
+                "error": "",
+            }
+            for key, at in keys
+        ],
+    )
+
+
+def unmark(connection: Connection, keys: Sequence[Key]) -> None:
+    """Note that Identity knows."""
+    connection.execute(_UNMARK, [_named(key) for key in keys])
+
+
+def claim(
+    connection: Connection, key: Key, lease: UUID, now: datetime, until: datetime, *, due: bool
+) -> int:
+    """Take one push for oneself; which try it is, or 0 where it is not to be had.
+
+    Args:
+        due: only where its time has come; else wherever nobody is at it.
+    """
+    free = PUSHES.c.next_try_at <= now
+    if not due:
+        free = or_(free, PUSHES.c.lease.is_(None))
+    taken = connection.execute(
+        update(PUSHES)
+        .where(_MINE, free)
+        .values(lease=lease, tries=PUSHES.c.tries + 1, next_try_at=until),
+        _named(key),
+    )
+    if not taken.rowcount:
+        return 0
+    tries: int = connection.execute(select(PUSHES.c.tries).where(_MINE), _named(key)).scalar_one()
+    return tries
+
+
+def renew(connection: Connection, key: Key, lease: UUID, until: datetime) -> bool:
+    """Whether a push is still one's own, which it then stays until ``until``."""
+    mine = update(PUSHES).where(_MINE, PUSHES.c.lease == lease).values(next_try_at=until)
+    return bool(connection.execute(mine, _named(key)).rowcount)
+
+
+def postpone(connection: Connection, key: Key, lease: UUID, until: datetime, error: str) -> None:
+    """Give a push back, to be begun again from ``until`` on."""
+    connection.execute(
+        update(PUSHES)
+        .where(_MINE, PUSHES.c.lease == lease)
+        .values(lease=None, next_try_at=until, error=error),
+        _named(key),
+    )
+
+
+def due_keys(connection: Connection, now: datetime, limit: int) -> list[Key]:
+    """Whose time has come, the longest waiting first."""
+    rows = connection.execute(
+        select(PUSHES.c.instance_id, PUSHES.c.user_id)
+        .where(PUSHES.c.next_try_at <= now)
+        .order_by(PUSHES.c.next_try_at)
+        .limit(limit)
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+def pending_push(connection: Connection, key: Key) -> PendingPush | None:
+    """What is pending of one user."""
+    columns = [column for column in PUSHES.c if column.name != "lease"]
+    row = connection.execute(select(*columns).where(_MINE), _named(key)).mappings().first()
+    return None if row is None else PendingPush(**row)
+
+
+def backlog(connection: Connection) -> Backlog:
+    """All that is pending, in a few numbers."""
+    count, since = connection.execute(
+        select(func.count(), func.min(PUSHES.c.since)).select_from(PUSHES)
+    ).one()
+    failed = select(PUSHES.c.error).where(PUSHES.c.error != "")
+    error = connection.execute(failed.order_by(PUSHES.c.next_try_at.desc()).limit(1)).scalar()
+    return Backlog(count, since, error or "")
+
+
+def _named(key: Key) -> dict[str, Any]:
+    return {"k_instance": key[0], "k_user": key[1]}

@@ -1,0 +1,162 @@
+"""A synchronisation as rows: who is at it, how far it is, and what it noted about each user."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Connection, Table, bindparam, delete, func, select, update
+
+from usher.core.domain.records import Status
+from usher.core.domain.sync_plan import Completed, Mark, Phase, Progress, Run
+from usher.core.store.bulk_insert import BulkInsert
+from usher.core.store.pushes import PUSHES
+from usher.core.store.tables import SyncMarkRow, SyncRow, UserRow
+
+SYNCS: Final[Table] = SyncRow.__table__  # type: ignore[attr-defined]
+MARKS: Final[Table] = SyncMarkRow.__table__  # type: ignore[attr-defined]
+USERS: Final[Table] = UserRow.__table__  # type: ignore[attr-defined]
+
+_INSERT_SYNC = BulkInsert(SYNCS)
+_MARK = BulkInsert(MARKS, upsert=True)
+_HERE = SYNCS.c.instance_id == bindparam("k_instance")
+_MARKED = select(MARKS.c.user_id).where(
+    MARKS.c.run_id == bindparam("run_id"),
+    MARKS.c.user_id.in_(bindparam("ids", expanding=True)),
+)
+
+
+def sync_row(connection: Connection, instance_id: UUID) -> Mapping[str, Any] | None:
+    """The row of an instance, locked until the transaction ends."""
+    statement = select(SYNCS).where(_HERE).with_for_update()
+    row = connection.execute(statement, {"k_instance": instance_id}).mappings().first()
+    return None if row is None else dict(row)
+
+
+def insert_sync(connection: Connection, row: Mapping[str, Any]) -> None:
+    """The first run of an instance."""
+    _INSERT_SYNC.execute(connection, [row])
+
+
+def change_sync(connection: Connection, instance_id: UUID, **values: Any) -> None:
+    """Change the row of an instance."""
+    statement = update(SYNCS).where(_HERE).values(**values)
+    connection.execute(statement, {"k_instance": instance_id})
+
+
+def keep_progress(connection: Connection, run: Run, until: datetime) -> bool:
+    """Keep how far a run is and go on holding its lease; False where that was lost."""
+    kept = connection.execute(
+        update(SYNCS)
+        .where(_HERE, SYNCS.c.lease == run.lease)
+        .values(progress=run.progress.document(), lease_until=until),
+        {"k_instance": run.instance_id},
+    )
+    return kept.rowcount == 1
+
+
+def release(connection: Connection, run: Run, now: datetime) -> None:
+    """Let another take over."""
+    connection.execute(
+        update(SYNCS).where(_HERE, SYNCS.c.lease == run.lease).values(lease=None, lease_until=now),
+        {"k_instance": run.instance_id},
+    )
+
+
+def completed(connection: Connection, instance_id: UUID) -> Completed | None:
+    """The last complete run of an instance."""
+    columns = (SYNCS.c.completed_at, SYNCS.c.completed_plan, SYNCS.c.completed_left)
+    row = connection.execute(select(*columns).where(_HERE), {"k_instance": instance_id}).first()
+    return None if row is None or row[0] is None else Completed(*row)
+
+
+def is_done(row: Mapping[str, Any]) -> bool:
+    """Whether the run of this row is complete."""
+    return Progress.read(row["progress"]).phase is Phase.DONE
+
+
+def marked(connection: Connection, run_id: UUID, ids: Collection[UUID]) -> set[UUID]:
+    """Which of these users the run has noted something about."""
+    rows = connection.execute(_MARKED, {"run_id": run_id, "ids": sorted(ids)})
+    return {row[0] for row in rows}
+
+
+def put_marks(connection: Connection, run_id: UUID, marks: Mapping[UUID, Mark]) -> None:
+    """Note something about users."""
+    rows = [
+        {"run_id": run_id, "user_id": user_id, "mark": int(mark)}
+        for user_id, mark in sorted(marks.items())
+    ]
+    _MARK.execute(connection, rows)
+
+
+def marks_after(
+    connection: Connection, run_id: UUID, place: UUID | None, limit: int
+) -> list[tuple[UUID, Mark]]:
+    """Whoever is to be removed on one side or the other, in order of the ids."""
+    statement = (
+        select(MARKS.c.user_id, MARKS.c.mark)
+        .where(MARKS.c.run_id == run_id, MARKS.c.mark != int(Mark.SEEN))
+        .order_by(MARKS.c.user_id)
+        .limit(limit)
+    )
+    if place is not None:
+        statement = statement.where(MARKS.c.user_id > place)
+    return [(row[0], Mark(row[1])) for row in connection.execute(statement)]
+
+
+def drop_marks(connection: Connection, run_id: UUID) -> None:
+    """Forget what a run noted."""
+    connection.execute(delete(MARKS).where(MARKS.c.run_id == run_id))
+
+
+def ids_after(
+    connection: Connection, instance_id: UUID, place: UUID | None, limit: int
+) -> list[UUID]:
+    """The next records in order of their ids, tombstones left out."""
+    statement = (
+        select(USERS.c.id)
+        .where(USERS.c.instance_id == instance_id, USERS.c.deleted_at.is_(None))
+        .order_by(USERS.c.id)
+        .limit(limit)
+    )
+    if place is not None:
+        statement = statement.where(USERS.c.id > place)
+    return list(connection.execute(statement).scalars())
+
+
+def some_ids(connection: Connection, instance_id: UUID, limit: int) -> list[UUID]:
+    """The oldest and the newest active records, so many of each."""
+    found: list[UUID] = []
+    for order in (USERS.c.created_at.asc(), USERS.c.created_at.desc()):
+        statement = select(USERS.c.id).where(
+            USERS.c.instance_id == instance_id, USERS.c.status == Status.ACTIVE.value
+        )
+        found += connection.execute(statement.order_by(order).limit(limit)).scalars()
+    return sorted(set(found))
+
+
+def known_ids(connection: Connection, instance_id: UUID, ids: Sequence[UUID]) -> int:
+    """How many of these ids have a record, be it a tombstone."""
+    statement = (
+        select(func.count())
+        .select_from(USERS)
+        .where(USERS.c.instance_id == instance_id, USERS.c.id.in_(ids))
+    )
+    count: int = connection.execute(statement).scalar_one()
+    return count
+
+
+def pending_of(connection: Connection, instance_id: UUID) -> int:
+    """How many users Identity must still be told of."""
+    statement = select(func.count()).select_from(PUSHES)
+    mine = statement.where(PUSHES.c.instance_id == instance_id)
+    count: int = connection.execute(mine).scalar_one()
+    return count
+
+
+def is_free(row: Mapping[str, Any], now: datetime) -> bool:
+    """Whether nobody is at the run of this row."""
+    return row["lease"] is None or bool(row["lease_until"] <= now)

@@ -1,0 +1,233 @@
+"""The tables, as SQLModel classes. Only users, ledger and database build statements on them.
+
+What is said to one kind of database alone (rows without a number, an index of some rows) stands in
+the migrations: said here, it would load the dialects of both at every cold start.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    String,
+    Text,
+    Uuid,
+)
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Field, SQLModel
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime: timestamptz on PostgreSQL, ISO 8601 text in UTC on SQLite.
+
+    The text has always six fraction digits, so that its order is the order of time. The processors
+    are given whole, not value by value as usual, because ten of them run for every event.
+    """
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """From Python to the database."""
+        return _to_text if dialect.name == "sqlite" else None
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:  # noqa: ARG002
+        """From the database to Python."""
+        return _from_text if dialect.name == "sqlite" else _in_utc
+
+
+@lru_cache(maxsize=256)  # one moment stands in many columns of a batch
+def _to_text(value: datetime | None) -> str | None:
+    return value.astimezone(UTC).isoformat(timespec="microseconds") if value else None
+
+
+def _from_text(value: str | None) -> datetime | None:
+    return datetime.fromisoformat(value) if value else None
+
+
+def _in_utc(value: datetime | None) -> datetime | None:
+    return value.astimezone(UTC) if value else None
+
+
+# Prefixes are looked up as ranges, which needs the order of code points, not of a language.
+_ORDERED_TEXT = Text().with_variant(Text(collation="C"), "postgresql")
+# SQLite numbers rows by itself only in a column declared exactly INTEGER.
+_SERIAL = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class UserRow(SQLModel, table=True):
+    """One user; ``identity_state`` holds seen, sent, withdrawn and so on (core.domain.records)."""
+
+    __tablename__: ClassVar[Any] = "users"
+    __table_args__ = (
+        Index("users_email", "instance_id", "email_key", "id"),
+        Index("users_created", "instance_id", "created_at", "id"),
+        Index("users_last_seen", "instance_id", "last_seen_at", "created_at", "id"),
+        Index("users_status", "instance_id", "status", "created_at", "id"),
+        Index("users_provider", "instance_id", "provider", "created_at", "id"),
+    )
+
+    instance_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    status: str = Field(sa_column=Column(String(16), nullable=False))
+    email: str = Field(sa_column=Column(Text, nullable=False))
+    email_key: str = Field(sa_column=Column(_ORDERED_TEXT, nullable=False))
+    provider: str = Field(sa_column=Column(Text, nullable=False))
+    user_metadata: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    app_metadata: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    profile: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    extra_app_metadata: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    identity_state: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    created_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    updated_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    identity_created_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    confirmed_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    suspended_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    deleted_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    last_seen_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    applied_order: str = Field(sa_column=Column(Text, nullable=False))
+    version: int = Field(sa_column=Column(Integer, nullable=False))
+
+
+class GrantRow(SQLModel, table=True):
+    """One source's word about one role of one user."""
+
+    __tablename__: ClassVar[Any] = "grants"
+    __table_args__ = (
+        Index("grants_role", "instance_id", "role", "created_at", "user_id"),
+        Index("grants_end", "expires_at"),
+    )
+
+    instance_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    user_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    role: str = Field(sa_column=Column(String(100), primary_key=True))
+    source: str = Field(sa_column=Column(String(16), primary_key=True))
+    denies: bool = Field(sa_column=Column(Boolean, nullable=False))
+    actor: str = Field(sa_column=Column(Text, nullable=False))
+    reason: str = Field(sa_column=Column(Text, nullable=False))
+    created_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    expires_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+
+
+class DeliveryRow(SQLModel, table=True):
+    """One delivery as it came, and what became of it. ``sequence`` is the order of arrival."""
+
+    __tablename__: ClassVar[Any] = "deliveries"
+    __table_args__ = (
+        Index("deliveries_received", "instance_id", "received_at", "sequence"),
+        Index("deliveries_user", "instance_id", "user_id", "received_at", "sequence"),
+    )
+
+    sequence: int | None = Field(
+        default=None, sa_column=Column(_SERIAL, primary_key=True, autoincrement=True)
+    )
+    id: str = Field(sa_column=Column(_ORDERED_TEXT, nullable=False, unique=True))
+    instance_id: UUID = Field(sa_column=Column(Uuid, nullable=False))
+    event: str = Field(sa_column=Column(Text, nullable=False))
+    user_id: UUID | None = Field(sa_column=Column(Uuid))
+    issued_at: int = Field(sa_column=Column(BigInteger, nullable=False))
+    received_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    path: str = Field(sa_column=Column(Text, nullable=False))
+    body: bytes | None = Field(sa_column=Column(LargeBinary))
+    body_digest: str = Field(sa_column=Column(String(64), nullable=False))
+    key_index: int = Field(sa_column=Column(Integer, nullable=False))
+    outcome: str = Field(sa_column=Column(String(16), nullable=False))
+    reasons: list[Any] = Field(sa_column=Column(JSON, nullable=False))
+    policy: str = Field(sa_column=Column(String(12), nullable=False))
+    origin: str = Field(sa_column=Column(String(8), nullable=False))
+    reply_status: int = Field(sa_column=Column(Integer, nullable=False))
+    reply_type: str = Field(sa_column=Column(Text, nullable=False))
+    reply_body: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class AuditRow(SQLModel, table=True):
+    """One change of one record; only the erasure of a deleted user's data ever rewrites one."""
+
+    __tablename__: ClassVar[Any] = "audit"
+    __table_args__ = (
+        Index("audit_at", "instance_id", "at", "sequence"),
+        Index("audit_user", "instance_id", "user_id", "at", "sequence"),
+    )
+
+    sequence: int | None = Field(
+        default=None, sa_column=Column(_SERIAL, primary_key=True, autoincrement=True)
+    )
+    instance_id: UUID = Field(sa_column=Column(Uuid, nullable=False))
+    user_id: UUID = Field(sa_column=Column(Uuid, nullable=False))
+    at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    actor: str = Field(sa_column=Column(Text, nullable=False))
+    action: str = Field(sa_column=Column(Text, nullable=False))
+    delivery_id: str | None = Field(sa_column=Column(String(72)))
+    ledger_position: int | None = Field(sa_column=Column(BigInteger))
+    before: dict[str, Any] | None = Field(sa_column=Column(JSON(none_as_null=True)))
+    after: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    reason: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class PushRow(SQLModel, table=True):
+    """One user of whom Identity must still be told; ``lease`` says that somebody is at it."""
+
+    __tablename__: ClassVar[Any] = "pushes"
+    __table_args__ = (Index("pushes_due", "next_try_at"),)
+
+    instance_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    user_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    since: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    tries: int = Field(sa_column=Column(Integer, nullable=False))
+    next_try_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    lease: UUID | None = Field(sa_column=Column(Uuid))
+    error: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class SyncRow(SQLModel, table=True):
+    """One instance's run of ``usher sync`` under way, if any, and what the last complete one left.
+
+    ``lease`` says that somebody is at it, until ``lease_until``.
+    """
+
+    __tablename__: ClassVar[Any] = "syncs"
+
+    instance_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    run_id: UUID = Field(sa_column=Column(Uuid, nullable=False))
+    plan: str = Field(sa_column=Column(String(16), nullable=False))
+    started_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    progress: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    lease: UUID | None = Field(sa_column=Column(Uuid))
+    lease_until: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    completed_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    completed_plan: str = Field(sa_column=Column(String(16), nullable=False))
+    completed_left: dict[str, int] = Field(sa_column=Column(JSON, nullable=False))
+
+
+class SyncMarkRow(SQLModel, table=True):
+    """What a run under way has noted about one user (sync_plan.Mark); gone when it is done."""
+
+    __tablename__: ClassVar[Any] = "sync_marks"
+
+    run_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    user_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    mark: int = Field(sa_column=Column(SmallInteger, nullable=False))
+
+
+class CounterRow(SQLModel, table=True):
+    """How many there are of something; the sum over all shards counts (core.store.counters)."""
+
+    __tablename__: ClassVar[Any] = "counters"
+
+    instance_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    name: str = Field(sa_column=Column(_ORDERED_TEXT, primary_key=True))
+    shard: int = Field(sa_column=Column(Integer, primary_key=True))
+    value: int = Field(sa_column=Column(BigInteger, nullable=False))

@@ -1,0 +1,194 @@
+"""Finding users: filters and orders, each at a cost that does not grow with the table.
+
+A filter that few records meet is followed from its own index, and those few are sorted. One that
+many meet is checked while walking the order, where it is soon met often enough. Neither reads more
+than a fixed number of records (usher.core.store.keyset).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Connection, Select, and_, func, or_, select
+
+from usher.core.domain.events import email_key
+from usher.core.domain.records import Page, Status, User
+from usher.core.store.keyset import Condition, Order, fetch
+from usher.core.store.users import GRANTS, NEVER, USER_COLUMNS, USERS, Key, to_users
+
+FEW: Final = 500
+"""How many records are few enough to be sorted for each page."""
+
+
+class Sort(StrEnum):
+    """The orders of a list of users."""
+
+    CREATED = "created"
+    LAST_SEEN = "last_seen"
+    EMAIL = "email"
+
+
+@dataclass(frozen=True, slots=True)
+class UserFilters:
+    """Which users to list; what is None or empty does not matter. ``…_until`` is excluded."""
+
+    status: Status | None = None
+    role: str = ""
+    provider: str = ""
+    email_prefix: str = ""
+    created_since: datetime | None = None
+    created_until: datetime | None = None
+    seen_since: datetime | None = None
+    seen_until: datetime | None = None
+
+
+_ORDERS: Final = {
+    Sort.CREATED: ((USERS.c.created_at, USERS.c.id), (datetime, UUID)),
+    Sort.LAST_SEEN: (
+        (USERS.c.last_seen_at, USERS.c.created_at, USERS.c.id),
+        (datetime, datetime, UUID),
+    ),
+    Sort.EMAIL: ((USERS.c.email_key, USERS.c.id), (str, UUID)),
+}
+
+
+def search(
+    connection: Connection,
+    instance_id: UUID,
+    filters: UserFilters,
+    sort: Sort,
+    descending: bool,
+    limit: int,
+    cursor: str | None,
+    now: datetime,
+) -> Page[User]:
+    """One page of users.
+
+    Raises:
+        CursorInvalidError
+    """
+    columns, kinds = _ORDERS[sort]
+    order = Order(f"{sort.value}.{'desc' if descending else 'asc'}", columns, kinds, descending)
+    served, unserved = _ranges(filters, sort)
+    within = [USERS.c.instance_id == instance_id, *served]
+    where = unserved + _equalities(filters, now)
+    if where and (few := _few(connection, instance_id, filters)) is not None:
+        within, where = [*within, USERS.c.id.in_(few), *where], []
+    rows, following = fetch(
+        connection,
+        select(*USER_COLUMNS),
+        order,
+        within=within,
+        where=where,
+        cursor=cursor,
+        limit=limit,
+    )
+    return Page(tuple(to_users(connection, instance_id, rows)), following)
+
+
+def holds_role(role: str, now: datetime) -> Condition:
+    """SQL for ``role in effective(grants)``."""
+    live = or_(GRANTS.c.expires_at.is_(None), GRANTS.c.expires_at > now)
+
+    def said(denies: bool) -> Any:
+        return (
+            select(GRANTS.c.role)
+            .where(
+                GRANTS.c.instance_id == USERS.c.instance_id,
+                GRANTS.c.user_id == USERS.c.id,
+                GRANTS.c.role == role,
+                GRANTS.c.denies.is_(denies),
+                live,
+            )
+            .exists()
+        )
+
+    return and_(said(False), ~said(True))
+
+
+def another_holder(
+    connection: Connection, leaving: Key, role: str, now: datetime, but: Sequence[UUID]
+) -> UUID | None:
+    """The id of an active holder of a role, neither the one who leaves nor one of these."""
+    others = select(USERS.c.id).where(
+        USERS.c.instance_id == leaving[0],
+        USERS.c.id != leaving[1],
+        USERS.c.id.not_in(but),
+        USERS.c.status == Status.ACTIVE.value,
+        holds_role(role, now),
+    )
+    return connection.execute(others.limit(1)).scalar()
+
+
+def _ranges(filters: UserFilters, sort: Sort) -> tuple[list[Condition], list[Condition]]:
+    """The ranges that the index of the order serves, and the others."""
+    ranges: list[tuple[Sort, Any, Any, Any]] = [
+        (Sort.CREATED, USERS.c.created_at, filters.created_since, filters.created_until),
+        (Sort.LAST_SEEN, USERS.c.last_seen_at, filters.seen_since, filters.seen_until),
+        (Sort.EMAIL, USERS.c.email_key, *_begin_and_end(filters.email_prefix)),
+    ]
+    served: list[Condition] = []
+    unserved: list[Condition] = []
+    for by, column, since, until in ranges:
+        compared = column if by is sort else _unindexed(column)
+        found = served if by is sort else unserved
+        if since:
+            found.append(compared >= since)
+        if until:
+            found.append(compared < until)
+            if by is Sort.LAST_SEEN:
+                found.append(compared > NEVER)
+    return served, unserved
+
+
+def _begin_and_end(prefix: str) -> tuple[str, str]:
+    key = email_key(prefix)
+    return (key, key + "\U0010ffff") if key else ("", "")
+
+
+def _unindexed(column: Any) -> Any:
+    """A column that the database must not look up in an index of its own.
+
+    While walking an order the bound on it must hold; a planner that prefers the column's index
+    would read all that fit, and sort them.
+    """
+    return func.coalesce(column, column)
+
+
+def _equalities(filters: UserFilters, now: datetime) -> list[Condition]:
+    conditions: list[Condition] = []
+    if filters.status:
+        conditions.append(_unindexed(USERS.c.status) == filters.status.value)
+    if filters.provider:
+        conditions.append(_unindexed(USERS.c.provider) == filters.provider)
+    if filters.role:
+        conditions.append(holds_role(filters.role, now))
+    return conditions
+
+
+def _few(connection: Connection, instance_id: UUID, filters: UserFilters) -> Select[Any] | None:
+    """The ids behind a filter that few meet; None where every one is met by many."""
+    here = USERS.c.instance_id == instance_id
+    candidates: list[Select[Any]] = []
+    if filters.email_prefix:
+        first, last = _begin_and_end(filters.email_prefix)
+        within = USERS.c.email_key >= first, USERS.c.email_key < last
+        candidates.append(select(USERS.c.id).where(here, *within))
+    if filters.role:
+        of_role = GRANTS.c.instance_id == instance_id, GRANTS.c.role == filters.role
+        candidates.append(select(GRANTS.c.user_id).where(*of_role))
+    if filters.status:
+        candidates.append(select(USERS.c.id).where(here, USERS.c.status == filters.status.value))
+    if filters.provider:
+        candidates.append(select(USERS.c.id).where(here, USERS.c.provider == filters.provider))
+    for candidate in candidates:
+        bounded = candidate.limit(FEW + 1).subquery()
+        count = connection.execute(select(func.count()).select_from(bounded)).scalar_one()
+        if count <= FEW:
+            return candidate.limit(FEW)
+    return None

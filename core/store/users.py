@@ -1,0 +1,335 @@
+"""Users, grants and their audit as rows: loaded under lock, and written as what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import JSON, Connection, Table, and_, bindparam, delete, select, update
+
+from usher.core.domain.records import AuditEntry, Grant, Source, Status, User
+from usher.core.store.bulk_insert import BulkInsert
+from usher.core.store.counters import Counters
+from usher.core.store.ledger import erase_deliveries, newest_sequence
+from usher.core.store.pushes import mark, unmark
+from usher.core.store.tables import AuditRow, GrantRow, UserRow
+
+Key = tuple[UUID, UUID]
+"""(instance id, user id)."""
+
+NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""``last_seen_at`` of who was never seen; NULL has no place in a keyset."""
+
+USERS: Final[Table] = UserRow.__table__  # type: ignore[attr-defined]
+GRANTS: Final[Table] = GrantRow.__table__  # type: ignore[attr-defined]
+AUDIT: Final[Table] = AuditRow.__table__  # type: ignore[attr-defined]
+_PLAIN_COLUMNS: Final = (
+    "id",
+    "email",
+    "email_key",
+    "provider",
+    "user_metadata",
+    "app_metadata",
+    "profile",
+    "extra_app_metadata",
+    "created_at",
+    "updated_at",
+    "identity_created_at",
+    "confirmed_at",
+    "suspended_at",
+    "deleted_at",
+    "version",
+)
+USER_COLUMNS: Final = (
+    *(USERS.c[name] for name in _PLAIN_COLUMNS),
+    USERS.c.last_seen_at,
+    USERS.c.applied_order,
+    USERS.c.identity_state,
+)
+"""What ``to_users`` reads of a row, in this order; the instance is known to whoever asks."""
+_GRANT_COLUMNS: Final = (
+    GRANTS.c.user_id,
+    GRANTS.c.role,
+    GRANTS.c.source,
+    GRANTS.c.created_at,
+    GRANTS.c.denies,
+    GRANTS.c.actor,
+    GRANTS.c.reason,
+    GRANTS.c.expires_at,
+)
+_DOCUMENTS: Final = frozenset(c.name for c in USERS.c if isinstance(c.type, JSON))
+"""Always named in a change: in Python a document with 1 equals one with true, and no index has one.
+"""
+_SIMPLE: Final = tuple(name for name in _PLAIN_COLUMNS if name not in _DOCUMENTS)
+_SOURCES: Final = {source.value: source for source in Source}
+_LOCK_USERS = (
+    select(*USER_COLUMNS)
+    .where(
+        USERS.c.instance_id == bindparam("instance_id"),
+        USERS.c.id.in_(bindparam("ids", expanding=True)),
+    )
+    .order_by(USERS.c.id)
+    .with_for_update()
+)
+_HERE = select(*USER_COLUMNS).where(USERS.c.instance_id == bindparam("instance_id"))
+_BY_ID = _HERE.where(USERS.c.id == bindparam("id"))
+_BY_ADDRESS = _HERE.where(USERS.c.email_key == bindparam("email_key")).limit(2)
+_WITH_ENDED_GRANTS = (
+    select(GRANTS.c.instance_id, GRANTS.c.user_id)
+    .where(GRANTS.c.expires_at <= bindparam("now"))
+    .limit(bindparam("most"))
+)
+_GRANTS_OF = (
+    select(*_GRANT_COLUMNS)
+    .where(
+        GRANTS.c.instance_id == bindparam("instance_id"),
+        GRANTS.c.user_id.in_(bindparam("ids", expanding=True)),
+    )
+    .order_by(GRANTS.c.user_id, GRANTS.c.role, GRANTS.c.source)
+)
+_INSERT_USERS = BulkInsert(USERS)
+_CHANGE_USERS = BulkInsert(USERS, upsert=True)
+_INSERT_GRANTS = BulkInsert(GRANTS)
+_INSERT_AUDIT = BulkInsert(AUDIT)
+_DELETE_GRANT = delete(GRANTS).where(
+    GRANTS.c.instance_id == bindparam("k_instance"),
+    GRANTS.c.user_id == bindparam("k_id"),
+    GRANTS.c.role == bindparam("k_role"),
+    GRANTS.c.source == bindparam("k_source"),
+)
+
+
+def load_users(connection: Connection, keys: Iterable[Key]) -> dict[Key, User]:
+    """The records of these keys, locked in order until the transaction ends."""
+    found: dict[Key, User] = {}
+    for instance_id, group in groupby(sorted(set(keys), key=_place), key=itemgetter(0)):
+        ids = [key[1] for key in group]
+        rows = connection.execute(_LOCK_USERS, {"instance_id": instance_id, "ids": ids}).all()
+        for user in to_users(connection, instance_id, rows):
+            found[instance_id, user.id] = user
+    return found
+
+
+def find_by_id(connection: Connection, instance_id: UUID, user_id: UUID) -> list[User]:
+    """The user with this id, if there is one; not locked."""
+    key = {"instance_id": instance_id, "id": user_id}
+    return to_users(connection, instance_id, connection.execute(_BY_ID, key).all())
+
+
+def find_by_address(connection: Connection, instance_id: UUID, address_key: str) -> list[User]:
+    """Two at most of the users with this ``email_key``; not locked."""
+    key = {"instance_id": instance_id, "email_key": address_key}
+    return to_users(connection, instance_id, connection.execute(_BY_ADDRESS, key).all())
+
+
+def with_ended_grants(connection: Connection, now: datetime, limit: int) -> set[Key]:
+    """Some users, of any instance, with grants that have ended."""
+    found = connection.execute(_WITH_ENDED_GRANTS, {"now": now, "most": limit})
+    return {(row[0], row[1]) for row in found}
+
+
+def to_users(connection: Connection, instance_id: UUID, rows: Sequence[Any]) -> list[User]:
+    """Rows of ``USER_COLUMNS`` of one instance as records, in their order, with their grants."""
+    if not rows:
+        return []
+    grants = _grants_of(connection, instance_id, [row[0] for row in rows])
+    return [_to_user(instance_id, row, grants.get(row[0], ())) for row in rows]
+
+
+def store_users(
+    connection: Connection,
+    counters: Counters,
+    before: Mapping[Key, User],
+    after: Mapping[Key, User],
+    entries: Sequence[AuditEntry],
+) -> None:
+    """Write what differs between two states of some users, and the audit of it.
+
+    Args:
+        before: the records as ``load_users`` gave them.
+        after: the records as they shall be; keys that ``before`` lacks are new users.
+    """
+    changed = [key for key, user in after.items() if user is not before.get(key)]
+    changed.sort(key=_place)
+    _write_rows(connection, before, after, changed)
+    ended, given, marked, settled = [], [], [], []
+    for key in changed:
+        old, new = before.get(key), after[key]
+        old_grants = old.grants if old else ()
+        ended += [_grant_key(key, g) for g in old_grants if g not in new.grants]
+        given += [_grant_row(key, g) for g in new.grants if g not in old_grants]
+        if new.pending != (old is not None and old.pending):
+            if new.pending:
+                marked.append((key, new.updated_at))
+            else:
+                settled.append(key)
+        counters.count_user(old, new)
+    if ended:
+        connection.execute(_DELETE_GRANT, ended)
+    _INSERT_GRANTS.execute(connection, given)
+    if marked:
+        mark(connection, marked)
+    if settled:
+        unmark(connection, settled)
+    acts = any(entry.delivery_id is None for entry in entries)
+    position = newest_sequence(connection) if acts else None
+    _INSERT_AUDIT.execute(connection, [_audit_row(entry, position) for entry in entries])
+    for key in changed:
+        if after[key].status is Status.DELETED:
+            _erase_audit(connection, key)
+            erase_deliveries(connection, *key)
+
+
+def _write_rows(
+    connection: Connection,
+    before: Mapping[Key, User],
+    after: Mapping[Key, User],
+    changed: Sequence[Key],
+) -> None:
+    created: list[dict[str, Any]] = []
+    updated: list[dict[str, Any]] = []
+    differing = set(_DOCUMENTS)
+    for key in changed:
+        row = _simple(after[key])
+        if key in before:
+            old = _simple(before[key])
+            differing.update(name for name, value in row.items() if value != old[name])
+        (updated if key in before else created).append(row | _documents(after[key]))
+    _INSERT_USERS.execute(connection, created)
+    _CHANGE_USERS.execute(connection, updated, differing)
+
+
+def _place(key: Key) -> tuple[int, int]:
+    """The order of UUIDs, which sort slowly by themselves."""
+    return key[0].int, key[1].int
+
+
+def _erase_audit(connection: Connection, key: Key) -> None:
+    """What the audit kept of a deleted person: that something changed stays, the values go."""
+    mine = and_(AUDIT.c.instance_id == key[0], AUDIT.c.user_id == key[1])
+    rows = connection.execute(
+        select(AUDIT.c.sequence, AUDIT.c.before, AUDIT.c.after).where(mine)
+    ).all()
+    for row in rows:
+        connection.execute(
+            update(AUDIT)
+            .where(AUDIT.c.sequence == row.sequence)
+            .values(before=_impersonal(row.before), after=_impersonal(row.after), reason="")
+        )
+
+
+def _impersonal(values: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if values is None:
+        return None
+    kept = {key: values[key] for key in ("status", "provider") if key in values}
+    if "roles" in values:
+        kept["roles"] = {
+            role: {source: word | {"reason": ""} for source, word in said.items()}
+            for role, said in values["roles"].items()
+        }
+    return kept
+
+
+def _grants_of(
+    connection: Connection, instance_id: UUID, ids: Sequence[UUID]
+) -> dict[UUID, tuple[Grant, ...]]:
+    rows = connection.execute(_GRANTS_OF, {"instance_id": instance_id, "ids": ids}).all()
+    return {
+        user_id: tuple(_to_grant(row) for row in group)
+        for user_id, group in groupby(rows, key=itemgetter(0))
+    }
+
+
+def _to_grant(row: Any) -> Grant:
+    _, role, source, created_at, denies, actor, reason, expires_at = row
+    return Grant(role, _SOURCES[source], created_at, denies, actor, reason, expires_at)
+
+
+def _grant_key(key: Key, grant: Grant) -> dict[str, Any]:
+    return {
+        "k_instance": key[0],
+        "k_id": key[1],
+        "k_role": grant.role,
+        "k_source": grant.source.value,
+    }
+
+
+def _grant_row(key: Key, grant: Grant) -> dict[str, Any]:
+    return {
+        "instance_id": key[0],
+        "user_id": key[1],
+        "role": grant.role,
+        "source": grant.source.value,
+        "denies": grant.denies,
+        "actor": grant.actor,
+        "reason": grant.reason,
+        "created_at": grant.created_at,
+        "expires_at": grant.expires_at,
+    }
+
+
+def _audit_row(entry: AuditEntry, position: int | None) -> dict[str, Any]:
+    return {
+        "instance_id": entry.instance_id,
+        "user_id": entry.user_id,
+        "at": entry.at,
+        "actor": entry.actor,
+        "action": entry.action,
+        "delivery_id": entry.delivery_id,
+        "ledger_position": position if entry.delivery_id is None else None,
+        "before": entry.before,
+        "after": entry.after,
+        "reason": entry.reason,
+    }
+
+
+def _simple(user: User) -> dict[str, Any]:
+    row = {name: getattr(user, name) for name in _SIMPLE}
+    row["instance_id"] = user.instance_id
+    row["status"] = user.status.value
+    row["last_seen_at"] = user.last_seen_at or NEVER
+    row["applied_order"] = user.order
+    return row
+
+
+def _documents(user: User) -> dict[str, Any]:
+    state: dict[str, Any] = {
+        "seen": sorted(user.seen),
+        "sent": user.sent,
+        "withdrawn": user.withdrawn,
+        "proven": sorted(user.proven),
+    }
+    if user.pending:
+        state["pending"] = True
+    if user.pushing is not None:
+        state["pushing"] = sorted(user.pushing)
+        state["pushing_since"] = user.pushing_since
+    return {
+        "user_metadata": user.user_metadata,
+        "app_metadata": user.app_metadata,
+        "profile": user.profile,
+        "extra_app_metadata": user.extra_app_metadata,
+        "identity_state": state,
+    }
+
+
+def _to_user(instance_id: UUID, row: Any, grants: tuple[Grant, ...]) -> User:
+    *plain, last_seen_at, order, state = row
+    return User(
+        instance_id,
+        **dict(zip(_PLAIN_COLUMNS, plain, strict=True)),
+        last_seen_at=None if last_seen_at == NEVER else last_seen_at,
+        order=order,
+        seen=frozenset(state["seen"]),
+        sent=state["sent"],
+        withdrawn=state["withdrawn"],
+        pending="pending" in state,
+        pushing=frozenset(state["pushing"]) if "pushing" in state else None,
+        pushing_since=state.get("pushing_since", 0),
+        proven=frozenset(state["proven"]),
+        grants=grants,
+    )

@@ -1,0 +1,329 @@
+"""The server's application: functions by their URL, probes, the site. RSGI, for Granian.
+
+Requests are read in one event loop, so a slow or stuck client holds no thread. Identity's events
+are verified there and gathered into commits; the API and the probes run in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from time import perf_counter
+from typing import Any, Final, Protocol
+
+from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # re-exported
+
+from usher.core import app, log
+from usher.core.domain.records import Answer
+from usher.core.errors import (
+    BodyTooLargeError,
+    RequestError,
+    RequestTimeoutError,
+)
+from usher.core.limits import client
+from usher.core.webhooks import Verified, log_fields
+from usher.functions import api
+from usher.functions._shared.failure import failure
+from usher.functions._shared.http import Request
+from usher.functions._shared.identity_hook import IdentityHook
+from usher.server import routes, traces
+from usher.server.backlogs import Backlogs
+from usher.server.group_commit import INTERRUPT_SECONDS, START_SECONDS, Gatherer
+from usher.server.metrics import Metrics
+from usher.server.periodic_tasks import rounds
+
+METRICS: Final = "/metrics"
+READERS: Final = {"sqlite": 1, "postgresql": 4}
+"""Threads that answer what only reads. With SQLite that is all computing, and a second thread would
+but fight the first for the interpreter's lock (measured: a third fewer requests a second)."""
+WAITERS: Final = 8
+"""Threads for what may wait long, for a lock or for Identity, and must hold up nobody else."""
+GUESTS: Final = 16
+BODY_TIMEOUT_SECONDS: Final = 10.0
+STARTED_SECONDS: Final = INTERRUPT_SECONDS - START_SECONDS - 0.1
+"""A batch that is interrupted has been under way for so long, or longer."""
+HUNG_SECONDS: Final = 10.0
+"""No transaction of a server takes so long, neither a page of a list nor a step of upkeep."""
+HELD_SECONDS: Final = 1.0
+"""How often it is tried whether the database is back for what the spool holds."""
+COPY_SECONDS: Final = 1.0
+COPY_PAUSE: Final = 0.05
+"""Between two copies of SQLite's log into its file, at rest and while events keep coming. Measured:
+the slowest hundredth of events waits two thirds as long as where who fills the log copies it."""
+PUSHES_SECONDS: Final = 2.0
+"""Between two looks for what Identity must still be told: one short read each."""
+BACKLOGS_SECONDS: Final = 15.0
+"""As often as Prometheus usually asks."""
+SYNCS_SECONDS: Final = 60.0
+"""Between two looks whether a sync is due, likewise."""
+
+
+class Scope(Protocol):
+    """What RSGI says of a request."""
+
+    client: str
+    method: str
+    path: str
+    query_string: str
+    headers: Any
+
+
+class Exchange(Protocol):
+    """RSGI's body and answer of one request."""
+
+    async def __call__(self) -> bytes:
+        """The whole body."""
+
+    def __aiter__(self) -> Any:
+        """The body in pieces."""
+
+    def response_str(self, status: int, headers: list[tuple[str, str]], body: str) -> None:
+        """Answer."""
+
+
+class Guest(Protocol):
+    """Something else behind the same port, such as a local Identity."""
+
+    def serves(self, path: str) -> bool:
+        """Whether a request with this path is its own."""
+
+    def handle(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer a request, both in the form of Netlify's functions; called in threads."""
+
+
+class Application:
+    """The RSGI application of one worker process.
+
+    Args:
+        guest: asked first; its threads are its own, for it may wait for our answers.
+    """
+
+    def __init__(self, guest: Guest | None = None) -> None:
+        usher = app.current()
+        self._guest = guest
+        self._guests = ThreadPoolExecutor(GUESTS, thread_name_prefix="guest") if guest else None
+        self._max_body_bytes = usher.settings.max_body_bytes
+        self._metrics = Metrics(usher.settings.metrics_token)
+        self._traces = traces.start()
+        routes.load()
+        self._asks_identity = usher.settings.jwt_secret is None
+        self._readers = ThreadPoolExecutor(
+            READERS[usher.settings.database_scheme], thread_name_prefix="reader"
+        )
+        self._waiters = ThreadPoolExecutor(WAITERS, thread_name_prefix="waiter")
+        # Asked while all else waits for a database, it must not wait for a thread either.
+        self._scraper = ThreadPoolExecutor(1, thread_name_prefix="scraper")
+        self._looker = ThreadPoolExecutor(1, thread_name_prefix="looker")
+        self._look: asyncio.Future[dict[str, Any]] | None = None
+        self._rounds: list[asyncio.Task[None]] = []
+        self._database = usher.store.database
+        self._holding = usher.holding
+        self._gatherer: Gatherer[Verified, Answer] = Gatherer(
+            self._process, partial(self._database.interrupt, STARTED_SECONDS)
+        )
+        self._metrics.gauge(
+            "usher_queue_deliveries",
+            "Deliveries that wait for the next transaction.",
+            lambda: self._gatherer.waiting,
+        )
+        log.observe(self._metrics.observe)
+        if self._traces:
+            log.observe(self._traces.observe)
+
+    async def __rsgi__(self, scope: Scope, exchange: Exchange) -> None:
+        """Answer one request."""
+        try:
+            answer = await self._answer(scope, exchange)
+        except Exception as error:
+            answer = failure(error).to_dict()
+        # In one piece, never chunked: Identity reads a body only when its length is announced.
+        body = "" if scope.method == "HEAD" else answer["body"]
+        exchange.response_str(answer["statusCode"], list(answer["headers"].items()), body)
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The worker begins."""
+        usher = app.current()
+        self._holding.adopt()
+        every = [
+            rounds(usher.upkeep.step),
+            rounds(self._holding.step, first=0, every=HELD_SECONDS, pause=0),
+            self._end_hung(),
+        ]
+        if self._database.is_sqlite:
+            every.append(rounds(self._database.copy_log, every=COPY_SECONDS, pause=COPY_PAUSE))
+        if usher.settings.metrics_token:
+            backlogs = Backlogs(usher, self._metrics)
+            every.append(rounds(backlogs.step, first=0, every=BACKLOGS_SECONDS))
+        if usher.settings.tells_identity:
+            every.append(rounds(usher.pushes.step, every=PUSHES_SECONDS))
+            if usher.settings.sync_interval_seconds:
+                every.append(rounds(usher.sync_rounds.step, every=SYNCS_SECONDS))
+        self._rounds = [loop.create_task(steps) for steps in every]
+
+    def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
+        """The worker ends: everything accepted is committed first."""
+        for task in self._rounds:
+            task.cancel()
+        self._gatherer.close()
+        self._holding.close()
+        if self._guests is not None:
+            self._guests.shutdown()
+        self._readers.shutdown()
+        self._waiters.shutdown()
+        self._scraper.shutdown()
+        self._looker.shutdown()
+        if self._traces:
+            self._traces.close()
+
+    async def _end_hung(self) -> None:
+        """A thread that waits for a database that says nothing would wait for ever."""
+        while True:
+            await asyncio.sleep(HELD_SECONDS)
+            self._database.interrupt(HUNG_SECONDS)
+
+    async def _answer(self, scope: Scope, exchange: Exchange) -> dict[str, Any]:
+        if self._guest is not None and self._guest.serves(scope.path):
+            event = await self._event(scope, exchange, _headers(scope))
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._guests, self._guest.handle, event)
+        hook = routes.find_hook(scope.path)
+        if hook is not None:
+            event = await self._event(scope, exchange, _headers(scope))
+            started = perf_counter()
+            answer = hook.prepare(event)
+            if isinstance(answer, Verified):
+                answer = await self._deliver(hook, answer, started)
+            self._metrics.event_answered(answer["statusCode"], perf_counter() - started)
+            return answer
+        if routes.is_api(scope.path):
+            return await self._call_api(scope, exchange)
+        request = Request.from_event(_bodiless(scope, _headers(scope)))
+        if request.path == METRICS:
+            loop = asyncio.get_running_loop()
+            page = await loop.run_in_executor(self._scraper, self._metrics.answer, request)
+            return page.to_dict()
+        if request.path == routes.READYZ and request.method in ("GET", "HEAD"):
+            return await self._readiness(request)
+        return routes.answer_rest(request)
+
+    async def _readiness(self, request: Request) -> dict[str, Any]:
+        """However many ask at once, one thread looks: it writes, and anybody may ask."""
+        if self._look is None or self._look.done():
+            loop = asyncio.get_running_loop()
+            self._look = loop.run_in_executor(self._looker, routes.answer_rest, request)
+        return await asyncio.shield(self._look)
+
+    async def _deliver(
+        self, hook: IdentityHook, verified: Verified, started: float
+    ) -> dict[str, Any]:
+        traced = self._traces and self._traces.begin(started, log_fields(verified))
+        status = 500  # of whoever is cancelled
+        try:
+            answer = hook.conclude(await self._gatherer.submit(verified))
+            status = answer["statusCode"]
+        finally:
+            if self._traces and traced:
+                self._traces.end(traced, status)
+        return answer
+
+    def _process(self, batch: Sequence[Verified]) -> Sequence[Answer | Exception]:
+        self._metrics.batch(len(batch))
+        started = perf_counter()
+        answers = app.current().webhooks.process(batch)
+        if self._traces:
+            self._traces.transaction([verified.id for verified in batch], started)
+        return answers
+
+    async def _call_api(self, scope: Scope, exchange: Exchange) -> dict[str, Any]:
+        headers = _headers(scope)
+        try:
+            self._count_address(scope, headers)
+            event = await self._event(scope, exchange, headers)
+        except Exception as error:
+            return api.refuse(_bodiless(scope, headers), error)
+        only_reads = scope.method in ("GET", "HEAD") and not self._asks_identity
+        pool = self._readers if only_reads else self._waiters
+        answer = partial(api.handler, event, None)
+        if self._traces:
+            answer = partial(self._traces.request, scope.method, headers, perf_counter(), answer)
+        return await asyncio.get_running_loop().run_in_executor(pool, answer)
+
+    def _count_address(self, scope: Scope, headers: Mapping[str, list[str]]) -> None:
+        usher = app.current()
+        forwarded = headers.get("x-forwarded-for", [])
+        peer = scope.client.rpartition(":")[0].strip("[]")
+        address = client(peer, forwarded, usher.settings.trusted_proxies)
+        if address is not None:
+            usher.address_limit.take(address)
+
+    async def _event(
+        self, scope: Scope, exchange: Exchange, headers: Mapping[str, list[str]]
+    ) -> dict[str, Any]:
+        """The request as Netlify's functions get it."""
+        raw = await self._body(scope, exchange, headers)
+        try:
+            body, is_base64 = raw.decode(), False
+        except UnicodeDecodeError:
+            body, is_base64 = base64.b64encode(raw).decode(), True
+        return _bodiless(scope, headers) | {"body": body, "isBase64Encoded": is_base64}
+
+    async def _body(
+        self, scope: Scope, exchange: Exchange, headers: Mapping[str, list[str]]
+    ) -> bytes:
+        if scope.method in ("GET", "HEAD"):
+            return b""
+        announced = headers.get("content-length", [""])[0]
+        if announced and not announced.isdecimal():
+            raise RequestError("Content-Length is not a number.")
+        # The length of the text first: int() refuses thousands of digits.
+        if announced and (len(announced) > 12 or int(announced) > self._max_body_bytes):
+            raise BodyTooLargeError(self._max_body_bytes)
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
+                body = await exchange() if announced else await self._chunked(exchange)
+        except ProtocolClosed:
+            raise RequestError("The connection ended before the body did.") from None
+        except TimeoutError:
+            raise RequestTimeoutError(
+                f"The body did not arrive within {BODY_TIMEOUT_SECONDS:.0f} s."
+            ) from None
+        if announced and len(body) != int(announced):
+            raise RequestError("The body is shorter than Content-Length says.")
+        return body
+
+    async def _chunked(self, exchange: Exchange) -> bytes:
+        """A body in pieces. Granian gives an empty one for its end, and for what breaks it another.
+
+        So it does for trailer fields (RFC 9112, 7.1.2), which nobody means here.
+        """
+        body = bytearray()
+        ended = False
+        async for piece in exchange:
+            if ended:
+                raise RequestError("The body's chunks are broken, or the last one is missing.")
+            ended = not piece
+            body += piece
+            if len(body) > self._max_body_bytes:
+                raise BodyTooLargeError(self._max_body_bytes)
+        return bytes(body)
+
+
+def _headers(scope: Scope) -> dict[str, list[str]]:
+    headers: dict[str, list[str]] = {}
+    for name, value in scope.headers.items():
+        headers.setdefault(name, []).append(value)
+    return headers
+
+
+def _bodiless(scope: Scope, headers: Mapping[str, list[str]]) -> dict[str, Any]:
+    return {
+        "httpMethod": scope.method,
+        "path": scope.path,
+        "rawQuery": scope.query_string,
+        "multiValueHeaders": headers,
+        "body": "",
+        "isBase64Encoded": False,
+    }

@@ -1,0 +1,82 @@
+"""What waits outside any request, for ``/metrics``, and whether events are taken.
+
+Looked at now and then, and not when somebody asks, so that the page never waits for a database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from math import nan
+from typing import TYPE_CHECKING, Final
+
+from usher.core.errors import UsherError
+from usher.core.spool.files import Tally
+from usher.server.metrics import Metrics
+from usher.server.routes import is_degraded
+
+if TYPE_CHECKING:
+    from usher.core.app import App
+
+GAUGES: Final[Mapping[str, str]] = {
+    "usher_ready": "1 where an event would be taken now, as /readyz has it; else 0.",
+    "usher_degraded": "1 where it would go to the spool, for the database is away; else 0.",
+    "usher_spool_deliveries": "Deliveries kept on disk that wait for the database.",
+    "usher_spool_set_aside": "Deliveries that the database would not take.",
+    "usher_pushes_pending": "Users of whom Identity must still be told.",
+    "usher_pushes_oldest_timestamp_seconds": "Since when the oldest of them is pending.",
+    "usher_sync_completed_timestamp_seconds": "When the records were compared last.",
+    "usher_sync_differences": "Differences from Identity that the last comparison left.",
+}
+
+
+class Backlogs:
+    """The gauges of one worker; with several, the newest look of any counts.
+
+    Args:
+        metrics: where the gauges are registered; NaN is what is not known, or not so.
+    """
+
+    def __init__(self, app: App, metrics: Metrics) -> None:
+        self._app = app
+        self._tally = Tally(app.settings.spool_folder)
+        self._gauges = {name: metrics.measured(name, text) for name, text in GAUGES.items()}
+
+    def step(self) -> bool:
+        """Look once; there is never more to do."""
+        known = self._look()
+        for name, gauge in self._gauges.items():
+            gauge.set(known.get(name, nan))
+        return False
+
+    def _look(self) -> dict[str, float]:
+        found: dict[str, float] = {"usher_ready": 0}
+        with suppress(OSError):  # the folder cannot be read
+            found["usher_spool_deliveries"] = self._tally.waiting()
+        with suppress(OSError):
+            found["usher_spool_set_aside"] = self._tally.set_aside()
+        with suppress(UsherError):  # the log of whoever is refused says why
+            degraded = is_degraded(self._app)
+            found |= {"usher_ready": 1, "usher_degraded": degraded}
+            if not degraded:  # a database that is away is not waited for again
+                found |= self._pushes() | self._syncs()
+        return found
+
+    def _pushes(self) -> dict[str, float]:
+        with suppress(UsherError):  # the database went away just now
+            backlog = self._app.pushes.backlog()
+            since = backlog.since.timestamp() if backlog.since else nan
+            return {
+                "usher_pushes_pending": backlog.count,
+                "usher_pushes_oldest_timestamp_seconds": since,
+            }
+        return {}
+
+    def _syncs(self) -> dict[str, float]:
+        with suppress(UsherError):  # likewise; or there are several instances, and none is set
+            if last := self._app.sync.completed():
+                return {
+                    "usher_sync_completed_timestamp_seconds": last.at.timestamp(),
+                    "usher_sync_differences": sum(last.left.values()),
+                }
+        return {}

@@ -1,0 +1,133 @@
+"""Which path is answered by what: one table for every runtime; each is loaded at its first request.
+
+``answer`` does all of it for one request. The server, which gathers events and has threads for the
+rest, asks for the parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from usher.core import app
+from usher.core.errors import DatabaseAwayError, MethodNotAllowedError
+from usher.core.strict_json import dumps
+from usher.functions._shared.addresses import API_BASES, FUNCTIONS_PREFIX, HOOKS
+from usher.functions._shared.failure import failure
+from usher.functions._shared.http import Event, Request, Response, bodiless
+from usher.functions._shared.identity_hook import IdentityHook
+
+if TYPE_CHECKING:
+    from usher.core.app import App
+    from usher.server.site import Site
+
+API_PREFIXES: Final = tuple(base + "/" for base in API_BASES)
+HOOK_PATHS: Final = {
+    FUNCTIONS_PREFIX + name: f"usher.functions.{name.replace('-', '_')}" for name in HOOKS
+}
+
+
+def find_hook(path: str) -> IdentityHook | None:
+    """The hook at a path."""
+    file = HOOK_PATHS.get(path)
+    return _hook(file) if file else None
+
+
+@cache  # by file: whoever asks for ever new paths must not fill the memory
+def _hook(file: str) -> IdentityHook:
+    hook: IdentityHook = import_module(file).hook
+    return hook
+
+
+def load() -> None:
+    """Load whatever answers, now rather than at its first request."""
+    for path in HOOK_PATHS:
+        find_hook(path)
+    import_module("usher.functions.api")
+    _site()
+
+
+def is_api(path: str) -> bool:
+    """Whether the API answers at a path, be it with 404."""
+    return path.startswith(API_PREFIXES)
+
+
+def answer(event: Event) -> dict[str, Any]:
+    """Answer a request at any address, in the form of Netlify's functions."""
+    path = event["path"]
+    if is_api(path):
+        from usher.functions import api  # noqa: PLC0415 - events need none of it
+
+        return api.handler(event, None)
+    if hook := find_hook(path):
+        return hook.answer(event)
+    try:
+        rest = answer_rest(Request.from_event(event))
+    except Exception as error:
+        rest = failure(error).to_dict()
+    return bodiless(rest) if event["httpMethod"] == "HEAD" else rest
+
+
+def answer_rest(request: Request) -> dict[str, Any]:
+    """Answer where there is no function: a probe, or a file of the site.
+
+    Raises:
+        NotFoundError, MethodNotAllowedError, DatabaseError, PolicyError, SpoolError
+    """
+    probe = PROBES.get(request.path)
+    if probe is None:
+        return _site().answer(request).to_dict()
+    if request.method not in ("GET", "HEAD"):
+        raise MethodNotAllowedError(request.method, ("GET", "HEAD"))
+    return probe().to_dict()
+
+
+@cache
+def _site() -> Site:
+    from usher.server.site import Site  # noqa: PLC0415 - events need none of it
+
+    return Site()
+
+
+def _healthz() -> Response:
+    """The process is alive; says nothing of anything else."""
+    return Response(200, dumps({"status": "ok"}), "application/json")
+
+
+def _readyz() -> Response:
+    """An event would be taken now; whether into the database, or, by a server, into the spool.
+
+    Raises:
+        DatabaseError, PolicyError, SpoolError: what is in the way.
+    """
+    usher = app.current()
+    status = "degraded" if is_degraded(usher) else "ok"
+    return Response(
+        200, dumps({"status": status, "policy": usher.policy.fingerprint}), "application/json"
+    )
+
+
+def is_degraded(usher: App) -> bool:
+    """Whether an event would go into the spool now, and not into the database.
+
+    Raises:
+        DatabaseError, SpoolError: it would be refused.
+    """
+    refuge = usher.webhooks.refuge
+    degraded = refuge is not None and refuge.active
+    if not degraded:
+        try:
+            usher.store.database.check()
+        except DatabaseAwayError:
+            if refuge is None:
+                raise
+            degraded = True
+    if refuge is not None and degraded:
+        refuge.check()
+    return degraded
+
+
+READYZ: Final = "/readyz"
+PROBES: Final[Mapping[str, Callable[[], Response]]] = {"/healthz": _healthz, READYZ: _readyz}

@@ -1,0 +1,94 @@
+"""Starting the server: Granian in front of the application."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+
+HEADER_TIMEOUT_MS: Final = 10_000
+FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""Where several workers of ``server.metrics`` keep their numbers; the library reads its name."""
+MAX_HEADER_BYTES: Final = 65_536
+CONNECTIONS: Final = 8_192
+OTHER_FILES: Final = 256
+STOP_SECONDS: Final = 30
+
+
+WORKER: Final = "usher.server.worker:application"
+
+
+def serve(
+    host: str,
+    port: int,
+    workers: int = 1,
+    application: str = WORKER,
+    *,
+    respawn: bool = True,
+    stop_seconds: int = STOP_SECONDS,
+) -> None:
+    """Serve until SIGINT or SIGTERM; requests under way are then finished and committed.
+
+    One worker shares commits best; more workers pay off with PostgreSQL.
+
+    Args:
+        application: what each worker process imports, as ``module:name``.
+        respawn: start a worker that ended by itself again; else everything ends with it.
+        stop_seconds: what requests under way get at most, once told to stop.
+    """
+    server = Granian(
+        application,
+        address=host,
+        port=port,
+        interface=Interfaces.RSGI,
+        http=HTTPModes.http1,
+        workers=workers,
+        websockets=False,
+        backpressure=_connections(),
+        log_enabled=False,
+        respawn_failed_workers=respawn,
+        workers_kill_timeout=stop_seconds,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=HEADER_TIMEOUT_MS, max_buffer_size=MAX_HEADER_BYTES
+        ),
+    )
+    with _shared_numbers(workers):
+        server.serve()
+
+
+def _connections() -> int:
+    """How many connections a worker holds open; the system allows as many files, less our own.
+
+    Granian's own number is 1,024: so many idle connections would keep everybody else waiting for
+    the ten seconds after which they are closed.
+    """
+    if sys.platform == "win32":
+        return CONNECTIONS
+    import resource  # noqa: PLC0415 - there is none on Windows
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        return max(soft - OTHER_FILES, 64)
+    return CONNECTIONS
+
+
+@contextmanager
+def _shared_numbers(workers: int) -> Iterator[None]:
+    """A folder for the numbers of several workers; they inherit its name."""
+    if workers == 1:
+        os.environ.pop(FOLDER_VARIABLE, None)  # one that somebody else set is not ours
+        yield
+        return
+    with TemporaryDirectory(prefix="usher-metrics-") as folder:
+        os.environ[FOLDER_VARIABLE] = folder
+        yield

@@ -1,0 +1,1 @@
+"""For tests: captured events replayed and compared with what was approved."""

@@ -1,0 +1,282 @@
+"""Captures replayed through the real handlers in a test, and compared with what was approved.
+
+A golden file stands beside its capture: ``morning.golden.json`` for ``morning.jsonl``. It has each
+step's answer and what the user then was, and every user's record at the end; nothing in it depends
+on a clock.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+
+from usher import migrations
+from usher.core import log
+from usher.core.app import App, use
+from usher.core.captures.files import Reader, Step
+from usher.core.captures.format import PUBLIC_SECRET, Capture
+from usher.core.captures.replay import Replayer
+from usher.core.domain.documents import user_document
+from usher.core.domain.events import EventName
+from usher.core.domain.records import AuditEntry, User
+from usher.core.errors import DeliveryNotFoundError, SignatureError
+from usher.core.settings import Settings
+
+VERSION: Final = 1
+_HOOKS: Final = ("identity", *(f"identity-{name}" for name in EventName))
+_TIMES: Final = (
+    "created_at",
+    "updated_at",
+    "confirmed_at",
+    "last_seen_at",
+    "suspended_at",
+    "deleted_at",
+    "version",
+    "instance_id",
+    "identity",  # nobody is told of anything
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What came of a file of captures.
+
+    Attributes:
+        steps: for each line its ``line``, ``step`` in words, ``answer``, ``outcome``, ``rules``,
+            and ``user``: status, roles and address afterwards.
+        users: every record at the end, in the order of first appearance.
+    """
+
+    file: Path
+    steps: Sequence[dict[str, Any]]
+    users: Sequence[dict[str, Any]]
+
+    @property
+    def golden_file(self) -> Path:
+        """Where the approved state is kept."""
+        return self.file.with_suffix(".golden.json")
+
+    def answer(self, line: int) -> dict[str, Any]:
+        """What the event of a line was answered.
+
+        Raises:
+            KeyError: the line has no step.
+        """
+        for step in self.steps:
+            if step["line"] == line:
+                found: dict[str, Any] = step["answer"]
+                return found
+        raise KeyError(line)
+
+    def user(self, who: str) -> dict[str, Any]:
+        """The record at the end, by id or address.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for user in self.users:
+            if who in (user["id"], user["email"]):
+                return user
+        raise KeyError(who)
+
+    def document(self) -> dict[str, Any]:
+        """What a golden file holds."""
+        return {"usher_golden": VERSION, "steps": self.steps, "users": self.users}
+
+    def approve(self) -> None:
+        """Write the golden file."""
+        text = json.dumps(self.document(), ensure_ascii=False, indent=1)
+        self.golden_file.write_text(text + "\n", encoding="utf-8")
+
+    def differences(self) -> list[str]:
+        """What differs from the golden file, in words; nothing where all is as approved."""
+        try:
+            approved = json.loads(self.golden_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return [f"{self.golden_file.name} is not there yet"]
+        except ValueError as error:
+            return [f"{self.golden_file.name} is no JSON: {error}"]
+        now = json.loads(json.dumps(self.document()))
+        return list(_differences(_named(approved), _named(now), ""))
+
+
+def replay_file(
+    file: Path, settings: Settings, *, secrets: Sequence[bytes] = (), resign: bool = False
+) -> Replayed:
+    """Replay a file through the handlers, the clock standing at each event's own time.
+
+    Args:
+        settings: of the database, which is made or must be empty, and the policy.
+        secrets: that signed events taken from elsewhere; exports need none.
+        resign: sign again what no known secret verifies.
+
+    Raises:
+        CaptureError: a line cannot be read.
+    """
+    clock = _Frozen()
+    settings = replace(settings, webhook_secrets=(*secrets, PUBLIC_SECRET))
+    with _quiet(), use(App(settings, clock)) as app, file.open("rb") as lines:
+        migrations.upgrade(app.store.database)
+        session = _Session(app, clock, resign)
+        steps = [session.step(number, step) for number, step in Reader(lines).steps()]
+        return Replayed(file, steps, session.users())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without a line for each event in the report of a failing test; a project's own way stays."""
+    if structlog.is_configured():
+        yield
+        return
+    log.configure(level=logging.WARNING)
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()  # what it writes to now is closed after the test
+
+
+class _Frozen:
+    """A clock that stands where it is put."""
+
+    at = datetime.fromtimestamp(0, UTC)
+
+    def __call__(self) -> datetime:
+        return self.at
+
+
+class _Session:
+    """One file's replay into one database."""
+
+    def __init__(self, app: App, clock: _Frozen, resign: bool) -> None:
+        self._app = app
+        self._clock = clock
+        self._resign = resign
+        self._replayer = Replayer(app, resign=resign)
+        self._hooks = {
+            name: import_module(f"usher.functions.{name.replace('-', '_')}") for name in _HOOKS
+        }
+        self._known: dict[UUID, None] = {}
+
+    def step(self, number: int, step: Step) -> dict[str, Any]:
+        """Play one step; what became of it."""
+        if isinstance(step, AuditEntry):
+            self._clock.at = step.at
+            self._known[step.user_id] = None
+            [played] = self._replayer.play([step])
+            if isinstance(played.result, Exception):
+                raise played.result
+            said = f"{step.action} of {step.user_id} by {step.actor}"
+            return {"line": number, "step": said, "user": self._state(step.user_id)}
+        self._clock.at = step.received_at
+        delivery_id, step = self._identified(step)
+        if step.body is None:
+            [played] = self._replayer.play([step])
+            if isinstance(played.result, Exception):
+                raise played.result
+            answer = {"status": played.result.status}
+        else:
+            answer = self._handled(step)
+        found: dict[str, Any] = {"line": number, "step": "a request that is refused"}
+        user_id = None
+        try:
+            delivery = self._app.store.ledger.find(delivery_id) if delivery_id else None
+        except DeliveryNotFoundError:
+            delivery = None
+        if delivery:
+            user_id = delivery.user_id
+            found["step"] = f"{delivery.event or 'no event'} of {user_id or 'nobody'}"
+        found["answer"] = answer
+        if delivery:
+            found["outcome"] = delivery.outcome
+            found["rules"] = [reason.rule for reason in delivery.reasons]
+        if user_id:
+            self._known[user_id] = None
+            found["user"] = self._state(user_id)
+        return found
+
+    def users(self) -> list[dict[str, Any]]:
+        """Every user that a step named, and that is on record."""
+        records = (self._app.store.users.look_up(user_id) for user_id in self._known)
+        return [self._record(user) for user in records if user]
+
+    def _identified(self, capture: Capture) -> tuple[str, Capture]:
+        """The delivery's id, and the capture as it is to be sent."""
+        if capture.body is None:
+            return capture.decided.id if capture.decided else "", capture
+        try:
+            return self._replayer.verify(capture).id, self._signed(capture)
+        except SignatureError:
+            return "", capture
+
+    def _signed(self, capture: Capture) -> Capture:
+        if not self._resign:
+            return capture
+        return capture.signed_with(PUBLIC_SECRET)
+
+    def _handled(self, capture: Capture) -> dict[str, Any]:
+        name = capture.path.rpartition("/")[2]
+        handler = self._hooks.get(name, self._hooks["identity"]).handler
+        event = {
+            "httpMethod": capture.method,
+            "path": capture.path,
+            "headers": dict(capture.headers),
+            "body": base64.b64encode(capture.body or b"").decode(),
+            "isBase64Encoded": True,
+        }
+        answer = handler(event, None)
+        body = json.loads(answer["body"]) if answer["body"] else {}
+        return {"status": answer["statusCode"], **body}
+
+    def _state(self, user_id: UUID) -> dict[str, Any] | None:
+        user = self._app.store.users.look_up(user_id)
+        if user is None:
+            return None
+        record = self._record(user)
+        return {name: record[name] for name in ("status", "roles", "email")}
+
+    def _record(self, user: User) -> dict[str, Any]:
+        record = user_document(user, self._clock.at)
+        grants = {
+            f"{grant['role']} by {grant['source']}": {
+                "is": "denial" if grant["denies"] else "grant",
+                "reason": grant["reason"],
+                "expires_at": grant["expires_at"],
+            }
+            for grant in record["grants"]
+        }
+        return {k: v for k, v in record.items() if k not in _TIMES} | {"grants": grants}
+
+
+def _named(document: dict[str, Any]) -> dict[str, Any]:
+    """The lists of a golden file by names that say where one is."""
+    return {
+        **{f"line {step['line']}, {step['step']}": step for step in document.get("steps", ())},
+        **{
+            f"at the end, {user['email'] or user['id']}": user for user in document.get("users", ())
+        },
+    }
+
+
+def _differences(was: Any, now: Any, where: str) -> Iterator[str]:
+    if isinstance(was, dict) and isinstance(now, dict):
+        for key in dict.fromkeys((*was, *now)):
+            place = f"{where}: {key}" if where.count(":") == 0 and where else f"{where}.{key}"
+            yield from _differences(was.get(key), now.get(key), place.lstrip("."))
+    elif was != now:
+        yield f"{where}: {_short(was)} is now {_short(now)}"
+
+
+def _short(value: Any) -> str:
+    text = "absent" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 100 else text[:97] + "…"

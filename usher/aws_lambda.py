@@ -1,0 +1,1 @@
+../aws_lambda.py
