@@ -1,6 +1,6 @@
 """A server's door: requests byte by byte, and what they leave behind as rows and log lines.
 
-HTTP clients refuse to send most of what tests/runtime/test_bad_input.py is about.
+HTTP clients refuse to send most of what tests/server/test_bad_input.py is about.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Every way to forge a signature that we know of, each with the check that must refuse it.
 
-One table for two levels: tests/core/test_jws_shape.py and test_jws_claims.py hand each forgery to
-the verifier, tests/runtime/test_bad_input.py sends it to a server. Unless its name says otherwise
+One table for two levels: tests/domain/test_jws_shape.py and test_jws_claims.py hand each forgery to
+the verifier, tests/server/test_bad_input.py sends it to a server. Unless its name says otherwise
 a forgery is well signed: exactly one check stands between it and the door.
 """
 

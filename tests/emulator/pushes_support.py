@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from tests.api.api_support import bearer
 from tests.emulator.world import JWT_SECRET, MOUNT, World
-from tests.functions.api_support import bearer
 from tests.support import SECRET, Clock, free_port
 from usher.core.app import App, use
 from usher.core.identity.push import Pushed

@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests.core.store_support import LogLines, executed
 from tests.emulator.pushes_support import Together, together
 from tests.emulator.world import OPERATOR, PASSWORD, World
+from tests.store.store_support import LogLines, executed
 from tests.support import Clock, account, call, signed
 from usher.core.identity.push_store import LEASE, PushStore
 from usher.core.jws import read_unverified

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from tests.api.api_support import bearer
 from tests.emulator.world import JWT_SECRET, MOUNT, OPERATOR, World
-from tests.functions.api_support import bearer
 from tests.support import SECRET, Server, free_port
 from usher.core.jws import read_unverified
 from usher.emulator.options import Webhook

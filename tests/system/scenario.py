@@ -14,10 +14,10 @@ from uuid import UUID
 import pytest
 from sqlalchemy import create_engine, text
 
+from tests.api.api_support import JWT_SECRET, ask, bearer
 from tests.conftest import POLICY
-from tests.core.outage_support import locked
-from tests.core.store_support import deliver
-from tests.functions.api_support import JWT_SECRET, ask, bearer
+from tests.pipeline.outage_support import locked
+from tests.store.store_support import deliver
 from tests.support import NOON, SECRET, Clock, Signed, account, call, signed
 from tests.system.kill import Moments, sigkill, watch
 from usher.core import app as core_app

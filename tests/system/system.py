@@ -14,8 +14,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine, text
 
-from tests.core.outage_support import locked
-from tests.functions.api_support import JWT_SECRET, bearer
+from tests.api.api_support import JWT_SECRET, bearer
+from tests.pipeline.outage_support import locked
 from tests.support import HANDLERS, SECRET, Clock
 from tests.system.kill import Killed, Moments, watch
 from tests.system.model import Model, Reply, Sent, retained

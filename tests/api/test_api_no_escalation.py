@@ -1,0 +1,282 @@
+"""Nobody gets what they may not have: by no body, no address and no token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.api.api_support import BOSS, HOUR, JWT_SECRET, People, ask, bearer
+from tests.forge import encode, seal
+from tests.store.store_support import deliver
+from tests.support import NOON, SECRET, account, signed
+from usher.core.app import App, use
+from usher.core.auth import TrustedCaller
+from usher.core.errors import UserNotFoundError
+from usher.core.settings import Settings
+from usher.emulator.payload import ZERO_INSTANCE
+from usher.emulator.sender import signed_headers
+
+FIELDS: list[tuple[str, Any]] = [
+    ("roles", ["admin"]), ("role", "admin"), ("status", "active"), ("id", "x"),
+    ("instance_id", "x"), ("source", "policy"), ("version", 1), ("grants", []),
+    ("app_metadata", {"roles": ["admin"]}), ("extra_app_metadata", {}), ("user_metadata", {}),
+    ("email", "owner@example.com"), ("confirmed_at", None), ("__class__", 1), ("Profile", {}),
+]  # fmt: skip
+BODIES = [
+    ("PATCH", "/me", {"profile": {}}, set()),
+    ("POST", "/users", {"email": "new@x.org"}, {"email"}),
+    ("PATCH", "/users/{other}", {}, {"status", "app_metadata"}),
+    ("PUT", "/users/{other}/roles", {"roles": ["staff"]}, {"roles"}),
+    ("PUT", "/users/{other}/roles/x", {}, set()),
+    ("POST", "/events/000000/replay", {}, set()),
+    ("POST", "/policy/explain", {"email": "new@x.org"}, {"email"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "known"), BODIES, ids=[f"{m} {p}" for m, p, *_ in BODIES]
+)
+@pytest.mark.parametrize(("field", "value"), FIELDS, ids=[name for name, _ in FIELDS])
+def test_mass_assignment_is_refused(
+    sqlite_people: People,
+    method: str,
+    path: str,
+    body: Any,
+    known: set[str],
+    field: str,
+    value: Any,
+) -> None:
+    """A field that a body does not have is an error that names it, and nothing is changed."""
+    if field in known:
+        pytest.skip("the body has this field")
+    users = sqlite_people.app.store.users
+    before = users.page().items
+    answer = sqlite_people.ask("administrator", method, path, body | {field: value})
+    assert (answer.status, answer.code) == (400, "input_invalid")
+    assert {"pointer": f"/{field}", "detail": "is not known here"} in answer.json["errors"]
+    assert users.page().items == before
+
+
+@pytest.mark.parametrize("key", ["roles", "provider"])
+def test_app_metadata_sets_neither_roles_nor_provider(people: People, key: str) -> None:
+    """They would reach the token without being a grant."""
+    body = {"app_metadata": {key: ["admin"]}}
+    answer = people.ask("administrator", "PATCH", "/users/{other}", body)
+    assert (answer.status, answer.code) == (400, "metadata_invalid")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/users/{}", None), ("PATCH", "/users/{}", {"status": "active"}),
+        ("DELETE", "/users/{}", None), ("GET", "/users/{}/roles", None),
+        ("PUT", "/users/{}/roles", {"roles": ["admin"]}), ("PUT", "/users/{}/roles/admin", {}),
+        ("DELETE", "/users/{}/roles/staff", None), ("GET", "/users/{}/events", None),
+    ],
+)  # fmt: skip
+def test_to_a_user_absent_and_forbidden_look_the_same(
+    people: People, method: str, path: str, body: object
+) -> None:
+    """Their own id, another's, a deleted one's, one that nobody has, and what is no id."""
+    users = people.app.store.users
+    before = users.page().items
+    ids = [*map(str, people.ids.values()), "00000000-0000-0000-0000-00000000dead", "nonsense"]
+    answers = {people.ask("user", method, path.format(id_), body).text for id_ in ids}
+    assert len(answers) == 1
+    assert '"code":"forbidden"' in answers.pop()
+    assert users.page().items == before
+
+
+def test_a_user_sees_and_edits_only_themselves(people: People) -> None:
+    """Profile in, profile out; roles, status and everybody else untouched."""
+    before = people.app.store.users.get(people.ids["user"])
+    answer = people.ask("user", "PATCH", "/me", {"profile": {"roles": ["admin"], "likes": "tea"}})
+    assert answer.json["profile"] == {"roles": ["admin"], "likes": "tea"}
+    assert answer.json["roles"] == ["member", "staff"]
+    after = people.app.store.users.get(people.ids["user"])
+    assert (after.grants, after.status) == (before.grants, before.status)
+    assert people.ask("user", "GET", "/users").code == "forbidden"
+
+
+def test_a_demoted_administrators_token_is_refused_at_the_next_request(people: People) -> None:
+    """Our record decides, not what the token says."""
+    token = people.token("administrator", app_metadata={"roles": ["admin"], "provider": "email"})
+    assert ask("GET", "/users", token).status == 200
+    users = people.app.store.users
+    users.revoke(users.get(people.ids["administrator"]), "admin", BOSS)
+    assert ask("GET", "/users", token).code == "forbidden"
+    users.suspend(users.get(people.ids["administrator"]), BOSS)
+    assert ask("GET", "/me", token).code == "account_suspended"
+    users.delete(users.get(people.ids["administrator"]), BOSS)
+    assert ask("GET", "/me", token).code == "account_deleted"
+
+
+def test_an_older_tokens_roles_are_nobodys(people: People) -> None:
+    """Neither for a known user nor at first sight: the policy's roles, no more."""
+    claims = {"app_metadata": {"provider": "email", "roles": ["admin"]}, "user_metadata": {}}
+    assert ask("GET", "/users", people.token("user", **claims)).code == "forbidden"
+    from uuid import uuid4
+
+    stranger = "Bearer " + bearer(uuid4(), NOON, role="admin", **claims)
+    assert ask("GET", "/users", stranger).code == "forbidden"
+    assert ask("GET", "/me", stranger).json["roles"] == ["member"]
+
+
+def good(people: People) -> str:
+    """The administrator's token, without its scheme."""
+    return people.token("administrator").removeprefix("Bearer ")
+
+
+def remade(people: People, secret: bytes = JWT_SECRET, **claims: Any) -> str:
+    """The administrator's token with other claims, or from another key."""
+    return "Bearer " + bearer(people.ids["administrator"], NOON, secret, **claims)
+
+
+def event_jws(people: People, secret: bytes) -> str:
+    """The signature of an event, offered as a token."""
+    body = b"{}"
+    made = signed_headers("login", body, ZERO_INSTANCE, int(NOON.timestamp()), secret)
+    return "Bearer " + made["X-Webhook-Signature"]
+
+
+def unsigned(people: People, algorithm: str) -> str:
+    """The administrator's claims under another algorithm."""
+    _, payload, signature = good(people).split(".")
+    header = encode(f'{{"alg":"{algorithm}","typ":"JWT"}}'.encode())
+    return f"Bearer {header}.{payload}.{signature if algorithm != 'none' else ''}"
+
+
+FORGED: dict[str, Callable[[People], str]] = {
+    "signed with a webhook secret": lambda p: remade(p, SECRET),
+    "an event's signature": lambda p: event_jws(p, SECRET),
+    "an event's signature by the same key": lambda p: event_jws(p, JWT_SECRET),
+    "issued as an event": lambda p: remade(p, iss="gotrue"),
+    "with a digest": lambda p: remade(p, sha256="0" * 64),
+    "expired": lambda p: remade(p, exp=int(NOON.timestamp())),
+    "without an end": lambda p: remade(p, exp=None),
+    "its end a text": lambda p: remade(p, exp=str(int(NOON.timestamp()) + HOUR)),
+    "its end true": lambda p: remade(p, exp=True),
+    "not yet valid": lambda p: remade(p, nbf=int(NOON.timestamp()) + 1),
+    "its beginning a text": lambda p: remade(p, nbf="0"),
+    "from the future": lambda p: remade(p, iat=int(NOON.timestamp()) + 61),
+    "of nobody": lambda p: remade(p, sub=None),
+    "of no UUID": lambda p: remade(p, sub="1"),
+    "of a number": lambda p: remade(p, sub=7),
+    "its email a number": lambda p: remade(p, email=7),
+    "its metadata a list": lambda p: remade(p, app_metadata=[]),
+    "alg none": lambda p: unsigned(p, "none"),
+    "alg None": lambda p: unsigned(p, "None"),
+    "alg HS512": lambda p: unsigned(p, "HS512"),
+    "alg RS256": lambda p: unsigned(p, "RS256"),
+    "another payload": lambda p: "Bearer " + good(p).replace(".", ".e", 1),
+    "no signature": lambda p: "Bearer " + good(p).rpartition(".")[0] + ".",
+    "a part too many": lambda p: f"Bearer {good(p)}.x",
+    "claims that are no object": lambda p: "Bearer " + seal(encode(b'{"alg":"HS256"}'), "W10"),
+    "far too large": lambda p: remade(p, user_metadata={"x": "x" * 20_000}),
+    "another scheme": lambda p: "Basic " + good(p),
+    "no scheme": good,
+    "two tokens": lambda p: f"Bearer {good(p)} {good(p)}",
+    "joined headers": lambda p: f"Bearer {good(p)}, Bearer {good(p)}",
+    "empty": lambda p: "",
+    "a word": lambda p: "Bearer",
+    "not ASCII": lambda p: "Bearer ä.ö.ü",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FORGED)
+def test_a_token_that_is_not_good_opens_nothing(sqlite_people: People, kind: str) -> None:
+    """401, and of the reason no more than helps an honest caller."""
+    answer = ask("GET", "/users", FORGED[kind](sqlite_people))
+    assert (answer.status, answer.code) == (401, "unauthenticated")
+    assert "claim" not in answer.text
+    assert "signature" not in answer.text
+
+
+def test_a_configured_audience_must_be_named(
+    sqlite_url: str, make_settings: Callable[..., Settings]
+) -> None:
+    """As the one audience, or among several."""
+    settings = make_settings(
+        database_url=sqlite_url, jwt_secret=JWT_SECRET, jwt_audience="api.example"
+    )
+    with use(App(settings, lambda: NOON)) as app:
+        people = People(app)
+        for audience, status in [
+            ("api.example", 200), (["x", "api.example"], 200), ("", 401), (None, 401),
+            ("API.example", 401), (["x"], 401), ({"api.example": 1}, 401),
+        ]:  # fmt: skip
+            assert ask("GET", "/users", remade(people, aud=audience)).status == status, audience
+
+
+def test_a_cookie_opens_reading_and_nothing_else(people: People) -> None:
+    """It travels with what other sites' pages ask for; nothing may change by it."""
+    cookie = f"theme=dark; nf_jwt={good(people)}"
+    assert ask("GET", "/users", cookie=cookie).status == 200
+    assert ask("HEAD", "/users", cookie=cookie).status == 200
+    for method, path, body in [
+        ("PATCH", "/me", {"profile": {}}), ("DELETE", "/users/{other}", None),
+        ("PUT", "/users/{other}/roles", {"roles": []}), ("POST", "/users", {"email": "a@b.c"}),
+    ]:  # fmt: skip
+        assert ask(method, people.fill(path), body=body, cookie=cookie).status == 401
+    assert ask("GET", "/me", cookie=f"nf_jwt={good(people)}; nf_jwt=x").status == 401
+    assert ask("GET", "/me", cookie="nf_jwt=; xnf_jwt=1").status == 401
+
+
+LAST = [
+    ("DELETE", "/users/{administrator}/roles/admin", None),
+    ("PUT", "/users/{administrator}/roles", {"roles": ["member"]}),
+    ("PATCH", "/users/{administrator}", {"status": "suspended"}),
+    ("DELETE", "/users/{administrator}", None),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), LAST)
+def test_the_last_administrator_stays_unless_forced(
+    people: People, method: str, path: str, body: dict[str, Any] | None
+) -> None:
+    """Neither demoted, suspended nor deleted by accident."""
+    answer = people.ask("administrator", method, path, body)
+    assert (answer.status, answer.code) == (409, "last_administrator")
+    assert people.ask("administrator", "GET", "/users").status == 200
+    forced = body | {"force": True} if body else None
+    address = path if body else path + "?force=true"
+    assert people.ask("administrator", method, address, forced).status in (200, 204)
+    assert people.ask("administrator", "GET", "/users").status in (401, 403)
+
+
+def test_only_a_runtime_can_vouch_for_a_caller(people: People) -> None:
+    """By the type of the context, which no request can send; roles there are nobody's either."""
+    claims = {"sub": str(people.ids["administrator"]), "exp": int(NOON.timestamp()) + 60}
+    assert ask("GET", "/users", context=TrustedCaller(claims)).status == 200
+    assert ask("GET", "/users", context={"claims": claims}).status == 401
+    assert ask("GET", "/users", context=TrustedCaller({**claims, "exp": 1})).status == 401
+    other = {
+        "sub": str(people.ids["user"]),
+        "exp": claims["exp"],
+        "app_metadata": {"roles": ["admin"]},
+    }
+    assert ask("GET", "/users", context=TrustedCaller(other)).code == "forbidden"
+
+
+def test_first_sight_makes_a_record_and_a_tombstone_stays_one(people: People) -> None:
+    """A good token is enough to be known, never to come back from the dead."""
+    from uuid import uuid4
+
+    stranger = uuid4()
+    assert ask("GET", "/me", "Bearer " + bearer(stranger, NOON)).json["status"] == "active"
+    entry = people.app.store.users.audit_page(limit=1).items[0]
+    assert (entry.action, entry.user_id) == ("user.created", stranger)
+    assert people.ask("deleted", "GET", "/me").code == "account_deleted"
+    with pytest.raises(UserNotFoundError):
+        people.app.store.users.find("deleted@example.com")
+
+
+def test_a_token_takes_no_role_off_a_pending_record(people: People) -> None:
+    """Its roles are not believed, so their absence says nothing."""
+    who = account(email="pia@example.com", roles=["editor", "member"], proven=False)
+    deliver(people.app, [signed("usermodified", who)])
+    assert people.app.store.users.get(who.id).status == "pending"
+    mine = ask("GET", "/me", "Bearer " + bearer(who.id, NOON)).json
+    assert (mine["status"], mine["roles"]) == ("active", ["editor", "member"])

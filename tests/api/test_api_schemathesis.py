@@ -1,0 +1,100 @@
+"""Schemathesis asks the running server everything that the OpenAPI document allows, and forbids."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.api.api_support import JWT_SECRET, bearer
+from tests.support import Server, account, clean_environment, signed
+from usher.functions.api_methods import OPERATIONS
+
+# What an administrator reaches with the id of a user at hand; events' ids are not users'.
+REACHED = {
+    operation.path
+    for operation in OPERATIONS
+    if "/events/{id}" not in operation.path and operation.path != "/roles/{role}"
+}
+
+
+def answers(server: Server) -> list[dict[str, object]]:
+    """The server's log lines of API requests."""
+    lines = [json.loads(line) for line in server.log.read_text().splitlines() if line[:1] == "{"]
+    assert [line for line in lines if line["event"] == "request.failed"] == []
+    return [line for line in lines if line["event"] == "api.answered"]
+
+
+@pytest.mark.parametrize(
+    ("database", "caller", "ids"),
+    [
+        ("sqlite", "administrator", "any"),
+        ("postgresql", "administrator", "any"),
+        ("postgresql", "administrator", "real"),
+        ("sqlite", "user", "real"),  # refused before any database is asked for more than the caller
+    ],
+)
+def test_every_answer_is_as_described_and_none_a_server_error(
+    start_server: Callable[..., Server],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    database: str,
+    caller: str,
+    ids: str,
+) -> None:
+    """As an administrator and as a user, with ids of nobody and of somebody.
+
+    Left out are two checks: that whatever fits the schema is accepted (a schema cannot say which
+    cursors there are, or which version a record is at), and that what was deleted is gone (a
+    tombstone stays, and is shown as one).
+    """
+    server = start_server(
+        request.getfixturevalue(f"{database}_url"),
+        USHER_JWT_SECRET=JWT_SECRET.decode(),
+        USHER_API_REQUESTS_PER_MINUTE="0",  # one person asks more than a thousand times
+    )
+    now = datetime.now(UTC)
+    people = {
+        "administrator": account(email="owner@example.com", at=now),
+        "user": account(email="ada@example.com", at=now),
+    }
+    for who in people.values():
+        assert server.post(signed("signup", who, at=now)).status in (200, 204)
+    configured = f'[parameters]\n"path.id" = "{people["user"].id}"\n' if ids == "real" else ""
+    (tmp_path / "schemathesis.toml").write_text(configured)
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("schemathesis")),
+            "run",
+            f"{server.url}/api/openapi.json",
+            f"--url={server.url}/api",
+            f"--header=Authorization: Bearer {bearer(people[caller].id, now)}",
+            "--max-examples=15",
+            "--exclude-checks=positive_data_acceptance,use_after_free",
+            "--generation-deterministic",
+            "--suppress-health-check=all",
+            "--continue-on-failure",
+            "--no-shrink",
+            "--no-color",
+            "--warnings=off",
+        ],
+        cwd=tmp_path,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-2_000:]
+    seen = answers(server)
+    assert len(seen) > 400
+    good = {line["route"] for line in seen if line["status"] in (200, 201, 204) and "route" in line}
+    if caller == "user":
+        assert good == {"/me", "/policy/me", "/health", "/openapi.json"}
+    elif ids == "real":
+        assert good >= REACHED - {"/users/{id}/roles/{role}"}

@@ -1,0 +1,166 @@
+"""What each view shows and does, with a month of people behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.browser import Watch, settle
+from tests.browser.console import Console
+from tests.browser.people import OWNER, PLAIN
+
+AsOwner = Callable[..., tuple[Page, Watch]]
+
+
+def test_overview_counts_and_leads_on(as_owner: AsOwner, populated: Console) -> None:
+    """Tiles and bars say what the store says, and lead to the people they count."""
+    page, _ = as_owner("/#/overview?days=7")
+    everybody = populated.app.store.users.page(limit=200).items
+    stats = [user for user in everybody if user.status == "suspended"]
+    tile = page.locator(".tile", has_text="Suspended")
+    expect(tile).to_contain_text(str(len(stats)))
+    expect(page.get_by_text("in the last 7 days")).to_be_visible()
+    page.get_by_text("90 days").click()
+    expect(page.get_by_text("in the last 90 days")).to_be_visible()
+    page.get_by_text("The numbers as a table").click()
+    expect(page.get_by_role("region", name="Numbers by day").locator("tbody tr")).to_have_count(90)
+    tile.click()
+    expect(page.locator("tbody tr")).to_have_count(len(stats))
+
+
+def test_users_are_searched_filtered_sorted_and_paged(as_owner: AsOwner) -> None:
+    """All of it stands in the address, so that it can be kept and shared."""
+    page, _ = as_owner("/#/users")
+    rows = page.locator("tbody tr")
+    expect(rows).to_have_count(40)
+    page.get_by_role("button", name="Load more").click()
+    expect(rows).to_have_count(80)
+    page.get_by_label("Search").fill("bob.pl")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text(PLAIN)
+    assert page.url.endswith("#/users?email=bob.pl")
+    page.get_by_role("button", name="Clear filters").click()
+    expect(rows).to_have_count(40)
+    page.get_by_label("Status").select_option("suspended")
+    expect(page.locator("tbody .chip", has_text="Active")).to_have_count(0)
+    page.get_by_label("Status").select_option("")
+    page.get_by_label("Role").select_option("admin")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text(OWNER)
+    page.reload()
+    expect(rows).to_have_count(1)
+    page.get_by_role("button", name="Clear filters").click()
+    page.get_by_label("Provider").select_option("github")
+    page.get_by_label("Order").select_option("email.asc")
+    expect(page.locator("tbody tr td:nth-child(4)").first).to_have_text("github")
+    page.wait_for_function("location.hash.includes('sort=email.asc')")
+    settle(page)
+    addresses = page.locator("tbody .second").all_text_contents()
+    assert addresses == sorted(addresses)
+
+
+def test_a_record_is_changed_and_nobodys_change_is_lost(
+    as_owner: AsOwner, populated: Console
+) -> None:
+    """Suspend, reactivate, a change that came between, and deletion, each asked first."""
+    user = next(
+        each
+        for each in populated.app.store.users.page(limit=200).items
+        if each.status == "active" and each.provider == "gitlab"
+    )
+    page, watch = as_owner(f"/#/users/{user.id}")
+    dialog = page.get_by_role("dialog")
+    page.get_by_role("button", name="Suspend").click()
+    dialog.get_by_role("button", name="Cancel").click()
+    assert populated.app.store.users.get(user.id).status == "active"
+    page.get_by_role("button", name="Suspend").click()
+    dialog.get_by_label("Reason").fill("Chargeback")
+    dialog.get_by_role("button", name="Suspend").click()
+    expect(page.locator("#main .page-head")).to_contain_text("Suspended")
+    expect(page.get_by_role("tabpanel", name="Changes")).to_contain_text("Chargeback")
+
+    watch.expect(412)
+    page.get_by_role("button", name="Reactivate").click()
+    token = populated.log_in(OWNER, "the right password")
+    path = f"/api/users/{user.id}/roles/editor"
+    assert populated.ask("PUT", path, {"reason": "meanwhile"}, token)[0] == 200
+    dialog.get_by_role("button", name="Reactivate").click()
+    expect(page.get_by_text("Somebody else changed this record")).to_be_visible()
+    expect(page.locator("[data-role=editor]")).to_contain_text("meanwhile")
+    page.get_by_role("button", name="Reactivate").click()
+    dialog.get_by_role("button", name="Reactivate").click()
+    expect(page.locator("#main .page-head")).to_contain_text("Active")
+
+    page.get_by_role("button", name="Delete").click()
+    dialog.get_by_label("To confirm").fill("somebody else")
+    dialog.get_by_role("button", name="Delete for good").click()
+    expect(dialog.get_by_text("This is not the same")).to_be_visible()
+    dialog.get_by_label("To confirm").fill(user.email)
+    dialog.get_by_role("button", name="Delete for good").click()
+    expect(page.get_by_text("This account was deleted")).to_be_visible()
+    assert user.email not in page.locator("#main").inner_text()
+
+
+def test_the_last_administrator_cannot_lock_everybody_out(as_owner: AsOwner) -> None:
+    """The dialog says so and stays, and nothing is changed."""
+    page, watch = as_owner()
+    watch.expect(409)
+    page.get_by_role("link", name="Your record").click()
+    page.get_by_role("button", name="Take away admin").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Take away admin").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("This is the last administrator")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(page.locator("[data-role=admin] .chip.role")).to_be_visible()
+
+
+def test_events_come_by_themselves_and_can_be_paused(as_owner: AsOwner, populated: Console) -> None:
+    """What happens while one looks is put on top; a filter holds for it, too."""
+    page, _ = as_owner("/#/events")
+    rows = page.locator("tbody tr")
+    expect(rows).to_have_count(30)
+    page.get_by_role("button", name="Load older ones").click()
+    expect(rows).to_have_count(60)
+    page.get_by_label("Outcome").select_option("denied")
+    settle(page)
+    before = rows.count()
+    denied = {"email": "live@mailinator.com", "password": "a long password"}
+    assert populated.identity("POST", "/signup", denied)[0] == 422
+    expect(page.locator("tbody tr.fresh")).to_have_count(1)
+    expect(rows).to_have_count(before + 1)
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_text("Paused")).to_be_visible()
+
+
+def test_an_event_is_played_back_without_changing_anything(
+    as_owner: AsOwner, populated: Console
+) -> None:
+    """Both decisions stand side by side."""
+    seen = next(
+        each
+        for each in populated.app.store.ledger.page(limit=200).items
+        if each.event == "signup" and each.outcome == "applied" and each.body
+    )
+    page, _ = as_owner(f"/#/events/{seen.id}")
+    version = populated.app.store.users.get(seen.user_id).version
+    expect(page.get_by_role("region", name="Body of the event")).to_contain_text('"signup"')
+    page.get_by_role("button", name="Replay, changing nothing").click()
+    expect(page.get_by_role("heading", name="Recorded")).to_be_visible()
+    assert populated.app.store.users.get(seen.user_id).version == version
+
+
+def test_audit_and_policy_say_who_and_why(as_owner: AsOwner) -> None:
+    """Filters of the audit; the rules in words; an address tried out."""
+    page, _ = as_owner("/#/audit")
+    page.get_by_label("Action").select_option("user.suspended")
+    settle(page)
+    expect(page.locator(".timeline")).to_contain_text("Chargeback")
+    page.get_by_role("navigation").get_by_role("link", name="Policy").click()
+    expect(page.locator(".rules li")).not_to_have_count(0)
+    page.get_by_label("E-mail").fill("x@mailinator.com")
+    page.get_by_role("button", name="Try it").click()
+    expect(page.locator(".verdict")).to_contain_text("Please use an address that lasts.")
+    page.get_by_label("E-mail").fill("ada@example.com")
+    page.get_by_role("button", name="Try it").click()
+    expect(page.locator(".verdict .notice")).to_contain_text("staff")

@@ -1,0 +1,50 @@
+"""Upkeep: what is past its time goes, step by step, and nothing else."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from tests.store.store_support import deliver, rows
+from tests.support import Clock, account, call, signed
+from usher.core.app import App
+from usher.core.maintenance import STEP
+from usher.core.users import ENDED_AT_ONCE, Change
+
+
+def test_old_deliveries_go_step_by_step(usher: App, clock: Clock) -> None:
+    """Those past the retention; users, counts and newer deliveries stay."""
+    ada = account(email="ada@example.com", at=clock())
+    deliver(
+        usher, [signed("signup", ada, at=clock() - timedelta(seconds=n)) for n in range(STEP + 3)]
+    )
+    clock.advance(days=usher.settings.ledger_retention_days)
+    assert usher.upkeep.step() is False
+    assert len(usher.store.ledger.page(limit=200).items) == 200
+    clock.advance(seconds=1)
+    assert call(signed("login", ada, at=clock()))["statusCode"] in (200, 204)
+    assert usher.upkeep.step() is True
+    assert usher.upkeep.step() is False
+    [left] = usher.store.ledger.page().items
+    assert left.event == "login"
+    assert usher.store.users.get(ada.id).email == "ada@example.com"
+    assert sum(usher.store.users.stats("2000-01-01")["day"].values()) == STEP + 4
+
+
+def test_grants_that_ended_leave_the_records(usher: App, clock: Clock) -> None:
+    """With entries in the audit, by id; more than one step's worth is done in several."""
+    ids = [account(email=f"p{n}@b.example", at=clock()) for n in range(ENDED_AT_ONCE + 1)]
+    deliver(usher, [signed("signup", who, at=clock()) for who in ids])
+    for who in ids:
+        ends = clock() + timedelta(hours=1)
+        user = usher.store.users.get(who.id)
+        usher.store.users.grant(user, "guest", Change("test"), expires_at=ends)
+    assert usher.upkeep.step() is False
+    clock.advance(hours=2)
+    assert usher.upkeep.step() is True
+    ended = "SELECT user_id FROM audit WHERE action = 'role.ended' ORDER BY sequence"
+    in_order = [str(user_id) for (user_id,) in rows(usher.store.database, ended)]
+    assert len(in_order) == ENDED_AT_ONCE
+    assert in_order == sorted(in_order)
+    assert usher.upkeep.step() is True
+    assert usher.upkeep.step() is False
+    assert all(g.role != "guest" for who in ids for g in usher.store.users.get(who.id).grants)

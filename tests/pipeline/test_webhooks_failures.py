@@ -1,0 +1,175 @@
+"""The pipeline when something fails: nothing half-applied, neighbours unharmed, retries run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from tests.store.store_support import LogLines, counts, deliver, execute
+from tests.support import Signed, account, call, signed
+from usher.core.app import App
+from usher.core.domain.records import Answer, Delivery
+from usher.core.errors import ConflictError, DatabaseError
+from usher.core.webhooks import CONFLICT_ATTEMPTS
+
+NOTHING = {"users": 0, "grants": 0, "deliveries": 0, "audit": 0}
+Record = Callable[[Connection, Sequence[Delivery]], None]
+
+
+def people(number: int) -> list[Signed]:
+    """Signups of so many people."""
+    return [signed("signup", account(email=f"p{n}@example.com")) for n in range(number)]
+
+
+@pytest.fixture
+def break_ledger(usher: App, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
+    """Have ``Ledger.record`` write, then raise; returns the sizes of the batches it was given."""
+    original: Record = usher.store.ledger.record
+
+    def install(fault: Callable[[list[int]], Exception | None]) -> list[int]:
+        sizes: list[int] = []
+
+        def record(connection: Connection, deliveries: Sequence[Delivery]) -> None:
+            original(connection, deliveries)
+            sizes.append(len(deliveries))
+            if error := fault(sizes):
+                raise error
+
+        monkeypatch.setattr(usher.store.ledger, "record", record)
+        return sizes
+
+    return install
+
+
+def conflict(*_: Any) -> Exception:
+    """What a unique constraint raises."""
+    return IntegrityError("INSERT", {}, Exception("duplicate key"))
+
+
+def test_a_batch_whose_transaction_fails_runs_again_one_by_one(
+    usher: App, break_ledger: Callable[..., list[int]]
+) -> None:
+    """The failed transaction leaves nothing, and every delivery is stored once, in order."""
+    sizes = break_ledger(lambda sizes: conflict() if sizes[-1] > 1 else None)
+    lines, batch = LogLines(), people(3)
+    answers = deliver(usher, batch)
+    assert sizes == [3, 1, 1, 1]
+    assert [a.status for a in answers if isinstance(a, Answer)] == [200, 200, 200]
+    stored = [delivery.body for delivery in reversed(usher.store.ledger.page().items)]
+    assert stored == [delivery.body for delivery in batch]
+    assert [line["event"] for line in lines()] == ["batch.split", *["event.applied"] * 3]
+    assert counts(usher.store.database)["users"] == 3
+
+
+def test_one_delivery_that_always_fails_leaves_its_neighbours_stored(
+    usher: App, break_ledger: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It alone is answered with the error, stored nowhere, and logged as failed."""
+    batch = people(3)
+    original: Record = usher.store.ledger.record
+
+    def record(connection: Connection, deliveries: Sequence[Delivery]) -> None:
+        original(connection, deliveries)
+        if any(delivery.body == batch[1].body for delivery in deliveries):
+            raise DatabaseError("the disk has a bad sector")
+
+    monkeypatch.setattr(usher.store.ledger, "record", record)
+    lines = LogLines()
+    answers = deliver(usher, batch)
+    assert [type(answer) for answer in answers] == [Answer, DatabaseError, Answer]
+    assert counts(usher.store.database)["users"] == counts(usher.store.database)["deliveries"] == 2
+    (failed,) = lines("event.failed")
+    assert (failed["code"], failed["level"]) == ("database_unavailable", "error")
+
+
+def test_a_conflict_is_tried_again_and_then_answered(
+    usher: App, break_ledger: Callable[..., list[int]]
+) -> None:
+    """Another process was first, and is done by the time of the next attempt."""
+    last = CONFLICT_ATTEMPTS
+    sizes = break_ledger(lambda sizes: conflict() if len(sizes) < last else None)
+    assert call(people(1)[0])["statusCode"] == 200
+    assert sizes == [1] * CONFLICT_ATTEMPTS
+    assert counts(usher.store.database) == {"users": 1, "grants": 2, "deliveries": 1, "audit": 1}
+
+
+def test_a_conflict_that_does_not_end_is_given_up(
+    usher: App, break_ledger: Callable[..., list[int]]
+) -> None:
+    """After CONFLICT_ATTEMPTS the sender is told to come again: 503, nothing stored."""
+    sizes = break_ledger(conflict)
+    answer = call(people(1)[0])
+    assert answer["statusCode"] == 503
+    assert json.loads(answer["body"])["code"] == "conflict"
+    assert len(sizes) == CONFLICT_ATTEMPTS
+    assert counts(usher.store.database) == NOTHING
+    (result,) = deliver(usher, people(1))
+    assert isinstance(result, ConflictError)
+
+
+def test_a_failing_database_is_answered_503_and_the_retry_runs(usher: App) -> None:
+    """A failure is not stored: as soon as the database is back, the same bytes are applied."""
+    delivery, lines = people(1)[0], LogLines()
+    execute(usher.store.database, "ALTER TABLE deliveries RENAME TO away")
+    try:
+        answers = [call(delivery) for _ in range(2)]
+    finally:
+        execute(usher.store.database, "ALTER TABLE away RENAME TO deliveries")
+    for answer in answers:
+        assert answer["statusCode"] == 503
+        assert json.loads(answer["body"])["code"] == "database_unavailable"
+        assert answer["headers"]["Retry-After"] == "1"
+    assert counts(usher.store.database) == NOTHING
+    assert call(delivery)["statusCode"] == 200
+    names = [line["event"] for line in lines()]
+    assert names == ["event.failed", "event.failed", "event.applied"]
+
+
+def test_a_batch_against_a_failing_database_fails_whole_and_leaves_nothing(usher: App) -> None:
+    """Every delivery gets the error; the first statement that fails is not the last written."""
+    batch = people(3)
+    execute(usher.store.database, "ALTER TABLE audit RENAME TO away")
+    try:
+        answers = deliver(usher, batch)
+    finally:
+        execute(usher.store.database, "ALTER TABLE away RENAME TO audit")
+    assert all(isinstance(answer, DatabaseError) for answer in answers)
+    assert counts(usher.store.database) == NOTHING
+    assert all(isinstance(answer, Answer) for answer in deliver(usher, batch))
+
+
+def test_any_other_fault_while_storing_rolls_back_and_is_answered_500(
+    usher: App, break_ledger: Callable[..., list[int]]
+) -> None:
+    """Rolled back unless committed; a handler answers even when the pipeline has a fault."""
+    delivery = people(1)[0]
+    break_ledger(lambda sizes: RuntimeError("a fault of ours") if len(sizes) == 1 else None)
+    answer = call(delivery)
+    assert answer["statusCode"] == 500
+    assert json.loads(answer["body"])["code"] == "internal_error"
+    assert "fault" not in answer["body"]
+    assert counts(usher.store.database) == NOTHING
+    assert call(delivery)["statusCode"] == 200
+
+
+def test_any_other_fault_while_storing_a_batch_fails_only_the_delivery_at_fault(
+    usher: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its neighbours are stored, whatever kind of exception it was."""
+    batch = people(3)
+    original: Record = usher.store.ledger.record
+
+    def record(connection: Connection, deliveries: Sequence[Delivery]) -> None:
+        if any(delivery.body == batch[1].body for delivery in deliveries):
+            raise UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed")
+        original(connection, deliveries)
+
+    monkeypatch.setattr(usher.store.ledger, "record", record)
+    answers = deliver(usher, batch)
+    assert [type(answer) for answer in answers] == [Answer, UnicodeEncodeError, Answer]
+    assert counts(usher.store.database)["deliveries"] == 2

@@ -1,0 +1,89 @@
+"""What an event costs the database: which rows are read, and which columns are written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from tests.store.store_support import deliver, executed
+from tests.support import NOON, Signed, account, signed
+from usher.core.app import App
+
+LATER = NOON + timedelta(seconds=5)
+
+
+def lives() -> list[list[Signed]]:
+    """A batch for each kind of event that writes, as large as planners think twice of."""
+    people = [account(email=f"{n}@example.com") for n in range(16)]
+    known = [replace(one, app_metadata={"provider": "email", "roles": ["x"]}) for one in people]
+    moved = [replace(one, email=f"new-{one.email}") for one in known]
+    return [
+        [signed("signup", one) for one in people],
+        [signed("login", one, at=LATER) for one in known],
+        [signed("usermodified", one, at=LATER) for one in moved],
+        [signed("userdeleted", one, at=LATER) for one in moved],
+    ]
+
+
+def test_no_statement_of_an_event_reads_a_whole_table(usher: App) -> None:
+    """Not even of a small one: PostgreSQL keeps the plan it made then, while the table grows."""
+    with executed(usher.store.database) as statements:
+        for batch in lives():
+            deliver(usher, batch)
+    words = {"sqlite": ("EXPLAIN QUERY PLAN ", "SCAN "), "postgresql": ("EXPLAIN ", "Seq Scan")}
+    explain, scan = words[usher.settings.database_scheme]
+    reading = [one for one in statements if one[0].startswith(("SELECT", "UPDATE", "DELETE"))]
+    assert len(reading) > 10
+    with usher.store.database.write() as connection:
+        for statement, parameters in reading:
+            one = parameters[0] if isinstance(parameters, list) else parameters
+            plan = connection.exec_driver_sql(explain + statement, one).all()
+            assert scan not in str(plan), f"{statement}\n{plan}"
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["alone", "in one batch"])
+def test_a_login_writes_no_column_that_stays_as_it_is(usher: App, together: bool) -> None:
+    """An index of a column that a statement names is written, whether the value differs or not."""
+    people = [account(), account()]
+    deliver(usher, [signed("signup", person) for person in people])
+    logins = [signed("login", person, at=LATER) for person in people]
+    with executed(usher.store.database) as statements:
+        for batch in [logins] if together else [[login] for login in logins]:
+            deliver(usher, batch)
+    changes = [
+        statement.partition("DO UPDATE SET ")[2]
+        for statement, _ in statements
+        if statement.startswith("INSERT INTO users")
+    ]
+    assert len(changes) == (1 if together else 2)
+    for change in changes:
+        changed = {part.partition(" = ")[0].strip() for part in change.split(",")}
+        assert "last_seen_at" in changed
+        assert not changed & {"id", "instance_id", "email_key", "status", "provider", "created_at"}
+
+
+def test_a_batch_of_different_changes_writes_each_of_them(usher: App) -> None:
+    """One statement names the columns of all; who differs in fewer keeps the others."""
+    ada, bob = account(email="ada@example.com"), account(email="bob@example.com")
+    deliver(usher, [signed("signup", ada), signed("signup", bob)])
+    moved = replace(ada, email="ada@example.org")
+    deliver(usher, [signed("usermodified", moved, at=LATER), signed("login", bob, at=LATER)])
+    users = {user.email: user for user in usher.store.users.page().items}
+    assert sorted(users) == ["ada@example.org", "bob@example.com"]
+    assert users["ada@example.org"].last_seen_at == NOON
+    assert users["bob@example.com"].last_seen_at == LATER
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, True), (1, 1.0), (False, 0), (0.0, False)])
+def test_what_only_python_takes_for_equal_is_written(
+    usher: App, before: object, after: object
+) -> None:
+    """JSON's 1, 1.0 and true are three values."""
+    ada = account(user_metadata={"n": before})
+    deliver(usher, [signed("signup", ada)])
+    moved = replace(ada, user_metadata={"n": after})
+    deliver(usher, [signed("usermodified", moved, at=LATER)])
+    (found,) = usher.store.users.page().items
+    assert (found.user_metadata["n"], type(found.user_metadata["n"])) == (after, type(after))
