@@ -7,12 +7,14 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 
 from tests.support import ROOT
+from tests.test_laws import CORE, PACKAGES, tracked
 from usher.cli.events import OUTCOMES
 from usher.cli.main import usher
 from usher.core.domain.decide import Result
@@ -216,3 +218,123 @@ def test_no_threat_is_without_a_test() -> None:
     rows = [line for line in model.splitlines() if line.startswith("| ")][2:]
     assert len(rows) > 25
     assert [row for row in rows if "`test_" not in row] == []
+
+
+def section(page: str, heading: str) -> str:
+    """What stands under a heading of a page, down to the next of the same level."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    found = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    assert found, f"docs/{page} has no section {heading!r}"
+    return found
+
+
+def blocks(text: str) -> list[list[str]]:
+    """The lines of each fenced block."""
+    return [found.splitlines() for found in re.findall(r"```\w*\n(.*?)```", text, re.DOTALL)]
+
+
+def drawn_tree() -> Iterator[str]:
+    """Each path in the tree of docs/architecture.md."""
+    folders: list[str] = []
+    for line in blocks(section("architecture.md", "The tree"))[0]:
+        found = re.fullmatch(r"((?:  )*)(\S+) +(\S.*)", line)
+        assert found, f"no path with a description: {line!r}"
+        folders[len(found[1]) // 2 :] = [found[2].rstrip("/")]
+        yield "/".join(folders)
+
+
+def defined_names(path: Path) -> Iterator[str]:
+    """Each function and class of a file, and ``Class.method``."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, kinds):
+            yield node.name
+            for child in node.body if isinstance(node, ast.ClassDef) else ():
+                if isinstance(child, kinds):
+                    yield f"{node.name}.{child.name}"
+
+
+def test_the_diagram_of_imports_is_the_law() -> None:
+    """Arrows between packages, and the floors of core from the top down, as test_laws has them."""
+    arrows, floors = blocks(section("architecture.md", "Imports"))
+    drawn = {
+        source: set(targets.split(" & "))
+        for source, targets in re.findall(r"^ *(\w+) --> (.+)$", "\n".join(arrows), re.MULTILINE)
+    }
+    assert drawn == {name: allowed for name, allowed in PACKAGES.items() if allowed}
+    assert [set(line.split()) for line in floors] == [set(parts) for parts in reversed(CORE)]
+
+
+def test_the_tree_is_the_one_there_is() -> None:
+    """Each path is there; each folder, and each part of core, has its line."""
+    drawn = list(drawn_tree())
+    assert [path for path in drawn if not (ROOT / path).exists()] == []
+    packages = {name if name != "aws_lambda" else "aws_lambda.py" for name in PACKAGES}
+    listed = {name.partition("/")[0] for name, _ in tracked() if "/" in name}
+    folders = {name for name in listed if not name.startswith(".")}
+    core = {
+        f"core/{part}" if (ROOT / "core" / part).is_dir() else f"core/{part}.py"
+        for parts in CORE
+        for part in parts
+    }
+    tests = {f"tests/{path.parent.name}" for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert packages | folders | core | tests <= set(drawn)
+
+
+@pytest.mark.parametrize("page", ["architecture.md", "glossary.md"])
+def test_every_file_and_name_that_the_page_points_to_is_there(page: str) -> None:
+    """``name`` in ``file`` is defined in it; a path in backquotes exists."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    paths = re.findall(r"`([\w.-]+/[\w./-]*)`", text)
+    assert len(paths) > 30
+    made_up = {"NAME", "NNNN"}
+    gone = {path for path in paths if not any(word in path for word in made_up)}
+    assert sorted(path for path in gone if not (ROOT / path).exists()) == []
+    pairs = re.findall(r"`([A-Za-z_.]+)` (?:in|of) `([\w./]+\.py)`", text)
+    wrong = [f"{name} in {file}" for name, file in pairs if name not in names_in(ROOT / file)]
+    assert wrong == []
+
+
+def names_in(path: Path) -> set[str]:
+    """What a file defines, the names of its values included."""
+    tree = ast.parse(path.read_text())
+    values = {
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name)
+    }
+    fields = {
+        field.target.id
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+        for field in node.body
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+    }
+    return values | fields | set(defined_names(path))
+
+
+PAGES = [path for folder in (".", "docs", "bench") for path in sorted((ROOT / folder).glob("*.md"))]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_between_the_pages_leads_somewhere(path: Path) -> None:
+    """The file is there, and so is the heading."""
+    wrong = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        name, _, anchor = target.partition("#")
+        if "://" in name or name.startswith("mailto:"):
+            continue
+        there = (path.parent / name).resolve() if name else path
+        if not there.exists() or (anchor and anchor not in anchors(there)):
+            wrong.append(target)
+    assert wrong == []
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors that a forge makes of a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {
+        re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings
+    }
