@@ -68,7 +68,7 @@ class UserService:
         admin_role: whose last active holder is protected.
         clock: the current time, UTC.
         instance_id: whose users are shown; None: of the only one there is.
-        tells_identity: somebody pushes to Identity what changes here (core.identity.push): mark it.
+        tells_identity: changes are pushed to Identity (usher.core.identity.push): mark them.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ writes, and no longer than the last write took."""
 # By the age of the oldest item of a batch:
 START_SECONDS: Final = 2.5
 """Who has waited for so long is not started on any more; nor is let in who would have to. Longer
-than anybody waits for a lock (core.store.database), so that a lock alone turns nobody away."""
+than a wait for a lock (usher.core.store.database), so that a lock alone turns nobody away."""
 INTERRUPT_SECONDS: Final = 3.5
 ANSWER_SECONDS: Final = 3.9
 """Then everybody is answered, whether the writer is done or not."""

@@ -75,7 +75,7 @@ class Verdict:
 
 
 class Policy(Protocol):
-    """What ``lifecycle.decide`` needs of a policy."""
+    """What ``decide`` needs of a policy."""
 
     @property
     def fingerprint(self) -> str:

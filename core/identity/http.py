@@ -1,7 +1,8 @@
 """How Identity's admin API is reached: the seam for it, and the way over HTTP.
 
 Every call has a time limit and reads a bounded answer. Nothing follows a redirect: a token must
-not travel on. Nothing here retries; ``core.identity.client`` knows which calls can be repeated.
+not travel on. Nothing here retries; ``usher.core.identity.client`` knows which calls can be
+repeated.
 """
 
 from __future__ import annotations

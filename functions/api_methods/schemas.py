@@ -1,4 +1,4 @@
-"""The shapes of answers, for the OpenAPI document; core.domain.documents makes them."""
+"""The shapes of answers, for the OpenAPI document; usher.core.domain.documents makes them."""
 
 from __future__ import annotations
 
