@@ -338,3 +338,42 @@ def anchors(path: Path) -> set[str]:
     return {
         re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings
     }
+
+
+UNKNOWN_PAGES = re.compile(r"\b(?:FAULT[S]|IDENTIT[Y]|STYL[E])\.md\b|\bissue \d|\bDESIG[N]\b")
+
+
+def test_nothing_refers_to_a_page_that_is_not_here() -> None:
+    """No design document or tracker of the authors: a clone holds everything that is cited."""
+    wrong = [
+        f"{name}: {found[0]}"
+        for name, text in tracked()
+        if not name.endswith((".lock", ".json", ".jsonl"))
+        for found in UNKNOWN_PAGES.finditer(text)
+    ]
+    assert wrong == []
+
+
+def test_every_file_that_a_page_names_is_there() -> None:
+    """Paths of code in backquotes, on every page; the folders moved once, and pages stayed."""
+    folders = "cli|core|deploy|emulator|functions|fuzz|migrations|server|site|testing|tests|usher"
+    pattern = re.compile(rf"`((?:{folders})/[\w./-]+\.(?:py|js|toml|dict|yaml|yml|conf))`")
+    named = {(page.name, path) for page in PAGES for path in pattern.findall(page.read_text())}
+    assert len(named) > 100
+    made_up = {"functions/identity_NAME.py"}
+    gone = {(page, path) for page, path in named if not (ROOT / path).exists()}
+    assert sorted(each for each in gone if each[1] not in made_up) == []
+
+
+RELATIVE = re.compile(
+    r"(?:^|(?<=[.:;?] )|(?<=\*\* )|(?<=\| )|(?<=^[-*] )|(?<=\.\* ))"
+    r"(?:Who|What|Whoever)\b(?!.*\?$).*",
+    re.MULTILINE,
+)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_sentence_begins_with_the_thing(path: Path) -> None:
+    """Not with Who, What or Whoever: such a sentence hides its subject. A question may."""
+    text = re.sub(r"```.*?```|^    .*?$", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    assert [found[0][:80] for found in RELATIVE.finditer(text)] == []

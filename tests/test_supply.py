@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from detect_secrets.core.scan import scan_file
 from detect_secrets.settings import transient_settings
 
@@ -73,3 +74,23 @@ def test_every_locked_package_has_its_hashes(lock: Path) -> None:
     packages = re.split(r"\n(?=[a-z0-9])", lock.read_text())[1:]
     assert packages
     assert [p.partition("=")[0] for p in packages if "--hash=sha256:" not in p] == []
+
+
+def test_the_workflow_of_ci_cannot_write_and_names_a_version_of_each_action() -> None:
+    """It reads the code and no secret; an action that moves as it likes could do more."""
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    workflow = yaml.safe_load(text)
+    assert workflow["permissions"] == {"contents": "read"}
+    assert "secrets." not in text
+    actions = re.findall(r"uses: (\S+)", text)
+    assert actions
+    assert [action for action in actions if not re.search(r"@(v\d+|[0-9a-f]{40})$", action)] == []
+
+
+def test_hooks_before_a_commit_are_our_own_tools() -> None:
+    """Nothing is fetched from another host when somebody commits."""
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    assert [repository["repo"] for repository in hooks["repos"]] == ["local"]
+    for hook in hooks["repos"][0]["hooks"]:
+        assert hook["language"] == "system"
+        assert hook["entry"].startswith(".venv/bin/")
