@@ -2,8 +2,7 @@
 
 A push is: read the account, merge what people changed there, write the roles that hold here. The
 events that it makes Identity send, and those of other changes meanwhile, may come at any moment of
-it; ``usher.core.domain.roles`` tells them apart by what is noted here before anything is written
-there.
+it; ``core.domain.roles`` tells them apart by what is noted here before anything is written there.
 """
 
 from __future__ import annotations

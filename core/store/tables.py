@@ -69,7 +69,7 @@ _SERIAL = BigInteger().with_variant(Integer(), "sqlite")
 
 
 class UserRow(SQLModel, table=True):
-    """One user; ``identity_state`` has seen, sent, withdrawn, … (usher.core.domain.records)."""
+    """One user; ``identity_state`` holds seen, sent, withdrawn and so on (core.domain.records)."""
 
     __tablename__: ClassVar[Any] = "users"
     __table_args__ = (
@@ -223,7 +223,7 @@ class SyncMarkRow(SQLModel, table=True):
 
 
 class CounterRow(SQLModel, table=True):
-    """How many there are of something, summed over all shards (usher.core.store.counters)."""
+    """How many there are of something; the sum over all shards counts (core.store.counters)."""
 
     __tablename__: ClassVar[Any] = "counters"
 
