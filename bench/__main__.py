@@ -33,6 +33,7 @@ def steps(quick: bool, folder: Path) -> dict[str, list[str]]:
     grown = str(folder / "growth")  # not the files of bench.flat, for signups come to these
     growth = ["bench.growth", "--folder", grown, "--seconds", seconds, "--rounds", rounds]
     return {
+        "instructions": ["bench.instructions", *(["--only", "signup-16"] if quick else [])],
         "sqlite": [*events, "--database", "sqlite"],
         "postgresql": [*events, "--database", "postgresql"],
         "sqlite-logins": [*logins, "--database", "sqlite"],

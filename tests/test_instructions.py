@@ -1,0 +1,119 @@
+"""The arithmetic of bench.instructions, and what it refuses; nothing is counted here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench import instructions
+from bench.instructions import CASES, CountError, Tree
+from tests.support import ROOT
+
+CALLGRIND = """# callgrind format
+version: 1
+events: Ir
+fl=(1)
+fn=(1) main
+3 17
+summary: 4171200123
+totals: 4171200123
+"""
+
+
+def test_an_event_costs_what_more_events_cost_more() -> None:
+    """What both processes do beside their events is in neither figure."""
+    assert instructions.per_event({512: 3_000, 1024: 3_000 + 512 * 7}) == 7.0
+    assert instructions.per_event({1024: 3_000 + 512 * 7, 512: 3_000}) == 7.0
+
+
+def test_a_cold_start_is_a_whole_process() -> None:
+    """Nothing is taken off."""
+    assert instructions.per_event({1: 1_234}) == 1_234.0
+
+
+def test_the_total_of_a_callgrind_file_is_read() -> None:
+    """One number, of all threads."""
+    assert instructions.total(CALLGRIND) == 4_171_200_123
+
+
+def test_a_callgrind_file_without_a_total_is_refused() -> None:
+    """The process was killed before callgrind wrote it."""
+    with pytest.raises(CountError, match="no total"):
+        instructions.total("version: 1\n")
+
+
+def test_without_options_every_case_is_counted() -> None:
+    """In the order of the table."""
+    assert instructions.arguments([]).only == [*CASES]
+
+
+def test_only_the_chosen_cases_are_counted() -> None:
+    """In the order of the table, each once."""
+    given = instructions.arguments(
+        ["--only", "login-1", "--only", "signup-16", "--only", "login-1"]
+    )
+    assert given.only == ["signup-16", "login-1"]
+
+
+@pytest.mark.parametrize("wrong", [["--only", "logins"], ["--jobs", "0"]])
+def test_an_unusable_option_is_refused(
+    wrong: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By argparse, with the option's name."""
+    with pytest.raises(SystemExit):
+        instructions.arguments(wrong)
+    assert wrong[0].strip("-") in capsys.readouterr().err
+
+
+def test_without_valgrind_a_sentence_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And the exit status is 1."""
+    monkeypatch.setenv("PATH", "")
+    assert instructions.main(["--only", "imports"]) == 1
+    assert "apt-get install valgrind" in capsys.readouterr().err
+
+
+def test_a_revision_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """Before anything is counted."""
+    with pytest.raises(CountError, match="no-such-revision"):
+        instructions.checkout("no-such-revision", tmp_path)
+
+
+def test_an_older_tree_has_other_names_and_no_program_of_its_own(tmp_path: Path) -> None:
+    """Its modules stood at the top level; ours counts it."""
+    older, now = Tree("older", tmp_path), Tree("now", ROOT)
+    assert (older.prefix, now.prefix) == ("", "usher.")
+    assert older.program == now.program == ROOT / "bench" / "counted.py"
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.counts])
+def test_events_are_the_same_each_time_and_never_twice(name: str) -> None:
+    """Each is signed, and received at a moment of its own."""
+    made = instructions.events(CASES[name])
+    assert made == instructions.events(CASES[name])
+    assert len(made["counted"]) == max(CASES[name].counts)
+    rows = [*made["before"], *made["counted"]]
+    assert (
+        len({at for _, _, at in rows}) == len({signature for _, signature, _ in rows}) == len(rows)
+    )
+    assert {json.loads(body)["event"] for body, _, _ in made["counted"]} == {CASES[name].event}
+
+
+def test_the_table_has_the_ratio_only_against_another_revision() -> None:
+    """In millions."""
+    alone = {"case": "signup-16", "instructions": 1_789_000.0}
+    assert instructions.table([alone]).splitlines()[1].split()[-1] == "1.789"
+    both = alone | {"against": 1_780_000.0, "ratio": 1.789 / 1.780}
+    head, line = instructions.table([both], "5d782fb94").splitlines()
+    assert head.split()[-2:] == ["5d782fb94", "ratio"]
+    assert line.split()[-3:] == ["1.789", "1.780", "1.005"]
+
+
+def test_a_comparison_with_a_failed_process_says_what_it_said(tmp_path: Path) -> None:
+    """The end of its standard error."""
+    command = ["sh", "-c", "echo no such table >&2; exit 3"]
+    with pytest.raises(CountError, match=r"failed \(3\):\nno such table"):
+        instructions.run(command, tmp_path, {"PATH": "/usr/bin:/bin"})
