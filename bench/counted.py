@@ -1,15 +1,17 @@
 """The process whose instructions are counted: events made beforehand go through the pipeline.
 
-`python -P counted.py PREFIX EVENTS COUNT BATCH`, with the tree to measure as PYTHONPATH:
+`python -P counted.py PREFIX EVENTS BATCH`, with the tree to measure as PYTHONPATH:
 
     PREFIX  before the names of its modules: "usher.", or "" where they stand at the top level
-    EVENTS  a JSON file of `before`, which is stored first, and `counted`; see bench.instructions
-    COUNT   how many of `counted` are sent, BATCH of them in one transaction
+    EVENTS  a JSON file of events to store `before`, for `warm_up`, and `counted`
+    BATCH   how many of the last two share a transaction
 
-The process does the same whatever COUNT is, but for the events themselves.
+It prints the file of a module, and the ids of two processes whose totals are those of this one
+before and after the events that count.
 """
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -21,7 +23,16 @@ BEFORE_BATCH = 256
 PATH = "/hooks/identity"
 
 
-def main(prefix: str, events: str, count: str, batch: str) -> None:
+def mark() -> int:
+    """Have callgrind write the total so far: it does when a process ends, and a fork has ours."""
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+    return child
+
+
+def main(prefix: str, events: str, batch: str) -> None:
     app = import_module(f"{prefix}core.app")
     received = import_module(f"{prefix}core.webhooks").Received
     usher = app.current()
@@ -39,14 +50,15 @@ def main(prefix: str, events: str, count: str, batch: str) -> None:
             answers += webhooks.process(verified)
         return answers
 
-    made = json.loads(Path(events).read_text())
-    before, counted = read(made["before"]), read(made["counted"])
-    answers = send(before, BEFORE_BATCH)
-    answers += send(counted[: int(count)], int(batch))
+    made = {part: read(rows) for part, rows in json.loads(Path(events).read_text()).items()}
+    answers = send(made["before"], BEFORE_BATCH) + send(made["warm_up"], int(batch))
+    first = mark()
+    answers += send(made["counted"], int(batch))
+    second = mark()
     refused = [answer for answer in answers if getattr(answer, "status", None) != 200]
-    if refused or len(answers) != len(before) + int(count):
+    if refused or len(answers) != sum(len(part) for part in made.values()):
         sys.exit(f"{len(refused)} of {len(answers)} events were not answered 200: {refused[:1]}")
-    print(app.__file__)
+    print(app.__file__, first, second, sep="\n")
 
 
 if __name__ == "__main__":

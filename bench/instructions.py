@@ -1,9 +1,9 @@
 """CPU instructions of an event and of a cold start, counted by valgrind's callgrind.
 
 They vary by less than 0.5 % where wall time varies by a third, so a change can be judged by them.
-Events are made before anything is counted. What an event costs in the pipeline is the difference
-of two processes that differ only in how many events they send, divided by that number: imports,
-reading the events and the first transaction are in both. A cold start is a whole process.
+Events are made before anything is counted. What an event costs in the pipeline is what a process
+counted between two moments, by the number of events between them: neither imports nor the first
+transactions are in it. A cold start is a whole process.
 
 `python -m bench.instructions [--only CASE] [--against REVISION] [--json FILE]`
 """
@@ -62,7 +62,8 @@ class Case:
     """One row of the table.
 
     Attributes:
-        counts: events sent by the two processes; empty: a whole process is counted.
+        warm_up: events before the count begins.
+        counted: events that are counted; 0: a whole process is.
         batch: events in one transaction.
         picture: signups from a provider, with a picture's address.
     """
@@ -70,16 +71,17 @@ class Case:
     title: str
     event: str = ""
     batch: int = 0
-    counts: tuple[int, ...] = ()
+    warm_up: int = 0
+    counted: int = 0
     picture: bool = False
 
 
 CASES = {
-    "signup-16": Case("signup, in 16s", "signup", 16, (512, 1024)),
-    "signup-1": Case("signup, alone", "signup", 1, (256, 384)),
-    "login-16": Case("login, in 16s", "login", 16, (512, 1024)),
-    "login-1": Case("login, alone", "login", 1, (256, 384)),
-    "picture-16": Case("signup with a picture, in 16s", "signup", 16, (512, 1024), picture=True),
+    "signup-16": Case("signup, in 16s", "signup", 16, 512, 512),
+    "signup-1": Case("signup, alone", "signup", 1, 256, 128),
+    "login-16": Case("login, in 16s", "login", 16, 512, 512),
+    "login-1": Case("login, alone", "login", 1, 256, 128),
+    "picture-16": Case("signup with a picture, in 16s", "signup", 16, 512, 512, picture=True),
     "imports": Case("cold: the fixed packages imported"),
     "cold-forged": Case("cold: a forged event refused", "forged"),
     "cold-good": Case("cold: a good event stored", "signup"),
@@ -167,14 +169,19 @@ def whole(moment: datetime) -> datetime:
     return moment.replace(microsecond=0)
 
 
+def parts(before: Rows, sent: Rows, warm_up: int) -> dict[str, Rows]:
+    """As bench/counted.py takes them."""
+    return {"before": before, "warm_up": sent[:warm_up], "counted": sent[warm_up:]}
+
+
 def events(case: Case) -> dict[str, Rows]:
     """What is sent: logins come an hour after the signups, in an order of their own."""
-    count = max(case.counts)
+    count = case.warm_up + case.counted
     moments = [START + BETWEEN * number for number in range(count)]
     people = [person(n, whole(at), case.picture) for n, at in enumerate(moments)]
     signups = [row("signup", who, at) for who, at in zip(people, moments, strict=True)]
     if case.event == "signup":
-        return {"before": [], "counted": signups}
+        return parts([], signups, case.warm_up)
     random.Random(0).shuffle(people)
     logins = []
     for who, moment in zip(people, moments, strict=True):
@@ -187,7 +194,7 @@ def events(case: Case) -> dict[str, Rows]:
             updated_at=whole(at),
         )
         logins.append(row("login", known, at))
-    return {"before": signups, "counted": logins}
+    return parts(signups, logins, case.warm_up)
 
 
 def cold_start(case: Case, prefix: str) -> str:
@@ -223,14 +230,6 @@ def total(callgrind: str) -> int:
         if name == "summary":
             return int(value.split()[0])
     raise CountError("callgrind wrote no total")
-
-
-def per_event(totals: Mapping[int, int]) -> float:
-    """Instructions of one event, by the totals of processes that sent so many."""
-    if len(totals) == 1:
-        return float(next(iter(totals.values())))
-    few, many = min(totals), max(totals)
-    return (totals[many] - totals[few]) / (many - few)
 
 
 def environment(tree: Tree, home: Path) -> dict[str, str]:
@@ -292,24 +291,32 @@ class Bench:
         for name in names:
             case, trial = CASES[name], self._home(tree, f"{name}-trial")
             printed = run(self._command(tree, name), trial, environment(tree, trial))
-            if case.counts and not Path(printed.strip()).is_relative_to(tree.root):
-                raise CountError(f"{tree.name}: {printed.strip()} is not in {tree.root}")
+            module = printed.partition("\n")[0]
+            if case.counted and not Path(module).is_relative_to(tree.root):
+                raise CountError(f"{tree.name}: {module} is not in {tree.root}")
 
     def write_events(self, names: Sequence[str]) -> None:
         """The events of these cases, the same for every tree."""
         for name in names:
-            if CASES[name].counts:
+            if CASES[name].counted:
                 self._events(name).write_text(json.dumps(events(CASES[name])))
 
-    def count(self, tree: Tree, name: str, sent: int) -> int:
-        """Instructions of a process of this case that sends so many events."""
-        home = self._home(tree, f"{name}-{sent}")
-        out = home / "callgrind"
-        counted = [self._valgrind, "--tool=callgrind", f"--callgrind-out-file={out}"]
+    def count(self, tree: Tree, name: str) -> float:
+        """Instructions of one event, or of a whole process."""
+        case, home = CASES[name], self._home(tree, name)
+        command = [self._valgrind, "--tool=callgrind", f"--callgrind-out-file={home}/callgrind.%p"]
         variables = environment(tree, home) | {"PYTHONDONTWRITEBYTECODE": "1"}
-        run([*counted, *self._command(tree, name, sent)], home, variables)
-        found = total(out.read_text())
-        say(f"{tree.name:12} {name:12} {sent:5} {found / 1e6:10.1f} M")
+        printed = run([*command, *self._command(tree, name)], home, variables)
+        if case.counted:
+            _, first, second = printed.splitlines()
+            before, after = (
+                total((home / f"callgrind.{process}").read_text()) for process in (first, second)
+            )
+            found = (after - before) / case.counted
+        else:
+            (file,) = home.glob("callgrind.*")
+            found = float(total(file.read_text()))
+        say(f"{tree.name:12} {name:12} {found / 1e6:10.3f} M")
         return found
 
     def _events(self, name: str) -> Path:
@@ -324,13 +331,13 @@ class Bench:
                 shutil.copy(file, home)
         return home
 
-    def _command(self, tree: Tree, name: str, sent: int = 0) -> list[str]:
+    def _command(self, tree: Tree, name: str) -> list[str]:
         case = CASES[name]
         python = [sys.executable, "-P"]
-        if not case.counts:
+        if not case.counted:
             return [*python, "-c", cold_start(case, tree.prefix)]
-        counted = [str(tree.program), tree.prefix, str(self._events(name))]
-        return [*python, *counted, str(sent or min(case.counts)), str(case.batch)]
+        events_file = str(self._events(name))
+        return [*python, str(tree.program), tree.prefix, events_file, str(case.batch)]
 
 
 def checkout(revision: str, folder: Path) -> Tree:
@@ -356,22 +363,19 @@ def checkout(revision: str, folder: Path) -> Tree:
 
 
 def measure(trees: Sequence[Tree], names: Sequence[str], bench: Bench, jobs: int) -> list[Any]:
-    """A row for each case: totals and instructions an event of each tree, and their ratio."""
+    """A row for each case: instructions an event of each tree, and their ratio."""
     bench.write_events(names)
     for tree in trees:
         bench.prepare(tree, names)
-    sent = {name: CASES[name].counts or (1,) for name in names}
-    tasks = [(tree, name, count) for name in names for tree in trees for count in sent[name]]
+    tasks = [(tree, name) for name in names for tree in trees]
     with ThreadPoolExecutor(jobs) as threads:
         found = dict(zip(tasks, threads.map(lambda task: bench.count(*task), tasks), strict=True))
     rows = []
     for name in names:
-        totals = [{count: found[tree, name, count] for count in sent[name]} for tree in trees]
-        figures = [per_event(each) for each in totals]
-        line = {"case": name, "instructions": figures[0], "totals": totals[0]}
-        if len(trees) > 1:
-            line |= {"against": figures[1], "against_totals": totals[1]}
-            line |= {"ratio": figures[0] / figures[1]}
+        figures = [found[tree, name] for tree in trees]
+        line: dict[str, Any] = {"case": name, "instructions": figures[0]}
+        if len(figures) > 1:
+            line |= {"against": figures[1], "ratio": figures[0] / figures[1]}
         rows.append(line)
     return rows
 

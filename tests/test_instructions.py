@@ -22,17 +22,6 @@ totals: 4171200123
 """
 
 
-def test_an_event_costs_what_more_events_cost_more() -> None:
-    """What both processes do beside their events is in neither figure."""
-    assert instructions.per_event({512: 3_000, 1024: 3_000 + 512 * 7}) == 7.0
-    assert instructions.per_event({1024: 3_000 + 512 * 7, 512: 3_000}) == 7.0
-
-
-def test_a_cold_start_is_a_whole_process() -> None:
-    """Nothing is taken off."""
-    assert instructions.per_event({1: 1_234}) == 1_234.0
-
-
 def test_the_total_of_a_callgrind_file_is_read() -> None:
     """One number, of all threads."""
     assert instructions.total(CALLGRIND) == 4_171_200_123
@@ -89,13 +78,13 @@ def test_an_older_tree_has_other_names_and_no_program_of_its_own(tmp_path: Path)
     assert older.program == now.program == ROOT / "bench" / "counted.py"
 
 
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.counts])
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.counted])
 def test_events_are_the_same_each_time_and_never_twice(name: str) -> None:
     """Each is signed, and received at a moment of its own."""
     made = instructions.events(CASES[name])
     assert made == instructions.events(CASES[name])
-    assert len(made["counted"]) == max(CASES[name].counts)
-    rows = [*made["before"], *made["counted"]]
+    assert len(made["counted"]) == CASES[name].counted
+    rows = [*made["before"], *made["warm_up"], *made["counted"]]
     assert (
         len({at for _, _, at in rows}) == len({signature for _, signature, _ in rows}) == len(rows)
     )
