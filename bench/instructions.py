@@ -1,6 +1,6 @@
 """CPU instructions of an event and of a cold start, counted by valgrind's callgrind.
 
-They vary by less than 0.5 % where wall time varies by a third, so a change can be judged by them.
+Two trees that do the same differ by 0.5 % at most, where wall time varies by a third.
 Events are made before anything is counted. What an event costs in the pipeline is what a process
 counted between two moments, by the number of events between them: neither imports nor the first
 transactions are in it. A cold start is a whole process.
