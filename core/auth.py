@@ -139,7 +139,7 @@ class Authenticator:
             try:
                 claims, _ = open_compact(token, (self._secret,), MAX_TOKEN_BYTES)
             except SignatureError as error:
-                raise UnauthenticatedError(error.reason) from None
+                raise UnauthenticatedError(error.check.value) from None
             return _read_caller(self._checked(claims, now))
         return self._ask(token, now)
 
@@ -173,7 +173,7 @@ class Authenticator:
         try:
             claims = self._checked(read_unverified(token, MAX_TOKEN_BYTES), now)
         except SignatureError as error:
-            raise UnauthenticatedError(error.reason) from None
+            raise UnauthenticatedError(error.check.value) from None
         key = hashlib.sha256(token.encode()).hexdigest()
         with self._lock:
             remembered = self._asked.get(key)

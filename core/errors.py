@@ -1,18 +1,18 @@
 """Every exception of Usher: one tree, each with a stable code and an HTTP status.
 
 This module imports nothing of ours. An error takes facts, stores them and words itself. What a
-caller may read is ``detail``; what only the log may say is ``reason``.
+caller may read is ``detail``; what only the log may say is ``reason``, ``check`` or ``fact``.
 """
 
 from __future__ import annotations
+
+from enum import StrEnum
 
 
 class UsherError(Exception):
     """Root of all our errors; a caller is answered with ``status`` and ``code``."""
 
-    code = "internal_error"
-    status = 500
-    title = "Something went wrong on our side"
+    code, status, title = "internal_error", 500, "Something went wrong on our side"
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail or self.title)
@@ -25,8 +25,7 @@ class UsherError(Exception):
 class SettingsError(UsherError):
     """One or more settings are missing or wrong; ``problems`` has a sentence for each."""
 
-    code = "settings_invalid"
-    title = "The settings are not usable"
+    code, title = "settings_invalid", "The settings are not usable"
 
     def __init__(self, problems: tuple[str, ...]) -> None:
         super().__init__("\n".join(problems))
@@ -36,8 +35,7 @@ class SettingsError(UsherError):
 class PolicyError(UsherError):
     """The policy does not parse or its callable failed to load; ``where`` names the place."""
 
-    code = "policy_invalid"
-    title = "The policy is not usable"
+    code, title = "policy_invalid", "The policy is not usable"
 
     def __init__(self, where: str, problem: str) -> None:
         super().__init__(f"{where}: {problem}")
@@ -48,9 +46,7 @@ class PolicyError(UsherError):
 class DatabaseError(UsherError):
     """The database cannot be used: away, not migrated, or a failure while writing."""
 
-    code = "database_unavailable"
-    status = 503
-    title = "The database is not available"
+    code, status, title = "database_unavailable", 503, "The database is not available"
 
 
 class DatabaseAwayError(DatabaseError):
@@ -75,9 +71,7 @@ class SpoolError(UsherError):
 class OverloadedError(UsherError):
     """More is waiting than could be answered in time; the sender should come again."""
 
-    code = "overloaded"
-    status = 503
-    title = "Too much is waiting already"
+    code, status, title = "overloaded", 503, "Too much is waiting already"
 
 
 class NotMigratedError(DatabaseError):
@@ -87,8 +81,7 @@ class NotMigratedError(DatabaseError):
 class ConflictError(DatabaseError):
     """Somebody else wrote the same row first; the same work can be tried again."""
 
-    code = "conflict"
-    title = "The change met another one"
+    code, title = "conflict", "The change met another one"
 
 
 # --- requests ----------------------------------------------------------------------------------
@@ -97,25 +90,19 @@ class ConflictError(DatabaseError):
 class RequestError(UsherError):
     """The HTTP request itself cannot be served."""
 
-    code = "bad_request"
-    status = 400
-    title = "The request is not valid"
+    code, status, title = "bad_request", 400, "The request is not valid"
 
 
 class NotFoundError(RequestError):
     """No function or resource has this path."""
 
-    code = "not_found"
-    status = 404
-    title = "There is nothing at this address"
+    code, status, title = "not_found", 404, "There is nothing at this address"
 
 
 class MethodNotAllowedError(RequestError):
     """The path exists, the method does not; ``allow`` lists those that do."""
 
-    code = "method_not_allowed"
-    status = 405
-    title = "This address does not take that method"
+    code, status, title = "method_not_allowed", 405, "This address does not take that method"
 
     def __init__(self, method: str, allow: tuple[str, ...]) -> None:
         super().__init__(f"{method[:20]} is not offered here; use {' or '.join(allow)}.")
@@ -125,17 +112,13 @@ class MethodNotAllowedError(RequestError):
 class RequestTimeoutError(RequestError):
     """The announced body did not arrive in time."""
 
-    code = "request_timeout"
-    status = 408
-    title = "The request body did not arrive in time"
+    code, status, title = "request_timeout", 408, "The request body did not arrive in time"
 
 
 class BodyTooLargeError(RequestError):
     """The body is over the cap; it was not read whole."""
 
-    code = "body_too_large"
-    status = 413
-    title = "The body is too large"
+    code, status, title = "body_too_large", 413, "The body is too large"
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(f"The body may have at most {limit_bytes} bytes.")
@@ -145,9 +128,7 @@ class BodyTooLargeError(RequestError):
 class UnsupportedMediaTypeError(RequestError):
     """The body is not declared as JSON."""
 
-    code = "unsupported_media_type"
-    status = 415
-    title = "The body must be JSON"
+    code, status, title = "unsupported_media_type", 415, "The body must be JSON"
 
     def __init__(self, content_type: str) -> None:
         said = f"{content_type[:80]!r} is not" if content_type else "the request names no type"
@@ -160,8 +141,7 @@ class InvalidInputError(RequestError):
     A pointer (RFC 6901) is to a field of the body; a name is that of a query parameter.
     """
 
-    code = "input_invalid"
-    title = "What was sent is not valid"
+    code, title = "input_invalid", "What was sent is not valid"
 
     def __init__(self, problems: tuple[tuple[str, str], ...]) -> None:
         super().__init__(
@@ -173,8 +153,7 @@ class InvalidInputError(RequestError):
 class CursorInvalidError(RequestError):
     """A cursor that we did not make, or that belongs to another order."""
 
-    code = "cursor_invalid"
-    title = "That cursor names no place in this list"
+    code, title = "cursor_invalid", "That cursor names no place in this list"
 
     def __init__(self) -> None:
         super().__init__("The cursor is not one of this list's; start again without it.")
@@ -183,9 +162,7 @@ class CursorInvalidError(RequestError):
 class NotThroughSiteError(RequestError):
     """The request did not come through the site; ``reason``, for the log only, says which check."""
 
-    code = "not_through_site"
-    status = 403
-    title = "The API is reached through its site only"
+    code, status, title = "not_through_site", 403, "The API is reached through its site only"
 
     def __init__(self, reason: str) -> None:
         super().__init__(
@@ -197,9 +174,7 @@ class NotThroughSiteError(RequestError):
 class PreconditionFailedError(RequestError):
     """``If-Match`` names another version than the record's: somebody changed it meanwhile."""
 
-    code = "precondition_failed"
-    status = 412
-    title = "The record was changed meanwhile"
+    code, status, title = "precondition_failed", 412, "The record was changed meanwhile"
 
     def __init__(self, version: int) -> None:
         super().__init__(
@@ -211,9 +186,7 @@ class PreconditionFailedError(RequestError):
 class TooManyRequestsError(RequestError):
     """Somebody asks more often than they may; ``retry_after_seconds`` says when to come again."""
 
-    code = "too_many_requests"
-    status = 429
-    title = "Too many requests"
+    code, status, title = "too_many_requests", 429, "Too many requests"
 
     def __init__(self, wait_seconds: float) -> None:
         self.retry_after_seconds = max(1, int(wait_seconds + 0.999))
@@ -226,9 +199,7 @@ class TooManyRequestsError(RequestError):
 class UnauthenticatedError(UsherError):
     """No access token, or one that is not good; which is told to the log only (``reason``)."""
 
-    code = "unauthenticated"
-    status = 401
-    title = "A valid access token is needed"
+    code, status, title = "unauthenticated", 401, "A valid access token is needed"
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(detail)
@@ -238,9 +209,7 @@ class UnauthenticatedError(UsherError):
 class ForbiddenError(UsherError):
     """The caller lacks the role that this address needs."""
 
-    code = "forbidden"
-    status = 403
-    title = "This is for administrators"
+    code, status, title = "forbidden", 403, "This is for administrators"
 
     def __init__(self, role: str) -> None:
         super().__init__(f"Your record does not have the role {role!r}.")
@@ -249,63 +218,49 @@ class ForbiddenError(UsherError):
 class AccountSuspendedError(UsherError):
     """The caller's record is suspended."""
 
-    code = "account_suspended"
-    status = 403
-    title = "This account is suspended"
+    code, status, title = "account_suspended", 403, "This account is suspended"
 
 
 class AccountDeletedError(UsherError):
     """The caller's record is a tombstone."""
 
-    code = "account_deleted"
-    status = 403
-    title = "This account was deleted"
+    code, status, title = "account_deleted", 403, "This account was deleted"
 
 
 class IdentityUnavailableError(UsherError):
     """Identity cannot be asked: not configured, away, slow, or talking nonsense."""
 
-    code = "identity_unavailable"
-    status = 503
-    title = "Identity could not be asked"
+    code, status, title = "identity_unavailable", 503, "Identity could not be asked"
 
 
 class BridgeError(IdentityUnavailableError):
     """The bridge on Netlify did not carry out a call: it refused it, is closed, or is not there."""
 
-    code = "bridge_failed"
-    title = "The bridge to Identity did not do what was asked"
+    code, title = "bridge_failed", "The bridge to Identity did not do what was asked"
 
 
 class IdentityCredentialsError(IdentityUnavailableError):
     """Identity's admin API does not accept the credentials that we have."""
 
-    code = "identity_credentials"
-    title = "Identity does not accept Usher as an administrator"
+    code, title = "identity_credentials", "Identity does not accept Usher as an administrator"
 
 
 class IdentityNotConfiguredError(UsherError):
     """What was asked needs Identity's API, and no address or credentials of it are set."""
 
-    code = "identity_not_configured"
-    status = 409
-    title = "This needs Identity's API"
+    code, status, title = "identity_not_configured", 409, "This needs Identity's API"
 
 
 class IdentityAccountMissingError(UsherError):
     """Identity has no account with the id of our record."""
 
-    code = "identity_account_missing"
-    status = 409
-    title = "Identity has no such account"
+    code, status, title = "identity_account_missing", 409, "Identity has no such account"
 
 
 class IdentityRefusedError(UsherError):
     """Identity refused what we asked of it."""
 
-    code = "identity_refused"
-    status = 409
-    title = "Identity refused"
+    code, status, title = "identity_refused", 409, "Identity refused"
 
 
 class SyncRunningError(UsherError):
@@ -314,9 +269,7 @@ class SyncRunningError(UsherError):
     ``until`` is when it counts as dead unless it shows a sign of life.
     """
 
-    code = "sync_running"
-    status = 409
-    title = "Another sync is under way"
+    code, status, title = "sync_running", 409, "Another sync is under way"
 
     def __init__(self, detail: str, until: object = None) -> None:
         super().__init__(detail)
@@ -326,155 +279,59 @@ class SyncRunningError(UsherError):
 class SyncStrangerError(UsherError):
     """Identity's accounts and our records have nobody in common."""
 
-    code = "sync_stranger"
-    status = 409
-    title = "This looks like another Identity"
+    code, status, title = "sync_stranger", 409, "This looks like another Identity"
 
 
 class SyncRemovalsError(UsherError):
     """More would be removed than a sync removes without being told so twice."""
 
-    code = "sync_removals"
-    status = 409
-    title = "Too much would be removed"
+    code, status, title = "sync_removals", 409, "Too much would be removed"
 
 
 class InstanceUnknownError(UsherError):
     """Nothing says yet of which Identity instance the accounts are."""
 
-    code = "instance_unknown"
-    status = 409
-    title = "The Identity instance is not known"
+    code, status, title = "instance_unknown", 409, "The Identity instance is not known"
 
 
-# --- signatures: 401, one generic body; ``reason`` goes to the log only ------------------------
+# --- signatures: 401, one generic body; ``check`` goes to the log only --------------------------
+
+
+class Check(StrEnum):
+    """Why a signature was refused, in the order of the checks: ``reason`` of the log's line."""
+
+    SIGNATURE_MISSING = "signature_missing"  # no X-Webhook-Signature header, or an empty one
+    SIGNATURE_REPEATED = "signature_repeated"  # more than one
+    TOKEN_TOO_LARGE = "token_too_large"  # noqa: S105 - more than 4 KiB
+    TOKEN_SHAPE = "token_shape"  # noqa: S105 - not exactly three non-empty segments
+    TOKEN_ENCODING = "token_encoding"  # noqa: S105 - not canonical base64url (RFC 4648, 3.5)
+    TOKEN_JSON = "token_json"  # noqa: S105 - header or payload is not a strict JSON object
+    ALGORITHM = "algorithm"  # ``alg`` is anything but the string HS256
+    CRITICAL_HEADER = "critical_header"  # ``crit``, ``b64`` or ``zip``: not implemented on purpose
+    SIGNATURE_MISMATCH = "signature_mismatch"  # no configured secret made it
+    CLAIM_ISS = "claim_iss"  # not ``gotrue``: a user's access token, for instance
+    CLAIM_SUB = "claim_sub"  # not a UUID string
+    INSTANCE_REFUSED = "instance_refused"  # ``sub`` is another instance than the configured one
+    CLAIM_IAT = "claim_iat"  # missing, or not an integer
+    STALE = "stale"  # ``iat`` lies further back than the tolerance
+    FUTURE = "future"  # ``iat`` lies further ahead than the tolerance
+    CLAIM_EXP = "claim_exp"  # passed, or not a number
+    CLAIM_NBF = "claim_nbf"  # ahead, or not a number
+    CLAIM_SHA256 = "claim_sha256"  # missing, or not the digest of the body
 
 
 class SignatureError(UsherError):
-    """The event's JWS was refused. Callers learn nothing more than that (docs/security.md)."""
+    """A JWS was refused. Callers learn nothing more than that (docs/security.md).
 
-    code = "signature_invalid"
-    status = 401
-    title = "The signature was not accepted"
-    reason = "signature_invalid"
+    ``fact`` is what the log may say beside the check, such as "412 s old".
+    """
 
-    def __init__(self, fact: str = "") -> None:
+    code, status, title = "signature_invalid", 401, "The signature was not accepted"
+
+    def __init__(self, check: Check, fact: str = "") -> None:
         super().__init__()
+        self.check = check
         self.fact = fact
-
-
-class SignatureMissingError(SignatureError):
-    """No X-Webhook-Signature header, or an empty one."""
-
-    reason = "signature_missing"
-
-
-class SignatureRepeatedError(SignatureError):
-    """More than one X-Webhook-Signature header."""
-
-    reason = "signature_repeated"
-
-
-class TokenTooLargeError(SignatureError):
-    """The token has more than 4 KiB."""
-
-    reason = "token_too_large"
-
-
-class TokenShapeError(SignatureError):
-    """Not exactly three non-empty segments."""
-
-    reason = "token_shape"
-
-
-class TokenEncodingError(SignatureError):
-    """A segment is not canonical base64url (RFC 7515 section 2, RFC 4648 section 3.5)."""
-
-    reason = "token_encoding"
-
-
-class TokenJsonError(SignatureError):
-    """Header or payload is not a strict JSON object."""
-
-    reason = "token_json"
-
-
-class AlgorithmError(SignatureError):
-    """``alg`` is anything but the string HS256."""
-
-    reason = "algorithm"
-
-
-class CriticalHeaderError(SignatureError):
-    """The header carries ``crit``, ``b64`` or ``zip``, which we do not implement on purpose."""
-
-    reason = "critical_header"
-
-
-class SignatureMismatchError(SignatureError):
-    """No configured secret made this signature."""
-
-    reason = "signature_mismatch"
-
-
-class ClaimError(SignatureError):
-    """A claim is missing or wrong; one subclass for each claim."""
-
-    reason = "claim"
-
-
-class IssuerClaimError(ClaimError):
-    """``iss`` is not ``gotrue``: a user's access token, for instance."""
-
-    reason = "claim_iss"
-
-
-class SubjectClaimError(ClaimError):
-    """``sub`` is not a UUID string."""
-
-    reason = "claim_sub"
-
-
-class InstanceRefusedError(ClaimError):
-    """``sub`` is another instance than the configured one."""
-
-    reason = "instance_refused"
-
-
-class IssuedAtClaimError(ClaimError):
-    """``iat`` is missing or not an integer."""
-
-    reason = "claim_iat"
-
-
-class StaleError(ClaimError):
-    """``iat`` lies further back than the tolerance."""
-
-    reason = "stale"
-
-
-class FutureError(ClaimError):
-    """``iat`` lies further ahead than the tolerance."""
-
-    reason = "future"
-
-
-class ExpiryClaimError(ClaimError):
-    """``exp`` is present and passed, or not a number."""
-
-    reason = "claim_exp"
-
-
-class NotBeforeClaimError(ClaimError):
-    """``nbf`` is present and ahead, or not a number."""
-
-    reason = "claim_nbf"
-
-
-class DigestClaimError(ClaimError):
-    """``sha256`` is missing or is not the digest of the body."""
-
-    reason = "claim_sha256"
 
 
 # --- event bodies: 400 after a good signature, kept in the ledger as invalid --------------------
@@ -483,9 +340,7 @@ class DigestClaimError(ClaimError):
 class BodyError(UsherError):
     """A well-signed body is not an event we can read; ``pointer`` is a JSON pointer (RFC 6901)."""
 
-    code = "body_invalid"
-    status = 400
-    title = "The event cannot be read"
+    code, status, title = "body_invalid", 400, "The event cannot be read"
 
     def __init__(self, problem: str, pointer: str = "") -> None:
         super().__init__(f"{pointer}: {problem}" if pointer else problem)
@@ -529,41 +384,31 @@ class EventMismatchError(BodyError):
 class DeniedError(UsherError):
     """The person may not enter; ``detail`` is the sentence of the rule that said so."""
 
-    code = "denied"
-    status = 403
-    title = "Not admitted"
+    code, status, title = "denied", 403, "Not admitted"
 
 
 class UserNotFoundError(UsherError):
     """No record has this id or address."""
 
-    code = "user_not_found"
-    status = 404
-    title = "There is no such user"
+    code, status, title = "user_not_found", 404, "There is no such user"
 
 
 class AmbiguousUserError(UsherError):
     """Several records fit; the caller must name one by its id."""
 
-    code = "user_ambiguous"
-    status = 409
-    title = "Several users fit"
+    code, status, title = "user_ambiguous", 409, "Several users fit"
 
 
 class UserDeletedError(UsherError):
     """The record is a tombstone; nothing about it can change."""
 
-    code = "user_deleted"
-    status = 409
-    title = "The user is deleted"
+    code, status, title = "user_deleted", 409, "The user is deleted"
 
 
 class LastAdministratorError(UsherError):
     """The change would leave the site without an administrator."""
 
-    code = "last_administrator"
-    status = 409
-    title = "This is the last administrator"
+    code, status, title = "last_administrator", 409, "This is the last administrator"
 
 
 class SeveralInstancesError(UsherError):
@@ -577,41 +422,31 @@ class SeveralInstancesError(UsherError):
 class MetadataInvalidError(UsherError):
     """A profile or further app_metadata is too large, or sets a key that is not free."""
 
-    code = "metadata_invalid"
-    status = 400
-    title = "That metadata cannot be kept"
+    code, status, title = "metadata_invalid", 400, "That metadata cannot be kept"
 
 
 class RoleInvalidError(UsherError):
     """A role's name is empty, too long, or not printable."""
 
-    code = "role_invalid"
-    status = 400
-    title = "That is not a role name"
+    code, status, title = "role_invalid", 400, "That is not a role name"
 
 
 class DeliveryNotFoundError(UsherError):
     """The ledger has no such delivery."""
 
-    code = "event_not_found"
-    status = 404
-    title = "There is no such event"
+    code, status, title = "event_not_found", 404, "There is no such event"
 
 
 class EventUnreadableError(UsherError):
     """The ledger no longer holds what a delivery said, or it was never readable."""
 
-    code = "event_unreadable"
-    status = 409
-    title = "That event cannot be read any more"
+    code, status, title = "event_unreadable", 409, "That event cannot be read any more"
 
 
 class CaptureError(UsherError):
     """A capture cannot be read or played back; ``problem`` says why, ``line`` where (from 1)."""
 
-    code = "capture_invalid"
-    status = 400
-    title = "The capture cannot be used"
+    code, status, title = "capture_invalid", 400, "The capture cannot be used"
 
     def __init__(self, problem: str, line: int | None = None) -> None:
         super().__init__(f"line {line}: {problem}" if line else problem)
@@ -622,6 +457,4 @@ class CaptureError(UsherError):
 class ReplayTargetError(UsherError):
     """The server that events should be replayed to cannot be reached, or its address is none."""
 
-    code = "replay_target_failed"
-    status = 502
-    title = "The target of the replay does not answer"
+    code, status, title = "replay_target_failed", 502, "The target of the replay does not answer"

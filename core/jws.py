@@ -18,28 +18,7 @@ from uuid import UUID
 
 from jwt.algorithms import HMACAlgorithm
 
-from usher.core.errors import (
-    AlgorithmError,
-    CriticalHeaderError,
-    DigestClaimError,
-    ExpiryClaimError,
-    FutureError,
-    InstanceRefusedError,
-    IssuedAtClaimError,
-    IssuerClaimError,
-    NotBeforeClaimError,
-    NotThroughSiteError,
-    SignatureError,
-    SignatureMismatchError,
-    SignatureMissingError,
-    SignatureRepeatedError,
-    StaleError,
-    SubjectClaimError,
-    TokenEncodingError,
-    TokenJsonError,
-    TokenShapeError,
-    TokenTooLargeError,
-)
+from usher.core.errors import Check, NotThroughSiteError, SignatureError
 from usher.core.strict_json import StrictJsonError, dumps, loads_object
 
 ISSUER: Final = "gotrue"
@@ -123,18 +102,18 @@ def open_compact(
         The payload as a strict JSON object, and the index of the secret that verified.
 
     Raises:
-        SignatureError: one subclass for each check, in the order of docs/security.md.
+        SignatureError: with the first check that failed, in the order of docs/security.md.
     """
     header, payload, signature = _take_apart(token, max_bytes)
     if header.get("alg") != "HS256":
-        raise AlgorithmError
+        raise SignatureError(Check.ALGORITHM)
     if refused := _REFUSED_HEADERS.intersection(header):
-        raise CriticalHeaderError(" ".join(sorted(refused)))
+        raise SignatureError(Check.CRITICAL_HEADER, " ".join(sorted(refused)))
     signing_input = token[: token.rindex(".")].encode()
     for index, secret in enumerate(secrets):
         if _HS256.verify(signing_input, secret, signature):
             return payload, index
-    raise SignatureMismatchError
+    raise SignatureError(Check.SIGNATURE_MISMATCH)
 
 
 def read_unverified(token: str, max_bytes: int = MAX_TOKEN_BYTES) -> dict[str, Any]:
@@ -148,31 +127,31 @@ def read_unverified(token: str, max_bytes: int = MAX_TOKEN_BYTES) -> dict[str, A
 
 def _take_apart(token: str, max_bytes: int) -> tuple[dict[str, Any], dict[str, Any], bytes]:
     if len(token) > max_bytes:
-        raise TokenTooLargeError(f"{len(token)} bytes")
+        raise SignatureError(Check.TOKEN_TOO_LARGE, f"{len(token)} bytes")
     if token.count(".") != 2:
-        raise TokenShapeError(f"{token.count('.') + 1} segments")
+        raise SignatureError(Check.TOKEN_SHAPE, f"{token.count('.') + 1} segments")
     segments = token.split(".")
     if not all(segments):
-        raise TokenShapeError("an empty segment")
+        raise SignatureError(Check.TOKEN_SHAPE, "an empty segment")
     if not all(map(_CANONICAL.fullmatch, segments)):
-        raise TokenEncodingError
+        raise SignatureError(Check.TOKEN_ENCODING)
     header_octets, payload_octets, signature = map(_decode, segments)
     try:
         return loads_object(header_octets), loads_object(payload_octets), signature
     except StrictJsonError:  # its message may quote the token, which must not reach the log
-        raise TokenJsonError from None
+        raise SignatureError(Check.TOKEN_JSON) from None
 
 
 def the_signature(signatures: Sequence[str]) -> str:
     """The one value of a signature's header.
 
     Raises:
-        SignatureMissingError, SignatureRepeatedError
+        SignatureError: there is none, or more than one.
     """
     if not any(signatures):
-        raise SignatureMissingError
+        raise SignatureError(Check.SIGNATURE_MISSING)
     if len(signatures) > 1 or "," in signatures[0]:  # RFC 9110 5.3: proxies join repeated fields
-        raise SignatureRepeatedError
+        raise SignatureError(Check.SIGNATURE_REPEATED)
     return signatures[0]
 
 
@@ -195,29 +174,29 @@ def verify_event(
         instance_id: when set, only this instance is accepted.
 
     Raises:
-        SignatureError: one subclass for each check.
+        SignatureError: with the first check that failed.
     """
     payload, key_index = open_compact(the_signature(signatures), secrets)
     if payload.get("iss") != ISSUER:
-        raise IssuerClaimError
+        raise SignatureError(Check.CLAIM_ISS)
     subject = payload.get("sub")
     if not isinstance(subject, str) or not _UUID.fullmatch(subject):
-        raise SubjectClaimError
+        raise SignatureError(Check.CLAIM_SUB)
     signer = UUID(subject)
     if instance_id is not None and signer != instance_id:
-        raise InstanceRefusedError
+        raise SignatureError(Check.INSTANCE_REFUSED)
     issued_at = payload.get("iat")
     if type(issued_at) is not int:
-        raise IssuedAtClaimError(type(issued_at).__name__)
+        raise SignatureError(Check.CLAIM_IAT, type(issued_at).__name__)
     if issued_at < now - tolerance.back_seconds:
-        raise StaleError(f"{min(int(now) - issued_at, 10**12)} s old")
+        raise SignatureError(Check.STALE, f"{min(int(now) - issued_at, 10**12)} s old")
     if issued_at > now + tolerance.ahead_seconds:
-        raise FutureError(f"{min(issued_at - int(now), 10**12)} s ahead")
+        raise SignatureError(Check.FUTURE, f"{min(issued_at - int(now), 10**12)} s ahead")
     _check_optional_times(payload, now)
     digest = hashlib.sha256(body).hexdigest()
     claimed = payload.get("sha256")
     if not isinstance(claimed, str) or not same(claimed, digest):
-        raise DigestClaimError
+        raise SignatureError(Check.CLAIM_SHA256)
     return Claims(signer, issued_at, digest, key_index, payload.get(REPLAY_CLAIM) is True)
 
 
@@ -239,14 +218,18 @@ def require_site(signatures: Sequence[str], secrets: Sequence[bytes], now: float
     if not secrets:
         return
     try:
-        payload, _ = open_compact(the_signature(signatures), secrets)
-        if payload.get("iss") != SITE_ISSUER:
-            raise IssuerClaimError
-        if "exp" not in payload:
-            raise ExpiryClaimError
-        _check_optional_times(payload, now)
+        _check_site(signatures, secrets, now)
     except SignatureError as error:
-        raise NotThroughSiteError(error.reason) from None
+        raise NotThroughSiteError(error.check.value) from None
+
+
+def _check_site(signatures: Sequence[str], secrets: Sequence[bytes], now: float) -> None:
+    payload, _ = open_compact(the_signature(signatures), secrets)
+    if payload.get("iss") != SITE_ISSUER:
+        raise SignatureError(Check.CLAIM_ISS)
+    if "exp" not in payload:
+        raise SignatureError(Check.CLAIM_EXP)
+    _check_optional_times(payload, now)
 
 
 def same(claimed: str, expected: str) -> bool:
@@ -259,11 +242,11 @@ def _check_optional_times(payload: dict[str, Any], now: float) -> None:
     if "exp" in payload:
         expiry = payload["exp"]
         if type(expiry) not in (int, float) or expiry <= now:
-            raise ExpiryClaimError
+            raise SignatureError(Check.CLAIM_EXP)
     if "nbf" in payload:
         not_before = payload["nbf"]
         if type(not_before) not in (int, float) or not_before > now:
-            raise NotBeforeClaimError
+            raise SignatureError(Check.CLAIM_NBF)
 
 
 def _encode(octets: bytes) -> bytes:

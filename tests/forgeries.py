@@ -10,13 +10,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+import pytest
 
 from tests.forge import HEADER, STRANGER, claims, encode, good, seal, sized, token, unused_bit
 from tests.support import SECRET
-from usher.core import errors
-from usher.core.errors import SignatureError
+from usher.core.errors import Check, SignatureError
 from usher.emulator.payload import ZERO_INSTANCE
 
 DEEP = 100_000
@@ -26,10 +28,18 @@ Make = Callable[[bytes, int], str]
 
 @dataclass(frozen=True)
 class Forgery:
-    """A bad token for a body and a time, and the error that names what is bad about it."""
+    """A bad token for a body and a time, and the check that it fails."""
 
-    error: type[SignatureError]
+    check: Check
     make: Make
+
+
+@contextmanager
+def refused(check: Check, name: str = "") -> Iterator[pytest.ExceptionInfo[SignatureError]]:
+    """Insist on a refusal by exactly this check; ``name`` says of what, where it is not so."""
+    with pytest.raises(SignatureError) as caught:
+        yield caught
+    assert caught.value.check is check, name
 
 
 def _changed(change: Callable[[str, str, str], str]) -> Make:
@@ -116,13 +126,13 @@ def _upper_digest(body: bytes, now: int) -> str:
 
 
 _SHAPE: dict[str, Forgery] = {
-    "4097 characters": Forgery(errors.TokenTooLargeError, lambda b, n: sized(b, n, 4097)),
-    "100,000 segments": Forgery(errors.TokenTooLargeError, lambda *_: ".".join("a" * DEEP)),
+    "4097 characters": Forgery(Check.TOKEN_TOO_LARGE, lambda b, n: sized(b, n, 4097)),
+    "100,000 segments": Forgery(Check.TOKEN_TOO_LARGE, lambda *_: ".".join("a" * DEEP)),
     "header 100,000 deep": Forgery(
-        errors.TokenTooLargeError, lambda b, n: token(claims(b, n), b"[" * DEEP + b"]" * DEEP)
+        Check.TOKEN_TOO_LARGE, lambda b, n: token(claims(b, n), b"[" * DEEP + b"]" * DEEP)
     ),
 } | {
-    name: Forgery(errors.TokenShapeError, make)
+    name: Forgery(Check.TOKEN_SHAPE, make)
     for name, make in {
         "1 segment": _changed(lambda h, p, s: h + p + s),
         "2 segments": _changed(lambda h, p, s: f"{h}.{p}"),
@@ -141,7 +151,7 @@ _SHAPE: dict[str, Forgery] = {
 }
 
 _ENCODING = {
-    name: Forgery(errors.TokenEncodingError, make)
+    name: Forgery(Check.TOKEN_ENCODING, make)
     for name, make in {
         "padding in the header": _sealed(lambda h, p: (h + "==", p), spaces=1),
         "padding in the payload": _sealed(lambda h, p: (h, p + "=")),
@@ -160,7 +170,7 @@ _ENCODING = {
 }
 
 _JSON = {
-    name: Forgery(errors.TokenJsonError, make)
+    name: Forgery(Check.TOKEN_JSON, make)
     for name, make in {
         "header not UTF-8": _header(b'{"alg":"HS256","x":"\xff"}'),
         "header with a byte order mark": _header(b"\xef\xbb\xbf" + HEADER),
@@ -191,29 +201,29 @@ _JSON = {
 }
 
 _HEADER = {
-    f"alg {spelling or 'empty'}": Forgery(errors.AlgorithmError, _header(f'{{"alg":"{spelling}"}}'))
+    f"alg {spelling or 'empty'}": Forgery(Check.ALGORITHM, _header(f'{{"alg":"{spelling}"}}'))
     for spelling in ("none", "None", "NONE", "nOnE", "", "hs256", "HS256 ", "HMAC", "RS256")
 } | {
-    name: Forgery(error, make)
-    for name, error, make in (
-        ("alg null", errors.AlgorithmError, _header('{"alg":null}')),
-        ("alg missing", errors.AlgorithmError, _header('{"typ":"JWT"}')),
-        ("alg a list", errors.AlgorithmError, _header('{"alg":["HS256"]}')),
-        ("alg an object", errors.AlgorithmError, _header('{"alg":{"HS256":1}}')),
-        ("alg a number", errors.AlgorithmError, _header('{"alg":256}')),
-        ("ALG in capitals", errors.AlgorithmError, _header('{"ALG":"HS256"}')),
-        ("HS384, truly", errors.AlgorithmError, _header('{"alg":"HS384"}', "sha384")),
-        ("HS512, truly", errors.AlgorithmError, _header('{"alg":"HS512"}', "sha512")),
-        ("crit", errors.CriticalHeaderError, _header('{"alg":"HS256","crit":["exp"]}')),
-        ("crit empty", errors.CriticalHeaderError, _header('{"alg":"HS256","crit":[]}')),
-        ("b64 false", errors.CriticalHeaderError, _header('{"alg":"HS256","b64":false}')),
-        ("b64 true", errors.CriticalHeaderError, _header('{"alg":"HS256","b64":true}')),
-        ("zip", errors.CriticalHeaderError, _header('{"alg":"HS256","zip":"DEF"}')),
+    name: Forgery(check, make)
+    for name, check, make in (
+        ("alg null", Check.ALGORITHM, _header('{"alg":null}')),
+        ("alg missing", Check.ALGORITHM, _header('{"typ":"JWT"}')),
+        ("alg a list", Check.ALGORITHM, _header('{"alg":["HS256"]}')),
+        ("alg an object", Check.ALGORITHM, _header('{"alg":{"HS256":1}}')),
+        ("alg a number", Check.ALGORITHM, _header('{"alg":256}')),
+        ("ALG in capitals", Check.ALGORITHM, _header('{"ALG":"HS256"}')),
+        ("HS384, truly", Check.ALGORITHM, _header('{"alg":"HS384"}', "sha384")),
+        ("HS512, truly", Check.ALGORITHM, _header('{"alg":"HS512"}', "sha512")),
+        ("crit", Check.CRITICAL_HEADER, _header('{"alg":"HS256","crit":["exp"]}')),
+        ("crit empty", Check.CRITICAL_HEADER, _header('{"alg":"HS256","crit":[]}')),
+        ("b64 false", Check.CRITICAL_HEADER, _header('{"alg":"HS256","b64":false}')),
+        ("b64 true", Check.CRITICAL_HEADER, _header('{"alg":"HS256","b64":true}')),
+        ("zip", Check.CRITICAL_HEADER, _header('{"alg":"HS256","zip":"DEF"}')),
     )
 }
 
 _SIGNATURE = {
-    name: Forgery(errors.SignatureMismatchError, make)
+    name: Forgery(Check.SIGNATURE_MISMATCH, make)
     for name, make in {
         "wrong key": lambda b, n: token(claims(b, n), secret=STRANGER),
         "empty key": lambda b, n: token(claims(b, n), secret=b""),
@@ -235,11 +245,11 @@ _SIGNATURE = {
 }
 
 _CLAIMS = {
-    f"{claim} {name}": Forgery(error, make)
-    for claim, error, cases in (
+    f"{claim} {name}": Forgery(check, make)
+    for claim, check, cases in (
         (
             "iss",
-            errors.IssuerClaimError,
+            Check.CLAIM_ISS,
             {
                 "missing": _claims(iss=None),
                 "null": _claims(iss="null"),
@@ -252,7 +262,7 @@ _CLAIMS = {
         ),
         (
             "sub",
-            errors.SubjectClaimError,
+            Check.CLAIM_SUB,
             {
                 "missing": _claims(sub=None),
                 "null": _claims(sub="null"),
@@ -268,7 +278,7 @@ _CLAIMS = {
         ),
         (
             "iat",
-            errors.IssuedAtClaimError,
+            Check.CLAIM_IAT,
             {
                 "missing": _claims(iat=None),
                 "null": _claims(iat="null"),
@@ -281,7 +291,7 @@ _CLAIMS = {
         ),
         (
             "iat",
-            errors.StaleError,
+            Check.STALE,
             {
                 "301 s back": _at("iat", -301),
                 "0": _claims(iat="0"),
@@ -290,7 +300,7 @@ _CLAIMS = {
         ),
         (
             "iat",
-            errors.FutureError,
+            Check.FUTURE,
             {
                 "90 s ahead": _at("iat", 90),
                 "in milliseconds": lambda b, n: token(claims(b, n, iat=f"{n}000")),
@@ -299,7 +309,7 @@ _CLAIMS = {
         ),
         (
             "exp",
-            errors.ExpiryClaimError,
+            Check.CLAIM_EXP,
             {
                 "passed": _at("exp", -1),
                 "null": _claims(exp="null"),
@@ -310,7 +320,7 @@ _CLAIMS = {
         ),
         (
             "nbf",
-            errors.NotBeforeClaimError,
+            Check.CLAIM_NBF,
             {
                 "ahead": _at("nbf", 3600),
                 "null": _claims(nbf="null"),
@@ -321,7 +331,7 @@ _CLAIMS = {
         ),
         (
             "sha256",
-            errors.DigestClaimError,
+            Check.CLAIM_SHA256,
             {
                 "missing": _claims(sha256=None),
                 "null": _claims(sha256="null"),

@@ -19,10 +19,9 @@ from typing import Any
 import pytest
 
 from tests.forge import HEADER, STRANGER, claims, encode, good, seal, token
-from tests.forgeries import FORGERIES
+from tests.forgeries import FORGERIES, refused
 from tests.support import NOON, SECRET
-from usher.core import errors
-from usher.core.errors import SignatureError
+from usher.core.errors import Check
 from usher.core.jws import open_compact, verify_event
 
 NOW = int(NOON.timestamp())
@@ -92,21 +91,20 @@ ZIPPED = zlib.compress(b" " * 1_000_000)[2:-4]
 JWE = ".".join(map(encode, (header(alg="dir", enc="A256GCM"), b"k", b"i" * 12, CLAIMS, b"t" * 16)))
 BILLION_HASHES = {"alg": "PBES2-HS256+A128KW", "enc": "A128GCM", "p2c": 2**31 - 1, "p2s": "AAAA"}
 
-Attacks = Mapping[str, tuple[str, type[SignatureError]]]
+Attacks = Mapping[str, tuple[str, Check]]
 
 
-def forgeries(*names: str) -> dict[str, tuple[str, type[SignatureError]]]:
+def forgeries(*names: str) -> dict[str, tuple[str, Check]]:
     """These of tests/forgeries.py."""
-    return {name: (FORGERIES[name].make(BODY, NOW), FORGERIES[name].error) for name in names}
+    return {name: (FORGERIES[name].make(BODY, NOW), FORGERIES[name].check) for name in names}
 
 
 def refuse_all(attacks: Attacks) -> None:
     """Each is refused by exactly the check that it is aimed at."""
     assert attacks
-    for name, (forged, error) in attacks.items():
-        with pytest.raises(SignatureError) as refused:
+    for name, (forged, check) in attacks.items():
+        with refused(check, name):
             verify_event([forged], BODY, [SECRET], NOW)
-        assert type(refused.value) is error, name
 
 
 @pytest.fixture(autouse=True)
@@ -128,12 +126,12 @@ def test_the_token_that_the_attacks_start_from_is_good() -> None:
 
 def test_alg_none() -> None:
     """CVE-2015-2951, CVE-2022-23540: a token that says that it needs no signature."""
-    spelled = {name: (forged, errors.AlgorithmError) for name, forged in
+    spelled = {name: (forged, Check.ALGORITHM) for name, forged in
                none_in_every_letter_case().items()}  # fmt: skip
     escaped = under(b'{"\\u0061lg":"\\u006eone"}', b"x")
     refuse_all(
         spelled
-        | {"escaped": (escaped, errors.AlgorithmError)}
+        | {"escaped": (escaped, Check.ALGORITHM)}
         | forgeries("alg none, unsigned", "alg missing", "alg null", "alg empty", "alg a list")
     )
 
@@ -145,11 +143,11 @@ def test_a_public_key_taken_for_a_secret() -> None:
     """
     for name, key in PUBLIC_KEYS.items():
         for secret in (key, key.strip(), key.replace(b"\n", b"\r\n")):
-            refuse_all({name: (under(HEADER, secret=secret), errors.SignatureMismatchError)})
+            refuse_all({name: (under(HEADER, secret=secret), Check.SIGNATURE_MISMATCH)})
     refuse_all(forgeries("alg RS256"))
     asymmetric = ("RS256", "RS512", "PS256", "ES256", "ES256K", "EdDSA", "Ed25519")
     refuse_all(
-        {alg: (under(header(alg=alg), secret=SECRET), errors.AlgorithmError) for alg in asymmetric}
+        {alg: (under(header(alg=alg), secret=SECRET), Check.ALGORITHM) for alg in asymmetric}
     )
 
 
@@ -159,7 +157,7 @@ def test_a_public_key_in_disguise() -> None:
     Lists of what a public key looks like were passed by white space, DER, JWK. There is no list.
     """
     refuse_all(
-        {name: (under(HEADER, secret=key), errors.SignatureMismatchError)
+        {name: (under(HEADER, secret=key), Check.SIGNATURE_MISMATCH)
          for name, key in DISGUISED_KEYS.items()}
     )  # fmt: skip
 
@@ -176,13 +174,13 @@ def test_an_algorithm_that_nobody_knows() -> None:
         "H\u017f256",
         "HS\uff12\u0665\u0666",
     ):
-        error = errors.TokenJsonError if "\0" in alg else errors.AlgorithmError
+        check = Check.TOKEN_JSON if "\0" in alg else Check.ALGORITHM
         unsigned = under(header(alg=alg), b"")
         refuse_all(
             {
-                f"{alg!r}, unsigned": (unsigned, errors.TokenShapeError),
-                f"{alg!r}, signed": (under(header(alg=alg), secret=SECRET), error),
-                f"{alg!r}, empty key": (under(header(alg=alg), secret=b""), error),
+                f"{alg!r}, unsigned": (unsigned, Check.TOKEN_SHAPE),
+                f"{alg!r}, signed": (under(header(alg=alg), secret=SECRET), check),
+                f"{alg!r}, empty key": (under(header(alg=alg), secret=b""), check),
             }
         )
 
@@ -193,9 +191,7 @@ def test_a_blank_secret() -> None:
     And others that a careless program may fall back to.
     """
     blanks = (b"", b"\0", b"\0" * 32, b" ", b"null", b"None", b"undefined", b"secret")
-    refuse_all(
-        {repr(key): (under(HEADER, secret=key), errors.SignatureMismatchError) for key in blanks}
-    )
+    refuse_all({repr(key): (under(HEADER, secret=key), Check.SIGNATURE_MISMATCH) for key in blanks})
     refuse_all(forgeries("empty key", "wrong key"))
 
 
@@ -216,10 +212,10 @@ def test_psychic_signatures() -> None:
     """CVE-2022-21449: r and s of zero satisfied ECDSA; as an HMAC they are 64 wrong octets."""
     refuse_all(
         {
-            "ES256": (under(header(alg="ES256"), bytes(64)), errors.AlgorithmError),
+            "ES256": (under(header(alg="ES256"), bytes(64)), Check.ALGORITHM),
             "DER": (under(header(alg="ES256"), bytes.fromhex("3006020100020100")),
-                    errors.AlgorithmError),
-            "named HS256": (under(HEADER, bytes(64)), errors.SignatureMismatchError),
+                    Check.ALGORITHM),
+            "named HS256": (under(HEADER, bytes(64)), Check.SIGNATURE_MISMATCH),
         }
         | forgeries("signature of zeros")
     )  # fmt: skip
@@ -227,16 +223,16 @@ def test_psychic_signatures() -> None:
 
 def test_polyglot_tokens() -> None:
     """CVE-2022-39227: verified in one serialisation, read in the other."""
-    refuse_all({"polyglot": (polyglot(), errors.SignatureRepeatedError)})
-    with pytest.raises(errors.TokenEncodingError):
+    refuse_all({"polyglot": (polyglot(), Check.SIGNATURE_REPEATED)})
+    with refused(Check.TOKEN_ENCODING):
         open_compact(polyglot(), [SECRET])
 
 
 def test_json_serialisation() -> None:
     """RFC 7515, section 7.2: several signatures, unprotected headers; nobody here reads any."""
     for made in (json_serialised(), json_serialised(header='{"alg":"none"}')):
-        refuse_all({made: (made, errors.SignatureRepeatedError)})
-        with pytest.raises(errors.TokenShapeError):
+        refuse_all({made: (made, Check.SIGNATURE_REPEATED)})
+        with refused(Check.TOKEN_SHAPE):
             open_compact(made, [SECRET])
 
 
@@ -248,9 +244,9 @@ def test_kid_injection() -> None:
     )  # fmt: skip
     for kid in kids:
         head = header(alg="HS256", kid=kid)
-        error = errors.TokenJsonError if kid == "\x00" else errors.SignatureMismatchError
-        refuse_all({repr(kid): (under(head, secret=b""), error)})
-        refuse_all({f"{kid!r}, key": (under(head, secret=b"key"), error)})
+        check = Check.TOKEN_JSON if kid == "\x00" else Check.SIGNATURE_MISMATCH
+        refuse_all({repr(kid): (under(head, secret=b""), check)})
+        refuse_all({f"{kid!r}, key": (under(head, secret=b"key"), check)})
     refuse_all(forgeries("kid with a path, wrong key", "kid with SQL, wrong key"))
 
 
@@ -262,7 +258,7 @@ def test_keys_brought_along() -> None:
         "x5c": [encode(STRANGER)], "x5t": "AAAA", "keys": [own], "url": "file:///dev/null",
     }  # fmt: skip
     refuse_all(
-        {name: (under(header(alg="HS256", **{name: value})), errors.SignatureMismatchError)
+        {name: (under(header(alg="HS256", **{name: value})), Check.SIGNATURE_MISMATCH)
          for name, value in brought.items()}
         | forgeries("jwk brought along", "jku, wrong key")
     )  # fmt: skip
@@ -273,13 +269,13 @@ def test_critical_headers_that_nobody_understands() -> None:
     crit = {"alg": "HS256", "crit": ["exp"], "exp": 0}
     refuse_all(
         {
-            "signed": (under(header(**crit), secret=SECRET), errors.CriticalHeaderError),
+            "signed": (under(header(**crit), secret=SECRET), Check.CRITICAL_HEADER),
             "escaped": (under(b'{"alg":"HS256","\\u0063rit":["b64"]}', secret=SECRET),
-                        errors.CriticalHeaderError),
+                        Check.CRITICAL_HEADER),
             "unknown": (under(header(alg="HS256", crit=["cnf"], cnf={}), secret=SECRET),
-                        errors.CriticalHeaderError),
+                        Check.CRITICAL_HEADER),
             "null": (under(header(alg="HS256", crit=None), secret=SECRET),
-                     errors.CriticalHeaderError),
+                     Check.CRITICAL_HEADER),
         }
         | forgeries("crit", "crit empty")
     )  # fmt: skip
@@ -294,17 +290,17 @@ def test_an_unencoded_payload() -> None:
     plain = seal(encode(head), CLAIMS.decode())
     refuse_all(
         {
-            "unencoded": (plain, errors.SignatureRepeatedError),
-            "encoded": (under(head, secret=SECRET), errors.CriticalHeaderError),
-            "detached": (f"{encode(head)}..{encode(b'x' * 32)}", errors.TokenShapeError),
+            "unencoded": (plain, Check.SIGNATURE_REPEATED),
+            "encoded": (under(head, secret=SECRET), Check.CRITICAL_HEADER),
+            "detached": (f"{encode(head)}..{encode(b'x' * 32)}", Check.TOKEN_SHAPE),
             "detached and huge": (
                 f"{encode(head)}.{'A' * 1_000_000}.AA",
-                errors.TokenTooLargeError,
+                Check.TOKEN_TOO_LARGE,
             ),
         }
         | forgeries("b64 false", "b64 true")
     )
-    with pytest.raises(errors.TokenEncodingError):
+    with refused(Check.TOKEN_ENCODING):
         open_compact(plain, [SECRET])
 
 
@@ -312,7 +308,7 @@ def test_a_zip_bomb() -> None:
     """CVE-2024-33664, CVE-2025-62706: a megabyte in a kilobyte; nothing is ever inflated."""
     assert len(ZIPPED) < 2_000
     bomb = seal(encode(header(alg="HS256", zip="DEF")), encode(ZIPPED))
-    refuse_all({"bomb": (bomb, errors.TokenJsonError)} | forgeries("zip"))
+    refuse_all({"bomb": (bomb, Check.TOKEN_JSON)} | forgeries("zip"))
 
 
 def test_endless_segments() -> None:
@@ -322,9 +318,9 @@ def test_endless_segments() -> None:
     """
     refuse_all(
         {
-            "dots": ("." * 1_000_000, errors.TokenTooLargeError),
-            "dots within the cap": ("." * 4096, errors.TokenShapeError),
-            "a long header": (f"{'A' * 10_000_000}.e30.AA", errors.TokenTooLargeError),
+            "dots": ("." * 1_000_000, Check.TOKEN_TOO_LARGE),
+            "dots within the cap": ("." * 4096, Check.TOKEN_SHAPE),
+            "a long header": (f"{'A' * 10_000_000}.e30.AA", Check.TOKEN_TOO_LARGE),
         }
         | forgeries(
             "100,000 segments", "header 100,000 deep", "header 65 deep", "payload 65 deep",
@@ -337,24 +333,24 @@ def test_an_encrypted_token_taken_for_a_signed_one() -> None:
     """CVE-2023-51774: whoever has the public key can encrypt; that is no signature."""
     refuse_all(
         {
-            "five parts": (JWE, errors.TokenShapeError),
+            "five parts": (JWE, Check.TOKEN_SHAPE),
             "three parts": (under(header(alg="dir", enc="A256GCM"), secret=SECRET),
-                            errors.AlgorithmError),
+                            Check.ALGORITHM),
             "RSA": (under(header(alg="RSA-OAEP", enc="A256GCM"), secret=SECRET),
-                    errors.AlgorithmError),
+                    Check.ALGORITHM),
         }
     )  # fmt: skip
 
 
 def test_billion_hashes() -> None:
     """CVE-2023-50967, CVE-2023-52428: ``p2c`` rounds of a password hash, as many as one likes."""
-    refuse_all({"PBES2": (under(header(**BILLION_HASHES), secret=SECRET), errors.AlgorithmError)})
+    refuse_all({"PBES2": (under(header(**BILLION_HASHES), secret=SECRET), Check.ALGORITHM)})
 
 
 def test_a_token_in_a_token() -> None:
     """``cty`` = JWT: the payload is another token, which nobody opens."""
     nested = token(good(BODY, NOW).encode(), header(alg="HS256", cty="JWT"))
-    refuse_all({"nested": (nested, errors.TokenJsonError)})
+    refuse_all({"nested": (nested, Check.TOKEN_JSON)})
 
 
 def test_ambiguous_json() -> None:
@@ -362,12 +358,12 @@ def test_ambiguous_json() -> None:
     twice = CLAIMS[:-1] + b',"\\u0069ss":"netlify"}'
     refuse_all(
         {
-            "iss twice by an escape": (token(twice), errors.TokenJsonError),
+            "iss twice by an escape": (token(twice), Check.TOKEN_JSON),
             "alg twice by an escape": (
-                under(b'{"alg":"HS256","\\u0061lg":"none"}', secret=SECRET), errors.TokenJsonError
+                under(b'{"alg":"HS256","\\u0061lg":"none"}', secret=SECRET), Check.TOKEN_JSON
             ),
-            "Alg beside no alg": (under(header(Alg="HS256"), secret=SECRET), errors.AlgorithmError),
-            "Iss for iss": (token(CLAIMS.replace(b'"iss"', b'"Iss"')), errors.IssuerClaimError),
+            "Alg beside no alg": (under(header(Alg="HS256"), secret=SECRET), Check.ALGORITHM),
+            "Iss for iss": (token(CLAIMS.replace(b'"iss"', b'"Iss"')), Check.CLAIM_ISS),
         }
         | forgeries(
             "header with alg twice", "payload with iss twice", "payload UTF-16",
@@ -390,21 +386,21 @@ def test_a_token_spelled_in_another_way() -> None:
 
 def test_claims_of_wrong_types() -> None:
     """CVE-2020-26160: a claim of another type is no claim that is absent, nor one that holds."""
-    odd: dict[str, type[SignatureError]] = {
-        "iss": errors.IssuerClaimError, "sub": errors.SubjectClaimError,
-        "iat": errors.IssuedAtClaimError, "exp": errors.ExpiryClaimError,
-        "nbf": errors.NotBeforeClaimError, "sha256": errors.DigestClaimError,
+    odd: dict[str, Check] = {
+        "iss": Check.CLAIM_ISS, "sub": Check.CLAIM_SUB,
+        "iat": Check.CLAIM_IAT, "exp": Check.CLAIM_EXP,
+        "nbf": Check.CLAIM_NBF, "sha256": Check.CLAIM_SHA256,
     }  # fmt: skip
-    for claim, error in odd.items():
+    for claim, check in odd.items():
         for value in ("null", "[]", "{}", "true", '""', '["gotrue"]', '{"$ne":1}'):
-            refuse_all({f"{claim} {value}": (token(claims(BODY, NOW, **{claim: value})), error)})
+            refuse_all({f"{claim} {value}": (token(claims(BODY, NOW, **{claim: value})), check)})
 
 
 def test_an_issuer_that_is_part_of_the_right_one() -> None:
     """CVE-2024-53861: PyJWT 2.10.0 took any part of the expected issuer."""
     for part in ("", "g", "got", "true", "gotru", "gotrue,", "gotrue\\u0000", "GoTrue", "gotrue."):
-        error = errors.TokenJsonError if "u0000" in part else errors.IssuerClaimError
-        refuse_all({part: (token(claims(BODY, NOW, iss=f'"{part}"')), error)})
+        check = Check.TOKEN_JSON if "u0000" in part else Check.CLAIM_ISS
+        refuse_all({part: (token(claims(BODY, NOW, iss=f'"{part}"')), check)})
 
 
 def test_numbers_that_do_not_fit() -> None:
@@ -412,27 +408,27 @@ def test_numbers_that_do_not_fit() -> None:
     huge = claims(BODY, NOW, iat="9" * 3_000)
     refuse_all(
         {
-            "3,000 digits": (seal(encode(HEADER), encode(huge)), errors.TokenTooLargeError)
+            "3,000 digits": (seal(encode(HEADER), encode(huge)), Check.TOKEN_TOO_LARGE)
             if len(encode(huge)) > 4_000
-            else (token(huge), errors.FutureError),
-            "1e308": (token(claims(BODY, NOW, iat="1e308")), errors.IssuedAtClaimError),
-            "1e99999999": (token(claims(BODY, NOW, exp="1e99999999")), errors.TokenJsonError),
-            "-0.0": (token(claims(BODY, NOW, iat="-0.0")), errors.IssuedAtClaimError),
-            "2^64 and now": (token(claims(BODY, NOW, iat=str(2**64 + NOW))), errors.FutureError),
+            else (token(huge), Check.FUTURE),
+            "1e308": (token(claims(BODY, NOW, iat="1e308")), Check.CLAIM_IAT),
+            "1e99999999": (token(claims(BODY, NOW, exp="1e99999999")), Check.TOKEN_JSON),
+            "-0.0": (token(claims(BODY, NOW, iat="-0.0")), Check.CLAIM_IAT),
+            "2^64 and now": (token(claims(BODY, NOW, iat=str(2**64 + NOW))), Check.FUTURE),
             "other digits": (
                 token(claims(BODY, NOW, iat="".join(chr(0x660 + int(d)) for d in str(NOW)))),
-                errors.TokenJsonError,
+                Check.TOKEN_JSON,
             ),
-            "a string": (token(claims(BODY, NOW, iat=f'"{NOW}"')), errors.IssuedAtClaimError),
-            "a plus": (token(claims(BODY, NOW, iat=f"+{NOW}")), errors.TokenJsonError),
-            "underscores": (token(claims(BODY, NOW, iat="1_800_000_000")), errors.TokenJsonError),
+            "a string": (token(claims(BODY, NOW, iat=f'"{NOW}"')), Check.CLAIM_IAT),
+            "a plus": (token(claims(BODY, NOW, iat=f"+{NOW}")), Check.TOKEN_JSON),
+            "underscores": (token(claims(BODY, NOW, iat="1_800_000_000")), Check.TOKEN_JSON),
             "sub of other digits": (
                 token(
                     claims(
                         BODY, NOW, sub='"' + "-".join("\uff10" * n for n in (8, 4, 4, 4, 12)) + '"'
                     )
                 ),
-                errors.SubjectClaimError,
+                Check.CLAIM_SUB,
             ),
         }
         | forgeries("iat 10^400", "iat -10^400", "exp -10^400", "nbf 10^400", "iat 1e400")
@@ -443,7 +439,7 @@ def test_a_token_made_for_something_else() -> None:
     """RFC 8725, 2.7 and 2.8: an access token, an operator's, another event's, another body's."""
     operator = json.dumps({"iss": "gotrue", "exp": NOW + 60, "iat": NOW, "sub": ""}).encode()
     refuse_all(
-        {"an operator's": (token(operator), errors.SubjectClaimError)}
+        {"an operator's": (token(operator), Check.CLAIM_SUB)}
         | forgeries(
             "iss absent: an access token", "iss of Netlify's proxy", "sha256 missing",
             "sha256 of another body", "another header's signature",

@@ -10,18 +10,9 @@ from uuid import UUID
 import pytest
 
 from tests.forge import claims, good, token
-from tests.forgeries import CLAIMS, Forgery
+from tests.forgeries import CLAIMS, Forgery, refused
 from tests.support import NOON, SECRET
-from usher.core.errors import (
-    DigestClaimError,
-    ExpiryClaimError,
-    FutureError,
-    InstanceRefusedError,
-    NotBeforeClaimError,
-    SignatureError,
-    StaleError,
-    SubjectClaimError,
-)
+from usher.core.errors import Check
 from usher.core.jws import Claims, Tolerance, verify_event
 from usher.emulator.payload import ZERO_INSTANCE
 
@@ -37,10 +28,9 @@ def verify(payload: bytes, now: float = NOW, **options: Any) -> Claims:
 
 @pytest.mark.parametrize("forgery", CLAIMS.values(), ids=CLAIMS.keys())
 def test_a_wrong_claim_is_refused(forgery: Forgery) -> None:
-    """A good signature is not enough: each claim has its own check and its own error."""
-    with pytest.raises(SignatureError) as refused:
+    """A good signature is not enough: each claim has a check of its own."""
+    with refused(forgery.check):
         verify_event([forgery.make(BODY, NOW)], BODY, [SECRET], NOW)
-    assert type(refused.value) is forgery.error
 
 
 def test_good_claims_are_returned() -> None:
@@ -54,41 +44,39 @@ def test_good_claims_are_returned() -> None:
 WINDOW = [
     ("now", 0, None),
     ("300 s back", -300, None),
-    ("301 s back", -301, StaleError),
-    ("a day back", -86_400, StaleError),
+    ("301 s back", -301, Check.STALE),
+    ("a day back", -86_400, Check.STALE),
     ("60 s ahead", 60, None),
-    ("61 s ahead", 61, FutureError),
-    ("a day ahead", 86_400, FutureError),
+    ("61 s ahead", 61, Check.FUTURE),
+    ("a day ahead", 86_400, Check.FUTURE),
 ]
 
 
 @pytest.mark.parametrize(
-    ("offset", "error"), [row[1:] for row in WINDOW], ids=[row[0] for row in WINDOW]
+    ("offset", "check"), [row[1:] for row in WINDOW], ids=[row[0] for row in WINDOW]
 )
-def test_iat_lies_within_300_s_back_and_60_s_ahead(
-    offset: int, error: type[SignatureError] | None
-) -> None:
+def test_iat_lies_within_300_s_back_and_60_s_ahead(offset: int, check: Check | None) -> None:
     """Both ends belong to the window."""
-    if error is None:
+    if check is None:
         assert verify(claims(BODY, NOW + offset)).issued_at == NOW + offset
     else:
-        with pytest.raises(error):
+        with refused(check):
             verify(claims(BODY, NOW + offset))
 
 
 @pytest.mark.parametrize(
-    ("offset", "now", "error"),
-    [(-300, NOW + 0.5, StaleError), (60, NOW - 0.5, FutureError), (-299, NOW + 0.5, None)],
+    ("offset", "now", "check"),
+    [(-300, NOW + 0.5, Check.STALE), (60, NOW - 0.5, Check.FUTURE), (-299, NOW + 0.5, None)],
     ids=["300.5 s back", "60.5 s ahead", "299.5 s back"],
 )
 def test_the_window_is_measured_with_the_clocks_fraction(
-    offset: int, now: float, error: type[SignatureError] | None
+    offset: int, now: float, check: Check | None
 ) -> None:
     """``iat`` has whole seconds, our clock has not; nothing is rounded in anyone's favour."""
-    if error is None:
+    if check is None:
         verify(claims(BODY, NOW + offset), now)
     else:
-        with pytest.raises(error):
+        with refused(check):
             verify(claims(BODY, NOW + offset), now)
 
 
@@ -96,17 +84,17 @@ def test_the_window_is_a_parameter() -> None:
     """Settings decide how wide it is."""
     narrow = Tolerance(back_seconds=5, ahead_seconds=0)
     verify(claims(BODY, NOW - 5), tolerance=narrow)
-    with pytest.raises(StaleError):
+    with refused(Check.STALE):
         verify(claims(BODY, NOW - 6), tolerance=narrow)
-    with pytest.raises(FutureError):
+    with refused(Check.FUTURE):
         verify(claims(BODY, NOW + 1), tolerance=narrow)
 
 
 def test_a_refusals_fact_is_the_age() -> None:
     """The log can say how far off the clock is."""
-    with pytest.raises(StaleError) as stale:
+    with refused(Check.STALE) as stale:
         verify(claims(BODY, NOW - 301))
-    with pytest.raises(FutureError) as ahead:
+    with refused(Check.FUTURE) as ahead:
         verify(claims(BODY, NOW + 61))
     assert (stale.value.fact, ahead.value.fact) == ("301 s old", "61 s ahead")
 
@@ -131,20 +119,18 @@ def test_a_token_in_its_time_is_accepted(changed: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "error"),
+    ("changed", "check"),
     [
-        ({"exp": str(NOW)}, ExpiryClaimError),
-        ({"exp": f"{NOW}.0"}, ExpiryClaimError),
-        ({"nbf": str(NOW + 1)}, NotBeforeClaimError),
-        ({"nbf": f"{NOW}.5"}, NotBeforeClaimError),
+        ({"exp": str(NOW)}, Check.CLAIM_EXP),
+        ({"exp": f"{NOW}.0"}, Check.CLAIM_EXP),
+        ({"nbf": str(NOW + 1)}, Check.CLAIM_NBF),
+        ({"nbf": f"{NOW}.5"}, Check.CLAIM_NBF),
     ],
     ids=["exp now", "exp now, a float", "nbf 1 s ahead", "nbf half a second ahead"],
 )
-def test_exp_and_nbf_have_no_tolerance(
-    changed: dict[str, str], error: type[SignatureError]
-) -> None:
+def test_exp_and_nbf_have_no_tolerance(changed: dict[str, str], check: Check) -> None:
     """``exp`` is the first moment that is too late, ``nbf`` the first that is not too early."""
-    with pytest.raises(error):
+    with refused(check):
         verify(claims(BODY, NOW, **changed))
 
 
@@ -163,7 +149,7 @@ ALTERED = {
 @pytest.mark.parametrize("body", ALTERED.values(), ids=ALTERED.keys())
 def test_an_altered_body_is_refused(body: bytes) -> None:
     """The signature is about these bytes and no others."""
-    with pytest.raises(DigestClaimError):
+    with refused(Check.CLAIM_SHA256):
         verify_event([good(BODY, NOW)], body, [SECRET], NOW)
 
 
@@ -178,7 +164,7 @@ def test_any_bytes_can_be_signed(body: bytes) -> None:
 
 def test_another_instance_than_the_configured_one_is_refused() -> None:
     """With an instance set, a good signature of another one is not enough."""
-    with pytest.raises(InstanceRefusedError):
+    with refused(Check.INSTANCE_REFUSED):
         verify(claims(BODY, NOW), instance_id=INSTANCE)
 
 
@@ -210,7 +196,7 @@ def test_a_subject_with_one_letter_wrong_is_refused(letter: str) -> None:
         wrong = f"{spelled[:place]}{letter}{spelled[place + 1 :]}"
         if right == letter or (letter == "0" and right != "-"):
             continue
-        with pytest.raises(SubjectClaimError):
+        with refused(Check.CLAIM_SUB):
             verify(claims(BODY, NOW, sub=f'"{wrong}"'))
 
 
@@ -218,5 +204,5 @@ def test_a_subject_that_lacks_a_piece_is_refused() -> None:
     """Any piece, from one letter to all of them."""
     spelled = str(INSTANCE)
     for start, end in combinations(range(len(spelled) + 1), 2):
-        with pytest.raises(SubjectClaimError):
+        with refused(Check.CLAIM_SUB):
             verify(claims(BODY, NOW, sub=f'"{spelled[:start]}{spelled[end:]}"'))

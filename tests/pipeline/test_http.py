@@ -125,6 +125,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "InvalidInputError": ((("/x", "is wrong"), ("limit", "is no number")),),
     "CursorInvalidError": (),
     "PreconditionFailedError": (3,),
+    "SignatureError": (errors.Check.STALE, "412 s old"),
     "BodyError": ("problem", "/x"),
     "BodyJsonError": ("problem",),
     "BodyFieldError": ("problem", "/x"),

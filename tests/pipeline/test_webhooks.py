@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
+from tests.forgeries import refused
 from tests.store.store_support import LogLines, checked, counts, deliver, raw, rows
 from tests.support import NOON, Clock, Signed, account, call, signed
 from usher.core.app import App
 from usher.core.domain.records import Answer, Status
 from usher.core.domain.roles import effective
-from usher.core.errors import SignatureMismatchError
+from usher.core.errors import Check
 from usher.core.settings import Settings
 from usher.emulator.payload import ZERO_INSTANCE, event_body
 
@@ -115,7 +116,7 @@ def test_a_forged_delivery_is_not_kept_and_opens_no_database(
     """Nothing happens without a signature; the database need not even exist."""
     app = App(make_settings(database_url=f"sqlite:///{tmp_path}/absent.db"), clock)
     lines = LogLines()
-    with pytest.raises(SignatureMismatchError):
+    with refused(Check.SIGNATURE_MISMATCH):
         checked(app, [signed("signup", account(), secret=b"x" * 32)])
     (line,) = lines()
     assert (line["event"], line["reason"]) == ("signature.rejected", "signature_mismatch")

@@ -11,7 +11,7 @@ from tests.forge import good
 from tests.forgeries import FORGERIES, Forgery
 from tests.support import account
 from usher.core.domain.events import EventName
-from usher.core.errors import SignatureError, SignatureMissingError, SignatureRepeatedError
+from usher.core.errors import Check
 from usher.emulator.payload import ZERO_INSTANCE, event_body
 
 # Longer than all headers together may be: the server below us answers 431.
@@ -27,7 +27,7 @@ def signup() -> bytes:
 # --- 401 -----------------------------------------------------------------------------------------
 
 
-def refuse(door: Door, body: bytes, error: type[SignatureError], *lines: Line) -> None:
+def refuse(door: Door, body: bytes, check: Check, *lines: Line) -> None:
     """The request is refused as every other, leaves nothing, and the log has the reason."""
     before = door.count("users"), door.count("deliveries"), door.count("audit")
     answer = door.send(body, *JSON, *lines)
@@ -35,7 +35,7 @@ def refuse(door: Door, body: bytes, error: type[SignatureError], *lines: Line) -
     assert (door.count("users"), door.count("deliveries"), door.count("audit")) == before
     written = door.log()
     assert [(line["event"], line.get("reason")) for line in written] == [
-        ("signature.rejected", error.reason)
+        ("signature.rejected", check.value)
     ]
     for line in lines:
         text = line.decode("latin-1") if isinstance(line, bytes) else line
@@ -47,41 +47,41 @@ def refuse(door: Door, body: bytes, error: type[SignatureError], *lines: Line) -
 def test_a_forged_signature_is_refused(door: Door, forgery: Forgery) -> None:
     """401, the same for each; only the log knows why."""
     body = signup()
-    refuse(door, body, forgery.error, f"X-Webhook-Signature: {forgery.make(body, now())}")
+    refuse(door, body, forgery.check, f"X-Webhook-Signature: {forgery.make(body, now())}")
 
 
-HEADERS: dict[str, tuple[list[bytes], type[SignatureError]]] = {
-    "missing": ([], SignatureMissingError),
-    "empty": ([b"X-Webhook-Signature:"], SignatureMissingError),
-    "blank": ([b"X-Webhook-Signature:    "], SignatureMissingError),
-    "under another name": ([b"X-Nf-Sign: GOOD"], SignatureMissingError),
-    "as a bearer token": ([b"Authorization: Bearer GOOD"], SignatureMissingError),
-    "with underscores": ([b"X_Webhook_Signature: GOOD"], SignatureMissingError),
-    "twice": ([b"X-Webhook-Signature: GOOD"] * 2, SignatureRepeatedError),
+HEADERS: dict[str, tuple[list[bytes], Check]] = {
+    "missing": ([], Check.SIGNATURE_MISSING),
+    "empty": ([b"X-Webhook-Signature:"], Check.SIGNATURE_MISSING),
+    "blank": ([b"X-Webhook-Signature:    "], Check.SIGNATURE_MISSING),
+    "under another name": ([b"X-Nf-Sign: GOOD"], Check.SIGNATURE_MISSING),
+    "as a bearer token": ([b"Authorization: Bearer GOOD"], Check.SIGNATURE_MISSING),
+    "with underscores": ([b"X_Webhook_Signature: GOOD"], Check.SIGNATURE_MISSING),
+    "twice": ([b"X-Webhook-Signature: GOOD"] * 2, Check.SIGNATURE_REPEATED),
     "good, then bad": (
         [b"X-Webhook-Signature: GOOD", b"x-webhook-signature: bad"],
-        SignatureRepeatedError,
+        Check.SIGNATURE_REPEATED,
     ),
     "bad, then good": (
         [b"X-Webhook-Signature: bad", b"X-WEBHOOK-SIGNATURE: GOOD"],
-        SignatureRepeatedError,
+        Check.SIGNATURE_REPEATED,
     ),
     "good, then empty": (
         [b"X-Webhook-Signature: GOOD", b"X-Webhook-Signature:"],
-        SignatureRepeatedError,
+        Check.SIGNATURE_REPEATED,
     ),
-    "joined by a comma": ([b"X-Webhook-Signature: GOOD, GOOD"], SignatureRepeatedError),
+    "joined by a comma": ([b"X-Webhook-Signature: GOOD, GOOD"], Check.SIGNATURE_REPEATED),
 }
 
 
-@pytest.mark.parametrize(("lines", "error"), HEADERS.values(), ids=HEADERS.keys())
+@pytest.mark.parametrize(("lines", "check"), HEADERS.values(), ids=HEADERS.keys())
 def test_only_exactly_one_signature_header_is_looked_at(
-    door: Door, lines: list[bytes], error: type[SignatureError]
+    door: Door, lines: list[bytes], check: Check
 ) -> None:
     """None, an empty one and several are refused alike."""
     body = signup()
     signature = good(body, now()).encode()
-    refuse(door, body, error, *(line.replace(b"GOOD", signature) for line in lines))
+    refuse(door, body, check, *(line.replace(b"GOOD", signature) for line in lines))
 
 
 @pytest.mark.parametrize("octets", [b"\xff\xfe", "é.é.é".encode(), b"a.b.\x80"], ids=repr)
@@ -101,7 +101,7 @@ def test_an_altered_body_is_refused(door: Door) -> None:
         refuse(
             door,
             altered,
-            FORGERIES["sha256 of another body"].error,
+            FORGERIES["sha256 of another body"].check,
             f"X-Webhook-Signature: {good(body, now())}",
         )
 
