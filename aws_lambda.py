@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, Protocol
 from urllib.parse import unquote
 
@@ -19,6 +20,7 @@ from usher.core.app import App
 from usher.core.errors import RequestError, SettingsError
 from usher.core.log import describe, get_logger
 from usher.functions._shared.failure import failure
+from usher.functions._shared.http import Request, read_body
 from usher.server import routes
 
 FUNCTION_URL: Final = ".lambda-url."
@@ -45,42 +47,37 @@ def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """
     if event.get("usher") == "upkeep":
         return _upkeep(context)
-    request = netlify_event(event)
+    request = read_request(event)
     try:
         _usher()
+        answer = routes.answer(request)
     except Exception as error:
-        return failure(error).to_dict()
-    return routes.answer(request)
+        answer = failure(error)
+    return answer.to_dict(request.method)
 
 
-def netlify_event(event: Mapping[str, Any]) -> dict[str, Any]:
-    """The request in the form of Netlify's functions.
+def read_request(event: Mapping[str, Any]) -> Request:
+    """The request that an event is.
 
     Raises:
-        RequestError: it is no HTTP request.
+        RequestError: it is no HTTP request, or its base64 body is none.
     """
     about = event.get("requestContext") or {}
-    body = {key: event.get(key) for key in ("body", "isBase64Encoded")}
     if event.get("version") == "2.0" and "http" in about:
-        headers = dict(event.get("headers") or {})
+        method = about["http"]["method"]
+        headers = {name.lower(): (value,) for name, value in (event.get("headers") or {}).items()}
         if event.get("cookies"):
-            headers["cookie"] = "; ".join(event["cookies"])
-        return {
-            "httpMethod": about["http"]["method"],
-            "path": _path(event["rawPath"], about, FUNCTION_URL in about.get("domainName", "")),
-            "rawQuery": event.get("rawQueryString") or "",
-            "headers": headers,
-            **body,
-        }
+            headers["cookie"] = ("; ".join(event["cookies"]),)
+        return Request(
+            method=method,
+            path=_path(event["rawPath"], about, FUNCTION_URL in about.get("domainName", "")),
+            headers=headers,
+            body=read_body(event, method),
+            query=event.get("rawQueryString") or "",
+        )
     if "httpMethod" in event:
-        kept = ("headers", "multiValueHeaders", "queryStringParameters")
-        return {
-            "httpMethod": event["httpMethod"],
-            "path": _path(event["path"], about, "version" not in event),
-            "multiValueQueryStringParameters": event.get("multiValueQueryStringParameters"),
-            **{key: event.get(key) for key in kept},
-            **body,
-        }
+        path = _path(event["path"], about, "version" not in event)
+        return replace(Request.from_event(event), path=path)
     raise RequestError("The event is no HTTP request of a function URL or an API Gateway.")
 
 

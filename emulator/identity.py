@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote
 
-from usher.core.errors import RequestError
 from usher.core.log import describe, get_logger
 from usher.emulator import about, admin, dev, external, signup, token, user, verify
 from usher.emulator.call import Call, no_cookie, refusal
@@ -90,12 +89,8 @@ class Emulator:
         mount = self._instance.options.mount
         return path == mount or path.startswith((mount + "/", DEV_PREFIX))
 
-    def handle(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer one request, in the form of Netlify's functions; called from any thread."""
-        try:
-            request = Request.from_event(event)
-        except RequestError as error:
-            return refusal(IdentityError(400, error.detail)).to_dict()
+    def handle(self, request: Request) -> Response:
+        """Answer one request; called from any thread."""
         try:
             response = self._answer(request)
         except Exception as error:  # noqa: BLE001 - ends as an answer and a line in the log
@@ -103,18 +98,18 @@ class Emulator:
             response = refusal(IdentityError(500, "Internal server error"))
         if not request.path.startswith(DEV_PREFIX):
             response = replace(response, headers={**_CORS, **response.headers})
-        return response.to_dict()
+        return response
 
     def _answer(self, request: Request) -> Response:
         call = Call(request, request.path, self._instance.options.clock())
         try:
             return self._dispatch(call)
         except MethodError as error:
-            return _with(refusal(error), {"Allow": ", ".join(error.allow)})
+            return refusal(error).with_headers({"Allow": ", ".join(error.allow)})
         except IdentityError as error:
             # As GoTrue: whoever shows no good token loses the cookie.
             extra = no_cookie(call.now) if error.status == 401 else {}
-            return _with(refusal(error), extra)
+            return refusal(error).with_headers(extra)
         except OAuthError as error:
             return refusal(error)
 
@@ -159,7 +154,3 @@ def _match(pattern: str, path: str) -> dict[str, str] | None:
         elif want != have:
             return None
     return arguments
-
-
-def _with(response: Response, headers: Mapping[str, str]) -> Response:
-    return replace(response, headers={**response.headers, **headers})

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any, ClassVar, Final
 
-Handle = Callable[[Mapping[str, Any]], dict[str, Any]]
+from usher.functions._shared.http import Request, Response
+
+Handle = Callable[[Request], Response]
 
 MAX_BODY_BYTES: Final = 1_048_576
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class _Adapter(BaseHTTPRequestHandler):
-    """One connection: requests become function events, answers are written out."""
+    """One connection: its requests are handed on, their answers written out."""
 
-    handle_event: ClassVar[Handle]
+    answer: ClassVar[Handle]
     protocol_version = "HTTP/1.1"
     timeout = 30
     disable_nagle_algorithm = True  # head and body are two writes: 40 ms apart otherwise
@@ -39,27 +40,18 @@ class _Adapter(BaseHTTPRequestHandler):
             return
         body = self.rfile.read(int(length))
         path, _, query = self.path.partition("?")
-        headers: dict[str, list[str]] = {}
+        headers: dict[str, tuple[str, ...]] = {}
         for name, value in self.headers.items():
-            headers.setdefault(name.lower(), []).append(value)
-        answer = type(self).handle_event(
-            {
-                "httpMethod": self.command,
-                "path": path,
-                "rawQuery": query,
-                "multiValueHeaders": headers,
-                "body": base64.b64encode(body).decode(),
-                "isBase64Encoded": True,
-            }
-        )
-        content = answer["body"].encode()
-        self.send_response(answer["statusCode"])
-        for name, value in answer["headers"].items():
+            headers[name.lower()] = (*headers.get(name.lower(), ()), value)
+        answer = type(self).answer(Request(self.command, path, headers, body, query))
+        content = answer.body.encode()
+        self.send_response(answer.status)
+        for name, value in answer.all_headers().items():
             self.send_header(name, value)
-        if answer["statusCode"] != 204:
+        if answer.status != 204:
             self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        if self.command != "HEAD" and answer["statusCode"] != 204:
+        if self.command != "HEAD" and answer.status != 204:
             self.wfile.write(content)
 
     def _refuse(self, status: int) -> None:
@@ -82,7 +74,7 @@ def serving(handle: Handle, port: int = 0, host: str = "127.0.0.1") -> Iterator[
         handle: ``Emulator.handle``, or anything of that form.
         port: 0: any that is free.
     """
-    attributes: dict[str, Any] = {"handle_event": staticmethod(handle)}
+    attributes: dict[str, Any] = {"answer": staticmethod(handle)}
     attributes |= {f"do_{method}": _Adapter._serve for method in _METHODS}  # noqa: SLF001
     adapter = type("Adapter", (_Adapter,), attributes)
     server = ThreadingHTTPServer((host, port), adapter)

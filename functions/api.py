@@ -7,7 +7,6 @@ role, parameters and body. Then one small file of ``api_methods`` does the work.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -26,7 +25,7 @@ from usher.core.log import get_logger, since
 from usher.functions._shared.addresses import API_BASES
 from usher.functions._shared.cors import VARY, cors_headers, preflight
 from usher.functions._shared.failure import failure
-from usher.functions._shared.http import Request, Response, bodiless
+from usher.functions._shared.http import Request, Response
 from usher.functions._shared.operation import Access, Call, Operation, read_body, read_query
 from usher.functions.api_methods import find_operations
 
@@ -37,32 +36,42 @@ def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     Args:
         context: a ``usher.core.auth.TrustedCaller`` where the runtime vouches for the caller.
     """
-    return _respond(event, lambda usher, request, fields: _answer(usher, request, context, fields))
+    try:
+        request = Request.from_event(event)
+    except Exception as error:
+        return failure(error).with_headers(VARY).to_dict()
+    trusted = context if isinstance(context, TrustedCaller) else None
+    return answer(request, trusted).to_dict(request.method)
 
 
-def refuse(event: Mapping[str, Any], error: Exception) -> dict[str, Any]:
-    """Answer a request that the runtime could not even read, in the same form as any other."""
+def answer(request: Request, trusted: TrustedCaller | None = None) -> Response:
+    """Answer one request.
 
-    def fail(_usher: App, _request: Request, _fields: dict[str, Any]) -> Response:
+    Args:
+        trusted: the caller, where the runtime vouches for them.
+    """
+    return _respond(request, lambda usher, fields: _answer(usher, request, trusted, fields))
+
+
+def refuse(request: Request, error: Exception) -> Response:
+    """Answer a request whose body the runtime could not read, in the same form as any other."""
+
+    def fail(_usher: App, _fields: dict[str, Any]) -> Response:
         raise error
 
-    return _respond(event, fail)
+    return _respond(request, fail)
 
 
-def _respond(
-    event: Mapping[str, Any], answer: Callable[[App, Request, dict[str, Any]], Response]
-) -> dict[str, Any]:
+def _respond(request: Request, work: Callable[[App, dict[str, Any]], Response]) -> Response:
     started = perf_counter()
     fields: dict[str, Any] = {}
     try:
         usher = app.current()
-        request = Request.from_event(event)
     except Exception as error:
-        unread = failure(error)
-        return replace(unread, headers={**unread.headers, **VARY}).to_dict()
+        return failure(error).with_headers(VARY)
     try:
         _require_site(usher, request)
-        response = answer(usher, request, fields)
+        response = work(usher, fields)
     except Exception as error:
         if isinstance(error, UnauthenticatedError | NotThroughSiteError):
             fields["reason"] = error.reason
@@ -74,9 +83,7 @@ def _respond(
         duration_ms=since(started),
         **fields,
     )
-    headers = cors_headers(request, usher.settings.allowed_origins)
-    rendered = replace(response, headers={**response.headers, **headers}).to_dict()
-    return bodiless(rendered) if request.method == "HEAD" else rendered
+    return response.with_headers(cors_headers(request, usher.settings.allowed_origins))
 
 
 def _require_site(usher: App, request: Request) -> None:
@@ -84,7 +91,9 @@ def _require_site(usher: App, request: Request) -> None:
     require_site(request.headers.get(SITE_HEADER, ()), secrets, usher.clock().timestamp())
 
 
-def _answer(usher: App, request: Request, context: object, fields: dict[str, Any]) -> Response:
+def _answer(
+    usher: App, request: Request, trusted: TrustedCaller | None, fields: dict[str, Any]
+) -> Response:
     request.require_size(usher.settings.max_body_bytes)
     base, operations, params = _resolve(request.path)
     methods = _methods(operations)
@@ -96,7 +105,7 @@ def _answer(usher: App, request: Request, context: object, fields: dict[str, Any
     fields["route"] = operation.path
     caller = None
     if operation.access is not Access.PUBLIC:
-        caller = _authenticate(usher, request, context)
+        caller = _authenticate(usher, request, trusted)
         fields["caller"] = str(caller.user.id)
         usher.person_limit.take(fields["caller"])
         admin = usher.settings.admin_role
@@ -122,13 +131,13 @@ def _methods(operations: Mapping[str, Operation]) -> tuple[str, ...]:
     return (*operations, *head, "OPTIONS")
 
 
-def _authenticate(usher: App, request: Request, context: object) -> Principal:
+def _authenticate(usher: App, request: Request, trusted: TrustedCaller | None) -> Principal:
     # A cookie travels with requests that another site's page makes; nothing may change by one.
     reads = request.method in ("GET", "HEAD")
     return usher.auth.authenticate(
         Credentials(
             authorization=request.headers.get("authorization", ()),
             cookies=request.headers.get("cookie", ()) if reads else None,
-            trusted=context if isinstance(context, TrustedCaller) else None,
+            trusted=trusted,
         )
     )

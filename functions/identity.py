@@ -12,4 +12,4 @@ hook = IdentityHook()
 
 def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Answer one delivery from Identity."""
-    return hook.answer(event)
+    return hook.handle(event)

@@ -13,4 +13,4 @@ hook = IdentityHook(EventName.USERMODIFIED)
 
 def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Answer one delivery from Identity."""
-    return hook.answer(event)
+    return hook.handle(event)

@@ -7,9 +7,9 @@ are verified there and gathered into commits; the API and the probes run in thre
 from __future__ import annotations
 
 import asyncio
-import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
 from typing import Any, Final, Protocol
@@ -27,7 +27,7 @@ from usher.core.limits import client
 from usher.core.webhooks import Verified, log_fields
 from usher.functions import api
 from usher.functions._shared.failure import failure
-from usher.functions._shared.http import Request
+from usher.functions._shared.http import Request, Response
 from usher.functions._shared.identity_hook import IdentityHook
 from usher.server import routes, traces
 from usher.server.backlogs import Backlogs
@@ -90,8 +90,8 @@ class Guest(Protocol):
     def serves(self, path: str) -> bool:
         """Whether a request with this path is its own."""
 
-    def handle(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer a request, both in the form of Netlify's functions; called in threads."""
+    def handle(self, request: Request) -> Response:
+        """Answer a request; called in threads."""
 
 
 class Application:
@@ -117,7 +117,7 @@ class Application:
         # Asked while all else waits for a database, it must not wait for a thread either.
         self._scraper = ThreadPoolExecutor(1, thread_name_prefix="scraper")
         self._looker = ThreadPoolExecutor(1, thread_name_prefix="looker")
-        self._look: asyncio.Future[dict[str, Any]] | None = None
+        self._look: asyncio.Future[Response] | None = None
         self._rounds: list[asyncio.Task[None]] = []
         self._database = usher.store.database
         self._holding = usher.holding
@@ -138,10 +138,11 @@ class Application:
         try:
             answer = await self._answer(scope, exchange)
         except Exception as error:
-            answer = failure(error).to_dict()
+            answer = failure(error)
         # In one piece, never chunked: Identity reads a body only when its length is announced.
-        body = "" if scope.method == "HEAD" else answer["body"]
-        exchange.response_str(answer["statusCode"], list(answer["headers"].items()), body)
+        exchange.response_str(
+            answer.status, list(answer.all_headers().items()), answer.body_for(scope.method)
+        )
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """The worker begins."""
@@ -184,46 +185,42 @@ class Application:
             await asyncio.sleep(HELD_SECONDS)
             self._database.interrupt(HUNG_SECONDS)
 
-    async def _answer(self, scope: Scope, exchange: Exchange) -> dict[str, Any]:
-        if self._guest is not None and self._guest.serves(scope.path):
-            event = await self._event(scope, exchange, _headers(scope))
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._guests, self._guest.handle, event)
-        hook = routes.find_hook(scope.path)
+    async def _answer(self, scope: Scope, exchange: Exchange) -> Response:
+        loop = asyncio.get_running_loop()
+        request = Request(scope.method, scope.path, _headers(scope), b"", scope.query_string)
+        if self._guest is not None and self._guest.serves(request.path):
+            request = await self._with_body(request, exchange)
+            return await loop.run_in_executor(self._guests, self._guest.handle, request)
+        hook = routes.find_hook(request.path)
         if hook is not None:
-            event = await self._event(scope, exchange, _headers(scope))
+            request = await self._with_body(request, exchange)
             started = perf_counter()
-            answer = hook.prepare(event)
+            answer = hook.prepare(request)
             if isinstance(answer, Verified):
                 answer = await self._deliver(hook, answer, started)
-            self._metrics.event_answered(answer["statusCode"], perf_counter() - started)
+            self._metrics.event_answered(answer.status, perf_counter() - started)
             return answer
-        if routes.is_api(scope.path):
-            return await self._call_api(scope, exchange)
-        request = Request.from_event(_bodiless(scope, _headers(scope)))
+        if routes.is_api(request.path):
+            return await self._call_api(request, exchange, scope.client)
         if request.path == METRICS:
-            loop = asyncio.get_running_loop()
-            page = await loop.run_in_executor(self._scraper, self._metrics.answer, request)
-            return page.to_dict()
+            return await loop.run_in_executor(self._scraper, self._metrics.answer, request)
         if request.path == routes.READYZ and request.method in ("GET", "HEAD"):
             return await self._readiness(request)
         return routes.answer_rest(request)
 
-    async def _readiness(self, request: Request) -> dict[str, Any]:
+    async def _readiness(self, request: Request) -> Response:
         """However many ask at once, one thread looks: it writes, and anybody may ask."""
         if self._look is None or self._look.done():
             loop = asyncio.get_running_loop()
             self._look = loop.run_in_executor(self._looker, routes.answer_rest, request)
         return await asyncio.shield(self._look)
 
-    async def _deliver(
-        self, hook: IdentityHook, verified: Verified, started: float
-    ) -> dict[str, Any]:
+    async def _deliver(self, hook: IdentityHook, verified: Verified, started: float) -> Response:
         traced = self._traces and self._traces.begin(started, log_fields(verified))
         status = 500  # of whoever is cancelled
         try:
             answer = hook.conclude(await self._gatherer.submit(verified))
-            status = answer["statusCode"]
+            status = answer.status
         finally:
             if self._traces and traced:
                 self._traces.end(traced, status)
@@ -237,45 +234,32 @@ class Application:
             self._traces.transaction([verified.id for verified in batch], started)
         return answers
 
-    async def _call_api(self, scope: Scope, exchange: Exchange) -> dict[str, Any]:
-        headers = _headers(scope)
+    async def _call_api(self, request: Request, exchange: Exchange, peer: str) -> Response:
         try:
-            self._count_address(scope, headers)
-            event = await self._event(scope, exchange, headers)
+            self._count_address(request, peer)
+            request = await self._with_body(request, exchange)
         except Exception as error:
-            return api.refuse(_bodiless(scope, headers), error)
-        only_reads = scope.method in ("GET", "HEAD") and not self._asks_identity
+            return api.refuse(request, error)
+        only_reads = request.method in ("GET", "HEAD") and not self._asks_identity
         pool = self._readers if only_reads else self._waiters
-        answer = partial(api.handler, event, None)
+        answer = partial(api.answer, request)
         if self._traces:
-            answer = partial(self._traces.request, scope.method, headers, perf_counter(), answer)
+            answer = partial(self._traces.request, request, perf_counter(), answer)
         return await asyncio.get_running_loop().run_in_executor(pool, answer)
 
-    def _count_address(self, scope: Scope, headers: Mapping[str, list[str]]) -> None:
+    def _count_address(self, request: Request, peer: str) -> None:
         usher = app.current()
-        forwarded = headers.get("x-forwarded-for", [])
-        peer = scope.client.rpartition(":")[0].strip("[]")
-        address = client(peer, forwarded, usher.settings.trusted_proxies)
+        forwarded = request.headers.get("x-forwarded-for", ())
+        host = peer.rpartition(":")[0].strip("[]")
+        address = client(host, forwarded, usher.settings.trusted_proxies)
         if address is not None:
             usher.address_limit.take(address)
 
-    async def _event(
-        self, scope: Scope, exchange: Exchange, headers: Mapping[str, list[str]]
-    ) -> dict[str, Any]:
-        """The request as Netlify's functions get it."""
-        raw = await self._body(scope, exchange, headers)
-        try:
-            body, is_base64 = raw.decode(), False
-        except UnicodeDecodeError:
-            body, is_base64 = base64.b64encode(raw).decode(), True
-        return _bodiless(scope, headers) | {"body": body, "isBase64Encoded": is_base64}
-
-    async def _body(
-        self, scope: Scope, exchange: Exchange, headers: Mapping[str, list[str]]
-    ) -> bytes:
-        if scope.method in ("GET", "HEAD"):
-            return b""
-        announced = headers.get("content-length", [""])[0]
+    async def _with_body(self, request: Request, exchange: Exchange) -> Request:
+        """The request with its body, which GET and HEAD have none of."""
+        if request.method in ("GET", "HEAD"):
+            return request
+        announced = request.headers.get("content-length", ("",))[0]
         if announced and not announced.isdecimal():
             raise RequestError("Content-Length is not a number.")
         # The length of the text first: int() refuses thousands of digits.
@@ -292,7 +276,7 @@ class Application:
             ) from None
         if announced and len(body) != int(announced):
             raise RequestError("The body is shorter than Content-Length says.")
-        return body
+        return replace(request, body=body)
 
     async def _chunked(self, exchange: Exchange) -> bytes:
         """A body in pieces. Granian gives an empty one for its end, and for what breaks it another.
@@ -311,19 +295,9 @@ class Application:
         return bytes(body)
 
 
-def _headers(scope: Scope) -> dict[str, list[str]]:
-    headers: dict[str, list[str]] = {}
+def _headers(scope: Scope) -> dict[str, tuple[str, ...]]:
+    """Every value by name, which HTTP/1.1 and HTTP/2 alike hand over in lower case."""
+    headers: dict[str, tuple[str, ...]] = {}
     for name, value in scope.headers.items():
-        headers.setdefault(name, []).append(value)
+        headers[name] = (*headers.get(name, ()), value)
     return headers
-
-
-def _bodiless(scope: Scope, headers: Mapping[str, list[str]]) -> dict[str, Any]:
-    return {
-        "httpMethod": scope.method,
-        "path": scope.path,
-        "rawQuery": scope.query_string,
-        "multiValueHeaders": headers,
-        "body": "",
-        "isBase64Encoded": False,
-    }

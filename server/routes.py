@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from usher.core import app
 from usher.core.errors import DatabaseAwayError, MethodNotAllowedError
 from usher.core.strict_json import dumps
 from usher.functions._shared.addresses import API_BASES, FUNCTIONS_PREFIX, HOOKS
 from usher.functions._shared.failure import failure
-from usher.functions._shared.http import Event, Request, Response, bodiless
+from usher.functions._shared.http import Request, Response
 from usher.functions._shared.identity_hook import IdentityHook
 
 if TYPE_CHECKING:
@@ -54,23 +54,21 @@ def is_api(path: str) -> bool:
     return path.startswith(API_PREFIXES)
 
 
-def answer(event: Event) -> dict[str, Any]:
-    """Answer a request at any address, in the form of Netlify's functions."""
-    path = event["path"]
-    if is_api(path):
+def answer(request: Request) -> Response:
+    """Answer a request at any address."""
+    if is_api(request.path):
         from usher.functions import api  # noqa: PLC0415 - events need none of it
 
-        return api.handler(event, None)
-    if hook := find_hook(path):
-        return hook.answer(event)
+        return api.answer(request)
+    if hook := find_hook(request.path):
+        return hook.answer(request)
     try:
-        rest = answer_rest(Request.from_event(event))
+        return answer_rest(request)
     except Exception as error:
-        rest = failure(error).to_dict()
-    return bodiless(rest) if event["httpMethod"] == "HEAD" else rest
+        return failure(error)
 
 
-def answer_rest(request: Request) -> dict[str, Any]:
+def answer_rest(request: Request) -> Response:
     """Answer where there is no function: a probe, or a file of the site.
 
     Raises:
@@ -78,10 +76,10 @@ def answer_rest(request: Request) -> dict[str, Any]:
     """
     probe = PROBES.get(request.path)
     if probe is None:
-        return _site().answer(request).to_dict()
+        return _site().answer(request)
     if request.method not in ("GET", "HEAD"):
         raise MethodNotAllowedError(request.method, ("GET", "HEAD"))
-    return probe().to_dict()
+    return probe()
 
 
 @cache

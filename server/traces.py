@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.trace import Span
 
+    from usher.functions._shared.http import Request, Response
+
 ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 DISABLED: Final = "OTEL_SDK_DISABLED"
 CLOSE_SECONDS: Final = 3.0
@@ -131,30 +133,26 @@ class Traces:
         self._finish(traced.span, status)
         traced.span.end(_nanoseconds(ended))
 
-    def request(
-        self,
-        method: str,
-        headers: Mapping[str, Sequence[str]],
-        started: float,
-        answer: Callable[[], dict[str, Any]],
-    ) -> dict[str, Any]:
+    def request(self, request: Request, started: float, answer: Callable[[], Response]) -> Response:
         """Answer a request of the API within a span; to be called in the thread that does it.
 
         Args:
-            headers: a ``traceparent`` says whose part the span is, not whether it is kept.
+            request: its ``traceparent`` says whose part the span is, not whether it is kept.
             started: when it was there, by ``perf_counter``.
         """
-        known = method if method in METHODS else "_OTHER"  # as OpenTelemetry's conventions have it
+        known = (
+            request.method if request.method in METHODS else "_OTHER"
+        )  # as OpenTelemetry's conventions have it
         span = self._span(
             "api",
             started,
             {"http.request.method": known},
-            self._context(headers.get("traceparent", ())),
+            self._context(request.headers.get("traceparent", ())),
             self._api.SpanKind.SERVER,
         )
         with self._api.use_span(span, end_on_exit=True):
             found = answer()
-            self._finish(span, found["statusCode"])
+            self._finish(span, found.status)
         return found
 
     def observe(self, line: str, fields: Mapping[str, Any]) -> Mapping[str, Any] | None:

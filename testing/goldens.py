@@ -1,4 +1,4 @@
-"""Captures replayed through the real handlers in a test, and compared with what was approved.
+"""Captures replayed through the real functions in a test, and compared with what was approved.
 
 A golden file stands beside its capture: ``morning.golden.json`` for ``morning.jsonl``. It has each
 step's answer and what the user then was, and every user's record at the end; nothing in it depends
@@ -7,7 +7,6 @@ on a clock.
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -32,6 +31,8 @@ from usher.core.domain.events import EventName
 from usher.core.domain.records import AuditEntry, User
 from usher.core.errors import DeliveryNotFoundError, SignatureError
 from usher.core.settings import Settings
+from usher.functions._shared.http import Request
+from usher.functions._shared.identity_hook import IdentityHook
 
 VERSION: Final = 1
 _HOOKS: Final = ("identity", *(f"identity-{name}" for name in EventName))
@@ -114,7 +115,7 @@ class Replayed:
 def replay_file(
     file: Path, settings: Settings, *, secrets: Sequence[bytes] = (), resign: bool = False
 ) -> Replayed:
-    """Replay a file through the handlers, the clock standing at each event's own time.
+    """Replay a file through the functions, the clock standing at each event's own time.
 
     Args:
         settings: of the database, which is made or must be empty, and the policy.
@@ -163,8 +164,8 @@ class _Session:
         self._clock = clock
         self._resign = resign
         self._replayer = Replayer(app, resign=resign)
-        self._hooks = {
-            name: import_module(f"usher.functions.{name.replace('-', '_')}") for name in _HOOKS
+        self._hooks: dict[str, IdentityHook] = {
+            name: import_module(f"usher.functions.{name.replace('-', '_')}").hook for name in _HOOKS
         }
         self._known: dict[UUID, None] = {}
 
@@ -226,17 +227,11 @@ class _Session:
 
     def _handled(self, capture: Capture) -> dict[str, Any]:
         name = capture.path.rpartition("/")[2]
-        handler = self._hooks.get(name, self._hooks["identity"]).handler
-        event = {
-            "httpMethod": capture.method,
-            "path": capture.path,
-            "headers": dict(capture.headers),
-            "body": base64.b64encode(capture.body or b"").decode(),
-            "isBase64Encoded": True,
-        }
-        answer = handler(event, None)
-        body = json.loads(answer["body"]) if answer["body"] else {}
-        return {"status": answer["statusCode"], **body}
+        hook = self._hooks.get(name, self._hooks["identity"])
+        headers = {name.lower(): (value,) for name, value in capture.headers.items()}
+        answer = hook.answer(Request(capture.method, capture.path, headers, capture.body or b""))
+        body = json.loads(answer.body) if answer.body else {}
+        return {"status": answer.status, **body}
 
     def _state(self, user_id: UUID) -> dict[str, Any] | None:
         user = self._app.store.users.look_up(user_id)

@@ -1,11 +1,15 @@
-"""HTTP as functions see it: a platform's event dict to a Request, a Response to its dict."""
+"""HTTP as everything inside sees it: a Request, answered by a Response.
+
+A platform's dict exists at its edge only: ``Request.from_event`` reads it, ``Response.to_dict``
+makes it.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
@@ -25,6 +29,7 @@ from usher.functions._shared.headers import SECURITY_HEADERS
 MAX_PARAMETERS: Final = 50
 
 Event = Mapping[str, Any]
+"""A request in the form of Netlify's functions, and of API Gateway's payload format 1.0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,7 @@ class Request:
 
     @classmethod
     def from_event(cls, event: Event) -> Request:
-        """Read a Netlify or API Gateway event.
+        """Read a platform's event.
 
         Raises:
             RequestError: a base64 body that is none.
@@ -55,8 +60,7 @@ class Request:
             method=method,
             path=str(event.get("path", "")),
             headers=_headers(event),
-            # A body with these has no meaning (RFC 9110, 9.3.1), and the server reads none.
-            body=b"" if method in ("GET", "HEAD") else _body(event),
+            body=read_body(event, method),
             query=_query(event),
         )
 
@@ -105,29 +109,36 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One answer; the security headers are added when it is rendered."""
+    """One answer; the security headers are added when it goes out."""
 
     status: int
     body: str = ""
     content_type: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The answer as Netlify and Lambda want it."""
+    def with_headers(self, headers: Mapping[str, str]) -> Response:
+        """The same with these headers, too; they win over its own."""
+        return replace(self, headers={**self.headers, **headers})
+
+    def all_headers(self) -> dict[str, str]:
+        """The headers as they go out: the security headers, its own, and the type."""
         headers = {**SECURITY_HEADERS, **self.headers}
         if self.content_type:
             headers["Content-Type"] = self.content_type
+        return headers
+
+    def body_for(self, method: str) -> str:
+        """The body as it goes out: HEAD gets all that GET has, but the body."""
+        return "" if method == "HEAD" else self.body
+
+    def to_dict(self, method: str = "GET") -> dict[str, Any]:
+        """The answer to a request with this method, as Netlify and Lambda want it."""
         return {
             "statusCode": self.status,
-            "headers": headers,
-            "body": self.body,
+            "headers": self.all_headers(),
+            "body": self.body_for(method),
             "isBase64Encoded": False,
         }
-
-
-def bodiless(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """The answer to HEAD: all that GET has, but the body."""
-    return {**answer, "body": ""}
 
 
 def problem_response(error: UsherError) -> Response:
@@ -163,9 +174,15 @@ def _query(event: Event) -> str:
     return urlencode(event.get("queryStringParameters") or {})
 
 
-def _body(event: Event) -> bytes:
+def read_body(event: Event, method: str) -> bytes:
+    """The exact bytes of an event's body, whatever else the platform's event looks like.
+
+    Raises:
+        RequestError: a base64 body that is none.
+    """
     body = event.get("body")
-    if body is None:
+    # A body with these has no meaning (RFC 9110, 9.3.1), and the server reads none.
+    if body is None or method in ("GET", "HEAD"):
         return b""
     if not event.get("isBase64Encoded"):
         return str(body).encode("utf-8", "surrogatepass")

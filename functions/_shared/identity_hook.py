@@ -1,7 +1,8 @@
 """What the six identity functions are: check the request, hand it to the pipeline, render.
 
-``answer`` does it all for one request. A server that gathers many into one commit calls the parts:
-``prepare`` for each, ``Webhooks.process`` for the batch, ``conclude`` for each result.
+``handle`` is the edge to a platform. ``answer`` does it all for one request. A server that gathers
+many into one commit calls the parts: ``prepare`` for each, ``Webhooks.process`` for the batch,
+``conclude`` for each result.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from usher.core.domain.events import EventName
 from usher.core.domain.records import Answer
 from usher.core.webhooks import Received, Verified
 from usher.functions._shared.failure import failure, hidden
-from usher.functions._shared.http import Event, Request, Response, bodiless
+from usher.functions._shared.http import Event, Request, Response
 
 SIGNATURE_HEADER: Final = "x-webhook-signature"
 
@@ -25,18 +26,25 @@ class IdentityHook:
 
     expected: EventName | None = None
 
-    def answer(self, event: Event) -> dict[str, Any]:
+    def handle(self, event: Event) -> dict[str, Any]:
+        """Answer one delivery, in the form of a platform's functions."""
+        try:
+            request = Request.from_event(event)
+        except Exception as error:
+            return failure(error).to_dict()
+        return self.answer(request).to_dict(request.method)
+
+    def answer(self, request: Request) -> Response:
         """Answer one delivery; its data is committed when this returns."""
-        prepared = self.prepare(event)
+        prepared = self.prepare(request)
         if isinstance(prepared, Verified):
             return self.conclude(app.current().webhooks.process([prepared])[0])
-        return bodiless(prepared) if event.get("httpMethod") == "HEAD" else prepared
+        return prepared
 
-    def prepare(self, event: Event) -> Verified | dict[str, Any]:
+    def prepare(self, request: Request) -> Verified | Response:
         """The verified delivery, or the answer to a request that is none. Touches no database."""
         try:
             usher = app.current()
-            request = Request.from_event(event)
             request.require_size(usher.settings.max_body_bytes)
             request.require_method("POST")
             request.require_json()
@@ -50,10 +58,10 @@ class IdentityHook:
                 )
             )
         except Exception as error:
-            return failure(error).to_dict()
+            return failure(error)
 
-    def conclude(self, result: Answer | Exception) -> dict[str, Any]:
+    def conclude(self, result: Answer | Exception) -> Response:
         """The answer to a delivery that was processed, or failed to be; the pipeline logged it."""
         if isinstance(result, Exception):
-            return hidden(result).to_dict()
-        return Response(result.status, result.body, result.content_type).to_dict()
+            return hidden(result)
+        return Response(result.status, result.body, result.content_type)

@@ -14,6 +14,7 @@ from tests.support import NOON, SECRET, Clock, account, call, signed
 from usher.core.app import App, use
 from usher.core.settings import Settings
 from usher.functions import api
+from usher.functions._shared.http import Request
 
 NOW = int(NOON.timestamp())
 
@@ -89,9 +90,8 @@ def test_why_is_in_the_log_only(people: People, values: list[str], reason: str) 
 
 def test_what_could_not_be_read_is_refused_alike(people: People) -> None:
     """A server that turns a body down asks the API for the answer."""
-    event = {"httpMethod": "PATCH", "path": "/api/me", "headers": {}}
-    answer = api.refuse(event, ValueError())
-    assert json.loads(answer["body"])["code"] == "not_through_site"
+    answer = api.refuse(Request("PATCH", "/api/me", {}, b""), ValueError())
+    assert json.loads(answer.body)["code"] == "not_through_site"
 
 
 def test_events_may_come_directly(people: People) -> None:

@@ -21,6 +21,7 @@ from usher.core.settings import Settings
 from usher.core.store.database import Database
 from usher.emulator.identity import Emulator
 from usher.emulator.options import MOUNT, Options
+from usher.functions._shared.http import Request
 
 OLIVIA: Final = ("Olivia Wren", OWNER)
 BOB: Final = ("Bob Plain", PLAIN)
@@ -134,13 +135,8 @@ def _make_accounts(database: Path) -> None:
             "confirm": True,
             "user_metadata": {"full_name": name},
         }
-        answer = emulator.handle(
-            {
-                "httpMethod": "POST",
-                "path": f"{MOUNT}/admin/users",
-                "headers": {"authorization": f"Bearer {OPERATOR}"},
-                "body": json.dumps(body),
-            }
-        )
-        assert json.loads(answer["body"])["id"] == str(uuid5(HOME, email)), answer
+        headers = {"authorization": (f"Bearer {OPERATOR}",)}
+        sent = json.dumps(body).encode()
+        answer = emulator.handle(Request("POST", f"{MOUNT}/admin/users", headers, sent))
+        assert json.loads(answer.body)["id"] == str(uuid5(HOME, email)), answer
     emulator.close()

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
@@ -29,6 +30,7 @@ from usher.emulator.accounts import Record
 from usher.emulator.payload import ZERO_INSTANCE
 from usher.emulator.server import serving
 from usher.emulator.store import Work
+from usher.functions._shared.http import Request, Response
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -41,17 +43,16 @@ class Site:
         self.identity = identity
         self.calls: list[str] = []
         self.before: Callable[[str], None] | None = None
-        self.answer: Callable[[str, dict[str, Any]], dict[str, Any]] = lambda _, answer: answer
+        self.answer: Callable[[str, Response], Response] = lambda _, answer: answer
 
-    def handle(self, event: Mapping[str, Any]) -> dict[str, Any]:
+    def handle(self, request: Request) -> Response:
         """A request to Identity, which tests can watch, spoil or come before."""
-        path = event["path"].removeprefix(MOUNT)
-        query = f"?{event['rawQuery']}" if event["rawQuery"] else ""
-        what = f"{event['httpMethod']} {path}{query}"
+        query = f"?{request.query}" if request.query else ""
+        what = f"{request.method} {request.path.removeprefix(MOUNT)}{query}"
         self.calls.append(what)
         if self.before is not None:
             self.before(what)
-        return self.answer(what, self.identity.emulator.handle(event))
+        return self.answer(what, self.identity.emulator.handle(request))
 
     def fill(self, count: int, **fields: Any) -> list[UUID]:
         """So many accounts, without a password, as an existing site has them."""
@@ -237,16 +238,16 @@ def test_accounts_deleted_meanwhile_hide_nobody(site: Site) -> None:
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda answer: answer | {"statusCode": 500},
-        lambda answer: answer | {"body": answer["body"][: len(answer["body"]) // 2]},
-        lambda answer: answer | {"body": '{"users": [{"id": 7}]}'},
-        lambda answer: answer | {"body": '{"users": []}'},
-        lambda answer: answer | {"body": "<html>"},
+        lambda answer: replace(answer, status=500),
+        lambda answer: replace(answer, body=answer.body[: len(answer.body) // 2]),
+        lambda answer: replace(answer, body='{"users": [{"id": 7}]}'),
+        lambda answer: replace(answer, body='{"users": []}'),
+        lambda answer: replace(answer, body="<html>"),
     ],
     ids=["500", "torn", "odd", "empty", "html"],
 )
 def test_a_spoilt_page_changes_nothing_and_the_run_goes_on_from_there(
-    site: Site, spoil: Callable[[dict[str, Any]], dict[str, Any]]
+    site: Site, spoil: Callable[[Response], Response]
 ) -> None:
     """It is asked for a few times; then the run stops, and the next begins at that page."""
     site.fill(30)
@@ -267,9 +268,9 @@ def test_a_page_that_fails_once_is_asked_for_again(site: Site) -> None:
     site.fill(30)
     answers = iter([500, 500, 500])
 
-    def once(what: str, answer: dict[str, Any]) -> dict[str, Any]:
+    def once(what: str, answer: Response) -> Response:
         if "page=2&per_page=10" in what:
-            return answer | {"statusCode": next(answers, answer["statusCode"])}
+            return replace(answer, status=next(answers, answer.status))
         return answer
 
     site.answer = once
@@ -312,7 +313,7 @@ def test_a_record_that_changes_meanwhile_is_looked_at_again(site: Site) -> None:
     site.put(ids[0], user_metadata={"full_name": "First"})
     events: list[str] = []
 
-    def change(what: str, answer: dict[str, Any]) -> dict[str, Any]:
+    def change(what: str, answer: Response) -> Response:
         if "page=1&per_page=10" in what and not events:
             events.append(what)
             site.put(ids[0], user_metadata={"full_name": "Second"})

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from tests.contract.cases import Answer, Case
+from usher.functions._shared.http import Request
 from usher.server import routes
 
 Runtime = Callable[[Case], Answer]
@@ -28,7 +29,8 @@ def direct(case: Case) -> Answer:
         "body": base64.b64encode(case.body).decode(),
         "isBase64Encoded": True,
     }
-    return of(routes.answer(event))
+    request = Request.from_event(event)
+    return of(routes.answer(request).to_dict(request.method))
 
 
 def of(answer: dict[str, Any]) -> Answer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +18,7 @@ from usher.core.settings import Settings
 from usher.emulator.options import Webhook
 from usher.emulator.server import serving
 from usher.functions import api, identity
+from usher.functions._shared.http import Request, Response
 
 
 @dataclass
@@ -41,12 +42,12 @@ class Together:
     def start(self) -> None:
         """Identity is there."""
 
-        def handle(event: Mapping[str, Any]) -> dict[str, Any]:
-            what = f"{event['httpMethod']} {event['path'].removeprefix(MOUNT)}"
+        def handle(request: Request) -> Response:
+            what = f"{request.method} {request.path.removeprefix(MOUNT)}"
             self.calls.append(what)
             if self.before is not None:
                 self.before(what)
-            return self.world.emulator.handle(event)
+            return self.world.emulator.handle(request)
 
         self._up.enter_context(serving(handle, self.port))
 
@@ -123,7 +124,7 @@ def together(
         **({"identity_url": f"http://127.0.0.1:{port}{MOUNT}"} | more),
     )
     with use(App(settings, clock)) as app, ExitStack() as stack:
-        url = stack.enter_context(serving(lambda event: identity.handler(event, None)))
+        url = stack.enter_context(serving(identity.hook.answer))
         webhook = Webhook(url=f"{url}/.netlify/functions/identity", secret=SECRET)
         site = Together(make(webhook=webhook, clock=clock), app, clock, port)
         stack.callback(site.stop)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +20,7 @@ from usher.core.settings import Settings
 from usher.emulator.options import EVENTS, Webhook
 from usher.emulator.server import serving
 from usher.functions import api, identity
+from usher.functions._shared.http import Request, Response
 
 Make = Callable[..., World]
 
@@ -33,9 +33,9 @@ def both(
     settings = make_settings(database_url=sqlite_url, jwt_secret=JWT_SECRET)
     received: list[tuple[str, dict[str, str], bytes]] = []
 
-    def handle(event: Mapping[str, Any]) -> dict[str, Any]:
-        received.append((event["path"], {}, base64.b64decode(event["body"])))
-        return identity.handler(event, None)
+    def handle(request: Request) -> Response:
+        received.append((request.path, {}, request.body))
+        return identity.hook.answer(request)
 
     with use(App(settings, clock)), serving(handle) as url:
         webhook = Webhook(url=f"{url}/.netlify/functions/identity", secret=SECRET)

@@ -16,6 +16,7 @@ from tests.support import SECRET, Clock
 from usher.emulator.identity import Emulator
 from usher.emulator.mail import Mail
 from usher.emulator.options import Options, Webhook
+from usher.functions._shared.http import Request
 
 JWT_SECRET = b"jwt-secret-jwt-secret-jwt-secret!"
 OPERATOR = "operator-token-operator-token"
@@ -68,25 +69,17 @@ class World:
         **headers: str,
     ) -> Reply:
         """One request; headers are written with underscores."""
-        sent = {name.replace("_", "-"): [value] for name, value in headers.items()}
+        sent = {name.replace("_", "-"): (value,) for name, value in headers.items()}
         if token:
-            sent["authorization"] = [f"Bearer {token}"]
+            sent["authorization"] = (f"Bearer {token}",)
         text = "" if body is None else body if isinstance(body, str) else json.dumps(body)
         if form is not None:
-            sent["content-type"] = ["application/x-www-form-urlencoded"]
+            sent["content-type"] = ("application/x-www-form-urlencoded",)
             text = urlencode(form)
         path, _, query = path.partition("?")
-        answer = self.emulator.handle(
-            {
-                "httpMethod": method,
-                "path": path if path.startswith("/_dev") else MOUNT + path,
-                "rawQuery": query,
-                "multiValueHeaders": sent,
-                "body": text,
-                "isBase64Encoded": False,
-            }
-        )
-        return Reply(answer["statusCode"], answer["headers"], answer["body"])
+        path = path if path.startswith("/_dev") else MOUNT + path
+        answer = self.emulator.handle(Request(method, path, sent, text.encode(), query))
+        return Reply(answer.status, answer.all_headers(), answer.body)
 
     def sign_up(self, email: str = "ada@example.com", **data: Any) -> Reply:
         body = {"email": email, "password": PASSWORD, "data": data or None}

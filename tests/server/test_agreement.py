@@ -55,13 +55,13 @@ class World:
 
     def ready(self) -> str:
         """What ``/readyz`` says: a status or an error's code."""
-        event = Request("GET", "/readyz", {}, b"")
+        request = Request("GET", "/readyz", {}, b"")
         try:
-            answer = routes.answer_rest(event)
+            answer = routes.answer_rest(request)
         except Exception as error:  # noqa: BLE001 - as the server does
-            answer = routes.failure(error).to_dict()
-        found = json.loads(answer["body"])
-        assert (answer["statusCode"] == 200) is ("status" in found and "code" not in found)
+            answer = routes.failure(error)
+        found = json.loads(answer.body)
+        assert (answer.status == 200) is ("status" in found and "code" not in found)
         return str(found.get("code", found.get("status")))
 
     def event(self) -> str:

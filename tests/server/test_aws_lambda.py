@@ -98,7 +98,7 @@ def test_a_stage_is_no_part_of_the_address() -> None:
         host = "x.lambda-url.eu-central-1.on.aws" if encoded else "x.execute-api"
         about = {"stage": stage, "domainName": host, "http": {"method": "GET"}}
         event = {"version": "2.0", "rawPath": path, "requestContext": about}
-        assert aws_lambda.netlify_event(event)["path"] == found
+        assert aws_lambda.read_request(event).path == found
 
 
 @pytest.mark.parametrize(

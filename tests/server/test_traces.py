@@ -23,6 +23,7 @@ from tests.server.test_server import now, signup
 from tests.store.store_support import LogLines
 from tests.support import ROOT, Server, account, clean_environment, free_port, signed
 from usher.core import log
+from usher.functions._shared.http import Request, Response
 from usher.server import traces
 
 StartServer = Callable[..., Server]
@@ -266,7 +267,8 @@ def test_who_asks_does_not_decide_what_is_kept(
     headers = [f"00-{theirs}-{THEIRS}-{flag}"] * 2
     for sent in (headers[:1], headers):
         for _ in range(20):
-            one.request("GET", {"traceparent": sent}, perf_counter(), lambda: {"statusCode": 200})
+            asked = Request("GET", "/api/me", {"traceparent": tuple(sent)}, b"")
+            one.request(asked, perf_counter(), lambda: Response(200))
     one.close()
     spans = collector.spans()
     assert len(spans) == kept
@@ -296,7 +298,7 @@ def test_a_collector_that_says_nothing_does_not_hold_up_the_end(
         one = traces.Traces(
             OTLPSpanExporter(f"http://127.0.0.1:{silent.getsockname()[1]}/v1/traces", timeout=2)
         )
-        one.request("GET", {}, perf_counter(), lambda: {"statusCode": 200})
+        one.request(Request("GET", "/api/me", {}, b""), perf_counter(), lambda: Response(200))
         lines = LogLines()
         started = perf_counter()
         one.close()
