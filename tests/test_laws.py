@@ -167,6 +167,19 @@ def test_the_law_covers_every_package() -> None:
     }
 
 
+def test_a_platforms_dict_exists_at_its_edges_only() -> None:
+    """Inside, a request is a Request and an answer a Response; no other file names a key of it."""
+    keys = {"httpMethod", "rawQuery", "multiValueHeaders", "isBase64Encoded", "statusCode"}
+    found = {
+        str(path.relative_to(ROOT))
+        for package in PACKAGES
+        for path in sources(package)
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in keys
+    }
+    assert found == {"functions/_shared/http.py", "aws_lambda.py"}
+
+
 def test_the_package_is_made_of_these_links() -> None:
     """``usher.core`` is the folder ``core``: nothing is copied, and nothing else gets in."""
     links = {
