@@ -111,18 +111,22 @@ class App:
     @cached_property
     def identity(self) -> IdentityClient | None:
         """The client of Identity's API; None where there is no way to it."""
+        url, ways = self.settings.identity_url, self.admin_ways
+        if not url and not ways:
+            return None  # and no HTTP client is loaded
         from usher.core.identity.client import IdentityClient  # noqa: PLC0415 - events call nobody
 
-        url, ways = self.settings.identity_url, self.admin_ways
-        return IdentityClient(url, next(iter(ways.values()), None)) if url or ways else None
+        return IdentityClient(url, next(iter(ways.values()), None))
 
     @cached_property
     def admin_ways(self) -> Mapping[str, AdminTransport]:
         """Ways to Identity's admin API, by the setting with the credentials; the first is used."""
+        settings = self.settings
+        if not settings.identity_url and not settings.bridge_url:
+            return {}
         from usher.core.identity.bridge import BridgeTransport  # noqa: PLC0415
         from usher.core.identity.http import HttpTransport, system_token  # noqa: PLC0415
 
-        settings = self.settings
         url, operator, secret = (
             settings.identity_url,
             settings.identity_admin_token,
@@ -146,12 +150,9 @@ class App:
     @cached_property
     def pushes(self) -> Pushes:
         """What tells Identity of changes made here."""
-        from usher.core.identity.push import Pushes  # noqa: PLC0415
-        from usher.core.identity.push_store import PushStore  # noqa: PLC0415 - events call nobody
+        from usher.core.identity.push import Pushes  # noqa: PLC0415 - events call nobody
 
-        store = self.store
-        rows = PushStore(store.database, store.users, self.clock)
-        return Pushes(rows, store.users, lambda: self.identity)
+        return Pushes(self.store.database, self.store.users, self.identity, self.clock)
 
     @cached_property
     def sync(self) -> Sync:

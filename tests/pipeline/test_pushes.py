@@ -16,7 +16,6 @@ from usher.core.identity import push as pushes
 from usher.core.identity.client import IdentityClient
 from usher.core.identity.http import AdminAnswer
 from usher.core.identity.push import Pushes
-from usher.core.identity.push_store import PushStore
 from usher.core.settings import Settings
 from usher.core.users import Change
 
@@ -55,9 +54,12 @@ class Site:
         self.clock = clock
         self.identity = Script()
         self.users = app.store.users
-        self.store = PushStore(app.store.database, self.users, clock)
         client = IdentityClient(None, self.identity, sleep=lambda _: None)
-        self.here, self.there = (Pushes(self.store, self.users, lambda: client) for _ in range(2))
+        self.here, self.there = self.pushes(client), self.pushes(client)
+
+    def pushes(self, client: IdentityClient | None) -> Pushes:
+        """A server's, with this way to Identity."""
+        return Pushes(self.app.store.database, self.users, client, self.clock)
 
     def person(self, email: str = "ada@b.example") -> UUID:
         """Somebody on both sides."""
@@ -215,7 +217,7 @@ def test_credentials_that_were_removed_are_said_to_be(site: Site) -> None:
     user_id = site.person()
     site.grant(user_id)
     for client in (None, IdentityClient("http://127.0.0.1:9")):
-        without = Pushes(site.store, site.users, lambda client=client: client)  # type: ignore[misc]
+        without = site.pushes(client)
         assert without.push(site.users.get(user_id)).pending
         assert "identity_not_configured" in without.backlog().error
 

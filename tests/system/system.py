@@ -24,7 +24,7 @@ from usher.core import app as core_app
 from usher.core.app import App
 from usher.core.errors import UsherError
 from usher.core.identity.client import IdentityClient
-from usher.core.identity.push_store import PushStore
+from usher.core.identity.push import Pushes
 from usher.core.identity.sync_store import LEASE_SECONDS, SyncStore
 from usher.core.settings import Settings
 from usher.core.spool import forward as holding
@@ -157,18 +157,18 @@ class System:
         before(Ledger, "prune", lambda at, **_: lambda: model.prune(at))
         before(UserService, "_end_grants", lambda _: lambda: model.end_grants(now()))
         before(
-            PushStore,
-            "prepare",
+            Pushes,
+            "_prepare",
             lambda seen, _, found: (
                 lambda: model.prepare(seen.id, self._views[seen.id], self._account(found), now())
             ),
         )
         before(
-            PushStore,
-            "conclude",
+            Pushes,
+            "_conclude",
             lambda key, *_: lambda: model.conclude(key[1], self._account(_[2]), now()),
         )
-        before(PushStore, "conclude_deletion", lambda key, _: lambda: model.gone(key[1]))
+        before(Pushes, "_conclude_deletion", lambda key, _: lambda: model.gone(key[1]))
         before(SyncStore, "delete_there", lambda _, user_id: lambda: model.must_go(user_id))
         before(
             SyncStore,
@@ -203,14 +203,14 @@ class System:
                 )
             ),
         )
-        look = PushStore.user
+        look = Pushes._user
 
         def looked(its: Any, key: Any, lease: Any) -> Any:
             found = look(its, key, lease)
             self._views[key[1]] = model.people[key[1]].copy()
             return found
 
-        self._patch.setattr(PushStore, "user", looked)
+        self._patch.setattr(Pushes, "_user", looked)
         self._follow_events()
 
     def _follow_events(self) -> None:
