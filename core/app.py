@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from usher.core.identity.http import AdminTransport
     from usher.core.identity.push import Pushes
     from usher.core.identity.sync import Sync
-    from usher.core.identity.sync_rounds import SyncRounds
     from usher.core.maintenance import Upkeep
     from usher.core.spool.forward import Holding
     from usher.core.store.database import Database
@@ -158,24 +157,17 @@ class App:
     def sync(self) -> Sync:
         """What compares the records with Identity's accounts."""
         from usher.core.identity.sync import Sync  # noqa: PLC0415 - events call nobody
-        from usher.core.identity.sync_store import SyncStore  # noqa: PLC0415
 
-        store = self.store
-        rows = SyncStore(
-            store.database,
-            store.users,
-            lambda: self.policy,
+        return Sync(
+            self.store.database,
+            self.store.users,
+            self.policy,
+            self.identity,
+            self.pushes,
             self.clock,
-            self.settings.instance_id,
+            instance_id=self.settings.instance_id,
+            interval_seconds=self.settings.sync_interval_seconds,
         )
-        return Sync(rows, store.users, lambda: self.identity, lambda: self.pushes, self.clock)
-
-    @cached_property
-    def sync_rounds(self) -> SyncRounds:
-        """What does so every so often."""
-        from usher.core.identity.sync_rounds import SyncRounds  # noqa: PLC0415 - events call nobody
-
-        return SyncRounds(self.sync, self.settings.sync_interval_seconds, self.clock)
 
     @cached_property
     def upkeep(self) -> Upkeep:

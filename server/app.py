@@ -160,7 +160,7 @@ class Application:
         if usher.settings.tells_identity:
             every.append(rounds(usher.pushes.step, every=PUSHES_SECONDS))
             if usher.settings.sync_interval_seconds:
-                every.append(rounds(usher.sync_rounds.step, every=SYNCS_SECONDS))
+                every.append(rounds(usher.sync.step, every=SYNCS_SECONDS))
         self._rounds = [loop.create_task(steps) for steps in every]
 
     def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
