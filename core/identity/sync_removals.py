@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
+from usher.core.domain.administration import Change, delete
 from usher.core.domain.records import Status, User
 from usher.core.domain.sync import ACTOR, Kind
 from usher.core.domain.sync_plan import MOST_REMOVED_PERCENT, Mark, Plan, Run, too_many
@@ -20,7 +21,7 @@ from usher.core.identity.sync_accounts import Accounts
 from usher.core.log import get_logger
 from usher.core.store import syncs as rows
 from usher.core.store.database import Database
-from usher.core.users import Change, UserService
+from usher.core.users import UserService
 
 REMOVED_AT_ONCE: Final = 20
 
@@ -115,7 +116,7 @@ class Removals:
     def _delete_here(self, user: User) -> None:
         """Leave a tombstone of a record, unless it has changed."""
         change = Change(ACTOR, "not at Identity any more", version=user.version, known=True)
-        self._users.delete(user, change)
+        self._users.change(user, delete(), change)
 
     def _remove_there(self, run: Run, user_id: UUID) -> bool:
         """Have an account deleted whose record here is a tombstone."""

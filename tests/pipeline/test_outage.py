@@ -18,6 +18,8 @@ from tests.pipeline.outage_support import locked
 from tests.store.store_support import LogLines, counts, deliver, raw, rows
 from tests.support import NOON, Clock, Signed, account, call, signed, verified
 from usher.core.app import App, use
+from usher.core.domain import administration
+from usher.core.domain.administration import Change
 from usher.core.domain.policy import CallablePolicy, Verdict
 from usher.core.domain.records import Answer, Delivery, Status
 from usher.core.errors import DatabaseAwayError, PolicyError, SpoolError
@@ -25,7 +27,6 @@ from usher.core.settings import Settings
 from usher.core.spool import forward as holding
 from usher.core.spool.files import SET_ASIDE, Spool, waiting
 from usher.core.store import database
-from usher.core.users import Change
 from usher.core.webhooks import Webhooks
 
 MakeSettings = Callable[..., Settings]
@@ -189,7 +190,7 @@ def test_an_answer_without_a_record_tells_identity_of_no_pending_change(
         _ = app.holding
         users = app.store.users
         deliver(app, [signed("signup", ada)])
-        users.grant(users.get(ada.id), "editor", Change("test"))
+        users.change(users.get(ada.id), administration.grant("editor"), Change("test"))
         with outage(app):
             login = signed("login", ada, at=NOON + timedelta(seconds=5))
             assert statuses(deliver(app, [login])) == [204]
@@ -205,7 +206,7 @@ def test_a_suspended_persons_login_is_let_pass_at_identity_and_stays_without_eff
     """Their record cannot be asked; it stays suspended, and the ledger says both things."""
     ada = account()
     deliver(app, [signed("signup", ada)])
-    app.store.users.suspend(app.store.users.get(ada.id), Change("test"))
+    app.store.users.change(app.store.users.get(ada.id), administration.suspend(), Change("test"))
     login = signed("login", ada, at=NOON + timedelta(seconds=5))
     with outage(app):
         assert statuses(deliver(app, [login])) == [204]

@@ -11,13 +11,14 @@ import pytest
 from tests.store.store_support import LogLines, deliver, execute, rows
 from tests.support import Clock, account, signed
 from usher.core.app import App, use
+from usher.core.domain import administration
+from usher.core.domain.administration import Change
 from usher.core.errors import IdentityUnavailableError
 from usher.core.identity import push as pushes
 from usher.core.identity.client import IdentityClient
 from usher.core.identity.http import AdminAnswer
 from usher.core.identity.push import Pushes
 from usher.core.settings import Settings
-from usher.core.users import Change
 
 BY = Change("test")
 
@@ -70,7 +71,7 @@ class Site:
 
     def grant(self, user_id: UUID, role: str = "editor") -> None:
         """A role, not yet pushed."""
-        self.users.grant(self.users.get(user_id), role, BY)
+        self.users.change(self.users.get(user_id), administration.grant(role), BY)
 
     def roles(self, user_id: UUID) -> list[str]:
         """Those at Identity."""

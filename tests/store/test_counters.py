@@ -13,11 +13,12 @@ from sqlalchemy import text
 from tests.store.store_support import deliver, raw, rows
 from tests.support import NOON, Clock, account, signed
 from usher.core.app import App
+from usher.core.domain import administration
+from usher.core.domain.administration import Change
 from usher.core.domain.records import Grant, Source, User
 from usher.core.domain.roles import effective
 from usher.core.errors import UsherError
 from usher.core.store.counters import MAX_NAMES
-from usher.core.users import Change
 
 BOSS = Change("cli:boss", force=True)
 IDS = [uuid4() for _ in range(4)]
@@ -49,11 +50,12 @@ def act(usher: App, clock: Clock, step: tuple[object, ...]) -> None:
     try:
         if name == "lend":
             ends = clock() + timedelta(minutes=30)
-            usher.store.users.grant(user, "guest", BOSS, expires_at=ends)
+            usher.store.users.change(user, administration.grant("guest", expires_at=ends), BOSS)
         elif name in ("grant", "revoke"):
-            getattr(usher.store.users, str(name))(user, arguments[1], BOSS)
+            command = getattr(administration, str(name))(arguments[1])
+            usher.store.users.change(user, command, BOSS)
         else:
-            getattr(usher.store.users, str(name))(user, BOSS)
+            usher.store.users.change(user, getattr(administration, str(name))(), BOSS)
     except UsherError:
         assert user.deleted_at
 
@@ -93,7 +95,7 @@ def test_a_role_that_ended_is_taken_off_with_an_entry_in_the_audit(
     deliver(usher, [signed("signup", who)])
     user = usher.store.users.get(who.id)
     ends = NOON + timedelta(hours=1)
-    lent = usher.store.users.grant(user, "guest", BOSS, expires_at=ends)
+    lent = usher.store.users.change(user, administration.grant("guest", expires_at=ends), BOSS)
     assert usher.store.users.counts("role")["guest"] == 1
     clock.advance(hours=1)
     assert "guest" not in usher.store.users.counts("role")
