@@ -181,31 +181,21 @@ class UserService:
     def counts(self, kind: str, since: str = "") -> Mapping[str, int]:
         """How many users there are by ``status``, ``provider`` or ``role``, or events by ``day``.
 
-        A role is counted with whoever has it on record; what ended by itself is taken off first.
-
         Args:
             since: with ``day``, the first day (YYYY-MM-DD).
         """
-        if kind == "role":
-            self.end_grants()
         with self._database.read() as connection:
-            return read_counters(
-                connection, the_instance(connection, self._instance_id), kind, since
-            )
+            instance_id = the_instance(connection, self._instance_id)
+            return read_counters(connection, instance_id, kind, self._clock(), since)
 
     def stats(self, first_day: str) -> Mapping[str, Mapping[str, int]]:
         """All four counts at one moment; events from a day on (YYYY-MM-DD)."""
-        self.end_grants()
+        kinds = (("status", ""), ("provider", ""), ("role", ""), ("day", first_day))
         with self._database.read() as connection:
-            instance_id = the_instance(connection, self._instance_id)
+            instance_id, now = the_instance(connection, self._instance_id), self._clock()
             return {
-                kind: read_counters(connection, instance_id, kind, since)
-                for kind, since in (
-                    ("status", ""),
-                    ("provider", ""),
-                    ("role", ""),
-                    ("day", first_day),
-                )
+                kind: read_counters(connection, instance_id, kind, now, since)
+                for kind, since in kinds
             }
 
     # --- callers of the API -------------------------------------------------------------------

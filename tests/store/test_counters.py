@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -90,7 +91,7 @@ def test_the_counters_are_what_a_recount_gives(
 def test_a_role_that_ended_is_taken_off_with_an_entry_in_the_audit(
     usher: App, clock: Clock
 ) -> None:
-    """Asking for the counts does it; who holds what never changed by it."""
+    """It is not counted from then on; maintenance takes it off, and nobody's roles change by it."""
     who = account()
     deliver(usher, [signed("signup", who)])
     user = usher.store.users.get(who.id)
@@ -99,12 +100,46 @@ def test_a_role_that_ended_is_taken_off_with_an_entry_in_the_audit(
     assert usher.store.users.counts("role")["guest"] == 1
     clock.advance(hours=1)
     assert "guest" not in usher.store.users.counts("role")
+    assert usher.store.users.get(who.id) == lent
+    usher.upkeep.step()
+    assert "guest" not in usher.store.users.counts("role")
     after = usher.store.users.get(who.id)
     assert effective(after.grants, clock()) == effective(lent.grants, clock())
     newest = usher.store.users.audit_page(limit=1).items[0]
     assert (newest.action, newest.actor) == ("role.ended", "usher")
     assert after.version == lent.version + 1
     assert usher.store.users.end_grants() == 0
+
+
+def test_who_has_a_role_from_somebody_else_too_is_counted_on(usher: App, clock: Clock) -> None:
+    """An end takes off one word of several; a denial, which has none, stands."""
+    ends, at = NOON + timedelta(hours=1), UUID(int=0)
+    lent = Grant("guest", Source.ADMINISTRATOR, NOON, expires_at=ends)
+    kept = Grant("guest", Source.IDENTITY, NOON)
+    denied = Grant("guest", Source.POLICY, NOON, denies=True)
+    refused = replace(lent, denies=True)
+    both = (lent, replace(lent, source=Source.IDENTITY))
+    words = {
+        (lent,): 0,
+        both: 0,
+        (lent, kept): 1,
+        (lent, denied): 0,
+        (refused, kept): 1,
+        (refused,): 0,
+    }
+    users = {
+        (user.instance_id, user.id): user
+        for grants in words
+        for user in [User(at, uuid4(), NOON, NOON, grants=grants)]
+    }
+    with usher.store.database.write() as connection:
+        usher.store.users.store(connection, {}, users, [])
+    assert usher.store.users.counts("role") == {"guest": 3}
+    clock.advance(hours=1)
+    assert usher.store.users.counts("role") == {"guest": sum(words.values())}
+    while usher.upkeep.step():
+        pass
+    assert usher.store.users.counts("role") == {"guest": sum(words.values())}
 
 
 def test_days_are_told_from_the_first_one_asked_for(usher: App, clock: Clock) -> None:
