@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from usher.core import log
 from usher.core.domain.policy import CallablePolicy, FilePolicy
 from usher.core.limits import Buckets
-from usher.core.policy_source import load_policy
+from usher.core.policy_source import PolicyInForce
 from usher.core.settings import Settings
 from usher.core.webhooks import Webhooks
 
@@ -61,39 +61,58 @@ class App:
         self._lock = RLock()
 
     @cached_property
+    def policy_in_force(self) -> PolicyInForce:
+        """What holds the policy."""
+        return PolicyInForce(self.settings.policy)
+
+    @property
     def policy(self) -> FilePolicy | CallablePolicy:
-        """The policy, read once; a change needs a new process."""
-        return load_policy(self.settings.policy)
+        """The policy that decides now.
+
+        Raises:
+            PolicyError
+        """
+        return self.policy_in_force.current
 
     @cached_property
     def webhooks(self) -> Webhooks:
-        """The pipeline; opens no database until a delivery with a good signature comes."""
-        return Webhooks(self.settings, self.policy, lambda: self.store)
+        """The pipeline; opens no database until a delivery with a good signature comes.
+
+        Raises:
+            PolicyError: there is no policy to decide by.
+        """
+        _ = self.policy
+        return Webhooks(self.settings, self.policy_in_force, lambda: self.store)
 
     @cached_property
     def holding(self) -> Holding:
-        """Where deliveries go while the database is away, from the first use of this on.
-
-        For what lives long enough to apply them again: a server.
-        """
+        """What keeps deliveries while the database is away, once ``begin_holding`` is called."""
         from usher.core.spool.files import Spool  # noqa: PLC0415
         from usher.core.spool.forward import Holding  # noqa: PLC0415 - only a server has one
 
-        spool = Spool(self.settings.spool_folder)
-        self.webhooks.refuge = holding = Holding(self.webhooks, self.policy, spool)
-        return holding
+        return Holding(self.webhooks, self.policy_in_force, Spool(self.settings.spool_folder))
+
+    def begin_holding(self) -> Holding:
+        """From now on deliveries go to ``holding`` while the database is away.
+
+        For what lives long enough to apply them again: a server, when it starts.
+        """
+        self.webhooks.refuge = self.holding
+        return self.holding
 
     @cached_property
     def auth(self) -> Authenticator:
         """Who calls the API."""
         from usher.core.auth import Authenticator  # noqa: PLC0415 - events have no bearer
 
+        secret = self.settings.jwt_secret
         return Authenticator(
-            secret=self.settings.jwt_secret,
+            secret=secret,
             audience=self.settings.jwt_audience,
-            identity=lambda: self.identity,
-            users=lambda: self.store.users,
-            policy=lambda: self.policy,
+            # Its client, which is slow to load, is asked only where no secret says the same.
+            identity=self.identity if secret is None else None,
+            users=self.store.users,
+            policy=self.policy_in_force,
             clock=self.clock,
         )
 
@@ -161,7 +180,7 @@ class App:
         return Sync(
             self.store.database,
             self.store.users,
-            self.policy,
+            self.policy_in_force,
             self.identity,
             self.pushes,
             self.clock,

@@ -120,7 +120,7 @@ class Application:
         self._look: asyncio.Future[dict[str, Any]] | None = None
         self._rounds: list[asyncio.Task[None]] = []
         self._database = usher.store.database
-        self._holding = usher.holding
+        self._holding = usher.begin_holding()
         self._gatherer: Gatherer[Verified, Answer] = Gatherer(
             self._process, partial(self._database.interrupt, STARTED_SECONDS)
         )

@@ -42,9 +42,8 @@ CORE = (
     ("users",),
     ("identity",),
     ("auth", "webhooks", "maintenance"),
-    ("spool",),
+    ("spool", "captures"),
     ("app",),
-    ("captures",),
 )
 """The floors of core, from the ground up: each may import itself and what stands below it."""
 

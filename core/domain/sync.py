@@ -105,13 +105,16 @@ def adopt(
 class Mending:
     """What comparing some accounts changes, and the counts of it.
 
+    Args:
+        policy: None where nothing is mended here.
+
     Attributes:
         found, mended: how many differences, by kind.
         entries: of the audit.
         told: users of whom Identity must be told now.
     """
 
-    def __init__(self, plan: Plan, policy: Policy, now: datetime) -> None:
+    def __init__(self, plan: Plan, policy: Policy | None, now: datetime) -> None:
         self._plan = plan
         self._policy = policy
         self._now = now
@@ -129,7 +132,7 @@ class Mending:
     ) -> User | None:
         """The record as it shall be, and everything that follows; None where nothing changes."""
         user = record
-        if self._plan.pull:
+        if self._policy is not None:
             user = adopt(instance_id, person, record, self._policy, self._now)
             # What the policy gives a newcomer may be more than Identity has.
             rest = compare(person, user, self._now)

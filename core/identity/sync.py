@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid4
 
-from usher.core.domain.policy import Policy
 from usher.core.domain.sync_plan import Completed, Phase, Plan, Progress, Run
 from usher.core.errors import (
     IdentityNotConfiguredError,
@@ -26,6 +25,7 @@ from usher.core.identity.push import Pushes
 from usher.core.identity.sync_accounts import Accounts
 from usher.core.identity.sync_steps import Steps
 from usher.core.log import get_logger, since
+from usher.core.policy_source import PolicyInForce
 from usher.core.store import syncs as rows
 from usher.core.store.database import Database, again_on_conflict
 from usher.core.store.instances import ZERO, known_instance
@@ -54,7 +54,7 @@ class Sync:
         self,
         database: Database,
         users: UserService,
-        policy: Policy,
+        policy: PolicyInForce,
         identity: IdentityClient | None,
         pushes: Pushes,
         clock: Callable[[], datetime],

@@ -9,7 +9,6 @@ from typing import Final
 from uuid import UUID
 
 from usher.core.domain.events import IdentityUser
-from usher.core.domain.policy import Policy
 from usher.core.domain.records import Status, User
 from usher.core.domain.sync import Kind, Mending, compare
 from usher.core.domain.sync_plan import Mark, Phase, Plan, Progress, Run
@@ -18,6 +17,7 @@ from usher.core.identity import sync_accounts
 from usher.core.identity.push import Pushes
 from usher.core.identity.sync_accounts import ANCHORS, Accounts
 from usher.core.identity.sync_removals import Removals
+from usher.core.policy_source import PolicyInForce
 from usher.core.store import syncs as rows
 from usher.core.store.database import Database, again_on_conflict
 from usher.core.users import UserService
@@ -41,7 +41,7 @@ class Steps:
         self,
         database: Database,
         users: UserService,
-        policy: Policy,
+        policy: PolicyInForce,
         accounts: Accounts,
         pushes: Pushes,
         clock: Callable[[], datetime],
@@ -164,7 +164,7 @@ class Steps:
         """
         now = self._clock()
         instance_id = run.instance_id
-        mending = Mending(self._plan, self._policy, now)
+        mending = Mending(self._plan, self._policy.current if self._plan.pull else None, now)
         moving: dict[UUID, User] = {}
         marks: dict[UUID, Mark] = {}
         with self._database.write() as connection:

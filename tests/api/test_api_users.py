@@ -354,7 +354,7 @@ def test_an_event_is_decided_again_for_good(people: People) -> None:
     assert people.ask(ADMIN, "POST", path, wish).json["differs"] is False
     assert people.ask(ADMIN, "GET", "/audit?action=event.replayed").json["audit"] == []
     Path(people.app.settings.policy).write_text('[[role]]\ngrant = "guest"\n')
-    del people.app.policy
+    del people.app.policy_in_force.current
     was = people.ask(ADMIN, "GET", "/users/{user}")
     stale = people.ask(ADMIN, "POST", path, wish, **{"if-match": '"77"'})
     assert (stale.status, stale.code) == (412, "precondition_failed")
@@ -377,7 +377,7 @@ def test_an_event_of_somebody_without_a_record_makes_one(people: People) -> None
     assert call(denied)["statusCode"] == 403
     (event,) = people.ask(ADMIN, "GET", "/events?outcome=denied").json["events"]
     Path(people.app.settings.policy).write_text("")
-    del people.app.policy
+    del people.app.policy_in_force.current
     done = people.ask(ADMIN, "POST", f"/events/{event['id']}/replay", {"dry_run": False}).json
     assert done["now"]["outcome"] == "applied"
     assert people.ask(ADMIN, "GET", f"/users/{event['user_id']}").json == done["user"]

@@ -23,6 +23,7 @@ from usher.core.domain.administration import Change
 from usher.core.domain.policy import CallablePolicy, Verdict
 from usher.core.domain.records import Answer, Delivery, Status
 from usher.core.errors import DatabaseAwayError, PolicyError, SpoolError
+from usher.core.policy_source import PolicyInForce
 from usher.core.settings import Settings
 from usher.core.spool import forward as holding
 from usher.core.spool.files import SET_ASIDE, Spool, waiting
@@ -44,7 +45,7 @@ def app(
     """The App of a server, with a spool."""
     settings = make_settings(database_url=database_url, spool=str(tmp_path / "spool"))
     with use(App(settings, clock)) as found:
-        _ = found.holding
+        found.begin_holding()
         yield found
 
 
@@ -187,7 +188,7 @@ def test_an_answer_without_a_record_tells_identity_of_no_pending_change(
         jwt_secret=b"j" * 32,
     )
     with use(App(settings, clock)) as app:
-        _ = app.holding
+        app.begin_holding()
         users = app.store.users
         deliver(app, [signed("signup", ada)])
         users.change(users.get(ada.id), administration.grant("editor"), Change("test"))
@@ -253,7 +254,7 @@ def test_a_policy_may_refuse_some_events_during_an_outage(
         database_url=app.settings.database_url, policy=str(policy), spool=str(tmp_path / "s")
     )
     strict = App(settings, clock)
-    _ = strict.holding
+    strict.begin_holding()
     login, signup = signed("login", account()), signed("signup", account())
     with outage(strict):
         assert statuses(deliver(strict, [login])) == [DatabaseAwayError]
@@ -299,6 +300,7 @@ def test_a_new_process_applies_what_another_left(
     other = App(
         make_settings(database_url=app.settings.database_url, spool=app.settings.spool), clock
     )
+    other.begin_holding()
     with locked(app.settings.database_url):
         deliver(app, [signed("signup", account())])
         other.holding.adopt()
@@ -369,9 +371,9 @@ def test_a_callable_policy_that_raises_fails_its_delivery_alone(
             raise KeyError
         return Verdict()
 
-    held = holding.Holding(
-        app.webhooks, CallablePolicy("rules:decide", rules), Spool(tmp_path / "other")
-    )
+    policy = PolicyInForce("rules:decide")
+    policy.current = CallablePolicy("rules:decide", rules)
+    held = holding.Holding(app.webhooks, policy, Spool(tmp_path / "other"))
     app.webhooks.refuge = held
     batch = [signed("signup", account(email="a@bad.example")), signed("signup", account())]
     with locked(app.settings.database_url):

@@ -135,7 +135,8 @@ def played(source: App, target: App, *, with_acts: bool) -> None:
         else read_line(write_line(from_delivery(step)).encode())
         for step in History(source.store.database).merged(with_acts=with_acts)
     ]
-    results = [each.result for each in Replayer(target).play(steps)]
+    replayer = Replayer(target.settings, target.policy_in_force, target.store)
+    results = [each.result for each in replayer.play(steps)]
     assert not [result for result in results if isinstance(result, Exception)]
 
 

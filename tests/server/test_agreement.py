@@ -210,7 +210,7 @@ def test_all_say_the_same(
     with use(App(Settings.from_env(os.environ), clock)) as app, ExitStack() as broken:
         world = World(app, policy_file, function)
         if not function:
-            app.holding.adopt()
+            app.begin_holding().adopt()
         for state in states:
             broken.enter_context(state(world))
         assert world.ready() == ready

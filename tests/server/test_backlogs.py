@@ -125,7 +125,7 @@ def test_what_an_absent_database_would_say_is_not_known(
     assert {found.pop("spool_deliveries"), found.pop("spool_set_aside")} == {"0"}
     assert set(found.values()) == {"nan"}
 
-    app.holding.check()
+    app.begin_holding().check()
     backlogs.step()
     assert (shown(metrics)["ready"], shown(metrics)["degraded"]) == ("1", "1")
     assert call(signed("signup", account()))["statusCode"] == 200

@@ -93,7 +93,7 @@ class System:
         app.__dict__["identity"] = client
         # As long as a run of a process that died holds others up.
         app.sync._sleep = lambda _: self.clock.advance(seconds=LEASE.seconds + 1)
-        app.holding.adopt()
+        app.begin_holding().adopt()
         self._patch.setattr(core_app, "_current", app)
         return app
 
