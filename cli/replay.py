@@ -109,7 +109,7 @@ def replay(
             batch = 1
         else:
             target = stack.enter_context(_target(app, into, dry_run))
-            player = Replayer(target, resign=resign)
+            player = Replayer(target.settings, target.policy_in_force, target.store, resign=resign)
             batch = BATCH
         run = _Run(player, batch, diff)
         bar = stack.enter_context(working("Replaying", total))

@@ -21,12 +21,13 @@ from usher.cli.output import (
     say,
 )
 from usher.core.app import App
+from usher.core.domain import administration
+from usher.core.domain.administration import Change, Command
 from usher.core.domain.documents import user_document
 from usher.core.domain.records import Status, User
 from usher.core.domain.roles import effective
 from usher.core.store.ledger import DeliveryFilters
 from usher.core.store.user_search import Sort, UserFilters
-from usher.core.users import Change
 
 reason_option = click.option("--reason", default="", help="Why; kept in the audit.")
 force_option = click.option(
@@ -175,12 +176,18 @@ def grant(user: str, role: str, reason: str, until: datetime | None, as_json: bo
     Without credentials for Identity's admin API: with the next login.
     """
 
-    def change(app: App, found: User) -> User:
+    def check(app: App, _: User) -> None:
         if until and until <= app.clock():
             raise click.BadParameter("lies in the past", param_hint="--until")
-        return app.store.users.grant(found, role, Change(actor(), reason), expires_at=until)
 
-    _change(user, change, lambda who: f"{who} now has the role {role!r}.", as_json)
+    _change(
+        user,
+        administration.grant(role, expires_at=until),
+        Change(actor(), reason),
+        lambda who: f"{who} now has the role {role!r}.",
+        as_json,
+        check,
+    )
 
 
 @users.command()
@@ -192,12 +199,18 @@ def grant(user: str, role: str, reason: str, until: datetime | None, as_json: bo
 def revoke(user: str, role: str, reason: str, force: bool, as_json: bool) -> None:
     """Take a role away; a role of the policy's is denied from now on."""
 
-    def change(app: App, found: User) -> User:
+    def check(app: App, found: User) -> None:
         if role not in effective(found.grants, app.clock()):
             say(f"{found.email or found.id} does not have the role {role!r} now.", err=True)
-        return app.store.users.revoke(found, role, Change(actor(), reason, force=force))
 
-    _change(user, change, lambda who: f"{who} has the role {role!r} no longer.", as_json)
+    _change(
+        user,
+        administration.revoke(role),
+        Change(actor(), reason, force=force),
+        lambda who: f"{who} has the role {role!r} no longer.",
+        as_json,
+        check,
+    )
 
 
 @users.command()
@@ -209,7 +222,8 @@ def suspend(user: str, reason: str, force: bool, as_json: bool) -> None:
     """Shut a user out: logins are refused until reactivated."""
     _change(
         user,
-        lambda app, found: app.store.users.suspend(found, Change(actor(), reason, force=force)),
+        administration.suspend(),
+        Change(actor(), reason, force=force),
         lambda who: f"{who} is suspended.",
         as_json,
     )
@@ -223,7 +237,8 @@ def reactivate(user: str, reason: str, as_json: bool) -> None:
     """Let a suspended user in again."""
     _change(
         user,
-        lambda app, found: app.store.users.reactivate(found, Change(actor(), reason)),
+        administration.reactivate(),
+        Change(actor(), reason),
         lambda who: f"{who} is let in again.",
         as_json,
     )
@@ -241,13 +256,19 @@ def delete(user: str, reason: str, force: bool, yes: bool, as_json: bool) -> Non
     Without credentials for Identity's admin API the account at Identity is not touched.
     """
 
-    def change(app: App, found: User) -> User:
+    def check(_: App, found: User) -> None:
         if not yes:
             say(f"This erases all personal data of {found.email or found.id} for good.", err=True)
             click.confirm("Go on?", abort=True, err=True)
-        return app.store.users.delete(found, Change(actor(), reason, force=force))
 
-    _change(user, change, lambda who: f"{who} is deleted.", as_json)
+    _change(
+        user,
+        administration.delete(),
+        Change(actor(), reason, force=force),
+        lambda who: f"{who} is deleted.",
+        as_json,
+        check,
+    )
 
 
 def actor() -> str:
@@ -259,11 +280,23 @@ def actor() -> str:
 
 
 def _change(
-    handle: str, change: Callable[[App, User], User], sentence: Callable[[str], str], as_json: bool
+    handle: str,
+    command: Command,
+    change: Change,
+    sentence: Callable[[str], str],
+    as_json: bool,
+    check: Callable[[App, User], None] | None = None,
 ) -> None:
+    """Change a user, tell Identity, and say so.
+
+    Args:
+        check: called with the record as it was found; raises where nothing shall be done.
+    """
     with opened() as app:
         found = app.store.users.find(handle)
-        changed = change(app, found)
+        if check is not None:
+            check(app, found)
+        changed = app.store.users.change(found, command, change)
         is_changed = changed.version != found.version
         changed = app.pushes.push(changed)
         said = _identity(app, changed)

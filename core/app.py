@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from usher.core import log
 from usher.core.domain.policy import CallablePolicy, FilePolicy
 from usher.core.limits import Buckets
-from usher.core.policy_source import load_policy
+from usher.core.policy_source import PolicyInForce
 from usher.core.settings import Settings
 from usher.core.webhooks import Webhooks
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from usher.core.identity.http import AdminTransport
     from usher.core.identity.push import Pushes
     from usher.core.identity.sync import Sync
-    from usher.core.identity.sync_rounds import SyncRounds
     from usher.core.maintenance import Upkeep
     from usher.core.spool.forward import Holding
     from usher.core.store.database import Database
@@ -62,39 +61,58 @@ class App:
         self._lock = RLock()
 
     @cached_property
+    def policy_in_force(self) -> PolicyInForce:
+        """What holds the policy."""
+        return PolicyInForce(self.settings.policy)
+
+    @property
     def policy(self) -> FilePolicy | CallablePolicy:
-        """The policy, read once; a change needs a new process."""
-        return load_policy(self.settings.policy)
+        """The policy that decides now.
+
+        Raises:
+            PolicyError
+        """
+        return self.policy_in_force.current
 
     @cached_property
     def webhooks(self) -> Webhooks:
-        """The pipeline; opens no database until a delivery with a good signature comes."""
-        return Webhooks(self.settings, self.policy, lambda: self.store)
+        """The pipeline; opens no database until a delivery with a good signature comes.
+
+        Raises:
+            PolicyError: there is no policy to decide by.
+        """
+        _ = self.policy
+        return Webhooks(self.settings, self.policy_in_force, lambda: self.store)
 
     @cached_property
     def holding(self) -> Holding:
-        """Where deliveries go while the database is away, from the first use of this on.
-
-        For what lives long enough to apply them again: a server.
-        """
+        """What keeps deliveries while the database is away, once ``begin_holding`` is called."""
         from usher.core.spool.files import Spool  # noqa: PLC0415
         from usher.core.spool.forward import Holding  # noqa: PLC0415 - only a server has one
 
-        spool = Spool(self.settings.spool_folder)
-        self.webhooks.refuge = holding = Holding(self.webhooks, self.policy, spool)
-        return holding
+        return Holding(self.webhooks, self.policy_in_force, Spool(self.settings.spool_folder))
+
+    def begin_holding(self) -> Holding:
+        """From now on deliveries go to ``holding`` while the database is away.
+
+        For what lives long enough to apply them again: a server, when it starts.
+        """
+        self.webhooks.refuge = self.holding
+        return self.holding
 
     @cached_property
     def auth(self) -> Authenticator:
         """Who calls the API."""
         from usher.core.auth import Authenticator  # noqa: PLC0415 - events have no bearer
 
+        secret = self.settings.jwt_secret
         return Authenticator(
-            secret=self.settings.jwt_secret,
+            secret=secret,
             audience=self.settings.jwt_audience,
-            identity=lambda: self.identity,
-            users=lambda: self.store.users,
-            policy=lambda: self.policy,
+            # Its client, which is slow to load, is asked only where no secret says the same.
+            identity=self.identity if secret is None else None,
+            users=self.store.users,
+            policy=self.policy_in_force,
             clock=self.clock,
         )
 
@@ -111,18 +129,22 @@ class App:
     @cached_property
     def identity(self) -> IdentityClient | None:
         """The client of Identity's API; None where there is no way to it."""
+        url, ways = self.settings.identity_url, self.admin_ways
+        if not url and not ways:
+            return None  # and no HTTP client is loaded
         from usher.core.identity.client import IdentityClient  # noqa: PLC0415 - events call nobody
 
-        url, ways = self.settings.identity_url, self.admin_ways
-        return IdentityClient(url, next(iter(ways.values()), None)) if url or ways else None
+        return IdentityClient(url, next(iter(ways.values()), None))
 
     @cached_property
     def admin_ways(self) -> Mapping[str, AdminTransport]:
         """Ways to Identity's admin API, by the setting with the credentials; the first is used."""
+        settings = self.settings
+        if not settings.identity_url and not settings.bridge_url:
+            return {}
         from usher.core.identity.bridge import BridgeTransport  # noqa: PLC0415
         from usher.core.identity.http import HttpTransport, system_token  # noqa: PLC0415
 
-        settings = self.settings
         url, operator, secret = (
             settings.identity_url,
             settings.identity_admin_token,
@@ -146,35 +168,25 @@ class App:
     @cached_property
     def pushes(self) -> Pushes:
         """What tells Identity of changes made here."""
-        from usher.core.identity.push import Pushes  # noqa: PLC0415
-        from usher.core.identity.push_store import PushStore  # noqa: PLC0415 - events call nobody
+        from usher.core.identity.push import Pushes  # noqa: PLC0415 - events call nobody
 
-        store = self.store
-        rows = PushStore(store.database, store.users, self.clock)
-        return Pushes(rows, store.users, lambda: self.identity)
+        return Pushes(self.store.database, self.store.users, self.identity, self.clock)
 
     @cached_property
     def sync(self) -> Sync:
         """What compares the records with Identity's accounts."""
         from usher.core.identity.sync import Sync  # noqa: PLC0415 - events call nobody
-        from usher.core.identity.sync_store import SyncStore  # noqa: PLC0415
 
-        store = self.store
-        rows = SyncStore(
-            store.database,
-            store.users,
-            lambda: self.policy,
+        return Sync(
+            self.store.database,
+            self.store.users,
+            self.policy_in_force,
+            self.identity,
+            self.pushes,
             self.clock,
-            self.settings.instance_id,
+            instance_id=self.settings.instance_id,
+            interval_seconds=self.settings.sync_interval_seconds,
         )
-        return Sync(rows, store.users, lambda: self.identity, lambda: self.pushes, self.clock)
-
-    @cached_property
-    def sync_rounds(self) -> SyncRounds:
-        """What does so every so often."""
-        from usher.core.identity.sync_rounds import SyncRounds  # noqa: PLC0415 - events call nobody
-
-        return SyncRounds(self.sync, self.settings.sync_interval_seconds, self.clock)
 
     @cached_property
     def upkeep(self) -> Upkeep:

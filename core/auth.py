@@ -29,8 +29,8 @@ from usher.core.errors import (
 from usher.core.jws import open_compact, read_unverified
 
 if TYPE_CHECKING:
-    from usher.core.domain.policy import Policy
     from usher.core.identity.client import IdentityClient
+    from usher.core.policy_source import PolicyInForce
     from usher.core.users import UserService
 
 MAX_TOKEN_BYTES: Final = 16_384
@@ -86,8 +86,7 @@ class Authenticator:
     Args:
         secret: what signs access tokens; None: Identity is asked.
         audience: what ``aud`` must be; None: anything.
-        identity: gives the client to ask with; None: there is none.
-        users: gives the user service.
+        identity: asked where there is no secret; None: there is no way to it.
         clock: the current time, UTC.
     """
 
@@ -96,9 +95,9 @@ class Authenticator:
         *,
         secret: bytes | None,
         audience: str | None,
-        identity: Callable[[], IdentityClient | None],
-        users: Callable[[], UserService],
-        policy: Callable[[], Policy],
+        identity: IdentityClient | None,
+        users: UserService,
+        policy: PolicyInForce,
         clock: Callable[[], datetime],
     ) -> None:
         self._secret = secret
@@ -119,10 +118,9 @@ class Authenticator:
             IdentityUnavailableError: it could not be checked.
         """
         caller = self._caller(credentials)
-        users = self._users()
-        user = users.look_up(caller.id)
+        user = self._users.look_up(caller.id)
         if user is None or user.status is Status.PENDING:
-            user = users.welcome(caller, self._policy())
+            user = self._users.welcome(caller, self._policy.current)
         if user.status is Status.DELETED:
             raise AccountDeletedError
         if user.status is Status.SUSPENDED:
@@ -179,12 +177,11 @@ class Authenticator:
             remembered = self._asked.get(key)
         if remembered is not None and now < remembered[0]:
             return remembered[1]
-        identity = self._identity()
-        if identity is None:
+        if self._identity is None:
             raise IdentityUnavailableError(
                 "Neither USHER_JWT_SECRET nor USHER_IDENTITY_URL is set: no token can be checked."
             )
-        caller = identity.user_of(token)
+        caller = self._identity.user_of(token)
         if caller is None:
             raise UnauthenticatedError("identity_refused")
         if str(caller.id) != str(claims.get("sub")).lower():

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import tomllib
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,26 @@ from usher.core.domain.policy import (
 from usher.core.errors import PolicyError
 
 MAX_MESSAGE_CHARACTERS: Final = 500
+
+
+class PolicyInForce:
+    """The policy that decides now, in one place for all who ask it.
+
+    Args:
+        source: what ``USHER_POLICY`` names.
+    """
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+
+    @cached_property
+    def current(self) -> FilePolicy | CallablePolicy:
+        """The policy, read once, when it is first needed; a change needs a new process.
+
+        Raises:
+            PolicyError
+        """
+        return load_policy(self._source)
 
 
 def load_policy(source: str) -> FilePolicy | CallablePolicy:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Any, Final
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
 from uuid import UUID
 
-from usher.core.domain import administration
-from usher.core.domain.decide import ACTOR, Outcome, decide, newcomer, tombstone, welcome
+from usher.core.domain.administration import (
+    Change,
+    Command,
+    administers,
+    end_grants,
+    stops_administering,
+)
+from usher.core.domain.decide import ACTOR, Outcome, decide, newcomer, welcome
 from usher.core.domain.events import Event, IdentityUser, email_key
 from usher.core.domain.policy import Policy
 from usher.core.domain.push import must_be_told
 from usher.core.domain.records import AuditEntry, Delivery, Page, Status, User, audit
-from usher.core.domain.roles import effective
 from usher.core.errors import (
     AmbiguousUserError,
     LastAdministratorError,
-    PreconditionFailedError,
     UserNotFoundError,
 )
 from usher.core.store.audit import AuditFilters, audit_page, has_entry
@@ -37,27 +41,6 @@ from usher.core.store.users import (
 
 ENDED_AT_ONCE: Final = 100
 """How many records are rid of ended grants in one transaction."""
-
-_FOR_GOOD: Final = datetime(9999, 1, 1, tzinfo=UTC)
-Command = Callable[[User, datetime], User]
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Who makes a change, why, and on what condition.
-
-    Attributes:
-        actor: as the audit names them: ``cli:…`` or ``user:<id>``.
-        version: the record must be at this version (``If-Match``); None: any.
-        force: even where it leaves the site without an administrator.
-        known: Identity has it already, so that nothing is to be pushed.
-    """
-
-    actor: str
-    reason: str = ""
-    version: int | None = None
-    force: bool = False
-    known: bool = False
 
 
 class UserService:
@@ -198,31 +181,21 @@ class UserService:
     def counts(self, kind: str, since: str = "") -> Mapping[str, int]:
         """How many users there are by ``status``, ``provider`` or ``role``, or events by ``day``.
 
-        A role is counted with whoever has it on record; what ended by itself is taken off first.
-
         Args:
             since: with ``day``, the first day (YYYY-MM-DD).
         """
-        if kind == "role":
-            self.end_grants()
         with self._database.read() as connection:
-            return read_counters(
-                connection, the_instance(connection, self._instance_id), kind, since
-            )
+            instance_id = the_instance(connection, self._instance_id)
+            return read_counters(connection, instance_id, kind, self._clock(), since)
 
     def stats(self, first_day: str) -> Mapping[str, Mapping[str, int]]:
         """All four counts at one moment; events from a day on (YYYY-MM-DD)."""
-        self.end_grants()
+        kinds = (("status", ""), ("provider", ""), ("role", ""), ("day", first_day))
         with self._database.read() as connection:
-            instance_id = the_instance(connection, self._instance_id)
+            instance_id, now = the_instance(connection, self._instance_id), self._clock()
             return {
-                kind: read_counters(connection, instance_id, kind, since)
-                for kind, since in (
-                    ("status", ""),
-                    ("provider", ""),
-                    ("role", ""),
-                    ("day", first_day),
-                )
+                kind: read_counters(connection, instance_id, kind, now, since)
+                for kind, since in kinds
             }
 
     # --- callers of the API -------------------------------------------------------------------
@@ -269,124 +242,36 @@ class UserService:
 
         return again_on_conflict(note)
 
-    # --- what administrators and people do ------------------------------------------------------
+    # --- changes ------------------------------------------------------------------------------
 
-    def grant(
-        self, user: User, role: str, change: Change, *, expires_at: datetime | None = None
-    ) -> User:
-        """Give a role (see ``administration.grant_role``)."""
-        return self._change(
-            user,
-            "role.granted",
-            change,
-            lambda current, now: administration.grant_role(
-                current,
-                role,
-                actor=change.actor,
-                now=now,
-                reason=change.reason,
-                expires_at=expires_at,
-            ),
-        )
-
-    def revoke(self, user: User, role: str, change: Change) -> User:
-        """Take a role away (see ``administration.revoke_role``).
-
-        Raises:
-            LastAdministratorError: unless forced.
-        """
-        return self._change(
-            user,
-            "role.revoked",
-            change,
-            lambda current, now: administration.revoke_role(
-                current, role, actor=change.actor, now=now, reason=change.reason
-            ),
-        )
-
-    def set_roles(self, user: User, roles: Collection[str], change: Change) -> User:
-        """Make these the user's roles (see ``administration.set_roles``).
-
-        Raises:
-            LastAdministratorError: unless forced.
-        """
-        return self._change(
-            user,
-            "roles.set",
-            change,
-            lambda current, now: administration.set_roles(
-                current, roles, actor=change.actor, now=now, reason=change.reason
-            ),
-        )
-
-    def suspend(self, user: User, change: Change) -> User:
-        """Shut a user out until reactivated.
-
-        Raises:
-            LastAdministratorError: unless forced.
-        """
-        return self._change(
-            user,
-            "user.suspended",
-            change,
-            lambda current, now: administration.suspend(current, now=now),
-        )
-
-    def reactivate(self, user: User, change: Change) -> User:
-        """Let a suspended user in again."""
-        return self._change(
-            user, "user.reactivated", change, lambda current, _: administration.reactivate(current)
-        )
-
-    def edit(
-        self,
-        user: User,
-        change: Change,
-        *,
-        suspended: bool | None = None,
-        profile: Mapping[str, Any] | None = None,
-        app_metadata: Mapping[str, Any] | None = None,
-    ) -> User:
-        """Change several things at once; None leaves a thing as it is.
+    def change(self, user: User, command: Command, change: Change) -> User:
+        """Do something to a record (``administration`` has the commands), if anything differs.
 
         Args:
-            profile: a merge patch (see ``administration.edit_profile``).
-            app_metadata: a merge patch (see ``administration.edit_app_metadata``).
+            user: as it was seen; what counts is the record as it is now.
+
+        Returns:
+            The record as it is afterwards.
 
         Raises:
-            MetadataInvalidError; LastAdministratorError: unless forced.
-        """
-
-        def command(current: User, now: datetime) -> User:
-            if profile is not None:
-                current = administration.edit_profile(current, profile)
-            if app_metadata is not None:
-                current = administration.edit_app_metadata(current, app_metadata)
-            if suspended is not None:
-                current = (
-                    administration.suspend(current, now=now)
-                    if suspended
-                    else administration.reactivate(current)
-                )
-            return current
-
-        action = "user.changed"
-        if suspended is not None and profile is None and app_metadata is None:
-            action = "user.suspended" if suspended else "user.reactivated"
-        return self._change(user, action, change, command)
-
-    def delete(self, user: User, change: Change) -> User:
-        """Leave a tombstone; cannot be undone.
-
-        Raises:
+            UserNotFoundError: there is no record any more.
+            PreconditionFailedError: it is at another version than the change asks for.
             LastAdministratorError: unless forced.
+            RoleInvalidError, MetadataInvalidError, UserDeletedError: as the command says.
         """
-        return self._change(
-            user,
-            "user.deleted",
-            change,
-            lambda current, now: current if current.deleted_at else tombstone(current, now),
-        )
+
+        def work() -> User:
+            key = (user.instance_id, user.id)
+            now = self._clock()
+            with self._database.write() as connection:
+                current = self.load(connection, [key]).get(key)
+                if current is None:
+                    raise UserNotFoundError(f"The user {user.id} does not exist any more.")
+                change.check(current)
+                changed = command.apply(current, change, now)
+                return self._keep(connection, current, changed, command.action, change, now)
+
+        return again_on_conflict(work)
 
     def decide_again(self, event: Event, policy: Policy, change: Change) -> Outcome:
         """Decide an event of the ledger again, by today's policy and record, and keep the result.
@@ -404,8 +289,7 @@ class UserService:
             now = self._clock()
             with self._database.write() as connection:
                 current = self.load(connection, [key]).get(key)
-                if change.version not in (None, current.version if current else None):
-                    raise PreconditionFailedError(current.version if current else 0)
+                change.check(current)
                 outcome = decide(event, current, policy, now)
                 if outcome.user is None:
                     return outcome
@@ -439,7 +323,7 @@ class UserService:
             after, entries = dict(before), []
             for key in sorted(before):  # all at one moment: the audit's order is that of ids
                 user = before[key]
-                changed = administration.end_grants(user, now)
+                changed = end_grants(user, now)
                 entry = audit("role.ended", "usher", user, changed, now)
                 if entry is not None:
                     changed = self._marked(user, changed, now)
@@ -447,21 +331,6 @@ class UserService:
                     entries.append(entry)
             self.store(connection, before, after, entries)
         return len(entries)
-
-    def _change(self, user: User, action: str, change: Change, command: Command) -> User:
-        return again_on_conflict(lambda: self._try_change(user, action, change, command))
-
-    def _try_change(self, user: User, action: str, change: Change, command: Command) -> User:
-        key = (user.instance_id, user.id)
-        now = self._clock()
-        with self._database.write() as connection:
-            before = self.load(connection, [key])
-            if key not in before:
-                raise UserNotFoundError(f"The user {user.id} does not exist any more.")
-            current = before[key]
-            if change.version not in (None, current.version):
-                raise PreconditionFailedError(current.version)
-            return self._keep(connection, current, command(current, now), action, change, now)
 
     def _keep(
         self,
@@ -480,11 +349,7 @@ class UserService:
         before = {}
         if current is not None:
             before[key] = current
-            if (
-                not change.force
-                and self._administers(current, now)
-                and not self._still_administers(current, changed, now)
-            ):
+            if not change.force and stops_administering(current, changed, self._admin_role, now):
                 self._keep_an_administrator(connection, key, now)
             changed = replace(changed, updated_at=now, version=current.version + 1)
         if not change.known:
@@ -498,22 +363,12 @@ class UserService:
             return replace(after, pending=True)
         return after
 
-    def _administers(self, user: User, now: datetime) -> bool:
-        return user.status is Status.ACTIVE and self._admin_role in effective(user.grants, now)
-
-    def _still_administers(self, current: User, changed: User, now: datetime) -> bool:
-        """An end is a removal with a delay, for whoever had the role without one."""
-        for_good = self._administers(changed, _FOR_GOOD) or not self._administers(
-            current, _FOR_GOOD
-        )
-        return for_good and self._administers(changed, now)
-
     def _keep_an_administrator(self, connection: Connection, leaving: Key, now: datetime) -> None:
         looked_at: list[UUID] = []
         while other := another_holder(connection, leaving, self._admin_role, now, looked_at):
             # Locked, then read again: their role may be on its way out in another transaction.
             found = self.load(connection, [(leaving[0], other)])
-            if any(self._administers(user, now) for user in found.values()):
+            if any(administers(user, self._admin_role, now) for user in found.values()):
                 return
             looked_at.append(other)
         raise LastAdministratorError(

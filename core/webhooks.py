@@ -35,6 +35,7 @@ from usher.core.settings import Settings
 from usher.core.strict_json import dumps, loads_object
 
 if TYPE_CHECKING:
+    from usher.core.policy_source import PolicyInForce
     from usher.core.store.ledger import Ledger
     from usher.core.users import UserService
 
@@ -121,11 +122,17 @@ class Webhooks:
         open_store: called when the first delivery with a good signature comes.
     """
 
-    def __init__(self, settings: Settings, policy: Policy, open_store: Callable[[], Store]) -> None:
+    def __init__(
+        self, settings: Settings, policy: PolicyInForce, open_store: Callable[[], Store]
+    ) -> None:
         self._settings = settings
-        self._policy = policy
+        self._in_force = policy
         self._open_store = open_store
         self.refuge: Refuge | None = None
+
+    @property
+    def _policy(self) -> Policy:
+        return self._in_force.current
 
     def verify(self, received: Received) -> Verified:
         """Check the signature and read the body; needs no database.

@@ -120,7 +120,7 @@ class Application:
         self._look: asyncio.Future[Response] | None = None
         self._rounds: list[asyncio.Task[None]] = []
         self._database = usher.store.database
-        self._holding = usher.holding
+        self._holding = usher.begin_holding()
         self._gatherer: Gatherer[Verified, Answer] = Gatherer(
             self._process, partial(self._database.interrupt, STARTED_SECONDS)
         )
@@ -161,7 +161,7 @@ class Application:
         if usher.settings.tells_identity:
             every.append(rounds(usher.pushes.step, every=PUSHES_SECONDS))
             if usher.settings.sync_interval_seconds:
-                every.append(rounds(usher.sync_rounds.step, every=SYNCS_SECONDS))
+                every.append(rounds(usher.sync.step, every=SYNCS_SECONDS))
         self._rounds = [loop.create_task(steps) for steps in every]
 
     def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:

@@ -163,7 +163,7 @@ class _Session:
         self._app = app
         self._clock = clock
         self._resign = resign
-        self._replayer = Replayer(app, resign=resign)
+        self._replayer = Replayer(app.settings, app.policy_in_force, app.store, resign=resign)
         self._hooks: dict[str, IdentityHook] = {
             name: import_module(f"usher.functions.{name.replace('-', '_')}").hook for name in _HOOKS
         }

@@ -42,9 +42,8 @@ CORE = (
     ("users",),
     ("identity",),
     ("auth", "webhooks", "maintenance"),
-    ("spool",),
+    ("spool", "captures"),
     ("app",),
-    ("captures",),
 )
 """The floors of core, from the ground up: each may import itself and what stands below it."""
 
@@ -263,7 +262,8 @@ def test_only_some_files_of_core_speak_sql_or_http(libraries: set[str], speakers
 
 def test_sql_is_loaded_only_at_first_need() -> None:
     """What loads it, loads it inside a function, or is itself loaded so by core.app alone."""
-    loading = {"store", "users", "identity.push", "identity.push_store", "identity.sync_store"}
+    syncs = {"identity.sync", "identity.sync_steps", "identity.sync_removals"}
+    loading = {"store", "users", "identity.push", *syncs}
     names = {f"usher.core.{name}" for name in loading}
     wrong = [
         str(found)

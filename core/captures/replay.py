@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from usher.core.app import App
 from usher.core.captures.format import PUBLIC_SECRET, SIGNATURE, Capture, to_delivery
 from usher.core.domain.decide import ACTOR, tombstone
 from usher.core.domain.events import EventName, email_key
 from usher.core.domain.records import Answer, AuditEntry, Grant, Source, Status, User, audit
 from usher.core.errors import CaptureError, SignatureError
-from usher.core.webhooks import Received, Verified, Webhooks
+from usher.core.policy_source import PolicyInForce
+from usher.core.settings import Settings
+from usher.core.webhooks import Received, Store, Verified, Webhooks
 
 _PLAIN: Final = (
     "email",
@@ -40,21 +41,25 @@ class Played:
 
 
 class Replayer:
-    """Plays captures and acts back into one App's database.
+    """Plays captures and acts back into one database.
 
     Args:
-        app: whose policy decides and whose store is written.
+        settings: whose secrets verify.
+        policy: what decides.
+        store: where everything is written.
         resign: sign again what no known secret verifies.
     """
 
-    def __init__(self, app: App, *, resign: bool = False) -> None:
-        self._store = app.store
+    def __init__(
+        self, settings: Settings, policy: PolicyInForce, store: Store, *, resign: bool = False
+    ) -> None:
+        self._store = store
         self._resign = resign
-        self._policy = app.policy
+        self._policy = policy
         # The public secret of captures counts here and nowhere else: no server is built like this.
-        secrets = (*app.settings.webhook_secrets, PUBLIC_SECRET)
-        settings = replace(app.settings, webhook_secrets=secrets)
-        self._webhooks = Webhooks(settings, app.policy, lambda: self._store)
+        secrets = (*settings.webhook_secrets, PUBLIC_SECRET)
+        settings = replace(settings, webhook_secrets=secrets)
+        self._webhooks = Webhooks(settings, policy, lambda: store)
 
     def play(self, steps: Sequence[Capture | AuditEntry]) -> list[Played]:
         """Play steps back in their order; neighbours that are deliveries share a transaction."""
@@ -131,7 +136,7 @@ class Replayer:
             before = self._store.users.load(connection, [key])
             if self._store.users.has_act(connection, act):
                 return
-            user = redo(before.get(key), act, self._policy.fingerprint)
+            user = redo(before.get(key), act, self._policy.current.fingerprint)
             self._store.users.store(connection, before, {key: user}, [act])
 
 

@@ -2,22 +2,150 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
+from usher.core.domain.decide import tombstone
 from usher.core.domain.events import MAX_ROLE_CHARACTERS, is_role
 from usher.core.domain.policy import RESERVED_APP_METADATA, listed
-from usher.core.domain.records import Grant, Source, User
+from usher.core.domain.records import Grant, Source, Status, User
 from usher.core.domain.roles import effective, with_grant, without
-from usher.core.errors import MetadataInvalidError, RoleInvalidError, UserDeletedError
+from usher.core.errors import (
+    MetadataInvalidError,
+    PreconditionFailedError,
+    RoleInvalidError,
+    UserDeletedError,
+)
 from usher.core.strict_json import dumps
 
 MAX_METADATA_BYTES: Final = 16_384
 """Of a profile, and of further app_metadata, as compact JSON."""
 MAX_GRANTS: Final = 100
 """Of one user; roles travel in every token."""
+_FOR_GOOD: Final = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Who makes a change, why, and on what condition.
+
+    Attributes:
+        actor: as the audit names them: ``cli:…`` or ``user:<id>``.
+        version: the record must be at this version (``If-Match``); None: any.
+        force: even where it leaves the site without an administrator.
+        known: Identity has it already, so that nothing is to be pushed.
+    """
+
+    actor: str
+    reason: str = ""
+    version: int | None = None
+    force: bool = False
+    known: bool = False
+
+    def check(self, current: User | None) -> None:
+        """Whether the record is at the version that is asked for.
+
+        Raises:
+            PreconditionFailedError: it is at another, or there is none.
+        """
+        found = current.version if current else None
+        if self.version not in (None, found):
+            raise PreconditionFailedError(found or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One thing that people do to a record.
+
+    Attributes:
+        action: its name in the audit.
+        apply: the record after it; raises where it cannot be done.
+    """
+
+    action: str
+    apply: Callable[[User, Change, datetime], User]
+
+
+# --- the commands --------------------------------------------------------------------------------
+
+
+def grant(role: str, *, expires_at: datetime | None = None) -> Command:
+    """Give a role (see ``grant_role``)."""
+    return Command(
+        "role.granted",
+        lambda user, change, now: grant_role(
+            user, role, actor=change.actor, now=now, reason=change.reason, expires_at=expires_at
+        ),
+    )
+
+
+def revoke(role: str) -> Command:
+    """Take a role away (see ``revoke_role``)."""
+    return Command(
+        "role.revoked",
+        lambda user, change, now: revoke_role(
+            user, role, actor=change.actor, now=now, reason=change.reason
+        ),
+    )
+
+
+def set_roles(roles: Collection[str]) -> Command:
+    """Make these the user's roles (see ``replace_roles``)."""
+    return Command(
+        "roles.set",
+        lambda user, change, now: replace_roles(
+            user, roles, actor=change.actor, now=now, reason=change.reason
+        ),
+    )
+
+
+def suspend() -> Command:
+    """Shut a user out until reactivated (see ``suspend_user``)."""
+    return Command("user.suspended", lambda user, _, now: suspend_user(user, now=now))
+
+
+def reactivate() -> Command:
+    """Let a suspended user in again (see ``reactivate_user``)."""
+    return Command("user.reactivated", lambda user, *_: reactivate_user(user))
+
+
+def edit(
+    *,
+    suspended: bool | None = None,
+    profile: Mapping[str, Any] | None = None,
+    app_metadata: Mapping[str, Any] | None = None,
+) -> Command:
+    """Change several things at once; None leaves a thing as it is.
+
+    Args:
+        profile: a merge patch (see ``edit_profile``).
+        app_metadata: a merge patch (see ``edit_app_metadata``).
+    """
+    status = None if suspended is None else suspend() if suspended else reactivate()
+    if status is not None and profile is None and app_metadata is None:
+        return status
+
+    def apply(user: User, change: Change, now: datetime) -> User:
+        if profile is not None:
+            user = edit_profile(user, profile)
+        if app_metadata is not None:
+            user = edit_app_metadata(user, app_metadata)
+        return user if status is None else status.apply(user, change, now)
+
+    return Command("user.changed", apply)
+
+
+def delete() -> Command:
+    """Leave a tombstone; cannot be undone."""
+    return Command(
+        "user.deleted",
+        lambda user, _, now: user if user.deleted_at else tombstone(user, now),
+    )
+
+
+# --- what they come to ---------------------------------------------------------------------------
 
 
 def grant_role(
@@ -72,7 +200,7 @@ def revoke_role(user: User, role: str, *, actor: str, now: datetime, reason: str
     return replace(user, grants=grants)
 
 
-def set_roles(
+def replace_roles(
     user: User, roles: Collection[str], *, actor: str, now: datetime, reason: str = ""
 ) -> User:
     """Make these the roles that the user has: grant what is missing, revoke what is more.
@@ -134,7 +262,7 @@ def end_grants(user: User, now: datetime) -> User:
     return replace(user, grants=tuple(grant for grant in user.grants if grant.holds(now)))
 
 
-def suspend(user: User, *, now: datetime) -> User:
+def suspend_user(user: User, *, now: datetime) -> User:
     """Shut a user out until reactivated; grants and profile stay.
 
     Raises:
@@ -144,7 +272,7 @@ def suspend(user: User, *, now: datetime) -> User:
     return user if user.suspended_at else replace(user, suspended_at=now)
 
 
-def reactivate(user: User) -> User:
+def reactivate_user(user: User) -> User:
     """Let a suspended user in again, as pending or active as before.
 
     Raises:
@@ -152,6 +280,24 @@ def reactivate(user: User) -> User:
     """
     _changeable(user)
     return replace(user, suspended_at=None)
+
+
+def administers(user: User, admin_role: str, now: datetime) -> bool:
+    """Whether somebody can use the administrators' part of the API."""
+    return user.status is Status.ACTIVE and admin_role in effective(user.grants, now)
+
+
+def stops_administering(before: User, after: User, admin_role: str, now: datetime) -> bool:
+    """Whether a change takes an administrator away, at once or by an end that it sets.
+
+    An end is a removal with a delay, for whoever had the role without one.
+    """
+    if not administers(before, admin_role, now):
+        return False
+    if not administers(after, admin_role, now):
+        return True
+    without_end = administers(before, admin_role, _FOR_GOOD)
+    return without_end and not administers(after, admin_role, _FOR_GOOD)
 
 
 def _word(user: User, role: str) -> Grant | None:

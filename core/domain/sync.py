@@ -6,6 +6,7 @@ comes later is newer. Policy grants are worked out where what the policy looks a
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
@@ -16,8 +17,11 @@ from usher.core.domain.decide import applicant, newcomer, proves
 from usher.core.domain.events import EventName, IdentityUser, email_key
 from usher.core.domain.policy import Policy
 from usher.core.domain.push import patch_for
-from usher.core.domain.records import Status, User
+from usher.core.domain.records import AuditEntry, Status, User, audit
 from usher.core.domain.roles import follow_policy, take_over
+from usher.core.domain.sync_plan import Plan
+
+ACTOR: Final = "sync"
 
 
 class Kind(StrEnum):
@@ -96,6 +100,63 @@ def adopt(
     user = take_over(replace(user, grants=grants), person.roles, now)
     # Databases sort them as their language does: another order is no change.
     return replace(user, grants=grants) if set(user.grants) == set(grants) else user
+
+
+class Mending:
+    """What comparing some accounts changes, and the counts of it.
+
+    Args:
+        policy: None where nothing is mended here.
+
+    Attributes:
+        found, mended: how many differences, by kind.
+        entries: of the audit.
+        told: users of whom Identity must be told now.
+    """
+
+    def __init__(self, plan: Plan, policy: Policy | None, now: datetime) -> None:
+        self._plan = plan
+        self._policy = policy
+        self._now = now
+        self.found: Counter[str] = Counter()
+        self.mended: Counter[str] = Counter()
+        self.entries: list[AuditEntry] = []
+        self.told: list[User] = []
+
+    def mend(
+        self,
+        instance_id: UUID,
+        person: IdentityUser,
+        record: User | None,
+        kinds: tuple[Kind, ...],
+    ) -> User | None:
+        """The record as it shall be, and everything that follows; None where nothing changes."""
+        user = record
+        if self._policy is not None:
+            user = adopt(instance_id, person, record, self._policy, self._now)
+            # What the policy gives a newcomer may be more than Identity has.
+            rest = compare(person, user, self._now)
+            kinds = (*kinds, *(kind for kind in rest if kind not in kinds))
+            self.mended.update(kind.value for kind in kinds if kind in PULLED)
+            if user != record:
+                user = self._audited(record, user)
+        self.found.update(kind.value for kind in kinds)
+        told = [kind.value for kind in kinds if kind in PUSHED] if self._plan.push else []
+        if user is not None and told:
+            self.mended.update(told)
+            user = replace(user, pending=True)
+            self.told.append(user)
+        return None if user is record else user
+
+    def _audited(self, record: User | None, user: User) -> User:
+        action = "user.changed" if record else "user.created"
+        entry = audit(action, ACTOR, record, user, self._now, "found at Identity by a sync")
+        if entry is None:
+            return user
+        self.entries.append(entry)
+        if record is None:
+            return user
+        return replace(user, updated_at=self._now, version=record.version + 1)
 
 
 def _absorb(instance_id: UUID, person: IdentityUser, record: User | None, now: datetime) -> User:

@@ -4,6 +4,9 @@ A change that Identity must learn of marks its user ``pending`` in the same tran
 takes a lease on that mark, so that of two servers one does it; it holds no transaction while it
 waits for Identity, whose own event about the change comes in meanwhile. What fails is tried again
 by ``push_pending``: from the server's rounds, or from a command.
+
+Every transaction is short, and none is open while Identity is waited for. A push that lost its
+lease writes nothing more.
 """
 
 from __future__ import annotations
@@ -11,15 +14,16 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
 
+from usher.core.domain.decide import ACTOR
 from usher.core.domain.events import IdentityUser
-from usher.core.domain.push import IN_FLIGHT_SECONDS
-from usher.core.domain.records import Status, User
+from usher.core.domain.push import IN_FLIGHT_SECONDS, Prepared, conclude, prepare, same_view
+from usher.core.domain.records import Status, User, audit
 from usher.core.errors import (
     IdentityAccountMissingError,
     IdentityNotConfiguredError,
@@ -27,18 +31,21 @@ from usher.core.errors import (
     UsherError,
 )
 from usher.core.log import get_logger, since
+from usher.core.store import pushes as rows
+from usher.core.store.database import Connection, Database, again_on_conflict
+from usher.core.store.pushes import Backlog, Key, PendingPush
+from usher.core.users import UserService
 
 if TYPE_CHECKING:
     from usher.core.identity.client import IdentityClient
-    from usher.core.identity.push_store import PushStore
-    from usher.core.store.pushes import Backlog, PendingPush
-    from usher.core.users import UserService
-
-Key = tuple[UUID, UUID]
 
 LONGEST_WAIT_SECONDS: Final = 60
 AWAY_SECONDS: Final = 15
 """How long whoever changes something does not wait for an Identity that was just away."""
+LEASE: Final = timedelta(seconds=60)
+"""From each step to the next, which takes a call of Identity at most: two time-outs and a pause.
+Then another server may begin the push again."""
+FOUND: Final = "found at Identity, by whose admin API it was looked at"
 STEP: Final = 20
 ROUNDS: Final = 5
 """How often one push looks again because somebody changed something meanwhile."""
@@ -70,18 +77,21 @@ class Pushes:
     """Tells one Identity.
 
     Args:
-        identity: gives the client; None where there is no way to Identity.
+        identity: None where there is no way to Identity.
+        clock: the current time, UTC.
     """
 
     def __init__(
         self,
-        store: PushStore,
+        database: Database,
         users: UserService,
-        identity: Callable[[], IdentityClient | None],
+        identity: IdentityClient | None,
+        clock: Callable[[], datetime],
     ) -> None:
-        self._store = store
+        self._database = database
         self._users = users
         self._identity = identity
+        self._clock = clock
         self._away_until = 0.0
 
     def push(self, user: User) -> User:
@@ -122,15 +132,21 @@ class Pushes:
 
     def backlog(self) -> Backlog:
         """All that is pending, in a few numbers."""
-        return self._store.backlog()
+        with self._database.read() as connection:
+            return rows.backlog(connection)
 
     def of(self, user: User) -> PendingPush | None:
         """What is pending of one user."""
-        return self._store.of(user) if user.pending else None
+        if not user.pending:
+            return None
+        with self._database.read() as connection:
+            return rows.pending_push(connection, (user.instance_id, user.id))
 
     def _run(self, limit: int) -> tuple[int, str]:
         settled, error = 0, ""
-        for key in self._store.due(limit):
+        with self._database.read() as connection:
+            due = rows.due_keys(connection, self._clock(), limit)
+        for key in due:
             outcome = self._try(key, due=True)
             if outcome is _Step.SETTLED:
                 settled += 1
@@ -143,7 +159,7 @@ class Pushes:
     def _try(self, key: Key, *, due: bool) -> _Step | UsherError | None:
         """One push under a lease; None where another server is at it."""
         started, lease = time.perf_counter(), uuid4()
-        tries = self._store.claim(key, lease, due=due)
+        tries = self._claim(key, lease, due=due)
         if not tries:
             return None
         fields = {"user_id": str(key[1]), "tries": tries}
@@ -161,11 +177,11 @@ class Pushes:
             )
             # Uneven, so that those who failed together do not come back together.
             wait = min(LONGEST_WAIT_SECONDS, 2 ** min(tries, 9)) * random.uniform(0.5, 1.0)  # noqa: S311
-            self._store.postpone(key, lease, timedelta(seconds=wait), _told(error))
+            self._postpone(key, lease, wait, _told(error))
             return error
         self._away_until = 0.0
         if step is not _Step.SETTLED:
-            self._store.postpone(key, lease, timedelta(seconds=IN_FLIGHT_SECONDS), "")
+            self._postpone(key, lease, IN_FLIGHT_SECONDS, "")
         get_logger().info(
             "push.done",
             duration_ms=since(started),
@@ -175,7 +191,7 @@ class Pushes:
         return step
 
     def _rounds(self, key: Key, lease: UUID) -> _Step:
-        identity = self._identity()
+        identity = self._identity
         if identity is None or not identity.is_admin:
             raise IdentityNotConfiguredError("There are no credentials for Identity's admin API.")
         for _ in range(ROUNDS):
@@ -185,23 +201,99 @@ class Pushes:
         return _Step.LATER
 
     def _round(self, identity: IdentityClient, key: Key, lease: UUID) -> _Step:
-        user = self._store.user(key, lease)
+        user = self._user(key, lease)
         if user is None:
             return _Step.SETTLED
         if user.status is Status.DELETED:
             identity.delete(user.id)
-            self._store.conclude_deletion(key, lease)
+            self._conclude_deletion(key, lease)
             return _Step.SETTLED
         found = _existing(identity.user(user.id))
-        prepared = self._store.prepare(user, lease, found)
+        prepared = self._prepare(user, lease, found)
         if prepared is None:
             return _Step.AGAIN
         if not prepared.patch:
             return _Step.LATER if prepared.unsettled else _Step.SETTLED
         answer = _existing(identity.update(user.id, app_metadata=prepared.patch))
-        if not self._store.conclude(key, lease, prepared, answer):
+        if not self._conclude(key, lease, prepared, answer):
             return _Step.AGAIN
         return _Step.LATER if prepared.unsettled else _Step.SETTLED
+
+    # --- transactions --------------------------------------------------------------------------
+
+    def _claim(self, key: Key, lease: UUID, *, due: bool) -> int:
+        """Take a push (see ``rows.claim``)."""
+        now = self._clock()
+        with self._database.write() as connection:
+            return rows.claim(connection, key, lease, now, now + LEASE, due=due)
+
+    def _user(self, key: Key, lease: UUID) -> User | None:
+        """Whose push it is; None where it is one's own no longer."""
+        with self._database.write() as connection:
+            return self._held(connection, key, lease)
+
+    def _prepare(self, seen: User, lease: UUID, found: IdentityUser) -> Prepared | None:
+        """Merge what Identity holds and note what will be written there.
+
+        Args:
+            seen: the record before Identity was asked.
+
+        Returns:
+            None where an event told something else meanwhile, or the lease was lost.
+        """
+
+        def work() -> Prepared | None:
+            with self._database.write() as connection:
+                current = self._held(connection, (seen.instance_id, seen.id), lease)
+                if current is None or not same_view(current, seen):
+                    return None
+                prepared = prepare(current, found, self._clock())
+                return replace(prepared, user=self._keep(connection, current, prepared.user))
+
+        return again_on_conflict(work)
+
+    def _conclude(self, key: Key, lease: UUID, prepared: Prepared, answer: IdentityUser) -> bool:
+        """Take Identity's answer; whether it has all that it shall have, or the lease was lost."""
+
+        def work() -> bool:
+            with self._database.write() as connection:
+                current = self._held(connection, key, lease)
+                if current is None:
+                    return True
+                user, done = conclude(current, prepared, answer, self._clock())
+                self._keep(connection, current, user)
+                return done
+
+        return again_on_conflict(work)
+
+    def _conclude_deletion(self, key: Key, lease: UUID) -> None:
+        """The account is gone there."""
+        with self._database.write() as connection:
+            current = self._held(connection, key, lease)
+            if current is not None:
+                self._keep(connection, current, replace(current, pending=False))
+
+    def _postpone(self, key: Key, lease: UUID, seconds: float, error: str) -> None:
+        """Give a push back (see ``rows.postpone``)."""
+        until = self._clock() + timedelta(seconds=seconds)
+        with self._database.write() as connection:
+            rows.postpone(connection, key, lease, until, error)
+
+    def _held(self, connection: Connection, key: Key, lease: UUID) -> User | None:
+        """The record under lock, while the push of it is one's own; which it then stays longer."""
+        user = self._users.load(connection, [key]).get(key)
+        until = self._clock() + LEASE
+        return user if rows.renew(connection, key, lease, until) else None
+
+    def _keep(self, connection: Connection, current: User, changed: User) -> User:
+        key = (current.instance_id, current.id)
+        now = self._clock()
+        entry = audit("user.changed", ACTOR, current, changed, now, FOUND)
+        if entry is not None:
+            changed = replace(changed, updated_at=now, version=current.version + 1)
+        entries = [entry] if entry is not None else []
+        self._users.store(connection, {key: current}, {key: changed}, entries)
+        return changed
 
 
 def _existing(account: IdentityUser | None) -> IdentityUser:

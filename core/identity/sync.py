@@ -9,50 +9,100 @@ deleted meanwhile. Every step commits what it changed together with how far it i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator, Iterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID, uuid4
 
-from usher.core.domain.sync_plan import Completed, Phase, Plan, Run
-from usher.core.errors import IdentityNotConfiguredError, SyncRunningError, UsherError
+from usher.core.domain.sync_plan import Completed, Phase, Plan, Progress, Run
+from usher.core.errors import (
+    IdentityNotConfiguredError,
+    InstanceUnknownError,
+    SyncRunningError,
+    UsherError,
+)
+from usher.core.identity.push import Pushes
+from usher.core.identity.sync_accounts import Accounts
 from usher.core.identity.sync_steps import Steps
 from usher.core.log import get_logger, since
+from usher.core.policy_source import PolicyInForce
+from usher.core.store import syncs as rows
+from usher.core.store.database import Database, again_on_conflict
+from usher.core.store.instances import ZERO, known_instance
+from usher.core.users import UserService
 
 if TYPE_CHECKING:
     from usher.core.identity.client import IdentityClient
-    from usher.core.identity.push import Pushes
-    from usher.core.identity.sync_store import SyncStore
-    from usher.core.users import UserService
+
+RESUMED_WITHIN: Final = timedelta(hours=24)
+PERIODIC: Final = Plan(pull=True, push=True)
+"""Never a removal: nobody would see that it was refused, or that it was meant."""
 
 
 class Sync:
     """Synchronises one database with one Identity.
 
     Args:
-        identity: gives the client; None where there is no way to Identity.
+        identity: None where there is no way to Identity.
         clock: the current time, UTC.
+        instance_id: the configured one.
+        interval_seconds: between the end of one periodic run and the next.
         sleep: waits so many seconds.
     """
 
     def __init__(
         self,
-        store: SyncStore,
+        database: Database,
         users: UserService,
-        identity: Callable[[], IdentityClient | None],
-        pushes: Callable[[], Pushes],
+        policy: PolicyInForce,
+        identity: IdentityClient | None,
+        pushes: Pushes,
         clock: Callable[[], datetime],
+        *,
+        instance_id: UUID | None,
+        interval_seconds: int,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._store = store
+        self._database = database
         self._users = users
+        self._policy = policy
         self._identity = identity
         self._pushes = pushes
         self._clock = clock
+        self._instance_id = instance_id
+        self._interval = timedelta(seconds=interval_seconds)
         self._sleep = sleep
+        self._periodic: Iterator[Run] | None = None
 
     def completed(self) -> Completed | None:
         """The last complete run."""
-        return self._store.completed()
+        with self._database.read() as connection:
+            instance_id = known_instance(connection, self._instance_id)
+            return rows.completed(connection, instance_id or ZERO)
+
+    def step(self) -> bool:
+        """One step of a periodic run, where one is due; whether there is more to do at once.
+
+        It mends both sides; of several workers and servers one is at it.
+
+        Raises:
+            DatabaseError, IdentityUnavailableError, SyncStrangerError, SeveralInstancesError
+        """
+        if self._periodic is None:
+            last = self.completed()
+            if last is not None and last.at + self._interval > self._clock():
+                return False
+            self._periodic = self.run(PERIODIC, wait=False)
+        try:
+            if next(self._periodic, None) is not None:
+                return True
+        except SyncRunningError:
+            pass  # another worker or server is at it
+        except UsherError:
+            self._periodic = None
+            raise
+        self._periodic = None
+        return False
 
     def run(
         self, plan: Plan, *, force: bool = False, restart: bool = False, wait: bool = True
@@ -71,18 +121,18 @@ class Sync:
             SyncStrangerError, InstanceUnknownError, SeveralInstancesError, DatabaseError
         """
         client = self._client()
-        run = self._begin(plan, restart=restart, wait=wait)
+        run = self._begin_patiently(plan, restart=restart, wait=wait)
         started = time.perf_counter()
         fields: dict[str, Any] = {"plan": plan.name, "run_id": str(run.id)}
         get_logger().info("sync.begun", resumed=run.resumed, page=run.progress.page, **fields)
         work = Steps(
-            self._store,
+            self._database,
             self._users,
-            client,
+            self._policy,
+            Accounts(client, self._sleep),
             self._pushes,
-            plan,
             self._clock,
-            self._sleep,
+            plan,
             force=force,
         )
         try:
@@ -95,13 +145,14 @@ class Sync:
             get_logger().warning("sync.stopped", code=error.code, **fields)
             raise
         finally:
-            self._store.release(run)
+            with self._database.write() as connection:
+                rows.release(connection, run, self._clock())
         left = sum(run.progress.left.values())
         fields |= _counts(run) | {"duration_ms": since(started)}
         get_logger().info("sync.done", left=left, **fields)
 
     def _client(self) -> IdentityClient:
-        client = self._identity()
+        client = self._identity
         if client is None or not client.is_admin:
             raise IdentityNotConfiguredError(
                 "A sync needs USHER_IDENTITY_URL, and USHER_IDENTITY_ADMIN_TOKEN or "
@@ -109,17 +160,69 @@ class Sync:
             )
         return client
 
-    def _begin(self, plan: Plan, *, restart: bool, wait: bool) -> Run:
+    def _begin_patiently(self, plan: Plan, *, restart: bool, wait: bool) -> Run:
         """A run that was killed still holds its lease; one that lives renews it."""
         until: object = None
         while True:
             try:
-                return self._store.begin(plan, restart=restart)
+                return again_on_conflict(lambda: self._begin(plan, restart=restart))
             except SyncRunningError as error:
                 if not wait or (until is not None and error.until != until):
                     raise
                 until = error.until
                 self._sleep(1.0)
+
+    def _begin(self, plan: Plan, *, restart: bool) -> Run:
+        """Begin a run, or go on with one of the same plan that was interrupted."""
+        now, lease = self._clock(), uuid4()
+        until = now + rows.LEASE
+        with self._database.write() as connection:
+            instance_id = known_instance(connection, self._instance_id)
+            if instance_id is None and plan.pull:
+                raise InstanceUnknownError(
+                    "No event has told yet which Identity instance this is. Set USHER_INSTANCE_ID "
+                    f"({ZERO} for a GoTrue server of your own), or let somebody log in first."
+                )
+            instance_id = ZERO if instance_id is None else instance_id
+            row = rows.sync_row(connection, instance_id)
+            if row is not None and not rows.is_free(row, now):
+                raise SyncRunningError(
+                    f"Another sync is under way (begun at {row['started_at']:%H:%M:%S} UTC). One "
+                    "that was killed can be gone on with a minute later.",
+                    row["lease_until"],
+                )
+            if (
+                row is not None
+                and not restart
+                and row["plan"] == plan.name
+                and not rows.is_done(row)
+                and row["started_at"] > now - RESUMED_WITHIN
+            ):
+                values = {"lease": lease, "lease_until": until}
+                rows.change_sync(connection, instance_id, **values)
+                progress = Progress.read(row["progress"])
+                begun = row["started_at"]
+                return Run(row["run_id"], instance_id, lease, begun, progress, resumed=True)
+            run = Run(uuid4(), instance_id, lease, now, Progress())
+            values = {
+                "run_id": run.id,
+                "plan": plan.name,
+                "started_at": now,
+                "progress": run.progress.document(),
+                "lease": lease,
+                "lease_until": until,
+            }
+            if row is not None:
+                rows.drop_marks(connection, row["run_id"])
+                rows.change_sync(connection, instance_id, **values)
+            else:
+                never: dict[str, Any] = {
+                    "completed_at": None,
+                    "completed_plan": "",
+                    "completed_left": {},
+                }
+                rows.insert_sync(connection, {"instance_id": instance_id, **values, **never})
+            return run
 
 
 def _counts(run: Run) -> dict[str, int]:

@@ -2,108 +2,92 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
-from typing import TYPE_CHECKING, Final, TypeVar
+from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from usher.core.domain.events import IdentityUser
-from usher.core.domain.records import User
-from usher.core.domain.sync import Kind
-from usher.core.domain.sync_plan import (
-    MOST_REMOVED_PERCENT,
-    Mark,
-    Phase,
-    Plan,
-    Progress,
-    Run,
-    too_many,
-)
-from usher.core.errors import (
-    IdentityCredentialsError,
-    IdentityUnavailableError,
-    LastAdministratorError,
-    PreconditionFailedError,
-    SyncStrangerError,
-    UserDeletedError,
-    UserNotFoundError,
-)
-from usher.core.log import get_logger
+from usher.core.domain.records import Status, User
+from usher.core.domain.sync import Kind, Mending, compare
+from usher.core.domain.sync_plan import Mark, Phase, Plan, Progress, Run
+from usher.core.errors import SyncStrangerError
+from usher.core.identity import sync_accounts
+from usher.core.identity.push import Pushes
+from usher.core.identity.sync_accounts import ANCHORS, Accounts
+from usher.core.identity.sync_removals import Removals
+from usher.core.policy_source import PolicyInForce
+from usher.core.store import syncs as rows
+from usher.core.store.database import Database, again_on_conflict
+from usher.core.users import UserService
 
-if TYPE_CHECKING:
-    from usher.core.identity.client import IdentityClient, UserPage
-    from usher.core.identity.push import Pushes
-    from usher.core.identity.sync_store import SyncStore
-    from usher.core.users import UserService
-
-PER_PAGE: Final = 200
-ATTEMPTS: Final = 4
-FIRST_PAUSE_SECONDS: Final = 1.0
-ANCHORS: Final = 4
-"""How many pages a run can go back when it sees that they have moved."""
 LOOKS: Final = 3
 """How often an account is asked for whose record changes at the same time."""
 SAMPLE: Final = 5
-
-Answer = TypeVar("Answer")
+PENDING_GRACE: Final = timedelta(minutes=10)
+"""How long a ``validate`` may be known here before its account can be seen at Identity."""
 
 
 class Steps:
-    """The steps of one run.
+    """The steps of one run; each commits what it changes together with how far the run is.
 
     Args:
-        force: even where nobody is in common, or too much would be removed.
         clock: the current time, UTC.
-        sleep: waits so many seconds.
+        force: even where nobody is in common, or too much would be removed.
     """
 
     def __init__(
         self,
-        store: SyncStore,
+        database: Database,
         users: UserService,
-        client: IdentityClient,
-        pushes: Callable[[], Pushes],
-        plan: Plan,
+        policy: PolicyInForce,
+        accounts: Accounts,
+        pushes: Pushes,
         clock: Callable[[], datetime],
-        sleep: Callable[[float], None],
+        plan: Plan,
         *,
         force: bool,
     ) -> None:
-        self._store = store
+        self._database = database
         self._users = users
-        self._client = client
+        self._policy = policy
+        self._accounts = accounts
         self._pushes = pushes
-        self._plan = plan
         self._clock = clock
-        self._sleep = sleep
+        self._plan = plan
         self._force = force
+        self._removals = Removals(database, users, accounts, pushes, plan, force=force)
 
     def step(self, run: Run) -> Run:
-        """One page of accounts, of records or of removals."""
+        """One page of accounts, of records or of removals.
+
+        Raises:
+            IdentityUnavailableError, SyncStrangerError, DatabaseError
+            SyncRunningError: another process has taken the run over.
+        """
         if run.progress.phase is Phase.ACCOUNTS:
-            return self._accounts(run)
+            return self._compare_page(run)
         if run.progress.phase is Phase.RECORDS:
-            return self._records(run)
-        return self._removals(run)
+            return self._look_for_records(run)
+        return self._remove(run)
 
     # --- accounts ----------------------------------------------------------------------------
 
-    def _accounts(self, run: Run) -> Run:
+    def _compare_page(self, run: Run) -> Run:
         progress = run.progress
         asked_at = self._clock()
-        page = self._patiently(lambda: self._page(progress.page))
+        page = self._accounts.page(progress.page)
         if progress.page == 1 and not self._force:
             self._not_a_stranger(run, page.users)
-        if self._moved(progress):
+        if self._accounts.have_moved(progress):
             back = replace(
                 progress,
                 page=progress.page - 1,
                 anchors=progress.anchors[:-1],
                 steps_back=progress.steps_back + 1,
             )
-            return self._store.keep(replace(run, progress=back))
+            return self._keep(replace(run, progress=back))
         anchors = (*progress.anchors, str(page.users[-1].id)) if page.users else ()
         after = replace(
             progress,
@@ -115,37 +99,14 @@ class Steps:
         )
         return self._settle(run, page.users, asked_at, after)
 
-    def _page(self, number: int) -> UserPage:
-        """A whole page, or an error: half of one would make the rest look missing."""
-        page = self._client.users(number, PER_PAGE)
-        got = len(page.users)
-        before = (number - 1) * PER_PAGE
-        short = page.more and got != PER_PAGE
-        wrong = not page.more and page.total is not None and before + got < page.total
-        if short or wrong or got > PER_PAGE or len({user.id for user in page.users}) != got:
-            raise IdentityUnavailableError(
-                f"Identity answered page {number} of its users with {got} accounts, which is not "
-                f"a whole page of {PER_PAGE} and not the last."
-            )
-        return page
-
-    def _moved(self, progress: Progress) -> bool:
-        """Whether the pages moved since the one before was read: accounts deleted meanwhile.
-
-        Then as many as were deleted have slipped from this page to the one before, unseen.
-        """
-        if not progress.anchors or progress.steps_back >= ANCHORS:
-            return False
-        place = (progress.page - 1) * PER_PAGE
-        there = self._patiently(lambda: self._client.users(place, 1)).users
-        return [str(user.id) for user in there] != [progress.anchors[-1]]
-
     def _not_a_stranger(self, run: Run, people: Sequence[IdentityUser]) -> None:
         """Refuse an Identity that shares nobody with us, before anything is mended by it."""
-        sample = self._store.sample(run, SAMPLE)
-        if not sample or self._store.known(run, people):
+        with self._database.read() as connection:
+            sample = rows.some_ids(connection, run.instance_id, SAMPLE)
+            known = rows.known_ids(connection, run.instance_id, [person.id for person in people])
+        if not sample or known:
             return
-        if any(self._ask(user_id) for user_id in sample):
+        if any(self._accounts.account(user_id) for user_id in sample):
             return
         raise SyncStrangerError(
             f"None of Identity's first {len(people)} accounts is known here, and none of "
@@ -157,48 +118,109 @@ class Steps:
         self, run: Run, people: Sequence[IdentityUser], asked_at: datetime, progress: Progress
     ) -> Run:
         """Compare some accounts; those whose records are changing are asked for once more."""
-        settled = self._store.settle(run, self._plan, people, asked_at, progress)
-        run = self._push(settled.run, settled.told)
-        moving = settled.moving
+        run, moving = self._compare(run, people, asked_at, progress, {})
         for _ in range(LOOKS):
             if not moving:
                 break
             asked_at = self._clock()
-            found = [self._ask(user_id) for user_id in moving]
+            found = [self._accounts.account(user_id) for user_id in moving]
             again = [person for person in found if person is not None]
-            settled = self._store.settle(
-                run, self._plan, again, asked_at, run.progress, views=moving
-            )
-            run = self._push(settled.run, settled.told)
-            moving = settled.moving
+            run, moving = self._compare(run, again, asked_at, run.progress, moving)
         return run
+
+    def _compare(
+        self,
+        run: Run,
+        people: Sequence[IdentityUser],
+        asked_at: datetime,
+        progress: Progress,
+        views: Mapping[UUID, User],
+    ) -> tuple[Run, Mapping[UUID, User]]:
+        """Mend, then tell Identity; whose records were changing meanwhile."""
+        run, told, moving = again_on_conflict(
+            lambda: self._mend(run, people, asked_at, progress, views)
+        )
+        return self._push(run, told), moving
+
+    def _mend(
+        self,
+        run: Run,
+        people: Sequence[IdentityUser],
+        asked_at: datetime,
+        progress: Progress,
+        views: Mapping[UUID, User],
+    ) -> tuple[Run, list[User], dict[UUID, User]]:
+        """Compare accounts with their records and mend what the plan says, in one transaction.
+
+        Args:
+            asked_at: when Identity was asked about them; a record changed since is newer.
+            progress: where the run is afterwards, its counts apart.
+            views: records as they were before Identity was asked: if they still are, they may be
+                as new as they like.
+
+        Returns:
+            The run, further on; users whose pushes are to be made now; records that somebody
+            changed since Identity was asked, as they are now.
+        """
+        now = self._clock()
+        instance_id = run.instance_id
+        mending = Mending(self._plan, self._policy.current if self._plan.pull else None, now)
+        moving: dict[UUID, User] = {}
+        marks: dict[UUID, Mark] = {}
+        with self._database.write() as connection:
+            known = rows.marked(connection, run.id, [person.id for person in people])
+            new = [person for person in people if person.id not in known]
+            before = self._users.load(connection, [(instance_id, person.id) for person in new])
+            after = dict(before)
+            for person in new:
+                key = (instance_id, person.id)
+                record = before.get(key)
+                kinds = compare(person, record, now)
+                if record is not None and kinds and record.updated_at >= asked_at:
+                    view = views.get(person.id)
+                    if view is None or (view.version, view.updated_at, view.order) != (
+                        record.version, record.updated_at, record.order
+                    ):  # fmt: skip
+                        moving[person.id] = record
+                        continue
+                marks[person.id] = Mark.REMAINS if Kind.DELETED_HERE in kinds else Mark.SEEN
+                changed = mending.mend(instance_id, person, record, kinds)
+                if changed is not None:
+                    after[key] = changed
+            rows.put_marks(connection, run.id, marks)
+            progress = replace(progress, accounts=progress.accounts + len(marks))
+            progress = progress.counting(mending.found, mending.mended)
+            run = replace(run, progress=progress)
+            self._users.store(connection, before, after, mending.entries)
+            rows.keep_progress(connection, run, self._clock())
+        return run, mending.told, moving
 
     def _push(self, run: Run, told: Sequence[User]) -> Run:
         """Tell Identity of what was marked; what fails stays pending."""
         for number, user in enumerate(told, 1):
-            self._pushes().push(user)
+            self._pushes.push(user)
             if number % 20 == 0:
-                run = self._store.keep(run)
+                run = self._keep(run)
         return run
 
     # --- records -----------------------------------------------------------------------------
 
-    def _records(self, run: Run) -> Run:
+    def _look_for_records(self, run: Run) -> Run:
         """Ask for each record by name that no page showed."""
-        users, place, count = self._store.unseen(run, PER_PAGE)
+        users, place, count = self._unseen(run, sync_accounts.PER_PAGE)
         progress = replace(run.progress, place=place, records=run.progress.records + count)
         if not place:
             progress = replace(progress, phase=Phase.REMOVALS)
         asked_at = self._clock()
         found, missing = [], []
         for number, user in enumerate(users, 1):
-            person = self._ask(user.id)
+            person = self._accounts.account(user.id)
             if person is None:
                 missing.append(user.id)
             else:
                 found.append(person)
             if number % 20 == 0:
-                run = self._store.keep(run)
+                run = self._keep(run)
         if found:
             run = self._settle(run, found, asked_at, run.progress)
             progress = replace(
@@ -207,91 +229,65 @@ class Steps:
                 found=run.progress.found,
                 mended=run.progress.mended,
             )
-        return self._store.absent(run, missing, progress)
+        return self._note_absent(run, missing, progress)
 
-    # --- removals ----------------------------------------------------------------------------
+    def _unseen(self, run: Run, limit: int) -> tuple[list[User], str, int]:
+        """Of the next records those that the run did not see at Identity.
 
-    def _removals(self, run: Run) -> Run:
-        if not self._plan.prune:
-            return self._complete(run)
-        here = self._plan.pull and self._allowed(run, Kind.MISSING_THERE, run.progress.records)
-        there = self._plan.push and self._allowed(run, Kind.DELETED_HERE, run.progress.accounts)
-        removals = self._store.removals(run, 20) if here or there else []
-        if not removals:
-            return self._complete(run)
-        mended: dict[str, int] = {}
-        for user_id, mark in removals:
-            kind = Kind.MISSING_THERE if mark is Mark.ABSENT else Kind.DELETED_HERE
-            if kind is Kind.MISSING_THERE:
-                removed = here and self._remove_here(user_id)
-            else:
-                removed = there and self._remove_there(run, user_id)
-            if removed:
-                mended[kind.value] = mended.get(kind.value, 0) + 1
-        progress = replace(run.progress.counting({}, mended), place=str(removals[-1][0]))
-        return self._store.keep(replace(run, progress=progress))
+        Returns:
+            Them, the place after all that were looked at (empty: no more), and how many that were.
+        """
+        place = UUID(run.progress.place) if run.progress.place else None
+        horizon = self._clock() - PENDING_GRACE
+        with self._database.write() as connection:
+            ids = rows.ids_after(connection, run.instance_id, place, limit)
+            seen = rows.marked(connection, run.id, ids)
+            keys = [(run.instance_id, user_id) for user_id in ids if user_id not in seen]
+            found = self._users.load(connection, keys).values()
+        users = [u for u in found if u.status is not Status.PENDING or u.created_at < horizon]
+        return users, str(ids[-1]) if ids else "", len(ids)
 
-    def _allowed(self, run: Run, kind: Kind, total: int) -> bool:
-        count = run.progress.found.get(kind.value, 0)
-        return self._force or not too_many(count, total)
+    def _note_absent(self, run: Run, ids: Sequence[UUID], progress: Progress) -> Run:
+        """Note who is here and not at Identity, which was asked about each."""
+        with self._database.write() as connection:
+            rows.put_marks(connection, run.id, dict.fromkeys(ids, Mark.ABSENT))
+            found = {Kind.MISSING_THERE.value: len(ids)} if ids else {}
+            run = replace(run, progress=progress.counting(found, {}))
+            rows.keep_progress(connection, run, self._clock())
+        return run
 
-    def _remove_here(self, user_id: UUID) -> bool:
-        """Leave a tombstone, if Identity says once more that there is no such account."""
-        user = self._users.look_up(user_id)
-        if user is None or user.deleted_at or self._ask(user_id) is not None:
-            return False
-        try:
-            self._store.delete_here(user)
-        except (
-            PreconditionFailedError,
-            LastAdministratorError,
-            UserNotFoundError,
-            UserDeletedError,
-        ) as error:
-            get_logger().warning("sync.kept", user_id=str(user_id), code=error.code)
-            return False
-        return True
+    # --- removals, and the end ---------------------------------------------------------------
 
-    def _remove_there(self, run: Run, user_id: UUID) -> bool:
-        """Have an account deleted whose record here is a tombstone."""
-        user = self._store.delete_there(run, user_id)
-        return user is not None and not self._pushes().push(user).pending
+    def _remove(self, run: Run) -> Run:
+        after = self._removals.step(run) if self._plan.prune else None
+        return self._complete(run) if after is None else self._keep(after)
 
     def _complete(self, run: Run) -> Run:
         if self._plan.push:
             # What an interrupted run marked and did not get to.
-            self._pushes().push_pending()
-        refused = [
-            f"{run.progress.found[kind.value]} of {total} {where}"
-            for kind, total, where, mends in (
-                (Kind.MISSING_THERE, run.progress.records, "users here", self._plan.pull),
-                (Kind.DELETED_HERE, run.progress.accounts, "accounts at Identity", self._plan.push),
+            self._pushes.push_pending()
+        refused = self._removals.refused(run) if self._plan.prune else ""
+        return self._conclude(replace(run, progress=replace(run.progress, refused=refused)))
+
+    def _conclude(self, run: Run) -> Run:
+        """The run is done; what it noted about single users goes."""
+        with self._database.write() as connection:
+            pending = rows.pending_of(connection, run.instance_id) if self._plan.push else 0
+            found = run.progress.counting({"pending": pending} if pending else {}, {})
+            run = replace(run, progress=replace(found, phase=Phase.DONE))
+            rows.keep_progress(connection, run, self._clock())
+            rows.drop_marks(connection, run.id)
+            rows.change_sync(
+                connection,
+                run.instance_id,
+                completed_at=self._clock(),
+                completed_plan=self._plan.name,
+                completed_left=run.progress.left,
             )
-            if self._plan.prune and mends and not self._allowed(run, kind, total)
-        ]
-        text = ""
-        if refused:
-            text = (
-                f"Not removed: {', and '.join(refused)}, more than {MOST_REMOVED_PERCENT} %. "
-                "If that is meant, repeat with --prune --force."
-            )
-        done = replace(run, progress=replace(run.progress, refused=text))
-        return self._store.complete(done, self._plan)
+        return run
 
-    # --- asking ------------------------------------------------------------------------------
-
-    def _ask(self, user_id: UUID) -> IdentityUser | None:
-        return self._patiently(lambda: self._client.user(user_id))
-
-    def _patiently(self, ask: Callable[[], Answer]) -> Answer:
-        pause = FIRST_PAUSE_SECONDS
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                return ask()
-            except IdentityUnavailableError as error:
-                if attempt == ATTEMPTS or isinstance(error, IdentityCredentialsError):
-                    raise
-                get_logger().info("sync.again", attempt=attempt, code=error.code)
-            self._sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
-            pause *= 2
-        raise AssertionError("unreachable")
+    def _keep(self, run: Run) -> Run:
+        """Keep how far the run is."""
+        with self._database.write() as connection:
+            rows.keep_progress(connection, run, self._clock())
+        return run

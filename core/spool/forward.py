@@ -20,7 +20,6 @@ from uuid import UUID
 
 from usher.core.domain.events import Event, EventName, UnknownEvent
 from usher.core.domain.outage import KEPT, REASONS, answer_without_record
-from usher.core.domain.policy import CallablePolicy, FilePolicy
 from usher.core.domain.records import Answer
 from usher.core.errors import (
     BodyError,
@@ -32,6 +31,7 @@ from usher.core.errors import (
 )
 from usher.core.jws import Claims
 from usher.core.log import Recurring, describe, get_logger, since
+from usher.core.policy_source import PolicyInForce
 from usher.core.spool.files import Spool, SpoolFile, read
 from usher.core.strict_json import dumps
 from usher.core.webhooks import (
@@ -62,9 +62,7 @@ class Holding:
         webhooks: the pipeline that applies them in the end.
     """
 
-    def __init__(
-        self, webhooks: Webhooks, policy: FilePolicy | CallablePolicy, spool: Spool
-    ) -> None:
+    def __init__(self, webhooks: Webhooks, policy: PolicyInForce, spool: Spool) -> None:
         self._webhooks = webhooks
         self._policy = policy
         self._spool = spool
@@ -220,10 +218,12 @@ class Holding:
             return as_problem_answer(content)
         if isinstance(content, UnknownEvent):
             return NO_CONTENT
-        if content.name in self._policy.outage.refused:
+        if content.name in self._policy.current.outage.refused:
             return away
         try:
-            return as_answer(answer_without_record(content, self._policy, verified.received.at))
+            return as_answer(
+                answer_without_record(content, self._policy.current, verified.received.at)
+            )
         except PolicyError as error:  # a callable policy's: this delivery fails, alone
             return error
 

@@ -8,21 +8,37 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from random import SystemRandom
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    Select,
+    Table,
+    case,
+    collate,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+    union_all,
+)
 
 from usher.core.domain.records import Delivery, Status, User
 from usher.core.store.bulk_insert import BulkInsert
-from usher.core.store.tables import CounterRow
+from usher.core.store.tables import CounterRow, GrantRow
 
 SHARDS: Final = 16
 MAX_NAMES: Final = 100
 """The most roles or providers that are told, the most frequent first."""
 
 _COUNTERS: Final[Table] = CounterRow.__table__  # type: ignore[attr-defined]
+_GRANTS: Final[Table] = GrantRow.__table__  # type: ignore[attr-defined]
 _ADD = BulkInsert(_COUNTERS, upsert=True, adding="value")
 _SHARD: Final = SystemRandom().randrange(SHARDS)
 
@@ -64,31 +80,55 @@ class Counters:
 
 
 def read_counters(
-    connection: Connection, instance_id: UUID, kind: str, since: str = ""
+    connection: Connection, instance_id: UUID, kind: str, now: datetime, since: str = ""
 ) -> Mapping[str, int]:
     """The counters of a kind (``status``, ``provider``, ``role``, ``day``), the greatest first.
 
     Args:
+        now: a role is not counted with those whose grant of it has ended.
         since: only names from this one on; then all of them, in their order.
     """
-    total = func.sum(_COUNTERS.c.value)
-    statement = (
-        select(_COUNTERS.c.name, total)
-        .where(
-            _COUNTERS.c.instance_id == instance_id,
-            _COUNTERS.c.name >= f"{kind}:{since}",
-            _COUNTERS.c.name < f"{kind};",  # the character after the colon
-        )
-        .group_by(_COUNTERS.c.name)
-        .having(total > 0)
+    counted: Select[Any] | CompoundSelect[Any] = select(_COUNTERS.c.name, _COUNTERS.c.value).where(
+        _COUNTERS.c.instance_id == instance_id,
+        _COUNTERS.c.name >= f"{kind}:{since}",
+        _COUNTERS.c.name < f"{kind};",  # the character after the colon
     )
+    if kind == "role":
+        counted = union_all(counted, _ended(connection, instance_id, now))
+    numbers = counted.subquery()
+    total = func.sum(numbers.c.value)
+    statement = select(numbers.c.name, total).group_by(numbers.c.name).having(total > 0)
     if since:
-        statement = statement.order_by(_COUNTERS.c.name)
+        statement = statement.order_by(numbers.c.name)
     else:
-        statement = statement.order_by(total.desc(), _COUNTERS.c.name).limit(MAX_NAMES)
+        statement = statement.order_by(total.desc(), numbers.c.name).limit(MAX_NAMES)
     start = len(kind) + 1
     rows: Sequence[Any] = connection.execute(statement).all()
     return {name[start:]: int(value) for name, value in rows}
+
+
+def _ended(connection: Connection, instance_id: UUID, now: datetime) -> Select[Any]:
+    """What to add to the counters of roles for grants that ended and are still on record.
+
+    These are few: maintenance takes them off. Read in the same statement as the counters, they are
+    never taken off twice. A role counts where somebody grants it and nobody denies it.
+    """
+    # Found by itself, and in all instances: else planners read all grants of this one instead.
+    named = (_GRANTS.c.instance_id, _GRANTS.c.user_id, _GRANTS.c.role)
+    ended = select(*named).where(_GRANTS.c.expires_at <= now).cte("ended")
+    ended = ended.prefix_with("MATERIALIZED")
+    word = case((_GRANTS.c.denies, 2), else_=1)
+    holds = or_(_GRANTS.c.expires_at.is_(None), _GRANTS.c.expires_at > now)
+    counted = case((func.max(word) == 1, 1), else_=0)
+    counts = case((func.max(case((holds, word), else_=0)) == 1, 1), else_=0)
+    name: ColumnElement[Any] = literal("role:") + _GRANTS.c.role
+    if connection.dialect.name == "postgresql":
+        name = collate(name, "C")  # as the counters' names have it
+    return (
+        select(name, counts - counted)
+        .where(_GRANTS.c.instance_id == instance_id, tuple_(*named).in_(select(ended)))
+        .group_by(*named)
+    )
 
 
 def _user_names(user: User) -> Iterator[str]:
@@ -98,7 +138,7 @@ def _user_names(user: User) -> Iterator[str]:
     if user.provider:
         yield f"provider:{user.provider}"
     # Whatever is on record, ended or not, so that the number depends on nothing but the record;
-    # what has ended is taken off it soon (UserService.end_grants).
+    # what has ended is subtracted by whoever asks, until maintenance takes it off the record.
     denied = {grant.role for grant in user.grants if grant.denies}
     for role in {grant.role for grant in user.grants if not grant.denies} - denied:
         yield f"role:{role}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Table, bindparam, delete, func, select, updat
 
 from usher.core.domain.records import Status
 from usher.core.domain.sync_plan import Completed, Mark, Phase, Progress, Run
+from usher.core.errors import SyncRunningError
 from usher.core.store.bulk_insert import BulkInsert
 from usher.core.store.pushes import PUSHES
 from usher.core.store.tables import SyncMarkRow, SyncRow, UserRow
@@ -18,6 +19,9 @@ from usher.core.store.tables import SyncMarkRow, SyncRow, UserRow
 SYNCS: Final[Table] = SyncRow.__table__  # type: ignore[attr-defined]
 MARKS: Final[Table] = SyncMarkRow.__table__  # type: ignore[attr-defined]
 USERS: Final[Table] = UserRow.__table__  # type: ignore[attr-defined]
+
+LEASE: Final = timedelta(seconds=60)
+"""How long a run that shows no sign of life holds others up."""
 
 _INSERT_SYNC = BulkInsert(SYNCS)
 _MARK = BulkInsert(MARKS, upsert=True)
@@ -46,15 +50,20 @@ def change_sync(connection: Connection, instance_id: UUID, **values: Any) -> Non
     connection.execute(statement, {"k_instance": instance_id})
 
 
-def keep_progress(connection: Connection, run: Run, until: datetime) -> bool:
-    """Keep how far a run is and go on holding its lease; False where that was lost."""
+def keep_progress(connection: Connection, run: Run, now: datetime) -> None:
+    """Keep how far a run is and go on holding its lease.
+
+    Raises:
+        SyncRunningError: another process has taken it over.
+    """
     kept = connection.execute(
         update(SYNCS)
         .where(_HERE, SYNCS.c.lease == run.lease)
-        .values(progress=run.progress.document(), lease_until=until),
+        .values(progress=run.progress.document(), lease_until=now + LEASE),
         {"k_instance": run.instance_id},
     )
-    return kept.rowcount == 1
+    if kept.rowcount != 1:
+        raise SyncRunningError("Another process has taken this sync over.")
 
 
 def release(connection: Connection, run: Run, now: datetime) -> None:

@@ -15,11 +15,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from usher.core.app import App
 from usher.core.auth import Principal
+from usher.core.domain.administration import Change
 from usher.core.domain.events import is_text, parse_time
 from usher.core.domain.records import Page, User
 from usher.core.errors import InvalidInputError, RequestError, UserNotFoundError
 from usher.core.strict_json import StrictJsonError, dumps, loads_object
-from usher.core.users import Change
 from usher.functions._shared.http import Request, Response
 
 MERGE_PATCH: Final = "application/merge-patch+json"

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
+from usher.core.domain import administration
 from usher.core.domain.documents import own_document
 from usher.functions._shared.http import Response
 from usher.functions._shared.operation import Access, Call, Input, Operation, json_response
@@ -26,7 +27,8 @@ def read(call: Call) -> Response:
 
 def edit(call: Call) -> Response:
     """Change the caller's profile."""
-    user = call.app.store.users.edit(call.principal.user, call.change(), profile=call.body.profile)
+    command = administration.edit(profile=call.body.profile)
+    user = call.app.store.users.change(call.principal.user, command, call.change())
     return json_response(own_document(user, call.now), version=user.version)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from usher.core.domain import administration
 from usher.core.domain.documents import (
     delivery_document,
     grant_document,
@@ -142,20 +143,17 @@ def read(call: Call) -> Response:
 def edit(call: Call) -> Response:
     """Suspend, reactivate, or change profile and further app_metadata."""
     body: Edit = call.body
-    user = call.app.store.users.edit(
-        call.user(),
-        call.change(body),
+    command = administration.edit(
         suspended=body.status == "suspended" if body.status else None,
         profile=body.profile,
         app_metadata=body.app_metadata,
     )
-    return _shown(call, call.app.pushes.push(user))
+    return _shown(call, _changed(call, command, body))
 
 
 def delete(call: Call) -> Response:
     """Leave a tombstone, and have the account deleted at Identity."""
-    user = call.app.store.users.delete(call.user(), call.change(call.query))
-    call.app.pushes.push(user)
+    _changed(call, administration.delete(), call.query)
     return Response(204)
 
 
@@ -167,8 +165,7 @@ def read_roles(call: Call) -> Response:
 def set_roles(call: Call) -> Response:
     """Make these the user's roles."""
     body: RoleSet = call.body
-    user = call.app.store.users.set_roles(call.user(), body.roles, call.change(body))
-    return _shown_roles(call, call.app.pushes.push(user))
+    return _shown_roles(call, _changed(call, administration.set_roles(body.roles), body))
 
 
 def grant(call: Call) -> Response:
@@ -176,20 +173,15 @@ def grant(call: Call) -> Response:
     body: RoleGrant = call.body
     if body.expires_at is not None and body.expires_at <= call.now:
         raise InvalidInputError((("/expires_at", "lies in the past"),))
+    command = administration.grant(call.params["role"], expires_at=body.expires_at)
     why = Why(reason=body.reason, force=False)
-    user = call.app.store.users.grant(
-        call.user(),
-        call.params["role"],
-        call.change(why),
-        expires_at=body.expires_at,
-    )
-    return _shown_roles(call, call.app.pushes.push(user))
+    return _shown_roles(call, _changed(call, command, why))
 
 
 def revoke(call: Call) -> Response:
     """Take a role away; against the policy's grant a denial is left."""
-    user = call.app.store.users.revoke(call.user(), call.params["role"], call.change(call.query))
-    return _shown_roles(call, call.app.pushes.push(user))
+    command = administration.revoke(call.params["role"])
+    return _shown_roles(call, _changed(call, command, call.query))
 
 
 def list_events(call: Call) -> Response:
@@ -202,6 +194,12 @@ def list_events(call: Call) -> Response:
         "next_cursor": page.next_cursor,
     }
     return json_response(document, headers=next_link(call, page))
+
+
+def _changed(call: Call, command: administration.Command, why: Why) -> User:
+    """Change the user of the path, and tell Identity."""
+    user = call.app.store.users.change(call.user(), command, call.change(why))
+    return call.app.pushes.push(user)
 
 
 def _shown(call: Call, user: User) -> Response:

@@ -12,7 +12,8 @@ from tests.forge import token
 from tests.store.store_support import deliver
 from tests.support import SECRET, account, signed
 from usher.core.app import App
-from usher.core.users import Change
+from usher.core.domain import administration
+from usher.core.domain.administration import Change
 from usher.functions import api
 
 JWT_SECRET = b"the secret that signs access tokens"
@@ -101,8 +102,8 @@ class People:
             deliver(app, [signed("signup", who, at=app.clock(), secret=SECRET)])
             self.ids[name] = who.id
         users = app.store.users
-        users.suspend(users.get(self.ids["suspended"]), BOSS)
-        users.delete(users.get(self.ids["deleted"]), BOSS)
+        users.change(users.get(self.ids["suspended"]), administration.suspend(), BOSS)
+        users.change(users.get(self.ids["deleted"]), administration.delete(), BOSS)
 
     def token(self, name: str, **claims: Any) -> str:
         """The Authorization header of one of them."""

@@ -13,6 +13,7 @@ from tests.store.store_support import deliver
 from tests.support import NOON, SECRET, account, signed
 from usher.core.app import App, use
 from usher.core.auth import TrustedCaller
+from usher.core.domain import administration
 from usher.core.errors import UserNotFoundError
 from usher.core.settings import Settings
 from usher.emulator.payload import ZERO_INSTANCE
@@ -105,11 +106,11 @@ def test_a_demoted_administrators_token_is_refused_at_the_next_request(people: P
     token = people.token("administrator", app_metadata={"roles": ["admin"], "provider": "email"})
     assert ask("GET", "/users", token).status == 200
     users = people.app.store.users
-    users.revoke(users.get(people.ids["administrator"]), "admin", BOSS)
+    users.change(users.get(people.ids["administrator"]), administration.revoke("admin"), BOSS)
     assert ask("GET", "/users", token).code == "forbidden"
-    users.suspend(users.get(people.ids["administrator"]), BOSS)
+    users.change(users.get(people.ids["administrator"]), administration.suspend(), BOSS)
     assert ask("GET", "/me", token).code == "account_suspended"
-    users.delete(users.get(people.ids["administrator"]), BOSS)
+    users.change(users.get(people.ids["administrator"]), administration.delete(), BOSS)
     assert ask("GET", "/me", token).code == "account_deleted"
 
 

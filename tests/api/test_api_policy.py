@@ -14,6 +14,7 @@ from tests.api.api_support import BOSS, JWT_SECRET, People
 from tests.support import SECRET, Clock
 from usher.cli.main import usher
 from usher.core.app import App, use
+from usher.core.domain import administration
 from usher.core.domain.policy import Applicant, Reason, Verdict
 from usher.core.settings import Settings
 
@@ -85,8 +86,10 @@ def test_everybody_learns_why_they_have_their_roles(people: People, clock: Clock
     users = people.app.store.users
     end = clock.now + timedelta(days=1)
     for role, ends in (("editor", end), ("staff", end), ("guest", end)):
-        users.grant(users.get(people.ids["user"]), role, BOSS, expires_at=ends)
-    users.revoke(users.get(people.ids["user"]), "member", BOSS)
+        users.change(
+            users.get(people.ids["user"]), administration.grant(role, expires_at=ends), BOSS
+        )
+    users.change(users.get(people.ids["user"]), administration.revoke("member"), BOSS)
     answer = people.ask("user", "GET", "/policy/me").json
     assert [(each["role"], each["sources"], each["until"]) for each in answer["roles"]] == [
         ("editor", ["administrator"], "2026-11-24T12:00:00Z"),

@@ -13,7 +13,8 @@ import pytest
 from tests.api.api_support import BOSS, Answer, People, ask
 from tests.store.store_support import deliver
 from tests.support import account, call, signed
-from usher.core.users import Change
+from usher.core.domain import administration
+from usher.core.domain.administration import Change
 
 ADMIN = "administrator"
 
@@ -333,7 +334,7 @@ def test_an_event_is_decided_again_without_any_change(people: People) -> None:
     one = people.ask(ADMIN, "GET", f"/events/{event['id'][:20]}").json
     assert one["body"].startswith('{"event":"signup"')
     users = people.app.store.users
-    users.revoke(users.get(people.ids["user"]), "staff", Change("test"))
+    users.change(users.get(people.ids["user"]), administration.revoke("staff"), Change("test"))
     before = (users.page(), people.app.store.ledger.page())
     replayed = people.ask(ADMIN, "POST", f"/events/{event['id']}/replay").json
     assert replayed["dry_run"] is True
@@ -353,7 +354,7 @@ def test_an_event_is_decided_again_for_good(people: People) -> None:
     assert people.ask(ADMIN, "POST", path, wish).json["differs"] is False
     assert people.ask(ADMIN, "GET", "/audit?action=event.replayed").json["audit"] == []
     Path(people.app.settings.policy).write_text('[[role]]\ngrant = "guest"\n')
-    del people.app.policy
+    del people.app.policy_in_force.current
     was = people.ask(ADMIN, "GET", "/users/{user}")
     stale = people.ask(ADMIN, "POST", path, wish, **{"if-match": '"77"'})
     assert (stale.status, stale.code) == (412, "precondition_failed")
@@ -376,7 +377,7 @@ def test_an_event_of_somebody_without_a_record_makes_one(people: People) -> None
     assert call(denied)["statusCode"] == 403
     (event,) = people.ask(ADMIN, "GET", "/events?outcome=denied").json["events"]
     Path(people.app.settings.policy).write_text("")
-    del people.app.policy
+    del people.app.policy_in_force.current
     done = people.ask(ADMIN, "POST", f"/events/{event['id']}/replay", {"dry_run": False}).json
     assert done["now"]["outcome"] == "applied"
     assert people.ask(ADMIN, "GET", f"/users/{event['user_id']}").json == done["user"]
@@ -386,7 +387,7 @@ def test_every_change_is_in_the_audit(people: People) -> None:
     """By whom, why, and what differs; the newest first; by user and by action."""
     people.ask(ADMIN, "PUT", "/users/{other}/roles/editor", {"reason": "new job"})
     users = people.app.store.users
-    users.grant(users.get(people.ids["other"]), "author", BOSS)
+    users.change(users.get(people.ids["other"]), administration.grant("author"), BOSS)
     found = people.ask(ADMIN, "GET", "/audit?user={other}").json["audit"]
     assert [entry["action"] for entry in found] == ["role.granted", "role.granted", "user.created"]
     assert [entry["actor"] for entry in found] == ["test", f"user:{people.ids[ADMIN]}", "identity"]

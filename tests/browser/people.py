@@ -9,7 +9,8 @@ from uuid import UUID, uuid5
 
 from tests.support import Signed, account, signed, verified
 from usher.core.app import App
-from usher.core.users import Change
+from usher.core.domain import administration
+from usher.core.domain.administration import Change
 from usher.emulator.payload import Account
 from usher.emulator.people import DOMAINS, FIRST, LAST, OWNER, OWNER_NAME, PROVIDERS
 
@@ -111,12 +112,22 @@ def _administer(app: App, rng: random.Random, now: datetime) -> None:
     for user in rng.sample(active, 46):
         role, reason, until = rng.choice(grants)
         ends = now + until if until else None
-        users.grant(users.get(user.id), role, Change(boss, reason), expires_at=ends)
+        users.change(
+            users.get(user.id), administration.grant(role, expires_at=ends), Change(boss, reason)
+        )
     for user in rng.sample(active, 9):
-        users.suspend(users.get(user.id), Change(boss, "Chargeback; wrote to them on Monday"))
+        users.change(
+            users.get(user.id),
+            administration.suspend(),
+            Change(boss, "Chargeback; wrote to them on Monday"),
+        )
     for user in rng.sample(active, 6):
-        users.delete(users.get(user.id), Change(boss, "Asked to be forgotten"))
+        users.change(
+            users.get(user.id), administration.delete(), Change(boss, "Asked to be forgotten")
+        )
     for user in rng.sample(active, 4):
         current = users.get(user.id)
         if current.status == "active":
-            users.revoke(current, "member", Change(boss, "Shared the account"))
+            users.change(
+                current, administration.revoke("member"), Change(boss, "Shared the account")
+            )

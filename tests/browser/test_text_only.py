@@ -13,9 +13,10 @@ from playwright.sync_api import Page, expect
 from tests.browser.browser import Watch, settle, sign_in
 from tests.browser.console import OLIVIA, PASSWORD, Console, alone, console
 from tests.browser.people import CANARY, NAUGHTY, OWNER
+from usher.core.domain import administration
+from usher.core.domain.administration import Change
 from usher.core.domain.events import is_role
 from usher.core.domain.records import User
-from usher.core.users import Change
 
 Visit = Callable[..., tuple[Page, Watch]]
 pytestmark = pytest.mark.timeout(300)  # half a thousand people sign up
@@ -130,6 +131,6 @@ def _burden(site: Console, token: str, user: User, text: str) -> None:
     change = Change(f"cli:{text}"[:100], text)
     role = text[:100].strip()
     if is_role(role):
-        users.grant(users.get(user.id), role, change)
-    users.suspend(users.get(user.id), change)
+        users.change(users.get(user.id), administration.grant(role), change)
+    users.change(users.get(user.id), administration.suspend(), change)
     assert site.ask("GET", f"/api/users/{user.id}", token=token)[0] == 200

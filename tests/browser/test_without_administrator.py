@@ -14,7 +14,8 @@ from tests.browser.browser import Watch, picture, settle, sign_in
 from tests.browser.console import BOB, OLIVIA, PASSWORD, Console, alone, console
 from tests.browser.people import OWNER, PLAIN
 from usher.core.app import App
-from usher.core.users import Change
+from usher.core.domain import administration
+from usher.core.domain.administration import Change
 
 Visit = Callable[..., tuple[Page, Watch]]
 VIEWS = ("overview", "users", "events", "audit", "policy", "users/{owner}", "events/0", "nowhere")
@@ -45,7 +46,9 @@ def of_two(tmp_path: Path) -> Iterator[Console]:
 
     def fill(app: App, now: datetime) -> None:
         alone(OLIVIA, BOB)(app, now)
-        app.store.users.grant(app.store.users.find(PLAIN), "admin", Change("test"))
+        app.store.users.change(
+            app.store.users.find(PLAIN), administration.grant("admin"), Change("test")
+        )
 
     with console(tmp_path, fill) as running:
         yield running
@@ -164,19 +167,19 @@ def test_who_loses_the_role_or_the_account_loses_the_console(visit: Visit, of_tw
     page.get_by_role("navigation").wait_for()
     settle(page)
     watch.expect(403)
-    users.revoke(users.find(PLAIN), "admin", Change("test"))
+    users.change(users.find(PLAIN), administration.revoke("admin"), Change("test"))
     page.get_by_role("navigation").get_by_role("link", name="Users").click()
     expect(page.get_by_text("You are not an administrator")).to_be_visible()
     expect(page.get_by_role("navigation")).to_have_count(0)
 
-    users.grant(users.find(PLAIN), "admin", Change("test"))
+    users.change(users.find(PLAIN), administration.grant("admin"), Change("test"))
     page.get_by_role("button", name="Look again").click()
     page.get_by_role("navigation").wait_for()
     settle(page)
     page.get_by_role("navigation").get_by_role("link", name="Audit").click()
     page.get_by_role("heading", name="Audit", level=1).wait_for()
     settle(page)
-    users.suspend(users.find(PLAIN), Change("test"))
+    users.change(users.find(PLAIN), administration.suspend(), Change("test"))
     page.get_by_role("navigation").get_by_role("link", name="Users").click()
     expect(page.get_by_role("heading", name="Account suspended")).to_be_visible()
     expect(page.get_by_role("navigation")).to_have_count(0)

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from tests.cli.conftest import Program
 from tests.support import ROOT, SECRET, account
 from usher.core.app import utc_now
-from usher.core.users import Change
+from usher.core.domain.administration import Change
 from usher.core.webhooks import event_of
 from usher.emulator.payload import ZERO_INSTANCE, event_body
 from usher.emulator.sender import signed_headers

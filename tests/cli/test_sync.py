@@ -25,7 +25,7 @@ from tests.emulator.world import MOUNT, OPERATOR, World, world
 from tests.support import ROOT, clean_environment
 from usher.core.domain.sync_plan import Plan
 from usher.core.errors import SyncRunningError
-from usher.core.identity import sync_steps
+from usher.core.identity import sync_accounts
 from usher.emulator.accounts import Record
 from usher.emulator.payload import ZERO_INSTANCE
 from usher.emulator.server import serving
@@ -83,7 +83,7 @@ class Site:
 
     def pages(self) -> list[int]:
         """Which whole pages were asked for."""
-        asked = [call for call in self.calls if f"per_page={sync_steps.PER_PAGE}" in call]
+        asked = [call for call in self.calls if f"per_page={sync_accounts.PER_PAGE}" in call]
         return [int(call.partition("page=")[2].partition("&")[0]) for call in asked]
 
     def sync(self, *options: str, code: int = 0) -> Any:
@@ -110,8 +110,8 @@ def site(on_both: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten accounts a page, and no pause before a page is asked for again."""
-    monkeypatch.setattr(sync_steps, "PER_PAGE", 10)
-    monkeypatch.setattr(sync_steps, "FIRST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(sync_accounts, "PER_PAGE", 10)
+    monkeypatch.setattr(sync_accounts, "FIRST_PAUSE_SECONDS", 0.0)
 
 
 def test_an_existing_site_is_imported_drifts_in_many_ways_and_is_mended(site: Site) -> None:
@@ -255,7 +255,7 @@ def test_a_spoilt_page_changes_nothing_and_the_run_goes_on_from_there(
     failed = site.program("sync", "--pull", code=1)
     assert failed.stderr.startswith("Identity ")
     assert len(site.program.json("users", "list")["users"]) == 10
-    assert site.pages().count(2) >= sync_steps.ATTEMPTS
+    assert site.pages().count(2) >= sync_accounts.ATTEMPTS
     site.answer = lambda _, answer: answer
     done = site.sync("--pull", code=3)
     assert (done["resumed"], done["accounts"]) == (True, 30)
@@ -362,7 +362,7 @@ def test_an_interrupted_run_goes_on_without_repeating(
     site: Site, how: signal.Signals, tmp_path: Path
 ) -> None:
     """Ctrl-C or a kill: what was done stays, and no page is read twice but the one under way."""
-    count = 6 * sync_steps.PER_PAGE
+    count = 6 * sync_accounts.PER_PAGE
     site.fill(count)
     begun = time.monotonic()
     go_on = Event()

@@ -10,7 +10,8 @@ from sqlalchemy import text
 
 from tests.cli.conftest import Program
 from usher.core.app import utc_now
-from usher.core.users import Change
+from usher.core.domain import administration
+from usher.core.domain.administration import Change
 
 ADA, OWNER = "ada@example.com", "owner@example.com"
 
@@ -57,7 +58,7 @@ def test_a_grant_that_ended_gives_nothing(ada: Program) -> None:
     with ada.app(lambda: utc_now() - timedelta(days=2)) as app:
         user = app.store.users.find(ADA)
         ends = utc_now() - timedelta(days=1)
-        app.store.users.grant(user, "guest", Change("test"), expires_at=ends)
+        app.store.users.change(user, administration.grant("guest", expires_at=ends), Change("test"))
     assert ada.roles(ADA) == ["member", "staff"]
     rows = [line.split()[:3] for line in ada("users", "show", ADA).stdout.splitlines()]
     assert ["guest", "ended", "administrator"] in rows

@@ -14,9 +14,10 @@ from tests.forge import good, token
 from tests.support import SECRET, Clock, account, signed, verified
 from usher import migrations
 from usher.core.app import App
+from usher.core.domain import administration
+from usher.core.domain.administration import Change
 from usher.core.settings import Settings
 from usher.core.store.database import Database
-from usher.core.users import Change
 from usher.emulator.payload import event_body
 
 JWT_SECRET: Final = "the secret that signs access tokens"
@@ -64,8 +65,8 @@ def seed(database_url: str, policy: str) -> None:
         who = account(user_id=person(name), email=email, at=BORN)
         usher.webhooks.process([verified(usher.webhooks, signed("signup", who, at=BORN), BORN)])
     users = usher.store.users
-    users.suspend(users.get(person("sue")), Change("test", force=True))
-    users.delete(users.get(person("eve")), Change("test", force=True))
+    users.change(users.get(person("sue")), administration.suspend(), Change("test", force=True))
+    users.change(users.get(person("eve")), administration.delete(), Change("test", force=True))
     usher.close()
 
 

@@ -11,10 +11,11 @@ import pytest
 from tests.deploy.bridge_support import LIST, OLD, SECRET, Bridge, dump, sign
 from tests.support import account, signed, verified
 from usher.core.app import App, use
+from usher.core.domain import administration
+from usher.core.domain.administration import Change
 from usher.core.errors import BridgeError, IdentityCredentialsError, IdentityRefusedError
 from usher.core.jws import read_unverified
 from usher.core.settings import Settings
-from usher.core.users import Change
 
 
 def test_every_admin_call_goes_by_way_of_it(bridge: Bridge) -> None:
@@ -63,7 +64,9 @@ def test_a_role_granted_here_is_in_the_next_refreshed_token(
         who = account(user_id=UUID(user_id), email="bob@example.com", at=now)
         usher.webhooks.process([verified(usher.webhooks, signed("signup", who, at=now), now)])
         users = usher.store.users
-        usher.pushes.push(users.grant(users.get(UUID(user_id)), "editor", Change("test")))
+        usher.pushes.push(
+            users.change(users.get(UUID(user_id)), administration.grant("editor"), Change("test"))
+        )
         assert usher.pushes.backlog().count == 0
     bridge.world.clock.advance(seconds=1)
     refreshed = bridge.world.refresh(session["refresh_token"]).json["access_token"]

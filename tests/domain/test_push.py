@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 
 from tests.domain.decide_support import NOON, POLICY, after, event
-from usher.core.domain.administration import edit_app_metadata, grant_role, revoke_role, suspend
+from usher.core.domain.administration import (
+    edit_app_metadata,
+    grant_role,
+    revoke_role,
+    suspend_user,
+)
 from usher.core.domain.decide import decide, tombstone
 from usher.core.domain.events import IdentityUser
 from usher.core.domain.push import (
@@ -67,7 +72,7 @@ def test_what_must_be_told(ada: User) -> None:
     assert not must_be_told(ada, grant(ada, "staff"), LATER)
     assert must_be_told(ada, edit_app_metadata(ada, {"plan": "gold"}), LATER)
     assert not must_be_told(ada, edit_app_metadata(ada, {"plan": None}), LATER)
-    assert must_be_told(ada, suspend(ada, now=LATER), LATER)
+    assert must_be_told(ada, suspend_user(ada, now=LATER), LATER)
     assert must_be_told(ada, tombstone(ada, LATER), LATER)
     assert must_be_told(None, tombstone(ada, LATER), LATER)
     assert not must_be_told(tombstone(ada, LATER), tombstone(ada, LATER), LATER)
@@ -79,7 +84,7 @@ def test_roles_that_were_answered_count_as_told(ada: User) -> None:
     assert waiting is not None
     assert set(waiting.sent) == {"member", "staff"}
     assert not must_be_told(None, waiting, LATER)
-    assert wanted_roles(suspend(ada, now=LATER), LATER) == frozenset()
+    assert wanted_roles(suspend_user(ada, now=LATER), LATER) == frozenset()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from tests.domain.decide_support import NOON, T0, after, event, outcome
-from usher.core.domain.administration import grant_role, reactivate, revoke_role, suspend
+from usher.core.domain.administration import grant_role, reactivate_user, revoke_role, suspend_user
 from usher.core.domain.records import Grant, Source, User
 from usher.core.domain.roles import effective, follow_policy, merge
 from usher.core.errors import RoleInvalidError, UserDeletedError
@@ -162,9 +162,9 @@ def test_what_is_no_role_name_is_refused(role: str) -> None:
 def test_suspension_ends_where_it_began() -> None:
     """Reactivation gives back the status of before; suspending twice keeps the first time."""
     ada = user()
-    shut = suspend(ada, now=NOON)
-    assert suspend(shut, now=NOON + timedelta(1)).suspended_at == NOON
-    assert reactivate(shut) == ada
+    shut = suspend_user(ada, now=NOON)
+    assert suspend_user(shut, now=NOON + timedelta(1)).suspended_at == NOON
+    assert reactivate_user(shut) == ada
 
 
 def test_a_tombstone_cannot_be_changed() -> None:
@@ -176,6 +176,6 @@ def test_a_tombstone_cannot_be_changed() -> None:
     with pytest.raises(UserDeletedError):
         revoke_role(gone, "x", actor="cli", now=NOON)
     with pytest.raises(UserDeletedError):
-        suspend(gone, now=NOON)
+        suspend_user(gone, now=NOON)
     with pytest.raises(UserDeletedError):
-        reactivate(gone)
+        reactivate_user(gone)

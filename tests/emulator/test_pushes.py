@@ -11,7 +11,7 @@ from tests.emulator.pushes_support import Together, together
 from tests.emulator.world import OPERATOR, PASSWORD, World
 from tests.store.store_support import LogLines, executed
 from tests.support import Clock, account, call, signed
-from usher.core.identity.push_store import LEASE, PushStore
+from usher.core.identity.push import LEASE
 from usher.core.jws import read_unverified
 from usher.core.settings import Settings
 from usher.functions._shared.http import Request, Response
@@ -372,10 +372,10 @@ def test_a_push_whose_server_died_is_taken_over_by_another(site: Together, bob: 
     """After its lease: until then nobody writes at Identity beside it."""
     site.stop()
     site.api("PUT", f"/users/{bob.id}/roles/editor")
-    store = PushStore(site.app.store.database, site.app.store.users, site.clock)
+    dead = site.app.pushes
     user = site.app.store.users.find("bob@example.com")
     key, lease = (user.instance_id, user.id), uuid4()
-    assert store.claim(key, lease, due=False)
+    assert dead._claim(key, lease, due=False)
     site.start()
     site.calls.clear()
     told = site.api("PUT", f"/users/{bob.id}/roles/author")
@@ -384,7 +384,7 @@ def test_a_push_whose_server_died_is_taken_over_by_another(site: Together, bob: 
     assert site.calls == []
     assert site.retry(2).settled == 1
     assert bob.roles() == ["author", "editor", "member", "staff"]
-    late = store.user(key, lease)
+    late = dead._user(key, lease)
     assert late is None, "the dead one's lease opens nothing any more"
 
 

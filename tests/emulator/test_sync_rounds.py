@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from copy import copy
 
 import pytest
 
@@ -12,7 +13,7 @@ from tests.emulator.world import World
 from tests.support import Clock
 from usher.core.app import App
 from usher.core.errors import IdentityUnavailableError
-from usher.core.identity.sync_rounds import SyncRounds
+from usher.core.identity.sync import Sync
 from usher.core.settings import Settings
 
 HOUR = 3600
@@ -36,10 +37,10 @@ def site(
         yield found
 
 
-def all_steps(rounds: SyncRounds) -> int:
+def all_steps(sync: Sync) -> int:
     """Steps until there is nothing more to do at once."""
     count = 0
-    while rounds.step():
+    while sync.step():
         count += 1
     return count
 
@@ -51,22 +52,22 @@ def emails(app: App) -> list[str]:
 
 def test_it_mends_at_once_and_then_every_so_often(site: Together) -> None:
     """An hour after the last complete run, not before."""
-    rounds = site.app.sync_rounds
-    assert all_steps(rounds) > 1
+    sync = site.app.sync
+    assert all_steps(sync) > 1
     assert "eve@example.com" in emails(site.app)
-    last = site.app.sync.completed()
+    last = sync.completed()
     assert last is not None
     assert (last.plan, last.left) == ("both", {})
     site.clock.advance(seconds=HOUR - 1)
-    assert all_steps(rounds) == 0
+    assert all_steps(sync) == 0
     site.clock.advance(seconds=2)
-    assert all_steps(rounds) > 1
+    assert all_steps(sync) > 1
 
 
 def test_of_two_servers_one_does_it(site: Together) -> None:
     """The other finds the lease taken, and later that it was done."""
-    one = site.app.sync_rounds
-    other = SyncRounds(site.app.sync, HOUR, site.clock)
+    one = site.app.sync
+    other = copy(one)
     assert one.step()
     assert not other.step()
     all_steps(one)
@@ -75,9 +76,9 @@ def test_of_two_servers_one_does_it(site: Together) -> None:
 
 def test_a_server_that_died_is_replaced(site: Together) -> None:
     """A minute later another goes on with what it had begun."""
-    dead = site.app.sync_rounds
+    dead = site.app.sync
+    other = copy(dead)
     assert dead.step()
-    other = SyncRounds(site.app.sync, HOUR, site.clock)
     assert all_steps(other) == 0
     site.clock.advance(seconds=61)
     assert all_steps(other) > 1
@@ -88,13 +89,13 @@ def test_a_server_that_died_is_replaced(site: Together) -> None:
 def test_an_identity_that_is_away_is_tried_again(site: Together) -> None:
     """The failure reaches the rounds, which log it; the next one goes on."""
     site.stop()
-    rounds = site.app.sync_rounds
-    site.app.sync._sleep = lambda _: None
+    sync = site.app.sync
+    sync._sleep = lambda _: None
     site.app.identity._sleep = lambda _: None  # type: ignore[union-attr]
     with pytest.raises(IdentityUnavailableError):
-        all_steps(rounds)
+        all_steps(sync)
     site.start()
-    assert all_steps(rounds) > 1
+    assert all_steps(sync) > 1
     assert "eve@example.com" in emails(site.app)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 
 @contextmanager
 def locked(
-    url: str, table: str = "deliveries"
+    url: str, tables: str = "deliveries", mode: str = "ACCESS EXCLUSIVE"
 ) -> Iterator[sqlite3.Connection | psycopg.Connection[Any]]:
     """Nobody else can write meanwhile, or until this connection rolls back."""
     if url.startswith("sqlite"):
@@ -23,6 +23,6 @@ def locked(
     else:
         plain = make_url(url).set(drivername="postgresql")
         with psycopg.connect(plain.render_as_string(hide_password=False)) as other:
-            other.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            other.execute(f"LOCK TABLE {tables} IN {mode} MODE")
             yield other
             other.rollback()

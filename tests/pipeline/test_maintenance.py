@@ -7,8 +7,10 @@ from datetime import timedelta
 from tests.store.store_support import deliver, rows
 from tests.support import Clock, account, call, signed
 from usher.core.app import App
+from usher.core.domain import administration
+from usher.core.domain.administration import Change
 from usher.core.maintenance import STEP
-from usher.core.users import ENDED_AT_ONCE, Change
+from usher.core.users import ENDED_AT_ONCE
 
 
 def test_old_deliveries_go_step_by_step(usher: App, clock: Clock) -> None:
@@ -37,7 +39,9 @@ def test_grants_that_ended_leave_the_records(usher: App, clock: Clock) -> None:
     for who in ids:
         ends = clock() + timedelta(hours=1)
         user = usher.store.users.get(who.id)
-        usher.store.users.grant(user, "guest", Change("test"), expires_at=ends)
+        usher.store.users.change(
+            user, administration.grant("guest", expires_at=ends), Change("test")
+        )
     assert usher.upkeep.step() is False
     clock.advance(hours=2)
     assert usher.upkeep.step() is True

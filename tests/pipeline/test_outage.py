@@ -18,14 +18,16 @@ from tests.pipeline.outage_support import locked
 from tests.store.store_support import LogLines, counts, deliver, raw, rows
 from tests.support import NOON, Clock, Signed, account, call, signed, verified
 from usher.core.app import App, use
+from usher.core.domain import administration
+from usher.core.domain.administration import Change
 from usher.core.domain.policy import CallablePolicy, Verdict
 from usher.core.domain.records import Answer, Delivery, Status
 from usher.core.errors import DatabaseAwayError, PolicyError, SpoolError
+from usher.core.policy_source import PolicyInForce
 from usher.core.settings import Settings
 from usher.core.spool import forward as holding
 from usher.core.spool.files import SET_ASIDE, Spool, waiting
 from usher.core.store import database
-from usher.core.users import Change
 from usher.core.webhooks import Webhooks
 
 MakeSettings = Callable[..., Settings]
@@ -43,7 +45,7 @@ def app(
     """The App of a server, with a spool."""
     settings = make_settings(database_url=database_url, spool=str(tmp_path / "spool"))
     with use(App(settings, clock)) as found:
-        _ = found.holding
+        found.begin_holding()
         yield found
 
 
@@ -186,10 +188,10 @@ def test_an_answer_without_a_record_tells_identity_of_no_pending_change(
         jwt_secret=b"j" * 32,
     )
     with use(App(settings, clock)) as app:
-        _ = app.holding
+        app.begin_holding()
         users = app.store.users
         deliver(app, [signed("signup", ada)])
-        users.grant(users.get(ada.id), "editor", Change("test"))
+        users.change(users.get(ada.id), administration.grant("editor"), Change("test"))
         with outage(app):
             login = signed("login", ada, at=NOON + timedelta(seconds=5))
             assert statuses(deliver(app, [login])) == [204]
@@ -205,7 +207,7 @@ def test_a_suspended_persons_login_is_let_pass_at_identity_and_stays_without_eff
     """Their record cannot be asked; it stays suspended, and the ledger says both things."""
     ada = account()
     deliver(app, [signed("signup", ada)])
-    app.store.users.suspend(app.store.users.get(ada.id), Change("test"))
+    app.store.users.change(app.store.users.get(ada.id), administration.suspend(), Change("test"))
     login = signed("login", ada, at=NOON + timedelta(seconds=5))
     with outage(app):
         assert statuses(deliver(app, [login])) == [204]
@@ -252,7 +254,7 @@ def test_a_policy_may_refuse_some_events_during_an_outage(
         database_url=app.settings.database_url, policy=str(policy), spool=str(tmp_path / "s")
     )
     strict = App(settings, clock)
-    _ = strict.holding
+    strict.begin_holding()
     login, signup = signed("login", account()), signed("signup", account())
     with outage(strict):
         assert statuses(deliver(strict, [login])) == [DatabaseAwayError]
@@ -298,6 +300,7 @@ def test_a_new_process_applies_what_another_left(
     other = App(
         make_settings(database_url=app.settings.database_url, spool=app.settings.spool), clock
     )
+    other.begin_holding()
     with locked(app.settings.database_url):
         deliver(app, [signed("signup", account())])
         other.holding.adopt()
@@ -368,9 +371,9 @@ def test_a_callable_policy_that_raises_fails_its_delivery_alone(
             raise KeyError
         return Verdict()
 
-    held = holding.Holding(
-        app.webhooks, CallablePolicy("rules:decide", rules), Spool(tmp_path / "other")
-    )
+    policy = PolicyInForce("rules:decide")
+    policy.current = CallablePolicy("rules:decide", rules)
+    held = holding.Holding(app.webhooks, policy, Spool(tmp_path / "other"))
     app.webhooks.refuge = held
     batch = [signed("signup", account(email="a@bad.example")), signed("signup", account())]
     with locked(app.settings.database_url):

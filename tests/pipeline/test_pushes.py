@@ -11,14 +11,14 @@ import pytest
 from tests.store.store_support import LogLines, deliver, execute, rows
 from tests.support import Clock, account, signed
 from usher.core.app import App, use
+from usher.core.domain import administration
+from usher.core.domain.administration import Change
 from usher.core.errors import IdentityUnavailableError
 from usher.core.identity import push as pushes
 from usher.core.identity.client import IdentityClient
 from usher.core.identity.http import AdminAnswer
 from usher.core.identity.push import Pushes
-from usher.core.identity.push_store import PushStore
 from usher.core.settings import Settings
-from usher.core.users import Change
 
 BY = Change("test")
 
@@ -55,9 +55,12 @@ class Site:
         self.clock = clock
         self.identity = Script()
         self.users = app.store.users
-        self.store = PushStore(app.store.database, self.users, clock)
         client = IdentityClient(None, self.identity, sleep=lambda _: None)
-        self.here, self.there = (Pushes(self.store, self.users, lambda: client) for _ in range(2))
+        self.here, self.there = self.pushes(client), self.pushes(client)
+
+    def pushes(self, client: IdentityClient | None) -> Pushes:
+        """A server's, with this way to Identity."""
+        return Pushes(self.app.store.database, self.users, client, self.clock)
 
     def person(self, email: str = "ada@b.example") -> UUID:
         """Somebody on both sides."""
@@ -68,7 +71,7 @@ class Site:
 
     def grant(self, user_id: UUID, role: str = "editor") -> None:
         """A role, not yet pushed."""
-        self.users.grant(self.users.get(user_id), role, BY)
+        self.users.change(self.users.get(user_id), administration.grant(role), BY)
 
     def roles(self, user_id: UUID) -> list[str]:
         """Those at Identity."""
@@ -215,7 +218,7 @@ def test_credentials_that_were_removed_are_said_to_be(site: Site) -> None:
     user_id = site.person()
     site.grant(user_id)
     for client in (None, IdentityClient("http://127.0.0.1:9")):
-        without = Pushes(site.store, site.users, lambda client=client: client)  # type: ignore[misc]
+        without = site.pushes(client)
         assert without.push(site.users.get(user_id)).pending
         assert "identity_not_configured" in without.backlog().error
 

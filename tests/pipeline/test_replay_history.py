@@ -19,11 +19,12 @@ from tests.support import NOON, Clock, account, signed
 from usher.core.app import App
 from usher.core.captures.format import from_delivery, read_line, write_line
 from usher.core.captures.replay import Replayer
+from usher.core.domain import administration
+from usher.core.domain.administration import Change
 from usher.core.domain.records import AuditEntry, Status, User
 from usher.core.errors import UsherError
 from usher.core.settings import Settings
 from usher.core.store.history import History
-from usher.core.users import Change
 
 BOSS = "cli:boss"
 IDS = [UUID(int=number) for number in (1, 2, 3)]
@@ -87,13 +88,16 @@ def by_hand(app: App, clock: Clock, name: str, user_id: UUID, role: str) -> None
     elif user is not None:
         try:
             if name == "lend":
-                users.grant(user, role, change, expires_at=clock() + timedelta(seconds=20))
+                ends = clock() + timedelta(seconds=20)
+                command = administration.grant(role, expires_at=ends)
             elif name in ("grant", "revoke"):
-                getattr(users, name)(user, role, change)
+                command = getattr(administration, name)(role)
             elif name == "edit":
-                users.edit(user, change, profile={"likes": role}, app_metadata={"plan": role})
+                likes = {"likes": role}
+                command = administration.edit(profile=likes, app_metadata={"plan": role})
             else:
-                getattr(users, name)(user, change)
+                command = getattr(administration, name)()
+            users.change(user, command, change)
         except UsherError:
             assert user.status is Status.DELETED
 
@@ -131,7 +135,8 @@ def played(source: App, target: App, *, with_acts: bool) -> None:
         else read_line(write_line(from_delivery(step)).encode())
         for step in History(source.store.database).merged(with_acts=with_acts)
     ]
-    results = [each.result for each in Replayer(target).play(steps)]
+    replayer = Replayer(target.settings, target.policy_in_force, target.store)
+    results = [each.result for each in replayer.play(steps)]
     assert not [result for result in results if isinstance(result, Exception)]
 
 

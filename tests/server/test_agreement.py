@@ -22,10 +22,11 @@ from tests.pipeline.outage_support import locked
 from tests.support import SECRET, Clock, account, call, free_port, signed
 from usher.cli.checks.doctor import examine
 from usher.core.app import App, use
+from usher.core.domain import administration
+from usher.core.domain.administration import Change
 from usher.core.settings import Settings
 from usher.core.spool.files import SET_ASIDE
 from usher.core.store import database
-from usher.core.users import Change
 from usher.functions._shared.http import Request
 from usher.server import routes
 from usher.server.backlogs import Backlogs
@@ -155,7 +156,7 @@ def untold(world: World) -> Iterator[None]:
     users = world.app.store.users
     who = account()
     assert call(signed("signup", who))["statusCode"] == 200
-    users.grant(users.get(who.id), "editor", Change("admin:eve"))
+    users.change(users.get(who.id), administration.grant("editor"), Change("admin:eve"))
     assert world.app.pushes.push_pending().left == 1
     yield
     with world.app.store.write() as connection:
@@ -209,7 +210,7 @@ def test_all_say_the_same(
     with use(App(Settings.from_env(os.environ), clock)) as app, ExitStack() as broken:
         world = World(app, policy_file, function)
         if not function:
-            app.holding.adopt()
+            app.begin_holding().adopt()
         for state in states:
             broken.enter_context(state(world))
         assert world.ready() == ready

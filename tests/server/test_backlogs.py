@@ -14,11 +14,12 @@ from sqlalchemy import insert
 
 from tests.support import NOON, Clock, account, call, signed
 from usher.core.app import App, use
+from usher.core.domain import administration
+from usher.core.domain.administration import Change
 from usher.core.settings import Settings
 from usher.core.spool.files import Spool
 from usher.core.store.database import Database
 from usher.core.store.tables import SyncRow
-from usher.core.users import Change
 from usher.functions._shared.http import Request
 from usher.server.backlogs import Backlogs
 from usher.server.metrics import Metrics
@@ -73,7 +74,9 @@ def test_each_backlog_is_told(app: App) -> None:
     }
     assert shown(metrics) == nothing
 
-    app.store.users.grant(app.store.users.get(ada.id), "editor", Change("admin:eve"))
+    app.store.users.change(
+        app.store.users.get(ada.id), administration.grant("editor"), Change("admin:eve")
+    )
     spool = Spool(app.settings.spool_folder)
     spool.append([b"one", b"two"])
     spool.set_aside([b"three"])
@@ -122,7 +125,7 @@ def test_what_an_absent_database_would_say_is_not_known(
     assert {found.pop("spool_deliveries"), found.pop("spool_set_aside")} == {"0"}
     assert set(found.values()) == {"nan"}
 
-    app.holding.check()
+    app.begin_holding().check()
     backlogs.step()
     assert (shown(metrics)["ready"], shown(metrics)["degraded"]) == ("1", "1")
     assert call(signed("signup", account()))["statusCode"] == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -13,11 +14,12 @@ from sqlalchemy import text
 from tests.store.store_support import deliver, raw, rows
 from tests.support import NOON, Clock, account, signed
 from usher.core.app import App
+from usher.core.domain import administration
+from usher.core.domain.administration import Change
 from usher.core.domain.records import Grant, Source, User
 from usher.core.domain.roles import effective
 from usher.core.errors import UsherError
 from usher.core.store.counters import MAX_NAMES
-from usher.core.users import Change
 
 BOSS = Change("cli:boss", force=True)
 IDS = [uuid4() for _ in range(4)]
@@ -49,11 +51,12 @@ def act(usher: App, clock: Clock, step: tuple[object, ...]) -> None:
     try:
         if name == "lend":
             ends = clock() + timedelta(minutes=30)
-            usher.store.users.grant(user, "guest", BOSS, expires_at=ends)
+            usher.store.users.change(user, administration.grant("guest", expires_at=ends), BOSS)
         elif name in ("grant", "revoke"):
-            getattr(usher.store.users, str(name))(user, arguments[1], BOSS)
+            command = getattr(administration, str(name))(arguments[1])
+            usher.store.users.change(user, command, BOSS)
         else:
-            getattr(usher.store.users, str(name))(user, BOSS)
+            usher.store.users.change(user, getattr(administration, str(name))(), BOSS)
     except UsherError:
         assert user.deleted_at
 
@@ -88,14 +91,17 @@ def test_the_counters_are_what_a_recount_gives(
 def test_a_role_that_ended_is_taken_off_with_an_entry_in_the_audit(
     usher: App, clock: Clock
 ) -> None:
-    """Asking for the counts does it; who holds what never changed by it."""
+    """It is not counted from then on; maintenance takes it off, and nobody's roles change by it."""
     who = account()
     deliver(usher, [signed("signup", who)])
     user = usher.store.users.get(who.id)
     ends = NOON + timedelta(hours=1)
-    lent = usher.store.users.grant(user, "guest", BOSS, expires_at=ends)
+    lent = usher.store.users.change(user, administration.grant("guest", expires_at=ends), BOSS)
     assert usher.store.users.counts("role")["guest"] == 1
     clock.advance(hours=1)
+    assert "guest" not in usher.store.users.counts("role")
+    assert usher.store.users.get(who.id) == lent
+    usher.upkeep.step()
     assert "guest" not in usher.store.users.counts("role")
     after = usher.store.users.get(who.id)
     assert effective(after.grants, clock()) == effective(lent.grants, clock())
@@ -103,6 +109,37 @@ def test_a_role_that_ended_is_taken_off_with_an_entry_in_the_audit(
     assert (newest.action, newest.actor) == ("role.ended", "usher")
     assert after.version == lent.version + 1
     assert usher.store.users.end_grants() == 0
+
+
+def test_who_has_a_role_from_somebody_else_too_is_counted_on(usher: App, clock: Clock) -> None:
+    """An end takes off one word of several; a denial, which has none, stands."""
+    ends, at = NOON + timedelta(hours=1), UUID(int=0)
+    lent = Grant("guest", Source.ADMINISTRATOR, NOON, expires_at=ends)
+    kept = Grant("guest", Source.IDENTITY, NOON)
+    denied = Grant("guest", Source.POLICY, NOON, denies=True)
+    refused = replace(lent, denies=True)
+    both = (lent, replace(lent, source=Source.IDENTITY))
+    words = {
+        (lent,): 0,
+        both: 0,
+        (lent, kept): 1,
+        (lent, denied): 0,
+        (refused, kept): 1,
+        (refused,): 0,
+    }
+    users = {
+        (user.instance_id, user.id): user
+        for grants in words
+        for user in [User(at, uuid4(), NOON, NOON, grants=grants)]
+    }
+    with usher.store.database.write() as connection:
+        usher.store.users.store(connection, {}, users, [])
+    assert usher.store.users.counts("role") == {"guest": 3}
+    clock.advance(hours=1)
+    assert usher.store.users.counts("role") == {"guest": sum(words.values())}
+    while usher.upkeep.step():
+        pass
+    assert usher.store.users.counts("role") == {"guest": sum(words.values())}
 
 
 def test_days_are_told_from_the_first_one_asked_for(usher: App, clock: Clock) -> None:

@@ -11,11 +11,12 @@ import pytest
 from tests.store.store_support import deliver, raw, users_of
 from tests.support import NOON, Clock, account, signed, verified
 from usher.core.app import App
+from usher.core.domain import administration
+from usher.core.domain.administration import Change
 from usher.core.domain.records import AuditEntry
 from usher.core.store import history
 from usher.core.store.history import History
 from usher.core.store.ledger import DeliveryFilters
-from usher.core.users import Change
 
 ELSEWHERE = UUID(int=7)
 
@@ -77,7 +78,7 @@ def test_acts_stand_where_they_happened(busy: App, clock: Clock) -> None:
     users = users_of(busy, UUID(int=0))
     ada = users.page(limit=1).items[0]
     clock.advance(seconds=1)
-    users.grant(ada, "editor", Change("cli:boss"))
+    users.change(ada, administration.grant("editor"), Change("cli:boss"))
     clock.advance(seconds=1)
     who = account(user_id=ada.id, email=ada.email)
     delivery = signed("login", who, at=clock())

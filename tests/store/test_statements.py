@@ -43,6 +43,21 @@ def test_no_statement_of_an_event_reads_a_whole_table(usher: App) -> None:
             assert scan not in str(plan), f"{statement}\n{plan}"
 
 
+def test_counting_reads_neither_users_nor_all_grants(usher: App) -> None:
+    """However many there are: only what has ended is looked at, by its index."""
+    with executed(usher.store.database) as statements:
+        usher.store.users.stats("2026-11-01")
+    words = {"sqlite": ("EXPLAIN QUERY PLAN ", "SCAN grants"), "postgresql": ("EXPLAIN ", "Seq Sc")}
+    explain, scan = words[usher.settings.database_scheme]
+    counting = [one for one in statements if "counters" in one[0]]
+    assert len(counting) == 4
+    with usher.store.database.read() as connection:
+        for statement, parameters in counting:
+            plan = str(connection.exec_driver_sql(explain + statement, parameters).all())
+            assert scan not in plan, plan
+            assert ("grants_end" in plan) == ("grants" in statement), plan
+
+
 @pytest.mark.parametrize("together", [False, True], ids=["alone", "in one batch"])
 def test_a_login_writes_no_column_that_stays_as_it_is(usher: App, together: bool) -> None:
     """An index of a column that a statement names is written, whether the value differs or not."""

@@ -18,16 +18,21 @@ from tests.store.test_users import listed, save, user
 from tests.store.test_users_administration import BOSS, signed_up
 from tests.support import NOON, Clock
 from usher.core.app import App
-from usher.core.domain.administration import revoke_role
+from usher.core.domain import administration
+from usher.core.domain.administration import Change, revoke_role
 from usher.core.domain.records import Status, User
 from usher.core.errors import LastAdministratorError, UsherError
 from usher.core.settings import Settings
-from usher.core.users import Change, Key
+from usher.core.users import Key
 
 REMOVALS: dict[str, Callable[..., User]] = {
-    "revoke": lambda users, u, **how: users.revoke(u, "admin", Change(BOSS, **how)),
-    "suspend": lambda users, u, **how: users.suspend(u, Change(BOSS, **how)),
-    "delete": lambda users, u, **how: users.delete(u, Change(BOSS, **how)),
+    "revoke": lambda users, u, **how: users.change(
+        u, administration.revoke("admin"), Change(BOSS, **how)
+    ),
+    "suspend": lambda users, u, **how: users.change(
+        u, administration.suspend(), Change(BOSS, **how)
+    ),
+    "delete": lambda users, u, **how: users.change(u, administration.delete(), Change(BOSS, **how)),
 }
 
 
@@ -37,13 +42,20 @@ def test_the_last_administrator_is_kept_unless_forced(
 ) -> None:
     """Others who were suspended, denied, expired or are pending do not count."""
     owner = signed_up(usher, "owner@example.com")
-    assert usher.store.users.revoke(signed_up(usher, "bob@x.org"), "admin", Change(BOSS))
-    grant = usher.store.users.grant
-    usher.store.users.suspend(
-        grant(signed_up(usher, "s@x.org"), "admin", Change(BOSS)), Change(BOSS)
+    assert usher.store.users.change(
+        signed_up(usher, "bob@x.org"), administration.revoke("admin"), Change(BOSS)
     )
-    grant(signed_up(usher, "e@x.org"), "admin", Change(BOSS), expires_at=NOON)
-    grant(save(usher, user("p@x.org", confirmed_at=None))[0], "admin", Change(BOSS))
+
+    def grant(who: User, **how: Any) -> User:
+        return usher.store.users.change(who, administration.grant("admin", **how), Change(BOSS))
+
+    usher.store.users.change(
+        grant(signed_up(usher, "s@x.org")),
+        administration.suspend(),
+        Change(BOSS),
+    )
+    grant(signed_up(usher, "e@x.org"), expires_at=NOON)
+    grant(save(usher, user("p@x.org", confirmed_at=None))[0])
     before = counts(usher.store.database)
     with pytest.raises(LastAdministratorError, match="'admin'"):
         remove(usher.store.users, owner)
@@ -57,7 +69,9 @@ def test_the_last_administrator_is_kept_unless_forced(
 def test_one_of_two_administrators_may_go(usher: App, remove: Callable[..., User]) -> None:
     """Somebody is left; then that one is the last."""
     first = signed_up(usher, "owner@example.com")
-    second = usher.store.users.grant(signed_up(usher, "b@x.org"), "admin", Change(BOSS))
+    second = usher.store.users.change(
+        signed_up(usher, "b@x.org"), administration.grant("admin"), Change(BOSS)
+    )
     remove(usher.store.users, first)
     with pytest.raises(LastAdministratorError):
         remove(usher.store.users, second)
@@ -68,10 +82,12 @@ def test_a_grant_that_ends_at_once_does_not_remove_the_last_administrator(
 ) -> None:
     """Giving the role "until yesterday" in place of a lasting grant takes it away."""
     (boss,) = save(usher, user("boss@x.org"))
-    boss = usher.store.users.grant(boss, "admin", Change(BOSS))
+    boss = usher.store.users.change(boss, administration.grant("admin"), Change(BOSS))
     yesterday: datetime = clock() - timedelta(days=1)
     with pytest.raises(UsherError):
-        usher.store.users.grant(boss, "admin", Change(BOSS), expires_at=yesterday)
+        usher.store.users.change(
+            boss, administration.grant("admin", expires_at=yesterday), Change(BOSS)
+        )
     assert listed(usher, role="admin") == [boss]
 
 
@@ -91,8 +107,12 @@ def test_two_administrators_who_remove_each_other_at_once_leave_one(
     usher: App, other: App, remove: Callable[..., User], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both have looked at their own record when they look for others: one is told that none is."""
-    first = usher.store.users.grant(signed_up(usher, "a@x.org"), "admin", Change(BOSS))
-    second = usher.store.users.grant(signed_up(usher, "b@x.org"), "admin", Change(BOSS))
+    first = usher.store.users.change(
+        signed_up(usher, "a@x.org"), administration.grant("admin"), Change(BOSS)
+    )
+    second = usher.store.users.change(
+        signed_up(usher, "b@x.org"), administration.grant("admin"), Change(BOSS)
+    )
     both = Barrier(2)
 
     def run(app: App, leaving: User) -> User | UsherError:
@@ -124,7 +144,9 @@ def test_an_administrator_whose_role_is_just_being_taken_does_not_count(
     app = App(make_settings(database_url=postgresql_url), clock)
     users = app.store.users
     saved = save(app, user("a@x.org"), user("b@x.org"))
-    first, second = (users.grant(each, "admin", Change(BOSS)) for each in saved)
+    first, second = (
+        users.change(each, administration.grant("admin"), Change(BOSS)) for each in saved
+    )
     key = (second.instance_id, second.id)
     with ThreadPoolExecutor(1) as pool:
         with app.store.database.write() as connection:  # as an event from Identity would
@@ -132,7 +154,7 @@ def test_an_administrator_whose_role_is_just_being_taken_does_not_count(
             after = revoke_role(before[key], "admin", actor="identity", now=NOON)
             after = replace(after, version=after.version + 1)
             users.store(connection, before, {key: after}, [])
-            leaving = pool.submit(users.revoke, first, "admin", Change(BOSS))
+            leaving = pool.submit(users.change, first, administration.revoke("admin"), Change(BOSS))
             deadline = time.monotonic() + 5
             waiting = "SELECT 1 FROM pg_locks WHERE NOT granted"
             while not rows(app.store.database, waiting) and time.monotonic() < deadline:
@@ -147,8 +169,11 @@ def test_an_administrator_whose_role_is_just_being_taken_does_not_count(
 def test_the_last_administrator_gets_no_end_by_accident(usher: App) -> None:
     """It would be a removal with a delay."""
     users, soon = usher.store.users, NOON + timedelta(seconds=3)
-    boss = users.grant(signed_up(usher, "a@x.org"), "admin", Change(BOSS))
+    boss = users.change(signed_up(usher, "a@x.org"), administration.grant("admin"), Change(BOSS))
     with pytest.raises(LastAdministratorError):
-        users.grant(boss, "admin", Change(BOSS), expires_at=soon)
-    users.grant(signed_up(usher, "b@x.org"), "admin", Change(BOSS))
-    assert users.grant(boss, "admin", Change(BOSS), expires_at=soon).version == boss.version + 1
+        users.change(boss, administration.grant("admin", expires_at=soon), Change(BOSS))
+    users.change(signed_up(usher, "b@x.org"), administration.grant("admin"), Change(BOSS))
+    assert (
+        users.change(boss, administration.grant("admin", expires_at=soon), Change(BOSS)).version
+        == boss.version + 1
+    )

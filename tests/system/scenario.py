@@ -146,7 +146,7 @@ def _run(files: Files, step: int | None, dies: int) -> None:
     clock = Clock()
     app = App(files.settings(), clock)
     patch.setattr(core_app, "_current", app)
-    app.holding.adopt()
+    app.begin_holding().adopt()
     _drain(app)
     files.recovered.write_text(repr(dump(files.url)))
     if step is not None:

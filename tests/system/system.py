@@ -24,13 +24,15 @@ from usher.core import app as core_app
 from usher.core.app import App
 from usher.core.errors import UsherError
 from usher.core.identity.client import IdentityClient
-from usher.core.identity.push_store import PushStore
-from usher.core.identity.sync_store import LEASE_SECONDS, SyncStore
+from usher.core.identity.push import Pushes
+from usher.core.identity.sync_removals import Removals
+from usher.core.identity.sync_steps import Steps
 from usher.core.settings import Settings
 from usher.core.spool import forward as holding
 from usher.core.spool.files import waiting
 from usher.core.store import database
 from usher.core.store.ledger import Ledger
+from usher.core.store.syncs import LEASE
 from usher.core.users import UserService
 from usher.core.webhooks import Received, Verified, Webhooks
 from usher.emulator.payload import ZERO_INSTANCE
@@ -90,8 +92,8 @@ class System:
         client = IdentityClient(None, self.identity, sleep=lambda _: None)
         app.__dict__["identity"] = client
         # As long as a run of a process that died holds others up.
-        app.sync._sleep = lambda _: self.clock.advance(seconds=LEASE_SECONDS + 1)
-        app.holding.adopt()
+        app.sync._sleep = lambda _: self.clock.advance(seconds=LEASE.seconds + 1)
+        app.begin_holding().adopt()
         self._patch.setattr(core_app, "_current", app)
         return app
 
@@ -157,34 +159,25 @@ class System:
         before(Ledger, "prune", lambda at, **_: lambda: model.prune(at))
         before(UserService, "_end_grants", lambda _: lambda: model.end_grants(now()))
         before(
-            PushStore,
-            "prepare",
+            Pushes,
+            "_prepare",
             lambda seen, _, found: (
                 lambda: model.prepare(seen.id, self._views[seen.id], self._account(found), now())
             ),
         )
         before(
-            PushStore,
-            "conclude",
+            Pushes,
+            "_conclude",
             lambda key, *_: lambda: model.conclude(key[1], self._account(_[2]), now()),
         )
-        before(PushStore, "conclude_deletion", lambda key, _: lambda: model.gone(key[1]))
-        before(SyncStore, "delete_there", lambda _, user_id: lambda: model.must_go(user_id))
+        before(Pushes, "_conclude_deletion", lambda key, _: lambda: model.gone(key[1]))
+        before(Removals, "_delete_there", lambda _, user_id: lambda: model.must_go(user_id))
         before(
-            SyncStore,
-            "delete_here",
+            Removals,
+            "_delete_here",
             lambda user: (
                 lambda: model.act(
                     user.id, "user.deleted", "sync", lambda p: p.bury(), now(), known=True
-                )
-            ),
-        )
-        before(
-            SyncStore,
-            "settle",
-            lambda _, plan, people, *__, **___: (
-                lambda: model.settle(
-                    [self._account(one) for one in people], now(), pull=plan.pull, push=plan.push
                 )
             ),
         )
@@ -203,14 +196,27 @@ class System:
                 )
             ),
         )
-        look = PushStore.user
+        look = Pushes._user
 
         def looked(its: Any, key: Any, lease: Any) -> Any:
             found = look(its, key, lease)
             self._views[key[1]] = model.people[key[1]].copy()
             return found
 
-        self._patch.setattr(PushStore, "user", looked)
+        self._patch.setattr(Pushes, "_user", looked)
+        mend = Steps._mend
+
+        def mended(its: Steps, run: Any, people: Any, *rest: Any) -> Any:
+            plan = its._plan
+            self._intent = lambda: model.settle(
+                [self._account(one) for one in people], now(), pull=plan.pull, push=plan.push
+            )
+            try:
+                return mend(its, run, people, *rest)
+            finally:
+                self._intent = None
+
+        self._patch.setattr(Steps, "_mend", mended)
         self._follow_events()
 
     def _follow_events(self) -> None:
