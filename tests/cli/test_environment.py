@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.conftest import Program
 from tests.support import SECRET
+from usher import __version__
 from usher.cli.dev import command as dev_module
 from usher.cli.dev.folder import held, make_state, told
 from usher.cli.environment import environment
@@ -213,7 +214,7 @@ def test_help_and_version_need_nothing(bare: Program) -> None:
     """Exit code 0, from any folder."""
     for flag in ("-h", "--help"):
         assert " [OPTIONS] COMMAND" in bare(flag).stdout
-    assert ", version " in bare("--version").stdout
+    assert bare("--version").stdout == f"usher-identity, version {__version__}\n"
     assert "Usage:" in bare(code=(0, 2)).output
 
 
