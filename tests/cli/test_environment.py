@@ -14,6 +14,7 @@ from tests.support import SECRET
 from usher import __version__
 from usher.cli.dev import command as dev_module
 from usher.cli.dev.folder import held, make_state, told
+from usher.cli.dev.guide import guide
 from usher.cli.environment import environment
 from usher.core.settings import Settings
 
@@ -241,3 +242,13 @@ def test_a_missing_secret_is_said_by_every_command_that_needs_settings(
         "Make one with: usher secret\n"
     )
     assert list(folder.iterdir()) == []
+
+
+def test_the_guide_names_only_commands_that_work(bare: Program, tmp_path: Path) -> None:
+    """A token can be made where its secret is known: with `usher dev` alone, not after `init`."""
+    make_state()
+    assert "/api/me" in guide(8888, local=True)
+    (tmp_path / ".usher" / "dev.env").unlink()
+    bare("init")
+    assert "usher token" not in guide(8888, local=True)
+    assert "policy explain ada@example.com\n\nA change of" in guide(8888, local=True)
