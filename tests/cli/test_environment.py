@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -252,3 +253,15 @@ def test_the_guide_names_only_commands_that_work(bare: Program, tmp_path: Path) 
     bare("init")
     assert "usher token" not in guide(8888, local=True)
     assert "policy explain ada@example.com\n\nA change of" in guide(8888, local=True)
+
+
+def test_an_env_file_of_somebody_else_is_said(
+    bare: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`usher init` makes it for its owner's eyes only; another user's command says so."""
+
+    def closed(_path: Path) -> dict[str, str]:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("usher.cli.environment.dotenv_values", closed)
+    assert bare("users", "list", code=1).stderr == ".env cannot be read: Permission denied.\n"

@@ -229,8 +229,9 @@ def test_j2_a_missing_extra_is_one_sentence(
         assert installed.usher(tmp_path, *arguments, code=1, **url).stderr == f"{said}\n"
     assert "[postgres]" in installed.usher(tmp_path, "doctor", code=1, **url).stdout
     asked = "from usher.server import traces; print(traces.start())"
-    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
-    traced = installed.run(tmp_path, installed.python, "-c", asked, **variables)
+    traced = installed.run(
+        tmp_path, installed.python, "-c", asked, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1"
+    )
     assert "pip install 'usher-identity[traces]'" in traced.stdout + traced.stderr
     load = "try:\n import usher.testing.pytest_plugin\nexcept ImportError as e: print(e)"
     found = installed.run(tmp_path, installed.python, "-c", load).stdout
@@ -272,7 +273,7 @@ def test_j1_the_plugin_in_a_project_with_folders_called_as_ours(
         (project / name / f"test_{name}.py").write_text(
             f"import {name}\n\ndef test_it():\n    assert {name}.OURS == '{name}'\n"
         )
-    pytest_command = [installed.python, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    pytest_command = [str(installed.python), "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     approved = installed.run(project, *pytest_command, "--approve")
     assert f"{len(THEIR_FOLDERS) + 3} passed" in approved.stdout
     golden = (project / "tests" / "captures" / "morning.golden.json").read_text()
