@@ -43,14 +43,14 @@ sbom: $(VENV)/.audit-ready
 
 # Needs uv. One lock for every Python from 3.11 on; hashes, no index address.
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--custom-compile-command "make lock" --quiet pyproject.toml
+	--custom-compile-command "make lock" --quiet
 lock:
-	$(COMPILE) --extra server --extra postgres --extra traces --extra dev -o requirements.lock
-	$(COMPILE) --extra server --extra bench -c requirements.lock -o bench/requirements.lock
-	$(COMPILE) --extra fuzz -c requirements.lock -o fuzz/requirements.lock
-	$(COMPILE) --extra server --extra postgres -c requirements.lock -o deploy/requirements.lock
-	$(COMPILE) --extra postgres -c requirements.lock -o deploy/lambda/requirements.lock
-	$(COMPILE) --extra audit -c requirements.lock -o deploy/audit-requirements.lock
+	$(COMPILE) pyproject.toml --extra postgres --extra traces --extra testing --extra dev -o requirements.lock
+	$(COMPILE) pyproject.toml --extra bench -c requirements.lock -o bench/requirements.lock
+	$(COMPILE) pyproject.toml --extra fuzz -c requirements.lock -o fuzz/requirements.lock
+	$(COMPILE) pyproject.toml --extra postgres -c requirements.lock -o deploy/requirements.lock
+	$(COMPILE) --group lambda -c requirements.lock -o deploy/lambda/requirements.lock
+	$(COMPILE) pyproject.toml --extra audit -c requirements.lock -o deploy/audit-requirements.lock
 
 # `sam build` calls this, for deploy/template.yaml: wheels for Lambda, and the parts of usher that run there.
 LAMBDA := __init__.py aws_lambda.py core functions server site

@@ -61,6 +61,8 @@ def _file(path: Path) -> dict[str, str]:
         values = dotenv_values(path)
     except UnicodeDecodeError:
         raise SettingsError((f"{path} is not UTF-8 text, so it was not read.",)) from None
+    except OSError as error:  # another user's, with mode 0600
+        raise SettingsError((f"{path} cannot be read: {error.strerror}.",)) from None
     return _ours({name: value for name, value in values.items() if value is not None})
 
 

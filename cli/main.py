@@ -13,6 +13,7 @@ from typing import Final
 
 import click
 
+from usher import __version__
 from usher.core.errors import UsherError
 
 COMMANDS: Final[Mapping[str, str]] = {
@@ -21,6 +22,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "dev": "dev.command",
     "doctor": "checks.doctor",
     "events": "events",
+    "init": "init",
     "policy": "policy",
     "replay": "replay",
     "secret": "secret",
@@ -49,7 +51,7 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="usher-identity")
+@click.version_option(__version__, prog_name="usher-identity")
 def usher() -> None:
     """The back end for sites whose accounts live in Netlify Identity.
 

@@ -35,10 +35,18 @@ from usher.core.captures.replay import Played, Replayer
 from usher.core.domain.differences import Differences, answer_in_words, user_differences
 from usher.core.domain.records import Delivery
 from usher.core.errors import UsherError
+from usher.core.settings import database_url
 from usher.core.store.history import History
 from usher.core.store.ledger import DeliveryFilters
 
 BATCH = 2_000
+
+
+def _database(_context: click.Context, _option: click.Parameter, url: str | None) -> str | None:
+    try:
+        return url and database_url(url)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from None
 
 
 @click.command()
@@ -46,7 +54,7 @@ BATCH = 2_000
 @click.option("--ledger", is_flag=True, help="Replay the ledger of the configured database.")
 @click.option("--since", type=PAST, help="Only what was received since: a time, or a span (30d).")
 @click.option("--until", type=PAST, help="Only what was received before.")
-@click.option("--into", metavar="URL", help="Another database to replay into.")
+@click.option("--into", metavar="URL", callback=_database, help="Another database to replay into.")
 @click.option("--dry-run", is_flag=True, help="Into a database that is thrown away.")
 @click.option("--to", metavar="URL", help="A server to send to, each event signed anew.")
 @click.option("--at-recorded-time", is_flag=True, help="With --to: keep each event's own time.")

@@ -32,6 +32,22 @@ class SettingsError(UsherError):
         self.problems = problems
 
 
+class ExtraMissingError(UsherError):
+    """What the settings ask for needs packages that are not installed.
+
+    ``command`` installs them; the extra is one of the distribution's.
+    """
+
+    code = "extra_missing"
+    title = "A package is not installed"
+
+    def __init__(self, what: str, extra: str) -> None:
+        self.what = what
+        self.extra = extra
+        self.command = f"pip install 'usher-identity[{extra}]'"
+        super().__init__(f"{what} not installed. Run: {self.command}")
+
+
 class PolicyError(UsherError):
     """The policy does not parse or its callable failed to load; ``where`` names the place."""
 

@@ -22,7 +22,10 @@ from usher.core.limits import Network
 PREFIX: Final = "USHER_"
 HOW_TO_MAKE_A_SECRET: Final = "Make one with: usher secret"
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
-DATABASE_SCHEMES: Final = ("sqlite:///", "postgresql+psycopg://")
+SQLITE: Final = "sqlite:///"
+POSTGRESQL: Final = "postgresql+psycopg://"
+POSTGRESQL_SPELLINGS: Final = ("postgresql://", "postgres://")
+"""How hosts of databases, and libpq, write it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +33,7 @@ class Settings:
     """Usher's settings; each field is the environment variable ``USHER_`` + its name in capitals.
 
     Attributes:
-        database_url: ``sqlite:///path`` or ``postgresql+psycopg://…``.
+        database_url: ``sqlite:///path`` or ``postgresql+psycopg://…``; see ``database_url``.
         webhook_secrets: what may sign events, newest first; at least 32 bytes each.
         jwt_secret: what signs access tokens; None: Identity is asked.
         jwt_audience: what ``aud`` of access tokens must be; None: anything.
@@ -107,7 +110,7 @@ class Settings:
             return Path(self.spool)
         beside = Path()
         if self.database_scheme == "sqlite":
-            file = self.database_url.removeprefix(DATABASE_SCHEMES[0]).partition("?")[0]
+            file = self.database_url.removeprefix(SQLITE).partition("?")[0]
             beside = Path(file).parent
         return beside / ".usher-spool"
 
@@ -169,10 +172,20 @@ def _secrets(text: str) -> tuple[bytes, ...]:
     return tuple(_secret(part.strip()) for part in text.split(","))
 
 
-def _database_url(text: str) -> str:
-    if not text.startswith(DATABASE_SCHEMES):
-        raise ValueError(f"must begin with {' or '.join(DATABASE_SCHEMES)}")
-    if text == DATABASE_SCHEMES[0]:
+def database_url(text: str) -> str:
+    """The address of a database, with the driver that we use.
+
+    ``postgresql://`` and ``postgres://`` are taken as well.
+
+    Raises:
+        ValueError: it is none of ours.
+    """
+    for spelling in POSTGRESQL_SPELLINGS:
+        if text.startswith(spelling):
+            text = POSTGRESQL + text.removeprefix(spelling)
+    if not text.startswith((SQLITE, POSTGRESQL)):
+        raise ValueError(f"must begin with {SQLITE} or {POSTGRESQL_SPELLINGS[0]}")
+    if text == SQLITE:
         raise ValueError("names no file: write sqlite:///usher.db, or sqlite:////var/lib/usher.db")
     try:
         _ = urlsplit(text).port
@@ -237,7 +250,7 @@ def _interval(text: str) -> int:
 _SECRETS: Final = frozenset({"webhook_secrets", "jwt_secret", "bridge_secret", "proxy_secret"})
 
 _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
-    "database_url": _database_url,
+    "database_url": database_url,
     "webhook_secrets": _secrets,
     "jwt_secret": _secret,
     "jwt_audience": str,

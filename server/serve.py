@@ -6,8 +6,9 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Any, Final
 
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces
@@ -60,7 +61,17 @@ def serve(
         ),
     )
     with _shared_numbers(workers):
-        server.serve()
+        server.serve(target_loader=_loaded)
+
+
+def _loaded(target: str) -> Any:
+    """What ``module:name`` is, in a worker.
+
+    Granian's own loader puts the working folder before everything else; a file ``queue.py`` there
+    would then take the place of Python's.
+    """
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)
 
 
 def _connections() -> int:

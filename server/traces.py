@@ -17,6 +17,7 @@ from threading import Thread
 from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Any, Final
 
+from usher.core.errors import ExtraMissingError
 from usher.core.log import get_logger
 from usher.server.metrics import METHODS
 
@@ -52,9 +53,8 @@ def start(environ: Mapping[str, str] = os.environ) -> Traces | None:
             OTLPSpanExporter,
         )
     except ImportError:
-        get_logger().error(
-            "traces.unavailable", detail="An endpoint is set, but not installed: usher[traces]."
-        )
+        missing = ExtraMissingError("Traces have an endpoint; what sends them is", "traces")
+        get_logger().error("traces.unavailable", detail=str(missing))
         return None
     return Traces(OTLPSpanExporter())
 

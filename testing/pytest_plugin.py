@@ -12,11 +12,16 @@ at first use, so that a test run without captures loads none of it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
+try:
+    import pytest
+except ImportError:
+    missing = "pytest is not installed. Run: pip install 'usher-identity[testing]'"
+    raise ImportError(missing) from None
 
 if TYPE_CHECKING:
     from usher.testing.goldens import Replayed
@@ -84,8 +89,11 @@ def usher_replay(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[...
 
         count += 1
         configured: str = request.config.getini("usher_policy")
+        root = str(request.config.rootpath)
         if ":" not in configured:
             configured = str(request.config.rootpath / configured)
+        if root not in sys.path:
+            sys.path.append(root)  # a callable policy may stand there
         made = Settings(
             webhook_secrets=(),
             **{

@@ -78,7 +78,7 @@ class Import:
     def package(self) -> str | None:
         """The folder of ours that it is from; None: somebody else's."""
         parts = self.target.split(".")
-        return parts[1] if parts[0] == "usher" and len(parts) > 1 else None
+        return parts[1] if parts[0] == "usher" and parts[1:] not in ([], ["__version__"]) else None
 
     def within(self, modules: set[str]) -> bool:
         """Whether it is one of these modules, or something inside one."""

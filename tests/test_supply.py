@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,3 +95,14 @@ def test_hooks_before_a_commit_are_our_own_tools() -> None:
     for hook in hooks["repos"][0]["hooks"]:
         assert hook["language"] == "system"
         assert hook["entry"].startswith(".venv/bin/")
+
+
+def test_what_lambda_gets_is_part_of_what_is_published() -> None:
+    """The same versions; neither the commands nor the server."""
+    document = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = document["project"]
+    published = {*project["dependencies"], *project["optional-dependencies"]["postgres"]}
+    assert set(document["dependency-groups"]["lambda"]) < published
+    locked = (ROOT / "deploy" / "lambda" / "requirements.lock").read_text()
+    found = set(re.findall(r"^([a-z0-9-]+)==", locked, re.MULTILINE))
+    assert not found & {"alembic", "click", "granian", "python-dotenv", "rich", "watchfiles"}

@@ -16,7 +16,13 @@ from usher.cli.checks.site import site_findings
 from usher.cli.environment import environment
 from usher.cli.output import json_option, moment, print_json
 from usher.core.app import App, use
-from usher.core.errors import DatabaseAwayError, NotMigratedError, SettingsError, UsherError
+from usher.core.errors import (
+    DatabaseAwayError,
+    ExtraMissingError,
+    NotMigratedError,
+    SettingsError,
+    UsherError,
+)
 from usher.core.settings import Settings
 from usher.core.spool.files import SET_ASIDE, Spool, waiting
 
@@ -188,6 +194,8 @@ def _try(name: str, look: Callable[[], str], remedy: str) -> Finding:
         return Finding(name, True, look())
     except NotMigratedError as error:
         return Finding(name, False, str(error), "Run: usher db upgrade")
+    except ExtraMissingError as error:
+        return Finding(name, False, f"{error.what} not installed", f"Run: {error.command}")
     except DatabaseAwayError as error:  # whatever was being looked at
         return Finding(name, False, str(error), DATABASE_REMEDY)
     except UsherError as error:

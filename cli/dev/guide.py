@@ -27,14 +27,19 @@ def guide(port: int, *, local: bool, people: str | None = None) -> str:
     to = "" if port == 8888 else f" --url {site}/.netlify/functions/identity"
     usher = _program()
     parts = [_open(site, usher, people) if local else f"Open the console: {site}/\n"]
+    # Commands know the secret of tokens where it is set or kept; not one made for this run alone.
+    token = (
+        f'  curl -H "Authorization: Bearer $({usher} token ada@example.com)" {site}/api/me\n'
+        if PREFIX + "JWT_SECRET" in environment()
+        else ""
+    )
     parts.append(f"""\
 In a second terminal, from this folder:
   {usher} trigger signup --email ada@example.com{to}
   {usher} events list
   {usher} users list
   {usher} policy explain ada@example.com
-  curl -H "Authorization: Bearer $({usher} token ada@example.com)" {site}/api/me
-
+{token}
 A change of the code, the console, policy.toml or .env starts this again.
 """)
     return "\n".join(parts)

@@ -20,6 +20,14 @@ from usher.cli.dev.server import STOP_SECONDS
 READY_SECONDS: Final = 60
 GRACE_SECONDS: Final = 2
 PATIENCE_SECONDS: Final = 1
+_COMMAND: Final = """
+import sys
+sys.path[:] = sys.argv[1:]
+from usher.cli.dev.server import main
+main()
+"""
+"""The server finds modules where we do, and in that order; ``python -m`` would look in the working
+folder first."""
 _INFO: Final = b'"level":"info"'
 _WARNING: Final = b'"level":"warning"'
 
@@ -48,8 +56,8 @@ class Server:
             return self._start()
 
     def _start(self) -> bool:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "usher.cli.dev.server"],
+        self._process = subprocess.Popen(  # noqa: S603 - this Python, and where it finds modules
+            [sys.executable, "-c", _COMMAND, *sys.path],
             env=os.environ | self._variables,
             stdin=subprocess.PIPE,  # it ends when this closes, however we end
             stderr=subprocess.PIPE,

@@ -1,7 +1,7 @@
 """The process that ``usher dev`` starts, and starts again: one worker behind the port.
 
-It stays small, for the worker imports it, too. Whatever can be wrong with code and settings is
-said by ``usher.cli.dev.worker``; the worker then ends, and so does this.
+It stays small: whatever can be wrong with code and settings is said by ``usher.cli.dev.worker``;
+the worker then ends, and so does this.
 """
 
 from __future__ import annotations
@@ -37,7 +37,3 @@ def _end_with_parent() -> None:
     while os.read(0, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-if __name__ == "__main__":
-    main()

@@ -29,7 +29,13 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from usher.core.errors import ConflictError, DatabaseAwayError, DatabaseError, NotMigratedError
+from usher.core.errors import (
+    ConflictError,
+    DatabaseAwayError,
+    DatabaseError,
+    ExtraMissingError,
+    NotMigratedError,
+)
 from usher.core.strict_json import dumps
 
 __all__ = ["Connection", "Database", "again_on_conflict"]
@@ -86,7 +92,11 @@ logging.getLogger("psycopg").addHandler(logging.NullHandler())  # it says what i
 
 
 class Database:
-    """One database, by its URL; connects on first use."""
+    """One database, by its URL; connects on first use.
+
+    Raises:
+        ExtraMissingError: its driver is not installed.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
@@ -234,15 +244,18 @@ class Database:
         return engine
 
     def _postgresql(self) -> Engine:
-        engine = create_engine(
-            self.url,
-            connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, **_NOTICE_A_DEAD_PEER},
-            json_serializer=dumps,
-            hide_parameters=True,
-            pool_use_lifo=True,
-            pool_timeout=POOL_TIMEOUT_SECONDS,
-            pool_recycle=RECYCLE_SECONDS,
-        )
+        try:
+            engine = create_engine(
+                self.url,
+                connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, **_NOTICE_A_DEAD_PEER},
+                json_serializer=dumps,
+                hide_parameters=True,
+                pool_use_lifo=True,
+                pool_timeout=POOL_TIMEOUT_SECONDS,
+                pool_recycle=RECYCLE_SECONDS,
+            )
+        except ImportError as error:  # SQLAlchemy loads the driver by now
+            raise ExtraMissingError("The driver for PostgreSQL is", "postgres") from error
         event.listen(engine, "connect", _prepare_postgresql)
         event.listen(engine, "begin", _begin_postgresql)
         event.listen(engine, "after_cursor_execute", _await_answer)

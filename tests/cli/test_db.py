@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,58 @@ def test_what_is_no_database_is_said(
     monkeypatch.setenv("USHER_DATABASE_URL", f"sqlite:///{path}")
     assert "The database cannot be used" in program("users", "list", code=1).stderr
     assert path.read_text().startswith("Dear Ada, ")
+
+
+@pytest.mark.parametrize("spelling", ["postgres://", "postgresql://", "postgresql+psycopg://"])
+def test_j3_the_urls_that_hosts_give_are_taken(
+    program: Program, postgresql_url: str, monkeypatch: pytest.MonkeyPatch, spelling: str
+) -> None:
+    """With the setting, and where a replay is told another database."""
+    url = postgresql_url.replace("postgresql+psycopg://", spelling)
+    assert program.json("replay", "--ledger", "--into", url)["failed"] == 0
+    monkeypatch.setenv("USHER_DATABASE_URL", url)
+    assert program("db", "upgrade").stdout.endswith("at the newest revision already.\n")
+    assert program.json("users", "list")["users"] == []
+
+
+@pytest.mark.parametrize("url", ["mysql://db/x", "usher.db", "sqlite:///"])
+def test_j3_a_replay_into_what_is_no_database_of_ours_is_refused(
+    program: Program, url: str
+) -> None:
+    """By the rules of the setting; wrong usage."""
+    assert "--into" in program("replay", "--ledger", "--into", url, code=2).output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["users", "list"],
+        ["db", "upgrade"],
+        ["serve", "--port", "1"],
+        ["replay", "--ledger", "--into", "postgres://db/x"],
+    ],
+    ids=" ".join,
+)
+def test_j2_a_missing_driver_is_one_sentence_with_the_command_that_installs_it(
+    program: Program, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    """Never a traceback; the server does not start."""
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    if "replay" not in arguments:
+        monkeypatch.setenv("USHER_DATABASE_URL", "postgres://db/x")
+    monkeypatch.setattr("usher.cli.serve.check_address", lambda *_: None)
+    assert program(*arguments, code=1).stderr == (
+        "The driver for PostgreSQL is not installed. Run: pip install 'usher-identity[postgres]'\n"
+    )
+
+
+def test_j2_the_doctor_names_the_missing_driver(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And goes on."""
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.setenv("USHER_DATABASE_URL", "postgres://db/x")
+    found = {each["name"]: each for each in program.json("doctor", code=1)}
+    assert found["database"]["text"] == "The driver for PostgreSQL is not installed"
+    assert found["database"]["remedy"] == "Run: pip install 'usher-identity[postgres]'"
+    assert [name for name, each in found.items() if not each["well"]] == ["database"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -11,8 +12,10 @@ import pytest
 
 from tests.cli.conftest import Program
 from tests.support import SECRET
+from usher import __version__
 from usher.cli.dev import command as dev_module
 from usher.cli.dev.folder import held, make_state, told
+from usher.cli.dev.guide import guide
 from usher.cli.environment import environment
 from usher.core.settings import Settings
 
@@ -213,7 +216,7 @@ def test_help_and_version_need_nothing(bare: Program) -> None:
     """Exit code 0, from any folder."""
     for flag in ("-h", "--help"):
         assert " [OPTIONS] COMMAND" in bare(flag).stdout
-    assert ", version " in bare("--version").stdout
+    assert bare("--version").stdout == f"usher-identity, version {__version__}\n"
     assert "Usage:" in bare(code=(0, 2)).output
 
 
@@ -240,3 +243,25 @@ def test_a_missing_secret_is_said_by_every_command_that_needs_settings(
         "Make one with: usher secret\n"
     )
     assert list(folder.iterdir()) == []
+
+
+def test_the_guide_names_only_commands_that_work(bare: Program, tmp_path: Path) -> None:
+    """A token can be made where its secret is known: with `usher dev` alone, not after `init`."""
+    make_state()
+    assert "/api/me" in guide(8888, local=True)
+    (tmp_path / ".usher" / "dev.env").unlink()
+    bare("init")
+    assert "usher token" not in guide(8888, local=True)
+    assert "policy explain ada@example.com\n\nA change of" in guide(8888, local=True)
+
+
+def test_an_env_file_of_somebody_else_is_said(
+    bare: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`usher init` makes it for its owner's eyes only; another user's command says so."""
+
+    def closed(_path: Path) -> dict[str, str]:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("usher.cli.environment.dotenv_values", closed)
+    assert bare("users", "list", code=1).stderr == ".env cannot be read: Permission denied.\n"

@@ -47,6 +47,12 @@ DEFAULTS: dict[str, Any] = {
 GOOD: list[tuple[str, str, Any]] = [
     ("database_url", "sqlite:////var/lib/usher.db", "sqlite:////var/lib/usher.db"),
     ("database_url", "postgresql+psycopg://u:p@db/x", "postgresql+psycopg://u:p@db/x"),
+    ("database_url", "postgres://u:p@db:1/x", "postgresql+psycopg://u:p@db:1/x"),
+    (
+        "database_url",
+        "postgresql://db/x?connect_timeout=1",
+        "postgresql+psycopg://db/x?connect_timeout=1",
+    ),
     ("webhook_secrets", NEW, (NEW.encode(),)),
     ("webhook_secrets", f" {NEW} , {OLD} ", (NEW.encode(), OLD.encode())),
     ("webhook_secrets", "é" * 16, (("é" * 16).encode(),)),
@@ -87,8 +93,10 @@ GOOD: list[tuple[str, str, Any]] = [
 ]
 
 BAD: list[tuple[str, str, str]] = [
-    ("database_url", "mysql://db/x", "must begin with sqlite:/// or postgresql+psycopg://"),
-    ("database_url", "postgresql://db/x", "must begin with"),
+    ("database_url", "mysql://db/x", "must begin with sqlite:/// or postgresql://"),
+    ("database_url", "postgresql+psycopg2://db/x", "must begin with"),
+    ("database_url", "Postgres://db/x", "must begin with"),
+    ("database_url", "postgres://db:port/x", "cannot be read"),
     ("database_url", "usher.db", "must begin with"),
     ("database_url", "postgresql+psycopg://db:port/x", ""),
     ("database_url", "sqlite:///", ""),

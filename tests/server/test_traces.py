@@ -228,7 +228,7 @@ def test_an_endpoint_without_the_extra_is_said_and_costs_only_the_traces(
     assert traces.start({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}) is None
     [line] = log_lines()
     assert line["event"] == "traces.unavailable"
-    assert "usher[traces]" in line["detail"]
+    assert "Run: pip install 'usher-identity[traces]'" in line["detail"]
 
 
 def test_lines_of_what_is_over_make_spans(collector: Collector) -> None:

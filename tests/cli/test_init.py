@@ -1,0 +1,190 @@
+"""``usher init``: what it makes, what it leaves alone, and where it refuses."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+from dotenv import dotenv_values
+
+from tests.cli.conftest import Program
+from tests.support import ROOT
+from usher.cli.init import IGNORED
+from usher.core.settings import PREFIX, Settings
+
+MADE = {".env", ".gitignore", "policy.toml"}
+
+
+def names(folder: Path) -> set[str]:
+    """What is in a folder."""
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_new_folder_has_what_the_doctor_wants(bare: Program, tmp_path: Path) -> None:
+    """A secret of its own, which nobody else reads and nothing prints; the starter policy."""
+    said = bare("init").output
+    assert names(tmp_path) == MADE
+    values = dotenv_values(tmp_path / ".env")
+    [secret] = Settings.from_env({k: v or "" for k, v in values.items()}).webhook_secrets
+    assert len(secret) == 64
+    assert secret.decode() not in said
+    assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
+    assert (tmp_path / "policy.toml").read_text() == (ROOT / "policy.toml").read_text()
+    assert (tmp_path / ".gitignore").read_text().splitlines() == list(IGNORED)
+    for command in ("usher dev", "usher doctor", "usher db upgrade", "usher serve"):
+        assert command in said
+    assert {found["well"] for found in bare.json("doctor")} == {True}
+
+
+def test_the_env_file_is_the_example_with_a_secret(bare: Program, tmp_path: Path) -> None:
+    """Every other setting waits there as a comment; two folders have two secrets."""
+    bare("init")
+    bare("init", "other")
+    made, example = (tmp_path / ".env").read_text(), (ROOT / ".env.example").read_text()
+    other = (tmp_path / "other" / ".env").read_text()
+    differing = [line for line in made.splitlines() if line not in example.splitlines()]
+    assert [line.partition("=")[0] for line in differing] == [PREFIX + "WEBHOOK_SECRETS"]
+    assert made.count("\n") == example.count("\n")
+    assert made != other
+
+
+def test_what_is_there_is_kept_and_said(bare: Program, tmp_path: Path) -> None:
+    """Files, and a link to nothing, through which nothing is written."""
+    (tmp_path / "policy.toml").write_text("# mine\n")
+    (tmp_path / ".env").symlink_to(tmp_path / "elsewhere")
+    found = bare.json("init")
+    assert (found["made"], found["kept"]) == ([".gitignore"], ["policy.toml", ".env"])
+    assert (tmp_path / "policy.toml").read_text() == "# mine\n"
+    assert not (tmp_path / "elsewhere").exists()
+    again = bare.json("init")
+    assert (again["made"], again["extended"]) == ([], [])
+    assert "it was there already" in bare("init").output
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "\n".join(IGNORED) + "\n"),
+        ("*.pyc", "*.pyc\n" + "\n".join(IGNORED) + "\n"),
+        ("/.env\n.usher\r\n.usher-spool\n*.db\n*.db-shm\n", None),
+        (".env\n!.env\n.usher/\n.usher-spool/\n*.db\n*.db-shm\n*.db-wal\n", None),
+    ],
+    ids=["empty", "no newline at its end", "one missing", "one allowed again"],
+)
+def test_gitignore_gets_the_lines_that_are_missing(
+    bare: Program, tmp_path: Path, before: str, after: str | None
+) -> None:
+    """Those alone, at its end; git then leaves out what must not be committed."""
+    path = tmp_path / ".gitignore"
+    path.write_bytes(before.encode())
+    assert bare.json("init")["extended"] == [".gitignore"]
+    text = path.read_bytes().decode()
+    assert text.startswith(before)
+    assert after is None or text == after
+    assert after or text.count("\n") == before.count("\n") + 1
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    for name in (".env", ".usher/dev.env", ".usher-spool/1.spool", "usher.db", "usher.db-wal"):
+        subprocess.run(["git", "check-ignore", "-q", name], cwd=tmp_path, check=True)
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_what_cannot_be_written_whole_is_not_there(
+    bare: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """A full disk, at each file; the next try makes what is missing."""
+    real, count = os.fsync, 0
+
+    def full(descriptor: int) -> None:
+        nonlocal count
+        count += 1
+        if count > after:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    (tmp_path / ".gitignore").write_text("*.pyc\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        said = bare("init", code=1).output
+    assert "cannot be written: No space left on device." in said
+    missing = ("policy.toml", ".env") if after < 2 else (".env",)
+    assert not names(tmp_path) & set(missing[-1:] if after else missing)
+    assert ((tmp_path / ".gitignore").read_text() == "*.pyc\n") == (after == 0)
+    assert bare.json("init")["made"][-1] == ".env"
+
+
+def test_a_folder_that_cannot_be_made_is_said(bare: Program, tmp_path: Path) -> None:
+    """A file is in its place, or in the place of one above it."""
+    (tmp_path / "file").write_text("")
+    assert "is a file" in bare("init", "file", code=2).output
+    assert "cannot be written: Not a directory." in bare("init", "file/below", code=1).output
+
+
+NETLIFY = '[build]\npublish = "site"\n[context.branch-deploy]\npublish = "/preview"\n'
+
+
+@pytest.mark.parametrize(
+    ("folder", "files", "why"),
+    [
+        (".", {"index.html": ""}, "It holds index.html"),
+        ("public", {}, "Folders called public"),
+        ("a/Dist/b", {}, "Folders called Dist"),
+        ("www/site", {}, "Folders called www"),
+        ("public_html/.git/..", {".git/HEAD": ""}, "Folders called public_html"),
+        ("site", {"netlify.toml": NETLIFY}, "netlify.toml publishes it"),
+        ("site/deep/er", {"netlify.toml": NETLIFY}, 'publish = "site"'),
+        ("preview", {"netlify.toml": NETLIFY}, 'publish = "/preview"'),
+        (".", {"netlify.toml": '[build]\npublish = "."'}, "netlify.toml publishes it"),
+        ("back", {"netlify.toml": '[build]\npublish = ""'}, "netlify.toml publishes it"),
+        ("web/a", {"netlify.toml": '[build]\nbase = "web"\npublish = "a"'}, "publishes"),
+        (
+            "web/a",
+            {"netlify.toml": '[build]\nbase = "web"\npublish = "web/a"'},
+            "publishes",
+        ),
+        (".", {"netlify.toml": "[build"}, "cannot be read"),
+    ],
+)
+def test_a_published_folder_is_refused(
+    bare: Program, tmp_path: Path, folder: str, files: dict[str, str], why: str
+) -> None:
+    """Anybody could read the secret there; not even the folder is made."""
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    before = sorted(tmp_path.rglob("*"))
+    said = bare("init", folder, code=1).output
+    assert why in said
+    assert "Choose another folder" in said
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("folder", "files"),
+    [
+        (".", {"netlify.toml": NETLIFY}),
+        ("back", {"netlify.toml": NETLIFY, "site/index.html": ""}),
+        ("publication", {}),
+        (".", {"netlify.toml": "[dev]\nport = 1\n[context]\nx = 1\n"}),
+        ("build/project/back", {"build/project/.git/HEAD": ""}),
+        ("inner/back", {"netlify.toml": '[build]\npublish = "."', "inner/.git/HEAD": ""}),
+    ],
+)
+def test_a_folder_that_nobody_publishes_is_taken(
+    bare: Program, tmp_path: Path, folder: str, files: dict[str, str]
+) -> None:
+    """Beside what is published; above a project, names and files say nothing of it."""
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert bare.json("init", folder)["made"] == [".gitignore", "policy.toml", ".env"]
+
+
+def test_a_link_leads_to_where_it_is_looked_at(bare: Program, tmp_path: Path) -> None:
+    """An innocent name of a published folder."""
+    (tmp_path / "public").mkdir()
+    (tmp_path / "private").symlink_to(tmp_path / "public")
+    assert "Folders called public" in bare("init", "private", code=1).output
