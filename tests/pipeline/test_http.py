@@ -118,6 +118,7 @@ def everything(root: type[UsherError]) -> list[type[UsherError]]:
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "SettingsError": (("problem",),),
     "PolicyError": ("policy.toml", "problem"),
+    "ExtraMissingError": ("The driver of PostgreSQL is", "postgres"),
     "MethodNotAllowedError": ("GET", ("POST",)),
     "BodyTooLargeError": (10,),
     "TooManyRequestsError": (1.5,),
