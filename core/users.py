@@ -412,11 +412,9 @@ class UserService:
                 # Its reply goes nowhere, so Identity has to be told in another way.
                 decided = outcome.user
                 if self._tells_identity and decided.status is not Status.DELETED:
-                    decided = replace(decided, pending=True)
-                    if current is not None:
-                        decided = replace(
-                            decided, pushing=current.pushing, pushing_since=current.pushing_since
-                        )
+                    before = (current or decided).at_identity
+                    open_still = decided.at_identity.unanswered(before)
+                    decided = replace(decided, at_identity=open_still)
                 kept = self._keep(connection, current, decided, "event.replayed", change, now)
                 return replace(outcome, user=kept)
 
@@ -495,7 +493,7 @@ class UserService:
     def _marked(self, before: User | None, after: User, now: datetime) -> User:
         """Pending, where Identity has to be told of this change."""
         if self._tells_identity and must_be_told(before, after, now):
-            return replace(after, pending=True)
+            return replace(after, at_identity=after.at_identity.marked_pending())
         return after
 
     def _administers(self, user: User, now: datetime) -> bool:

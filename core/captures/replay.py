@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from usher.core.app import App
 from usher.core.captures.format import PUBLIC_SECRET, SIGNATURE, Capture, to_delivery
+from usher.core.domain.at_identity import AtIdentity
 from usher.core.domain.decide import ACTOR, tombstone
 from usher.core.domain.events import EventName, email_key
 from usher.core.domain.records import Answer, AuditEntry, Grant, Source, Status, User, audit
@@ -158,7 +159,8 @@ def redo(user: User | None, act: AuditEntry, fingerprint: str) -> User:
         fields["grants"] = _grants(user, act, fingerprint)
         if old is None:
             given = act.after["roles"].items()
-            fields["seen"] = frozenset(role for role, said in given if Source.IDENTITY in said)
+            shown = frozenset(role for role, said in given if Source.IDENTITY in said)
+            fields["at_identity"] = AtIdentity(shown)
     return replace(user, **fields, updated_at=act.at, version=user.version + 1)
 
 

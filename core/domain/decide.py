@@ -17,7 +17,7 @@ from uuid import UUID
 from usher.core.domain.events import Event, EventName, IdentityUser, email_key, split_address
 from usher.core.domain.policy import Applicant, Policy, Reason, Verdict
 from usher.core.domain.records import AuditEntry, Grant, Status, User, audit
-from usher.core.domain.roles import being_written, effective, follow_policy, merge, take_over
+from usher.core.domain.roles import effective, follow_policy, merge, take_over
 
 ACTOR: Final = "identity"
 _NONE: Final[frozenset[str]] = frozenset()
@@ -201,7 +201,8 @@ def _keep(case: _Case) -> Outcome:
 
 
 def _confirm_deletion(case: _Case) -> Outcome:
-    return replace(_keep(case), user=replace(case.known, pending=False))
+    user = case.known
+    return replace(_keep(case), user=replace(user, at_identity=user.at_identity.settled()))
 
 
 def _refuse_suspended(case: _Case) -> Outcome:
@@ -241,12 +242,10 @@ def _enter(
         reasons += verdict.role_reasons or (_NO_RULE,)
     else:
         reasons += (Reason("user.pending", "the policy gives roles to confirmed accounts only"),)
-    seen, sent, withdrawn = user.seen, user.sent, user.withdrawn
+    at_identity = user.at_identity
     if newer:
-        merged = merge(
-            grants, event.user.roles, seen, sent, withdrawn, now, being_written(user, now)
-        )
-        grants, seen, sent, withdrawn = merged.grants, merged.seen, merged.sent, merged.withdrawn
+        merged = merge(grants, at_identity, event.user.roles, now)
+        grants, at_identity = merged.grants, merged.at_identity
         reasons += merged.reasons
     else:
         reasons += (Reason("event.older", "a newer event wrote this profile already"),)
@@ -262,22 +261,12 @@ def _enter(
         reply = case.given
         told = frozenset((reply.app_metadata or {}).get("roles", ()))
     if reply.app_metadata is not None:
-        moment = int(now.timestamp())
-        held = event.user.roles
-        sent = {**sent, **dict.fromkeys(sorted(told - held), moment)}
-        withdrawn = {**withdrawn, **dict.fromkeys(sorted(held - told), moment)}
-    user = replace(
-        user,
-        grants=grants,
-        seen=seen,
-        sent=sent,
-        withdrawn=withdrawn,
-    )
+        at_identity = at_identity.told(told, event.user.roles, now)
     by_answer = newer and case.given is None and event.name is not EventName.USERMODIFIED
-    if user.pending and by_answer:
+    if at_identity.pending and by_answer:
         # Identity has it all by this answer. After a usermodified a lost one would go unnoticed.
-        user = replace(user, pending=False, pushing=None, pushing_since=0)
-    return _applied(case, user, reply, reasons)
+        at_identity = at_identity.settled()
+    return _applied(case, replace(user, grants=grants, at_identity=at_identity), reply, reasons)
 
 
 def _absorb(case: _Case, record: User | None) -> User:

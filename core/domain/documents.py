@@ -43,7 +43,7 @@ def own_document(user: User, now: datetime) -> dict[str, Any]:
 
 def identity_state(user: User) -> str:
     """Whether Identity must still be told of a change made here."""
-    return "pending" if user.pending else "in step"
+    return "pending" if user.at_identity.pending else "in step"
 
 
 def grant_document(grant: Grant, now: datetime) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
+from usher.core.domain.at_identity import UNKNOWN, AtIdentity
 from usher.core.domain.policy import Reason
 
 Item = TypeVar("Item")
@@ -73,12 +74,7 @@ class User:
         extra_app_metadata: keys that administrators add to every reply; None takes one away.
         confirmed_at: the earliest time at which the account was known to be confirmed.
         last_seen_at: the newest signup or login, by the sender's clock.
-        seen: the roles in the newest payload or admin answer from Identity.
-        sent: roles we put into replies that no payload has shown yet, with the time in seconds.
-        withdrawn: roles we left out of replies that payloads still showed, likewise.
-        pending: Identity has still to be told of a change (usher.core.identity.push).
-        pushing: the roles that are being written at Identity just now; None: nothing is.
-        pushing_since: when that was noted, in seconds.
+        at_identity: what Identity holds of the roles, and what it is told of.
         proven: keys of the addresses that somebody was shown to reach.
         order: ``Event.order`` of the event that wrote the profile.
         version: grows with every change of the record; the ETag.
@@ -101,12 +97,7 @@ class User:
     deleted_at: datetime | None = None
     last_seen_at: datetime | None = None
     grants: tuple[Grant, ...] = ()
-    seen: frozenset[str] = frozenset()
-    sent: Mapping[str, int] = field(default_factory=dict)
-    withdrawn: Mapping[str, int] = field(default_factory=dict)
-    pending: bool = False
-    pushing: frozenset[str] | None = None
-    pushing_since: int = 0
+    at_identity: AtIdentity = UNKNOWN
     proven: frozenset[str] = frozenset()
     order: str = ""
     version: int = 1

@@ -17,8 +17,8 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
 
+from usher.core.domain.at_identity import IN_FLIGHT_SECONDS
 from usher.core.domain.events import IdentityUser
-from usher.core.domain.push import IN_FLIGHT_SECONDS
 from usher.core.domain.records import Status, User
 from usher.core.errors import (
     IdentityAccountMissingError,
@@ -92,7 +92,7 @@ class Pushes:
         Returns:
             The record as it is afterwards.
         """
-        if not user.pending or time.monotonic() < self._away_until:
+        if not user.at_identity.pending or time.monotonic() < self._away_until:
             return user
         try:
             self._try((user.instance_id, user.id), due=False)
@@ -126,7 +126,7 @@ class Pushes:
 
     def of(self, user: User) -> PendingPush | None:
         """What is pending of one user."""
-        return self._store.of(user) if user.pending else None
+        return self._store.of(user) if user.at_identity.pending else None
 
     def _run(self, limit: int) -> tuple[int, str]:
         settled, error = 0, ""

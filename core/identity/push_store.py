@@ -104,7 +104,8 @@ class PushStore:
         with self._database.write() as connection:
             current = self._held(connection, key, lease)
             if current is not None:
-                self._keep(connection, current, replace(current, pending=False))
+                settled = current.at_identity.settled()
+                self._keep(connection, current, replace(current, at_identity=settled))
 
     def postpone(self, key: Key, lease: UUID, wait: timedelta, error: str) -> None:
         """Give a push back (see ``push_rows.postpone``)."""

@@ -255,7 +255,7 @@ class Steps:
     def _remove_there(self, run: Run, user_id: UUID) -> bool:
         """Have an account deleted whose record here is a tombstone."""
         user = self._store.delete_there(run, user_id)
-        return user is not None and not self._pushes().push(user).pending
+        return user is not None and not self._pushes().push(user).at_identity.pending
 
     def _complete(self, run: Run) -> Run:
         if self._plan.push:

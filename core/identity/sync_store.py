@@ -284,7 +284,7 @@ class SyncStore:
             user = before.get(key)
             if user is None or user.status is not Status.DELETED:
                 return None
-            marked = replace(user, pending=True)
+            marked = replace(user, at_identity=user.at_identity.marked_pending())
             self._users.store(connection, before, {key: marked}, [])
             return marked
 
@@ -340,7 +340,7 @@ class _Step:
         told = [kind.value for kind in kinds if kind in PUSHED] if self._plan.push else []
         if user is not None and told:
             self.mended.update(told)
-            user = replace(user, pending=True)
+            user = replace(user, at_identity=user.at_identity.marked_pending())
             self.told.append(user)
         return None if user is record else user
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -57,6 +58,11 @@ def outcome(
 ) -> Outcome:
     """``decide`` with the usual policy and time."""
     return decide(each, user, policy, now)
+
+
+def noted(user: User, **fields: Any) -> User:
+    """The record with other notes about what Identity holds and is told."""
+    return replace(user, at_identity=replace(user.at_identity, **fields))
 
 
 def moment(at: int) -> datetime:

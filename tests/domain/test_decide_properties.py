@@ -50,7 +50,7 @@ def state(user: User | None) -> tuple[Any, ...] | None:
         user.last_seen_at,
         user.proven,
     )
-    return user.status, profile, effective(user.grants, NOON), user.seen
+    return user.status, profile, effective(user.grants, NOON), user.at_identity.seen
 
 
 @settings(max_examples=300)
@@ -115,7 +115,7 @@ def test_the_policy_never_touches_peoples_grants(history: list[Event], last: Eve
     def people(found: User | None) -> list[Grant]:
         return [g for g in found.grants if g.source is not Source.POLICY] if found else []
 
-    if last.user.roles == user.seen or last.order <= user.order:
+    if last.user.roles == user.at_identity.seen or last.order <= user.order:
         found = decide(last, user, POLICY, NOON)
         if found.user and found.user.status is not Status.DELETED:
             assert people(found.user) == people(user)

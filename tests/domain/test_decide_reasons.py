@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.domain.decide_support import NAMES, NOON, POLICY, after, event, moment, outcome
+from tests.domain.decide_support import NAMES, NOON, POLICY, after, event, moment, noted, outcome
 from tests.domain.test_decide_table import STATES, state
 from usher.core.domain.decide import Result
 from usher.core.domain.policy import Applicant, CallablePolicy, FilePolicy, Reason, Verdict
@@ -172,7 +172,7 @@ def test_what_a_push_takes_away_was_taken_away_by_nobody_at_identity() -> None:
     """While it is being written, a payload shows our own change."""
     user = after([event("signup", roles=["member", "staff"])])
     assert user is not None
-    user = replace(user, pushing=frozenset({"member"}), pushing_since=int(NOON.timestamp()))
+    user = noted(user, pushing=frozenset({"member"}), pushing_since=int(NOON.timestamp()))
     for later, rules in (
         (119, ["role.1", "role.2"]),
         (120, ["role.1", "role.2", "identity.removed", "denial.identity"]),

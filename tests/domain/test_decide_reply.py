@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.domain.decide_support import NOON, POLICY, T0, after, event, outcome
+from tests.domain.decide_support import NOON, POLICY, T0, after, event, noted, outcome
 from usher.core.domain.decide import Reply, decide
 
 NOBODY = replace(POLICY, roles=())
@@ -71,7 +71,8 @@ def test_an_answer_that_was_given_already_is_what_is_remembered(
     found = decide(event("login", roles=["x"]), None, POLICY, NOON, given)
     assert found.reply == given
     assert found.user is not None
-    assert (found.user.sent, found.user.withdrawn) == (sent, withdrawn)
+    there = found.user.at_identity
+    assert (there.sent, there.withdrawn) == (sent, withdrawn)
     assert {grant.role for grant in found.user.grants} == {"member", "staff", "x"}
 
 
@@ -80,13 +81,15 @@ def test_what_is_left_out_of_an_answer_is_remembered_with_its_time() -> None:
     user = after([event("login", roles=["x", "y"])])
     assert user is not None
     said = [replace(grant, denies=grant.role in ("x", "y")) for grant in user.grants]
-    user = replace(user, grants=tuple(said), withdrawn={"y": T0 - 9}, sent={"z": T0 - 9})
+    user = noted(user, withdrawn={"y": T0 - 9}, sent={"z": T0 - 9})
+    user = replace(user, grants=tuple(said))
     found = outcome(event("login", 1, roles=["member", "x"]), user).user
     assert found is not None
-    assert (found.sent, found.withdrawn) == ({"staff": T0, "z": T0 - 9}, {"x": T0})
+    there = found.at_identity
+    assert (there.sent, there.withdrawn) == ({"staff": T0, "z": T0 - 9}, {"x": T0})
     found = outcome(event("login", 1, roles=["x", "y"]), user).user
     assert found is not None
-    assert found.withdrawn == {"x": T0, "y": T0}
+    assert found.at_identity.withdrawn == {"x": T0, "y": T0}
 
 
 def test_an_answer_without_any_role_takes_away_what_identity_shows() -> None:

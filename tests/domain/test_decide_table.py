@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.domain.decide_support import NAMES, NOON, after, event, moment, outcome
+from tests.domain.decide_support import NAMES, NOON, after, event, moment, noted, outcome
 from usher.core.domain.decide import Result
 from usher.core.domain.records import Source, Status, User
 from usher.core.domain.roles import effective
@@ -87,8 +87,8 @@ def test_what_identity_must_be_told_is_so_still_after_an_event_that_changes_noth
     """Only Identity's word that the user is gone is the end of telling it."""
     before = state(status)
     assert before is not None
-    found = outcome(event(name, email="ada@example.com"), replace(before, pending=True))
-    assert found.user == replace(before, pending=waits)
+    found = outcome(event(name, email="ada@example.com"), noted(before, pending=True))
+    assert found.user == noted(before, pending=waits)
 
 
 @pytest.mark.parametrize("name", ["validate", "signup"])
