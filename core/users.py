@@ -9,11 +9,20 @@ from typing import Any, Final
 from uuid import UUID
 
 from usher.core.domain import administration
-from usher.core.domain.decide import ACTOR, Outcome, decide, newcomer, tombstone, welcome
+from usher.core.domain.decide import ACTOR, decide, newcomer, tombstone, welcome
 from usher.core.domain.events import Event, IdentityUser, email_key
 from usher.core.domain.policy import Policy
 from usher.core.domain.push import must_be_told
-from usher.core.domain.records import AuditEntry, Delivery, Page, Status, User, audit
+from usher.core.domain.records import (
+    AuditEntry,
+    Decision,
+    Delivery,
+    Key,
+    Page,
+    Status,
+    User,
+    audit,
+)
 from usher.core.domain.roles import effective
 from usher.core.errors import (
     AmbiguousUserError,
@@ -27,7 +36,6 @@ from usher.core.store.database import Connection, Database, again_on_conflict
 from usher.core.store.instances import the_instance
 from usher.core.store.user_search import Sort, UserFilters, another_holder, search
 from usher.core.store.users import (
-    Key,
     find_by_address,
     find_by_id,
     load_users,
@@ -388,7 +396,7 @@ class UserService:
             lambda current, now: current if current.deleted_at else tombstone(current, now),
         )
 
-    def decide_again(self, event: Event, policy: Policy, change: Change) -> Outcome:
+    def decide_again(self, event: Event, policy: Policy, change: Change) -> Decision:
         """Decide an event of the ledger again, by today's policy and record, and keep the result.
 
         Returns:
@@ -399,24 +407,24 @@ class UserService:
             LastAdministratorError: unless forced.
         """
 
-        def again() -> Outcome:
+        def again() -> Decision:
             key = (event.instance_id, event.user.id)
             now = self._clock()
             with self._database.write() as connection:
                 current = self.load(connection, [key]).get(key)
                 if change.version not in (None, current.version if current else None):
                     raise PreconditionFailedError(current.version if current else 0)
-                outcome = decide(event, current, policy, now)
-                if outcome.user is None:
-                    return outcome
+                decision = decide(event, current, policy, now)
+                if decision.user is None:
+                    return decision
                 # Its reply goes nowhere, so Identity has to be told in another way.
-                decided = outcome.user
+                decided = decision.user
                 if self._tells_identity and decided.status is not Status.DELETED:
                     before = (current or decided).at_identity
                     open_still = decided.at_identity.unanswered(before)
                     decided = replace(decided, at_identity=open_still)
                 kept = self._keep(connection, current, decided, "event.replayed", change, now)
-                return replace(outcome, user=kept)
+                return replace(decision, user=kept)
 
         return again_on_conflict(again)
 

@@ -17,7 +17,8 @@ from usher.core.captures.format import PUBLIC_SECRET, SIGNATURE, Capture, to_del
 from usher.core.domain.at_identity import AtIdentity
 from usher.core.domain.decide import ACTOR, tombstone
 from usher.core.domain.events import EventName, email_key
-from usher.core.domain.records import Answer, AuditEntry, Grant, Source, Status, User, audit
+from usher.core.domain.records import AuditEntry, Grant, Key, Outcome, Source, Status, User, audit
+from usher.core.domain.reply import NO_CONTENT, Reply
 from usher.core.errors import CaptureError, SignatureError
 from usher.core.webhooks import Received, Verified, Webhooks
 
@@ -37,7 +38,7 @@ class Played:
     """What became of one step: an answer, or the exception that kept it from having one."""
 
     step: Capture | AuditEntry
-    result: Answer | Exception
+    result: Reply | Exception
 
 
 class Replayer:
@@ -93,23 +94,23 @@ class Replayer:
                 raise
         return self._webhooks.verify(_received(capture.signed_with(PUBLIC_SECRET)))
 
-    def _retell(self, step: Capture | AuditEntry) -> Answer:
+    def _retell(self, step: Capture | AuditEntry) -> Reply:
         if isinstance(step, AuditEntry):
             self._redo(step)
-            return Answer(204, "", "")
+            return NO_CONTENT
         return self._forget(step)
 
-    def _forget(self, capture: Capture) -> Answer:
+    def _forget(self, capture: Capture) -> Reply:
         """A delivery of somebody who was erased: a tombstone, and the delivery as it is kept."""
         delivery = to_delivery(capture)
         at = capture.received_at
         with self._store.write() as connection:
             if delivery.id in self._store.ledger.replies(connection, [delivery.id]):
                 return delivery.reply
-            before: dict[Any, User] = {}
-            after: dict[Any, User] = {}
+            before: dict[Key, User] = {}
+            after: dict[Key, User] = {}
             entries = []
-            if delivery.user_id is not None and delivery.outcome == "applied":
+            if delivery.user_id is not None and delivery.outcome is Outcome.APPLIED:
                 key = (delivery.instance_id, delivery.user_id)
                 before = self._store.users.load(connection, [key])
                 old = before.get(key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from usher.core.domain.records import AuditEntry, Delivery, Grant, Rehearsal, User
+from usher.core.domain.records import AuditEntry, Decision, Delivery, Grant, User
 from usher.core.domain.roles import effective
 
 
@@ -88,7 +88,7 @@ def delivery_with_body(delivery: Delivery) -> dict[str, Any]:
     return {**delivery_document(delivery), "body": text}
 
 
-def decision_document(decision: Rehearsal) -> dict[str, Any]:
+def decision_document(decision: Decision) -> dict[str, Any]:
     """What was or would be decided of an event."""
     return {
         "outcome": decision.outcome,

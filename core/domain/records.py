@@ -11,8 +11,11 @@ from uuid import UUID
 
 from usher.core.domain.at_identity import UNKNOWN, AtIdentity
 from usher.core.domain.policy import Reason
+from usher.core.domain.reply import Reply
 
 Item = TypeVar("Item")
+Key = tuple[UUID, UUID]
+"""Of a user: instance id, user id."""
 
 
 class Status(StrEnum):
@@ -25,7 +28,7 @@ class Status(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What a delivery in the ledger came to."""
+    """What a delivery came to: ``ignored`` is an unknown event, ``invalid`` a bad body."""
 
     APPLIED = "applied"
     UNCHANGED = "unchanged"
@@ -148,22 +151,21 @@ class Page(Generic[Item]):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What was answered, byte for byte; ``body`` is empty for 204."""
+class Decision:
+    """Everything that follows from one event.
 
-    status: int
-    content_type: str
-    body: str
+    Attributes:
+        user: the new record, or the old one where nothing changed; None: there is none, or it is
+            not known any more.
+        reasons: the rules that made the decision, in order.
+        audit: the entry for the change, if there was one.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Rehearsal:
-    """What would be decided, answered and recorded; ``user`` is None where that is not known."""
-
-    outcome: str
-    reasons: tuple[Reason, ...]
-    reply: Answer
+    outcome: Outcome
     user: User | None
+    reply: Reply
+    reasons: tuple[Reason, ...]
+    audit: AuditEntry | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,6 @@ class Delivery:
 
     Attributes:
         sequence: place in the order of arrival; None before it is recorded.
-        outcome: applied, unchanged, denied, ignored (unknown event) or invalid (bad body).
         body: the exact bytes; None once erased.
         policy: fingerprint of the policy that was asked.
         origin: ``live``, or ``replay`` for what was played back from a capture or a ledger.
@@ -188,17 +189,17 @@ class Delivery:
     body: bytes | None
     body_digest: str
     key_index: int
-    outcome: str
+    outcome: Outcome
     reasons: tuple[Reason, ...]
     policy: str
-    reply: Answer
+    reply: Reply
     sequence: int | None = None
     origin: str = "live"
 
     @property
-    def recorded(self) -> Rehearsal:
+    def recorded(self) -> Decision:
         """What was decided when it came."""
-        return Rehearsal(self.outcome, self.reasons, self.reply, None)
+        return Decision(self.outcome, None, self.reply, self.reasons)
 
 
 def audit(

@@ -19,7 +19,7 @@ from uuid import UUID, uuid4
 
 from usher.core.domain.at_identity import IN_FLIGHT_SECONDS
 from usher.core.domain.events import IdentityUser
-from usher.core.domain.records import Status, User
+from usher.core.domain.records import Key, Status, User
 from usher.core.errors import (
     IdentityAccountMissingError,
     IdentityNotConfiguredError,
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from usher.core.identity.push_store import PushStore
     from usher.core.store.pushes import Backlog, PendingPush
     from usher.core.users import UserService
-
-Key = tuple[UUID, UUID]
 
 LONGEST_WAIT_SECONDS: Final = 60
 AWAY_SECONDS: Final = 15

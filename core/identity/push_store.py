@@ -11,10 +11,10 @@ from uuid import UUID
 from usher.core.domain.decide import ACTOR
 from usher.core.domain.events import IdentityUser
 from usher.core.domain.push import Prepared, conclude, prepare, same_view
-from usher.core.domain.records import User, audit
+from usher.core.domain.records import Key, User, audit
 from usher.core.store import pushes as push_rows
 from usher.core.store.database import Connection, Database, again_on_conflict
-from usher.core.store.pushes import Backlog, Key, PendingPush
+from usher.core.store.pushes import Backlog, PendingPush
 from usher.core.users import UserService
 
 LEASE: Final = timedelta(seconds=60)

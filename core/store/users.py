@@ -12,15 +12,12 @@ from uuid import UUID
 from sqlalchemy import JSON, Connection, Table, and_, bindparam, delete, select, update
 
 from usher.core.domain.at_identity import AtIdentity
-from usher.core.domain.records import AuditEntry, Grant, Source, Status, User
+from usher.core.domain.records import AuditEntry, Grant, Key, Source, Status, User
 from usher.core.store.bulk_insert import BulkInsert
 from usher.core.store.counters import Counters
 from usher.core.store.ledger import erase_deliveries, newest_sequence
 from usher.core.store.pushes import mark, unmark
 from usher.core.store.tables import AuditRow, GrantRow, UserRow
-
-Key = tuple[UUID, UUID]
-"""(instance id, user id)."""
 
 NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """``last_seen_at`` of who was never seen; NULL has no place in a keyset."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from usher.core import app
 from usher.core.domain.events import EventName
-from usher.core.domain.records import Answer
+from usher.core.domain.reply import Reply
 from usher.core.webhooks import Received, Verified
 from usher.functions._shared.failure import failure, hidden
 from usher.functions._shared.http import Event, Request, Response, bodiless
@@ -52,7 +52,7 @@ class IdentityHook:
         except Exception as error:
             return failure(error).to_dict()
 
-    def conclude(self, result: Answer | Exception) -> dict[str, Any]:
+    def conclude(self, result: Reply | Exception) -> dict[str, Any]:
         """The answer to a delivery that was processed, or failed to be; the pipeline logged it."""
         if isinstance(result, Exception):
             return hidden(result).to_dict()

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.domain.decide_support import NOON, POLICY, T0, after, event, noted, outcome
-from usher.core.domain.decide import Reply, decide
+from usher.core.domain.decide import decide
+from usher.core.domain.reply import Reply
 
 NOBODY = replace(POLICY, roles=())
 
@@ -23,7 +24,7 @@ def test_without_any_role_nothing_is_answered(held: dict[str, Any] | None) -> No
 def test_roles_that_are_no_list_of_roles_are_answered_empty(odd: object) -> None:
     """So that whoever reads the token finds a list."""
     reply = outcome(event("login", app_metadata={"a": 1, "roles": odd}), policy=NOBODY).reply
-    assert reply == Reply(200, {"a": 1, "roles": []})
+    assert reply == Reply.telling({"a": 1, "roles": []})
 
 
 # what the policy adds, what Identity holds beside the roles, what is answered (None: nothing)
@@ -50,16 +51,16 @@ def test_what_the_policy_adds_is_answered_where_it_differs(
     if answered is None:
         assert reply == Reply(204)
     else:
-        assert reply == Reply(200, {**answered, "roles": ["member", "staff"]})
+        assert reply.app_metadata == {**answered, "roles": ["member", "staff"]}
 
 
 # an answer that was given while there was no record to look at -> (sent, withdrawn) afterwards
 GIVEN: list[tuple[Reply, dict[str, int], dict[str, int]]] = [
     (Reply(204), {}, {}),
     (Reply(202), {}, {}),
-    (Reply(200, {"roles": ["member", "x"]}), {"member": T0}, {}),
-    (Reply(200, {"roles": ["member"]}), {"member": T0}, {"x": T0}),
-    (Reply(200, {"plan": 1}), {}, {"x": T0}),
+    (Reply.telling({"roles": ["member", "x"]}), {"member": T0}, {}),
+    (Reply.telling({"roles": ["member"]}), {"member": T0}, {"x": T0}),
+    (Reply.telling({"plan": 1}), {}, {"x": T0}),
 ]
 
 

@@ -19,7 +19,8 @@ from tests.store.store_support import LogLines, counts, deliver, raw, rows
 from tests.support import NOON, Clock, Signed, account, call, signed, verified
 from usher.core.app import App, use
 from usher.core.domain.policy import CallablePolicy, Verdict
-from usher.core.domain.records import Answer, Delivery, Status
+from usher.core.domain.records import Delivery, Status
+from usher.core.domain.reply import Reply
 from usher.core.errors import DatabaseAwayError, PolicyError, SpoolError
 from usher.core.settings import Settings
 from usher.core.spool import forward as holding
@@ -63,9 +64,9 @@ def drain(app: App) -> None:
     assert waiting(app.settings.spool_folder)["waiting"] == 0
 
 
-def statuses(answers: list[Answer | Exception]) -> list[Any]:
+def statuses(answers: list[Reply | Exception]) -> list[Any]:
     """A status for each answer, or the exception's kind."""
-    return [one.status if isinstance(one, Answer) else type(one) for one in answers]
+    return [one.status if isinstance(one, Reply) else type(one) for one in answers]
 
 
 def ledger(app: App) -> list[Delivery]:
