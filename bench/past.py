@@ -25,7 +25,8 @@ from bench.receivers import KINDS, Receiver
 from usher import migrations
 from usher.core.captures.format import PUBLIC_SECRET, Capture, write_line
 from usher.core.domain.policy import Reason
-from usher.core.domain.records import Answer, Delivery
+from usher.core.domain.records import Delivery, Outcome
+from usher.core.domain.reply import NO_CONTENT
 from usher.core.jws import sign_event
 from usher.core.store.database import Database
 from usher.core.store.ledger import Ledger
@@ -94,10 +95,10 @@ def fill_ledger(url: str, events: int) -> None:
                 body=body,
                 body_digest=digest,
                 key_index=0,
-                outcome="applied",
+                outcome=Outcome.APPLIED,
                 reasons=(Reason("role.1", "grants 'member' to everybody"),),
                 policy="none",
-                reply=Answer(204, "", ""),
+                reply=NO_CONTENT,
             )
         )
         if len(batch) == 5_000:

@@ -22,11 +22,11 @@ from usher.cli.output import (
 )
 from usher.cli.trying import try_policy
 from usher.core.domain.decide import applicant
-from usher.core.domain.differences import answer_in_words
+from usher.core.domain.differences import reply_in_words
 from usher.core.domain.documents import decision_document
 from usher.core.domain.events import EventName, email_key, split_address
 from usher.core.domain.policy import NO_POLICY, Applicant, CallablePolicy, FilePolicy, Verdict
-from usher.core.domain.records import Rehearsal
+from usher.core.domain.records import Decision, Outcome
 from usher.core.errors import SettingsError
 from usher.core.policy_source import load_policy
 from usher.core.settings import PREFIX, Settings
@@ -134,8 +134,8 @@ def _explain_event(prefix: str, as_json: bool) -> int:
     with opened() as app:
         delivery = app.store.ledger.find(prefix)
         user = app.store.users.look_up(delivery.user_id) if delivery.user_id else None
-        rehearsal = app.webhooks.rehearse(delivery, user, app.clock())
-    differs = rehearsal is not None and rehearsal.reply != delivery.reply
+        now = app.webhooks.rehearse(delivery, user, app.clock())
+    differs = now is not None and now.reply != delivery.reply
     if as_json:
         print_json(
             {
@@ -143,24 +143,24 @@ def _explain_event(prefix: str, as_json: bool) -> int:
                 "event": delivery.event,
                 "user_id": str(delivery.user_id) if delivery.user_id else None,
                 "recorded": decision_document(delivery.recorded),
-                "now": decision_document(rehearsal) if rehearsal else None,
+                "now": decision_document(now) if now else None,
                 "differs": differs,
             }
         )
         return int(differs)
     say(f"{delivery.event or 'no event'} of {delivery.user_id}, {moment(delivery.received_at)} UTC")
     _show_decision("It was", delivery.recorded)
-    if rehearsal is None:
+    if now is None:
         say("Its body was erased, or is not an event that can be read; it cannot be decided again.")
     else:
-        _show_decision("It would now be", rehearsal)
+        _show_decision("It would now be", now)
         say("The answers differ." if differs else "The answers are the same.")
     return int(differs)
 
 
-def _show_decision(begin: str, decision: Rehearsal) -> None:
-    style = "red" if decision.outcome == "denied" else "green"
-    say(f"{begin} {decision.outcome}: {answer_in_words(decision.reply)}", fg=style)
+def _show_decision(begin: str, decision: Decision) -> None:
+    style = "red" if decision.outcome is Outcome.DENIED else "green"
+    say(f"{begin} {decision.outcome}: {reply_in_words(decision.reply)}", fg=style)
     for reason in decision.reasons:
         say(f"  {reason.rule:<32} {reason.text}")
 

@@ -32,7 +32,7 @@ from usher.core.app import App
 from usher.core.captures.files import Step
 from usher.core.captures.format import Capture, from_delivery
 from usher.core.captures.replay import Played, Replayer
-from usher.core.domain.differences import Differences, answer_in_words, user_differences
+from usher.core.domain.differences import Differences, reply_in_words, user_differences
 from usher.core.domain.records import Delivery
 from usher.core.errors import UsherError
 from usher.core.settings import database_url
@@ -184,8 +184,8 @@ class _Run:
             decided = played.step.decided
             self.differences.note(
                 f"answer to {decided.event or 'no event' if decided else 'a request'}",
-                answer_in_words(played.step.answer),
-                answer_in_words(played.result),
+                reply_in_words(played.step.answer),
+                reply_in_words(played.result),
                 f"step {number}" + (f" ({decided.id[:20]})" if decided else ""),
             )
 

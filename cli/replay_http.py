@@ -14,7 +14,8 @@ import urllib3
 
 from usher.core.captures.format import SIGNATURE, Capture
 from usher.core.captures.replay import Played
-from usher.core.domain.records import Answer, AuditEntry
+from usher.core.domain.records import AuditEntry
+from usher.core.domain.reply import Reply
 from usher.core.errors import CaptureError, ReplayTargetError
 from usher.core.jws import sign_event
 from usher.core.strict_json import StrictJsonError, loads_object
@@ -106,7 +107,7 @@ class HttpReplayer:
         """
         return [Played(step, self._play(step)) for step in steps]
 
-    def _play(self, step: Capture | AuditEntry) -> Answer | Exception:
+    def _play(self, step: Capture | AuditEntry) -> Reply | Exception:
         if isinstance(step, AuditEntry):
             return CaptureError("what a person did cannot be sent; replay it into a database")
         if step.body is None:
@@ -121,7 +122,7 @@ class HttpReplayer:
             issued_at = self._times.issued_at(_user_of(step.body), recorded)
         return self._send(step, step.body, instance_id, issued_at)
 
-    def _send(self, step: Capture, body: bytes, instance_id: UUID, issued_at: int) -> Answer:
+    def _send(self, step: Capture, body: bytes, instance_id: UUID, issued_at: int) -> Reply:
         signature = sign_event(body, instance_id, issued_at, self.secret, replayed=True)
         url = self.to if self._one_address else self.to.rstrip("/") + step.path
         trouble = ""
@@ -141,7 +142,7 @@ class HttpReplayer:
                 continue
             if answer.status < 500:
                 content_type = answer.headers.get("Content-Type", "")
-                return Answer(answer.status, content_type, answer.data.decode("utf-8", "replace"))
+                return Reply(answer.status, content_type, answer.data.decode("utf-8", "replace"))
             trouble = f"status {answer.status}"
         raise ReplayTargetError(f"{url} gave no answer in {ATTEMPTS} attempts ({trouble}).")
 

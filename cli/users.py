@@ -317,7 +317,7 @@ def _identity(app: App, user: User) -> str:
     """Whether Identity knows; empty where changes reach it with the next login only."""
     if not app.settings.tells_identity:
         return ""
-    if not user.pending:
+    if not user.at_identity.pending:
         return "in step"
     pending = app.pushes.of(user)
     why = f" ({pending.error})" if pending and pending.error else ""

@@ -15,11 +15,11 @@ from usher.core.domain.administration import (
     end_grants,
     stops_administering,
 )
-from usher.core.domain.decide import ACTOR, Outcome, decide, newcomer, welcome
+from usher.core.domain.decide import ACTOR, decide, newcomer, welcome
 from usher.core.domain.events import Event, IdentityUser, email_key
 from usher.core.domain.policy import Policy
 from usher.core.domain.push import must_be_told
-from usher.core.domain.records import AuditEntry, Delivery, Page, Status, User, audit
+from usher.core.domain.records import AuditEntry, Decision, Delivery, Key, Page, Status, User, audit
 from usher.core.errors import (
     AmbiguousUserError,
     LastAdministratorError,
@@ -31,7 +31,6 @@ from usher.core.store.database import Connection, Database, again_on_conflict
 from usher.core.store.instances import the_instance
 from usher.core.store.user_search import Sort, UserFilters, another_holder, search
 from usher.core.store.users import (
-    Key,
     find_by_address,
     find_by_id,
     load_users,
@@ -273,7 +272,7 @@ class UserService:
 
         return again_on_conflict(work)
 
-    def decide_again(self, event: Event, policy: Policy, change: Change) -> Outcome:
+    def decide_again(self, event: Event, policy: Policy, change: Change) -> Decision:
         """Decide an event of the ledger again, by today's policy and record, and keep the result.
 
         Returns:
@@ -284,25 +283,23 @@ class UserService:
             LastAdministratorError: unless forced.
         """
 
-        def again() -> Outcome:
+        def again() -> Decision:
             key = (event.instance_id, event.user.id)
             now = self._clock()
             with self._database.write() as connection:
                 current = self.load(connection, [key]).get(key)
                 change.check(current)
-                outcome = decide(event, current, policy, now)
-                if outcome.user is None:
-                    return outcome
+                decision = decide(event, current, policy, now)
+                if decision.user is None:
+                    return decision
                 # Its reply goes nowhere, so Identity has to be told in another way.
-                decided = outcome.user
+                decided = decision.user
                 if self._tells_identity and decided.status is not Status.DELETED:
-                    decided = replace(decided, pending=True)
-                    if current is not None:
-                        decided = replace(
-                            decided, pushing=current.pushing, pushing_since=current.pushing_since
-                        )
+                    before = (current or decided).at_identity
+                    open_still = decided.at_identity.unanswered(before)
+                    decided = replace(decided, at_identity=open_still)
                 kept = self._keep(connection, current, decided, "event.replayed", change, now)
-                return replace(outcome, user=kept)
+                return replace(decision, user=kept)
 
         return again_on_conflict(again)
 
@@ -360,7 +357,7 @@ class UserService:
     def _marked(self, before: User | None, after: User, now: datetime) -> User:
         """Pending, where Identity has to be told of this change."""
         if self._tells_identity and must_be_told(before, after, now):
-            return replace(after, pending=True)
+            return replace(after, at_identity=after.at_identity.marked_pending())
         return after
 
     def _keep_an_administrator(self, connection: Connection, leaving: Key, now: datetime) -> None:

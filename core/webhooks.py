@@ -14,25 +14,30 @@ from datetime import datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from usher.core.domain.decide import Outcome, Reply, decide
+from usher.core.domain.decide import decide
 from usher.core.domain.events import Event, EventName, UnknownEvent, delivery_id, parse_event
 from usher.core.domain.outage import KEPT, REASONS
 from usher.core.domain.policy import Policy, Reason
-from usher.core.domain.problem import CONTENT_TYPE, as_problem
-from usher.core.domain.records import Answer, AuditEntry, Delivery, Rehearsal, Status, User
+from usher.core.domain.records import (
+    AuditEntry,
+    Decision,
+    Delivery,
+    Key,
+    Outcome,
+    Status,
+    User,
+)
+from usher.core.domain.reply import NO_CONTENT, Reply
 from usher.core.errors import (
     BodyError,
     ConflictError,
     DatabaseAwayError,
-    DeniedError,
     EventMismatchError,
     SignatureError,
-    UsherError,
 )
 from usher.core.jws import Claims, verify_event
 from usher.core.log import describe, get_logger, since
 from usher.core.settings import Settings
-from usher.core.strict_json import dumps, loads_object
 
 if TYPE_CHECKING:
     from usher.core.policy_source import PolicyInForce
@@ -42,9 +47,6 @@ if TYPE_CHECKING:
 CONFLICT_ATTEMPTS: Final = 3
 LOST_AT_ONCE_SECONDS: Final = 1.0
 """A connection that was dead already says so at once; one that took longer is not tried again."""
-NO_CONTENT: Final = Answer(204, "", "")
-
-Key = tuple[Any, Any]
 
 
 class Store(Protocol):
@@ -92,7 +94,7 @@ class Verified:
     claims: Claims
     content: Event | UnknownEvent | BodyError
     id: str
-    given: Answer | None = None
+    given: Reply | None = None
 
 
 class Refuge(Protocol):
@@ -104,7 +106,7 @@ class Refuge(Protocol):
 
     def hold(
         self, batch: Sequence[Verified], error: DatabaseAwayError | None = None
-    ) -> list[Answer | Exception] | None:
+    ) -> list[Reply | Exception] | None:
         """Keep and answer a batch; None only without ``error``: ask the database instead."""
 
     def check(self) -> None:
@@ -162,7 +164,7 @@ class Webhooks:
             raise
         return read_content(received, claims)
 
-    def process(self, batch: Sequence[Verified]) -> list[Answer | Exception]:
+    def process(self, batch: Sequence[Verified]) -> list[Reply | Exception]:
         """Decide and store a batch, or where the database is away, have it kept aside.
 
         Returns:
@@ -181,7 +183,7 @@ class Webhooks:
             answers[first:] = self.refuge.hold(batch[first:], away) or answers[first:]
         return self._log_failures(batch, answers, started)
 
-    def apply(self, batch: Sequence[Verified]) -> list[Answer | Exception]:
+    def apply(self, batch: Sequence[Verified]) -> list[Reply | Exception]:
         """Decide and store a batch in one transaction; where that fails, one by one.
 
         Returns:
@@ -197,14 +199,14 @@ class Webhooks:
                 get_logger().warning(
                     "batch.split", deliveries=len(batch), error=type(error).__name__
                 )
-        answers: list[Answer | Exception] = []
+        answers: list[Reply | Exception] = []
         for verified in batch:
             answers.append(self._process_one(store, verified))
             if isinstance(answers[-1], DatabaseAwayError):
                 return answers + [answers[-1]] * (len(batch) - len(answers))
         return answers
 
-    def rehearse(self, delivery: Delivery, user: User | None, now: datetime) -> Rehearsal | None:
+    def rehearse(self, delivery: Delivery, user: User | None, now: datetime) -> Decision | None:
         """What a kept delivery would come to if it came again now; nothing is written.
 
         Args:
@@ -216,11 +218,11 @@ class Webhooks:
         event = event_of(delivery)
         if event is None:
             return None
-        return as_rehearsal(decide(event, user, self._policy, now))
+        return decide(event, user, self._policy, now)
 
     def _log_failures(
-        self, batch: Sequence[Verified], answers: list[Answer | Exception], started: float
-    ) -> list[Answer | Exception]:
+        self, batch: Sequence[Verified], answers: list[Reply | Exception], started: float
+    ) -> list[Reply | Exception]:
         for verified, answer in zip(batch, answers, strict=True):
             if isinstance(answer, Exception):
                 get_logger().error(
@@ -231,7 +233,7 @@ class Webhooks:
                 )
         return answers
 
-    def _process_one(self, store: Store, verified: Verified) -> Answer | Exception:
+    def _process_one(self, store: Store, verified: Verified) -> Reply | Exception:
         for attempt in range(1, CONFLICT_ATTEMPTS + 1):
             try:
                 return self._commit_again(store, [verified])[0]
@@ -242,7 +244,7 @@ class Webhooks:
                 return error
         raise AssertionError("unreachable")
 
-    def _commit_again(self, store: Store, batch: Sequence[Verified]) -> list[Answer | Exception]:
+    def _commit_again(self, store: Store, batch: Sequence[Verified]) -> list[Reply | Exception]:
         """Commit; once more where a connection broke, for by then the pool has dropped the rest."""
         started = perf_counter()
         try:
@@ -252,9 +254,9 @@ class Webhooks:
                 raise
         return self._commit(store, batch)
 
-    def _commit(self, store: Store, batch: Sequence[Verified]) -> list[Answer | Exception]:
+    def _commit(self, store: Store, batch: Sequence[Verified]) -> list[Reply | Exception]:
         started = perf_counter()
-        answers: list[Answer | Exception] = []
+        answers: list[Reply | Exception] = []
         lines: list[tuple[str, dict[str, Any]]] = []
         with store.write() as connection:
             known = store.ledger.replies(connection, [verified.id for verified in batch])
@@ -299,42 +301,31 @@ class Webhooks:
         content = verified.content
         if isinstance(content, BodyError):
             reasons = (Reason(content.code, str(content)),)
-            return self._delivery(verified, "", "invalid", reasons, as_problem_answer(content))
+            invalid = Decision(Outcome.INVALID, None, Reply.refusing(content), reasons)
+            return self._delivery(verified, "", invalid)
         if isinstance(content, UnknownEvent):
             reasons = (Reason("event.unknown", "an event that Usher does not know"),)
-            return self._delivery(verified, content.name, "ignored", reasons, NO_CONTENT)
+            ignored = Decision(Outcome.IGNORED, None, NO_CONTENT, reasons)
+            return self._delivery(verified, content.name, ignored)
         key = _key(content)
-        given = verified.given
-        told = _reply(given) if given is not None else None
-        outcome = decide(content, users.get(key), self._policy, verified.received.at, told)
-        if outcome.user is not None:
-            users[key] = outcome.user
-        if outcome.audit is not None:
-            entries.append(replace(outcome.audit, delivery_id=verified.id))
-        delivery = self._delivery(
-            verified,
-            content.name.value,
-            outcome.result.value,
-            outcome.reasons,
-            as_answer(outcome.reply),
-        )
-        if outcome.user is not None and outcome.user.status is Status.DELETED:
+        at, given = verified.received.at, verified.given
+        decision = decide(content, users.get(key), self._policy, at, given)
+        if decision.user is not None:
+            users[key] = decision.user
+        if decision.audit is not None:
+            entries.append(replace(decision.audit, delivery_id=verified.id))
+        delivery = self._delivery(verified, content.name.value, decision)
+        if decision.user is not None and decision.user.status is Status.DELETED:
             # The ledger holds nothing personal of the deleted.
             reply = NO_CONTENT if delivery.reply.status == 200 else delivery.reply
             return replace(delivery, body=None, reply=reply)
         return delivery
 
-    def _delivery(
-        self,
-        verified: Verified,
-        event: str,
-        outcome: str,
-        reasons: tuple[Reason, ...],
-        answer: Answer,
-    ) -> Delivery:
+    def _delivery(self, verified: Verified, event: str, decision: Decision) -> Delivery:
         received, claims, content = verified.received, verified.claims, verified.content
+        reply, reasons = decision.reply, decision.reasons
         if verified.given is not None:
-            answer = verified.given
+            reply = verified.given
             why = REASONS[content.name] if isinstance(content, Event) else KEPT
             reasons = (why, *reasons)
         return Delivery(
@@ -348,17 +339,12 @@ class Webhooks:
             body=received.body,
             body_digest=claims.body_digest,
             key_index=claims.key_index,
-            outcome=outcome,
+            outcome=decision.outcome,
             reasons=reasons,
             policy=self._policy.fingerprint,
-            reply=answer,
+            reply=reply,
             origin="replay" if _replayed(verified) else "live",
         )
-
-
-def as_rehearsal(outcome: Outcome) -> Rehearsal:
-    """What was decided, with the answer as Identity would get it."""
-    return Rehearsal(outcome.result.value, outcome.reasons, as_answer(outcome.reply), outcome.user)
 
 
 def event_of(delivery: Delivery) -> Event | None:
@@ -407,23 +393,3 @@ def read_content(received: Received, claims: Claims) -> Verified:
         invalid = delivery_id(claims.instance_id, "", claims.issued_at, claims.body_digest)
         return Verified(received, claims, error, invalid)
     return Verified(received, claims, content, content.delivery_id)
-
-
-def _reply(answer: Answer) -> Reply:
-    """What an answer told Identity; of a denial the message does not matter any more."""
-    metadata = loads_object(answer.body.encode())["app_metadata"] if answer.status == 200 else None
-    return Reply(answer.status, metadata)
-
-
-def as_answer(reply: Reply) -> Answer:
-    """A reply as Identity gets it."""
-    if reply.status == 403:
-        return as_problem_answer(DeniedError(reply.message))
-    if reply.app_metadata is None:
-        return NO_CONTENT if reply.status == 204 else Answer(reply.status, "", "")
-    return Answer(200, "application/json", dumps({"app_metadata": reply.app_metadata}))
-
-
-def as_problem_answer(error: UsherError) -> Answer:
-    """An error as Identity gets it."""
-    return Answer(error.status, CONTENT_TYPE, dumps(as_problem(error)))

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # re-exported
 
 from usher.core import app, log
-from usher.core.domain.records import Answer
+from usher.core.domain.reply import Reply
 from usher.core.errors import (
     BodyTooLargeError,
     RequestError,
@@ -121,7 +121,7 @@ class Application:
         self._rounds: list[asyncio.Task[None]] = []
         self._database = usher.store.database
         self._holding = usher.begin_holding()
-        self._gatherer: Gatherer[Verified, Answer] = Gatherer(
+        self._gatherer: Gatherer[Verified, Reply] = Gatherer(
             self._process, partial(self._database.interrupt, STARTED_SECONDS)
         )
         self._metrics.gauge(
@@ -226,7 +226,7 @@ class Application:
                 self._traces.end(traced, status)
         return answer
 
-    def _process(self, batch: Sequence[Verified]) -> Sequence[Answer | Exception]:
+    def _process(self, batch: Sequence[Verified]) -> Sequence[Reply | Exception]:
         self._metrics.batch(len(batch))
         started = perf_counter()
         answers = app.current().webhooks.process(batch)

@@ -17,7 +17,7 @@ from tests.support import ROOT
 from tests.test_laws import CORE, PACKAGES, tracked
 from usher.cli.events import OUTCOMES
 from usher.cli.main import usher
-from usher.core.domain.decide import Result
+from usher.core.domain.records import Outcome
 from usher.core.errors import Check, UsherError
 from usher.core.settings import PREFIX, Settings
 
@@ -177,7 +177,7 @@ def test_the_lists_that_are_checked_are_not_empty() -> None:
 
 def test_the_outcomes_offered_are_those_that_deliveries_have() -> None:
     """`usher events list --outcome` takes what decisions come to, and the two before them."""
-    assert set(OUTCOMES) == {result.value for result in Result} | {"ignored", "invalid"}
+    assert set(OUTCOMES) == {outcome.value for outcome in Outcome}
 
 
 def defined_tests() -> set[str]:

@@ -17,7 +17,8 @@ from uuid import UUID
 from usher.core.domain.documents import utc
 from usher.core.domain.events import parse_time
 from usher.core.domain.policy import Reason
-from usher.core.domain.records import Answer, AuditEntry, Delivery
+from usher.core.domain.records import AuditEntry, Delivery, Outcome
+from usher.core.domain.reply import Reply
 from usher.core.errors import CaptureError, SignatureError
 from usher.core.jws import read_unverified, sign_event
 from usher.core.strict_json import StrictJsonError, dumps, loads_object
@@ -60,7 +61,7 @@ class Capture:
     path: str
     headers: Mapping[str, str]
     body: bytes | None
-    answer: Answer | None = None
+    answer: Reply | None = None
     decided: Decided | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -111,7 +112,7 @@ def from_delivery(delivery: Delivery) -> Capture:
             delivery.event,
             delivery.user_id,
             delivery.body_digest,
-            delivery.outcome,
+            delivery.outcome.value,
             delivery.reasons,
             delivery.policy,
         ),
@@ -127,6 +128,10 @@ def to_delivery(capture: Capture) -> Delivery:
     decided, answer = capture.decided, capture.answer
     if decided is None or answer is None:
         raise CaptureError("what was decided and answered is not told; replay it instead")
+    try:
+        outcome = Outcome(decided.outcome)
+    except ValueError:
+        raise CaptureError(f"decided: {decided.outcome[:40]!r} is no outcome") from None
     instance_id, issued_at = capture.signed_by()
     return Delivery(
         id=decided.id,
@@ -139,7 +144,7 @@ def to_delivery(capture: Capture) -> Delivery:
         body=capture.body,
         body_digest=decided.body_digest,
         key_index=0,
-        outcome=decided.outcome,
+        outcome=outcome,
         reasons=decided.reasons,
         policy=decided.policy,
         reply=answer,
@@ -281,14 +286,14 @@ def _body(document: dict[str, Any]) -> bytes | None:
     return _text(document, "body").encode()
 
 
-def _answer(document: dict[str, Any]) -> Answer | None:
+def _answer(document: dict[str, Any]) -> Reply | None:
     if "answer" not in document:
         return None
     found = _object(document, "answer")
     status = found.get("status")
     if type(status) is not int or not 100 <= status <= 599:
         raise CaptureError("answer: status must be a number of HTTP")
-    return Answer(status, _text(found, "content_type"), _text(found, "body"))
+    return Reply(status, _text(found, "content_type"), _text(found, "body"))
 
 
 def _decided(document: dict[str, Any]) -> Decided | None:

@@ -19,7 +19,8 @@ from uuid import UUID
 from usher.core.captures.format import PUBLIC_SECRET, Capture, Decided
 from usher.core.domain.events import delivery_id
 from usher.core.domain.policy import Reason
-from usher.core.domain.records import Answer, AuditEntry
+from usher.core.domain.records import AuditEntry
+from usher.core.domain.reply import Reply
 from usher.core.strict_json import StrictJsonError, dumps, loads_object
 
 KEPT_APP_METADATA: Final = frozenset({"provider", "providers", "roles"})
@@ -156,7 +157,7 @@ class Redactor:
     def _app_metadata(self, values: Mapping[str, Any]) -> dict[str, Any]:
         return {k: v if k in KEPT_APP_METADATA else self._value(v) for k, v in values.items()}
 
-    def _answer(self, answer: Answer) -> Answer:
+    def _answer(self, answer: Reply) -> Reply:
         if answer.status != 200:
             return answer
         try:

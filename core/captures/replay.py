@@ -13,9 +13,11 @@ from datetime import datetime
 from typing import Any, Final
 
 from usher.core.captures.format import PUBLIC_SECRET, SIGNATURE, Capture, to_delivery
+from usher.core.domain.at_identity import AtIdentity
 from usher.core.domain.decide import ACTOR, tombstone
 from usher.core.domain.events import EventName, email_key
-from usher.core.domain.records import Answer, AuditEntry, Grant, Source, Status, User, audit
+from usher.core.domain.records import AuditEntry, Grant, Key, Outcome, Source, Status, User, audit
+from usher.core.domain.reply import NO_CONTENT, Reply
 from usher.core.errors import CaptureError, SignatureError
 from usher.core.policy_source import PolicyInForce
 from usher.core.settings import Settings
@@ -37,7 +39,7 @@ class Played:
     """What became of one step: an answer, or the exception that kept it from having one."""
 
     step: Capture | AuditEntry
-    result: Answer | Exception
+    result: Reply | Exception
 
 
 class Replayer:
@@ -97,23 +99,23 @@ class Replayer:
                 raise
         return self._webhooks.verify(_received(capture.signed_with(PUBLIC_SECRET)))
 
-    def _retell(self, step: Capture | AuditEntry) -> Answer:
+    def _retell(self, step: Capture | AuditEntry) -> Reply:
         if isinstance(step, AuditEntry):
             self._redo(step)
-            return Answer(204, "", "")
+            return NO_CONTENT
         return self._forget(step)
 
-    def _forget(self, capture: Capture) -> Answer:
+    def _forget(self, capture: Capture) -> Reply:
         """A delivery of somebody who was erased: a tombstone, and the delivery as it is kept."""
         delivery = to_delivery(capture)
         at = capture.received_at
         with self._store.write() as connection:
             if delivery.id in self._store.ledger.replies(connection, [delivery.id]):
                 return delivery.reply
-            before: dict[Any, User] = {}
-            after: dict[Any, User] = {}
+            before: dict[Key, User] = {}
+            after: dict[Key, User] = {}
             entries = []
-            if delivery.user_id is not None and delivery.outcome == "applied":
+            if delivery.user_id is not None and delivery.outcome is Outcome.APPLIED:
                 key = (delivery.instance_id, delivery.user_id)
                 before = self._store.users.load(connection, [key])
                 old = before.get(key)
@@ -163,7 +165,8 @@ def redo(user: User | None, act: AuditEntry, fingerprint: str) -> User:
         fields["grants"] = _grants(user, act, fingerprint)
         if old is None:
             given = act.after["roles"].items()
-            fields["seen"] = frozenset(role for role, said in given if Source.IDENTITY in said)
+            shown = frozenset(role for role, said in given if Source.IDENTITY in said)
+            fields["at_identity"] = AtIdentity(shown)
     return replace(user, **fields, updated_at=act.at, version=user.version + 1)
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from usher.core.captures.format import EVENT_HEADER, PUBLIC_SECRET, SIGNATURE, Capture
 from usher.core.domain.events import parse_time
-from usher.core.domain.records import Answer
+from usher.core.domain.reply import Reply
 from usher.core.errors import CaptureError
 from usher.core.jws import sign_event
 from usher.core.strict_json import StrictJsonError, loads_object
@@ -82,7 +82,7 @@ def _har_entry(entry: dict[str, Any]) -> Capture | None:
     content = response.get("content") or {}
     answer = None
     if response.get("status"):
-        answer = Answer(
+        answer = Reply(
             int(response["status"]), str(content.get("mimeType", "")), str(content.get("text", ""))
         )
     return Capture(

@@ -10,52 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
 from usher.core.domain.events import Event, EventName, IdentityUser, email_key, split_address
 from usher.core.domain.policy import Applicant, Policy, Reason, Verdict
-from usher.core.domain.records import AuditEntry, Grant, Status, User, audit
-from usher.core.domain.roles import being_written, effective, follow_policy, merge, take_over
+from usher.core.domain.records import Decision, Grant, Outcome, Status, User, audit
+from usher.core.domain.reply import NO_CONTENT, Reply
+from usher.core.domain.roles import effective, follow_policy, merge, take_over
+from usher.core.errors import DeniedError
 
 ACTOR: Final = "identity"
 _NONE: Final[frozenset[str]] = frozenset()
 _NO_RULE: Final = Reason("policy.no_rule", "no role rule of the policy concerns this user")
-
-
-class Result(StrEnum):
-    """What became of a delivery."""
-
-    APPLIED = "applied"
-    UNCHANGED = "unchanged"
-    DENIED = "denied"
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What Identity is told: 200 with the whole app_metadata, 204 or 202, or 403 with a message."""
-
-    status: int
-    app_metadata: Mapping[str, Any] | None = None
-    message: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Everything that follows from one event.
-
-    Attributes:
-        user: the new record, or the old one (perhaps None) where nothing changed.
-        audit: the entry for the change, if there was one.
-        reasons: the rules that made the decision, in order.
-    """
-
-    result: Result
-    user: User | None
-    reply: Reply
-    reasons: tuple[Reason, ...]
-    audit: AuditEntry | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +43,7 @@ class _Case:
 
 def decide(
     event: Event, user: User | None, policy: Policy, now: datetime, given: Reply | None = None
-) -> Outcome:
+) -> Decision:
     """Decide one event.
 
     Args:
@@ -161,15 +128,15 @@ def tombstone(user: User, now: datetime) -> User:
 # --- the cells of the table ----------------------------------------------------------------------
 
 
-def _admit_pending(case: _Case) -> Outcome:
+def _admit_pending(case: _Case) -> Decision:
     alone = _absorb(case, None)
     verdict = case.policy.evaluate(applicant(case.event.name, alone))
     if not verdict.admitted:
         return _denied(case, verdict.message, verdict.reasons)
-    return _applied(case, _absorb(case, case.user), Reply(204), verdict.reasons)
+    return _applied(case, _absorb(case, case.user), NO_CONTENT, verdict.reasons)
 
 
-def _sign_up(case: _Case) -> Outcome:
+def _sign_up(case: _Case) -> Decision:
     # Admission looks at what this event says by itself, whatever is on record: so a denial does
     # not depend on the order of arrival, nor a proof on an earlier account's.
     alone = _absorb(case, None)
@@ -184,32 +151,33 @@ def _sign_up(case: _Case) -> Outcome:
     return _enter(case, user, verdict if same else None, verdict.reasons)
 
 
-def _take_over(case: _Case) -> Outcome:
+def _take_over(case: _Case) -> Decision:
     return _enter(case, _absorb(case, case.user))
 
 
-def _delete(case: _Case) -> Outcome:
+def _delete(case: _Case) -> Decision:
     user = case.user or _absorb(case, None)
     reason = Reason("event.userdeleted", "deleted at Identity; personal data erased, id kept")
-    return _applied(case, tombstone(user, case.now), Reply(204), (reason,))
+    return _applied(case, tombstone(user, case.now), NO_CONTENT, (reason,))
 
 
-def _keep(case: _Case) -> Outcome:
+def _keep(case: _Case) -> Decision:
     status = case.known.status.value
     reason = Reason(f"user.{status}", f"{case.event.name.value} changes no user who is {status}")
-    return Outcome(Result.UNCHANGED, case.user, Reply(204), (reason,))
+    return Decision(Outcome.UNCHANGED, case.user, NO_CONTENT, (reason,))
 
 
-def _confirm_deletion(case: _Case) -> Outcome:
-    return replace(_keep(case), user=replace(case.known, pending=False))
+def _confirm_deletion(case: _Case) -> Decision:
+    user = case.known
+    return replace(_keep(case), user=replace(user, at_identity=user.at_identity.settled()))
 
 
-def _refuse_suspended(case: _Case) -> Outcome:
+def _refuse_suspended(case: _Case) -> Decision:
     reason = Reason("user.suspended", "an administrator suspended this user")
     return _denied(case, "This account is suspended.", (reason,))
 
 
-def _refuse_deleted(case: _Case) -> Outcome:
+def _refuse_deleted(case: _Case) -> Decision:
     reason = Reason("user.deleted", "this user was deleted; ids are never used again")
     return _denied(case, "This account was deleted.", (reason,))
 
@@ -222,7 +190,7 @@ def _enter(
     user: User,
     verdict: Verdict | None = None,
     reasons: tuple[Reason, ...] = (),
-) -> Outcome:
+) -> Decision:
     """Follow the policy, merge with Identity's roles, and answer with the effective ones.
 
     Args:
@@ -241,17 +209,15 @@ def _enter(
         reasons += verdict.role_reasons or (_NO_RULE,)
     else:
         reasons += (Reason("user.pending", "the policy gives roles to confirmed accounts only"),)
-    seen, sent, withdrawn = user.seen, user.sent, user.withdrawn
+    at_identity = user.at_identity
     if newer:
-        merged = merge(
-            grants, event.user.roles, seen, sent, withdrawn, now, being_written(user, now)
-        )
-        grants, seen, sent, withdrawn = merged.grants, merged.seen, merged.sent, merged.withdrawn
+        merged = merge(grants, at_identity, event.user.roles, now)
+        grants, at_identity = merged.grants, merged.at_identity
         reasons += merged.reasons
     else:
         reasons += (Reason("event.older", "a newer event wrote this profile already"),)
     roles = effective(grants, now)
-    reply = Reply(204)
+    reply = NO_CONTENT
     if user.status is Status.SUSPENDED:
         reasons += (Reason("user.suspended", "no roles are answered for a suspended user"),)
     else:
@@ -261,23 +227,13 @@ def _enter(
     if case.given is not None:
         reply = case.given
         told = frozenset((reply.app_metadata or {}).get("roles", ()))
-    if reply.app_metadata is not None:
-        moment = int(now.timestamp())
-        held = event.user.roles
-        sent = {**sent, **dict.fromkeys(sorted(told - held), moment)}
-        withdrawn = {**withdrawn, **dict.fromkeys(sorted(held - told), moment)}
-    user = replace(
-        user,
-        grants=grants,
-        seen=seen,
-        sent=sent,
-        withdrawn=withdrawn,
-    )
+    if reply.status == 200:
+        at_identity = at_identity.told(told, event.user.roles, now)
     by_answer = newer and case.given is None and event.name is not EventName.USERMODIFIED
-    if user.pending and by_answer:
+    if at_identity.pending and by_answer:
         # Identity has it all by this answer. After a usermodified a lost one would go unnoticed.
-        user = replace(user, pending=False, pushing=None, pushing_since=0)
-    return _applied(case, user, reply, reasons)
+        at_identity = at_identity.settled()
+    return _applied(case, replace(user, grants=grants, at_identity=at_identity), reply, reasons)
 
 
 def _absorb(case: _Case, record: User | None) -> User:
@@ -360,7 +316,7 @@ def _answer(held: IdentityUser, roles: frozenset[str], extra: Mapping[str, Any])
     current = received.get("roles")
     if isinstance(current, list) and len(current) == len(roles) and held.roles == roles:
         received = {**received, "roles": sorted(roles)}  # the same in any order
-    return Reply(204) if wanted == received else Reply(200, wanted)
+    return NO_CONTENT if wanted == received else Reply.telling(wanted)
 
 
 def _held_back(grants: tuple[Grant, ...], now: datetime) -> tuple[Reason, ...]:
@@ -373,10 +329,10 @@ def _held_back(grants: tuple[Grant, ...], now: datetime) -> tuple[Reason, ...]:
     )
 
 
-def _applied(case: _Case, user: User, reply: Reply, reasons: tuple[Reason, ...]) -> Outcome:
+def _applied(case: _Case, user: User, reply: Reply, reasons: tuple[Reason, ...]) -> Decision:
     before = case.user
     if before is not None and user == before:
-        return Outcome(Result.UNCHANGED, before, reply, reasons)
+        return Decision(Outcome.UNCHANGED, before, reply, reasons)
     action = "user.changed" if before else "user.created"
     if user.status is Status.DELETED:
         action = "user.deleted"
@@ -384,14 +340,14 @@ def _applied(case: _Case, user: User, reply: Reply, reasons: tuple[Reason, ...])
     if before is not None:
         version = before.version + (entry is not None)
         user = replace(user, updated_at=case.now, version=version)
-    return Outcome(Result.APPLIED, user, reply, reasons, entry)
+    return Decision(Outcome.APPLIED, user, reply, reasons, entry)
 
 
-def _denied(case: _Case, message: str, reasons: tuple[Reason, ...]) -> Outcome:
-    return Outcome(Result.DENIED, case.user, Reply(403, message=message), reasons)
+def _denied(case: _Case, message: str, reasons: tuple[Reason, ...]) -> Decision:
+    return Decision(Outcome.DENIED, case.user, Reply.refusing(DeniedError(message)), reasons)
 
 
-_TABLE: Final[Mapping[EventName, Mapping[Status | None, Callable[[_Case], Outcome]]]] = {
+_TABLE: Final[Mapping[EventName, Mapping[Status | None, Callable[[_Case], Decision]]]] = {
     EventName.VALIDATE: {
         None: _admit_pending,
         Status.PENDING: _admit_pending,

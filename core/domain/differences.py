@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from usher.core.domain.records import Answer, User
+from usher.core.domain.records import User
+from usher.core.domain.reply import Reply
 from usher.core.domain.roles import effective
 from usher.core.strict_json import StrictJsonError, loads_object
 
@@ -58,20 +59,20 @@ class Differences:
         return bool(self._groups)
 
 
-def answer_in_words(answer: Answer) -> str:
+def reply_in_words(reply: Reply) -> str:
     """``204``, ``200 roles: member, staff; plan: gold``, ``403 Please use …``."""
     try:
-        document = loads_object(answer.body.encode()) if answer.body else {}
+        document = loads_object(reply.body.encode()) if reply.body else {}
     except StrictJsonError:
-        return f"{answer.status} {answer.body[:100]}"
-    if answer.status == 200:
+        return f"{reply.status} {reply.body[:100]}"
+    if reply.status == 200:
         held = document.get("app_metadata") or {}
         roles = held.get("roles") or []
         words = [f"roles: {', '.join(map(str, roles)) or 'none'}"]
         words += [f"{k}: {_short(v)}" for k, v in sorted(held.items()) if k != "roles"]
         return "200 " + "; ".join(words)
     said = document.get("detail") or document.get("code") or ""
-    return f"{answer.status} {said}".rstrip()
+    return f"{reply.status} {said}".rstrip()
 
 
 def user_differences(

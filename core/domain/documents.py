@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from usher.core.domain.records import AuditEntry, Delivery, Grant, Rehearsal, User
+from usher.core.domain.records import AuditEntry, Decision, Delivery, Grant, User
 from usher.core.domain.roles import effective
 
 
@@ -43,7 +43,7 @@ def own_document(user: User, now: datetime) -> dict[str, Any]:
 
 def identity_state(user: User) -> str:
     """Whether Identity must still be told of a change made here."""
-    return "pending" if user.pending else "in step"
+    return "pending" if user.at_identity.pending else "in step"
 
 
 def grant_document(grant: Grant, now: datetime) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def delivery_with_body(delivery: Delivery) -> dict[str, Any]:
     return {**delivery_document(delivery), "body": text}
 
 
-def decision_document(decision: Rehearsal) -> dict[str, Any]:
+def decision_document(decision: Decision) -> dict[str, Any]:
     """What was or would be decided of an event."""
     return {
         "outcome": decision.outcome,

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from usher.core.domain.decide import Reply, decide
+from usher.core.domain.decide import decide
 from usher.core.domain.events import Event, EventName
 from usher.core.domain.policy import Policy, Reason
+from usher.core.domain.reply import NO_CONTENT, Reply
 
 RULE: Final = "outage"
 
@@ -48,4 +49,4 @@ def answer_without_record(event: Event, policy: Policy, now: datetime) -> Reply:
     """
     if event.name in (EventName.VALIDATE, EventName.SIGNUP):
         return decide(event, None, policy, now).reply
-    return Reply(204 if event.name is EventName.LOGIN else 202)
+    return NO_CONTENT if event.name is EventName.LOGIN else Reply(202)

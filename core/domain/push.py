@@ -2,7 +2,7 @@
 
 A push is: read the account, merge what people changed there, write the roles that hold here. The
 events that it makes Identity send, and those of other changes meanwhile, may come at any moment of
-it; ``core.domain.roles`` tells them apart by what is noted here before anything is written there.
+it; ``core.domain.at_identity`` tells them apart by what is noted before anything is written there.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from usher.core.domain.events import IdentityUser
 from usher.core.domain.records import Status, User
 from usher.core.domain.roles import effective, take_over
 
-IN_FLIGHT_SECONDS: Final = 20
-"""How long an answer of ours may take to be stored at Identity: three attempts of 5 s, and more."""
 _ABSENT: Final = object()
 
 
@@ -45,9 +43,8 @@ def must_be_told(before: User | None, after: User, now: datetime) -> bool:
     """Whether a change leaves something that Identity, as far as we know, does not have."""
     if after.status is Status.DELETED:
         return before is None or before.status is not Status.DELETED
-    held = (after.seen | after.sent.keys()) - after.withdrawn.keys()
     extra = _difference(after.extra_app_metadata, after.app_metadata)
-    return wanted_roles(after, now) != held or bool(extra)
+    return wanted_roles(after, now) != after.at_identity.expected or bool(extra)
 
 
 def patch_for(user: User, found: IdentityUser, now: datetime) -> dict[str, Any]:
@@ -63,22 +60,14 @@ def patch_for(user: User, found: IdentityUser, now: datetime) -> dict[str, Any]:
 
 def prepare(user: User, found: IdentityUser, now: datetime) -> Prepared:
     """Merge what Identity answered about the account, and note what will be written there."""
-    user = replace(take_over(user, found.roles, now), pushing=None, pushing_since=0)
-    moment = int(now.timestamp())
-    noted = (*user.sent.values(), *user.withdrawn.values())
-    unsettled = any(at > moment - IN_FLIGHT_SECONDS for at in noted)
+    user = take_over(user, found.roles, now)
+    unsettled = user.at_identity.may_be_undone(now)
     patch = patch_for(user, found, now)
-    if not patch:
-        return Prepared(replace(user, pending=unsettled), patch, unsettled)
-    wanted = wanted_roles(user, now)
-    user = replace(
-        user,
-        sent={**user.sent, **dict.fromkeys(sorted(wanted - found.roles), moment)},
-        withdrawn={**user.withdrawn, **dict.fromkeys(sorted(found.roles - wanted), moment)},
-        pushing=wanted,
-        pushing_since=moment,
-    )
-    return Prepared(user, patch, unsettled)
+    if patch:
+        noted = user.at_identity.push_begun(wanted_roles(user, now), found.roles, now)
+    else:
+        noted = user.at_identity.settled(look_again=unsettled)
+    return Prepared(replace(user, at_identity=noted), patch, unsettled)
 
 
 def conclude(
@@ -93,24 +82,18 @@ def conclude(
         user: the record as it is by now.
     """
     noted = prepared.user
-    if answer.roles != user.seen and not same_view(user, noted):
-        return replace(user, pending=True), False
-    answered = _newly_noted(user.sent, noted.sent) or _newly_noted(user.withdrawn, noted.withdrawn)
+    if answer.roles != user.at_identity.seen and not same_view(user, noted):
+        return replace(user, at_identity=user.at_identity.marked_pending()), False
+    answered = user.at_identity.answered_since(noted.at_identity)
     user = take_over(user, answer.roles, now)
     done = not answered and not patch_for(user, answer, now)
-    return replace(
-        user, pending=prepared.unsettled or not done, pushing=None, pushing_since=0
-    ), done
+    settled = user.at_identity.settled(look_again=prepared.unsettled or not done)
+    return replace(user, at_identity=settled), done
 
 
 def same_view(one: User, other: User) -> bool:
     """Whether no event changed what we know of the account between two readings."""
-    return one.order == other.order and one.seen == other.seen
-
-
-def _newly_noted(notes: Mapping[str, int], earlier: Mapping[str, int]) -> bool:
-    """Whether an event was answered meanwhile, which may undo what was written."""
-    return any(earlier.get(role) != at for role, at in notes.items())
+    return one.order == other.order and one.at_identity.seen == other.at_identity.seen
 
 
 def _difference(wanted: Mapping[str, Any], held: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,9 +9,13 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
+from usher.core.domain.at_identity import UNKNOWN, AtIdentity
 from usher.core.domain.policy import Reason
+from usher.core.domain.reply import Reply
 
 Item = TypeVar("Item")
+Key = tuple[UUID, UUID]
+"""Of a user: instance id, user id."""
 
 
 class Status(StrEnum):
@@ -24,7 +28,7 @@ class Status(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What a delivery in the ledger came to."""
+    """What a delivery came to: ``ignored`` is an unknown event, ``invalid`` a bad body."""
 
     APPLIED = "applied"
     UNCHANGED = "unchanged"
@@ -73,12 +77,7 @@ class User:
         extra_app_metadata: keys that administrators add to every reply; None takes one away.
         confirmed_at: the earliest time at which the account was known to be confirmed.
         last_seen_at: the newest signup or login, by the sender's clock.
-        seen: the roles in the newest payload or admin answer from Identity.
-        sent: roles we put into replies that no payload has shown yet, with the time in seconds.
-        withdrawn: roles we left out of replies that payloads still showed, likewise.
-        pending: Identity has still to be told of a change (usher.core.identity.push).
-        pushing: the roles that are being written at Identity just now; None: nothing is.
-        pushing_since: when that was noted, in seconds.
+        at_identity: what Identity holds of the roles, and what it is told of.
         proven: keys of the addresses that somebody was shown to reach.
         order: ``Event.order`` of the event that wrote the profile.
         version: grows with every change of the record; the ETag.
@@ -101,12 +100,7 @@ class User:
     deleted_at: datetime | None = None
     last_seen_at: datetime | None = None
     grants: tuple[Grant, ...] = ()
-    seen: frozenset[str] = frozenset()
-    sent: Mapping[str, int] = field(default_factory=dict)
-    withdrawn: Mapping[str, int] = field(default_factory=dict)
-    pending: bool = False
-    pushing: frozenset[str] | None = None
-    pushing_since: int = 0
+    at_identity: AtIdentity = UNKNOWN
     proven: frozenset[str] = frozenset()
     order: str = ""
     version: int = 1
@@ -157,22 +151,21 @@ class Page(Generic[Item]):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What was answered, byte for byte; ``body`` is empty for 204."""
+class Decision:
+    """Everything that follows from one event.
 
-    status: int
-    content_type: str
-    body: str
+    Attributes:
+        user: the new record, or the old one where nothing changed; None: there is none, or it is
+            not known any more.
+        reasons: the rules that made the decision, in order.
+        audit: the entry for the change, if there was one.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Rehearsal:
-    """What would be decided, answered and recorded; ``user`` is None where that is not known."""
-
-    outcome: str
-    reasons: tuple[Reason, ...]
-    reply: Answer
+    outcome: Outcome
     user: User | None
+    reply: Reply
+    reasons: tuple[Reason, ...]
+    audit: AuditEntry | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +174,6 @@ class Delivery:
 
     Attributes:
         sequence: place in the order of arrival; None before it is recorded.
-        outcome: applied, unchanged, denied, ignored (unknown event) or invalid (bad body).
         body: the exact bytes; None once erased.
         policy: fingerprint of the policy that was asked.
         origin: ``live``, or ``replay`` for what was played back from a capture or a ledger.
@@ -197,17 +189,17 @@ class Delivery:
     body: bytes | None
     body_digest: str
     key_index: int
-    outcome: str
+    outcome: Outcome
     reasons: tuple[Reason, ...]
     policy: str
-    reply: Answer
+    reply: Reply
     sequence: int | None = None
     origin: str = "live"
 
     @property
-    def recorded(self) -> Rehearsal:
+    def recorded(self) -> Decision:
         """What was decided when it came."""
-        return Rehearsal(self.outcome, self.reasons, self.reply, None)
+        return Decision(self.outcome, None, self.reply, self.reasons)
 
 
 def audit(

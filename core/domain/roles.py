@@ -1,26 +1,20 @@
 """The algebra of roles: sources, denials, and the three-way merge with Identity. Pure.
 
-For each user three things are compared: the roles in the payload (Identity now), ``seen`` (Identity
-when we last looked) and what we answered since (``sent``, ``withdrawn``). What differs from both
-was changed by a person at Identity; the rest is our own echo. docs/lifecycle.md.
+For each user three things are compared: the roles in the payload (Identity now), what it showed
+when we last looked, and what we answered since (``core.domain.at_identity``). What differs from
+both was changed by a person at Identity, and becomes a grant or a denial here. docs/lifecycle.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
 
+from usher.core.domain.at_identity import AtIdentity
 from usher.core.domain.policy import Reason
 from usher.core.domain.records import Grant, Source, User
-
-ECHO_SECONDS: Final = 3600
-"""How long a payload that contradicts our answer may be older than the answer's arrival there."""
-
-WRITE_SECONDS: Final = 120
-"""How long what was to be written explains a payload: a push's lease and the wait after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +22,7 @@ class Merge:
     """The outcome of looking at Identity's roles once."""
 
     grants: tuple[Grant, ...]
-    seen: frozenset[str]
-    sent: Mapping[str, int]
-    withdrawn: Mapping[str, int]
+    at_identity: AtIdentity
     reasons: tuple[Reason, ...]
 
 
@@ -67,54 +59,22 @@ def follow_policy(
     return tuple(sorted((*kept, *new), key=lambda grant: (grant.role, grant.source)))
 
 
-def being_written(user: User, now: datetime) -> frozenset[str] | None:
-    """What a push is writing at Identity; None: nothing, or long ago, and it was given up."""
-    return user.pushing if now.timestamp() < user.pushing_since + WRITE_SECONDS else None
-
-
 def take_over(user: User, payload: frozenset[str], now: datetime) -> User:
     """The record after one look at the roles that Identity has: ``merge``, for a whole user."""
-    merged = merge(
-        user.grants,
-        payload,
-        user.seen,
-        user.sent,
-        user.withdrawn,
-        now,
-        being_written(user, now),
-    )
-    return replace(
-        user,
-        grants=merged.grants,
-        seen=merged.seen,
-        sent=merged.sent,
-        withdrawn=merged.withdrawn,
-    )
+    merged = merge(user.grants, user.at_identity, payload, now)
+    return replace(user, grants=merged.grants, at_identity=merged.at_identity)
 
 
 def merge(
-    grants: tuple[Grant, ...],
-    payload: frozenset[str],
-    seen: frozenset[str],
-    sent: Mapping[str, int],
-    withdrawn: Mapping[str, int],
-    now: datetime,
-    pushing: frozenset[str] | None = None,
+    grants: tuple[Grant, ...], at_identity: AtIdentity, payload: frozenset[str], now: datetime
 ) -> Merge:
     """Take over what people changed at Identity since we last looked.
 
-    Added there = payload - seen - sent: a grant from Identity, unless the role is effective here.
-    Removed there = seen - payload - withdrawn: Identity's grant ends; where another source still
-    gives the role, Identity's denial lies over it, and that source's grant stays on record.
-
-    Args:
-        pushing: what we are writing there just now. We worked it out before we saw what somebody
-            did there meanwhile; so a role that the payload shows as we write it was given or taken
-            away by us, and by nobody there.
+    Added there: a grant from Identity, unless the role is effective here. Removed there: Identity's
+    grant ends; where another source still gives the role, Identity's denial lies over it, and that
+    source's grant stays on record.
     """
-    if pushing is not None:
-        not_ours = payload ^ pushing
-        seen = (seen & not_ours) | (payload - not_ours)
+    observed = at_identity.observe(payload, now)
     held = {(grant.role, grant.source): grant for grant in grants}
 
     def is_effective(role: str) -> bool:
@@ -122,25 +82,17 @@ def merge(
         return bool(effective((grant for grant in said if grant), now))
 
     reasons = []
-    for role in sorted(payload - seen - sent.keys()):
+    for role in sorted(observed.added):
         earlier = held.get((role, Source.IDENTITY))
         if earlier and earlier.denies:
             del held[role, Source.IDENTITY]
         if not is_effective(role):
             held[role, Source.IDENTITY] = Grant(role, Source.IDENTITY, now, actor="identity")
             reasons.append(Reason("identity.added", f"{role!r} was given at Identity"))
-    for role in sorted(seen - payload - withdrawn.keys()):
+    for role in sorted(observed.removed):
         held.pop((role, Source.IDENTITY), None)
         if is_effective(role):
             denial = Grant(role, Source.IDENTITY, now, denies=True, actor="identity")
             held[role, Source.IDENTITY] = denial
         reasons.append(Reason("identity.removed", f"{role!r} was taken away at Identity"))
-    horizon = int(now.timestamp()) - ECHO_SECONDS
-    return Merge(
-        tuple(held[key] for key in sorted(held)),
-        payload,
-        # Shown: confirmed. Not shown within the hour: may be on its way. Later: rolled back.
-        {role: at for role, at in sent.items() if role not in payload and at >= horizon},
-        {role: at for role, at in withdrawn.items() if role in payload and at >= horizon},
-        tuple(reasons),
-    )
+    return Merge(tuple(held[key] for key in sorted(held)), observed.at_identity, tuple(reasons))

@@ -144,7 +144,7 @@ class Mending:
         told = [kind.value for kind in kinds if kind in PUSHED] if self._plan.push else []
         if user is not None and told:
             self.mended.update(told)
-            user = replace(user, pending=True)
+            user = replace(user, at_identity=user.at_identity.marked_pending())
             self.told.append(user)
         return None if user is record else user
 

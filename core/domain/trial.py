@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from usher.core.domain.decide import Outcome, Result, decide
+from usher.core.domain.decide import decide
 from usher.core.domain.differences import Differences
 from usher.core.domain.events import Event
 from usher.core.domain.policy import Applicant, Policy, Verdict
-from usher.core.domain.records import User
+from usher.core.domain.records import Decision, Outcome, User
 from usher.core.domain.roles import effective
 
 Seen = tuple[Event, datetime]
@@ -79,10 +79,10 @@ def try_on_user(history: Iterable[Seen], old: Policy, new: Policy, differences: 
     return count
 
 
-def _admission(outcome: Outcome) -> str:
-    if outcome.result is not Result.DENIED:
+def _admission(decision: Decision) -> str:
+    if decision.outcome is not Outcome.DENIED:
         return "admitted"
-    return f"denied by {outcome.reasons[-1].rule}"
+    return f"denied by {decision.reasons[-1].rule}"
 
 
 def _roles(user: User | None, moment: datetime) -> frozenset[str]:

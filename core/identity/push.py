@@ -20,10 +20,11 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
 
+from usher.core.domain.at_identity import IN_FLIGHT_SECONDS
 from usher.core.domain.decide import ACTOR
 from usher.core.domain.events import IdentityUser
-from usher.core.domain.push import IN_FLIGHT_SECONDS, Prepared, conclude, prepare, same_view
-from usher.core.domain.records import Status, User, audit
+from usher.core.domain.push import Prepared, conclude, prepare, same_view
+from usher.core.domain.records import Key, Status, User, audit
 from usher.core.errors import (
     IdentityAccountMissingError,
     IdentityNotConfiguredError,
@@ -33,7 +34,7 @@ from usher.core.errors import (
 from usher.core.log import get_logger, since
 from usher.core.store import pushes as rows
 from usher.core.store.database import Connection, Database, again_on_conflict
-from usher.core.store.pushes import Backlog, Key, PendingPush
+from usher.core.store.pushes import Backlog, PendingPush
 from usher.core.users import UserService
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Pushes:
         Returns:
             The record as it is afterwards.
         """
-        if not user.pending or time.monotonic() < self._away_until:
+        if not user.at_identity.pending or time.monotonic() < self._away_until:
             return user
         try:
             self._try((user.instance_id, user.id), due=False)
@@ -137,7 +138,7 @@ class Pushes:
 
     def of(self, user: User) -> PendingPush | None:
         """What is pending of one user."""
-        if not user.pending:
+        if not user.at_identity.pending:
             return None
         with self._database.read() as connection:
             return rows.pending_push(connection, (user.instance_id, user.id))
@@ -271,7 +272,9 @@ class Pushes:
         with self._database.write() as connection:
             current = self._held(connection, key, lease)
             if current is not None:
-                self._keep(connection, current, replace(current, pending=False))
+                self._keep(
+                    connection, current, replace(current, at_identity=current.at_identity.settled())
+                )
 
     def _postpone(self, key: Key, lease: UUID, seconds: float, error: str) -> None:
         """Give a push back (see ``rows.postpone``)."""

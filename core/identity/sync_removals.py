@@ -121,7 +121,7 @@ class Removals:
     def _remove_there(self, run: Run, user_id: UUID) -> bool:
         """Have an account deleted whose record here is a tombstone."""
         user = self._delete_there(run, user_id)
-        return user is not None and not self._pushes.push(user).pending
+        return user is not None and not self._pushes.push(user).at_identity.pending
 
     def _delete_there(self, run: Run, user_id: UUID) -> User | None:
         """Have a tombstone's account deleted by a push; None where that is no tombstone."""
@@ -131,6 +131,6 @@ class Removals:
             user = before.get(key)
             if user is None or user.status is not Status.DELETED:
                 return None
-            marked = replace(user, pending=True)
+            marked = replace(user, at_identity=user.at_identity.marked_pending())
             self._users.store(connection, before, {key: marked}, [])
             return marked

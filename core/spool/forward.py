@@ -20,7 +20,7 @@ from uuid import UUID
 
 from usher.core.domain.events import Event, EventName, UnknownEvent
 from usher.core.domain.outage import KEPT, REASONS, answer_without_record
-from usher.core.domain.records import Answer
+from usher.core.domain.reply import NO_CONTENT, Reply
 from usher.core.errors import (
     BodyError,
     ConflictError,
@@ -35,12 +35,9 @@ from usher.core.policy_source import PolicyInForce
 from usher.core.spool.files import Spool, SpoolFile, read
 from usher.core.strict_json import dumps
 from usher.core.webhooks import (
-    NO_CONTENT,
     Received,
     Verified,
     Webhooks,
-    as_answer,
-    as_problem_answer,
     log_fields,
     read_content,
 )
@@ -68,7 +65,7 @@ class Holding:
         self._spool = spool
         self._lock = RLock()
         self._stepping = Lock()
-        self._answers: OrderedDict[str, Answer] = OrderedDict()
+        self._answers: OrderedDict[str, Reply] = OrderedDict()
         self._reading: tuple[SpoolFile, Iterator[bytes]] | None = None
         self._applied = 0
         self._back = False
@@ -85,7 +82,7 @@ class Holding:
 
     def hold(
         self, batch: Sequence[Verified], error: DatabaseAwayError | None = None
-    ) -> list[Answer | Exception] | None:
+    ) -> list[Reply | Exception] | None:
         """Answer a batch by what needs no record, after it is kept on disk.
 
         Args:
@@ -107,18 +104,18 @@ class Holding:
             answers = [self._answer(verified, reason) for verified in batch]
             fresh: dict[str, bytes] = {}
             for verified, answer in zip(batch, answers, strict=True):
-                if isinstance(answer, Answer) and verified.id not in self._answers:
+                if isinstance(answer, Reply) and verified.id not in self._answers:
                     fresh.setdefault(verified.id, to_record(verified, answer))
             try:
                 if fresh:
                     self._spool.append(list(fresh.values()))
             except SpoolError as failure:
                 return [
-                    failure if isinstance(answer, Answer) and verified.id in fresh else answer
+                    failure if isinstance(answer, Reply) and verified.id in fresh else answer
                     for verified, answer in zip(batch, answers, strict=True)
                 ]
             for verified, answer in zip(batch, answers, strict=True):
-                if isinstance(answer, Answer):
+                if isinstance(answer, Reply):
                     self._remember(verified, answer, started)
         return answers
 
@@ -209,25 +206,23 @@ class Holding:
             self._reading = None
         return found
 
-    def _answer(self, verified: Verified, away: DatabaseAwayError) -> Answer | Exception:
+    def _answer(self, verified: Verified, away: DatabaseAwayError) -> Reply | Exception:
         known = self._answers.get(verified.id)
         if known is not None:
             return known
         content = verified.content
         if isinstance(content, BodyError):
-            return as_problem_answer(content)
+            return Reply.refusing(content)
         if isinstance(content, UnknownEvent):
             return NO_CONTENT
         if content.name in self._policy.current.outage.refused:
             return away
         try:
-            return as_answer(
-                answer_without_record(content, self._policy.current, verified.received.at)
-            )
+            return answer_without_record(content, self._policy.current, verified.received.at)
         except PolicyError as error:  # a callable policy's: this delivery fails, alone
             return error
 
-    def _remember(self, verified: Verified, answer: Answer, started: float) -> None:
+    def _remember(self, verified: Verified, answer: Reply, started: float) -> None:
         content = verified.content
         repeated = verified.id in self._answers
         reason = REASONS[content.name] if isinstance(content, Event) else KEPT
@@ -244,7 +239,7 @@ class Holding:
             self._answers.popitem(last=False)
 
 
-def to_record(verified: Verified, answer: Answer) -> bytes:
+def to_record(verified: Verified, answer: Reply) -> bytes:
     """A delivery with its answer, as it stands in the spool."""
     received, claims = verified.received, verified.claims
     return dumps(
@@ -282,4 +277,4 @@ def from_record(record: bytes) -> Verified:
         at=datetime.fromisoformat(found["at"]),
         replayed=found["replayed"],
     )
-    return replace(read_content(received, claims), given=Answer(*found["answer"]))
+    return replace(read_content(received, claims), given=Reply(*found["answer"]))

@@ -21,7 +21,8 @@ from sqlalchemy import (
 )
 
 from usher.core.domain.policy import Reason
-from usher.core.domain.records import Answer, Delivery, Page
+from usher.core.domain.records import Delivery, Outcome, Page
+from usher.core.domain.reply import Reply
 from usher.core.errors import DeliveryNotFoundError
 from usher.core.store.bulk_insert import BulkInsert
 from usher.core.store.counters import Counters
@@ -68,10 +69,10 @@ class Ledger:
         self._database = database
         self._instance_id = instance_id
 
-    def replies(self, connection: Connection, ids: Iterable[str]) -> dict[str, Answer]:
+    def replies(self, connection: Connection, ids: Iterable[str]) -> dict[str, Reply]:
         """The stored replies of those of these deliveries that are known."""
         rows = connection.execute(_REPLIES, {"ids": list(ids)})
-        return {row[0]: Answer(row[1], row[2], row[3]) for row in rows}
+        return {row[0]: Reply(row[1], row[2], row[3]) for row in rows}
 
     def record(self, connection: Connection, deliveries: Sequence[Delivery]) -> None:
         """Add deliveries in their order of arrival; a known id is an IntegrityError."""
@@ -224,7 +225,7 @@ def _to_row(delivery: Delivery) -> dict[str, Any]:
         "body": delivery.body,
         "body_digest": delivery.body_digest,
         "key_index": delivery.key_index,
-        "outcome": delivery.outcome,
+        "outcome": delivery.outcome.value,
         "reasons": [[reason.rule, reason.text] for reason in delivery.reasons],
         "policy": delivery.policy,
         "origin": delivery.origin,
@@ -247,10 +248,10 @@ def to_delivery(row: Any) -> Delivery:
         body=row.body,
         body_digest=row.body_digest,
         key_index=row.key_index,
-        outcome=row.outcome,
+        outcome=Outcome(row.outcome),
         reasons=tuple(Reason(rule, text) for rule, text in row.reasons),
         policy=row.policy,
-        reply=Answer(row.reply_status, row.reply_type, row.reply_body),
+        reply=Reply(row.reply_status, row.reply_type, row.reply_body),
         sequence=row.sequence,
         origin=row.origin,
     )

@@ -10,10 +10,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Table, bindparam, delete, func, or_, select, update
 
+from usher.core.domain.records import Key
 from usher.core.store.bulk_insert import BulkInsert
 from usher.core.store.tables import PushRow
-
-Key = tuple[UUID, UUID]
 
 PUSHES: Final[Table] = PushRow.__table__  # type: ignore[attr-defined]
 _MINE: Final = (PUSHES.c.instance_id == bindparam("k_instance")) & (

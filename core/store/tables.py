@@ -69,7 +69,7 @@ _SERIAL = BigInteger().with_variant(Integer(), "sqlite")
 
 
 class UserRow(SQLModel, table=True):
-    """One user; ``identity_state`` holds seen, sent, withdrawn and so on (core.domain.records)."""
+    """One user; ``identity_state`` holds ``User.at_identity`` and ``proven``."""
 
     __tablename__: ClassVar[Any] = "users"
     __table_args__ = (

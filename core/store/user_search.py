@@ -17,9 +17,9 @@ from uuid import UUID
 from sqlalchemy import Connection, Select, and_, func, or_, select
 
 from usher.core.domain.events import email_key
-from usher.core.domain.records import Page, Status, User
+from usher.core.domain.records import Key, Page, Status, User
 from usher.core.store.keyset import Condition, Order, fetch
-from usher.core.store.users import GRANTS, NEVER, USER_COLUMNS, USERS, Key, to_users
+from usher.core.store.users import GRANTS, NEVER, USER_COLUMNS, USERS, to_users
 
 FEW: Final = 500
 """How many records are few enough to be sorted for each page."""

@@ -11,15 +11,13 @@ from uuid import UUID
 
 from sqlalchemy import JSON, Connection, Table, and_, bindparam, delete, select, update
 
-from usher.core.domain.records import AuditEntry, Grant, Source, Status, User
+from usher.core.domain.at_identity import AtIdentity
+from usher.core.domain.records import AuditEntry, Grant, Key, Source, Status, User
 from usher.core.store.bulk_insert import BulkInsert
 from usher.core.store.counters import Counters
 from usher.core.store.ledger import erase_deliveries, newest_sequence
 from usher.core.store.pushes import mark, unmark
 from usher.core.store.tables import AuditRow, GrantRow, UserRow
-
-Key = tuple[UUID, UUID]
-"""(instance id, user id)."""
 
 NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """``last_seen_at`` of who was never seen; NULL has no place in a keyset."""
@@ -162,8 +160,9 @@ def store_users(
         old_grants = old.grants if old else ()
         ended += [_grant_key(key, g) for g in old_grants if g not in new.grants]
         given += [_grant_row(key, g) for g in new.grants if g not in old_grants]
-        if new.pending != (old is not None and old.pending):
-            if new.pending:
+        pending = new.at_identity.pending
+        if pending != (old is not None and old.at_identity.pending):
+            if pending:
                 marked.append((key, new.updated_at))
             else:
                 settled.append(key)
@@ -297,17 +296,8 @@ def _simple(user: User) -> dict[str, Any]:
 
 
 def _documents(user: User) -> dict[str, Any]:
-    state: dict[str, Any] = {
-        "seen": sorted(user.seen),
-        "sent": user.sent,
-        "withdrawn": user.withdrawn,
-        "proven": sorted(user.proven),
-    }
-    if user.pending:
-        state["pending"] = True
-    if user.pushing is not None:
-        state["pushing"] = sorted(user.pushing)
-        state["pushing_since"] = user.pushing_since
+    state = user.at_identity.document()
+    state["proven"] = sorted(user.proven)
     return {
         "user_metadata": user.user_metadata,
         "app_metadata": user.app_metadata,
@@ -324,12 +314,7 @@ def _to_user(instance_id: UUID, row: Any, grants: tuple[Grant, ...]) -> User:
         **dict(zip(_PLAIN_COLUMNS, plain, strict=True)),
         last_seen_at=None if last_seen_at == NEVER else last_seen_at,
         order=order,
-        seen=frozenset(state["seen"]),
-        sent=state["sent"],
-        withdrawn=state["withdrawn"],
-        pending="pending" in state,
-        pushing=frozenset(state["pushing"]) if "pushing" in state else None,
-        pushing_since=state.get("pushing_since", 0),
+        at_identity=AtIdentity.read(state),
         proven=frozenset(state["proven"]),
         grants=grants,
     )

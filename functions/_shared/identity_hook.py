@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from usher.core import app
 from usher.core.domain.events import EventName
-from usher.core.domain.records import Answer
+from usher.core.domain.reply import Reply
 from usher.core.webhooks import Received, Verified
 from usher.functions._shared.failure import failure, hidden
 from usher.functions._shared.http import Event, Request, Response
@@ -60,7 +60,7 @@ class IdentityHook:
         except Exception as error:
             return failure(error)
 
-    def conclude(self, result: Answer | Exception) -> Response:
+    def conclude(self, result: Reply | Exception) -> Response:
         """The answer to a delivery that was processed, or failed to be; the pipeline logged it."""
         if isinstance(result, Exception):
             return hidden(result)

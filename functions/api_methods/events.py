@@ -17,7 +17,7 @@ from usher.core.domain.documents import (
 )
 from usher.core.errors import EventUnreadableError
 from usher.core.store.ledger import DeliveryFilters
-from usher.core.webhooks import as_rehearsal, event_of
+from usher.core.webhooks import event_of
 from usher.functions._shared.http import Response
 from usher.functions._shared.operation import (
     Access,
@@ -83,21 +83,20 @@ def replay(call: Call) -> Response:
     wish: ReplayRequest = call.body
     users, policy = call.app.store.users, call.app.policy
     if wish.dry_run:
-        outcome = decide(event, users.look_up(event.user.id), policy, call.now)
+        decision = decide(event, users.look_up(event.user.id), policy, call.now)
     else:
-        outcome = users.decide_again(event, policy, call.change(wish))
-        if outcome.user is not None:
-            outcome = replace(outcome, user=call.app.pushes.push(outcome.user))
-    rehearsal = as_rehearsal(outcome)
+        decision = users.decide_again(event, policy, call.change(wish))
+        if decision.user is not None:
+            decision = replace(decision, user=call.app.pushes.push(decision.user))
     recorded = decision_document(delivery.recorded)
-    now = decision_document(rehearsal)
+    now = decision_document(decision)
     return json_response(
         {
             "dry_run": wish.dry_run,
             "recorded": recorded,
             "now": now,
             "differs": recorded["reply"] != now["reply"],
-            "user": user_document(rehearsal.user, call.now) if rehearsal.user else None,
+            "user": user_document(decision.user, call.now) if decision.user else None,
         }
     )
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from tests.support import NOON, account
-from usher.core.domain.decide import Outcome, decide
+from usher.core.domain.decide import decide
 from usher.core.domain.events import Event, EventName, parse_event
 from usher.core.domain.policy import FilePolicy, Policy
-from usher.core.domain.records import User
+from usher.core.domain.records import Decision, User
+from usher.core.domain.reply import Reply
 from usher.core.jws import Claims
 from usher.core.policy_source import parse_policy
 from usher.emulator.payload import ZERO_INSTANCE, event_body
@@ -54,9 +57,20 @@ def after(
 
 def outcome(
     each: Event, user: User | None = None, policy: Policy = POLICY, now: datetime = NOON
-) -> Outcome:
+) -> Decision:
     """``decide`` with the usual policy and time."""
     return decide(each, user, policy, now)
+
+
+def message(reply: Reply) -> str:
+    """What a refusal tells the person; empty for any other answer."""
+    told: str = json.loads(reply.body)["detail"] if reply.status == 403 else ""
+    return told
+
+
+def noted(user: User, **fields: Any) -> User:
+    """The record with other notes about what Identity holds and is told."""
+    return replace(user, at_identity=replace(user.at_identity, **fields))
 
 
 def moment(at: int) -> datetime:

@@ -28,7 +28,8 @@ from usher.core.captures.format import (
 )
 from usher.core.captures.sources import read_document
 from usher.core.domain.policy import Reason
-from usher.core.domain.records import Answer, AuditEntry, Delivery
+from usher.core.domain.records import AuditEntry, Delivery, Outcome
+from usher.core.domain.reply import Reply
 from usher.core.errors import CaptureError
 from usher.core.jws import sign_event, verify_event
 
@@ -49,7 +50,7 @@ CAPTURES = st.builds(
     TEXT,
     st.dictionaries(TEXT, TEXT, max_size=2),
     st.none() | st.binary(max_size=50) | TEXT.map(str.encode),
-    st.none() | st.builds(Answer, st.integers(100, 599), TEXT, TEXT),
+    st.none() | st.builds(Reply, st.integers(100, 599), TEXT, TEXT),
     st.none() | DECIDED,
     st.dictionaries(st.sampled_from(["note", "x"]), TEXT),
 )
@@ -97,6 +98,21 @@ def test_what_cannot_be_signed_again_is_said(token: str) -> None:
         replace(capture, body=None).signed_with(PUBLIC_SECRET)
     with pytest.raises(CaptureError, match="replay it instead"):
         to_delivery(capture)
+
+
+def test_a_decision_of_no_known_outcome_is_not_taken_for_one() -> None:
+    """The capture can be read, but its delivery cannot join a ledger as it is."""
+    capture = from_delivery(
+        Delivery(
+            "0", UUID(int=0), "", None, 1, NOON, "/", b"", "0", 0, Outcome.IGNORED, (), "p",
+            Reply(204),
+        )
+    )  # fmt: skip
+    assert capture.decided is not None
+    odd = replace(capture, decided=replace(capture.decided, outcome="odd"))
+    assert read_line(write_line(odd).encode()) == odd
+    with pytest.raises(CaptureError, match="'odd' is no outcome"):
+        to_delivery(odd)
 
 
 GOOD: dict[str, Any] = {
@@ -197,8 +213,8 @@ def test_a_file_that_is_nothing_we_know_is_refused(data: bytes, said: str) -> No
 def test_a_body_that_json_cannot_hold_travels_as_base64(body: bytes) -> None:
     """Bytes are bytes; an event whose body could not be read names none."""
     delivery = Delivery(
-        "0", UUID(int=0), "", None, 1, NOON, "/", body, "0", 0, "invalid", (), "p",
-        Answer(400, "", ""),
+        "0", UUID(int=0), "", None, 1, NOON, "/", body, "0", 0, Outcome.INVALID, (), "p",
+        Reply(400, "", ""),
     )  # fmt: skip
     capture = from_delivery(delivery)
     assert read_line(write_line(capture).encode()) == capture

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from tests.domain.decide_support import NAMES, NOON, POLICY, after, event, moment
 from usher.core.domain.administration import grant_role, revoke_role
-from usher.core.domain.decide import Result, decide
+from usher.core.domain.decide import decide
 from usher.core.domain.events import Event
-from usher.core.domain.records import Grant, Source, Status, User
+from usher.core.domain.records import Grant, Outcome, Source, Status, User
 from usher.core.domain.roles import effective
 
 EMAILS = ("ada@example.com", "Ada@Example.com", "ada@other.org", "eve@bad.example")
@@ -50,7 +50,7 @@ def state(user: User | None) -> tuple[Any, ...] | None:
         user.last_seen_at,
         user.proven,
     )
-    return user.status, profile, effective(user.grants, NOON), user.seen
+    return user.status, profile, effective(user.grants, NOON), user.at_identity.seen
 
 
 @settings(max_examples=300)
@@ -115,7 +115,7 @@ def test_the_policy_never_touches_peoples_grants(history: list[Event], last: Eve
     def people(found: User | None) -> list[Grant]:
         return [g for g in found.grants if g.source is not Source.POLICY] if found else []
 
-    if last.user.roles == user.seen or last.order <= user.order:
+    if last.user.roles == user.at_identity.seen or last.order <= user.order:
         found = decide(last, user, POLICY, NOON)
         if found.user and found.user.status is not Status.DELETED:
             assert people(found.user) == people(user)
@@ -128,9 +128,9 @@ def test_a_denial_is_never_turned_into_an_admission_by_a_repetition(
     """The same event decided again on what it left behind is denied again."""
     user = after(history)
     first = decide(last, user, POLICY, NOON)
-    if first.result is Result.DENIED:
+    if first.outcome is Outcome.DENIED:
         assert first.user == user
-        assert decide(last, first.user, POLICY, NOON).result is Result.DENIED
+        assert decide(last, first.user, POLICY, NOON).outcome is Outcome.DENIED
 
 
 @given(st.lists(events(), max_size=6), events())
@@ -161,5 +161,5 @@ def test_deciding_twice_changes_nothing_more(history: list[Event], last: Event) 
     twice = decide(last, once.user, POLICY, NOON)
     if once.user is not None and twice.user is not None:
         assert replace(twice.user, version=0) == replace(once.user, version=0)
-    if once.result is not Result.DENIED and once.user and once.user.status is not Status.DELETED:
+    if once.outcome is not Outcome.DENIED and once.user and once.user.status is not Status.DELETED:
         assert twice.reply == once.reply

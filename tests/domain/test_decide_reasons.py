@@ -7,11 +7,20 @@ from datetime import timedelta
 
 import pytest
 
-from tests.domain.decide_support import NAMES, NOON, POLICY, after, event, moment, outcome
+from tests.domain.decide_support import (
+    NAMES,
+    NOON,
+    POLICY,
+    after,
+    event,
+    message,
+    moment,
+    noted,
+    outcome,
+)
 from tests.domain.test_decide_table import STATES, state
-from usher.core.domain.decide import Result
 from usher.core.domain.policy import Applicant, CallablePolicy, FilePolicy, Reason, Verdict
-from usher.core.domain.records import Grant, Source
+from usher.core.domain.records import Grant, Outcome, Source
 from usher.core.domain.roles import effective
 
 ADMITTED = Reason("admission.default", "everyone is admitted by default")
@@ -67,7 +76,7 @@ def test_the_reasons_of_every_cell(name: str, status: str) -> None:
     found = outcome(event(name, email="ada@example.com"), state(status))
     assert found.reasons == WHY[name, status]
     told = {GONE: "This account was deleted.", SUSPENDED: "This account is suspended."}
-    assert found.reply.message == told.get(found.reasons[0], "")
+    assert message(found.reply) == told.get(found.reasons[0], "")
 
 
 @pytest.mark.parametrize("name", ["validate", "signup"])
@@ -129,7 +138,7 @@ def test_a_grant_that_has_ended_is_not_answered() -> None:
     later = NOON + timedelta(hours=2)
     ended = replace(user, grants=grants)
     assert effective(ended.grants, later) == frozenset()
-    assert outcome(event("login", 1, roles=["x"]), ended, now=later).result is Result.APPLIED
+    assert outcome(event("login", 1, roles=["x"]), ended, now=later).outcome is Outcome.APPLIED
 
 
 def test_a_record_is_told_from_its_tombstone_by_its_time_and_version() -> None:
@@ -172,7 +181,7 @@ def test_what_a_push_takes_away_was_taken_away_by_nobody_at_identity() -> None:
     """While it is being written, a payload shows our own change."""
     user = after([event("signup", roles=["member", "staff"])])
     assert user is not None
-    user = replace(user, pushing=frozenset({"member"}), pushing_since=int(NOON.timestamp()))
+    user = noted(user, pushing=frozenset({"member"}), pushing_since=int(NOON.timestamp()))
     for later, rules in (
         (119, ["role.1", "role.2"]),
         (120, ["role.1", "role.2", "identity.removed", "denial.identity"]),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.domain.decide_support import ADA, NOON, POLICY, after, event, moment, outcome
+from tests.domain.decide_support import ADA, NOON, POLICY, after, event, moment, noted, outcome
 from usher.core.domain.decide import decide, newcomer, tombstone, welcome
 from usher.core.domain.events import EventName
 from usher.core.domain.policy import Applicant, CallablePolicy, Verdict
@@ -69,7 +69,9 @@ def test_a_pending_record_is_kept_and_confirmed_by_a_token() -> None:
     pending = after([event("usermodified", confirmation_sent_at=NOON, app_metadata={})])
     assert pending is not None
     pending = replace(
-        pending, proven=frozenset({"ada@example.com"}), seen=frozenset({"old"}), profile={"x": 1}
+        noted(pending, seen=frozenset({"old"})),
+        proven=frozenset({"ada@example.com"}),
+        profile={"x": 1},
     )
     caller = event("login", email="other@example.com", app_metadata={}).user
     assert welcome(ZERO_INSTANCE, caller, pending, POLICY, LATER) == replace(
@@ -80,9 +82,9 @@ def test_a_pending_record_is_kept_and_confirmed_by_a_token() -> None:
 def test_roles_that_identity_vouches_for_are_taken_over_at_a_welcome() -> None:
     """When the token was shown to Identity; what it no longer shows was taken away there."""
     caller = event("login", roles=["editor"]).user
-    pending = replace(newcomer(ZERO_INSTANCE, caller, NOON), seen=frozenset({"member"}))
+    pending = noted(newcomer(ZERO_INSTANCE, caller, NOON), seen=frozenset({"member"}))
     found = welcome(ZERO_INSTANCE, caller, pending, POLICY, LATER)
-    assert found.seen == {"editor"}
+    assert found.at_identity.seen == {"editor"}
     assert found.grants == (
         Grant("editor", Source.IDENTITY, LATER, actor="identity"),
         Grant("member", Source.IDENTITY, LATER, denies=True, actor="identity"),
@@ -134,22 +136,23 @@ def test_a_change_that_waits_for_identity_is_told_by_the_answer_to_a_login(
     """Not by that to a usermodified, which may be lost, nor by one given without the record."""
     user = after([event("signup", app_metadata={"roles": ["member", "staff"]})])
     assert user is not None
-    waiting = replace(user, pending=True, pushing=frozenset({"member"}), pushing_since=5)
+    waiting = noted(user, pending=True, pushing=frozenset({"member"}), pushing_since=5)
     each = event(name, 1, roles=["member", "staff"], confirmed_at=NOON)
     given = None if answered else outcome(each, user).reply
     found = decide(each, waiting, POLICY, NOON, given).user
     assert found is not None
     told = (False, None, 0) if (name, answered) == ("login", True) else (True, {"member"}, 5)
-    assert (found.pending, found.pushing, found.pushing_since) == told
+    there = found.at_identity
+    assert (there.pending, there.pushing, there.pushing_since) == told
 
 
 def test_an_older_answer_tells_identity_nothing() -> None:
     """Identity has seen a newer one already."""
     user = after([event("login", 10)])
     assert user is not None
-    found = outcome(event("login", 5), replace(user, pending=True)).user
+    found = outcome(event("login", 5), noted(user, pending=True)).user
     assert found is not None
-    assert found.pending
+    assert found.at_identity.pending
 
 
 def test_an_event_that_comes_again_is_not_newer() -> None:
@@ -163,7 +166,7 @@ def test_identitys_deletion_of_the_deleted_ends_the_wait() -> None:
     gone = after([event("userdeleted")])
     assert gone is not None
     for waiting in (True, False):
-        found = outcome(event("userdeleted", 1), replace(gone, pending=waiting))
+        found = outcome(event("userdeleted", 1), noted(gone, pending=waiting))
         assert (found.user, found.reply.status, found.audit) == (gone, 204, None)
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.domain.decide_support import NOON, POLICY, T0, after, event, outcome
-from usher.core.domain.decide import Reply, decide
+from tests.domain.decide_support import NOON, POLICY, T0, after, event, noted, outcome
+from usher.core.domain.decide import decide
+from usher.core.domain.reply import Reply
 
 NOBODY = replace(POLICY, roles=())
 
@@ -23,7 +24,7 @@ def test_without_any_role_nothing_is_answered(held: dict[str, Any] | None) -> No
 def test_roles_that_are_no_list_of_roles_are_answered_empty(odd: object) -> None:
     """So that whoever reads the token finds a list."""
     reply = outcome(event("login", app_metadata={"a": 1, "roles": odd}), policy=NOBODY).reply
-    assert reply == Reply(200, {"a": 1, "roles": []})
+    assert reply == Reply.telling({"a": 1, "roles": []})
 
 
 # what the policy adds, what Identity holds beside the roles, what is answered (None: nothing)
@@ -50,16 +51,16 @@ def test_what_the_policy_adds_is_answered_where_it_differs(
     if answered is None:
         assert reply == Reply(204)
     else:
-        assert reply == Reply(200, {**answered, "roles": ["member", "staff"]})
+        assert reply.app_metadata == {**answered, "roles": ["member", "staff"]}
 
 
 # an answer that was given while there was no record to look at -> (sent, withdrawn) afterwards
 GIVEN: list[tuple[Reply, dict[str, int], dict[str, int]]] = [
     (Reply(204), {}, {}),
     (Reply(202), {}, {}),
-    (Reply(200, {"roles": ["member", "x"]}), {"member": T0}, {}),
-    (Reply(200, {"roles": ["member"]}), {"member": T0}, {"x": T0}),
-    (Reply(200, {"plan": 1}), {}, {"x": T0}),
+    (Reply.telling({"roles": ["member", "x"]}), {"member": T0}, {}),
+    (Reply.telling({"roles": ["member"]}), {"member": T0}, {"x": T0}),
+    (Reply.telling({"plan": 1}), {}, {"x": T0}),
 ]
 
 
@@ -71,7 +72,8 @@ def test_an_answer_that_was_given_already_is_what_is_remembered(
     found = decide(event("login", roles=["x"]), None, POLICY, NOON, given)
     assert found.reply == given
     assert found.user is not None
-    assert (found.user.sent, found.user.withdrawn) == (sent, withdrawn)
+    there = found.user.at_identity
+    assert (there.sent, there.withdrawn) == (sent, withdrawn)
     assert {grant.role for grant in found.user.grants} == {"member", "staff", "x"}
 
 
@@ -80,13 +82,15 @@ def test_what_is_left_out_of_an_answer_is_remembered_with_its_time() -> None:
     user = after([event("login", roles=["x", "y"])])
     assert user is not None
     said = [replace(grant, denies=grant.role in ("x", "y")) for grant in user.grants]
-    user = replace(user, grants=tuple(said), withdrawn={"y": T0 - 9}, sent={"z": T0 - 9})
+    user = noted(user, withdrawn={"y": T0 - 9}, sent={"z": T0 - 9})
+    user = replace(user, grants=tuple(said))
     found = outcome(event("login", 1, roles=["member", "x"]), user).user
     assert found is not None
-    assert (found.sent, found.withdrawn) == ({"staff": T0, "z": T0 - 9}, {"x": T0})
+    there = found.at_identity
+    assert (there.sent, there.withdrawn) == ({"staff": T0, "z": T0 - 9}, {"x": T0})
     found = outcome(event("login", 1, roles=["x", "y"]), user).user
     assert found is not None
-    assert found.withdrawn == {"x": T0, "y": T0}
+    assert found.at_identity.withdrawn == {"x": T0, "y": T0}
 
 
 def test_an_answer_without_any_role_takes_away_what_identity_shows() -> None:

@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.domain.decide_support import NAMES, NOON, after, event, moment, outcome
-from usher.core.domain.decide import Result
-from usher.core.domain.records import Source, Status, User
+from tests.domain.decide_support import NAMES, NOON, after, event, message, moment, noted, outcome
+from usher.core.domain.records import Outcome, Source, Status, User
 from usher.core.domain.roles import effective
 
 STATES = ("unknown", "pending", "active", "suspended", "deleted")
@@ -67,7 +66,7 @@ def test_every_cell_of_the_table(name: str, status: str) -> None:
     result, status_after, reply = TABLE[name, status]
     found = outcome(event(name, email="ada@example.com"), state(status))
     assert found.user is not None
-    assert (found.result, found.user.status, found.reply.status) == (result, status_after, reply)
+    assert (found.outcome, found.user.status, found.reply.status) == (result, status_after, reply)
     assert found.reasons
 
 
@@ -87,8 +86,8 @@ def test_what_identity_must_be_told_is_so_still_after_an_event_that_changes_noth
     """Only Identity's word that the user is gone is the end of telling it."""
     before = state(status)
     assert before is not None
-    found = outcome(event(name, email="ada@example.com"), replace(before, pending=True))
-    assert found.user == replace(before, pending=waits)
+    found = outcome(event(name, email="ada@example.com"), noted(before, pending=True))
+    assert found.user == noted(before, pending=waits)
 
 
 @pytest.mark.parametrize("name", ["validate", "signup"])
@@ -97,9 +96,9 @@ def test_a_refused_newcomer_changes_nothing(name: str, status: str) -> None:
     """A denial leaves no user, or the record as it was."""
     before = state(status)
     found = outcome(event(name, email="eve@bad.example"), before)
-    assert (found.result, found.user, found.audit) == (Result.DENIED, before, None)
+    assert (found.outcome, found.user, found.audit) == (Outcome.DENIED, before, None)
     assert found.reply.status == 403
-    assert found.reply.message
+    assert message(found.reply)
 
 
 def test_a_usermodified_of_a_confirmed_account_activates_it() -> None:

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from tests.domain.decide_support import ADA, NOON, POLICY, after, event, moment, outcome
-from usher.core.domain.decide import Result
-from usher.core.domain.records import User
+from usher.core.domain.records import Outcome, User
 from usher.emulator.payload import ZERO_INSTANCE
 
 LATER = moment(30)
@@ -74,8 +73,8 @@ def test_an_event_that_comes_again_writes_nothing() -> None:
     assert again.user is not None
     assert again.user.email == "new@example.com"
     again = outcome(event("login", 10), first.user)
-    assert (again.result, again.user, again.reply, again.audit) == (
-        Result.UNCHANGED, first.user, first.reply, None,
+    assert (again.outcome, again.user, again.reply, again.audit) == (
+        Outcome.UNCHANGED, first.user, first.reply, None,
     )  # fmt: skip
 
 
@@ -94,7 +93,7 @@ def test_the_audit_says_what_identity_did(name: str, known: bool, action: str) -
     """Who, when, to whom, and the record before and after."""
     user = after([event("validate", -9, email="old@example.com")]) if known else None
     found = outcome(event(name, 5), user, now=LATER)
-    assert found.result is Result.APPLIED
+    assert found.outcome is Outcome.APPLIED
     assert found.user is not None
     entry = found.audit
     assert entry is not None

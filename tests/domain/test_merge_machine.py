@@ -79,8 +79,9 @@ class Merge(RuleBasedStateMachine):
         assert self.user is not None
         if (role in self.identity) is give:
             return
-        told = role in self.user.sent or role in self.user.withdrawn
-        unseen = (role in self.identity) is not (role in self.user.seen)
+        noted = self.user.at_identity
+        told = role in noted.sent or role in noted.withdrawn
+        unseen = (role in self.identity) is not (role in noted.seen)
         denied = any(
             g.role == role and g.denies and g.source is Source.ADMINISTRATOR
             for g in self.user.grants

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from tests.domain.decide_support import NOON, POLICY, after, event
+from tests.domain.decide_support import NOON, POLICY, after, event, noted
 from usher.core.domain.administration import (
     edit_app_metadata,
     grant_role,
     revoke_role,
     suspend_user,
 )
+from usher.core.domain.at_identity import IN_FLIGHT_SECONDS, WRITE_SECONDS
 from usher.core.domain.decide import decide, tombstone
 from usher.core.domain.events import IdentityUser
 from usher.core.domain.push import (
-    IN_FLIGHT_SECONDS,
     conclude,
     must_be_told,
     patch_for,
@@ -26,7 +26,6 @@ from usher.core.domain.push import (
     wanted_roles,
 )
 from usher.core.domain.records import Source, User
-from usher.core.domain.roles import WRITE_SECONDS
 
 LATER = NOON + timedelta(minutes=5)
 
@@ -82,7 +81,7 @@ def test_roles_that_were_answered_count_as_told(ada: User) -> None:
     """They are on their way; a suspended user shall have none."""
     waiting = after([event("signup")])
     assert waiting is not None
-    assert set(waiting.sent) == {"member", "staff"}
+    assert set(waiting.at_identity.sent) == {"member", "staff"}
     assert not must_be_told(None, waiting, LATER)
     assert wanted_roles(suspend_user(ada, now=LATER), LATER) == frozenset()
 
@@ -125,46 +124,44 @@ def test_further_app_metadata_is_written_by_key(
 
 def test_a_push_that_nothing_disturbs(ada: User) -> None:
     """Looked at, noted, written, its echo without effect, concluded."""
-    user = replace(revoke(grant(ada, "editor"), "staff"), pending=True)
+    user = noted(revoke(grant(ada, "editor"), "staff"), pending=True)
     prepared = prepare(user, held("member", "staff"), LATER)
     assert prepared.patch == {"roles": ["editor", "member"]}
-    assert prepared.user.pushing == {"editor", "member"}
-    assert set(prepared.user.sent) == {"editor"}
-    assert set(prepared.user.withdrawn) == {"staff"}
+    assert prepared.user.at_identity.pushing == {"editor", "member"}
+    assert set(prepared.user.at_identity.sent) == {"editor"}
+    assert set(prepared.user.at_identity.withdrawn) == {"staff"}
     echoed = told(prepared.user, "editor", "member", at=301)
     assert echoed.grants == user.grants
-    assert echoed.seen == {"editor", "member"}
-    assert echoed.pending
+    assert echoed.at_identity.seen == {"editor", "member"}
+    assert echoed.at_identity.pending
     for before in (prepared.user, echoed):
         concluded, done = conclude(before, prepared, held("editor", "member"), LATER)
         assert done
-        assert (concluded.pending, concluded.pushing) == (False, None)
-        assert (concluded.seen, concluded.sent, concluded.withdrawn) == (
-            {"editor", "member"},
-            {},
-            {},
-        )
+        there = concluded.at_identity
+        assert (there.pending, there.pushing) == (False, None)
+        assert (there.seen, there.sent, there.withdrawn) == ({"editor", "member"}, {}, {})
         assert concluded.grants == user.grants
 
 
 def test_nothing_is_written_where_identity_has_it_all(ada: User) -> None:
     """The look alone settles it."""
-    user = replace(grant(ada, "editor"), pending=True)
+    user = noted(grant(ada, "editor"), pending=True)
     prepared = prepare(user, held("editor", "member", "staff"), LATER)
-    assert (prepared.patch, prepared.user.pending, prepared.unsettled) == ({}, False, False)
+    there = prepared.user.at_identity
+    assert (prepared.patch, there.pending, prepared.unsettled) == ({}, False, False)
 
 
 @pytest.mark.parametrize("echo", [True, False], ids=["echo", "echo lost"])
 def test_a_role_given_there_between_look_and_write_is_written_again(ada: User, echo: bool) -> None:
     """What our writing undid was undone by us, and by nobody there."""
-    user = replace(grant(ada, "editor"), pending=True)
+    user = noted(grant(ada, "editor"), pending=True)
     prepared = prepare(user, held("member", "staff"), LATER)
     meanwhile = told(prepared.user, "auditor", "member", "staff", at=301)
     ours = ("editor", "member", "staff")
     now = told(meanwhile, *ours, at=302) if echo else meanwhile
     concluded, done = conclude(now, prepared, held(*ours), LATER)
     assert not done
-    assert concluded.pending
+    assert concluded.at_identity.pending
     again = prepare(concluded, held(*ours), LATER)
     assert again.patch == {"roles": ["auditor", "editor", "member", "staff"]}
 
@@ -174,7 +171,7 @@ def test_a_role_taken_away_there_between_look_and_write_is_taken_again(
     ada: User, echo: bool
 ) -> None:
     """The other way round."""
-    user = replace(grant(ada, "editor"), pending=True)
+    user = noted(grant(ada, "editor"), pending=True)
     prepared = prepare(user, held("member", "staff"), LATER)
     meanwhile = told(prepared.user, "member", at=301)
     ours = ("editor", "member", "staff")
@@ -186,7 +183,7 @@ def test_a_role_taken_away_there_between_look_and_write_is_taken_again(
 
 def test_what_our_write_undid_is_not_undone_again_by_the_next_change_there(ada: User) -> None:
     """Given there after our look, our echo lost, then another change there: both are kept."""
-    prepared = prepare(replace(grant(ada, "editor"), pending=True), held("member", "staff"), LATER)
+    prepared = prepare(noted(grant(ada, "editor"), pending=True), held("member", "staff"), LATER)
     given = told(prepared.user, "auditor", "member", "staff", at=301)
     both = grant(given, "auditor")
     for user in (given, both):
@@ -196,7 +193,7 @@ def test_what_our_write_undid_is_not_undone_again_by_the_next_change_there(ada: 
 
 def test_a_write_that_was_given_up_explains_nothing_any_more(ada: User) -> None:
     """Two minutes later a role that is gone there was taken away by somebody."""
-    prepared = prepare(replace(grant(ada, "editor"), pending=True), held("member", "staff"), LATER)
+    prepared = prepare(noted(grant(ada, "editor"), pending=True), held("member", "staff"), LATER)
     given = told(prepared.user, "auditor", "member", "staff", at=301)
     for seconds, kept in ((WRITE_SECONDS - 1, True), (WRITE_SECONDS, False)):
         then = LATER + timedelta(seconds=seconds)
@@ -208,32 +205,33 @@ def test_a_write_that_was_given_up_explains_nothing_any_more(ada: User) -> None:
 
 def test_a_change_here_between_look_and_answer_is_not_done_yet(ada: User) -> None:
     """The same push goes on with it."""
-    prepared = prepare(replace(grant(ada, "editor"), pending=True), held("member"), LATER)
+    prepared = prepare(noted(grant(ada, "editor"), pending=True), held("member"), LATER)
     changed = grant(prepared.user, "author")
     concluded, done = conclude(changed, prepared, held("editor", "member"), LATER)
     assert not done
-    assert concluded.pending
+    assert concluded.at_identity.pending
 
 
 def test_an_answer_that_a_removal_there_overtook_is_not_believed(ada: User) -> None:
     """A grant made here after that removal is not taken for removed there by the next look."""
-    prepared = prepare(replace(grant(ada, "editor"), pending=True), held("member", "staff"), LATER)
+    prepared = prepare(noted(grant(ada, "editor"), pending=True), held("member", "staff"), LATER)
     echoed = told(prepared.user, "editor", "member", "staff", at=301)
     removed = told(echoed, "member", "staff", at=302)
     concluded, done = conclude(removed, prepared, held("editor", "member", "staff"), LATER)
-    assert (done, concluded.pending, concluded.seen) == (False, True, {"member", "staff"})
+    there = concluded.at_identity
+    assert (done, there.pending, there.seen) == (False, True, {"member", "staff"})
     again = prepare(grant(concluded, "editor"), held("member", "staff", at=303), LATER)
     assert again.patch == {"roles": ["editor", "member", "staff"]}
 
 
 def test_an_event_answered_meanwhile_may_undo_what_was_written(ada: User) -> None:
     """Revoked before the echo was answered and granted after it: the role is gone there."""
-    prepared = prepare(replace(grant(ada, "editor"), pending=True), held("member", "staff"), LATER)
+    prepared = prepare(noted(grant(ada, "editor"), pending=True), held("member", "staff"), LATER)
     ours = ("editor", "member", "staff")
     echoed = told(revoke(prepared.user, "editor"), *ours, at=301)
-    assert set(echoed.withdrawn) == {"editor"}
+    assert set(echoed.at_identity.withdrawn) == {"editor"}
     concluded, done = conclude(grant(echoed, "editor"), prepared, held(*ours), LATER)
-    assert (done, concluded.pending) == (False, True)
+    assert (done, concluded.at_identity.pending) == (False, True)
     again = prepare(concluded, held("member", "staff"), LATER)
     assert again.patch == {"roles": ["editor", "member", "staff"]}
 
@@ -252,7 +250,7 @@ def test_a_late_event_that_shows_the_roles_before_our_write(
     ada: User, echo: int | None, late: int, roles: set[str]
 ) -> None:
     """It takes nothing away where it is known to be older than our echo; the grant stays anyhow."""
-    prepared = prepare(replace(grant(ada, "editor"), pending=True), held("member", "staff"), LATER)
+    prepared = prepare(noted(grant(ada, "editor"), pending=True), held("member", "staff"), LATER)
     ours = ("editor", "member", "staff")
     user = told(prepared.user, *ours, at=echo) if echo else prepared.user
     user, done = conclude(user, prepared, held(*ours), LATER)
@@ -266,28 +264,28 @@ def test_an_answer_to_an_event_that_may_be_on_its_way_is_waited_for() -> None:
     """It would replace the whole map at Identity; so the push is not settled by its answer."""
     waiting = after([event("signup", 300)], now=LATER)
     assert waiting is not None
-    user = replace(grant(waiting, "editor"), pending=True)
-    assert user.sent
+    user = noted(grant(waiting, "editor"), pending=True)
+    assert user.at_identity.sent
     soon = LATER + timedelta(seconds=IN_FLIGHT_SECONDS - 1)
     prepared = prepare(user, held(at=301), soon)
     assert prepared.unsettled
     answer = held(*prepared.patch["roles"], at=302)
     concluded, done = conclude(prepared.user, prepared, answer, soon)
     assert done
-    assert concluded.pending
+    assert concluded.at_identity.pending
     looked = prepare(concluded, answer, soon + timedelta(seconds=IN_FLIGHT_SECONDS))
-    assert (looked.patch, looked.user.pending) == ({}, False)
+    assert (looked.patch, looked.user.at_identity.pending) == ({}, False)
 
 
 def test_a_login_settles_and_an_older_one_does_not(ada: User) -> None:
     """Its answer carries all; that of an event before the last one carries nothing new."""
-    user = replace(grant(ada, "editor"), pending=True, pushing=frozenset({"x"}))
+    user = noted(grant(ada, "editor"), pending=True, pushing=frozenset({"x"}))
     late = after([event("login", -60, roles=["member", "staff"])], user, now=LATER)
     assert late is not None
-    assert late.pending
+    assert late.at_identity.pending
     settled = after([event("login", 300, roles=["member", "staff"])], user, now=LATER)
     assert settled is not None
-    assert (settled.pending, settled.pushing) == (False, None)
+    assert (settled.at_identity.pending, settled.at_identity.pushing) == (False, None)
     changed = after([event("usermodified", 300, roles=["member", "staff"])], user, now=LATER)
     assert changed is not None
-    assert changed.pending
+    assert changed.at_identity.pending

@@ -69,14 +69,15 @@ class Pushing(RuleBasedStateMachine):
         """An administrator at Identity changes one role; the event comes at once."""
         if (role in self.identity) is give:
             return
-        told = role in self.user.sent or role in self.user.withdrawn
-        unseen = (role in self.identity) is not (role in self.user.seen)
+        noted = self.user.at_identity
+        told = role in noted.sent or role in noted.withdrawn
+        unseen = (role in self.identity) is not (role in noted.seen)
         denied = any(
             g.role == role and g.denies and g.source is Source.ADMINISTRATOR
             for g in self.user.grants
         )
         self.identity ^= {role}
-        ours = self.user.pushing is not None and give is (role in self.user.pushing)
+        ours = noted.pushing is not None and give is (role in noted.pushing)
         if told or unseen or ours:
             self.said.pop(role, None)  # nobody could tell it from our own writing
         elif not (give and denied):

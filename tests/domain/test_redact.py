@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from tests.support import NOON
 from usher.core.captures.format import Capture, from_delivery
 from usher.core.captures.redact import Redactor
-from usher.core.domain.differences import Differences, answer_in_words, user_differences
+from usher.core.domain.differences import Differences, reply_in_words, user_differences
 from usher.core.domain.policy import Reason
-from usher.core.domain.records import Answer, AuditEntry, Delivery, Grant, Source, User
+from usher.core.domain.records import AuditEntry, Delivery, Grant, Outcome, Source, User
+from usher.core.domain.reply import Reply
 
 REDACTOR = Redactor(b"k" * 32)
 MAPPED = Redactor(b"k" * 32, map_domains=True)
@@ -64,8 +65,8 @@ JSON = st.recursive(
 def delivery(body: bytes | None, outcome: str = "applied", reply: str = "") -> Delivery:
     """A delivery as the ledger holds it."""
     return Delivery(
-        "0" * 72, UUID(int=0), "signup", UUID(int=9), 1, NOON, "/", body, "0", 0, outcome,
-        (Reason("r", "the domain x.org"),), "p", Answer(200 if reply else 204, "", reply),
+        "0" * 72, UUID(int=0), "signup", UUID(int=9), 1, NOON, "/", body, "0", 0, Outcome(outcome),
+        (Reason("r", "the domain x.org"),), "p", Reply(200 if reply else 204, "", reply),
     )  # fmt: skip
 
 
@@ -148,17 +149,17 @@ def test_an_act_says_who_did_what_and_nothing_personal() -> None:
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (Answer(204, "", ""), "204"),
-        (Answer(200, "", '{"app_metadata":{"roles":["b"],"plan":1}}'), "200 roles: b; plan: 1"),
-        (Answer(200, "", "{}"), "200 roles: none"),
-        (Answer(403, "", '{"detail":"No.","code":"denied"}'), "403 No."),
-        (Answer(401, "", '{"code":"signature_invalid"}'), "401 signature_invalid"),
-        (Answer(502, "", "<html>"), "502 <html>"),
+        (Reply(204, "", ""), "204"),
+        (Reply(200, "", '{"app_metadata":{"roles":["b"],"plan":1}}'), "200 roles: b; plan: 1"),
+        (Reply(200, "", "{}"), "200 roles: none"),
+        (Reply(403, "", '{"detail":"No.","code":"denied"}'), "403 No."),
+        (Reply(401, "", '{"code":"signature_invalid"}'), "401 signature_invalid"),
+        (Reply(502, "", "<html>"), "502 <html>"),
     ],
 )
-def test_an_answer_is_told_in_a_few_words(answer: Answer, words: str) -> None:
+def test_an_answer_is_told_in_a_few_words(answer: Reply, words: str) -> None:
     """What a person compares."""
-    assert answer_in_words(answer) == words
+    assert reply_in_words(answer) == words
 
 
 def test_differences_are_grouped_with_a_few_examples() -> None:

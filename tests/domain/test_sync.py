@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import POLICY
+from tests.domain.decide_support import noted
 from tests.support import NOON, account
+from usher.core.domain.at_identity import UNKNOWN
 from usher.core.domain.decide import tombstone
 from usher.core.domain.events import IdentityUser, read_user
 from usher.core.domain.push import conclude, prepare
@@ -37,7 +39,7 @@ def person(**fields: Any) -> IdentityUser:
 def imported(**fields: Any) -> User:
     """The record of such an account, after Identity was told of its roles."""
     user = adopt(ZERO_INSTANCE, person(**fields), None, RULES, NOON)
-    return replace(user, sent={}, withdrawn={})
+    return noted(user, sent={}, withdrawn={})
 
 
 SAME = imported()
@@ -54,7 +56,12 @@ CASES: list[tuple[str, IdentityUser, User | None, tuple[Kind, ...]]] = [
     ("taken there", person(roles=[]), SAME, (Kind.ROLES_THERE,)),
     ("given here", person(), replace(SAME, grants=(*SAME.grants, EDITOR)), (Kind.ROLES_HERE,)),
     ("suspended here", person(), replace(SAME, suspended_at=NOON), (Kind.SUSPENDED,)),
-    ("suspended, told", person(roles=[]), replace(SAME, suspended_at=NOON, seen=frozenset()), ()),
+    (
+        "suspended, told",
+        person(roles=[]),
+        replace(SAME, suspended_at=NOON, at_identity=UNKNOWN),
+        (),
+    ),
     ("a key here", person(), replace(SAME, extra_app_metadata={"plan": "pro"}), (Kind.KEYS,)),
     (
         "both sides changed",
@@ -175,9 +182,8 @@ def test_a_comparison_tells_each_kind_once(there: IdentityUser, here: User) -> N
 def test_what_a_push_is_writing_just_now_counts_as_nobodys_change() -> None:
     """A look in the middle of a push lays no denial over a role that was given here meanwhile."""
     author = Grant("author", Source.ADMINISTRATOR, NOON)
-    user = replace(
-        SAME,
-        grants=(author, *SAME.grants),
+    user = noted(
+        replace(SAME, grants=(author, *SAME.grants)),
         seen=frozenset({"author", "member"}),
         pushing=frozenset({"member"}),
         pushing_since=int(NOON.timestamp()),

@@ -21,7 +21,8 @@ from usher.core.app import App, use
 from usher.core.domain import administration
 from usher.core.domain.administration import Change
 from usher.core.domain.policy import CallablePolicy, Verdict
-from usher.core.domain.records import Answer, Delivery, Status
+from usher.core.domain.records import Delivery, Status
+from usher.core.domain.reply import Reply
 from usher.core.errors import DatabaseAwayError, PolicyError, SpoolError
 from usher.core.policy_source import PolicyInForce
 from usher.core.settings import Settings
@@ -65,9 +66,9 @@ def drain(app: App) -> None:
     assert waiting(app.settings.spool_folder)["waiting"] == 0
 
 
-def statuses(answers: list[Answer | Exception]) -> list[Any]:
+def statuses(answers: list[Reply | Exception]) -> list[Any]:
     """A status for each answer, or the exception's kind."""
-    return [one.status if isinstance(one, Answer) else type(one) for one in answers]
+    return [one.status if isinstance(one, Reply) else type(one) for one in answers]
 
 
 def ledger(app: App) -> list[Delivery]:
@@ -161,7 +162,7 @@ def test_a_signup_gets_the_roles_of_the_policy_and_the_record_has_them_afterward
         }
     user = app.store.users.get(ada.id)
     assert {grant.role for grant in user.grants} == {"member", "staff"}
-    assert set(user.sent) == {"member", "staff"}
+    assert set(user.at_identity.sent) == {"member", "staff"}
 
 
 def test_a_login_remembers_as_sent_only_what_was_sent(app: App) -> None:
@@ -169,7 +170,7 @@ def test_a_login_remembers_as_sent_only_what_was_sent(app: App) -> None:
     ada = account()
     with outage(app):
         assert statuses(deliver(app, [signed("login", ada)])) == [204]
-    assert app.store.users.get(ada.id).sent == {}
+    assert app.store.users.get(ada.id).at_identity.sent == {}
     again = account(user_id=ada.id, roles=["member"])
     deliver(app, [signed("login", again, at=NOON + timedelta(seconds=5))])
     sources = {(g.role, g.source) for g in app.store.users.get(ada.id).grants}
@@ -195,10 +196,10 @@ def test_an_answer_without_a_record_tells_identity_of_no_pending_change(
         with outage(app):
             login = signed("login", ada, at=NOON + timedelta(seconds=5))
             assert statuses(deliver(app, [login])) == [204]
-        assert users.get(ada.id).pending
+        assert users.get(ada.id).at_identity.pending
         later = signed("login", ada, at=NOON + timedelta(seconds=9))
         assert statuses(deliver(app, [later])) == [200]
-        assert not users.get(ada.id).pending
+        assert not users.get(ada.id).at_identity.pending
 
 
 def test_a_suspended_persons_login_is_let_pass_at_identity_and_stays_without_effect_here(

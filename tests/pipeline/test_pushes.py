@@ -112,12 +112,12 @@ def test_an_identity_that_is_away_is_not_asked_about_the_others(site: Site) -> N
     assert pushed.error == f"identity_unavailable: {_away(ids[0], site)}"
     site.identity.calls.clear()
     user = site.here.push(site.users.get(ids[2]))
-    assert user.pending
+    assert user.at_identity.pending
     assert site.identity.calls == []
     site.identity.fails = lambda _: None
     site.clock.advance(seconds=61)
     assert site.here.push_pending().settled == 3
-    assert site.here.push(site.users.get(ids[2])).pending is False
+    assert site.here.push(site.users.get(ids[2])).at_identity.pending is False
 
 
 def _away(_user_id: UUID, site: Site) -> str:
@@ -153,11 +153,11 @@ def test_two_servers_never_push_one_user_at_once(site: Site) -> None:
     def second(method: str) -> None:
         if method == "PUT" and site.identity.calls.count("PUT") == 1:
             site.grant(user_id, "author")
-            assert site.there.push(site.users.get(user_id)).pending
+            assert site.there.push(site.users.get(user_id)).at_identity.pending
             assert site.there.push_pending().settled == 0
 
     site.identity.fails = second
-    assert site.here.push(site.users.get(user_id)).pending is False
+    assert site.here.push(site.users.get(user_id)).at_identity.pending is False
     assert site.roles(user_id) == ["author", "editor", "member"]
     assert site.identity.calls.count("PUT") == 2
 
@@ -190,7 +190,7 @@ def test_changes_that_never_end_are_left_for_later(
             site.grant(user_id, f"r{site.identity.calls.count('PUT')}")
 
     site.identity.fails = more
-    assert site.here.push(site.users.get(user_id)).pending
+    assert site.here.push(site.users.get(user_id)).at_identity.pending
     assert site.identity.calls.count("PUT") == pushes.ROUNDS
     site.identity.fails = lambda _: None
     site.clock.advance(seconds=30)
@@ -210,7 +210,7 @@ def test_a_database_that_is_away_after_the_change_does_not_undo_it(site: Site) -
         execute(site.app.store.database, "ALTER TABLE elsewhere RENAME TO pushes")
     assert [line["code"] for line in lines("push.failed")] == ["database_unavailable"]
     assert site.here.step() is False
-    assert site.users.get(user_id).pending is False
+    assert site.users.get(user_id).at_identity.pending is False
 
 
 def test_credentials_that_were_removed_are_said_to_be(site: Site) -> None:
@@ -219,7 +219,7 @@ def test_credentials_that_were_removed_are_said_to_be(site: Site) -> None:
     site.grant(user_id)
     for client in (None, IdentityClient("http://127.0.0.1:9")):
         without = site.pushes(client)
-        assert without.push(site.users.get(user_id)).pending
+        assert without.push(site.users.get(user_id)).at_identity.pending
         assert "identity_not_configured" in without.backlog().error
 
 

@@ -15,7 +15,8 @@ from tests.forgeries import refused
 from tests.store.store_support import LogLines, checked, counts, deliver, raw, rows
 from tests.support import NOON, Clock, Signed, account, call, signed
 from usher.core.app import App
-from usher.core.domain.records import Answer, Status
+from usher.core.domain.records import Status
+from usher.core.domain.reply import Reply
 from usher.core.domain.roles import effective
 from usher.core.errors import Check
 from usher.core.settings import Settings
@@ -78,7 +79,7 @@ def test_the_same_bytes_work_on_the_right_url_after_a_wrong_one(usher: App) -> N
 def test_an_unknown_event_is_kept_with_its_name_and_changes_nothing(usher: App) -> None:
     """A newer Identity's event: 204, ignored, its body there to be looked at."""
     delivery = signed("passwordchanged", account())
-    assert deliver(usher, [delivery]) == [Answer(204, "", "")]
+    assert deliver(usher, [delivery]) == [Reply(204, "", "")]
     (kept,) = usher.store.ledger.page().items
     assert (kept.event, kept.outcome, kept.user_id) == ("passwordchanged", "ignored", None)
     assert [reason.rule for reason in kept.reasons] == ["event.unknown"]
@@ -88,7 +89,7 @@ def test_an_unknown_event_is_kept_with_its_name_and_changes_nothing(usher: App) 
 def test_an_invalid_body_is_kept_with_the_code_of_its_trouble(usher: App) -> None:
     """What cannot be read names no event and no user, but its bytes are there."""
     (answer,) = deliver(usher, [NOT_AN_EVENT])
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, Reply)
     assert (answer.status, json.loads(answer.body)["code"]) == (400, "body_field")
     (kept,) = usher.store.ledger.page().items
     assert (kept.event, kept.outcome, kept.user_id) == ("", "invalid", None)
@@ -141,7 +142,7 @@ def test_a_batch_folds_one_users_events_in_their_order_of_arrival(usher: App) ->
     moments = [NOON + timedelta(seconds=n) for n in range(3)]
     names = ("signup", "login", "userdeleted")
     answers = deliver(usher, [signed(n, ada, at=at) for n, at in zip(names, moments, strict=True)])
-    assert [a.status for a in answers if isinstance(a, Answer)] == [200, 200, 204]
+    assert [a.status for a in answers if isinstance(a, Reply)] == [200, 200, 204]
     user = usher.store.users.find(str(ada.id))
     assert (user.status, user.email, user.grants) == (Status.DELETED, "", ())
     assert [d.event for d in usher.store.ledger.page().items] == ["userdeleted", "login", "signup"]
@@ -154,7 +155,7 @@ def test_neighbours_in_a_batch_do_not_see_each_others_records(usher: App, clock:
     """Two people with one address stay two; roles and denials go to whom they belong."""
     people = [account(email=e) for e in ("a@example.com", "b@x.org", "c@mailinator.com", "b@x.org")]
     answers = deliver(usher, [signed("signup", who) for who in people])
-    assert [a.status for a in answers if isinstance(a, Answer)] == [200, 200, 403, 200]
+    assert [a.status for a in answers if isinstance(a, Reply)] == [200, 200, 403, 200]
     found = {user.id: effective(user.grants, clock()) for user in usher.store.users.page().items}
     assert found == {
         people[0].id: {"member", "staff"},
@@ -212,5 +213,5 @@ def test_a_delivery_that_changes_nothing_writes_only_itself(usher: App, clock: C
 def test_the_body_reaches_the_ledger_byte_for_byte(usher: App) -> None:
     """What was signed is what is kept, whatever its spelling of JSON."""
     body = event_body("signup", account()).replace(b":", b" :\t", 3) + b"\n"
-    assert deliver(usher, [raw(body)])[0] != Answer(204, "", "")
+    assert deliver(usher, [raw(body)])[0] != Reply(204, "", "")
     assert usher.store.ledger.page().items[0].body == body

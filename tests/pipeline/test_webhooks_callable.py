@@ -13,7 +13,7 @@ import pytest
 from tests.store.store_support import LogLines, counts, deliver
 from tests.support import Clock, account, call, signed
 from usher.core.app import App, use
-from usher.core.domain.records import Answer
+from usher.core.domain.reply import Reply
 from usher.core.settings import Settings
 
 SAME_AS_THE_FILE = '''
@@ -120,7 +120,7 @@ def test_a_poisoned_delivery_fails_alone(make_app: MakeApp, fault: str) -> None:
     batch = [signed("signup", account(email=f"{name}@example.com")) for name in names]
     lines = LogLines()
     answers = deliver(app, batch)
-    assert [isinstance(answer, Answer) for answer in answers] == [True, False, True]
+    assert [isinstance(answer, Reply) for answer in answers] == [True, False, True]
     assert counts(app.store.database) == {"users": 2, "grants": 2, "deliveries": 2, "audit": 2}
     (failed,) = lines("event.failed")
     assert failed["level"] == "error"
@@ -154,7 +154,7 @@ def decide(applicant):
 """)
     ada = account()
     answers = deliver(app, [signed("signup", ada), signed("login", ada), signed("signup", ada)])
-    assert [isinstance(answer, Answer) for answer in answers] == [True, False, True]
+    assert [isinstance(answer, Reply) for answer in answers] == [True, False, True]
     user = app.store.users.find(str(ada.id))
     assert [grant.role for grant in user.grants] == ["member"]
     assert [delivery.event for delivery in app.store.ledger.page().items] == ["signup"]

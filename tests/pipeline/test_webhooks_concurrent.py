@@ -14,7 +14,8 @@ from sqlalchemy import Connection
 from tests.store.store_support import checked, counts, deliver
 from tests.support import NOON, Clock, Signed, account, signed
 from usher.core.app import App
-from usher.core.domain.records import Answer, Status
+from usher.core.domain.records import Status
+from usher.core.domain.reply import Reply
 from usher.core.domain.roles import effective
 from usher.core.settings import Settings
 
@@ -29,11 +30,11 @@ def other(usher: App, make_settings: Callable[..., Settings], clock: Clock) -> I
     app.close()
 
 
-def at_once(work: Sequence[tuple[App, Sequence[Signed]]]) -> list[list[Answer | Exception]]:
+def at_once(work: Sequence[tuple[App, Sequence[Signed]]]) -> list[list[Reply | Exception]]:
     """Each batch in a thread of its own, all let go at the same moment."""
     start = Barrier(len(work))
 
-    def run(app: App, batch: Sequence[Signed]) -> list[Answer | Exception]:
+    def run(app: App, batch: Sequence[Signed]) -> list[Reply | Exception]:
         ready = checked(app, batch)
         _ = app.store
         start.wait(10)
@@ -57,7 +58,7 @@ def test_the_same_delivery_at_both_at_once_has_one_effect(
         delivery = signed("signup", ada)
         answers = at_once([((usher, other)[n % 2], [delivery]) for n in range(THREADS)])
         assert [answer[0] for answer in answers] == [answers[0][0]] * THREADS
-        assert isinstance(answers[0][0], Answer)
+        assert isinstance(answers[0][0], Reply)
         assert answers[0][0].status == 200
         after = counts(usher.store.database)
         assert after["deliveries"] == before["deliveries"] + 1
@@ -74,8 +75,8 @@ def test_different_events_of_one_new_user_at_both_at_once_are_all_applied(
     names = ("validate", "signup", "login", "login", "usermodified", "login")
     events = [signed(n, ada, at=NOON + timedelta(seconds=s)) for s, n in enumerate(names)]
     answers = at_once([((usher, other)[n % 2], [each]) for n, each in enumerate(events)])
-    assert {answer[0].status for answer in answers if isinstance(answer[0], Answer)} <= {200, 204}
-    assert all(isinstance(answer[0], Answer) for answer in answers)
+    assert {answer[0].status for answer in answers if isinstance(answer[0], Reply)} <= {200, 204}
+    assert all(isinstance(answer[0], Reply) for answer in answers)
     user = usher.store.users.find(str(ada.id))
     assert user.status is Status.ACTIVE
     assert effective(user.grants, clock()) == {"member", "staff"}
@@ -89,7 +90,7 @@ def test_batches_that_meet_in_opposite_order_are_both_stored(usher: App, other: 
         batch = [signed("signup", account(email=f"p{n}@example.com")) for n in range(20)]
         answers = at_once([(usher, batch), (other, batch[::-1])])
         assert answers[0] == answers[1][::-1]
-        assert all(isinstance(answer, Answer) for answer in answers[0])
+        assert all(isinstance(answer, Reply) for answer in answers[0])
     expected = {"users": 40, "grants": 80, "deliveries": 40, "audit": 40}
     assert counts(usher.store.database) == expected
 
@@ -107,7 +108,7 @@ def test_a_delivery_that_another_process_stores_midway_gets_the_reply_stored_the
     elsewhere: list[Any] = []
     original = first.store.ledger.replies
 
-    def replies(connection: Connection, ids: Sequence[str]) -> dict[str, Answer]:
+    def replies(connection: Connection, ids: Sequence[str]) -> dict[str, Reply]:
         found = original(connection, ids)
         if not elsewhere:
             elsewhere.extend(deliver(second, [batch[1]]))
@@ -116,7 +117,7 @@ def test_a_delivery_that_another_process_stores_midway_gets_the_reply_stored_the
     monkeypatch.setattr(first.store.ledger, "replies", replies)
     answers = deliver(first, batch)
     assert answers[1] == elsewhere[0]
-    assert [answer.status for answer in answers if isinstance(answer, Answer)] == [200] * 3
+    assert [answer.status for answer in answers if isinstance(answer, Reply)] == [200] * 3
     assert counts(first.store.database)["deliveries"] == counts(first.store.database)["users"] == 3
     first.close()
     second.close()
@@ -126,5 +127,5 @@ def test_batches_from_several_threads_of_one_process_are_all_stored(usher: App) 
     """A process that writes from more than one thread loses nothing either."""
     batches = [[signed("signup", account()) for _ in range(5)] for _ in range(4)]
     answers = at_once([(usher, batch) for batch in batches])
-    assert all(isinstance(answer, Answer) for each in answers for answer in each)
+    assert all(isinstance(answer, Reply) for each in answers for answer in each)
     assert counts(usher.store.database)["users"] == 20

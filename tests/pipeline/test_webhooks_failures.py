@@ -13,7 +13,8 @@ from sqlalchemy.exc import IntegrityError
 from tests.store.store_support import LogLines, counts, deliver, execute
 from tests.support import Signed, account, call, signed
 from usher.core.app import App
-from usher.core.domain.records import Answer, Delivery
+from usher.core.domain.records import Delivery
+from usher.core.domain.reply import Reply
 from usher.core.errors import ConflictError, DatabaseError
 from usher.core.webhooks import CONFLICT_ATTEMPTS
 
@@ -59,7 +60,7 @@ def test_a_batch_whose_transaction_fails_runs_again_one_by_one(
     lines, batch = LogLines(), people(3)
     answers = deliver(usher, batch)
     assert sizes == [3, 1, 1, 1]
-    assert [a.status for a in answers if isinstance(a, Answer)] == [200, 200, 200]
+    assert [a.status for a in answers if isinstance(a, Reply)] == [200, 200, 200]
     stored = [delivery.body for delivery in reversed(usher.store.ledger.page().items)]
     assert stored == [delivery.body for delivery in batch]
     assert [line["event"] for line in lines()] == ["batch.split", *["event.applied"] * 3]
@@ -81,7 +82,7 @@ def test_one_delivery_that_always_fails_leaves_its_neighbours_stored(
     monkeypatch.setattr(usher.store.ledger, "record", record)
     lines = LogLines()
     answers = deliver(usher, batch)
-    assert [type(answer) for answer in answers] == [Answer, DatabaseError, Answer]
+    assert [type(answer) for answer in answers] == [Reply, DatabaseError, Reply]
     assert counts(usher.store.database)["users"] == counts(usher.store.database)["deliveries"] == 2
     (failed,) = lines("event.failed")
     assert (failed["code"], failed["level"]) == ("database_unavailable", "error")
@@ -140,7 +141,7 @@ def test_a_batch_against_a_failing_database_fails_whole_and_leaves_nothing(usher
         execute(usher.store.database, "ALTER TABLE away RENAME TO audit")
     assert all(isinstance(answer, DatabaseError) for answer in answers)
     assert counts(usher.store.database) == NOTHING
-    assert all(isinstance(answer, Answer) for answer in deliver(usher, batch))
+    assert all(isinstance(answer, Reply) for answer in deliver(usher, batch))
 
 
 def test_any_other_fault_while_storing_rolls_back_and_is_answered_500(
@@ -171,5 +172,5 @@ def test_any_other_fault_while_storing_a_batch_fails_only_the_delivery_at_fault(
 
     monkeypatch.setattr(usher.store.ledger, "record", record)
     answers = deliver(usher, batch)
-    assert [type(answer) for answer in answers] == [Answer, UnicodeEncodeError, Answer]
+    assert [type(answer) for answer in answers] == [Reply, UnicodeEncodeError, Reply]
     assert counts(usher.store.database)["deliveries"] == 2

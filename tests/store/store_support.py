@@ -14,7 +14,7 @@ from sqlalchemy import event, text
 from tests.support import NOON, SECRET, Signed, verified
 from usher.core import log
 from usher.core.app import App
-from usher.core.domain.records import Answer
+from usher.core.domain.reply import Reply
 from usher.core.store.database import Database
 from usher.core.users import UserService
 from usher.core.webhooks import Verified
@@ -71,7 +71,7 @@ def raw(body: bytes, name: str = "signup") -> Signed:
     return Signed(name, headers, body)
 
 
-def deliver(app: App, deliveries: Iterable[Signed]) -> list[Answer | Exception]:
+def deliver(app: App, deliveries: Iterable[Signed]) -> list[Reply | Exception]:
     """A batch through this App's pipeline."""
     return app.webhooks.process(checked(app, deliveries))
 

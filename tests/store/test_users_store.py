@@ -15,7 +15,9 @@ from sqlalchemy import text
 from tests.store.store_support import counts, executed, rows, users_of
 from tests.support import NOON
 from usher.core.app import App
+from usher.core.domain.at_identity import AtIdentity
 from usher.core.domain.records import AuditEntry, Grant, Source, Status, User, audit
+from usher.core.store.users import NEVER
 
 EXAMPLES = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -47,15 +49,21 @@ GRANTS = st.lists(
     unique_by=lambda grant: (grant.role, grant.source),
 ).map(lambda grants: tuple(sorted(grants, key=lambda grant: (grant.role, grant.source))))
 MOMENTS = st.dictionaries(ROLES, st.integers(0, 2**40), max_size=3)
+AT_IDENTITY = st.builds(
+    AtIdentity,
+    seen=st.frozensets(ROLES, max_size=3),
+    sent=MOMENTS,
+    withdrawn=MOMENTS,
+    pending=st.booleans(),
+)
 FIELDS = st.fixed_dictionaries(
     {
         "created_at": TIMES, "updated_at": TIMES, "email": TEXTS, "email_key": TEXTS,
         "provider": TEXTS, "user_metadata": OBJECTS, "app_metadata": OBJECTS,
         "identity_created_at": st.none() | TIMES, "confirmed_at": st.none() | TIMES,
-        "suspended_at": st.none() | TIMES, "last_seen_at": st.none() | TIMES,
-        "grants": GRANTS, "seen": st.frozensets(ROLES, max_size=3), "sent": MOMENTS,
-        "withdrawn": MOMENTS, "proven": st.frozensets(TEXTS, max_size=3), "order": TEXTS,
-        "version": st.integers(1, 2**31 - 1),
+        "suspended_at": st.none() | TIMES, "last_seen_at": st.none() | TIMES.filter(NEVER.__ne__),
+        "grants": GRANTS, "at_identity": AT_IDENTITY, "proven": st.frozensets(TEXTS, max_size=3),
+        "order": TEXTS, "version": st.integers(1, 2**31 - 1),
     }
 )  # fmt: skip
 

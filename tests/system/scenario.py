@@ -23,7 +23,7 @@ from tests.system.kill import Moments, sigkill, watch
 from usher.core import app as core_app
 from usher.core import log, users  # noqa: F401 - loaded before the fork
 from usher.core.app import App
-from usher.core.domain.records import Answer
+from usher.core.domain.reply import Reply
 from usher.core.settings import Settings
 from usher.core.spool import forward as holding
 from usher.core.store import database, ledger  # noqa: F401 - loaded before the fork
@@ -96,7 +96,7 @@ def _deliver(delivery: Signed, app: App) -> None:
 def _deliver_while_away(deliveries: Sequence[Signed], app: App) -> None:
     with locked(app.settings.database_url):
         answers = deliver(app, deliveries)
-    assert all(isinstance(one, Answer) and one.status in (200, 202) for one in answers)
+    assert all(isinstance(one, Reply) and one.status in (200, 202) for one in answers)
 
 
 def _administer(method: str, path: str, body: Any, app: App) -> None:

@@ -1,0 +1,116 @@
+"""What is noted of one user at Identity: what each event does to it, and how it is stored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.domain.decide_support import NOON, T0
+from usher.core.domain.at_identity import (
+    ECHO_SECONDS,
+    IN_FLIGHT_SECONDS,
+    UNKNOWN,
+    WRITE_SECONDS,
+    AtIdentity,
+)
+
+LATER = NOON + timedelta(minutes=5)
+AT = int(LATER.timestamp())
+
+
+def roles(*names: str) -> frozenset[str]:
+    """Some roles."""
+    return frozenset(names)
+
+
+# noted before, roles shown -> seen, sent, withdrawn afterwards; added, removed there
+LOOKS: dict[str, tuple[AtIdentity, frozenset[str], AtIdentity, set[str], set[str]]] = {
+    "somebody new": (UNKNOWN, roles("a"), AtIdentity(roles("a")), {"a"}, set()),
+    "as before": (AtIdentity(roles("a")), roles("a"), AtIdentity(roles("a")), set(), set()),
+    "another": (AtIdentity(roles("a")), roles("b"), AtIdentity(roles("b")), {"b"}, {"a"}),
+    "our answer": (UNKNOWN.told(roles("a"), roles(), NOON), roles("a"), AtIdentity(roles("a")),
+                   set(), set()),
+    "not yet our answer": (AtIdentity(sent={"a": AT - ECHO_SECONDS}), roles(),
+                           AtIdentity(sent={"a": AT - ECHO_SECONDS}), set(), set()),
+    "never our answer": (AtIdentity(sent={"a": AT - ECHO_SECONDS - 1}), roles(), UNKNOWN,
+                         set(), set()),
+    "our removal": (AtIdentity(roles("a"), {}, {"a": T0}), roles(), UNKNOWN, set(), set()),
+    "not yet our removal": (AtIdentity(roles("a"), {}, {"a": T0}), roles("a"),
+                            AtIdentity(roles("a"), {}, {"a": T0}), set(), set()),
+    "our push": (AtIdentity(roles("a"), pushing=roles("b"), pushing_since=AT), roles("b"),
+                 AtIdentity(roles("b"), pushing=roles("b"), pushing_since=AT), set(), set()),
+    "a push given up": (
+        AtIdentity(roles("a"), pushing=roles("b"), pushing_since=AT - WRITE_SECONDS), roles("b"),
+        AtIdentity(roles("b"), pushing=roles("b"), pushing_since=AT - WRITE_SECONDS), {"b"}, {"a"}),
+    "against a push": (AtIdentity(roles("a"), pushing=roles("a", "b"), pushing_since=AT), roles(),
+                       AtIdentity(pushing=roles("a", "b"), pushing_since=AT), set(), {"a"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_a_look_tells_what_people_changed_there(name: str) -> None:
+    """Whatever our answers and a push do not explain; who waits to be told waits still."""
+    before, shown, after, added, removed = LOOKS[name]
+    for pending in (False, True):
+        found = replace(before, pending=pending).observe(shown, LATER)
+        assert found.at_identity == replace(after, pending=pending)
+        assert (found.added, found.removed) == (added, removed)
+
+
+def test_what_is_told_is_expected_there() -> None:
+    """Each role with the time it was answered at; the same as shown is no news."""
+    before = AtIdentity(roles("a", "b"), {"c": T0}, {"b": T0}, pending=True)
+    assert before.expected == {"a", "c"}
+    assert before.told(roles("a", "b"), roles("a", "b"), LATER) == before
+    told = before.told(roles("d"), roles("a", "b"), LATER)
+    assert told == AtIdentity(roles("a", "b"), {"c": T0, "d": AT}, {"a": AT, "b": AT}, pending=True)
+    assert told.expected == {"c", "d"}
+    assert (told.answered_since(before), before.answered_since(told)) == (True, True)
+    assert not before.answered_since(before)
+
+
+def test_a_push_is_noted_until_it_is_settled() -> None:
+    """Begun, it is told and being written; settled, Identity has it, or a look is due."""
+    waiting = AtIdentity(roles("a")).marked_pending()
+    begun = waiting.push_begun(roles("b"), roles("a"), LATER)
+    assert begun == AtIdentity(
+        roles("a"), {"b": AT}, {"a": AT}, pending=True, pushing=roles("b"), pushing_since=AT
+    )
+    assert begun.settled() == AtIdentity(roles("a"), {"b": AT}, {"a": AT})
+    assert begun.settled(look_again=True) == begun.settled().marked_pending()
+    assert begun.settled().unanswered(before=begun) == begun
+
+
+@pytest.mark.parametrize(
+    ("age", "undone"), [(IN_FLIGHT_SECONDS - 1, True), (IN_FLIGHT_SECONDS, False)]
+)
+def test_a_young_answer_may_undo_a_push(age: int, undone: bool) -> None:
+    """Whether it gave a role or took one away."""
+    assert AtIdentity(sent={"a": AT - age}).may_be_undone(LATER) is undone
+    assert AtIdentity(withdrawn={"a": AT - age}).may_be_undone(LATER) is undone
+
+
+STORED: list[tuple[AtIdentity, dict[str, Any]]] = [
+    (UNKNOWN, {"seen": [], "sent": {}, "withdrawn": {}}),
+    (
+        AtIdentity(roles("b", "a"), {"c": 1}, {"a": 2}, pending=True),
+        {"seen": ["a", "b"], "sent": {"c": 1}, "withdrawn": {"a": 2}, "pending": True},
+    ),
+    (
+        AtIdentity(pending=True, pushing=roles(), pushing_since=5),
+        {
+            "seen": [], "sent": {}, "withdrawn": {},
+            "pending": True, "pushing": [], "pushing_since": 5,
+        },
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("noted", "document"), STORED)
+def test_it_is_stored_as_json(noted: AtIdentity, document: dict[str, Any]) -> None:
+    """Whatever is not so is left out; databases hold this form."""
+    assert noted.document() == document
+    assert AtIdentity.read(document | {"proven": []}) == noted
