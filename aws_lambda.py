@@ -29,7 +29,7 @@ NO_DISK: Final = (
     "would be lost: use postgresql+psycopg://"
 )
 SPARE_MS: Final = 5_000
-"""Upkeep ends so long before Lambda would end it."""
+"""Maintenance ends so long before Lambda would end it."""
 
 
 class Context(Protocol):
@@ -40,13 +40,13 @@ class Context(Protocol):
 
 
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
-    """Answer one HTTP request, or do the upkeep of a server where asked by ``{"usher": "upkeep"}``.
+    """Answer one HTTP request, or do the maintenance of a server where asked by ``{"usher": "maintenance"}``.
 
     Raises:
         RequestError: an event of something else, such as a queue.
     """
-    if event.get("usher") == "upkeep":
-        return _upkeep(context)
+    if event.get("usher") == "maintenance":
+        return _maintenance(context)
     request = read_request(event)
     try:
         _usher()
@@ -105,15 +105,15 @@ def _usher() -> App:
     return usher
 
 
-def _upkeep(context: Context) -> dict[str, Any]:
+def _maintenance(context: Context) -> dict[str, Any]:
     """Take steps while there is more to do, and time."""
     try:
-        step = _usher().upkeep.step
+        step = _usher().maintenance.step
         while step():
             if context.get_remaining_time_in_millis() < SPARE_MS:
                 return {"done": False}
     except Exception as error:
-        get_logger().error("upkeep.failed", **describe(error))
+        get_logger().error("maintenance.failed", **describe(error))
         raise
     return {"done": True}
 

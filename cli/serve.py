@@ -38,7 +38,7 @@ def _check_without_database(away: DatabaseAwayError) -> None:
     click.echo(str(away), err=True)
     with use(App(Settings.from_env(environment()))) as app:
         _ = app.policy
-        app.holding.check()
+        app.store_and_forward.check()
         click.echo(
             f"Starting all the same: events are kept in {app.settings.spool_folder} until the "
             "database can be used.",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from usher.core import log
 from usher.core.domain.policy import CallablePolicy, FilePolicy
-from usher.core.limits import Buckets
+from usher.core.limits import RateLimiter
 from usher.core.policy_source import PolicyInForce
 from usher.core.settings import Settings
 from usher.core.webhooks import Webhooks
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from usher.core.identity.http import AdminTransport
     from usher.core.identity.push import Pushes
     from usher.core.identity.sync import Sync
-    from usher.core.maintenance import Upkeep
-    from usher.core.spool.forward import Holding
+    from usher.core.maintenance import Maintenance
+    from usher.core.spool.forward import StoreAndForward
     from usher.core.store.database import Database
     from usher.core.store.ledger import Ledger
     from usher.core.users import UserService
@@ -85,20 +85,22 @@ class App:
         return Webhooks(self.settings, self.policy_in_force, lambda: self.store)
 
     @cached_property
-    def holding(self) -> Holding:
-        """What keeps deliveries while the database is away, once ``begin_holding`` is called."""
+    def store_and_forward(self) -> StoreAndForward:
+        """What keeps deliveries while the database is away, once ``start_store_and_forward`` is called."""
         from usher.core.spool.files import Spool  # noqa: PLC0415
-        from usher.core.spool.forward import Holding  # noqa: PLC0415 - only a server has one
+        from usher.core.spool.forward import StoreAndForward  # noqa: PLC0415 - only a server has one
 
-        return Holding(self.webhooks, self.policy_in_force, Spool(self.settings.spool_folder))
+        return StoreAndForward(
+            self.webhooks, self.policy_in_force, Spool(self.settings.spool_folder)
+        )
 
-    def begin_holding(self) -> Holding:
-        """From now on deliveries go to ``holding`` while the database is away.
+    def start_store_and_forward(self) -> StoreAndForward:
+        """From now on deliveries go to ``store_and_forward`` while the database is away.
 
         For what lives long enough to apply them again: a server, when it starts.
         """
-        self.webhooks.refuge = self.holding
-        return self.holding
+        self.webhooks.fallback = self.store_and_forward
+        return self.store_and_forward
 
     @cached_property
     def auth(self) -> Authenticator:
@@ -117,14 +119,14 @@ class App:
         )
 
     @cached_property
-    def person_limit(self) -> Buckets:
+    def person_limit(self) -> RateLimiter:
         """How often one person may call the API."""
-        return Buckets(self.settings.api_requests_per_minute, monotonic)
+        return RateLimiter(self.settings.api_requests_per_minute, monotonic)
 
     @cached_property
-    def address_limit(self) -> Buckets:
+    def address_limit(self) -> RateLimiter:
         """How often the API may be called from one address."""
-        return Buckets(self.settings.api_address_requests_per_minute, monotonic)
+        return RateLimiter(self.settings.api_address_requests_per_minute, monotonic)
 
     @cached_property
     def identity(self) -> IdentityClient | None:
@@ -189,12 +191,12 @@ class App:
         )
 
     @cached_property
-    def upkeep(self) -> Upkeep:
+    def maintenance(self) -> Maintenance:
         """What a server does beside answering."""
-        from usher.core.maintenance import Upkeep  # noqa: PLC0415 - events need none
+        from usher.core.maintenance import Maintenance  # noqa: PLC0415 - events need none
 
         days = self.settings.ledger_retention_days
-        return Upkeep(self.store.ledger, self.store.users, days, self.clock)
+        return Maintenance(self.store.ledger, self.store.users, days, self.clock)
 
     @property
     def store(self) -> _Store:
@@ -223,8 +225,8 @@ class App:
 
     def close(self) -> None:
         """Close the spool and the database, if they were opened."""
-        if "holding" in self.__dict__:
-            self.holding.close()
+        if "store_and_forward" in self.__dict__:
+            self.store_and_forward.close()
         if "_store" in self.__dict__:
             self._store.database.dispose()
 

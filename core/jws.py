@@ -195,7 +195,7 @@ def verify_event(
     _check_optional_times(payload, now)
     digest = hashlib.sha256(body).hexdigest()
     claimed = payload.get("sha256")
-    if not isinstance(claimed, str) or not same(claimed, digest):
+    if not isinstance(claimed, str) or not constant_time_equal(claimed, digest):
         raise SignatureError(Check.CLAIM_SHA256)
     return Claims(signer, issued_at, digest, key_index, payload.get(REPLAY_CLAIM) is True)
 
@@ -232,7 +232,7 @@ def _check_site(signatures: Sequence[str], secrets: Sequence[bytes], now: float)
     _check_optional_times(payload, now)
 
 
-def same(claimed: str, expected: str) -> bool:
+def constant_time_equal(claimed: str, expected: str) -> bool:
     """Whether two texts are equal, told in a time that does not say where they differ."""
     return compare_digest(claimed.encode(), expected.encode())
 

@@ -19,7 +19,7 @@ SECONDS: Final = 60.0
 Network = IPv4Network | IPv6Network
 
 
-class Buckets:
+class RateLimiter:
     """One bucket for each key: it holds a minute's requests, and fills at their steady rate.
 
     Args:

@@ -97,7 +97,7 @@ class Recurring:
         return times
 
 
-def since(started: float) -> float:
+def elapsed_ms(started: float) -> float:
     """Milliseconds from a moment by ``perf_counter`` until now: ``duration_ms`` of a line."""
     return round((perf_counter() - started) * 1000, 2)
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 STEP: Final = 200
 
 
-class Upkeep:
-    """The upkeep of one database.
+class Maintenance:
+    """The maintenance of one database.
 
     Args:
         retention_days: how long deliveries are kept.
@@ -46,5 +46,5 @@ class Upkeep:
         removed = self._ledger.prune(self._clock() - self._retention, step=STEP)
         ended = self._users.end_grants()
         if removed or ended:
-            get_logger().info("upkeep.done", deliveries=removed, grants=ended)
+            get_logger().info("maintenance.done", deliveries=removed, grants=ended)
         return removed == STEP or ended > 0

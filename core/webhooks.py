@@ -36,7 +36,7 @@ from usher.core.errors import (
     SignatureError,
 )
 from usher.core.jws import Claims, verify_event
-from usher.core.log import describe, get_logger, since
+from usher.core.log import describe, elapsed_ms, get_logger
 from usher.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Verified:
     given: Reply | None = None
 
 
-class Refuge(Protocol):
+class Fallback(Protocol):
     """Where deliveries go while the database is away (usher.core.spool.forward)."""
 
     @property
@@ -130,7 +130,7 @@ class Webhooks:
         self._settings = settings
         self._in_force = policy
         self._open_store = open_store
-        self.refuge: Refuge | None = None
+        self.fallback: Fallback | None = None
 
     @property
     def _policy(self) -> Policy:
@@ -159,7 +159,7 @@ class Webhooks:
                 reason=error.check.value,
                 fact=error.fact,
                 path=received.path,
-                duration_ms=since(started),
+                duration_ms=elapsed_ms(started),
             )
             raise
         return read_content(received, claims)
@@ -172,15 +172,15 @@ class Webhooks:
             stored: its neighbours are not affected.
         """
         started = perf_counter()
-        if self.refuge is not None and self.refuge.active:
-            held = self.refuge.hold(batch)
+        if self.fallback is not None and self.fallback.active:
+            held = self.fallback.hold(batch)
             if held is not None:
                 return self._log_failures(batch, held, started)
         answers = self.apply(batch)
         away = answers[-1]  # once it is away, it is for all that follow
-        if isinstance(away, DatabaseAwayError) and self.refuge is not None:
+        if isinstance(away, DatabaseAwayError) and self.fallback is not None:
             first = next(n for n, one in enumerate(answers) if isinstance(one, DatabaseAwayError))
-            answers[first:] = self.refuge.hold(batch[first:], away) or answers[first:]
+            answers[first:] = self.fallback.hold(batch[first:], away) or answers[first:]
         return self._log_failures(batch, answers, started)
 
     def apply(self, batch: Sequence[Verified]) -> list[Reply | Exception]:
@@ -227,7 +227,7 @@ class Webhooks:
             if isinstance(answer, Exception):
                 get_logger().error(
                     "event.failed",
-                    duration_ms=since(started),
+                    duration_ms=elapsed_ms(started),
                     **describe(answer),
                     **log_fields(verified),
                 )
@@ -287,7 +287,7 @@ class Webhooks:
             store.ledger.record(connection, deliveries)
             store.users.store(connection, before, after, entries, deliveries)
         log = get_logger().bind()
-        duration = since(started)
+        duration = elapsed_ms(started)
         for name, fields in lines:
             log.info(name, duration_ms=duration, **fields)
         return answers

@@ -21,7 +21,7 @@ from usher.core.errors import (
     UnauthenticatedError,
 )
 from usher.core.jws import SITE_HEADER, require_site
-from usher.core.log import get_logger, since
+from usher.core.log import elapsed_ms, get_logger
 from usher.functions._shared.addresses import API_BASES
 from usher.functions._shared.cors import VARY, cors_headers, preflight
 from usher.functions._shared.failure import failure
@@ -80,7 +80,7 @@ def _respond(request: Request, work: Callable[[App, dict[str, Any]], Response]) 
         "api.answered",
         method=request.method[:10],
         status=response.status,
-        duration_ms=since(started),
+        duration_ms=elapsed_ms(started),
         **fields,
     )
     return response.with_headers(cors_headers(request, usher.settings.allowed_origins))

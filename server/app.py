@@ -31,9 +31,9 @@ from usher.functions._shared.http import Request, Response
 from usher.functions._shared.identity_hook import IdentityHook
 from usher.server import routes, traces
 from usher.server.backlogs import Backlogs
-from usher.server.group_commit import INTERRUPT_SECONDS, START_SECONDS, Gatherer
+from usher.server.group_commit import INTERRUPT_SECONDS, START_SECONDS, GroupCommit
 from usher.server.metrics import Metrics
-from usher.server.periodic_tasks import rounds
+from usher.server.periodic_tasks import run_periodically
 
 METRICS: Final = "/metrics"
 READERS: Final = {"sqlite": 1, "postgresql": 4}
@@ -46,11 +46,11 @@ BODY_TIMEOUT_SECONDS: Final = 10.0
 STARTED_SECONDS: Final = INTERRUPT_SECONDS - START_SECONDS - 0.1
 """A batch that is interrupted has been under way for so long, or longer."""
 HUNG_SECONDS: Final = 10.0
-"""No transaction of a server takes so long, neither a page of a list nor a step of upkeep."""
+"""No transaction of a server takes so long, neither a page of a list nor a step of maintenance."""
 HELD_SECONDS: Final = 1.0
 """How often it is tried whether the database is back for what the spool holds."""
-COPY_SECONDS: Final = 1.0
-COPY_PAUSE: Final = 0.05
+CHECKPOINT_SECONDS: Final = 1.0
+CHECKPOINT_PAUSE: Final = 0.05
 """Between two copies of SQLite's log into its file, at rest and while events keep coming. Measured:
 the slowest hundredth of events waits two thirds as long as where who fills the log copies it."""
 PUSHES_SECONDS: Final = 2.0
@@ -118,16 +118,16 @@ class Application:
         self._scraper = ThreadPoolExecutor(1, thread_name_prefix="scraper")
         self._looker = ThreadPoolExecutor(1, thread_name_prefix="looker")
         self._look: asyncio.Future[Response] | None = None
-        self._rounds: list[asyncio.Task[None]] = []
+        self._tasks: list[asyncio.Task[None]] = []
         self._database = usher.store.database
-        self._holding = usher.begin_holding()
-        self._gatherer: Gatherer[Verified, Reply] = Gatherer(
+        self._store_and_forward = usher.start_store_and_forward()
+        self._group_commit: GroupCommit[Verified, Reply] = GroupCommit(
             self._process, partial(self._database.interrupt, STARTED_SECONDS)
         )
         self._metrics.gauge(
             "usher_queue_deliveries",
             "Deliveries that wait for the next transaction.",
-            lambda: self._gatherer.waiting,
+            lambda: self._group_commit.waiting,
         )
         log.observe(self._metrics.observe)
         if self._traces:
@@ -147,29 +147,33 @@ class Application:
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """The worker begins."""
         usher = app.current()
-        self._holding.adopt()
+        self._store_and_forward.adopt()
         every = [
-            rounds(usher.upkeep.step),
-            rounds(self._holding.step, first=0, every=HELD_SECONDS, pause=0),
+            run_periodically(usher.maintenance.step),
+            run_periodically(self._store_and_forward.step, first=0, every=HELD_SECONDS, pause=0),
             self._end_hung(),
         ]
         if self._database.is_sqlite:
-            every.append(rounds(self._database.copy_log, every=COPY_SECONDS, pause=COPY_PAUSE))
+            every.append(
+                run_periodically(
+                    self._database.checkpoint_wal, every=CHECKPOINT_SECONDS, pause=CHECKPOINT_PAUSE
+                )
+            )
         if usher.settings.metrics_token:
             backlogs = Backlogs(usher, self._metrics)
-            every.append(rounds(backlogs.step, first=0, every=BACKLOGS_SECONDS))
+            every.append(run_periodically(backlogs.step, first=0, every=BACKLOGS_SECONDS))
         if usher.settings.tells_identity:
-            every.append(rounds(usher.pushes.step, every=PUSHES_SECONDS))
+            every.append(run_periodically(usher.pushes.step, every=PUSHES_SECONDS))
             if usher.settings.sync_interval_seconds:
-                every.append(rounds(usher.sync.step, every=SYNCS_SECONDS))
-        self._rounds = [loop.create_task(steps) for steps in every]
+                every.append(run_periodically(usher.sync.step, every=SYNCS_SECONDS))
+        self._tasks = [loop.create_task(steps) for steps in every]
 
     def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
         """The worker ends: everything accepted is committed first."""
-        for task in self._rounds:
+        for task in self._tasks:
             task.cancel()
-        self._gatherer.close()
-        self._holding.close()
+        self._group_commit.close()
+        self._store_and_forward.close()
         if self._guests is not None:
             self._guests.shutdown()
         self._readers.shutdown()
@@ -219,7 +223,7 @@ class Application:
         traced = self._traces and self._traces.begin(started, log_fields(verified))
         status = 500  # of whoever is cancelled
         try:
-            answer = hook.conclude(await self._gatherer.submit(verified))
+            answer = hook.conclude(await self._group_commit.submit(verified))
             status = answer.status
         finally:
             if self._traces and traced:

@@ -22,7 +22,7 @@ GAUGES: Final[Mapping[str, str]] = {
     "usher_ready": "1 where an event would be taken now, as /readyz has it; else 0.",
     "usher_degraded": "1 where it would go to the spool, for the database is away; else 0.",
     "usher_spool_deliveries": "Deliveries kept on disk that wait for the database.",
-    "usher_spool_set_aside": "Deliveries that the database would not take.",
+    "usher_spool_dead_letters": "Deliveries that the database would not take.",
     "usher_pushes_pending": "Users of whom Identity must still be told.",
     "usher_pushes_oldest_timestamp_seconds": "Since when the oldest of them is pending.",
     "usher_sync_completed_timestamp_seconds": "When the records were compared last.",
@@ -54,7 +54,7 @@ class Backlogs:
         with suppress(OSError):  # the folder cannot be read
             found["usher_spool_deliveries"] = self._tally.waiting()
         with suppress(OSError):
-            found["usher_spool_set_aside"] = self._tally.set_aside()
+            found["usher_spool_dead_letters"] = self._tally.dead_letters()
         with suppress(UsherError):  # the log of whoever is refused says why
             degraded = is_degraded(self._app)
             found |= {"usher_ready": 1, "usher_degraded": degraded}

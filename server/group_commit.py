@@ -49,7 +49,7 @@ def _nothing() -> None:
     """Nothing can be done about a writer that takes long."""
 
 
-class Gatherer(Generic[Item, Result]):
+class GroupCommit(Generic[Item, Result]):
     """Gathers concurrent submissions into batches, in their order of arrival.
 
     Args:

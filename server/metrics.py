@@ -24,7 +24,7 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from usher.core.errors import MethodNotAllowedError, NotFoundError, UnauthenticatedError
-from usher.core.jws import same
+from usher.core.jws import constant_time_equal
 from usher.functions._shared.http import Request, Response
 from usher.server.serve import FOLDER_VARIABLE
 
@@ -154,7 +154,7 @@ class Metrics:
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowedError(request.method, ("GET", "HEAD"))
         shown = [_BEARER.fullmatch(text) for text in request.headers.get("authorization", ())]
-        if len(shown) != 1 or not shown[0] or not same(shown[0][1], self._token):
+        if len(shown) != 1 or not shown[0] or not constant_time_equal(shown[0][1], self._token):
             raise UnauthenticatedError(
                 "metrics_token", "Send Authorization: Bearer, a space, and USHER_METRICS_TOKEN."
             )

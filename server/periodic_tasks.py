@@ -14,7 +14,7 @@ PAUSE_SECONDS: Final = 0.2
 """Between two steps; events come first."""
 
 
-async def rounds(
+async def run_periodically(
     step: Callable[[], bool],
     *,
     first: float = FIRST_SECONDS,
@@ -40,8 +40,8 @@ async def rounds(
         except Exception as error:
             what = describe(error)
             if failing.again((what["code"], what["detail"])):
-                get_logger().error("upkeep.failed", task=task, times=failing.times, **what)
+                get_logger().error("maintenance.failed", task=task, times=failing.times, **what)
         else:
             if times := failing.over():
-                get_logger().info("upkeep.recovered", task=task, times=times)
+                get_logger().info("maintenance.recovered", task=task, times=times)
         await asyncio.sleep(every)

@@ -113,17 +113,17 @@ def is_degraded(usher: App) -> bool:
     Raises:
         DatabaseError, SpoolError: it would be refused.
     """
-    refuge = usher.webhooks.refuge
-    degraded = refuge is not None and refuge.active
+    fallback = usher.webhooks.fallback
+    degraded = fallback is not None and fallback.active
     if not degraded:
         try:
             usher.store.database.check()
         except DatabaseAwayError:
-            if refuge is None:
+            if fallback is None:
                 raise
             degraded = True
-    if refuge is not None and degraded:
-        refuge.check()
+    if fallback is not None and degraded:
+        fallback.check()
     return degraded
 
 

@@ -24,7 +24,7 @@ from usher.core.errors import (
     UsherError,
 )
 from usher.core.settings import Settings
-from usher.core.spool.files import SET_ASIDE, Spool, waiting
+from usher.core.spool.files import DEAD_LETTERS, Spool, waiting
 
 MOST_DRIFT_DAYS = 30
 
@@ -34,7 +34,7 @@ DATABASE_REMEDY: Final = (
     "read-only nor full, nor locked by somebody else."
 )
 SPOOL_REMEDY: Final = "Make the folder writable, or set USHER_SPOOL."
-SET_ASIDE_REMEDY: Final = (
+DEAD_LETTERS_REMEDY: Final = (
     "Mend what the log names, then rename the file so that it ends in .spool: a running server "
     "tries it again within a second."
 )
@@ -132,12 +132,12 @@ def _spool(app: App) -> Finding:
     except UsherError as error:
         return Finding("spool", False, str(error), SPOOL_REMEDY)
     found = waiting(folder)
-    if count := found["set_aside"]:
+    if count := found["dead_letters"]:
         text = (
-            f"could not apply {_events(count)} in {folder / SET_ASIDE}; the log line "
-            "event.set_aside says why"
+            f"could not apply {_events(count)} in {folder / DEAD_LETTERS}; the log line "
+            "event.dead_letter says why"
         )
-        return Finding("spool", False, text, SET_ASIDE_REMEDY)
+        return Finding("spool", False, text, DEAD_LETTERS_REMEDY)
     if count := found["waiting"]:
         return Finding("spool", True, f"{_events(count)} in {folder} still to be applied")
     text = f"{folder} can keep events while the database is away; none is waiting"

@@ -31,7 +31,7 @@ from usher.core.errors import (
     IdentityUnavailableError,
     UsherError,
 )
-from usher.core.log import get_logger, since
+from usher.core.log import elapsed_ms, get_logger
 from usher.core.store import pushes as rows
 from usher.core.store.database import Connection, Database, again_on_conflict
 from usher.core.store.pushes import Backlog, PendingPush
@@ -171,7 +171,7 @@ class Pushes:
                 self._away_until = time.monotonic() + AWAY_SECONDS
             get_logger().warning(
                 "push.failed",
-                duration_ms=since(started),
+                duration_ms=elapsed_ms(started),
                 code=error.code,
                 detail=error.detail,
                 **fields,
@@ -185,7 +185,7 @@ class Pushes:
             self._postpone(key, lease, IN_FLIGHT_SECONDS, "")
         get_logger().info(
             "push.done",
-            duration_ms=since(started),
+            duration_ms=elapsed_ms(started),
             settled=step is _Step.SETTLED,
             **fields,
         )

@@ -24,7 +24,7 @@ from usher.core.errors import (
 from usher.core.identity.push import Pushes
 from usher.core.identity.sync_accounts import Accounts
 from usher.core.identity.sync_steps import Steps
-from usher.core.log import get_logger, since
+from usher.core.log import elapsed_ms, get_logger
 from usher.core.policy_source import PolicyInForce
 from usher.core.store import syncs as rows
 from usher.core.store.database import Database, again_on_conflict
@@ -141,14 +141,14 @@ class Sync:
                 run = work.step(run)
                 yield run
         except UsherError as error:
-            fields |= _counts(run) | {"duration_ms": since(started)}
+            fields |= _counts(run) | {"duration_ms": elapsed_ms(started)}
             get_logger().warning("sync.stopped", code=error.code, **fields)
             raise
         finally:
             with self._database.write() as connection:
                 rows.release(connection, run, self._clock())
         left = sum(run.progress.left.values())
-        fields |= _counts(run) | {"duration_ms": since(started)}
+        fields |= _counts(run) | {"duration_ms": elapsed_ms(started)}
         get_logger().info("sync.done", left=left, **fields)
 
     def _client(self) -> IdentityClient:

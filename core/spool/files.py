@@ -23,7 +23,7 @@ from usher.core.errors import SpoolError
 from usher.core.log import get_logger
 
 SUFFIX: Final = ".spool"
-SET_ASIDE: Final = "set-aside.records"
+DEAD_LETTERS: Final = "dead-letters.records"
 """What could not be applied; given the suffix ``.spool`` it is tried again."""
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 _CHECKSUM: Final = 8
@@ -114,13 +114,13 @@ class Spool:
             os.close(file.descriptor)
             self._files.remove(file)
 
-    def set_aside(self, records: Sequence[bytes]) -> None:
+    def keep_dead_letters(self, records: Sequence[bytes]) -> None:
         """Keep records that the database will not take, for a person to look at.
 
         Raises:
             OSError
         """
-        path = self.folder / SET_ASIDE
+        path = self.folder / DEAD_LETTERS
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             _write(descriptor, b"".join(map(_line, records)))
@@ -211,21 +211,21 @@ class Tally:
         self._counted = found
         return sum(records for _, records in found.values())
 
-    def set_aside(self) -> int:
+    def dead_letters(self) -> int:
         """Those that it would not take.
 
         Raises:
             OSError
         """
         with suppress(FileNotFoundError):
-            return _count(self._folder / SET_ASIDE, 0, 0)[1]
+            return _count(self._folder / DEAD_LETTERS, 0, 0)[1]
         return 0
 
 
 def waiting(folder: Path) -> dict[str, int]:
     """How many records wait in a folder, and how many were set aside; whoever wrote them."""
     tally = Tally(folder)
-    return {"waiting": tally.waiting(), "set_aside": tally.set_aside()}
+    return {"waiting": tally.waiting(), "dead_letters": tally.dead_letters()}
 
 
 def _count(path: Path, position: int, records: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Holding deliveries while the database is away, and applying them in order when it is back.
+"""Store and forward: deliveries are kept while the database is away, and applied when it is back.
 
 The first delivery that the database would not take starts it; from then on every delivery joins the
 spool, so that none overtakes another, until all that it holds is in the database again.
@@ -30,7 +30,7 @@ from usher.core.errors import (
     SpoolError,
 )
 from usher.core.jws import Claims
-from usher.core.log import Recurring, describe, get_logger, since
+from usher.core.log import Recurring, describe, elapsed_ms, get_logger
 from usher.core.policy_source import PolicyInForce
 from usher.core.spool.files import Spool, SpoolFile, read
 from usher.core.strict_json import dumps
@@ -52,7 +52,7 @@ REMEMBERED: Final = 10_000
 """Answers given lately: a retry, which comes at once, is not kept a second time."""
 
 
-class Holding:
+class StoreAndForward:
     """Where one process's deliveries go while the database is away.
 
     Args:
@@ -172,10 +172,10 @@ class Holding:
                     get_logger().info("outage.lasts", times=self._lasts.times, detail=result.detail)
                 return False
             if isinstance(result, Exception):
-                get_logger().error("event.set_aside", **describe(result))
+                get_logger().error("event.dead_letter", **describe(result))
                 refused.append(record)
         if refused:
-            self._spool.set_aside(refused)
+            self._spool.keep_dead_letters(refused)
         self._applied += len(records) - len(refused)
         self._back = True
         return True
@@ -228,7 +228,7 @@ class Holding:
         reason = REASONS[content.name] if isinstance(content, Event) else KEPT
         get_logger().warning(
             "event.held",
-            duration_ms=since(started),
+            duration_ms=elapsed_ms(started),
             status=answer.status,
             repeated=repeated,
             rules=[reason.rule],

@@ -191,7 +191,7 @@ class Database:
             connection.execute(text("SELECT 1 FROM syncs LIMIT 1"))
             connection.execute(text("DELETE FROM deliveries WHERE 1 = 0"))
 
-    def copy_log(self) -> bool:
+    def checkpoint_wal(self) -> bool:
         """Copy what SQLite's log holds into the file, beside whoever writes; nobody waits for it.
 
         What is left when the log is full, whoever fills it copies, and those behind wait for it.

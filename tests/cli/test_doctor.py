@@ -197,7 +197,7 @@ def test_a_spool_that_cannot_be_written_is_bad(
     assert "none is waiting" in findings(program)["spool"]["text"]
     (folder / "1.spool").write_text("one\ntwo\n")
     assert findings(program)["spool"]["text"].startswith("2 events in ")
-    (folder / "set-aside.records").write_text("one\n")
+    (folder / "dead-letters.records").write_text("one\n")
     found = bad(program)["spool"]
     assert found["text"].startswith("could not apply 1 event in ")
     assert "rename the file so that it ends in .spool" in found["remedy"]

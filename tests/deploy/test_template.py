@@ -82,7 +82,7 @@ def test_the_metric_filters_name_log_lines_that_there_are() -> None:
         for each in filters
         for name in re.findall(r'\$\.event = "([^"]+)"', each["Properties"]["FilterPattern"])
     }
-    assert named == {"signature.rejected", "event.failed", "request.failed", "upkeep.failed"}
+    assert named == {"signature.rejected", "event.failed", "request.failed", "maintenance.failed"}
     assert named <= set(log_events())
 
 

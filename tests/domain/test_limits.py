@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from usher.core import limits
 from usher.core.errors import TooManyRequestsError
-from usher.core.limits import Buckets, client
+from usher.core.limits import RateLimiter, client
 
 
 class Seconds:
@@ -23,7 +23,7 @@ class Seconds:
         return self.now
 
 
-def allowed(buckets: Buckets, key: str = "a") -> bool:
+def allowed(buckets: RateLimiter, key: str = "a") -> bool:
     """Whether one more request passes."""
     try:
         buckets.take(key)
@@ -35,7 +35,7 @@ def allowed(buckets: Buckets, key: str = "a") -> bool:
 def test_a_minutes_requests_pass_at_once_and_then_the_steady_rate() -> None:
     """60 a minute: 60, and then one a second."""
     clock = Seconds()
-    buckets = Buckets(60, clock)
+    buckets = RateLimiter(60, clock)
     assert sum(allowed(buckets) for _ in range(100)) == 60
     clock.now += 0.9
     assert not allowed(buckets)
@@ -48,13 +48,13 @@ def test_a_minutes_requests_pass_at_once_and_then_the_steady_rate() -> None:
 
 def test_one_persons_haste_is_not_anothers() -> None:
     """Each key has its own bucket."""
-    buckets = Buckets(1, Seconds())
+    buckets = RateLimiter(1, Seconds())
     assert [allowed(buckets, key) for key in "aabb"] == [True, False, True, False]
 
 
 def test_zero_is_no_limit() -> None:
     """For who limits elsewhere."""
-    buckets = Buckets(0, Seconds())
+    buckets = RateLimiter(0, Seconds())
     assert all(allowed(buckets) for _ in range(10_000))
 
 
@@ -62,7 +62,7 @@ def test_zero_is_no_limit() -> None:
 def test_the_refusal_says_when_to_come_again(per_minute: int, seconds: int) -> None:
     """In whole seconds, at least one; whoever waits so long is let in."""
     clock = Seconds()
-    buckets = Buckets(per_minute, clock)
+    buckets = RateLimiter(per_minute, clock)
     while allowed(buckets):
         pass
     with pytest.raises(TooManyRequestsError) as refused:
@@ -75,7 +75,7 @@ def test_the_refusal_says_when_to_come_again(per_minute: int, seconds: int) -> N
 def test_only_so_many_keys_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asked longest ago is forgotten: memory is bounded whoever asks."""
     monkeypatch.setattr(limits, "MAX_KEYS", 2)
-    buckets = Buckets(1, Seconds())
+    buckets = RateLimiter(1, Seconds())
     assert [allowed(buckets, key) for key in "abac"] == [True, True, False, True]
     assert [allowed(buckets, key) for key in "acb"] == [False, False, True]
 
@@ -84,7 +84,7 @@ def test_only_so_many_keys_are_remembered(monkeypatch: pytest.MonkeyPatch) -> No
 def test_never_more_than_a_bucket_and_the_rate(waits: list[float], per_minute: int) -> None:
     """In any span of time: one bucket, and what flowed in meanwhile."""
     clock = Seconds()
-    buckets = Buckets(per_minute, clock)
+    buckets = RateLimiter(per_minute, clock)
     passed = 0
     for wait in waits:
         clock.now += wait

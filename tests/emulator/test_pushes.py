@@ -317,7 +317,7 @@ def test_a_grant_that_ends_by_itself_leaves_the_token(site: Together, bob: Perso
     site.api("PUT", f"/users/{bob.id}/roles/guest", body)
     assert bob.roles() == ["guest", "member", "staff"]
     site.clock.advance(hours=3)
-    site.app.upkeep.step()
+    site.app.maintenance.step()
     assert site.retry().settled == 1
     assert bob.roles() == ["member", "staff"]
 

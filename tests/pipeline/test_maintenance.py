@@ -1,4 +1,4 @@
-"""Upkeep: what is past its time goes, step by step, and nothing else."""
+"""Maintenance: what is past its time goes, step by step, and nothing else."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def test_old_deliveries_go_step_by_step(usher: App, clock: Clock) -> None:
         usher, [signed("signup", ada, at=clock() - timedelta(seconds=n)) for n in range(STEP + 3)]
     )
     clock.advance(days=usher.settings.ledger_retention_days)
-    assert usher.upkeep.step() is False
+    assert usher.maintenance.step() is False
     assert len(usher.store.ledger.page(limit=200).items) == 200
     clock.advance(seconds=1)
     assert call(signed("login", ada, at=clock()))["statusCode"] in (200, 204)
-    assert usher.upkeep.step() is True
-    assert usher.upkeep.step() is False
+    assert usher.maintenance.step() is True
+    assert usher.maintenance.step() is False
     [left] = usher.store.ledger.page().items
     assert left.event == "login"
     assert usher.store.users.get(ada.id).email == "ada@example.com"
@@ -42,13 +42,13 @@ def test_grants_that_ended_leave_the_records(usher: App, clock: Clock) -> None:
         usher.store.users.change(
             user, administration.grant("guest", expires_at=ends), Change("test")
         )
-    assert usher.upkeep.step() is False
+    assert usher.maintenance.step() is False
     clock.advance(hours=2)
-    assert usher.upkeep.step() is True
+    assert usher.maintenance.step() is True
     ended = "SELECT user_id FROM audit WHERE action = 'role.ended' ORDER BY sequence"
     in_order = [str(user_id) for (user_id,) in rows(usher.store.database, ended)]
     assert len(in_order) == ENDED_AT_ONCE
     assert in_order == sorted(in_order)
-    assert usher.upkeep.step() is True
-    assert usher.upkeep.step() is False
+    assert usher.maintenance.step() is True
+    assert usher.maintenance.step() is False
     assert all(g.role != "guest" for who in ids for g in usher.store.users.get(who.id).grants)

@@ -27,7 +27,7 @@ from usher.core.errors import DatabaseAwayError, PolicyError, SpoolError
 from usher.core.policy_source import PolicyInForce
 from usher.core.settings import Settings
 from usher.core.spool import forward as holding
-from usher.core.spool.files import SET_ASIDE, Spool, waiting
+from usher.core.spool.files import DEAD_LETTERS, Spool, waiting
 from usher.core.store import database
 from usher.core.webhooks import Webhooks
 
@@ -46,7 +46,7 @@ def app(
     """The App of a server, with a spool."""
     settings = make_settings(database_url=database_url, spool=str(tmp_path / "spool"))
     with use(App(settings, clock)) as found:
-        found.begin_holding()
+        found.start_store_and_forward()
         yield found
 
 
@@ -60,9 +60,9 @@ def outage(app: App) -> Iterator[None]:
 
 def drain(app: App) -> None:
     """What the server does every second."""
-    while app.holding.step():
+    while app.store_and_forward.step():
         pass
-    assert not app.holding.active
+    assert not app.store_and_forward.active
     assert waiting(app.settings.spool_folder)["waiting"] == 0
 
 
@@ -86,9 +86,9 @@ def test_an_outage_ends_however_many_keep_coming(app: App, monkeypatch: pytest.M
     with locked(app.settings.database_url):
         for _ in range(5):
             deliver(app, crowd())
-    assert app.holding.step()  # the server finds that the database is back
+    assert app.store_and_forward.step()  # the server finds that the database is back
     came = 40
-    while app.holding.active:
+    while app.store_and_forward.active:
         assert came < 120
         came += len(deliver(app, crowd()))
     assert len(ledger(app)) == came
@@ -101,14 +101,14 @@ def test_a_spool_that_cannot_be_read_for_a_moment_takes_who_comes_all_the_same(
     monkeypatch.setattr(holding, "STEP", 1)
     with locked(app.settings.database_url):
         deliver(app, [signed("signup", account(email=f"{n}@example.com")) for n in range(3)])
-    assert app.holding.step()  # the database is back; two are left
+    assert app.store_and_forward.step()  # the database is back; two are left
     with monkeypatch.context() as patch:
         patch.setattr(holding, "islice", unreadable)
         for number in range(3, 5):
             more = [signed("signup", account(email=f"{number}@example.com"))]
             assert statuses(deliver(app, more)) == [200]
         with pytest.raises(OSError, match="unreadable"):
-            app.holding.step()
+            app.store_and_forward.step()
     drain(app)
     assert len(ledger(app)) == 5
 
@@ -189,7 +189,7 @@ def test_an_answer_without_a_record_tells_identity_of_no_pending_change(
         jwt_secret=b"j" * 32,
     )
     with use(App(settings, clock)) as app:
-        app.begin_holding()
+        app.start_store_and_forward()
         users = app.store.users
         deliver(app, [signed("signup", ada)])
         users.change(users.get(ada.id), administration.grant("editor"), Change("test"))
@@ -255,7 +255,7 @@ def test_a_policy_may_refuse_some_events_during_an_outage(
         database_url=app.settings.database_url, policy=str(policy), spool=str(tmp_path / "s")
     )
     strict = App(settings, clock)
-    strict.begin_holding()
+    strict.start_store_and_forward()
     login, signup = signed("login", account()), signed("signup", account())
     with outage(strict):
         assert statuses(deliver(strict, [login])) == [DatabaseAwayError]
@@ -301,14 +301,14 @@ def test_a_new_process_applies_what_another_left(
     other = App(
         make_settings(database_url=app.settings.database_url, spool=app.settings.spool), clock
     )
-    other.begin_holding()
+    other.start_store_and_forward()
     with locked(app.settings.database_url):
         deliver(app, [signed("signup", account())])
-        other.holding.adopt()
-        assert not other.holding.active
-        app.holding.close()
-        other.holding.adopt()
-        assert other.holding.active
+        other.store_and_forward.adopt()
+        assert not other.store_and_forward.active
+        app.store_and_forward.close()
+        other.store_and_forward.adopt()
+        assert other.store_and_forward.active
         deliver(other, [signed("login", account(email="b@example.com"))])
     lines = LogLines()
     drain(other)
@@ -325,10 +325,10 @@ def test_a_drain_that_was_interrupted_begins_again_without_a_second_effect(
     deliveries = [signed("signup", account(email=f"p{n}@example.com")) for n in range(5)]
     with locked(app.settings.database_url):
         deliver(app, deliveries)
-    assert app.holding.step() is True
+    assert app.store_and_forward.step() is True
     assert counts(app.store.database)["deliveries"] == 2
     with locked(app.settings.database_url):
-        assert app.holding.step() is False
+        assert app.store_and_forward.step() is False
         deliver(app, [signed("login", account(email="late@example.com"))])
     drain(app)
     assert counts(app.store.database) == {"users": 6, "deliveries": 6, "audit": 6, "grants": 12}
@@ -353,11 +353,11 @@ def test_what_can_never_be_applied_is_set_aside_and_holds_up_nobody(
     with monkeypatch.context() as patched:
         patched.setattr(Webhooks, "_decide", broken)
         drain(app)
-    assert [line["code"] for line in lines("event.set_aside")] == ["policy_invalid"]
+    assert [line["code"] for line in lines("event.dead_letter")] == ["policy_invalid"]
     assert [kept.body for kept in ledger(app)] == [good.body]
     folder = app.settings.spool_folder
-    assert waiting(folder) == {"waiting": 0, "set_aside": 1}
-    (folder / SET_ASIDE).rename(folder / "again.spool")
+    assert waiting(folder) == {"waiting": 0, "dead_letters": 1}
+    (folder / DEAD_LETTERS).rename(folder / "again.spool")
     drain(app)
     assert [kept.body for kept in ledger(app)] == [good.body, bad.body]
 
@@ -374,8 +374,8 @@ def test_a_callable_policy_that_raises_fails_its_delivery_alone(
 
     policy = PolicyInForce("rules:decide")
     policy.current = CallablePolicy("rules:decide", rules)
-    held = holding.Holding(app.webhooks, policy, Spool(tmp_path / "other"))
-    app.webhooks.refuge = held
+    held = holding.StoreAndForward(app.webhooks, policy, Spool(tmp_path / "other"))
+    app.webhooks.fallback = held
     batch = [signed("signup", account(email="a@bad.example")), signed("signup", account())]
     with locked(app.settings.database_url):
         assert statuses(deliver(app, batch)) == [PolicyError, 204]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.store.store_support import LogLines
 from usher.core.errors import SpoolError
 from usher.core.spool import files as module
-from usher.core.spool.files import SET_ASIDE, SUFFIX, Spool, SpoolFile, Tally, read, waiting
+from usher.core.spool.files import DEAD_LETTERS, SUFFIX, Spool, SpoolFile, Tally, read, waiting
 
 RECORDS = [b'{"n":1}', b'{"n":2}', b'{"n":3}']
 
@@ -42,7 +42,7 @@ def test_records_come_back_in_their_order_over_several_files(
     spool.append([b"4"])
     assert spool.oldest() is not None
     spool.append([b"5"])
-    assert waiting(folder) == {"waiting": 5, "set_aside": 0}
+    assert waiting(folder) == {"waiting": 5, "dead_letters": 0}
     assert list(everything(spool)) == [*RECORDS, b"4", b"5"]
     assert not spool
     assert list(folder.iterdir()) == []
@@ -160,7 +160,7 @@ def test_what_lies_behind_the_acknowledged_part_is_not_read(folder: Path) -> Non
 def test_a_tally_reads_only_what_is_new(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files grow, are cut off after a failed write, and go; what was set aside may be renamed."""
     tally = Tally(folder)
-    assert (tally.waiting(), tally.set_aside()) == (0, 0)
+    assert (tally.waiting(), tally.dead_letters()) == (0, 0)
     monkeypatch.setattr(module, "MAX_FILE_BYTES", 40)
     spool = Spool(folder)
     spool.append(RECORDS)
@@ -172,10 +172,10 @@ def test_a_tally_reads_only_what_is_new(folder: Path, monkeypatch: pytest.Monkey
     path.write_bytes(whole[:-1])
     assert tally.waiting() == 2
     spool.append([b"4"])
-    spool.set_aside([b"5", b"6"])
-    assert (tally.waiting(), tally.set_aside()) == (3, 2)
-    (folder / SET_ASIDE).rename(folder / f"again{SUFFIX}")
-    assert (tally.waiting(), tally.set_aside()) == (5, 0)
+    spool.dead_letters([b"5", b"6"])
+    assert (tally.waiting(), tally.dead_letters()) == (3, 2)
+    (folder / DEAD_LETTERS).rename(folder / f"again{SUFFIX}")
+    assert (tally.waiting(), tally.dead_letters()) == (5, 0)
     path.unlink()
     assert tally.waiting() == 3
     spool.close()

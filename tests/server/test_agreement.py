@@ -25,7 +25,7 @@ from usher.core.app import App, use
 from usher.core.domain import administration
 from usher.core.domain.administration import Change
 from usher.core.settings import Settings
-from usher.core.spool.files import SET_ASIDE
+from usher.core.spool.files import DEAD_LETTERS
 from usher.core.store import database
 from usher.functions._shared.http import Request
 from usher.server import routes
@@ -123,10 +123,10 @@ def no_spool(world: World) -> Iterator[None]:
 
 
 @contextmanager
-def set_aside(world: World) -> Iterator[None]:
+def dead_letters(world: World) -> Iterator[None]:
     """The database would not take something."""
     world.spool.mkdir()
-    (world.spool / SET_ASIDE).write_bytes(b"00000000 {}\n")
+    (world.spool / DEAD_LETTERS).write_bytes(b"00000000 {}\n")
     yield
     shutil.rmtree(world.spool)
 
@@ -175,7 +175,7 @@ State = Callable[[World], AbstractContextManager[None]]
         ([away], True, "database_unavailable", "database_unavailable", {"database"}),
         ([away, no_spool], False, "spool_unavailable", "spool_unavailable", {"database", "spool"}),
         ([no_spool], False, "ok", "stored", {"spool"}),
-        ([set_aside], False, "ok", "stored", {"spool"}),
+        ([dead_letters], False, "ok", "stored", {"spool"}),
         ([not_migrated], False, "database_unavailable", "database_unavailable", {"database"}),
         ([untold], False, "ok", "stored", {"pushes"}),
         ([unreadable_policy], False, "ok", "stored", {"policy"}),  # a server has read it
@@ -210,7 +210,7 @@ def test_all_say_the_same(
     with use(App(Settings.from_env(os.environ), clock)) as app, ExitStack() as broken:
         world = World(app, policy_file, function)
         if not function:
-            app.begin_holding().adopt()
+            app.start_store_and_forward().adopt()
         for state in states:
             broken.enter_context(state(world))
         assert world.ready() == ready
@@ -222,13 +222,13 @@ def test_all_say_the_same(
         taken = event in ("stored", "kept")
         assert gauges["usher_ready"] == taken
         assert gauges["usher_degraded"] == (event == "kept") or not taken
-        assert (gauges["usher_spool_set_aside"] == 1) is (set_aside in states)
+        assert (gauges["usher_spool_dead_letters"] == 1) is (dead_letters in states)
         assert (gauges["usher_pushes_pending"] == 1) is (untold in states)
 
         broken.close()
-        while not function and app.holding.step():
+        while not function and app.store_and_forward.step():
             pass
         assert (world.ready(), world.event(), wrong()) == ("ok", "stored", set())
         assert world.kept() == 0
         if not function:
-            app.holding.close()
+            app.store_and_forward.close()

@@ -56,7 +56,7 @@ def test_sqlite_is_refused(start: Start, tmp_path: Path) -> None:
             assert '"code":"settings_invalid"' in answer["body"]
             assert "sqlite" not in answer["body"].lower()
         with pytest.raises(InvocationError, match="SQLite"):
-            running.invoke({"usher": "upkeep"})
+            running.invoke({"usher": "maintenance"})
         failed = [line for line in running.lines() if line["event"] == "request.failed"]
         assert all("use postgresql+psycopg://" in line["detail"] for line in failed)
         assert len(failed) == 3
@@ -145,8 +145,10 @@ def test_the_upkeep_of_a_server_is_done_on_request(
     """A schedule asks for it; what is too old goes, however much that is."""
     usher = old_deliveries(250)
     with start(USHER_DATABASE_URL=postgresql_url) as running:
-        assert running.invoke({"usher": "upkeep"}) == {"done": True}
-        counts = [line["deliveries"] for line in running.lines() if line["event"] == "upkeep.done"]
+        assert running.invoke({"usher": "maintenance"}) == {"done": True}
+        counts = [
+            line["deliveries"] for line in running.lines() if line["event"] == "maintenance.done"
+        ]
     assert sum(counts) == 250
     assert usher.store.ledger.page(DeliveryFilters(), limit=1, cursor=None).items == ()
     usher.close()
@@ -155,8 +157,8 @@ def test_the_upkeep_of_a_server_is_done_on_request(
 def test_upkeep_stops_before_lambda_stops_it(old_deliveries: Callable[[int], App]) -> None:
     """The rest waits for the next time."""
     with use(old_deliveries(250)):
-        assert aws_lambda.handler({"usher": "upkeep"}, Late(4_000)) == {"done": False}
-        assert aws_lambda.handler({"usher": "upkeep"}, Late(60_000)) == {"done": True}
+        assert aws_lambda.handler({"usher": "maintenance"}, Late(4_000)) == {"done": False}
+        assert aws_lambda.handler({"usher": "maintenance"}, Late(60_000)) == {"done": True}
 
 
 def test_an_upkeep_that_fails_is_an_error_of_the_invocation(start: Start) -> None:
@@ -164,8 +166,8 @@ def test_an_upkeep_that_fails_is_an_error_of_the_invocation(start: Start) -> Non
     nowhere = "postgresql+psycopg://usher@127.0.0.1:1/usher"
     with start(USHER_DATABASE_URL=nowhere) as running:
         with pytest.raises(InvocationError, match="database"):
-            running.invoke({"usher": "upkeep"})
-        [line] = [line for line in running.lines() if line["event"] == "upkeep.failed"]
+            running.invoke({"usher": "maintenance"})
+        [line] = [line for line in running.lines() if line["event"] == "maintenance.failed"]
     assert line["code"] == "database_unavailable"
 
 

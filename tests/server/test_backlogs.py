@@ -79,7 +79,7 @@ def test_each_backlog_is_told(app: App) -> None:
     )
     spool = Spool(app.settings.spool_folder)
     spool.append([b"one", b"two"])
-    spool.set_aside([b"three"])
+    spool.dead_letters([b"three"])
     completed = NOON - timedelta(hours=3)
     with app.store.write() as connection:
         connection.execute(
@@ -125,14 +125,14 @@ def test_what_an_absent_database_would_say_is_not_known(
     assert {found.pop("spool_deliveries"), found.pop("spool_set_aside")} == {"0"}
     assert set(found.values()) == {"nan"}
 
-    app.begin_holding().check()
+    app.start_store_and_forward().check()
     backlogs.step()
     assert (shown(metrics)["ready"], shown(metrics)["degraded"]) == ("1", "1")
     assert call(signed("signup", account()))["statusCode"] == 200
     monkeypatch.setattr(app.store.database, "check", None)  # not asked any more
     backlogs.step()
     assert (shown(metrics)["degraded"], shown(metrics)["spool_deliveries"]) == ("1", "1")
-    app.holding.close()
+    app.store_and_forward.close()
 
     shutil.rmtree(app.settings.spool_folder)
     app.settings.spool_folder.write_text("a file")

@@ -11,7 +11,7 @@ import pytest
 
 from usher.core.errors import OverloadedError
 from usher.server import group_commit as gather
-from usher.server.group_commit import Gatherer
+from usher.server.group_commit import GroupCommit
 
 
 class Writer:
@@ -33,15 +33,15 @@ def test_who_comes_while_a_commit_is_under_way_shares_the_next() -> None:
 
     async def scene() -> tuple[list[object], list[list[int]]]:
         writer = Writer()
-        gatherer: Gatherer[int, int] = Gatherer(writer)
-        first = asyncio.create_task(gatherer.submit(1))
+        group_commit: GroupCommit[int, int] = GroupCommit(writer)
+        first = asyncio.create_task(group_commit.submit(1))
         while not writer.batches:
             await asyncio.sleep(0.001)
-        others = [asyncio.create_task(gatherer.submit(item)) for item in (2, 3, 4)]
+        others = [asyncio.create_task(group_commit.submit(item)) for item in (2, 3, 4)]
         await asyncio.sleep(0)
         writer.go.set()
         results = await asyncio.gather(first, *others)
-        gatherer.close()
+        group_commit.close()
         return list(results), writer.batches
 
     results, batches = asyncio.run(scene())
@@ -55,9 +55,9 @@ def test_an_exception_reaches_only_its_own_item() -> None:
     async def scene() -> list[object]:
         writer = Writer()
         writer.go.set()
-        gatherer: Gatherer[int, int] = Gatherer(writer)
-        found = await asyncio.gather(*(gatherer.submit(item) for item in (1, -2, 3)))
-        gatherer.close()
+        group_commit: GroupCommit[int, int] = GroupCommit(writer)
+        found = await asyncio.gather(*(group_commit.submit(item) for item in (1, -2, 3)))
+        group_commit.close()
         return list(found)
 
     first, second, third = asyncio.run(scene())
@@ -66,7 +66,7 @@ def test_an_exception_reaches_only_its_own_item() -> None:
 
 
 def test_what_the_writer_raises_reaches_everybody_of_its_batch_and_nobody_else() -> None:
-    """And the gatherer goes on."""
+    """And the group_commit goes on."""
 
     async def scene() -> tuple[list[object], object]:
         def run(batch: Sequence[int]) -> list[int | Exception]:
@@ -74,10 +74,10 @@ def test_what_the_writer_raises_reaches_everybody_of_its_batch_and_nobody_else()
                 raise RuntimeError("broken")
             return list(batch)
 
-        gatherer: Gatherer[int, int] = Gatherer(run)
-        broken = await asyncio.gather(*(gatherer.submit(item) for item in (0, 1)))
-        after = await gatherer.submit(7)
-        gatherer.close()
+        group_commit: GroupCommit[int, int] = GroupCommit(run)
+        broken = await asyncio.gather(*(group_commit.submit(item) for item in (0, 1)))
+        after = await group_commit.submit(7)
+        group_commit.close()
         return list(broken), after
 
     broken, after = asyncio.run(scene())
@@ -90,16 +90,16 @@ def test_a_caller_who_gave_up_disturbs_nobody() -> None:
 
     async def scene() -> tuple[object, list[list[int]]]:
         writer = Writer()
-        gatherer: Gatherer[int, int] = Gatherer(writer)
-        gone = asyncio.create_task(gatherer.submit(1))
+        group_commit: GroupCommit[int, int] = GroupCommit(writer)
+        gone = asyncio.create_task(group_commit.submit(1))
         while not writer.batches:
             await asyncio.sleep(0.001)
         gone.cancel()
-        other = asyncio.create_task(gatherer.submit(2))
+        other = asyncio.create_task(group_commit.submit(2))
         await asyncio.sleep(0)
         writer.go.set()
         found = await other
-        gatherer.close()
+        group_commit.close()
         return found, writer.batches
 
     assert asyncio.run(scene()) == (20, [[1], [2]])
@@ -119,15 +119,15 @@ def test_those_who_come_back_one_after_the_other_share_the_next_commit(
             time.sleep(0.5)
             return list(batch)
 
-        gatherer: Gatherer[int, int] = Gatherer(run)
+        group_commit: GroupCommit[int, int] = GroupCommit(run)
 
         async def person(number: int) -> None:
-            await gatherer.submit(number)
+            await group_commit.submit(number)
             await asyncio.sleep(number * 0.01)
-            await gatherer.submit(number)
+            await group_commit.submit(number)
 
         await asyncio.gather(*(person(number) for number in range(4)))
-        gatherer.close()
+        group_commit.close()
         return sizes
 
     assert asyncio.run(scene()) == [4, 4]
@@ -140,9 +140,9 @@ def test_a_batch_has_an_upper_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene() -> list[list[int]]:
         writer = Writer()
         writer.go.set()
-        gatherer: Gatherer[int, int] = Gatherer(writer)
-        await asyncio.gather(*(gatherer.submit(item) for item in range(5)))
-        gatherer.close()
+        group_commit: GroupCommit[int, int] = GroupCommit(writer)
+        await asyncio.gather(*(group_commit.submit(item) for item in range(5)))
+        group_commit.close()
         return writer.batches
 
     batches = asyncio.run(scene())
@@ -155,12 +155,12 @@ def test_closing_waits_for_the_commit_under_way() -> None:
 
     async def scene() -> object:
         writer = Writer()
-        gatherer: Gatherer[int, int] = Gatherer(writer)
-        task = asyncio.create_task(gatherer.submit(1))
+        group_commit: GroupCommit[int, int] = GroupCommit(writer)
+        task = asyncio.create_task(group_commit.submit(1))
         while not writer.batches:
             await asyncio.sleep(0.001)
         threading.Timer(0.05, writer.go.set).start()
-        await asyncio.to_thread(gatherer.close)
+        await asyncio.to_thread(group_commit.close)
         return await task
 
     assert asyncio.run(scene()) == 10
@@ -185,15 +185,15 @@ def test_the_queue_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def scene() -> list[object]:
         writer = Writer()
-        gatherer: Gatherer[int, int] = Gatherer(writer)
-        tasks = [asyncio.create_task(gatherer.submit(1))]
+        group_commit: GroupCommit[int, int] = GroupCommit(writer)
+        tasks = [asyncio.create_task(group_commit.submit(1))]
         await until(lambda: bool(writer.batches))
-        tasks += [asyncio.create_task(gatherer.submit(item)) for item in (2, 3)]
+        tasks += [asyncio.create_task(group_commit.submit(item)) for item in (2, 3)]
         await asyncio.sleep(0)
-        turned_away = await gatherer.submit(4)
+        turned_away = await group_commit.submit(4)
         writer.go.set()
         found = [*await asyncio.gather(*tasks), turned_away]
-        gatherer.close()
+        group_commit.close()
         return found
 
     *served, turned_away = asyncio.run(scene())
@@ -215,16 +215,16 @@ def test_who_would_wait_too_long_at_the_measured_rate_is_turned_away_at_once(
         return list(batch)
 
     async def scene() -> tuple[list[type], list[type]]:
-        gatherer: Gatherer[int, int] = Gatherer(run)
+        group_commit: GroupCommit[int, int] = GroupCommit(run)
 
         async def many(number: int) -> list[type]:
-            return [type(r) for r in await asyncio.gather(*map(gatherer.submit, range(number)))]
+            return [type(r) for r in await asyncio.gather(*map(group_commit.submit, range(number)))]
 
         assert await many(4) == [int] * 4  # four a second, then
         pace[0] = 0.001
         slow = await many(8)
         fast = await many(8)
-        gatherer.close()
+        group_commit.close()
         return slow, fast
 
     slow, fast = asyncio.run(scene())
@@ -246,9 +246,9 @@ def test_a_batch_that_takes_too_long_is_interrupted_and_answers_for_itself() -> 
             told.append("interrupted")
             ended.set()
 
-        gatherer: Gatherer[int, int] = Gatherer(run, interrupt)
-        found = await gatherer.submit(1)
-        gatherer.close()
+        group_commit: GroupCommit[int, int] = GroupCommit(run, interrupt)
+        found = await group_commit.submit(1)
+        group_commit.close()
         return found, told
 
     assert asyncio.run(scene()) == (7, ["interrupted"])
@@ -260,19 +260,19 @@ def test_a_writer_that_does_not_come_back_keeps_nobody_waiting() -> None:
 
     async def scene() -> tuple[list[object], float, object, object]:
         writer = Writer()
-        gatherer: Gatherer[int, int] = Gatherer(writer)
+        group_commit: GroupCommit[int, int] = GroupCommit(writer)
         loop = asyncio.get_running_loop()
-        first = asyncio.create_task(gatherer.submit(1))
+        first = asyncio.create_task(group_commit.submit(1))
         await until(lambda: bool(writer.batches))
-        second = asyncio.create_task(gatherer.submit(2))
+        second = asyncio.create_task(group_commit.submit(2))
         started = loop.time()
         early = list(await asyncio.gather(first, second))
         took = loop.time() - started
-        at_once = await gatherer.submit(3)
+        at_once = await group_commit.submit(3)
         writer.go.set()
-        await until(lambda: gatherer._writing is None)
-        after = await gatherer.submit(4)
-        gatherer.close()
+        await until(lambda: group_commit._writing is None)
+        after = await group_commit.submit(4)
+        group_commit.close()
         return early, took, at_once, after
 
     early, took, at_once, after = asyncio.run(scene())
@@ -287,16 +287,16 @@ def test_who_has_waited_too_long_is_not_started_on() -> None:
 
     async def scene() -> tuple[list[object], list[list[int]]]:
         writer = Writer()
-        gatherer: Gatherer[int, int] = Gatherer(writer)
-        first = asyncio.create_task(gatherer.submit(1))
+        group_commit: GroupCommit[int, int] = GroupCommit(writer)
+        first = asyncio.create_task(group_commit.submit(1))
         await until(lambda: bool(writer.batches))
-        late = asyncio.create_task(gatherer.submit(2))
+        late = asyncio.create_task(group_commit.submit(2))
         await asyncio.sleep(0.25)
-        fresh = asyncio.create_task(gatherer.submit(3))
+        fresh = asyncio.create_task(group_commit.submit(3))
         await asyncio.sleep(0)
         writer.go.set()
         found = list(await asyncio.gather(first, late, fresh))
-        gatherer.close()
+        group_commit.close()
         return found, writer.batches
 
     (first, late, fresh), batches = asyncio.run(scene())

@@ -22,7 +22,7 @@ from usher.core.errors import NotFoundError, UnauthenticatedError
 from usher.core.settings import Settings
 from usher.functions._shared.http import Request
 from usher.server.backlogs import Backlogs
-from usher.server.group_commit import Gatherer
+from usher.server.group_commit import GroupCommit
 from usher.server.metrics import Metrics
 
 StartServer = Callable[..., Server]
@@ -152,16 +152,16 @@ def test_strangers_cannot_make_the_page_grow() -> None:
 
 
 def test_how_many_wait_is_read_when_asked() -> None:
-    """The gauge of the queue is the gatherer's own number."""
+    """The gauge of the queue is the group_commit's own number."""
 
     async def scene() -> list[int]:
-        gatherer: Gatherer[int, int] = Gatherer(list)
-        tasks = [asyncio.create_task(gatherer.submit(number)) for number in range(3)]
+        group_commit: GroupCommit[int, int] = GroupCommit(list)
+        tasks = [asyncio.create_task(group_commit.submit(number)) for number in range(3)]
         await asyncio.sleep(0)
-        seen = [gatherer.waiting]
+        seen = [group_commit.waiting]
         await asyncio.gather(*tasks)
-        gatherer.close()
-        return [*seen, gatherer.waiting]
+        group_commit.close()
+        return [*seen, group_commit.waiting]
 
     assert asyncio.run(scene()) == [3, 0]
 

@@ -1,4 +1,4 @@
-"""Rounds of upkeep beside the server."""
+"""Rounds of maintenance beside the server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from tests.support import Server, account, signed
 from usher.core.errors import DatabaseError
-from usher.server.periodic_tasks import rounds
+from usher.server.periodic_tasks import run_periodically
 
 
 def test_steps_are_taken_until_nothing_is_left_and_a_failure_ends_no_round() -> None:
@@ -32,7 +32,7 @@ def test_steps_are_taken_until_nothing_is_left_and_a_failure_ends_no_round() -> 
         return bool(result)
 
     async def run() -> None:
-        task = asyncio.create_task(rounds(step, first=0, every=0.001, pause=0))
+        task = asyncio.create_task(run_periodically(step, first=0, every=0.001, pause=0))
         while len(taken) < 6:
             await asyncio.sleep(0.001)
         task.cancel()
@@ -42,7 +42,7 @@ def test_steps_are_taken_until_nothing_is_left_and_a_failure_ends_no_round() -> 
     with capture_logs() as lines:
         asyncio.run(run())
     assert taken[:5] == results
-    assert [line["event"] for line in lines] == ["upkeep.failed", "upkeep.recovered"]
+    assert [line["event"] for line in lines] == ["maintenance.failed", "maintenance.recovered"]
 
 
 def test_what_fails_again_and_again_is_told_at_first_when_it_changes_and_once_a_minute(
@@ -61,14 +61,14 @@ def test_what_fails_again_and_again_is_told_at_first_when_it_changes_and_once_a_
         return False
 
     async def run() -> None:
-        task = asyncio.create_task(rounds(step, first=0, every=0, pause=0))
+        task = asyncio.create_task(run_periodically(step, first=0, every=0, pause=0))
         while len(taken) < len(fails) + 2:
             await asyncio.sleep(0.001)
         task.cancel()
 
     with capture_logs() as lines:
         asyncio.run(run())
-    told = [(line["event"].removeprefix("upkeep."), line["times"]) for line in lines]
+    told = [(line["event"].removeprefix("maintenance."), line["times"]) for line in lines]
     assert told == [
         ("failed", 1), ("failed", 31), ("failed", 41), ("recovered", 42), ("failed", 1),
         ("recovered", 1),

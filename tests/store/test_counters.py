@@ -101,7 +101,7 @@ def test_a_role_that_ended_is_taken_off_with_an_entry_in_the_audit(
     clock.advance(hours=1)
     assert "guest" not in usher.store.users.counts("role")
     assert usher.store.users.get(who.id) == lent
-    usher.upkeep.step()
+    usher.maintenance.step()
     assert "guest" not in usher.store.users.counts("role")
     after = usher.store.users.get(who.id)
     assert effective(after.grants, clock()) == effective(lent.grants, clock())
@@ -137,7 +137,7 @@ def test_who_has_a_role_from_somebody_else_too_is_counted_on(usher: App, clock: 
     assert usher.store.users.counts("role") == {"guest": 3}
     clock.advance(hours=1)
     assert usher.store.users.counts("role") == {"guest": sum(words.values())}
-    while usher.upkeep.step():
+    while usher.maintenance.step():
         pass
     assert usher.store.users.counts("role") == {"guest": sum(words.values())}
 

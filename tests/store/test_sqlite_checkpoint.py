@@ -45,13 +45,13 @@ def test_it_is_copied_and_told_whether_there_was_any(usher: App) -> None:
     path = Path(database.url.database or "")
     sign_up(usher, 3)
     assert in_the_file_alone(path) == 0
-    assert database.copy_log() is True
+    assert database.checkpoint_wal() is True
     assert in_the_file_alone(path) == 3
-    assert database.copy_log() is False
+    assert database.checkpoint_wal() is False
     sign_up(usher, 2)  # the log begins anew
-    assert database.copy_log() is True
+    assert database.checkpoint_wal() is True
     assert in_the_file_alone(path) == 5
-    assert database.copy_log() is False
+    assert database.checkpoint_wal() is False
 
 
 def test_neither_a_reader_nor_a_writer_waits_for_it_or_holds_it_up(usher: App) -> None:
@@ -64,10 +64,10 @@ def test_neither_a_reader_nor_a_writer_waits_for_it_or_holds_it_up(usher: App) -
         sign_up(usher, 2)
         with database.write() as writing:
             writing.exec_driver_sql("DELETE FROM grants")
-            database.copy_log()
+            database.checkpoint_wal()
         assert in_the_file_alone(path) <= 1
         assert reading.exec_driver_sql("SELECT count(*) FROM users").scalar_one() == 1
-    database.copy_log()
+    database.checkpoint_wal()
     assert in_the_file_alone(path) == 3
     assert counts(database)["grants"] == 0
 
@@ -77,11 +77,11 @@ def test_what_cannot_be_copied_is_told(tmp_path: Path) -> None:
     path = tmp_path / "usher.db"
     database = Database(f"sqlite:///{path}")
     with pytest.raises(DatabaseError, match="cannot be copied into the file: unable to open"):
-        database.copy_log()
+        database.checkpoint_wal()
     assert not path.exists()  # nor is one made
     path.write_text("not a database " * 100)
     with pytest.raises(DatabaseError, match="cannot be copied into the file: file is not"):
-        database.copy_log()
+        database.checkpoint_wal()
 
 
 def test_a_server_copies_it_by_itself(

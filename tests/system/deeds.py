@@ -54,7 +54,7 @@ class Deeds:
             return None
         assert (reply[0] == 401) is stale(sent, self.system.clock())
         if reply[0] not in (401, 503) and sent.key in self.model.ledger:
-            active = self.system.app.holding.active
+            active = self.system.app.store_and_forward.active
             assert active or reply == self.model.ledger[sent.key].reply
         return reply
 
@@ -241,10 +241,10 @@ class Deeds:
             if status == 200:
                 assert shown["roles"] == sorted(person.roles(self.system.clock()))
 
-    def upkeep(self) -> None:
+    def maintenance(self) -> None:
         """What the server does every so often."""
         with self.system.living():
-            while self.system.app.upkeep.step():
+            while self.system.app.maintenance.step():
                 pass
 
     def push(self) -> None:
@@ -277,7 +277,7 @@ class Deeds:
     def apply_a_little(self) -> None:
         """Some of what was kept during an outage."""
         with self.system.living():
-            self.system.app.holding.step()
+            self.system.app.store_and_forward.step()
 
     def restart(self) -> None:
         """A new process, after an orderly end."""

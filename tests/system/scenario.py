@@ -105,12 +105,12 @@ def _administer(method: str, path: str, body: Any, app: App) -> None:
 
 
 def _drain(app: App) -> None:
-    while app.holding.step():
+    while app.store_and_forward.step():
         pass
 
 
-def _upkeep(app: App) -> None:
-    app.upkeep.step()
+def _maintenance(app: App) -> None:
+    app.maintenance.step()
 
 
 _UNTIL = {"expires_at": "2026-11-23T12:02:00Z"}
@@ -126,7 +126,7 @@ STEPS: tuple[Callable[[App], None], ...] = (
         (event("signup", BEA, 6), event("usermodified", ADA, 7, roles=["author", "vip"])),
     ),
     partial(_administer, "PATCH", f"/users/{BEA}", {"status": "suspended"}),
-    _upkeep,
+    _maintenance,
     partial(_deliver, event("signup", CY, 9)),
     partial(_deliver, event("userdeleted", CY, 10)),
     partial(_administer, "DELETE", f"/users/{BEA}", None),
@@ -146,7 +146,7 @@ def _run(files: Files, step: int | None, dies: int) -> None:
     clock = Clock()
     app = App(files.settings(), clock)
     patch.setattr(core_app, "_current", app)
-    app.begin_holding().adopt()
+    app.start_store_and_forward().adopt()
     _drain(app)
     files.recovered.write_text(repr(dump(files.url)))
     if step is not None:

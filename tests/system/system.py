@@ -93,7 +93,7 @@ class System:
         app.__dict__["identity"] = client
         # As long as a run of a process that died holds others up.
         app.sync._sleep = lambda _: self.clock.advance(seconds=LEASE.seconds + 1)
-        app.begin_holding().adopt()
+        app.start_store_and_forward().adopt()
         self._patch.setattr(core_app, "_current", app)
         return app
 
@@ -220,7 +220,7 @@ class System:
         self._follow_events()
 
     def _follow_events(self) -> None:
-        commit, hold = Webhooks._commit, holding.Holding.hold
+        commit, hold = Webhooks._commit, holding.StoreAndForward.hold
         model = self.model
 
         def committed(its: Any, store: Any, batch: Sequence[Verified]) -> Any:
@@ -250,7 +250,7 @@ class System:
             return answers
 
         self._patch.setattr(Webhooks, "_commit", committed)
-        self._patch.setattr(holding.Holding, "hold", held)
+        self._patch.setattr(holding.StoreAndForward, "hold", held)
 
     def _account(self, found: Any) -> dict[str, Any]:
         """What Identity's answer said, before it was read."""
@@ -342,7 +342,7 @@ class System:
         missing = {key for key in self.acknowledged - kept if key[1] >= old.timestamp()}
         assert not missing
         assert waiting(self.settings.spool_folder)["waiting"] >= len(model.spool)
-        assert waiting(self.settings.spool_folder)["set_aside"] == 0
+        assert waiting(self.settings.spool_folder)["dead_letters"] == 0
         if self.outage is not None:
             return  # nobody can read it either, on PostgreSQL
         with self._reader.connect() as connection:

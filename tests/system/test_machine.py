@@ -83,7 +83,7 @@ BY_ADMINISTRATORS = st.one_of(
     deed("me", who=WHO),
 )
 BY_ITSELF = st.one_of(
-    deed("upkeep"),
+    deed("maintenance"),
     deed("push"),
     deed("sync", pull=st.booleans(), push=st.booleans(), prune=st.booleans()),
 )
@@ -169,14 +169,14 @@ class Machine(RuleBasedStateMachine):
         system = self.system
         system.moments.arm(None)
         self.system.identity.away = self.system.identity.loses = False
-        while system.app.holding.step():
+        while system.app.store_and_forward.step():
             pass
-        assert not system.app.holding.active
+        assert not system.app.store_and_forward.active
         assert not self.system.model.spool
         system.check()
         for _ in range(3):
             system.clock.advance(hours=2)
-            system.app.upkeep.step()
+            system.app.maintenance.step()
             system.sync(Plan(pull=True, push=True))
             system.push()
         system.check()
