@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -149,7 +149,7 @@ def test_dev_makes_nothing_where_a_secret_is_set(
 
 
 @pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, int]]]:
+def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """What ``usher dev`` would have served."""
     calls: list[tuple[str, int]] = []
 

@@ -52,7 +52,7 @@ def test_pages_follow_one_another_without_gap_or_repetition(on_both: Program) ->
     ids = on_both.sign_up(*(f"user{number}@example.com" for number in range(5)))
     seen, cursor = [], None
     for size in (2, 2, 1):
-        more = ["--cursor", cursor] if cursor else []
+        more: list[str] = ["--cursor", cursor] if cursor else []
         page = on_both.json("users", "list", "--limit", "2", *more)
         assert len(page["users"]) == size
         seen += [UUID(user["id"]) for user in page["users"]]

@@ -239,7 +239,7 @@ def test_an_unanswered_write_that_arrived_is_not_written_again(site: Together, b
             return {"statusCode": 504, "headers": {}, "body": ""}
         return answer
 
-    site.world.emulator.handle = lose_answers  # type: ignore[method-assign, assignment]
+    site.world.emulator.handle = lose_answers  # type: ignore[method-assign]
     told = site.api("PUT", f"/users/{bob.id}/roles/editor")
     assert told["identity"] == "pending"
     failing["on"] = False

@@ -301,7 +301,8 @@ def test_a_new_process_applies_what_another_left(
     with locked(app.settings.database_url):
         deliver(app, [signed("signup", account())])
         other.holding.adopt()
-        assert not other.holding.active
+        held = other.holding.active
+        assert not held
         app.holding.close()
         other.holding.adopt()
         assert other.holding.active

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,7 +144,7 @@ def test_a_file_that_was_removed_while_it_was_being_locked_is_not_adopted(
     spool.append(RECORDS)
     [path] = folder.iterdir()
     spool.close()
-    monkeypatch.setattr(module.fcntl, "flock", lambda *_: path.unlink())
+    monkeypatch.setattr(fcntl, "flock", lambda *_: path.unlink())
     assert Spool(folder).adopt() is False
 
 

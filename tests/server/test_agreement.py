@@ -22,10 +22,12 @@ from tests.pipeline.outage_support import locked
 from tests.support import SECRET, Clock, account, call, free_port, signed
 from usher.cli.checks.doctor import examine
 from usher.core.app import App, use
+from usher.core.errors import DatabaseError
 from usher.core.settings import Settings
 from usher.core.spool.files import SET_ASIDE
 from usher.core.store import database
 from usher.core.users import Change
+from usher.functions._shared.failure import failure
 from usher.functions._shared.http import Request
 from usher.server import routes
 from usher.server.backlogs import Backlogs
@@ -59,7 +61,7 @@ class World:
         try:
             answer = routes.answer_rest(event)
         except Exception as error:  # noqa: BLE001 - as the server does
-            answer = routes.failure(error).to_dict()
+            answer = failure(error).to_dict()
         found = json.loads(answer["body"])
         assert (answer["statusCode"] == 200) is ("status" in found and "code" not in found)
         return str(found.get("code", found.get("status")))
@@ -81,7 +83,7 @@ class World:
         try:
             with self.app.store.database.read() as connection:
                 return int(connection.execute(text("SELECT count(*) FROM deliveries")).scalar_one())
-        except database.DatabaseError:
+        except DatabaseError:
             return 0
 
     def kept(self) -> int:

@@ -22,7 +22,8 @@ from usher.core.domain.administration import revoke_role
 from usher.core.domain.records import Status, User
 from usher.core.errors import LastAdministratorError, UsherError
 from usher.core.settings import Settings
-from usher.core.users import Change, Key
+from usher.core.store.users import Key
+from usher.core.users import Change
 
 REMOVALS: dict[str, Callable[..., User]] = {
     "revoke": lambda users, u, **how: users.revoke(u, "admin", Change(BOSS, **how)),
