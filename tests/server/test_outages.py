@@ -18,6 +18,7 @@ import psutil
 import psycopg
 import pytest
 
+from tests.cluster import template
 from tests.server.outages import (
     Cluster,
     StartServer,
@@ -33,10 +34,16 @@ from tests.server.outages import (
 from tests.support import ROOT, Server, Signed, account, apart, clean_environment, free_port, signed
 
 
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data that each PostgreSQL begins with."""
+    return template(tmp_path_factory)
+
+
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
+def cluster(made: Path) -> Iterator[Cluster]:
     """A PostgreSQL of this test's own."""
-    with apart() as folder, closing(Cluster(folder)) as found:
+    with apart() as folder, closing(Cluster(folder, made)) as found:
         yield found
 
 
@@ -245,13 +252,13 @@ def fill(path: Path) -> None:
 
 
 def test_postgresql_on_a_full_disk_with_the_spool_on_another(
-    start_server: StartServer, tmp_path: Path
+    start_server: StartServer, tmp_path: Path, made: Path
 ) -> None:
     """It stops when it cannot write its log; with room again it is started, and goes on."""
     with (
         apart() as folder,
         small_disk(folder / "disk", "100m") as disk,
-        closing(Cluster(disk)) as cluster,
+        closing(Cluster(disk, made)) as cluster,
     ):
         server = start_server(cluster.url, USHER_SPOOL=str(tmp_path / "spool"))
         ballast = disk / "ballast"
