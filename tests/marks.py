@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from inspect import unwrap
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final, NoReturn
 
 import pytest
@@ -37,6 +37,9 @@ FOLDERS: Final = {
     "system": {"slow"},
 }
 """Where no name tells."""
+
+OURS: Final = ("tests.", "bench.", "fuzz.")
+"""The packages whose functions are looked into."""
 
 DOUBLED: Final = {"store", "pipeline", "api"}
 """Where SQL is written, or reached in several ways: both databases are asked each time.
@@ -78,10 +81,15 @@ def _functions(item: pytest.Function) -> Iterator[Callable[..., Any]]:
     yield item.function
     manager = item.session._fixturemanager
     parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    named = [manager.getfixturedefs(name, item) for name in parameters if isinstance(name, str)]
-    for definitions in (*item._fixtureinfo.name2fixturedefs.values(), *filter(None, named)):
-        for definition in definitions:
-            yield definition.func
+    waiting = [*item.fixturenames, *(name for name in parameters if isinstance(name, str))]
+    seen: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen.add(name)
+            for definition in manager.getfixturedefs(name, item) or ():
+                waiting += definition.argnames
+                yield definition.func
 
 
 @cache
@@ -100,12 +108,21 @@ def reached(function: Callable[..., Any]) -> frozenset[str]:
         elif isinstance(thing, FunctionType):
             names = set(_names(thing.__code__))
             found |= names
+            spaces = [thing.__globals__, *_modules(thing, names)]
+            values = [space[name] for space in spaces for name in names if name in space]
             waiting += [
                 value
-                for value in map(thing.__globals__.get, names)
-                if isinstance(value, (FunctionType, type)) and value.__module__[:6] == "tests."
+                for value in values
+                if isinstance(value, (FunctionType, type)) and value.__module__.startswith(OURS)
             ]
     return frozenset(found)
+
+
+def _modules(function: FunctionType, names: set[str]) -> Iterator[dict[str, Any]]:
+    """What is in those modules of ours that a function names; this one tells of no test."""
+    for value in map(function.__globals__.get, names):
+        if isinstance(value, ModuleType) and value.__name__.startswith(OURS):
+            yield vars(value) if value.__name__ != __name__ else {}
 
 
 def _names(code: CodeType) -> Iterator[str]:
