@@ -7,14 +7,25 @@ READY := $(VENV)/.ready
 # Modules are compiled once, also where the environment says otherwise: hundreds of tests start a process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test lint format lock bench fuzz audit sbom clean build-Usher
+.PHONY: run check test test-all lint format lock bench fuzz audit sbom clean build-Usher
 
 run: $(READY)
 	$(BIN)/usher dev
 
+# Three rings of tests, by the marks that tests/marks.py reads off them. ARGS=tests/store for a part:
+# `check` keeps to the fast ones there, `test` runs all of them, and nobody asks for coverage.
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
+FAST := not (process or postgresql or browser or node or slow)
+PART = $(findstring tests/,$(ARGS))
+
+check: lint
+	$(PYTEST) -m "$(FAST)" $(ARGS)
+
 test: $(READY)
-	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term $(ARGS)
-	$(BIN)/python -m tests.coverage_floor
+	$(PYTEST) $(if $(PART),,-m "not slow") $(ARGS)
+
+test-all: $(READY)
+	$(PYTEST) $(if $(ARGS),,--cov --cov-report= --floors) $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

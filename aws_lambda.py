@@ -40,7 +40,7 @@ class Context(Protocol):
 
 
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
-    """Answer one HTTP request, or do the maintenance of a server where asked by ``{"usher": "maintenance"}``.
+    """Answer one HTTP request, or do maintenance where asked by ``{"usher": "maintenance"}``.
 
     Raises:
         RequestError: an event of something else, such as a queue.

@@ -49,7 +49,7 @@ def event(*, good: bool) -> dict[str, Any]:
 
 
 def measure(
-    handler: str, make: Callable[[], dict[str, Any]], status: int, warm: int, **variables: str
+    handler: str, make: Callable[[], dict[str, Any]], status: int, warm: int, **variables: Any
 ) -> tuple[float, list[float]]:
     """Milliseconds of a cold start, and of each warm invocation."""
     with tempfile.TemporaryDirectory() as folder:

@@ -137,8 +137,8 @@ def measure(count: int, database_url: str | None, *, kill: bool) -> None:
             while not run.wait(0.2):
                 with database.read() as connection:
                     row = connection.exec_driver_sql("SELECT progress FROM syncs").first()
-                progress = row[0] if row else "{}"
-                progress = json.loads(progress) if isinstance(progress, str) else progress
+                found: Any = row[0] if row else "{}"
+                progress: dict[str, Any] = json.loads(found) if isinstance(found, str) else found
                 if progress.get("accounts", 0) >= count // 2:
                     run.kill()
                     break

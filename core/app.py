@@ -86,7 +86,7 @@ class App:
 
     @cached_property
     def store_and_forward(self) -> StoreAndForward:
-        """What keeps deliveries while the database is away, once ``start_store_and_forward`` is called."""
+        """Keeps deliveries while the database is away, once it is started."""
         from usher.core.spool.files import Spool  # noqa: PLC0415
         from usher.core.spool.forward import StoreAndForward  # noqa: PLC0415 - only a server has one
 

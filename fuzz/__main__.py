@@ -27,7 +27,7 @@ def run_one(name: str, arguments: list[str]) -> None:
     """Fuzz one target in this process; ends the process."""
     import atheris
 
-    with atheris.instrument_imports(include=["core"]):
+    with atheris.instrument_imports(include=["usher.core"]):
         from fuzz.targets import TARGETS
 
     def mutate(data: bytes, max_size: int, seed: int) -> bytes:

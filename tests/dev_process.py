@@ -112,7 +112,7 @@ class Site:
 
 
 @contextmanager
-def usher_dev(folder: Path, *options: str, **variables: str) -> Iterator[Site]:
+def usher_dev(folder: Path, *options: str, **variables: Any) -> Iterator[Site]:
     """``usher dev`` with this working directory, on a free port, until the block ends."""
     running = Dev(folder, *options, **variables)
     site = Site(running.url)

@@ -15,7 +15,7 @@ from fastapi import Depends, FastAPI, HTTPException, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import JSON, Column, and_, or_
 from sqlalchemy.orm import selectinload
-from sqlmodel import Field, Relationship, Session, SQLModel, create_engine, select
+from sqlmodel import Field, Relationship, Session, SQLModel, col, create_engine, select
 
 SECRET = os.environ["JWT_SECRET"]
 engine = create_engine(f"sqlite:///{sys.argv[2]}", connect_args={"check_same_thread": False})
@@ -151,15 +151,16 @@ def list_users(
 ) -> UserList:
     query = select(User).where(User.instance_id == UUID(int=0))
     if cursor:
-        created, _, user_id = cursor.partition("~")
+        created, _separator, user_id = cursor.partition("~")
         query = query.where(
             or_(
-                User.created_at > created,
-                and_(User.created_at == created, User.id > UUID(user_id)),
+                col(User.created_at) > created,
+                and_(col(User.created_at) == created, col(User.id) > UUID(user_id)),
             )
         )
-    query = query.order_by(User.created_at, User.id).limit(limit + 1)
-    rows = session.exec(query.options(selectinload(User.grants))).all()
+    query = query.order_by(col(User.created_at), col(User.id)).limit(limit + 1)
+    query = query.options(selectinload(User.grants))  # type: ignore[arg-type] # SQLModel's list
+    rows = session.exec(query).all()
     more = len(rows) > limit
     last = rows[limit - 1] if more else None
     return UserList(

@@ -75,7 +75,7 @@ def ask(
     if body is not None:
         raw = json.dumps(body).encode()
         sent.setdefault("content-type", "application/json")
-    event = {
+    event: dict[str, Any] = {
         "httpMethod": method,
         "path": base + path,
         "rawQuery": query,

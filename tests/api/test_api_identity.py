@@ -34,7 +34,7 @@ def described(user_id: UUID = ADA, **fields: Any) -> Answer:
     return 200, {"Content-Type": "application/json"}, json.dumps(document | fields).encode()
 
 
-Open = Callable[[str], Any]
+Open = Callable[..., Any]
 
 
 @pytest.fixture

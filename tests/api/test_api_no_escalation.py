@@ -116,7 +116,10 @@ def test_a_demoted_administrators_token_is_refused_at_the_next_request(people: P
 
 def test_an_older_tokens_roles_are_nobodys(people: People) -> None:
     """Neither for a known user nor at first sight: the policy's roles, no more."""
-    claims = {"app_metadata": {"provider": "email", "roles": ["admin"]}, "user_metadata": {}}
+    claims: dict[str, Any] = {
+        "app_metadata": {"provider": "email", "roles": ["admin"]},
+        "user_metadata": {},
+    }
     assert ask("GET", "/users", people.token("user", **claims)).code == "forbidden"
     from uuid import uuid4
 
@@ -216,10 +219,11 @@ def test_a_cookie_opens_reading_and_nothing_else(people: People) -> None:
     cookie = f"theme=dark; nf_jwt={good(people)}"
     assert ask("GET", "/users", cookie=cookie).status == 200
     assert ask("HEAD", "/users", cookie=cookie).status == 200
-    for method, path, body in [
+    writes: list[tuple[str, str, object]] = [
         ("PATCH", "/me", {"profile": {}}), ("DELETE", "/users/{other}", None),
         ("PUT", "/users/{other}/roles", {"roles": []}), ("POST", "/users", {"email": "a@b.c"}),
-    ]:  # fmt: skip
+    ]  # fmt: skip
+    for method, path, body in writes:
         assert ask(method, people.fill(path), body=body, cookie=cookie).status == 401
     assert ask("GET", "/me", cookie=f"nf_jwt={good(people)}; nf_jwt=x").status == 401
     assert ask("GET", "/me", cookie="nf_jwt=; xnf_jwt=1").status == 401

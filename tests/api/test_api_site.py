@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -19,7 +20,7 @@ from usher.functions._shared.http import Request
 NOW = int(NOON.timestamp())
 
 
-def sign(**changed: object) -> str:
+def sign(**changed: Any) -> str:
     """The header's value at noon."""
     return netlify(**({"iat": NOW, "exp": NOW + 300} | changed))
 

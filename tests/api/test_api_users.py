@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -411,7 +412,7 @@ def test_pages_of_other_sites_may_call_only_from_the_list(people: People) -> Non
             answer = ask("GET", "/me", token, origin=origin)
             assert "Access-Control-Allow-Origin" not in answer.headers
             assert answer.headers["Vary"] == "Origin"
-    asked = {"access_control_request_method": "PATCH"}
+    asked: dict[str, Any] = {"access_control_request_method": "PATCH"}
     good = ask("OPTIONS", "/me", origin=allowed, **asked)
     assert good.headers["Access-Control-Allow-Methods"] == "GET, PATCH, HEAD, OPTIONS"
     assert "If-Match" in good.headers["Access-Control-Allow-Headers"]

@@ -94,7 +94,7 @@ def _at(who: Account, moment: datetime, **fields: object) -> Account:
     proof = moment if who.app_metadata and who.app_metadata.get("provider") == "email" else None
     values = {name: getattr(who, name) for name in ("email", "app_metadata", "user_metadata")}
     times = {"created_at": moment, "updated_at": moment, "confirmation_sent_at": proof}
-    return Account(id=who.id, **{**values, **times, **fields})  # type: ignore[arg-type]
+    return Account(id=who.id, **{**values, **times, **fields})
 
 
 def _administer(app: App, rng: random.Random, now: datetime) -> None:

@@ -143,6 +143,7 @@ def test_an_event_is_played_back_without_changing_anything(
         if each.event == "signup" and each.outcome == "applied" and each.body
     )
     page, _ = as_owner(f"/#/events/{seen.id}")
+    assert seen.user_id is not None
     version = populated.app.store.users.get(seen.user_id).version
     expect(page.get_by_role("region", name="Body of the event")).to_contain_text('"signup"')
     page.get_by_role("button", name="Replay, changing nothing").click()

@@ -149,10 +149,11 @@ def autoconfirm(story: Story) -> None:
 
 def null_metadata(story: Story) -> None:
     """Either map can be null, and app_metadata can be empty."""
-    for number, fields in enumerate(
-        ({"app_metadata": None}, {"user_metadata": None}, {"app_metadata": {}},
-         {"app_metadata": None, "user_metadata": {}}, {"app_metadata": {"roles": []}})
-    ):  # fmt: skip
+    nulls: tuple[dict[str, Any], ...] = (
+        {"app_metadata": None}, {"user_metadata": None}, {"app_metadata": {}},
+        {"app_metadata": None, "user_metadata": {}}, {"app_metadata": {"roles": []}},
+    )  # fmt: skip
+    for number, fields in enumerate(nulls):
         who = story.person(f"null{number}@example.com", **fields)
         story.send("signup", who)
         story.send("login", replace(who, confirmed_at=story.now))

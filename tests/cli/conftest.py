@@ -59,7 +59,7 @@ class Program:
         assert result.exit_code in ((code,) if isinstance(code, int) else code), result.output
         return result
 
-    def json(self, *arguments: str, code: int = 0) -> Any:
+    def json(self, *arguments: str, code: int | tuple[int, ...] = 0) -> Any:
         """Run it with --json and read standard output, which must be nothing else."""
         return json.loads(self(*arguments, "--json", code=code).stdout)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -70,8 +71,8 @@ def test_doctor_without_a_site_to_ask(site: Program, monkeypatch: pytest.MonkeyP
 
 def test_doctor_tries_the_bridge(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it answers, what Identity answers by way of it, and that it is not there."""
-    page = {"status": 200, "headers": {}, "body": '{"users":[]}'}
-    refused = {"status": 401, "headers": {}, "body": '{"code":"signature_invalid"}'}
+    page: dict[str, Any] = {"status": 200, "headers": {}, "body": '{"users":[]}'}
+    refused: dict[str, Any] = {"status": 401, "headers": {}, "body": '{"code":"signature_invalid"}'}
     monkeypatch.setenv("USHER_BRIDGE_SECRET", SECRET.decode())
     for status, document, name, says in (
         (200, page, "identity", "accepts USHER_BRIDGE_SECRET"),

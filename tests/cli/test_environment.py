@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -152,7 +152,7 @@ def test_dev_makes_nothing_where_a_secret_is_set(
 
 
 @pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, int]]]:
+def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """What ``usher dev`` would have served."""
     calls: list[tuple[str, int]] = []
 

@@ -120,30 +120,27 @@ def test_an_erased_body_is_said_to_be_gone(program: Program, tmp_path: Path) -> 
         connection.execute("UPDATE deliveries SET body = NULL")
     connection.close()
     result = program("events", "show", event["id"], "--body", code=1)
-    assert result.stderr == "Error: The body was erased; its digest is kept.\n"
+    assert (result.stdout, "erased" in result.stderr) == ("", True)
     left = program.json("events", "show", event["id"])
     assert (left["body"], left["body_digest"]) == (None, event["body_digest"])
 
 
 @pytest.mark.parametrize(
-    ("prefix", "said"),
-    [
-        ("abc", "Give at least 6 characters of the event's id."),
-        ("", "Give at least 6 characters of the event's id."),
-        ("abcdef", "No event's id begins with 'abcdef'."),
-        ("%%%%%%", "No event's id begins with '%%%%%%'."),
-    ],
+    ("prefix", "fact"),
+    [("abc", " 6 "), ("", " 6 "), ("abcdef", "'abcdef'"), ("%%%%%%", "'%%%%%%'")],
 )
-def test_an_event_that_is_not_there(program: Program, prefix: str, said: str) -> None:
-    """One sentence, exit code 1."""
-    assert program("events", "show", prefix, code=1).stderr == said + "\n"
+def test_an_event_that_is_not_there(program: Program, prefix: str, fact: str) -> None:
+    """One line, exit code 1: what it looked for, or how much of an id it needs."""
+    result = program("events", "show", prefix, code=1)
+    (line,) = result.stderr.splitlines()
+    assert (result.stdout, fact in line) == ("", True)
 
 
 def test_the_beginning_of_an_id_is_enough_while_it_is_the_only_one(on_both: Program) -> None:
     """Ids begin with their time, so two of one minute share their first characters."""
     on_both.sign_up("a@b.example", "c@d.example")
     ids = [event["id"] for event in on_both.json("events", "list")["events"]]
-    assert "give more characters" in on_both("events", "show", ids[0][:6], code=1).stderr
+    assert repr(ids[0][:6]) in on_both("events", "show", ids[0][:6], code=1).stderr
     for event_id in ids:
         assert on_both.json("events", "show", event_id[:20])["id"] == event_id
 
@@ -166,7 +163,7 @@ def test_wrong_usage_exits_with_2(program: Program, arguments: list[str]) -> Non
 def test_events_of_nobody_are_an_error_not_an_empty_list(program: Program) -> None:
     """A misspelt address must not look like a person without events."""
     result = program("events", "list", "--user", "ada@example.com", code=1)
-    assert "No user has the id or e-mail address" in result.stderr
+    assert (result.stdout, "'ada@example.com'" in result.stderr) == ("", True)
 
 
 @pytest.mark.parametrize(
@@ -179,4 +176,4 @@ def test_a_cursor_that_is_none_is_an_error(
     """With a sentence, never a traceback."""
     on_both.sign_up("a@b.example")
     result = on_both(*listing, "--cursor", cursor, code=1)
-    assert "start again without it" in result.stderr
+    assert (result.stdout, "cursor" in result.stderr) == ("", True)

@@ -52,7 +52,7 @@ def test_pages_follow_one_another_without_gap_or_repetition(on_both: Program) ->
     ids = on_both.sign_up(*(f"user{number}@example.com" for number in range(5)))
     seen, cursor = [], None
     for size in (2, 2, 1):
-        more = ["--cursor", cursor] if cursor else []
+        more: list[str] = ["--cursor", cursor] if cursor else []
         page = on_both.json("users", "list", "--limit", "2", *more)
         assert len(page["users"]) == size
         seen += [UUID(user["id"]) for user in page["users"]]
@@ -75,7 +75,7 @@ def test_the_table_says_how_to_go_on(program: Program) -> None:
 def test_a_cursor_that_is_none_says_so(program: Program, cursor: str) -> None:
     """Exit code 1 and a sentence."""
     result = program("users", "list", "--cursor", cursor, code=1)
-    assert result.stderr == ("The cursor is not one of this list's; start again without it.\n")
+    assert (result.stdout, "cursor" in result.stderr) == ("", True)
 
 
 def test_an_empty_list_says_what_to_try(program: Program) -> None:
@@ -117,24 +117,16 @@ def test_json_has_the_whole_record(program: Program) -> None:
     assert user == program.json("users", "list")["users"][0]
 
 
-@pytest.mark.parametrize(
-    ("who", "said"),
-    [
-        ("nobody@example.com", "No user has the id or e-mail address 'nobody@example.com'."),
-        (str(UUID(int=9)), f"No user has the id or e-mail address '{UUID(int=9)}'."),
-        ("", "Name a user by id or e-mail address."),
-        (" ", "Name a user by id or e-mail address."),
-    ],
-)
+@pytest.mark.parametrize("who", ["nobody@example.com", str(UUID(int=9)), "", " "])
 @pytest.mark.parametrize(
     "command", [["show"], ["suspend"], ["reactivate"], ["delete", "--yes"]], ids=lambda c: c[0]
 )
-def test_nobody_is_found_by_a_wrong_name(
-    program: Program, command: list[str], who: str, said: str
-) -> None:
-    """One sentence, exit code 1, for every command that names a user."""
+def test_nobody_is_found_by_a_wrong_name(program: Program, command: list[str], who: str) -> None:
+    """One line that repeats it, exit code 1, for every command that names a user."""
     result = program("users", command[0], who, *command[1:], code=1)
-    assert (result.stdout, result.stderr) == ("", said + "\n")
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert (repr(who) in line) is bool(who.strip())
 
 
 def test_with_several_instances_the_one_meant_must_be_configured(
@@ -144,7 +136,7 @@ def test_with_several_instances_the_one_meant_must_be_configured(
     first = on_both.deliver("signup", "ada@example.com", instance_id=UUID(int=1))
     on_both.deliver("signup", "ADA@example.com", instance_id=UUID(int=2))
     for command in (["users", "show", str(first)], ["users", "list"], ["events", "list"]):
-        assert "Set USHER_INSTANCE_ID" in on_both(*command, code=1).stderr
+        assert "USHER_INSTANCE_ID" in on_both(*command, code=1).stderr
     monkeypatch.setenv("USHER_INSTANCE_ID", str(UUID(int=1)))
     assert on_both.json("users", "show", "ada@example.com")["id"] == str(first)
     assert len(on_both.json("events", "list")["events"]) == 1
@@ -155,8 +147,8 @@ def test_an_address_of_two_users_needs_the_id(on_both: Program) -> None:
     first, _ = on_both.sign_up("ada@example.com", "ADA@example.com")
     for command in (["show", "Ada@example.com"], ["grant", "ada@example.com", "editor"]):
         result = on_both("users", *command, code=1)
-        assert "More than one user has the address" in result.stderr
-        assert "Use the id." in result.stderr
+        assert result.stdout == ""
+        assert "'ada@example.com'" in result.stderr.lower()
     assert on_both.json("users", "show", str(first))["email"] == "ada@example.com"
 
 

@@ -35,8 +35,8 @@ def audited(program: Program) -> list[tuple[str, str, str]]:
 def test_a_grant_is_effective_explained_and_audited(on_both: Program) -> None:
     """Who gave it, why, and that it is not the policy's."""
     on_both.sign_up(ADA)
-    said = on_both("users", "grant", ADA, "editor", "--reason", "writes the news").stdout
-    assert said == "ada@example.com now has the role 'editor'.\nRoles: editor, member, staff\n"
+    on_both("users", "grant", ADA, "editor", "--reason", "writes the news")
+    assert on_both.roles(ADA) == ["editor", "member", "staff"]
     (grant,) = [g for g in on_both.json("users", "show", ADA)["grants"] if g["role"] == "editor"]
     assert (grant["source"], grant["actor"]) == ("administrator", "cli:operator")
     assert (grant["reason"], grant["expires_at"], grant["holds"]) == ("writes the news", None, True)
@@ -66,44 +66,39 @@ def test_a_grant_that_ended_gives_nothing(ada: Program) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (["--until", "2020-01-01"], "lies in the past"),
-        (["--until", "tomorrow"], "nor a span (30d, 12h, 90m)"),
-        (["--until", "0d"], "lies in the past"),
-        (["--until", "999999w"], "nor a span"),
-        (["--until", "2020-01-01T00:00:00+02:00"], "lies in the past"),
-    ],
+    "until", ["2020-01-01", "tomorrow", "0d", "999999w", "2020-01-01T00:00:00+02:00"]
 )
-def test_an_end_that_is_none_is_wrong_usage(ada: Program, options: list[str], said: str) -> None:
+def test_an_end_that_is_none_is_wrong_usage(ada: Program, until: str) -> None:
     """Exit code 2, and no role is given."""
-    assert said in ada("users", "grant", ADA, "editor", *options, code=2).stderr
+    assert "--until" in ada("users", "grant", ADA, "editor", "--until", until, code=2).stderr
     assert ada.roles(ADA) == ["member", "staff"]
 
 
 @pytest.mark.parametrize("role", ["", " ", " a", "a\n", "\x1b[31m", "r" * 101])
 def test_what_is_no_role_name_is_refused(ada: Program, role: str) -> None:
-    """Exit code 1 and a sentence with the rule."""
+    """Exit code 1, and the rule: how long it may be."""
     result = ada("users", "grant", ADA, role, code=1)
-    assert "cannot be a role: 1 to 100 printable characters" in result.stderr
+    assert "1 to 100" in result.stderr
     assert "\x1b" not in result.stderr
+    assert ada.roles(ADA) == ["member", "staff"]
 
 
 @pytest.mark.parametrize("role", ["{email}", "{", "{x}", "100%", "[bold]b[/bold]", "größe"])
 def test_any_role_name_can_be_given_and_taken(ada: Program, role: str) -> None:
     """Braces and brackets are names like any other."""
     said = ada("users", "grant", ADA, role).stdout
-    assert said.startswith(f"ada@example.com now has the role {role!r}.")
+    assert repr(role) in said.splitlines()[0]
     assert role in ada.roles(ADA)
     said = ada("users", "revoke", ADA, role).stdout
-    assert said.startswith(f"ada@example.com has the role {role!r} no longer.")
+    assert repr(role) in said.splitlines()[0]
+    assert role not in ada.roles(ADA)
 
 
 def test_revoking_a_role_of_the_policy_leaves_a_denial(on_both: Program) -> None:
     """The next login does not bring it back, and the events say why."""
     (ada,) = on_both.sign_up(ADA)
-    said = on_both("users", "revoke", ADA, "staff", "--reason", "left").stdout
-    assert said == "ada@example.com has the role 'staff' no longer.\nRoles: member\n"
+    on_both("users", "revoke", ADA, "staff", "--reason", "left")
+    assert on_both.roles(ADA) == ["member"]
     on_both.deliver("login", ADA, user_id=ada, app_metadata={"provider": "email"})
     assert on_both.roles(ADA) == ["member"]
     (event,) = on_both.json("events", "list", "--event", "login")["events"]
@@ -124,21 +119,20 @@ def test_revoking_what_nobody_gave_is_noted(ada: Program) -> None:
     """No error, but not silent either; nothing is audited."""
     before = audited(ada)
     result = ada("users", "revoke", ADA, "editor")
-    assert "does not have the role 'editor' now" in result.stderr
+    assert "'editor'" in result.stderr
     assert audited(ada) == before
 
 
 def test_a_suspended_user_is_out_until_reactivated(on_both: Program) -> None:
     """Logins are refused with a stated rule; grants stay."""
     (ada,) = on_both.sign_up(ADA)
-    assert on_both("users", "suspend", ADA, "--reason", "abuse").stdout.startswith(
-        "ada@example.com is suspended.\n"
-    )
+    suspended = on_both.json("users", "suspend", ADA, "--reason", "abuse")
+    assert suspended["status"] == "suspended"
     on_both.deliver("login", ADA, user_id=ada)
     (event,) = on_both.json("events", "list", "--outcome", "denied")["events"]
     assert [reason["rule"] for reason in event["reasons"]] == ["user.suspended"]
-    said = on_both("users", "reactivate", ADA).stdout
-    assert said.startswith("ada@example.com is let in again.\nRoles: member, staff")
+    again = on_both.json("users", "reactivate", ADA)
+    assert (again["status"], again["roles"]) == ("active", ["member", "staff"])
     assert [entry[0] for entry in audited(on_both)] == [
         "user.created",
         "user.suspended",
@@ -159,8 +153,7 @@ def test_doing_a_thing_twice_changes_nothing_the_second_time(ada: Program) -> No
 def test_delete_asks_first(ada: Program, answer: str) -> None:
     """Without a yes nothing happens."""
     result = ada("users", "delete", ADA, input=answer, code=1)
-    assert "This erases all personal data of ada@example.com for good." in result.stderr
-    assert "Aborted!" in result.stderr
+    assert (result.stdout, ADA in result.stderr) == ("", True)
     assert ada.json("users", "show", ADA)["status"] == "active"
 
 
@@ -169,12 +162,12 @@ def test_delete_leaves_a_tombstone(ada: Program, options: list[str], answer: str
     """After a yes, or without asking; the id stays, nothing else does."""
     user_id = ada.json("users", "show", ADA)["id"]
     said = ada("users", "delete", ADA, *options, input=answer).stdout
-    assert said.startswith(f"{user_id} is deleted.")
+    assert (user_id in said, ADA in said) == (True, False)
     ada("users", "show", ADA, code=1)
     left = ada.json("users", "show", user_id)
     assert (left["status"], left["email"], left["roles"]) == ("deleted", "", [])
     for command in (["grant", user_id, "x"], ["suspend", user_id], ["reactivate", user_id]):
-        assert "The user was deleted on" in ada("users", *command, code=1).stderr
+        assert left["deleted_at"][:10] in ada("users", *command, code=1).stderr
 
 
 def test_after_a_deletion_no_command_prints_the_person(ada: Program) -> None:
@@ -193,11 +186,10 @@ DEPOSITIONS = [["revoke", OWNER, "admin"], ["suspend", OWNER], ["delete", OWNER,
 
 @pytest.mark.parametrize("command", DEPOSITIONS, ids=lambda command: command[0])
 def test_the_last_administrator_is_protected(program: Program, command: list[str]) -> None:
-    """Refused with a sentence; possible with --force."""
+    """Refused, by the name of the role and the way around it; possible with --force."""
     (owner,) = program.sign_up(OWNER)
     result = program("users", *command, code=1)
-    assert "Nobody else is active and has the role 'admin'" in result.stderr
-    assert "force" in result.stderr
+    assert ("'admin'" in result.stderr, "force" in result.stderr) == (True, True)
     assert program.roles(owner) == ["admin", "member", "staff"]
     program("users", *command, "--force")
     assert program.json("users", "list", "--role", "admin", "--status", "active")["users"] == []

@@ -61,7 +61,7 @@ class Function:
 
 @contextmanager
 def function(
-    folder: Path, code: Path = ROOT, handler: str = HANDLER, **variables: str
+    folder: Path, *, code: Path = ROOT, handler: str = HANDLER, **variables: str
 ) -> Iterator[Function]:
     """Run a handler as Lambda does, until the end of the block."""
     running = Function(folder / "lambda.log")

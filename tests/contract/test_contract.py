@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,7 +89,7 @@ def test_lambda_answers_as_the_handlers(
     tmp_path: Path,
 ) -> None:
     """Under Lambda's own runtime, by each of AWS's ways in."""
-    variables = VARIABLES | {
+    variables: dict[str, Any] = VARIABLES | {
         "USHER_DATABASE_URL": seeded(postgresql_url),
         "USHER_POLICY": str(policy_file),
     }

@@ -17,7 +17,7 @@ from typing import Any
 import urllib3
 
 from tests.emulator.world import World
-from tests.forge import token
+from tests.forge import HEADER, token
 from tests.netlify_site import BRIDGE_SECRET, NetlifySite
 from tests.stub import Answer, Stub, serving
 from usher.core.identity.bridge import AUDIENCE, ISSUER, BridgeTransport
@@ -76,7 +76,7 @@ def sign(body: bytes, secret: bytes = SECRET, header: bytes | None = None, **cha
         "sha256": hashlib.sha256(body).hexdigest(),
     }
     claims = {name: value for name, value in (usual | changed).items() if value is not ...}
-    return token(json.dumps(claims).encode(), *([header] if header else []), secret=secret)
+    return token(json.dumps(claims).encode(), header or HEADER, secret)
 
 
 def dump(call: Any) -> bytes:

@@ -122,9 +122,9 @@ def test_what_is_built_runs(tmp_path: Path, postgresql_url: str) -> None:
         [*command, f"PYTHON={sys.executable}"], cwd=ROOT, check=True, capture_output=True
     )
     assert not (built / "tests").exists()
-    settings = {**VARIABLES, "USHER_DATABASE_URL": postgresql_url}
+    settings: dict[str, Any] = {**VARIABLES, "USHER_DATABASE_URL": postgresql_url}
     settings["USHER_POLICY"] = str(built / variables()["USHER_POLICY"])
     handler = properties("Usher")["Handler"]
-    with function(tmp_path, built, handler, **settings) as running:
+    with function(tmp_path, code=built, handler=handler, **settings) as running:
         request = Case(name="", part="server", method="GET", target="/readyz", status=200)
         assert running.invoke(url(request))["statusCode"] == 200

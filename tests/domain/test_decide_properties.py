@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.domain.decide_support import NAMES, NOON, POLICY, after, event, moment
+from tests.profiles import examples
 from usher.core.domain.administration import grant_role, revoke_role
 from usher.core.domain.decide import decide
 from usher.core.domain.events import Event
@@ -53,7 +54,7 @@ def state(user: User | None) -> tuple[Any, ...] | None:
     return user.status, profile, effective(user.grants, NOON), user.at_identity.seen
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(100))
 @given(st.data())
 def test_any_order_and_duplication_ends_the_same(data: st.DataObject) -> None:
     """Status, tombstone, profile and roles converge where nobody changed roles at Identity."""
@@ -64,7 +65,7 @@ def test_any_order_and_duplication_ends_the_same(data: st.DataObject) -> None:
     assert state(after(shuffled)) == state(after(history))
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(100))
 @given(st.data())
 def test_any_order_ends_the_same_when_payloads_show_our_own_answers(data: st.DataObject) -> None:
     """Identity applies replies or rolls them back; later payloads show it; arrival is shuffled."""

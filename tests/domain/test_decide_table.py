@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -184,7 +185,7 @@ PROOFS = [
 
 
 @pytest.mark.parametrize(("name", "fields", "proven"), PROOFS)
-def test_what_proves_an_address(name: str, fields: dict[str, object], proven: bool) -> None:
+def test_what_proves_an_address(name: str, fields: dict[str, Any], proven: bool) -> None:
     """An unproven address gets no role that names its domain."""
     found = outcome(event(name, email="ada@example.com", **fields))
     assert found.user is not None

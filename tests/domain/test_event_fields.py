@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.profiles import examples
 from tests.support import account
 from usher.core.domain.events import (
     Event,
@@ -24,9 +25,10 @@ from usher.core.jws import Claims
 from usher.emulator.payload import ZERO_INSTANCE, event_body
 
 
-def utc(*parts: int) -> datetime:
+def utc(year: int, month: int, day: int, *time: int) -> datetime:
     """A time in UTC."""
-    return datetime(*parts, tzinfo=UTC)
+    hour, minute, second, micro = (*time, 0, 0, 0, 0)[:4]
+    return datetime(year, month, day, hour, minute, second, micro, tzinfo=UTC)
 
 
 # --- times ---------------------------------------------------------------------------------------
@@ -223,7 +225,7 @@ def test_what_could_be_read_in_two_ways_is_not_read(key: str) -> None:
     assert split_address(key) == ("", "")
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=examples(100))
 @given(
     st.text()
     | st.lists(st.sampled_from([*'<>()@",;: \\', "a@b.c", "evil@x.com", "x"])).map("".join)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.forge import claims, token
+from tests.profiles import examples
 from tests.support import NOON, SECRET, account
 from usher.core.domain.events import Event, EventName, UnknownEvent, delivery_id, parse_event
 from usher.core.errors import BodyError, BodyFieldError, BodyJsonError, InstanceMismatchError
@@ -130,7 +131,7 @@ def test_a_malformed_provider_is_no_provider(sent: object) -> None:
 
 # --- what is refused, and where ------------------------------------------------------------------
 
-WRONG_USER_FIELDS = {
+WRONG_USER_FIELDS: dict[str, list[object]] = {
     "/user/id": [ABSENT, None, 0, "", "ada", USER_ID.hex, f"{{{USER_ID}}}", f"urn:uuid:{USER_ID}",
                  f"{USER_ID}\n", f" {USER_ID}", [str(USER_ID)], str(USER_ID)[:-1] + "\u0661"],
     "/user/email": [1, False, [], {}, ["ada@example.com"]],
@@ -227,8 +228,8 @@ def test_the_id_does_not_depend_on_the_headers_spelling() -> None:
 
 def test_the_id_covers_instance_event_time_and_body() -> None:
     """Deliveries that differ in any of them are different deliveries."""
-    parts = (ZERO_INSTANCE, "signup", NOW, "a")
-    others = (OTHER, "login", NOW + 1, "b")
+    parts: tuple[Any, ...] = (ZERO_INSTANCE, "signup", NOW, "a")
+    others: tuple[Any, ...] = (OTHER, "login", NOW + 1, "b")
     changed = [(*parts[:i], others[i], *parts[i + 1 :]) for i in range(4)]
     ids = {delivery_id(*each) for each in [parts, *changed]}
     assert len(ids) == 5
@@ -329,7 +330,7 @@ DOCUMENTS = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=examples(100))
 @given(DOCUMENTS | st.dictionaries(st.text(max_size=8), JSON))
 def test_any_object_is_an_event_or_a_body_error(content: dict[str, Any]) -> None:
     """No document raises anything else, and an event that is read can be used."""

@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.forge import ALPHABET, HEADER, claims, encode, good, seal, token
+from tests.profiles import examples
 from tests.support import NOON, SECRET
 from usher.core.errors import SignatureError
 from usher.core.jws import Claims, open_compact, sign_compact, sign_event, verify_event
@@ -64,7 +65,7 @@ def refused(signature: str) -> bool:
     return False
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=examples(100))
 @given(data=st.data(), original=st.sampled_from([GOOD, PADDED]))
 def test_any_change_of_one_character_is_refused(data: st.DataObject, original: str) -> None:
     """Replaced, added or left out: no two tokens that differ in a character are both good."""
@@ -86,7 +87,7 @@ def test_the_last_character_has_one_good_value() -> None:
         assert accepted == [original[-1]]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=examples(100))
 @given(st.text(ANY_CHARACTER) | st.lists(SEGMENTS, max_size=5).map(".".join))
 def test_any_text_is_refused_with_a_signature_error(text: str) -> None:
     """A verifier that fails in another way is a hole or an outage."""
@@ -110,7 +111,7 @@ def test_any_signed_octets_are_refused_with_a_signature_error(header: bytes, tex
     assert refused(token(text))
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=examples(200))
 @given(PAYLOADS | st.dictionaries(st.text(max_size=8), JSON, max_size=6))
 @example({"iss": "gotrue", "sub": str(ZERO_INSTANCE), "iat": 10**400, "sha256": DIGEST})
 @example({"iss": "gotrue", "sub": str(ZERO_INSTANCE), "iat": -(10**400), "sha256": DIGEST})

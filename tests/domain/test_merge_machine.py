@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tests.domain.decide_support import NOON, POLICY, T0, event
+from tests.profiles import examples
 from usher.core.domain.administration import grant_role, revoke_role
 from usher.core.domain.decide import decide
 from usher.core.domain.records import Source, User
@@ -112,5 +113,5 @@ class Merge(RuleBasedStateMachine):
         assert roles - self.spoken == POLICY_ROLES - self.spoken
 
 
-Merge.TestCase.settings = settings(max_examples=200, deadline=None, stateful_step_count=25)
+Merge.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=25)
 TestMerge = Merge.TestCase

@@ -139,7 +139,12 @@ ADMISSIONS: list[tuple[FilePolicy, Applicant, bool, str, str, str]] = [
 
 @pytest.mark.parametrize(("policy", "who", "admitted", "message", "rule", "text"), ADMISSIONS)
 def test_one_rule_decides_the_admission_and_is_named(
-    policy: FilePolicy, who: Applicant, admitted: bool, message: str, rule: str, text: str
+    policy: FilePolicy | CallablePolicy,
+    who: Applicant,
+    admitted: bool,
+    message: str,
+    rule: str,
+    text: str,
 ) -> None:
     """Deny lists first, then the allow lists, then the default; always exactly one reason."""
     verdict = policy.evaluate(who)
@@ -237,7 +242,7 @@ def test_constants_are_part_of_every_verdict() -> None:
     assert FilePolicy(app_metadata=constants).evaluate(applicant()).app_metadata == constants
 
 
-DESCRIPTIONS: list[tuple[FilePolicy, list[str]]] = [
+DESCRIPTIONS: list[tuple[FilePolicy | CallablePolicy, list[str]]] = [
     (FilePolicy(), ["Admits everyone."]),
     (CLOSED, [f"Admits nobody, saying: {DEFAULT_MESSAGE}"]),
     (

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tests.domain.decide_support import NOON, POLICY, T0, after, event
+from tests.profiles import examples
 from usher.core.domain.administration import grant_role, revoke_role
 from usher.core.domain.decide import decide
 from usher.core.domain.events import IdentityUser
@@ -145,5 +146,5 @@ class Pushing(RuleBasedStateMachine):
         assert not patch_for(self.user, self._account(), self.now)
 
 
-Pushing.TestCase.settings = settings(max_examples=200, deadline=None, stateful_step_count=25)
+Pushing.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=25)
 TestPushing = Pushing.TestCase

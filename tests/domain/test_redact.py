@@ -139,7 +139,7 @@ def test_an_act_says_who_did_what_and_nothing_personal() -> None:
         assert CANARY not in repr(redacted)
         assert redacted.actor.startswith(kept)
         assert redacted.after["roles"].keys() == {"a"}
-    changed = REDACTOR.act(AuditEntry("x", "usher", *[UUID(int=0)] * 2, NOON, values, {}))
+    changed = REDACTOR.act(AuditEntry("x", "usher", UUID(int=0), UUID(int=0), NOON, values, {}))
     assert changed.before is not None
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.forge import STRANGER, encode, seal, token, unused_bit
+from tests.forge import HEADER, STRANGER, encode, seal, token, unused_bit
 from tests.support import OLD_SECRET, SECRET
 from usher.core.errors import NotThroughSiteError
 from usher.core.jws import require_site
@@ -29,7 +29,7 @@ def netlify(secret: bytes = SECRET, header: bytes | None = None, **changed: Any)
         "iss": "netlify",
     }
     claims = {name: value for name, value in (usual | changed).items() if value is not ...}
-    return token(json.dumps(claims).encode(), *([header] if header else []), secret=secret)
+    return token(json.dumps(claims).encode(), header or HEADER, secret)
 
 
 GOOD = netlify()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.profiles import examples
 from usher.core.strict_json import MAX_DEPTH, StrictJsonError, dumps, loads_object
 
 READ: dict[str, tuple[bytes, dict[str, Any]]] = {
@@ -150,7 +151,7 @@ def test_brackets_in_texts_are_no_levels(text: str) -> None:
 
 def test_many_shallow_levels_are_read() -> None:
     """Depth is counted, not brackets."""
-    document = {"a": [[{}] for _ in range(10_000)]}
+    document: dict[str, Any] = {"a": [[{}] for _ in range(10_000)]}
     assert loads_object(dumps(document).encode()) == document
 
 
@@ -209,7 +210,7 @@ def test_what_we_write_we_read(document: dict[str, Any]) -> None:
     assert list(read) == list(document)
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=examples(200))
 @given(st.binary() | PIECES | PIECES.map(lambda text: b"{" + text + b"}"))
 def test_any_bytes_are_read_or_refused(text: bytes) -> None:
     """StrictJsonError is the only exception, and what is read has no second reading."""

@@ -31,7 +31,11 @@ LATER = NOON + timedelta(hours=2)
 
 def person(**fields: Any) -> IdentityUser:
     """An account as the admin API shows it: confirmed, unless told otherwise."""
-    usual = {"confirmed_at": NOON, "roles": ["member"], "email": "ada@other.example"}
+    usual: dict[str, Any] = {
+        "confirmed_at": NOON,
+        "roles": ["member"],
+        "email": "ada@other.example",
+    }
     made = account(user_id=SOMEBODY, at=NOON, **(usual | fields))
     return read_user(json.loads(go_json(user_document(made))))
 

@@ -255,5 +255,5 @@ def test_nothing_of_it_is_open(quiet: World, method: str, path: str) -> None:
     """401 before anything else, for strangers and for members."""
     quiet.member()
     for token in ("", quiet.token()):
-        body = {} if method in ("POST", "PUT") else None
+        body: object = {} if method in ("POST", "PUT") else None
         assert quiet.call(method, path, body, token=token).status == 401

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -13,7 +14,7 @@ from tests.emulator.world import MOUNT, SITE, World
 Make = Callable[..., World]
 
 
-def state_of(world: World, provider: str = "google", **headers: str) -> str:
+def state_of(world: World, provider: str = "google", **headers: Any) -> str:
     """What /authorize hands to the consent page."""
     redirect = world.call("GET", f"/authorize?provider={provider}", **headers)
     assert redirect.status == 302

@@ -201,6 +201,10 @@ def test_what_cannot_work_is_refused_at_once(
     tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
     """With a sentence."""
-    given = {"database": tmp_path / "i.db", "jwt_secret": JWT_SECRET, "site_url": SITE}
+    given: dict[str, Any] = {
+        "database": tmp_path / "i.db",
+        "jwt_secret": JWT_SECRET,
+        "site_url": SITE,
+    }
     with pytest.raises(ValueError, match=message):
         Emulator(Options(**(given | options)))

@@ -87,7 +87,7 @@ def test_an_unset_optional_field_is_left_out(name: str) -> None:
 @pytest.mark.parametrize("name", ["aud", "role", "email"])
 def test_an_empty_text_without_omitempty_stays(name: str) -> None:
     """These three are always there."""
-    body = event_body("signup", replace(ADA, **{name: ""}))
+    body = event_body("signup", replace(ADA, **dict[str, Any]({name: ""})))
     assert f'"{name}":""'.encode() in body
 
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.emulator.world import JWT_SECRET, MOUNT, OPERATOR, World, world
+from tests.profiles import examples
 from usher.core.domain.events import Event, parse_event
 from usher.core.jws import Claims
 from usher.emulator.accounts import merged
@@ -68,7 +69,7 @@ def asked() -> Iterator[World]:
         yield made
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(150))
 @given(
     method=st.sampled_from(["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", ""]),
     path=PATHS,
@@ -112,7 +113,7 @@ def test_a_merge_keeps_what_it_does_not_name(
             assert result[key] == (updates or {})[key]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(15))
 @given(
     data=st.dictionaries(
         st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=9),

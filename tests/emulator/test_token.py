@@ -10,6 +10,7 @@ from typing import Any
 
 import jwt
 import pytest
+from jwt.types import Options
 
 from tests.emulator.world import JWT_SECRET, World
 from tests.support import NOON
@@ -52,7 +53,7 @@ def test_an_access_token_is_identitys_byte_for_byte(quiet: World) -> None:
 def test_an_access_token_is_signed_with_the_jwt_secret(quiet: World) -> None:
     """Checked by PyJWT, not by ourselves."""
     quiet.member()
-    options = {"verify_exp": False, "verify_aud": False}
+    options: Options = {"verify_exp": False, "verify_aud": False}
     assert jwt.decode(quiet.token(), JWT_SECRET, algorithms=["HS256"], options=options)
 
 

@@ -109,7 +109,7 @@ class World:
         form = {"grant_type": "refresh_token", "refresh_token": token}
         return self.call("POST", "/token", form=form)
 
-    def admin(self, method: str, path: str, body: Any = None, **headers: str) -> Reply:
+    def admin(self, method: str, path: str, body: Any = None, **headers: Any) -> Reply:
         """A request with the operator's token."""
         return self.call(method, path, body, token=OPERATOR, **headers)
 

@@ -305,7 +305,8 @@ def test_a_new_process_applies_what_another_left(
     with locked(app.settings.database_url):
         deliver(app, [signed("signup", account())])
         other.store_and_forward.adopt()
-        assert not other.store_and_forward.active
+        held = other.store_and_forward.active
+        assert not held
         app.store_and_forward.close()
         other.store_and_forward.adopt()
         assert other.store_and_forward.active

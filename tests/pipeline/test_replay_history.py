@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from tests.profiles import examples
 from tests.store.store_support import deliver, raw
 from tests.support import NOON, Clock, account, signed
 from usher.core.app import App
@@ -141,7 +142,9 @@ def played(source: App, target: App, *, with_acts: bool) -> None:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(20),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(STEPS)
 def test_events_and_acts_played_back_give_the_same_users(
@@ -161,7 +164,9 @@ def test_events_and_acts_played_back_give_the_same_users(
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(20),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(st.one_of(DELIVERIES, ODD), max_size=20))
 def test_events_alone_played_back_give_the_same_users(

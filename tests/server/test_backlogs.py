@@ -79,7 +79,7 @@ def test_each_backlog_is_told(app: App) -> None:
     )
     spool = Spool(app.settings.spool_folder)
     spool.append([b"one", b"two"])
-    spool.dead_letters([b"three"])
+    spool.keep_dead_letters([b"three"])
     completed = NOON - timedelta(hours=3)
     with app.store.write() as connection:
         connection.execute(

@@ -1,6 +1,6 @@
 """Kill -9 at random moments: under load, while the spool is written, and while it is applied.
 
-A handful here; as many as you like with, for instance,
+Two here; as many as you like with, for instance,
 ``CRASHES=50 python -m pytest tests/server/test_crashes.py``.
 """
 
@@ -15,7 +15,7 @@ import pytest
 from tests.pipeline.outage_support import locked
 from tests.server.outages import Crowd, StartServer, ready, rows, wait_until, whole
 
-CRASHES = int(os.environ.get("CRASHES", "3"))
+CRASHES = int(os.environ.get("CRASHES", "2"))
 
 
 @pytest.mark.timeout(60 + 30 * CRASHES)

@@ -13,6 +13,8 @@ from usher.core.errors import OverloadedError
 from usher.server import group_commit as gather
 from usher.server.group_commit import GroupCommit
 
+Served = int | Exception
+
 
 class Writer:
     """Remembers its batches; the first waits until released."""
@@ -31,7 +33,7 @@ class Writer:
 def test_who_comes_while_a_commit_is_under_way_shares_the_next() -> None:
     """One alone, then all the others together, in their order of arrival."""
 
-    async def scene() -> tuple[list[object], list[list[int]]]:
+    async def scene() -> tuple[list[Served], list[list[int]]]:
         writer = Writer()
         group_commit: GroupCommit[int, int] = GroupCommit(writer)
         first = asyncio.create_task(group_commit.submit(1))
@@ -183,7 +185,7 @@ def test_the_queue_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who finds it full is turned away at once; those in it are served."""
     monkeypatch.setattr(gather, "MAX_WAITING", 2)
 
-    async def scene() -> list[object]:
+    async def scene() -> list[Served]:
         writer = Writer()
         group_commit: GroupCommit[int, int] = GroupCommit(writer)
         tasks = [asyncio.create_task(group_commit.submit(1))]
@@ -258,7 +260,7 @@ def test_a_batch_that_takes_too_long_is_interrupted_and_answers_for_itself() -> 
 def test_a_writer_that_does_not_come_back_keeps_nobody_waiting() -> None:
     """Its batch and all behind it are turned away, newcomers at once; until it is back."""
 
-    async def scene() -> tuple[list[object], float, object, object]:
+    async def scene() -> tuple[list[Served], float, Served, Served]:
         writer = Writer()
         group_commit: GroupCommit[int, int] = GroupCommit(writer)
         loop = asyncio.get_running_loop()
@@ -285,7 +287,7 @@ def test_a_writer_that_does_not_come_back_keeps_nobody_waiting() -> None:
 def test_who_has_waited_too_long_is_not_started_on() -> None:
     """The writer took its time over others; there would not be enough left."""
 
-    async def scene() -> tuple[list[object], list[list[int]]]:
+    async def scene() -> tuple[list[Served], list[list[int]]]:
         writer = Writer()
         group_commit: GroupCommit[int, int] = GroupCommit(writer)
         first = asyncio.create_task(group_commit.submit(1))

@@ -18,6 +18,7 @@ import psutil
 import psycopg
 import pytest
 
+from tests.cluster import template
 from tests.server.outages import (
     Cluster,
     StartServer,
@@ -33,10 +34,16 @@ from tests.server.outages import (
 from tests.support import ROOT, Server, Signed, account, apart, clean_environment, free_port, signed
 
 
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data that each PostgreSQL begins with."""
+    return template(tmp_path_factory)
+
+
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
+def cluster(made: Path) -> Iterator[Cluster]:
     """A PostgreSQL of this test's own."""
-    with apart() as folder, closing(Cluster(folder)) as found:
+    with apart() as folder, closing(Cluster(folder, made)) as found:
         yield found
 
 
@@ -48,7 +55,7 @@ def five(who: str = "ada") -> list[Signed]:
     ]
 
 
-def through_an_outage(server: Server, url: str, restore: Callable[[], None]) -> None:
+def through_an_outage(server: Server, url: str, restore: Callable[[], object]) -> None:
     """All five are answered in time and as documented, twice; and are there when it is back."""
     deliveries = five()
     given = [posted(server, delivery) for delivery in deliveries]
@@ -213,7 +220,7 @@ def test_sqlite_file_gone_and_back(start_server: StartServer, sqlite_url: str) -
     url = f"sqlite:///{path}"
     server = start_server(url, USHER_SPOOL=str(folder.parent / "spool"))
     folder.rename(moved)
-    through_an_outage(server, url, lambda: moved.rename(folder) and None)
+    through_an_outage(server, url, lambda: moved.rename(folder))
 
 
 @contextmanager
@@ -245,13 +252,13 @@ def fill(path: Path) -> None:
 
 
 def test_postgresql_on_a_full_disk_with_the_spool_on_another(
-    start_server: StartServer, tmp_path: Path
+    start_server: StartServer, tmp_path: Path, made: Path
 ) -> None:
     """It stops when it cannot write its log; with room again it is started, and goes on."""
     with (
         apart() as folder,
         small_disk(folder / "disk", "100m") as disk,
-        closing(Cluster(disk)) as cluster,
+        closing(Cluster(disk, made)) as cluster,
     ):
         server = start_server(cluster.url, USHER_SPOOL=str(tmp_path / "spool"))
         ballast = disk / "ballast"
@@ -395,7 +402,7 @@ def test_sqlite_read_only(start_server: StartServer, sqlite_template: Path, tmp_
         through_an_outage(
             server,
             url,
-            lambda: subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True) and None,
+            lambda: subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True),
         )
         server.stop()
 

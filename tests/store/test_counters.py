@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from tests.profiles import examples
 from tests.store.store_support import deliver, raw, rows
 from tests.support import NOON, Clock, account, signed
 from usher.core.app import App
@@ -33,7 +35,7 @@ ACTS = st.one_of(
 )
 
 
-def act(usher: App, clock: Clock, step: tuple[object, ...]) -> None:
+def act(usher: App, clock: Clock, step: tuple[Any, ...]) -> None:
     """One thing that happens."""
     name, *arguments = step
     if name == "wait":
@@ -62,7 +64,9 @@ def act(usher: App, clock: Clock, step: tuple[object, ...]) -> None:
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(20),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(ACTS, max_size=25))
 def test_the_counters_are_what_a_recount_gives(

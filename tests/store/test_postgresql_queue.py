@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Connection
 
 from tests.pipeline.outage_support import locked
+from tests.pipeline.test_outage import statuses
 from tests.store.store_support import counts, deliver, rows
 from tests.support import NOON, account, signed
 from usher.core.app import App
@@ -115,7 +116,7 @@ def test_an_event_whose_connection_broke_while_at_rest_is_stored(usher: App) -> 
     with database.read() as connection:
         driver: Any = connection.connection.driver_connection
     driver.close()
-    assert [a.status for a in deliver(usher, [signed("signup", account())])] == [200]
+    assert statuses(deliver(usher, [signed("signup", account())])) == [200]
     assert counts(database)["deliveries"] == 1
 
 
@@ -133,7 +134,7 @@ def test_an_event_whose_connection_broke_after_the_commit_gets_its_answer(
             raise psycopg.OperationalError("server closed the connection unexpectedly")
 
     monkeypatch.setattr(psycopg.Pipeline, "__exit__", break_once)
-    assert [a.status for a in deliver(usher, [signed("signup", account())])] == [200]
+    assert statuses(deliver(usher, [signed("signup", account())])) == [200]
     assert broken
     assert counts(usher.store.database) == {
         "users": 1, "grants": 2, "deliveries": 1, "audit": 1,

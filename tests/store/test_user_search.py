@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.profiles import examples
 from tests.store.store_support import executed
 from tests.support import NOON
 from usher.core.app import App
@@ -143,7 +144,9 @@ def pages(
 
 @pytest.mark.usefixtures("bounds")
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(25),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(FILTERS, st.sampled_from(Sort), st.booleans(), st.integers(1, 50))
 def test_the_pages_hold_exactly_who_fits_in_order(

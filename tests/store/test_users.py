@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -23,7 +24,11 @@ INSTANCE, OTHER = UUID(int=0), UUID(int=1)
 def user(email: str = "ada@example.com", minutes: int = 0, **fields: object) -> User:
     """A new active user, created so many minutes after noon."""
     moment = NOON + timedelta(minutes=minutes)
-    values = {"instance_id": INSTANCE, "id": uuid4(), "confirmed_at": moment} | fields
+    values: dict[str, Any] = {
+        "instance_id": INSTANCE,
+        "id": uuid4(),
+        "confirmed_at": moment,
+    } | fields
     return User(
         created_at=moment, updated_at=moment, email=email, email_key=email_key(email), **values
     )
@@ -160,7 +165,7 @@ def test_a_page_has_at_least_one_and_at_most_so_many_users(
 
 def test_a_listing_can_be_narrowed_to_a_status(usher: App) -> None:
     """Each user has one status, and pages hold under the filter."""
-    by_status = {
+    by_status: dict[Status, dict[str, Any]] = {
         Status.ACTIVE: {},
         Status.PENDING: {"confirmed_at": None},
         Status.SUSPENDED: {"suspended_at": NOON},

@@ -20,10 +20,9 @@ from tests.support import NOON, Clock
 from usher.core.app import App
 from usher.core.domain import administration
 from usher.core.domain.administration import Change, revoke_role
-from usher.core.domain.records import Status, User
+from usher.core.domain.records import Key, Status, User
 from usher.core.errors import LastAdministratorError, UsherError
 from usher.core.settings import Settings
-from usher.core.users import Key
 
 REMOVALS: dict[str, Callable[..., User]] = {
     "revoke": lambda users, u, **how: users.change(

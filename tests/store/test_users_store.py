@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from tests.profiles import examples
 from tests.store.store_support import counts, executed, rows, users_of
 from tests.support import NOON
 from usher.core.app import App
@@ -20,7 +21,9 @@ from usher.core.domain.records import AuditEntry, Grant, Source, Status, User, a
 from usher.core.store.users import NEVER
 
 EXAMPLES = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(30),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 # What strict_json lets in: no U+0000, no half of a surrogate pair, finite numbers.
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
@@ -148,7 +151,7 @@ def test_an_exception_in_the_transaction_leaves_nothing(usher: App) -> None:
 @pytest.mark.parametrize("status", list(Status))
 def test_the_stored_status_is_the_records(usher: App, status: Status) -> None:
     """Derived from the times, so that filters and records cannot disagree."""
-    times = {
+    times: dict[Status, dict[str, Any]] = {
         Status.PENDING: {},
         Status.ACTIVE: {"confirmed_at": NOON},
         Status.SUSPENDED: {"confirmed_at": NOON, "suspended_at": NOON},
