@@ -66,7 +66,7 @@ def test_each_backlog_is_told(app: App) -> None:
     taken = {"ready": "1", "degraded": "0"}
     nothing = taken | {
         "spool_deliveries": "0",
-        "spool_set_aside": "0",
+        "spool_dead_letters": "0",
         "pushes_pending": "0",
         "pushes_oldest_timestamp_seconds": "nan",
         "sync_completed_timestamp_seconds": "nan",
@@ -96,7 +96,7 @@ def test_each_backlog_is_told(app: App) -> None:
             )
         )
     backlogs.step()
-    on_disk = {"spool_deliveries": "2", "spool_set_aside": "1"}
+    on_disk = {"spool_deliveries": "2", "spool_dead_letters": "1"}
     assert shown(metrics) == taken | on_disk | {
         "pushes_pending": "1",
         "pushes_oldest_timestamp_seconds": f"{NOON.timestamp():.0f}",
@@ -122,7 +122,7 @@ def test_what_an_absent_database_would_say_is_not_known(
     backlogs.step()
     found = shown(metrics)
     assert found.pop("ready") == "0"  # nobody keeps events: this is no server yet
-    assert {found.pop("spool_deliveries"), found.pop("spool_set_aside")} == {"0"}
+    assert {found.pop("spool_deliveries"), found.pop("spool_dead_letters")} == {"0"}
     assert set(found.values()) == {"nan"}
 
     app.start_store_and_forward().check()
