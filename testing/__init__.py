@@ -1,1 +1,1 @@
-"""For tests: captured events replayed and compared with what was approved."""
+"""Tools for tests: captured events replayed and compared with golden files."""

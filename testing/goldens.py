@@ -1,8 +1,8 @@
-"""Captures replayed through the real functions in a test, and compared with what was approved.
+"""Captures replayed through the real functions in a test, and compared with golden files.
 
 A golden file stands beside its capture: ``morning.golden.json`` for ``morning.jsonl``. It has each
-step's answer and what the user then was, and every user's record at the end; nothing in it depends
-on a clock.
+step's answer and the user's state after it, and every user's record at the end. Nothing in it
+depends on a clock.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ _TIMES: Final = (
     "deleted_at",
     "version",
     "instance_id",
-    "identity",  # nobody is told of anything
+    "identity",  # nothing is pushed in a replay
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What came of a file of captures.
+    """The result of replaying a file of captures.
 
     Attributes:
         steps: for each line its ``line``, ``step`` in words, ``answer``, ``outcome``, ``rules``,
@@ -65,11 +65,11 @@ class Replayed:
 
     @property
     def golden_file(self) -> Path:
-        """Where the approved state is kept."""
+        """The path of the file's golden file."""
         return self.file.with_suffix(".golden.json")
 
     def answer(self, line: int) -> dict[str, Any]:
-        """What the event of a line was answered.
+        """The answer to the event of a line.
 
         Raises:
             KeyError: the line has no step.
@@ -81,7 +81,7 @@ class Replayed:
         raise KeyError(line)
 
     def user(self, who: str) -> dict[str, Any]:
-        """The record at the end, by id or address.
+        """A user's record at the end, by id or address.
 
         Raises:
             KeyError: there is none.
@@ -92,7 +92,7 @@ class Replayed:
         raise KeyError(who)
 
     def document(self) -> dict[str, Any]:
-        """What a golden file holds."""
+        """The content of the golden file."""
         return {"usher_golden": VERSION, "steps": self.steps, "users": self.users}
 
     def approve(self) -> None:
@@ -101,15 +101,15 @@ class Replayed:
         self.golden_file.write_text(text + "\n", encoding="utf-8")
 
     def differences(self) -> list[str]:
-        """What differs from the golden file, in words; nothing where all is as approved."""
+        """The differences from the golden file, in words; empty: all is as approved."""
         try:
             approved = json.loads(self.golden_file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return [f"{self.golden_file.name} is not there yet"]
         except ValueError as error:
             return [f"{self.golden_file.name} is no JSON: {error}"]
-        now = json.loads(json.dumps(self.document()))
-        return list(_differences(_named(approved), _named(now), ""))
+        found = json.loads(json.dumps(self.document()))
+        return list(_differences(_named(approved), _named(found), ""))
 
 
 def replay_file(
@@ -118,9 +118,9 @@ def replay_file(
     """Replay a file through the functions, the clock standing at each event's own time.
 
     Args:
-        settings: of the database, which is made or must be empty, and the policy.
-        secrets: that signed events taken from elsewhere; exports need none.
-        resign: sign again what no known secret verifies.
+        settings: name the database, which is made or must be empty, and the policy.
+        secrets: the keys of events taken from elsewhere; exports need none.
+        resign: sign a capture again where no known secret verifies it.
 
     Raises:
         CaptureError: a line cannot be read.
@@ -136,7 +136,7 @@ def replay_file(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without a line for each event in the report of a failing test; a project's own way stays."""
+    """Log no line for each event, unless the project has configured structlog itself."""
     if structlog.is_configured():
         yield
         return
@@ -144,7 +144,7 @@ def _quiet() -> Iterator[None]:
     try:
         yield
     finally:
-        structlog.reset_defaults()  # what it writes to now is closed after the test
+        structlog.reset_defaults()  # its stream is closed after the test
 
 
 class _Frozen:
@@ -170,7 +170,7 @@ class _Session:
         self._known: dict[UUID, None] = {}
 
     def step(self, number: int, step: Step) -> dict[str, Any]:
-        """Play one step; what became of it."""
+        """Play one step, and describe its result."""
         if isinstance(step, AuditEntry):
             self._clock.at = step.at
             self._known[step.user_id] = None
@@ -212,7 +212,7 @@ class _Session:
         return [self._record(user) for user in records if user]
 
     def _identified(self, capture: Capture) -> tuple[str, Capture]:
-        """The delivery's id, and the capture as it is to be sent."""
+        """The delivery's id, and the capture as it is sent."""
         if capture.body is None:
             return capture.decided.id if capture.decided else "", capture
         try:
@@ -254,7 +254,7 @@ class _Session:
 
 
 def _named(document: dict[str, Any]) -> dict[str, Any]:
-    """The lists of a golden file by names that say where one is."""
+    """The entries of a golden file, by names that tell their place."""
     return {
         **{f"line {step['line']}, {step['step']}": step for step in document.get("steps", ())},
         **{
@@ -263,13 +263,13 @@ def _named(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _differences(was: Any, now: Any, where: str) -> Iterator[str]:
-    if isinstance(was, dict) and isinstance(now, dict):
-        for key in dict.fromkeys((*was, *now)):
+def _differences(approved: Any, found: Any, where: str) -> Iterator[str]:
+    if isinstance(approved, dict) and isinstance(found, dict):
+        for key in dict.fromkeys((*approved, *found)):
             place = f"{where}: {key}" if where.count(":") == 0 and where else f"{where}.{key}"
-            yield from _differences(was.get(key), now.get(key), place.lstrip("."))
-    elif was != now:
-        yield f"{where}: {_short(was)} is now {_short(now)}"
+            yield from _differences(approved.get(key), found.get(key), place.lstrip("."))
+    elif approved != found:
+        yield f"{where}: {_short(approved)} is now {_short(found)}"
 
 
 def _short(value: Any) -> str:

@@ -6,8 +6,8 @@
     def test_captured_events(usher_replay, capture_file):
         usher_replay(capture_file).approved()
 
-``pytest --approve`` keeps what comes out as what is right from now on. What needs Usher is imported
-at first use, so that a test run without captures loads none of it.
+``pytest --approve`` writes the results as golden files. Usher's other modules are imported at first
+use, so that a test run without captures loads none of them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--approve``, and where the policy is."""
+    """Add the option ``--approve`` and the setting ``usher_policy``."""
     group = parser.getgroup("usher", "captured events of Netlify Identity")
     group.addoption(
         "--approve",
@@ -43,7 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the mark known."""
+    """Register the mark ``captures``."""
     config.addinivalue_line(
         "markers",
         "captures(pattern): once for each of these files, as `capture_file`; "
@@ -52,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test for each file."""
+    """Make one test for each file that the mark names."""
     mark = metafunc.definition.get_closest_marker("captures")
     if mark is None:
         return
@@ -69,9 +69,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def usher_replay(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Checked]:
     """Replay a file of captures into a new SQLite database; call it with the file.
 
-    Keyword arguments: ``policy``, a path or ``package.module:function``, instead of the one of
-    ``usher_policy``; ``secrets`` and ``resign`` for events that were not exported by Usher;
-    ``settings``, more of ``usher.core.settings.Settings``, such as ``instance_id``.
+    Keyword arguments: ``policy``, a path or ``package.module:function``, instead of that of
+    ``usher_policy``; ``secrets`` and ``resign``, for events that Usher did not export; any other
+    field of ``usher.core.settings.Settings``, such as ``instance_id``.
     """
     count = 0
 
@@ -109,7 +109,7 @@ def usher_replay(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[...
 
 
 class Checked:
-    """What came of a replay, and whether that is approved.
+    """The result of a replay, to be compared with its golden file.
 
     Attributes:
         replayed: see ``usher.testing.goldens.Replayed``.
@@ -120,7 +120,7 @@ class Checked:
         self._approving = approving
 
     def answer(self, line: int) -> dict[str, Any]:
-        """What the event of a line was answered: ``status``, and what the body said."""
+        """The answer to the event of a line: ``status``, and the members of its body."""
         return self.replayed.answer(line)
 
     def user(self, who: str) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class Checked:
         return self.replayed.user(who)
 
     def approved(self) -> None:
-        """Fail unless everything is as the golden file says; with ``--approve``, keep it."""
+        """Fail unless everything is as in the golden file; with ``--approve``, write that file."""
         __tracebackhide__ = True
         if self._approving:
             self.replayed.approve()

@@ -1,4 +1,4 @@
-"""Files of captures, read line by line whatever their size; a wrong line is told by its number."""
+"""Files of captures, read line by line whatever their size; errors carry the line's number."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ Step = Capture | AuditEntry
 
 
 class Reader:
-    """Reads steps, and counts the lines that are none.
+    """Reads the steps of a file and counts its wrong lines.
 
     Args:
-        on_wrong: told of a wrong line, which is then passed over; None: it ends the reading.
+        on_wrong: called with the error of a wrong line, which is then skipped; None: it is raised.
 
     Attributes:
-        size: of the file, in bytes; None where it is no file.
+        wrong: the number of wrong lines so far.
+        bytes_read: of lines, so far.
+        size: of the file, in bytes; None where it is no regular file.
     """
 
     def __init__(
@@ -42,7 +44,8 @@ class Reader:
         """Each step with its line's number, from 1.
 
         Raises:
-            CaptureError: with the line's number, unless somebody is told instead.
+            CaptureError: a wrong line, with its number, where ``on_wrong`` is None; or a file that
+                has no captures and is nothing else that can be read.
         """
         first = self._file.readline(MAX_LINE_BYTES + 1)
         if b'"usher_' not in first[:20]:

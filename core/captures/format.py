@@ -1,8 +1,8 @@
 """Captures: requests from Identity as lines of JSON, to be kept, shared and played back. Pure.
 
-A capture of ours is signed again with a secret that everybody may know, so that it goes through
-the whole verification wherever it is played back; no server accepts that secret. docs/captures.md
-describes the format, docs/capture.schema.json defines it.
+Our captures are signed again with a public secret, so that a replay anywhere verifies them in full.
+No server accepts that secret. docs/captures.md describes the format, docs/capture.schema.json
+defines it.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ EVENT_HEADER: Final = "X-Netlify-Event"
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What a delivery came to when it was first received.
+    """The decision on a delivery when it was first received.
 
     Attributes:
-        id: of the delivery; event and user_id: as its body said, for what was erased since.
+        id: of the delivery.
+        event, user_id: from its body, which may be erased since.
     """
 
     id: str
@@ -48,12 +49,13 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """One request, and what was answered.
+    """One request with its answer.
 
     Attributes:
         headers: those that matter, by their usual names.
         body: the exact bytes; None once erased.
         answer, decided: None where they are not known.
+        extra: members of the line that this version does not know.
     """
 
     received_at: datetime
@@ -66,10 +68,10 @@ class Capture:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def signed_with(self, secret: bytes) -> Capture:
-        """The same request, its signature made anew with another secret, for the same time.
+        """The same request, signed anew with another secret for the same time.
 
         Raises:
-            CaptureError: it has no body, or no signature that could be read.
+            CaptureError: it has no body, or no readable signature.
         """
         if self.body is None:
             raise CaptureError("the body was erased, so there is nothing to sign")
@@ -78,10 +80,10 @@ class Capture:
         return replace(self, headers={**self.headers, SIGNATURE: signature})
 
     def signed_by(self) -> tuple[UUID, int]:
-        """The instance and the time that the signature names, whoever made it.
+        """The instance and the time (seconds since the epoch) in the signature, not verified.
 
         Raises:
-            CaptureError: there is no signature that could be read.
+            CaptureError: there is no readable signature.
         """
         try:
             claims = read_unverified(self.headers.get(SIGNATURE, ""))
@@ -120,10 +122,10 @@ def from_delivery(delivery: Delivery) -> Capture:
 
 
 def to_delivery(capture: Capture) -> Delivery:
-    """A capture as a delivery of the ledger, with the decision it tells of.
+    """A capture as a delivery of the ledger, with its recorded decision.
 
     Raises:
-        CaptureError: it does not tell what was decided and answered.
+        CaptureError: it has no decision, no answer, no known outcome, or no readable signature.
     """
     decided, answer = capture.decided, capture.answer
     if decided is None or answer is None:
@@ -153,7 +155,7 @@ def to_delivery(capture: Capture) -> Delivery:
 
 
 def write_line(capture: Capture) -> str:
-    """One line, without its end."""
+    """A capture as one line, without the line's end."""
     document: dict[str, Any] = {
         "usher_capture": VERSION,
         "received_at": utc(capture.received_at),
@@ -183,10 +185,10 @@ def write_line(capture: Capture) -> str:
 
 
 def read_line(line: bytes) -> Capture:
-    """Read a line back; what it does not know is kept in ``extra``.
+    """Read a capture from its line; unknown members are kept in ``extra``.
 
     Raises:
-        CaptureError: what is wrong with it, without the line's number.
+        CaptureError: the line is wrong; the error is without the line's number.
     """
     try:
         document = loads_object(line)
@@ -212,7 +214,7 @@ def read_line(line: bytes) -> Capture:
 
 
 def write_act(entry: AuditEntry) -> str:
-    """What a person did, as a line beside captures."""
+    """A person's act, as a line between captures."""
     return dumps(
         {
             "usher_act": VERSION,
@@ -229,10 +231,10 @@ def write_act(entry: AuditEntry) -> str:
 
 
 def read_step(line: bytes) -> Capture | AuditEntry:
-    """Read either kind of line.
+    """Read a line of either kind.
 
     Raises:
-        CaptureError: what is wrong with it, without the line's number.
+        CaptureError: the line is wrong; the error is without the line's number.
     """
     return _read_act(line) if line.startswith(b'{"usher_act"') else read_line(line)
 
@@ -267,7 +269,7 @@ def _body_fields(body: bytes | None) -> dict[str, Any]:
         text = body.decode()
     except UnicodeDecodeError:
         return {"body_base64": b64encode(body).decode()}
-    if "\x00" in text:  # allowed in a body that is invalid, not in ours
+    if "\x00" in text:  # an invalid body may have it, our JSON may not
         return {"body_base64": b64encode(body).decode()}
     return {"body": text}
 

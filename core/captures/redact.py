@@ -1,9 +1,8 @@
-"""Pseudonyms for captures: the same person stays the same person, and is nobody. Pure.
+"""Pseudonyms for captures: one person keeps one pseudonym, and cannot be recognised. Pure.
 
-Every value of a person's is replaced by one computed with a key (HMAC-SHA256): addresses, names,
-ids, and all metadata but what decisions are made of (provider, roles, and keys). Domains of
-addresses are kept, since policies name them, unless they shall be replaced as well. A body that is
-not an event is replaced whole.
+A keyed digest (HMAC-SHA256) replaces each personal value: addresses, names, ids and metadata.
+Provider, roles and the keys of metadata stay, since decisions depend on them. Domains stay, since
+policies name them, unless ``map_domains`` is set. A body that is no JSON object is replaced whole.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _TIMES: Final = frozenset(
 
 @dataclass(frozen=True)
 class Redactor:
-    """Replaces what is personal.
+    """Replaces personal values.
 
     Args:
         key: pseudonyms depend on it; keep it secret, or make one for each export.
@@ -49,7 +48,7 @@ class Redactor:
         """The capture with pseudonyms, signed again with the public secret.
 
         Raises:
-            CaptureError: no signature tells its instance and time.
+            CaptureError: it has no readable signature.
         """
         instance_id, issued_at = capture.signed_by()
         body = self._body(capture.body)
@@ -78,7 +77,7 @@ class Redactor:
         return redacted.signed_with(PUBLIC_SECRET)
 
     def act(self, entry: AuditEntry) -> AuditEntry:
-        """An act with pseudonyms; written reasons go."""
+        """An act with pseudonyms, without the reasons that people wrote."""
         return replace(
             entry,
             actor=self._actor(entry.actor),
@@ -89,11 +88,11 @@ class Redactor:
         )
 
     def user_id(self, user_id: UUID) -> UUID:
-        """A UUID for a UUID."""
+        """The pseudonym of a user's id, a UUID as well."""
         return UUID(self._hash("id", str(user_id))[:32], version=4)
 
     def email(self, email: str) -> str:
-        """An address for an address, in the same form: a name before it, a note behind it."""
+        """The pseudonym of an address, in the same form: a name before it, a note behind it."""
         found = _ADDRESS.search(email)
         if not found:
             return f"p{self._hash('text', email)[:10]}" if email else ""
@@ -108,7 +107,7 @@ class Redactor:
         return shell.format(f"{made}@{self._domain(domain)}") + note
 
     def _reason(self, reason: Reason) -> Reason:
-        """A rule's text names a domain at most."""
+        """The reason, without its text where that may name a mapped domain."""
         return Reason(reason.rule, "") if self.map_domains else reason
 
     def _domain(self, domain: str) -> str:
@@ -193,7 +192,7 @@ class Redactor:
         return f"{kind}:{self._id(name) if kind == 'user' else self._hash('text', name)[:8]}"
 
     def _value(self, value: Any) -> Any:
-        """A value of the same type; keys, null, true and false say nothing of anybody."""
+        """A value of the same type; keys, null, true and false stay, since they identify nobody."""
         if isinstance(value, str):
             return f"r{self._hash('text', value)[:10]}" if value else value
         if isinstance(value, dict):

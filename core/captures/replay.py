@@ -1,7 +1,7 @@
-"""Playing captured events back, through the same pipeline that live ones go through.
+"""Replay: captured events played back through the pipeline of live ones.
 
-Each is verified and decided at its own recorded time. The ledger and the log mark what was played
-back, and nothing here calls anybody. A delivery that the ledger knows already gets its stored
+Each event is verified and decided at its own recorded time. The ledger and the log mark it as
+replayed, and nothing here calls anybody. A delivery that the ledger knows already gets its stored
 answer and changes nothing, so a replay can be interrupted and begun again.
 """
 
@@ -23,7 +23,7 @@ from usher.core.policy_source import PolicyInForce
 from usher.core.settings import Settings
 from usher.core.webhooks import Received, Store, Verified, Webhooks
 
-_PLAIN: Final = (
+_COPIED_FIELDS: Final = (
     "email",
     "provider",
     "user_metadata",
@@ -36,7 +36,7 @@ _EXPECTED: Final = {f"identity-{name}": name for name in EventName}
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What became of one step: an answer, or the exception that kept it from having one."""
+    """One step with its answer, or with the exception that prevented one."""
 
     step: Capture | AuditEntry
     result: Reply | Exception
@@ -46,10 +46,10 @@ class Replayer:
     """Plays captures and acts back into one database.
 
     Args:
-        settings: whose secrets verify.
-        policy: what decides.
-        store: where everything is written.
-        resign: sign again what no known secret verifies.
+        settings: their secrets verify, beside the public one.
+        policy: the policy in force decides each event.
+        store: everything is written there.
+        resign: sign a capture again where no known secret verifies it.
     """
 
     def __init__(
@@ -58,13 +58,13 @@ class Replayer:
         self._store = store
         self._resign = resign
         self._policy = policy
-        # The public secret of captures counts here and nowhere else: no server is built like this.
+        # Captures are signed with the public secret. No server is built with it.
         secrets = (*settings.webhook_secrets, PUBLIC_SECRET)
         settings = replace(settings, webhook_secrets=secrets)
         self._webhooks = Webhooks(settings, policy, lambda: store)
 
     def play(self, steps: Sequence[Capture | AuditEntry]) -> list[Played]:
-        """Play steps back in their order; neighbours that are deliveries share a transaction."""
+        """Play steps back in their order; neighbouring deliveries share a transaction."""
         played: list[Played | None] = [None] * len(steps)
         batch: list[tuple[int, Verified]] = []
 
@@ -78,7 +78,7 @@ class Replayer:
             try:
                 if isinstance(step, AuditEntry) or step.body is None:
                     flush()
-                    played[index] = Played(step, self._retell(step))
+                    played[index] = Played(step, self._play_alone(step))
                 else:
                     batch.append((index, self.verify(step)))
             except (CaptureError, SignatureError) as error:
@@ -87,10 +87,11 @@ class Replayer:
         return [each for each in played if each is not None]
 
     def verify(self, capture: Capture) -> Verified:
-        """A capture past verification, as of its own time.
+        """Verify a capture, as of its own time.
 
         Raises:
-            SignatureError: no known secret verifies it; CaptureError: nor could it be signed again.
+            SignatureError: no known secret verifies it.
+            CaptureError: nor can it be signed again.
         """
         try:
             return self._webhooks.verify(_received(capture))
@@ -99,14 +100,14 @@ class Replayer:
                 raise
         return self._webhooks.verify(_received(capture.signed_with(PUBLIC_SECRET)))
 
-    def _retell(self, step: Capture | AuditEntry) -> Reply:
+    def _play_alone(self, step: Capture | AuditEntry) -> Reply:
         if isinstance(step, AuditEntry):
-            self._redo(step)
+            self._play_act(step)
             return NO_CONTENT
-        return self._forget(step)
+        return self._play_erased(step)
 
-    def _forget(self, capture: Capture) -> Reply:
-        """A delivery of somebody who was erased: a tombstone, and the delivery as it is kept."""
+    def _play_erased(self, capture: Capture) -> Reply:
+        """Write the delivery of an erased user as it was kept, and leave a tombstone."""
         delivery = to_delivery(capture)
         at = capture.received_at
         with self._store.write() as connection:
@@ -132,7 +133,7 @@ class Replayer:
             self._store.users.store(connection, before, after, entries, [delivery])
         return delivery.reply
 
-    def _redo(self, act: AuditEntry) -> None:
+    def _play_act(self, act: AuditEntry) -> None:
         key = (act.instance_id, act.user_id)
         with self._store.write() as connection:
             before = self._store.users.load(connection, [key])
@@ -143,10 +144,10 @@ class Replayer:
 
 
 def redo(user: User | None, act: AuditEntry, fingerprint: str) -> User:
-    """The record after what the audit says that somebody did to it.
+    """The record after an act of the audit.
 
     Args:
-        fingerprint: of the policy, for grants of its that the act brought about.
+        fingerprint: of the policy, the actor of its grants in the act.
     """
     old = user
     if user is None:
@@ -157,7 +158,7 @@ def redo(user: User | None, act: AuditEntry, fingerprint: str) -> User:
         return replace(user, deleted_at=act.at, updated_at=act.at, version=user.version + 1)
     if user.status is Status.DELETED:
         return user
-    fields: dict[str, Any] = {name: act.after[name] for name in _PLAIN if name in act.after}
+    fields: dict[str, Any] = {name: act.after[name] for name in _COPIED_FIELDS if name in act.after}
     if "email" in fields:
         fields["email_key"] = email_key(fields["email"])
     fields |= _times(user, act)
@@ -171,7 +172,7 @@ def redo(user: User | None, act: AuditEntry, fingerprint: str) -> User:
 
 
 def _times(user: User, act: AuditEntry) -> dict[str, datetime | None]:
-    """What a status follows from."""
+    """The times that give the record the act's status."""
     status = act.after.get("status")
     if status is None:
         return {}
@@ -182,7 +183,7 @@ def _times(user: User, act: AuditEntry) -> dict[str, datetime | None]:
 
 
 def _grants(user: User, act: AuditEntry, fingerprint: str) -> tuple[Grant, ...]:
-    """The record's grants with what the act changed; what it left alone stays as it is."""
+    """The record's grants with those that the act changed; the others stay as they are."""
     old: Mapping[str, Any] = (act.before or {}).get("roles", {})
     new: Mapping[str, Any] = act.after["roles"]
     grants = {(grant.role, grant.source): grant for grant in user.grants}

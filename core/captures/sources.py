@@ -18,10 +18,10 @@ _HEADERS: Final = {name.lower(): name for name in ("Content-Type", EVENT_HEADER,
 
 
 def read_document(data: bytes, now: datetime) -> list[Capture]:
-    """Read a whole file that is not a list of captures.
+    """Read a whole file of another kind: HAR, or one event's body.
 
     Args:
-        now: the time of receipt of a bare body, which names none.
+        now: the time of receipt for a bare body, which has none.
 
     Raises:
         CaptureError: neither a HAR file nor an event's body.
