@@ -1,7 +1,7 @@
 """Every exception of Usher: one tree, each with a stable code and an HTTP status.
 
-This module imports nothing of ours. An error takes facts, stores them and words itself. What a
-caller may read is ``detail``; what only the log may say is ``reason``, ``check`` or ``fact``.
+This module imports nothing of ours. An error takes facts, stores them and words itself. Callers
+may read ``detail``; ``reason``, ``check`` and ``fact`` are for the log only.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class UsherError(Exception):
-    """Root of all our errors; a caller is answered with ``status`` and ``code``."""
+    """Root of all our errors; callers are answered with ``status`` and ``code``."""
 
     code, status, title = "internal_error", 500, "Something went wrong on our side"
 
@@ -33,9 +33,9 @@ class SettingsError(UsherError):
 
 
 class ExtraMissingError(UsherError):
-    """What the settings ask for needs packages that are not installed.
+    """A part that the settings ask for needs packages that are not installed.
 
-    ``command`` installs them; the extra is one of the distribution's.
+    ``command`` installs them; ``extra`` is one of the distribution's.
     """
 
     code = "extra_missing"
@@ -66,9 +66,9 @@ class DatabaseError(UsherError):
 
 
 class DatabaseAwayError(DatabaseError):
-    """It cannot be reached or written to now: down, locked, full, read-only, too slow.
+    """The database cannot be reached or written to now: down, locked, full, read-only, too slow.
 
-    ``lost``: a connection that had been good broke; a new one may do.
+    ``lost``: a good connection broke; a new one may work.
     """
 
     def __init__(self, detail: str = "", *, lost: bool = False) -> None:
@@ -85,7 +85,7 @@ class SpoolError(UsherError):
 
 
 class OverloadedError(UsherError):
-    """More is waiting than could be answered in time; the sender should come again."""
+    """More requests wait than can be answered in time; the sender should try again."""
 
     code, status, title = "overloaded", 503, "Too much is waiting already"
 
@@ -95,7 +95,7 @@ class NotMigratedError(DatabaseError):
 
 
 class ConflictError(DatabaseError):
-    """Somebody else wrote the same row first; the same work can be tried again."""
+    """Another transaction wrote the same row first; the work can be tried again."""
 
     code, title = "conflict", "The change met another one"
 
@@ -152,9 +152,9 @@ class UnsupportedMediaTypeError(RequestError):
 
 
 class InvalidInputError(RequestError):
-    """What was sent breaks its model; ``problems`` pairs a JSON pointer or a name with a sentence.
+    """The input breaks its model; ``problems`` has a place and a sentence for each fault.
 
-    A pointer (RFC 6901) is to a field of the body; a name is that of a query parameter.
+    The place is a JSON pointer (RFC 6901) into the body, or the name of a query parameter.
     """
 
     code, title = "input_invalid", "What was sent is not valid"
@@ -167,7 +167,7 @@ class InvalidInputError(RequestError):
 
 
 class CursorInvalidError(RequestError):
-    """A cursor that we did not make, or that belongs to another order."""
+    """The cursor is not one of ours, or belongs to another order."""
 
     code, title = "cursor_invalid", "That cursor names no place in this list"
 
@@ -188,7 +188,7 @@ class NotThroughSiteError(RequestError):
 
 
 class PreconditionFailedError(RequestError):
-    """``If-Match`` names another version than the record's: somebody changed it meanwhile."""
+    """``If-Match`` names another version than the record's: the record was changed meanwhile."""
 
     code, status, title = "precondition_failed", 412, "The record was changed meanwhile"
 
@@ -200,7 +200,7 @@ class PreconditionFailedError(RequestError):
 
 
 class TooManyRequestsError(RequestError):
-    """Somebody asks more often than they may; ``retry_after_seconds`` says when to come again."""
+    """The caller is over a rate limit; ``retry_after_seconds`` is the time to wait."""
 
     code, status, title = "too_many_requests", 429, "Too many requests"
 
@@ -213,7 +213,7 @@ class TooManyRequestsError(RequestError):
 
 
 class UnauthenticatedError(UsherError):
-    """No access token, or one that is not good; which is told to the log only (``reason``)."""
+    """The access token is missing or not good; ``reason``, for the log only, says which."""
 
     code, status, title = "unauthenticated", 401, "A valid access token is needed"
 
@@ -250,19 +250,19 @@ class IdentityUnavailableError(UsherError):
 
 
 class BridgeError(IdentityUnavailableError):
-    """The bridge on Netlify did not carry out a call: it refused it, is closed, or is not there."""
+    """The bridge on Netlify did not carry out a call: it refuses it, is closed, or is absent."""
 
     code, title = "bridge_failed", "The bridge to Identity did not do what was asked"
 
 
 class IdentityCredentialsError(IdentityUnavailableError):
-    """Identity's admin API does not accept the credentials that we have."""
+    """Identity's admin API does not accept our credentials."""
 
     code, title = "identity_credentials", "Identity does not accept Usher as an administrator"
 
 
 class IdentityNotConfiguredError(UsherError):
-    """What was asked needs Identity's API, and no address or credentials of it are set."""
+    """The request needs Identity's API, and its address or credentials are not set."""
 
     code, status, title = "identity_not_configured", 409, "This needs Identity's API"
 
@@ -274,15 +274,15 @@ class IdentityAccountMissingError(UsherError):
 
 
 class IdentityRefusedError(UsherError):
-    """Identity refused what we asked of it."""
+    """Identity refused our request."""
 
     code, status, title = "identity_refused", 409, "Identity refused"
 
 
 class SyncRunningError(UsherError):
-    """Another process is comparing the records with Identity, or was until it died.
+    """Another process holds the lease of a sync, or held it until it died.
 
-    ``until`` is when it counts as dead unless it shows a sign of life.
+    ``until`` is the end of the lease, unless that process renews it.
     """
 
     code, status, title = "sync_running", 409, "Another sync is under way"
@@ -299,13 +299,13 @@ class SyncStrangerError(UsherError):
 
 
 class SyncRemovalsError(UsherError):
-    """More would be removed than a sync removes without being told so twice."""
+    """A sync would remove more than it may without a second consent (docs/sync.md)."""
 
     code, status, title = "sync_removals", 409, "Too much would be removed"
 
 
 class InstanceUnknownError(UsherError):
-    """Nothing says yet of which Identity instance the accounts are."""
+    """The Identity instance of the accounts is not known yet."""
 
     code, status, title = "instance_unknown", 409, "The Identity instance is not known"
 
@@ -314,7 +314,7 @@ class InstanceUnknownError(UsherError):
 
 
 class Check(StrEnum):
-    """Why a signature was refused, in the order of the checks: ``reason`` of the log's line."""
+    """The checks of a signature, in their order; the log gives the failed one as ``reason``."""
 
     SIGNATURE_MISSING = "signature_missing"  # no X-Webhook-Signature header, or an empty one
     SIGNATURE_REPEATED = "signature_repeated"  # more than one
@@ -339,7 +339,7 @@ class Check(StrEnum):
 class SignatureError(UsherError):
     """A JWS was refused. Callers learn nothing more than that (docs/security.md).
 
-    ``fact`` is what the log may say beside the check, such as "412 s old".
+    ``fact`` stands beside the check in the log, such as "412 s old".
     """
 
     code, status, title = "signature_invalid", 401, "The signature was not accepted"
@@ -354,7 +354,7 @@ class SignatureError(UsherError):
 
 
 class BodyError(UsherError):
-    """A well-signed body is not an event we can read; ``pointer`` is a JSON pointer (RFC 6901)."""
+    """A well-signed body is no readable event; ``pointer`` is a JSON pointer (RFC 6901)."""
 
     code, status, title = "body_invalid", 400, "The event cannot be read"
 
@@ -365,7 +365,7 @@ class BodyError(UsherError):
 
 
 class BodyJsonError(BodyError):
-    """Not a strict UTF-8 JSON object."""
+    """The body is not a strict UTF-8 JSON object."""
 
     code = "body_json"
 
@@ -386,7 +386,7 @@ class InstanceMismatchError(BodyError):
 
 
 class EventMismatchError(BodyError):
-    """An event that this URL does not take."""
+    """The URL does not take this event."""
 
     code = "event_mismatch"
 
@@ -398,7 +398,7 @@ class EventMismatchError(BodyError):
 
 
 class DeniedError(UsherError):
-    """The person may not enter; ``detail`` is the sentence of the rule that said so."""
+    """The person may not enter; ``detail`` is the sentence of the rule that refused."""
 
     code, status, title = "denied", 403, "Not admitted"
 
@@ -436,7 +436,7 @@ class SeveralInstancesError(UsherError):
 
 
 class MetadataInvalidError(UsherError):
-    """A profile or further app_metadata is too large, or sets a key that is not free."""
+    """A profile or further app_metadata is too large, or sets a reserved key."""
 
     code, status, title = "metadata_invalid", 400, "That metadata cannot be kept"
 
@@ -454,7 +454,7 @@ class DeliveryNotFoundError(UsherError):
 
 
 class EventUnreadableError(UsherError):
-    """The ledger no longer holds what a delivery said, or it was never readable."""
+    """The delivery's body was erased from the ledger, or was never readable."""
 
     code, status, title = "event_unreadable", 409, "That event cannot be read any more"
 
@@ -471,6 +471,6 @@ class CaptureError(UsherError):
 
 
 class ReplayTargetError(UsherError):
-    """The server that events should be replayed to cannot be reached, or its address is none."""
+    """The target server of a replay cannot be reached, or its address is not valid."""
 
     code, status, title = "replay_target_failed", 502, "The target of the replay does not answer"

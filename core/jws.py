@@ -1,8 +1,8 @@
-"""Sign and verify compact JWS, HS256: Identity's events, and what Netlify signs for a site. Pure.
+"""Sign and verify compact JWS, HS256: Identity's events, and Netlify's site signatures. Pure.
 
-Our own strict checks come first (PyJWT alone accepts padding, duplicate claims and any ``typ``);
-PyJWT then computes the signature. docs/security.md has the order of the checks and the rules. Time
-is a parameter.
+Our own strict checks come first, since PyJWT alone accepts padding, duplicate claims and any
+``typ``. PyJWT then computes the signature. docs/security.md has the rules and their order. Time is
+a parameter.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ SITE_HEADER: Final = "x-nf-sign"
 SITE_ISSUER: Final = "netlify"
 
 _HS256 = HMACAlgorithm(HMACAlgorithm.SHA256)
-# RFC 4648 section 3.5: a last group of two characters carries 4 unused bits, of three 2; each must
-# be zero, so the last character can only be one of these.
+# RFC 4648, 3.5: a last group of two characters has 4 unused bits, one of three has 2. They must be
+# zero, which leaves these last characters only.
 _CANONICAL = re.compile(
     r"(?:[A-Za-z0-9_-]{4})*+(?:[A-Za-z0-9_-][AQgw]|[A-Za-z0-9_-]{2}[AEIMQUYcgkosw048])?"
 )
@@ -49,14 +49,14 @@ class Tolerance:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a good signature says.
+    """The claims of a good signature.
 
     Attributes:
         instance_id: the signing instance (``sub``).
         issued_at: whole seconds since the epoch (``iat``).
         body_digest: SHA-256 of the body, lower-case hex, computed by us and equal to the claim.
-        key_index: which secret verified, 0 being the newest.
-        replayed: the signer says that it plays back what was sent before (``usher_replay``).
+        key_index: index of the secret that verified; 0 is the newest.
+        replayed: the signer marks the event as played back (``usher_replay``).
     """
 
     instance_id: UUID
@@ -67,7 +67,7 @@ class Claims:
 
 
 def sign_compact(header: bytes, payload: bytes, secret: bytes) -> str:
-    """HS256 over the two octet strings as they are; the compact serialisation (RFC 7515, 3.1)."""
+    """Sign two octet strings as they are: HS256, compact serialisation (RFC 7515, 3.1)."""
     signing_input = _encode(header) + b"." + _encode(payload)
     return (signing_input + b"." + _encode(_HS256.sign(signing_input, secret))).decode()
 
@@ -80,7 +80,8 @@ def sign_event(
     Source: GoTrue ``api/hooks.go``: jwt-go's StandardClaims first (iat, iss, sub), then sha256.
 
     Args:
-        replayed: add a claim of our own, so that nobody takes this for a live event.
+        issued_at: seconds since the epoch.
+        replayed: add our claim ``usher_replay``, so that nobody takes this for a live event.
     """
     claims: dict[str, Any] = {
         "iat": issued_at,
@@ -117,10 +118,10 @@ def open_compact(
 
 
 def read_unverified(token: str, max_bytes: int = MAX_TOKEN_BYTES) -> dict[str, Any]:
-    """The payload of a compact JWS that nobody vouches for: never a ground to do anything.
+    """The payload of a compact JWS, its signature not checked: never act on it.
 
     Raises:
-        SignatureError: its shape, encoding or JSON is not as ``open_compact`` wants it.
+        SignatureError: with the failed check of shape, encoding or JSON.
     """
     return _take_apart(token, max_bytes)[1]
 
@@ -143,7 +144,7 @@ def _take_apart(token: str, max_bytes: int) -> tuple[dict[str, Any], dict[str, A
 
 
 def the_signature(signatures: Sequence[str]) -> str:
-    """The one value of a signature's header.
+    """The only value of a signature's header.
 
     Raises:
         SignatureError: there is none, or more than one.
@@ -201,15 +202,15 @@ def verify_event(
 
 
 def require_site(signatures: Sequence[str], secrets: Sequence[bytes], now: float) -> None:
-    """Insist on a request that Netlify passed on from the site, by the signature it adds.
+    """Require Netlify's signature on a request that came through the site.
 
     A rewrite with ``signed`` in Netlify's configuration adds ``x-nf-sign``: ``iss`` is ``netlify``,
-    ``exp`` lies five minutes ahead, and the rest names site and deploy. It is not bound to the
-    request: it says that one came through the site, never who sent it.
+    ``exp`` lies five minutes ahead, and the rest names site and deploy. The signature is not bound
+    to the request: it shows that one came through the site, never who sent it.
 
     Args:
         signatures: the values of every ``x-nf-sign`` header of the request.
-        secrets: what may have signed, newest first; none: anybody may come directly.
+        secrets: the keys that may have signed, newest first; none: direct requests are allowed.
         now: seconds since the epoch.
 
     Raises:
@@ -233,12 +234,12 @@ def _check_site(signatures: Sequence[str], secrets: Sequence[bytes], now: float)
 
 
 def constant_time_equal(claimed: str, expected: str) -> bool:
-    """Whether two texts are equal, told in a time that does not say where they differ."""
+    """Whether two texts are equal, in a time that does not tell where they differ."""
     return compare_digest(claimed.encode(), expected.encode())
 
 
 def _check_optional_times(payload: dict[str, Any], now: float) -> None:
-    """Identity sends neither; who adds them means them (RFC 7519, 4.1.4 and 4.1.5)."""
+    """Check ``exp`` and ``nbf`` where present (RFC 7519, 4.1.4, 4.1.5); Identity sends neither."""
     if "exp" in payload:
         expiry = payload["exp"]
         if type(expiry) not in (int, float) or expiry <= now:

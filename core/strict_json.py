@@ -1,7 +1,7 @@
 """JSON as RFC 8259 and RFC 7493 (I-JSON) mean it: one reading, or a clear refusal. Pure.
 
 The standard parser accepts duplicate keys (the last wins), NaN, numbers beyond a float, lone
-surrogates and any depth; each is a way to make two programs read one document differently.
+surrogates and any depth. By each of these, two programs can read one document differently.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _DECODER = json.JSONDecoder(
 )
 
 
-# What we write was read from JSON or made by us, so that nothing holds itself.
+# Our documents come from JSON or from our own code, so none contains itself.
 _ENCODER = json.JSONEncoder(
     ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False
 )
@@ -90,8 +90,8 @@ def loads_object(data: bytes) -> dict[str, Any]:
         data: the bytes as received: UTF-8, no byte order mark.
 
     Raises:
-        StrictJsonError: for anything that is not exactly one JSON object with unique keys, finite
-            numbers, well-formed text and at most 64 levels.
+        StrictJsonError: anything but exactly one JSON object with unique keys, finite numbers,
+            well-formed text and at most 64 levels.
     """
     if _depth_exceeds(data, MAX_DEPTH):
         raise StrictJsonError(f"nested deeper than {MAX_DEPTH} levels")
@@ -107,12 +107,16 @@ def loads_object(data: bytes) -> dict[str, Any]:
         raise StrictJsonError("a number has too many digits") from None
     if not isinstance(document, dict):
         raise StrictJsonError("not an object")
-    if b"\\u" in data:  # only an escape can smuggle either past the decoder
+    if b"\\u" in data:  # only an escape brings such strings past the decoder
         _check_strings(document)
     return document
 
 
 def dumps(value: Any) -> str:
-    """The one spelling in which we write JSON: compact, UTF-8, keys in the order given."""
-    # Most columns of JSON hold nothing, which is written without the encoder.
+    """Write JSON in our one spelling: compact, non-ASCII as it is, keys in the order given.
+
+    Raises:
+        TypeError, ValueError: the value does not fit into JSON.
+    """
+    # Most JSON columns are empty; this saves them the encoder.
     return "{}" if value == {} else _ENCODER.encode(value)

@@ -1,4 +1,4 @@
-"""What an administrator does to one record: pure functions from a record to a record."""
+"""Administrators' changes to one record: pure functions from a record to a record."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from usher.core.errors import (
 from usher.core.strict_json import dumps
 
 MAX_METADATA_BYTES: Final = 16_384
-"""Of a profile, and of further app_metadata, as compact JSON."""
+"""The limit of a profile, and of further app_metadata, as compact JSON."""
 MAX_GRANTS: Final = 100
-"""Of one user; roles travel in every token."""
+"""The most grants and denials of one user: roles travel in every token."""
 _FOR_GOOD: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Who makes a change, why, and on what condition.
+    """The actor, reason and condition of a change.
 
     Attributes:
-        actor: as the audit names them: ``cli:…`` or ``user:<id>``.
-        version: the record must be at this version (``If-Match``); None: any.
-        force: even where it leaves the site without an administrator.
-        known: Identity has it already, so that nothing is to be pushed.
+        actor: as in the audit: ``cli:…`` or ``user:<id>``.
+        version: the version that the record must have (``If-Match``); None: any.
+        force: allow a change that leaves the site without an administrator.
+        known: Identity has the change already, so nothing is pushed.
     """
 
     actor: str
@@ -45,10 +45,10 @@ class Change:
     known: bool = False
 
     def check(self, current: User | None) -> None:
-        """Whether the record is at the version that is asked for.
+        """Require the record to have the version that the change names.
 
         Raises:
-            PreconditionFailedError: it is at another, or there is none.
+            PreconditionFailedError: it has another version, or there is no record.
         """
         found = current.version if current else None
         if self.version not in (None, found):
@@ -57,11 +57,11 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One thing that people do to a record.
+    """One change to a record, with its arguments bound.
 
     Attributes:
         action: its name in the audit.
-        apply: the record after it; raises where it cannot be done.
+        apply: returns the changed record; raises where the change is not possible.
     """
 
     action: str
@@ -117,7 +117,7 @@ def edit(
     profile: Mapping[str, Any] | None = None,
     app_metadata: Mapping[str, Any] | None = None,
 ) -> Command:
-    """Change several things at once; None leaves a thing as it is.
+    """Combine several changes in one; None leaves a part as it is.
 
     Args:
         profile: a merge patch (see ``edit_profile``).
@@ -138,14 +138,14 @@ def edit(
 
 
 def delete() -> Command:
-    """Leave a tombstone; cannot be undone."""
+    """Leave a tombstone. This cannot be undone."""
     return Command(
         "user.deleted",
         lambda user, _, now: user if user.deleted_at else tombstone(user, now),
     )
 
 
-# --- what they come to ---------------------------------------------------------------------------
+# --- their effects -------------------------------------------------------------------------------
 
 
 def grant_role(
@@ -157,12 +157,13 @@ def grant_role(
     reason: str = "",
     expires_at: datetime | None = None,
 ) -> User:
-    """Give a role: an administrator's grant, and nobody's earlier denial stands against it.
+    """Give a role: add an administrator's grant, and lift every denial of the role.
 
     Raises:
-        RoleInvalidError, UserDeletedError
+        RoleInvalidError: not a role's name, or one grant over ``MAX_GRANTS``.
+        UserDeletedError: the record is a tombstone.
     """
-    _changeable(user)
+    _refuse_deleted(user)
     if not is_role(role):
         raise RoleInvalidError(
             f"{role[:40]!r} cannot be a role: 1 to {MAX_ROLE_CHARACTERS} printable characters, "
@@ -170,13 +171,13 @@ def grant_role(
         )
     grants = tuple(g for g in user.grants if not (g.role == role and g.denies))
     new = Grant(role, Source.ADMINISTRATOR, now, actor=actor, reason=reason, expires_at=expires_at)
-    held = _word(user, role)
+    held = _administrators_grant(user, role)
     if (
         held
         and replace(held, created_at=now, actor=actor) == new
         and len(grants) == len(user.grants)
     ):
-        return user  # nothing new is said
+        return user  # an equal grant is there already
     grants = with_grant(grants, new)
     if len(grants) > MAX_GRANTS:
         raise RoleInvalidError(f"A user can have at most {MAX_GRANTS} grants and denials.")
@@ -184,14 +185,14 @@ def grant_role(
 
 
 def revoke_role(user: User, role: str, *, actor: str, now: datetime, reason: str = "") -> User:
-    """Take a role away: what people gave ends; against the policy's grant a denial is left.
+    """Take a role away: end people's grants of it, and deny it where the policy grants it.
 
     Raises:
-        UserDeletedError
+        UserDeletedError: the record is a tombstone.
     """
-    _changeable(user)
+    _refuse_deleted(user)
     grants = without(user.grants, role, Source.ADMINISTRATOR, Source.IDENTITY)
-    held = _word(user, role)
+    held = _administrators_grant(user, role)
     if held and held.denies:
         grants = with_grant(grants, held)
     elif any(g.role == role for g in grants):
@@ -203,12 +204,13 @@ def revoke_role(user: User, role: str, *, actor: str, now: datetime, reason: str
 def replace_roles(
     user: User, roles: Collection[str], *, actor: str, now: datetime, reason: str = ""
 ) -> User:
-    """Make these the roles that the user has: grant what is missing, revoke what is more.
+    """Make these the user's effective roles: grant missing ones, revoke all others.
 
     Raises:
-        RoleInvalidError, UserDeletedError
+        RoleInvalidError: see ``grant_role``.
+        UserDeletedError: the record is a tombstone.
     """
-    _changeable(user)
+    _refuse_deleted(user)
     held = effective(user.grants, now)
     for role in sorted(held.difference(roles)):
         user = revoke_role(user, role, actor=actor, now=now, reason=reason)
@@ -218,30 +220,32 @@ def replace_roles(
 
 
 def edit_profile(user: User, patch: Mapping[str, Any]) -> User:
-    """Change the person's own profile by a merge patch (RFC 7396): a null takes a key away.
+    """Apply a merge patch (RFC 7396) to the person's own profile; a null removes a key.
 
     Raises:
-        MetadataInvalidError, UserDeletedError
+        MetadataInvalidError: the profile would be over ``MAX_METADATA_BYTES``.
+        UserDeletedError: the record is a tombstone.
     """
-    _changeable(user)
-    return replace(user, profile=_bounded("profile", merge_patch(user.profile, patch)))
+    _refuse_deleted(user)
+    return replace(user, profile=_within_limit("profile", merge_patch(user.profile, patch)))
 
 
 def edit_app_metadata(user: User, patch: Mapping[str, Any]) -> User:
-    """Change what is added to every reply; a null takes the key away, at Identity too.
+    """Apply a merge patch to the keys added to every reply; a null removes one at Identity too.
 
     Raises:
-        MetadataInvalidError, UserDeletedError
+        MetadataInvalidError: over ``MAX_METADATA_BYTES``, or with a reserved key.
+        UserDeletedError: the record is a tombstone.
     """
-    _changeable(user)
+    _refuse_deleted(user)
     if reserved := RESERVED_APP_METADATA.intersection(patch):
         raise MetadataInvalidError(
             f"{listed(reserved)} cannot be set here; roles are given at …/roles."
         )
     old = user.extra_app_metadata
-    # A null is kept: it takes the key out of every reply, so that Identity drops it as well.
+    # A null stays on record: it removes the key from every reply, so Identity drops it too.
     new = {key: merge_patch(old.get(key), value) for key, value in patch.items()}
-    return replace(user, extra_app_metadata=_bounded("app_metadata", {**old, **new}))
+    return replace(user, extra_app_metadata=_within_limit("app_metadata", {**old, **new}))
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
@@ -258,7 +262,7 @@ def merge_patch(target: Any, patch: Any) -> Any:
 
 
 def end_grants(user: User, now: datetime) -> User:
-    """Take off the record what has ended by itself; no role changes by it."""
+    """Remove expired grants and denials from the record; effective roles stay the same."""
     return replace(user, grants=tuple(grant for grant in user.grants if grant.holds(now)))
 
 
@@ -266,31 +270,31 @@ def suspend_user(user: User, *, now: datetime) -> User:
     """Shut a user out until reactivated; grants and profile stay.
 
     Raises:
-        UserDeletedError
+        UserDeletedError: the record is a tombstone.
     """
-    _changeable(user)
+    _refuse_deleted(user)
     return user if user.suspended_at else replace(user, suspended_at=now)
 
 
 def reactivate_user(user: User) -> User:
-    """Let a suspended user in again, as pending or active as before.
+    """Let a suspended user in again, pending or active as before.
 
     Raises:
-        UserDeletedError
+        UserDeletedError: the record is a tombstone.
     """
-    _changeable(user)
+    _refuse_deleted(user)
     return replace(user, suspended_at=None)
 
 
 def administers(user: User, admin_role: str, now: datetime) -> bool:
-    """Whether somebody can use the administrators' part of the API."""
+    """Whether the user may use the administrators' part of the API."""
     return user.status is Status.ACTIVE and admin_role in effective(user.grants, now)
 
 
 def stops_administering(before: User, after: User, admin_role: str, now: datetime) -> bool:
-    """Whether a change takes an administrator away, at once or by an end that it sets.
+    """Whether a change removes an administrator, at once or by setting an end.
 
-    An end is a removal with a delay, for whoever had the role without one.
+    An end counts as a removal with a delay, where the role had none before.
     """
     if not administers(before, admin_role, now):
         return False
@@ -300,15 +304,15 @@ def stops_administering(before: User, after: User, admin_role: str, now: datetim
     return without_end and not administers(after, admin_role, _FOR_GOOD)
 
 
-def _word(user: User, role: str) -> Grant | None:
-    """What administrators say about a role."""
+def _administrators_grant(user: User, role: str) -> Grant | None:
+    """The administrators' grant or denial of a role."""
     for grant in user.grants:
         if grant.role == role and grant.source is Source.ADMINISTRATOR:
             return grant
     return None
 
 
-def _bounded(name: str, values: dict[str, Any]) -> dict[str, Any]:
+def _within_limit(name: str, values: dict[str, Any]) -> dict[str, Any]:
     size = len(dumps(values).encode())
     if size > MAX_METADATA_BYTES:
         raise MetadataInvalidError(
@@ -317,6 +321,6 @@ def _bounded(name: str, values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _changeable(user: User) -> None:
+def _refuse_deleted(user: User) -> None:
     if user.deleted_at:
         raise UserDeletedError(f"The user was deleted on {user.deleted_at:%Y-%m-%d}.")

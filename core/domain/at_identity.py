@@ -1,8 +1,8 @@
-"""What Identity holds of one user's roles, as far as we know, and what it is told of. Pure.
+"""Identity's side of one user's roles: those it has shown, and those it was told. Pure.
 
-The roles in a payload differ from ours because a person changed them there, or because our last
-answer has not arrived yet, or was rolled back. What is noted here tells these apart; nothing else
-reads these notes (docs/lifecycle.md).
+A payload's roles differ from ours for three reasons: a person changed them there, our last answer
+has not arrived yet, or Identity rolled it back. The notes here tell these apart, and serve nothing
+else (docs/lifecycle.md).
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from datetime import datetime
 from typing import Any, Final
 
 ECHO_SECONDS: Final = 3600
-"""How long a payload that contradicts our answer may be older than the answer's arrival there."""
+"""A payload may contradict our answer for this long; later ones show that it was rolled back."""
 IN_FLIGHT_SECONDS: Final = 20
-"""How long an answer of ours may take to be stored at Identity: three attempts of 5 s, and more."""
+"""Identity stores an answer within this time: three attempts of 5 s, and a margin."""
 WRITE_SECONDS: Final = 120
-"""How long a push explains what a payload shows: its lease and the wait after it."""
+"""A push may explain a payload's roles for this long: its lease and the wait after it."""
 
 
 @dataclass(frozen=True, slots=True)
 class AtIdentity:
-    """One user at Identity.
+    """Notes on one user at Identity; times are seconds since the epoch.
 
     Attributes:
-        seen: the roles in the newest payload or admin answer from Identity.
-        sent: roles we put into replies that no payload has shown yet, with the time in seconds.
-        withdrawn: roles we left out of replies that payloads still showed, likewise.
-        pending: Identity has still to be told of a change (usher.core.identity.push).
-        pushing: the roles that are being written at Identity just now; None: nothing is.
-        pushing_since: when that was noted, in seconds.
+        seen: the roles in Identity's newest payload or admin answer.
+        sent: roles in our replies that no payload has shown yet, each with its time.
+        withdrawn: roles left out of our replies that payloads still showed, each with its time.
+        pending: a change must still be pushed to Identity (usher.core.identity.push).
+        pushing: the roles that a push is writing now; None: no push is under way.
+        pushing_since: the time at which that push was noted.
     """
 
     seen: frozenset[str] = frozenset()
@@ -43,21 +43,22 @@ class AtIdentity:
 
     @property
     def expected(self) -> AbstractSet[str]:
-        """The roles there once all that was answered has arrived."""
+        """The roles at Identity once all our answers have arrived."""
         return (self.seen | self.sent.keys()) - self.withdrawn.keys()
 
     def observe(self, shown: frozenset[str], now: datetime) -> Observed:
-        """A payload, or an answer about the account, shows these roles.
+        """Compare the roles in a payload or an admin answer with the notes.
 
-        Added there = shown - seen - sent; removed there = seen - shown - withdrawn. A push was
-        worked out before it could know what somebody did there meanwhile: so a role that is shown
-        as the push writes it was given or taken away by us.
+        Added there = shown - seen - sent; removed there = seen - shown - withdrawn. During a push,
+        a role shown as the push writes it counts as the push's doing: the push was worked out
+        before, without knowing of anybody's change meanwhile.
         """
         seen = self.seen
         if self.pushing is not None and now.timestamp() < self.pushing_since + WRITE_SECONDS:
             not_ours = shown ^ self.pushing
             seen = (seen & not_ours) | (shown - not_ours)
-        # As answered: confirmed. Not so within the hour: may be on its way. Later: rolled back.
+        # A payload that shows our answer confirms it. Another may be older than the answer for
+        # ECHO_SECONDS; after that the answer counts as rolled back.
         horizon = int(now.timestamp()) - ECHO_SECONDS
         sent, withdrawn = self.sent.items(), self.withdrawn.items()
         noted = AtIdentity(
@@ -73,7 +74,7 @@ class AtIdentity:
         return Observed(noted, added, removed)
 
     def told(self, roles: frozenset[str], shown: frozenset[str], now: datetime) -> AtIdentity:
-        """An answer or a push carries these roles to where others were shown."""
+        """Note an answer or a push with these roles; Identity had ``shown`` before it."""
         if roles == shown:
             return self
         moment = int(now.timestamp())
@@ -87,43 +88,43 @@ class AtIdentity:
         )
 
     def marked_pending(self) -> AtIdentity:
-        """Something was changed here of which no answer tells."""
+        """Note a change here that no answer carries."""
         return replace(self, pending=True)
 
     def unanswered(self, before: AtIdentity) -> AtIdentity:
-        """The answer that this follows from goes nowhere: what was to be told before still is.
+        """Note that the answer just worked out is not sent: Identity must still be told.
 
         Args:
-            before: the same before that answer was worked out.
+            before: the notes before that answer was worked out.
         """
         return replace(
             self, pending=True, pushing=before.pushing, pushing_since=before.pushing_since
         )
 
     def push_begun(self, roles: frozenset[str], shown: frozenset[str], now: datetime) -> AtIdentity:
-        """A push begins to write these roles where others were shown."""
+        """Note the start of a push that writes these roles; Identity had ``shown`` before it."""
         told = self.told(roles, shown, now)
         return replace(told, pushing=roles, pushing_since=int(now.timestamp()))
 
     def settled(self, *, look_again: bool = False) -> AtIdentity:
-        """Identity was told, and nothing is being written any more.
+        """Note that Identity was told, and that no push is under way.
 
         Args:
-            look_again: something may undo it, or is left to tell.
+            look_again: stay pending: the change may be undone, or something is left to tell.
         """
         return replace(self, pending=look_again, pushing=None, pushing_since=0)
 
     def may_be_undone(self, now: datetime) -> bool:
-        """Whether an answer may still be on its way, which would replace what a push writes."""
+        """Whether an answer may still be on its way, and overwrite a push."""
         young = int(now.timestamp()) - IN_FLIGHT_SECONDS
         return any(at > young for at in (*self.sent.values(), *self.withdrawn.values()))
 
     def answered_since(self, earlier: AtIdentity) -> bool:
-        """Whether an event was answered with other roles than it showed since ``earlier``."""
+        """Whether an answer since ``earlier`` had other roles than its event showed."""
         return _newer(self.sent, earlier.sent) or _newer(self.withdrawn, earlier.withdrawn)
 
     def document(self) -> dict[str, Any]:
-        """As JSON."""
+        """The notes as JSON."""
         found: dict[str, Any] = {
             "seen": sorted(self.seen),
             "sent": self.sent,
@@ -138,7 +139,7 @@ class AtIdentity:
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> AtIdentity:
-        """Out of JSON."""
+        """Read back what ``document`` wrote."""
         pushing = document.get("pushing")
         return cls(
             frozenset(document["seen"]),
@@ -151,16 +152,16 @@ class AtIdentity:
 
 
 UNKNOWN: Final = AtIdentity()
-"""Of somebody whom no event or answer has shown."""
+"""Of a user whom no event or answer has shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What one look at Identity's roles shows.
+    """The result of ``AtIdentity.observe``.
 
     Attributes:
-        at_identity: what is noted from now on.
-        added, removed: what people changed there since the look before.
+        at_identity: the notes from now on.
+        added, removed: the roles that people changed there since the last look.
     """
 
     at_identity: AtIdentity

@@ -1,7 +1,7 @@
-"""Where a listing goes on: the keyset cursor, opaque to callers. Pure.
+"""Keyset cursors: the place where a listing goes on, opaque to callers. Pure.
 
-A cursor holds the place of the last record of a page in the order of the listing, so the next page
-is found by an index however deep it lies. It names its order; with another it is refused.
+A cursor holds the place of a page's last record in the listing's order. So an index finds the next
+page at any depth. The cursor names its order; a listing in another order refuses it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from usher.core.errors import CursorInvalidError
 from usher.core.strict_json import StrictJsonError, dumps, loads_object
 
 MAX_CHARACTERS: Final = 2_000
-_MOST: Final = 2**63 - 1
+_MAX_INTEGER: Final = 2**63 - 1
 
 
 def write_cursor(order: str, place: Sequence[Any]) -> str:
-    """The text for a place: the values of the order's columns, times aware."""
+    """The cursor for a place: the values of the order's columns, with aware times."""
     values = [_plain(value) for value in place]
     octets = dumps({"o": order, "p": values}).encode()
     return urlsafe_b64encode(octets).rstrip(b"=").decode()
@@ -31,8 +31,8 @@ def read_cursor(cursor: str, order: str, types: Sequence[type]) -> tuple[Any, ..
     """The place that a cursor names.
 
     Args:
-        order: of the listing that is asked for.
-        types: of its columns: datetime, UUID, str or int.
+        order: the order of the listing.
+        types: the types of its columns: datetime, UUID, str or int.
 
     Raises:
         CursorInvalidError: not ours, cut short, or of another order.
@@ -65,7 +65,7 @@ def _time(value: Any) -> datetime:
 
 
 def _integer(value: Any) -> int:
-    if type(value) is not int or not 0 <= value <= _MOST:
+    if type(value) is not int or not 0 <= value <= _MAX_INTEGER:
         raise ValueError("not a place")
     return value
 

@@ -1,8 +1,8 @@
-"""``decide``: one event and what we know of its user in, everything that follows out. Pure.
+"""``decide``: one event and its user's record in, everything that follows out. Pure.
 
-The table at the end of this file is described in docs/lifecycle.md. Admission is asked at every
-signup, and policy grants follow every event of a confirmed user, so that any order of arrival ends
-in the same state; docs/decisions.md says why.
+docs/lifecycle.md describes the table at the end of this file. Every signup asks for admission, and
+every event of a confirmed user refreshes the policy's grants. So any order of arrival ends in the
+same state (docs/decisions.md).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from usher.core.domain.roles import effective, follow_policy, merge, take_over
 from usher.core.errors import DeniedError
 
 ACTOR: Final = "identity"
-_NONE: Final[frozenset[str]] = frozenset()
+_NO_KEYS: Final[frozenset[str]] = frozenset()
 _NO_RULE: Final = Reason("policy.no_rule", "no role rule of the policy concerns this user")
 
 
@@ -35,7 +35,7 @@ class _Case:
 
     @property
     def known(self) -> User:
-        """The record, in a cell of the table that only a known user has."""
+        """The record, for cells of the table that only a known user reaches."""
         if self.user is None:
             raise AssertionError("unreachable")
         return self.user
@@ -48,11 +48,11 @@ def decide(
 
     Args:
         event: verified and parsed.
-        user: the record as it stands, None when there is none.
+        user: the record as it stands; None for an unknown user.
         policy: asked at validate and signup for admission, and for the roles of confirmed users.
         now: the time of receipt, UTC.
-        given: what Identity was told already, while there was no record to look at
-            (``usher.core.domain.outage``). The record then remembers that as sent.
+        given: the reply that Identity got already, while the database was away
+            (``usher.core.domain.outage``). The record notes its roles as sent.
 
     Raises:
         PolicyError: only from a callable policy that breaks its contract.
@@ -62,7 +62,7 @@ def decide(
 
 
 def applicant(event_name: EventName, user: User) -> Applicant:
-    """The question to put to a policy about a record as it stands."""
+    """The question to a policy about a record as it stands."""
     address, domain = split_address(user.email_key)
     return Applicant(
         event=event_name,
@@ -78,7 +78,7 @@ def applicant(event_name: EventName, user: User) -> Applicant:
 
 
 def newcomer(instance_id: UUID, person: IdentityUser, now: datetime) -> User:
-    """A pending record of somebody of whom no event told; any event is newer."""
+    """A pending record for an account that no event has shown; any event is newer."""
     return User(
         instance_id,
         person.id,
@@ -96,25 +96,28 @@ def newcomer(instance_id: UUID, person: IdentityUser, now: datetime) -> User:
 def welcome(
     instance_id: UUID, caller: IdentityUser, record: User | None, policy: Policy, now: datetime
 ) -> User:
-    """The record of somebody who came with a valid access token before their events did.
+    """The record of a user whose valid access token comes before their events.
 
-    A token is only given to a confirmed account, so they are active, as after a login. Any event
-    that comes later is newer than what their token says.
+    Identity gives tokens to confirmed accounts only, so the user is active, as after a login. Any
+    later event is newer than the token.
 
     Args:
-        caller: what the token, or Identity, says of them.
-        record: None, or one that is pending.
+        caller: the user as the token, or Identity, describes them.
+        record: a pending one, or None.
+
+    Raises:
+        PolicyError: only from a callable policy that breaks its contract.
     """
     user = replace(record or newcomer(instance_id, caller, now), confirmed_at=now)
     verdict = policy.evaluate(applicant(EventName.LOGIN, user))
     grants = follow_policy(user.grants, verdict.roles, policy.fingerprint, now)
-    if not caller.roles:  # a token's are not believed: nothing was taken away by their absence
+    if not caller.roles:  # a token's are not believed, so their absence removes nothing
         return replace(user, grants=grants)
     return take_over(replace(user, grants=grants), caller.roles, now)
 
 
 def tombstone(user: User, now: datetime) -> User:
-    """The record with every personal datum gone; the id is kept for ever."""
+    """The record without any personal data; the id stays for ever."""
     return User(
         instance_id=user.instance_id,
         id=user.id,
@@ -137,8 +140,8 @@ def _admit_pending(case: _Case) -> Decision:
 
 
 def _sign_up(case: _Case) -> Decision:
-    # Admission looks at what this event says by itself, whatever is on record: so a denial does
-    # not depend on the order of arrival, nor a proof on an earlier account's.
+    # Admission looks at this event alone, not at the record. So a denial does not depend on the
+    # order of arrival, and an earlier account's proof does not count.
     alone = _absorb(case, None)
     question = applicant(case.event.name, alone)
     verdict = case.policy.evaluate(question)
@@ -147,8 +150,8 @@ def _sign_up(case: _Case) -> Decision:
     if case.user is None:
         return _enter(case, alone, verdict, verdict.reasons)
     user = _absorb(case, case.user)
-    same = applicant(case.event.name, user) == question
-    return _enter(case, user, verdict if same else None, verdict.reasons)
+    same_question = applicant(case.event.name, user) == question
+    return _enter(case, user, verdict if same_question else None, verdict.reasons)
 
 
 def _take_over(case: _Case) -> Decision:
@@ -182,7 +185,7 @@ def _refuse_deleted(case: _Case) -> Decision:
     return _denied(case, "This account was deleted.", (reason,))
 
 
-# --- what the cells are made of ------------------------------------------------------------------
+# --- their parts ---------------------------------------------------------------------------------
 
 
 def _enter(
@@ -195,7 +198,7 @@ def _enter(
 
     Args:
         user: the record after ``_absorb``.
-        verdict: the policy's answer for it, where it was asked already.
+        verdict: the policy's verdict on it; None: not asked yet.
         reasons: those of the admission.
     """
     event, now = case.event, case.now
@@ -231,38 +234,38 @@ def _enter(
         at_identity = at_identity.told(told, event.user.roles, now)
     by_answer = newer and case.given is None and event.name is not EventName.USERMODIFIED
     if at_identity.pending and by_answer:
-        # Identity has it all by this answer. After a usermodified a lost one would go unnoticed.
+        # This answer tells Identity everything. A usermodified's could be lost unnoticed.
         at_identity = at_identity.settled()
     return _applied(case, replace(user, grants=grants, at_identity=at_identity), reply, reasons)
 
 
 def _absorb(case: _Case, record: User | None) -> User:
-    """The record after the event's profile, confirmation and proof, each by its own rule.
+    """The record with the event's profile, confirmation and proof, each by its own rule.
 
-    The profile is the newest event's; confirmation is the earliest known; proof only grows. Each
-    is independent of the order of arrival.
+    The profile is the newest event's. Confirmation is the earliest known. Proof only grows. Each is
+    independent of the order of arrival.
     """
-    event, sent_by = case.event, case.event.user
+    event, person = case.event, case.event.user
     moment = datetime.fromtimestamp(event.issued_at, UTC)
     enters = event.name in (EventName.SIGNUP, EventName.LOGIN)
-    confirmed = sent_by.confirmed_at or (moment if enters else None)
+    confirmed = person.confirmed_at or (moment if enters else None)
     if event.name is EventName.VALIDATE:
-        confirmed = None  # the account does not even exist yet
-    key = email_key(sent_by.email)
-    proven = frozenset((key,)) if proves(event.name, sent_by) else _NONE
+        confirmed = None  # the account does not exist yet
+    key = email_key(person.email)
+    proven = frozenset((key,)) if proves(event.name, person) else _NO_KEYS
     profile: dict[str, Any] = {
-        "email": sent_by.email,
+        "email": person.email,
         "email_key": key,
-        "provider": sent_by.provider,
-        "user_metadata": sent_by.user_metadata or {},
-        "app_metadata": _without_roles(sent_by),
-        "identity_created_at": sent_by.created_at,
+        "provider": person.provider,
+        "user_metadata": person.user_metadata or {},
+        "app_metadata": _without_roles(person),
+        "identity_created_at": person.created_at,
         "order": event.order,
     }
     if record is None:
         return User(
             event.instance_id,
-            sent_by.id,
+            person.id,
             created_at=case.now,
             updated_at=case.now,
             confirmed_at=confirmed,
@@ -286,11 +289,11 @@ def _without_roles(user: IdentityUser) -> dict[str, Any]:
 
 
 def proves(name: EventName, user: IdentityUser) -> bool:
-    """Whether an event of this name shows that somebody reached the address, or a provider vouches.
+    """Whether an event of this name proves the address: by a followed link, or by a provider.
 
-    At signup a ``recovery_sent_at`` means that the recovery was completed; later it only means
-    that somebody asked for one, which anybody can. Before confirmation a ``confirmation_sent_at``
-    means no more than that a mail went out.
+    At signup, ``recovery_sent_at`` means a completed recovery. Later it means a request for one,
+    which anybody can make. Before confirmation, ``confirmation_sent_at`` only means that a mail
+    went out (docs/lifecycle.md).
     """
     if name is EventName.VALIDATE:
         return False
@@ -304,9 +307,9 @@ def proves(name: EventName, user: IdentityUser) -> bool:
 
 
 def _answer(held: IdentityUser, roles: frozenset[str], extra: Mapping[str, Any]) -> Reply:
-    """200 with the whole map where it differs from what Identity holds, else 204.
+    """200 with the whole ``app_metadata`` where it differs from Identity's, else 204.
 
-    A key that ``extra`` sets to None is taken out of the map.
+    A None in ``extra`` removes its key.
     """
     received = held.app_metadata or {}
     merged = {**received, **extra}
@@ -315,12 +318,12 @@ def _answer(held: IdentityUser, roles: frozenset[str], extra: Mapping[str, Any])
         wanted["roles"] = sorted(roles)
     current = received.get("roles")
     if isinstance(current, list) and len(current) == len(roles) and held.roles == roles:
-        received = {**received, "roles": sorted(roles)}  # the same in any order
+        received = {**received, "roles": sorted(roles)}  # their order does not matter
     return NO_CONTENT if wanted == received else Reply.telling(wanted)
 
 
 def _held_back(grants: tuple[Grant, ...], now: datetime) -> tuple[Reason, ...]:
-    """Why a granted role is not effective: somebody denies it."""
+    """The reasons for granted roles that a denial keeps from taking effect."""
     given = {grant.role for grant in grants if not grant.denies}
     return tuple(
         Reason(f"denial.{g.source.value}", f"no {g.role!r}: denied by {g.source.value}")

@@ -1,4 +1,4 @@
-"""What came out differently: answers and records compared, and told in a few words. Pure."""
+"""Differences between answers and between records, grouped and in a few words. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXAMPLES: Final = 3
 
 @dataclass
 class Group:
-    """Differences of one kind: what was, what is now, how often, and where for instance."""
+    """Differences of one kind: a field, its old and new value, a count and some examples."""
 
     what: str
     was: str
@@ -26,14 +26,14 @@ class Group:
     examples: list[str] = field(default_factory=list)
 
     def add(self, example: str) -> None:
-        """One more."""
+        """Count one more difference."""
         self.count += 1
         if len(self.examples) < EXAMPLES:
             self.examples.append(example)
 
 
 class Differences:
-    """Differences, grouped."""
+    """Differences, grouped by kind."""
 
     def __init__(self) -> None:
         self._groups: dict[tuple[str, str, str], Group] = {}
@@ -45,14 +45,14 @@ class Differences:
             group.add(example)
 
     def add(self, other: Differences) -> None:
-        """Take in what was noted elsewhere."""
+        """Add the groups of another collection."""
         for key, group in other._groups.items():
             mine = self._groups.setdefault(key, Group(*key))
             mine.count += group.count
             mine.examples += group.examples[: EXAMPLES - len(mine.examples)]
 
     def groups(self) -> list[Group]:
-        """The most frequent first."""
+        """The groups, the most frequent first."""
         return sorted(self._groups.values(), key=lambda g: (-g.count, g.what, g.was, g.now))
 
     def __bool__(self) -> bool:
@@ -60,7 +60,7 @@ class Differences:
 
 
 def reply_in_words(reply: Reply) -> str:
-    """``204``, ``200 roles: member, staff; plan: gold``, ``403 Please use …``."""
+    """A reply as ``204``, ``200 roles: member, staff; plan: gold``, ``403 Please use …``."""
     try:
         document = loads_object(reply.body.encode()) if reply.body else {}
     except StrictJsonError:
@@ -78,7 +78,7 @@ def reply_in_words(reply: Reply) -> str:
 def user_differences(
     was: User | None, now: User | None, at: datetime
 ) -> Iterator[tuple[str, str, str]]:
-    """What differs between two records of one user: field, then, now."""
+    """Fields of two records of one user, as (field, then, now); some pairs may be equal."""
     if was is None or now is None:
         yield "record", "there" if was else "absent", "there" if now else "absent"
         return

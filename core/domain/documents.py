@@ -1,4 +1,4 @@
-"""Records as JSON: what the API answers and what commands print. Pure."""
+"""Records as JSON, for the API and the commands. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def user_document(user: User, now: datetime) -> dict[str, Any]:
 
 
 def own_document(user: User, now: datetime) -> dict[str, Any]:
-    """What people see of their own record."""
+    """A user, as people see their own record."""
     return {
         "id": str(user.id),
         "email": user.email,
@@ -42,7 +42,7 @@ def own_document(user: User, now: datetime) -> dict[str, Any]:
 
 
 def identity_state(user: User) -> str:
-    """Whether Identity must still be told of a change made here."""
+    """``pending`` where a change here must still be pushed to Identity, else ``in step``."""
     return "pending" if user.at_identity.pending else "in step"
 
 
@@ -61,7 +61,7 @@ def grant_document(grant: Grant, now: datetime) -> dict[str, Any]:
 
 
 def delivery_document(delivery: Delivery) -> dict[str, Any]:
-    """A delivery without what it said."""
+    """A delivery without its body."""
     return {
         "id": delivery.id,
         "sequence": delivery.sequence,
@@ -82,14 +82,14 @@ def delivery_document(delivery: Delivery) -> dict[str, Any]:
 
 
 def delivery_with_body(delivery: Delivery) -> dict[str, Any]:
-    """A delivery with its body as text: null once erased, where no UTF-8 with U+FFFD for it."""
+    """A delivery with its body as text: null once erased, U+FFFD for bytes that are no UTF-8."""
     body = delivery.body
     text = body.decode("utf-8", "replace") if body is not None else None
     return {**delivery_document(delivery), "body": text}
 
 
 def decision_document(decision: Decision) -> dict[str, Any]:
-    """What was or would be decided of an event."""
+    """A decision, made or rehearsed."""
     return {
         "outcome": decision.outcome,
         "reasons": [{"rule": reason.rule, "text": reason.text} for reason in decision.reasons],
@@ -113,5 +113,5 @@ def audit_document(entry: AuditEntry) -> dict[str, Any]:
 
 
 def utc(moment: datetime | None) -> str | None:
-    """A time as RFC 3339 in UTC."""
+    """A UTC time as RFC 3339, with ``Z``."""
     return moment.isoformat().replace("+00:00", "Z") if moment else None

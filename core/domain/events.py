@@ -1,4 +1,4 @@
-"""Identity's JSON as typed, immutable events. Pure; tolerant of what it does not know.
+"""Identity's JSON as typed, immutable events; unknown keys are ignored. Pure.
 
 Source of the shapes: GoTrue ``api/hooks.go`` and ``models/user.go`` (see docs/identity.md).
 """
@@ -43,8 +43,8 @@ class EventName(StrEnum):
 class IdentityUser:
     """The user as Identity described them in one event.
 
-    ``aud``, ``user_metadata`` are chosen by whoever signs up: nothing privileged follows from
-    them. Metadata maps are those received; ``None`` where Identity sent null. Times are UTC.
+    People choose ``aud`` and ``user_metadata`` themselves, so nothing privileged follows from
+    these. Metadata maps are as received; None where Identity sent null. Times are UTC.
     """
 
     id: UUID
@@ -68,7 +68,7 @@ class IdentityUser:
 
     @property
     def roles(self) -> frozenset[str]:
-        """``app_metadata.roles`` as a set; what is no list of role names counts as no role."""
+        """``app_metadata.roles`` as a set; anything but role names in a list counts as no role."""
         found = (self.app_metadata or {}).get("roles")
         if not isinstance(found, list):
             return frozenset()
@@ -77,15 +77,15 @@ class IdentityUser:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event of one user: its signed body, and the time and digest that were signed with it.
+    """One event of one user, read from a signed body and its claims.
 
     Attributes:
-        delivery_id: see ``delivery_id``.
+        delivery_id: see the function ``delivery_id``.
         issued_at: the signed ``iat``, whole seconds since the epoch.
-        order: the event's place in its user's history; the greater text is the newer event.
-            ``iat`` has whole seconds. Within one second: the usual order of events, then
-            ``updated_at``, then the id, so that any arrival order ends the same. A ``validate``
-            comes before all else, since nothing can have happened to an account before it exists.
+        order: the event's place in its user's history; the greater text is newer. Within one
+            second of ``iat`` the usual order of events decides, then ``updated_at``, then the id.
+            So any order of arrival ends the same. A ``validate`` comes before all others: nothing
+            can have happened to an account before it exists.
     """
 
     name: EventName
@@ -96,7 +96,7 @@ class Event:
     order: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Work the order out once; decisions look at it several times."""
+        """Compute the order once; a decision reads it several times."""
         updated_at = self.user.updated_at
         rank = _RANK[self.name]
         era = 0 if self.name == EventName.VALIDATE else 1
@@ -107,7 +107,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class UnknownEvent:
-    """A well-formed event whose name we do not know: kept, answered 204, without effect."""
+    """A well-formed event of unknown name: kept, answered 204, without effect."""
 
     name: str
     instance_id: UUID
@@ -118,18 +118,18 @@ class UnknownEvent:
 def email_key(email: str) -> str:
     """The key of an address, for look-ups and for the policy: NFC in lower case.
 
-    Not case-folded: that would make one of ``strasse.de`` and ``straße.de``, which anybody may
-    register side by side (IDNA 2008).
+    Case folding would make one of ``strasse.de`` and ``straße.de``, which may be registered by
+    different people (IDNA 2008).
     """
     lowered = unicodedata.normalize("NFC", email.strip()).lower()
     return unicodedata.normalize("NFC", lowered)
 
 
 def split_address(key: str) -> tuple[str, str]:
-    """The plain address and its domain out of an ``email_key``; two empty strings if unreadable.
+    """The plain address and the domain of an ``email_key``; two empty strings if unreadable.
 
-    Go's address parser accepts, and GoTrue stores as typed, ``Name <a@b.c>`` and ``a@b.c (note)``;
-    mail goes to ``a@b.c``. A form that could be read in two ways is not read at all.
+    Go's address parser accepts ``Name <a@b.c>`` and ``a@b.c (note)``, and GoTrue stores them as
+    typed; mail goes to ``a@b.c``. A form with two possible readings counts as unreadable.
     """
     found = _ADDRESS.fullmatch(key) if key.isprintable() else None
     if not found:
@@ -139,12 +139,12 @@ def split_address(key: str) -> tuple[str, str]:
 
 
 def is_role(name: str) -> bool:
-    """Whether this can be a role: 1 to 100 printable characters, no space at either end."""
+    """Whether a name can be a role: 1 to 100 printable characters, no space at either end."""
     return 0 < len(name) <= MAX_ROLE_CHARACTERS and name.isprintable() and name == name.strip()
 
 
 def is_text(value: object) -> bool:
-    """Whether a value is a text that a database and a reply can hold."""
+    """Whether a value is text that databases and replies hold: no U+0000, no lone surrogate."""
     if not isinstance(value, str) or "\x00" in value:
         return False
     return not any("\ud800" <= character <= "\udfff" for character in value)
@@ -154,7 +154,7 @@ def parse_time(text: str) -> datetime:
     """An RFC 3339 time with up to nine fraction digits, as UTC with microseconds (truncated).
 
     Raises:
-        ValueError: for any other text, or a time that has no UTC value.
+        ValueError: any other text, or a time without a UTC value.
     """
     if not _RFC3339.fullmatch(text):
         raise ValueError("not an RFC 3339 time")
@@ -169,7 +169,7 @@ def parse_event(body: bytes, claims: Claims) -> Event | UnknownEvent:
 
     Args:
         body: the bytes whose digest was signed.
-        claims: what the signature says; the body's ``instance_id`` must equal the signed ``sub``.
+        claims: of its signature; the body's ``instance_id`` must equal the signed ``sub``.
 
     Raises:
         BodyError: with a JSON pointer to the field at fault.
@@ -216,10 +216,10 @@ def read_user(fields: dict[str, Any]) -> IdentityUser:
 
 
 def delivery_id(instance_id: UUID, event: str, issued_at: int, body_digest: str) -> str:
-    """The delivery's identity: its time, then SHA-256 over what was signed and means something.
+    """The id of a delivery, the same for every retry: its time, then a SHA-256 digest.
 
     Eight hex digits of ``iat`` lead, so that ids sort by time and an index of them grows at its
-    end; the digest covers (``sub``, event, ``iat``, body digest), never the header's spelling.
+    end. The digest covers ``sub``, event, ``iat`` and body digest, never the header's spelling.
     """
     text = f"{instance_id}\n{event}\n{issued_at}\n{body_digest}"
     return f"{issued_at & 0xFFFFFFFF:08x}{hashlib.sha256(text.encode()).hexdigest()}"

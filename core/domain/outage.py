@@ -1,7 +1,7 @@
-"""What Identity is told while the database is away: only what needs no record. Pure.
+"""Answers while the database is away, as far as they need no record. Pure.
 
-The event itself is kept aside meanwhile and decided in full when the database is back; the answer
-that was given stays the answer (docs/reliability.md).
+The spool keeps the event until the database is back; then it is decided in full. Its answer stays
+as given (docs/reliability.md).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _AS_HELD: Final = Reason(
 )
 _ACCEPTED: Final = Reason(f"{RULE}.accepted", "accepted, applied later: the database was away")
 KEPT: Final = Reason(f"{RULE}.kept", "kept, recorded later: the database was away")
-"""Of what has no effect on a user: an unknown event, a body that cannot be read."""
+"""For deliveries without effect on a user: unknown events, unreadable bodies."""
 
 REASONS: Final[Mapping[EventName, Reason]] = {
     EventName.VALIDATE: _BY_POLICY,
@@ -32,14 +32,15 @@ REASONS: Final[Mapping[EventName, Reason]] = {
     EventName.USERMODIFIED: _ACCEPTED,
     EventName.USERDELETED: _ACCEPTED,
 }
-"""Why an event was answered as it was; goes before the reasons of the decision that follows."""
+"""The reason for each event's answer; it precedes the reasons of the later decision."""
 
 
 def answer_without_record(event: Event, policy: Policy, now: datetime) -> Reply:
-    """The answer to an event about somebody of whom nothing can be looked up.
+    """The answer to an event whose user cannot be looked up.
 
-    Whoever signs up is new, so the policy knows all that it needs. Whoever logs in was admitted
-    before; their roles stay those that Identity holds. A change or a deletion has happened already.
+    A signup brings a new user, so the policy knows all that it needs. A login brings a user who
+    was admitted before; their roles stay as Identity has them. A change or a deletion has happened
+    already.
 
     Args:
         now: the time of receipt, UTC.

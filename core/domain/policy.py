@@ -1,8 +1,8 @@
-"""Who may enter and with which roles: rules from policy.toml or a Python callable. Pure.
+"""The policy, admission and roles: rules from policy.toml or a Python callable. Pure.
 
-A policy answers one question about one applicant and lists the rules that made the answer. What a
-person chooses freely (``user_metadata``, ``aud``) is not part of the question, so no rule can
-follow from it. Rules that name an address or a domain need a proven address (docs/policy.md).
+A policy gives one applicant a verdict and lists the rules that led to it. The applicant lacks the
+fields that people choose freely (``user_metadata``, ``aud``), so no rule can depend on them. Rules
+that name an address or a domain need a proven address (docs/policy.md).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Applicant:
             where the text cannot be read as one address.
         proven: whether somebody reached this address or a provider vouched for it.
         provider: ``email``, ``google``, …, ``""`` when Identity named none.
-        app_metadata: what Identity holds; written by Identity's administrators only.
+        app_metadata: as Identity holds it; only Identity's administrators write it.
     """
 
     event: EventName
@@ -48,7 +48,7 @@ class Applicant:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One rule that took part in a decision. Holds no personal data: reasons outlive erasure."""
+    """One rule that took part in a decision, without personal data: reasons outlive erasure."""
 
     rule: str
     text: str
@@ -59,7 +59,8 @@ class Verdict:
     """A policy's answer.
 
     Attributes:
-        admitted: whether the applicant may enter; ``message`` is for the person when not.
+        admitted: whether the applicant may enter.
+        message: the sentence for a person who may not.
         roles: the roles that the policy gives, independent of ``admitted``.
         app_metadata: keys merged into the reply (never ``roles`` or ``provider``).
         reasons: the rules that admitted or refused.
@@ -75,7 +76,7 @@ class Verdict:
 
 
 class Policy(Protocol):
-    """What ``decide`` needs of a policy."""
+    """The part of a policy that ``decide`` uses."""
 
     @property
     def fingerprint(self) -> str:
@@ -87,7 +88,7 @@ class Policy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DenyList:
-    """Addresses or domains that are refused, with the sentence that the person is shown."""
+    """Refused addresses or domains, with the sentence for the person."""
 
     values: frozenset[str] = frozenset()
     message: str = DEFAULT_MESSAGE
@@ -95,7 +96,7 @@ class DenyList:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """``[admission]``: deny lists first, then, where the default is to deny, the allow lists."""
+    """``[admission]``: deny lists first; allow lists count where the default is to deny."""
 
     default_allow: bool = True
     message: str = DEFAULT_MESSAGE
@@ -107,7 +108,7 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class RoleRule:
-    """One ``[[role]]``: all conditions that are given must hold. ``number`` counts from 1."""
+    """One ``[[role]]``, given where all its conditions hold; ``number`` counts from 1."""
 
     number: int
     grant: str
@@ -134,7 +135,7 @@ class RoleRule:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """``[outage]``: which events are refused while the database is away; the rest is answered."""
+    """``[outage]``: events refused while the database is away; the others are answered."""
 
     refused: frozenset[EventName] = frozenset()
 
@@ -248,19 +249,19 @@ class CallablePolicy:
 
     @property
     def fingerprint(self) -> str:
-        """Stable for the name only: code has no digest that we could take."""
+        """A digest of the name only: code has no digest that we could take."""
         return hashlib.sha256(self.name.encode()).hexdigest()[:12]
 
     @property
     def role_names(self) -> frozenset[str]:
-        """None that could be known without asking."""
+        """Empty: a callable's roles are known only by asking it."""
         return frozenset()
 
     def evaluate(self, applicant: Applicant) -> Verdict:
         """Ask the callable and check its answer.
 
         Raises:
-            PolicyError: when the answer is not a Verdict or names an impossible role.
+            PolicyError: the callable raised, or its answer is no usable Verdict.
         """
         try:
             verdict = self.function(applicant)
@@ -268,7 +269,9 @@ class CallablePolicy:
             raise PolicyError(self.name, f"raised {type(error).__name__}") from error
         if not isinstance(verdict, Verdict):
             raise PolicyError(self.name, f"must return a Verdict, not {type(verdict).__name__}")
-        if not isinstance(verdict.roles, frozenset | set | tuple | list):  # a text has letters
+        if not isinstance(
+            verdict.roles, frozenset | set | tuple | list
+        ):  # a str would count as letters
             raise PolicyError(self.name, "roles must be a set of names")
         if not is_text(verdict.message):
             raise PolicyError(self.name, "the message must be a text")
@@ -292,7 +295,7 @@ class CallablePolicy:
 
 
 def _role_reason(rule: RoleRule, applicant: Applicant) -> tuple[bool, Reason] | None:
-    """(granted, why), or None where the rule does not concern the applicant."""
+    """(granted, reason); None where the rule does not concern the applicant."""
     name = f"role.{rule.number}"
     if rule.emails and applicant.address not in rule.emails:
         return None
@@ -306,10 +309,10 @@ def _role_reason(rule: RoleRule, applicant: Applicant) -> tuple[bool, Reason] | 
 
 
 def check_app_metadata(values: object, where: str) -> None:
-    """Whether these can be merged into a reply and come back in the next event.
+    """Require keys that a reply can carry and the next event can bring back.
 
     Raises:
-        PolicyError: not a table of strict JSON, or with a key that is not the policy's.
+        PolicyError: no dict, no strict JSON, or with a key in ``RESERVED_APP_METADATA``.
     """
     if not isinstance(values, dict):
         raise PolicyError(where, f"must be a table, not {type(values).__name__}")

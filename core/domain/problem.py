@@ -1,4 +1,4 @@
-"""The one shape of every error that a caller reads: RFC 9457 problem details with our ``code``."""
+"""The one shape of every error answer: RFC 9457 problem details with our ``code``. Pure."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ CONTENT_TYPE: Final = "application/problem+json"
 def as_problem(error: UsherError) -> dict[str, Any]:
     """The document for an error: type, title, status, code, and detail where there is one.
 
-    ``type`` is a URN; docs/errors.md describes every code. What breaks a model is listed in
-    ``errors``, each with the JSON pointer or the query parameter that is at fault.
+    ``type`` is a URN; docs/errors.md describes every code. ``errors`` lists the faults of an input,
+    each with its JSON pointer or query parameter.
     """
     document: dict[str, Any] = {
         "type": f"urn:usher:error:{error.code}",
@@ -21,7 +21,7 @@ def as_problem(error: UsherError) -> dict[str, Any]:
         "status": error.status,
         "code": error.code,
     }
-    if error.detail and error.status < 500:  # what is wrong on our side is for the log
+    if error.detail and error.status < 500:  # our own faults are for the log
         document["detail"] = error.detail
     if isinstance(error, InvalidInputError):
         document["errors"] = [

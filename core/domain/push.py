@@ -1,8 +1,8 @@
-"""What Identity must be told about one user, and what follows from its answers. Pure.
+"""A push of one user to Identity: its content, and the record after it. Pure.
 
-A push is: read the account, merge what people changed there, write the roles that hold here. The
-events that it makes Identity send, and those of other changes meanwhile, may come at any moment of
-it; ``core.domain.at_identity`` tells them apart by what is noted before anything is written there.
+A push reads the account, merges people's changes there, and writes the roles that hold here. Events
+may come at any moment of it: those that the push causes, and those of other changes.
+``core.domain.at_identity`` tells them apart by notes made before anything is written there.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _ABSENT: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What to do after a look at the account.
+    """The next step of a push, after a look at the account.
 
     Attributes:
-        user: the record with what was changed at Identity, and with what is about to be written.
-        patch: of ``app_metadata``, to be merged there; empty: nothing is to be told.
-        unsettled: an answer to an event may still be on its way, and would undo this.
+        user: the record with people's changes at Identity, and the coming write noted.
+        patch: keys of ``app_metadata`` to merge there; empty: Identity has everything.
+        unsettled: an answer to an event may still be on its way, and would undo the write.
     """
 
     user: User
@@ -35,12 +35,12 @@ class Prepared:
 
 
 def wanted_roles(user: User, now: datetime) -> frozenset[str]:
-    """The roles that Identity shall put into tokens: none for who is suspended."""
+    """The roles that Identity shall put into tokens: none for a suspended user."""
     return frozenset() if user.status is Status.SUSPENDED else effective(user.grants, now)
 
 
 def must_be_told(before: User | None, after: User, now: datetime) -> bool:
-    """Whether a change leaves something that Identity, as far as we know, does not have."""
+    """Whether Identity, as far as we know, differs from the record after a change."""
     if after.status is Status.DELETED:
         return before is None or before.status is not Status.DELETED
     extra = _difference(after.extra_app_metadata, after.app_metadata)
@@ -48,7 +48,7 @@ def must_be_told(before: User | None, after: User, now: datetime) -> bool:
 
 
 def patch_for(user: User, found: IdentityUser, now: datetime) -> dict[str, Any]:
-    """What is to be merged into the account's ``app_metadata``, and nothing else of it."""
+    """The keys to merge into the account's ``app_metadata``; its other keys stay."""
     held = found.app_metadata or {}
     patch = _difference(user.extra_app_metadata, held)
     wanted = wanted_roles(user, now)
@@ -59,7 +59,7 @@ def patch_for(user: User, found: IdentityUser, now: datetime) -> dict[str, Any]:
 
 
 def prepare(user: User, found: IdentityUser, now: datetime) -> Prepared:
-    """Merge what Identity answered about the account, and note what will be written there."""
+    """Merge the account as Identity answered it, and note the coming write."""
     user = take_over(user, found.roles, now)
     unsettled = user.at_identity.may_be_undone(now)
     patch = patch_for(user, found, now)
@@ -73,13 +73,13 @@ def prepare(user: User, found: IdentityUser, now: datetime) -> Prepared:
 def conclude(
     user: User, prepared: Prepared, answer: IdentityUser, now: datetime
 ) -> tuple[User, bool]:
-    """The record after Identity's answer to what was written, and whether that was all.
+    """The record after Identity's answer to the write, and whether the push is complete.
 
-    Where an event came meanwhile and shows other roles than the answer, nobody can tell which of
-    the two is the newer: nothing is taken over then, and the next look decides.
+    An event that came meanwhile may show other roles than the answer. Nothing tells which of the
+    two is newer, so the answer is not taken over, and the next look decides.
 
     Args:
-        user: the record as it is by now.
+        user: the record as it stands now.
     """
     noted = prepared.user
     if answer.roles != user.at_identity.seen and not same_view(user, noted):
@@ -92,12 +92,12 @@ def conclude(
 
 
 def same_view(one: User, other: User) -> bool:
-    """Whether no event changed what we know of the account between two readings."""
+    """Whether no event changed our view of the account between two readings."""
     return one.order == other.order and one.at_identity.seen == other.at_identity.seen
 
 
 def _difference(wanted: Mapping[str, Any], held: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys whose value is another there; None where one must go."""
+    """The wanted keys that are absent or have another value there; None removes a key."""
     return {
         key: value
         for key, value in wanted.items()

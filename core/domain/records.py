@@ -1,4 +1,4 @@
-"""What we keep: a user's record and grants, an entry of the audit, a delivery. Pure values."""
+"""The things on record: users with their grants, audit entries, deliveries. Pure values."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from usher.core.domain.reply import Reply
 
 Item = TypeVar("Item")
 Key = tuple[UUID, UUID]
-"""Of a user: instance id, user id."""
+"""The key of a user: (instance id, user id)."""
 
 
 class Status(StrEnum):
-    """Where a user stands; derived from three times, so that it cannot contradict them."""
+    """The status of a user; derived from three times, so that it cannot contradict them."""
 
     PENDING = "pending"
     ACTIVE = "active"
@@ -28,7 +28,7 @@ class Status(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What a delivery came to: ``ignored`` is an unknown event, ``invalid`` a bad body."""
+    """The outcome of a delivery: ``ignored`` is an unknown event, ``invalid`` a bad body."""
 
     APPLIED = "applied"
     UNCHANGED = "unchanged"
@@ -38,7 +38,7 @@ class Outcome(StrEnum):
 
 
 class Source(StrEnum):
-    """Who gave or denied a role."""
+    """The source of a grant or a denial."""
 
     POLICY = "policy"
     ADMINISTRATOR = "administrator"
@@ -49,8 +49,8 @@ class Source(StrEnum):
 class Grant:
     """One source's word about one role of one user; ``denies`` makes it a denial.
 
-    A user has at most one for each (role, source). ``actor`` names who gave it in that source's
-    terms; ``expires_at`` ends it by itself.
+    A user has at most one for each (role, source). ``actor`` names its author in that source's
+    terms. At ``expires_at`` it ends by itself.
     """
 
     role: str
@@ -62,7 +62,7 @@ class Grant:
     expires_at: datetime | None = None
 
     def holds(self, now: datetime) -> bool:
-        """Whether it has not ended."""
+        """Whether the grant or denial has not ended."""
         return self.expires_at is None or self.expires_at > now
 
 
@@ -74,11 +74,11 @@ class User:
         email: as Identity sent it; ``email_key`` is for look-ups only.
         app_metadata: as last received from Identity, without ``roles``.
         profile: the person's own, edited here and unknown to Identity.
-        extra_app_metadata: keys that administrators add to every reply; None takes one away.
+        extra_app_metadata: keys that administrators add to every reply; None removes one.
         confirmed_at: the earliest time at which the account was known to be confirmed.
         last_seen_at: the newest signup or login, by the sender's clock.
-        at_identity: what Identity holds of the roles, and what it is told of.
-        proven: keys of the addresses that somebody was shown to reach.
+        at_identity: Identity's side of the roles.
+        proven: the ``email_key`` of each proven address.
         order: ``Event.order`` of the event that wrote the profile.
         version: grows with every change of the record; the ETag.
     """
@@ -117,12 +117,15 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One change of one record: who, what, and the parts that differ, before and after.
+    """One change of one record, with the parts that differ.
 
-    ``before`` is None for a record that did not exist. ``reason`` is what a person wrote;
-    ``delivery_id`` names the event that caused it, None for a person's act. ``sequence`` is its
-    place in the audit once it is kept there. ``ledger_position`` is the newest delivery's sequence
-    when a person acted, so that both histories can be told in one order.
+    Attributes:
+        before, after: the parts that differ; ``before`` is None for a new record.
+        reason: in words; a person's own for a person's act.
+        delivery_id: of the event that caused the change; None for a person's act.
+        sequence: place in the audit; None before it is kept there.
+        ledger_position: the newest delivery's sequence when a person acted, so that both histories
+            can be told in one order.
     """
 
     action: str
@@ -142,8 +145,8 @@ class AuditEntry:
 class Page(Generic[Item]):
     """One page of a listing; ``next_cursor`` is None on the last.
 
-    A filtered page may hold fewer items than asked for, even none, and yet not be the last: a
-    search looks at so many records and no more, then says where to go on.
+    A filtered page may be short, or empty, and yet not the last: a search reads a bounded number of
+    records, then says where to go on.
     """
 
     items: tuple[Item, ...]
@@ -156,7 +159,7 @@ class Decision:
 
     Attributes:
         user: the new record, or the old one where nothing changed; None: there is none, or it is
-            not known any more.
+            no longer known.
         reasons: the rules that made the decision, in order.
         audit: the entry for the change, if there was one.
     """
@@ -176,7 +179,7 @@ class Delivery:
         sequence: place in the order of arrival; None before it is recorded.
         body: the exact bytes; None once erased.
         policy: fingerprint of the policy that was asked.
-        origin: ``live``, or ``replay`` for what was played back from a capture or a ledger.
+        origin: ``live``, or ``replay`` from a capture or a ledger.
     """
 
     id: str
@@ -198,14 +201,14 @@ class Delivery:
 
     @property
     def recorded(self) -> Decision:
-        """What was decided when it came."""
+        """The decision at its receipt, without the record."""
         return Decision(self.outcome, None, self.reply, self.reasons)
 
 
 def audit(
     action: str, actor: str, before: User | None, after: User, now: datetime, reason: str = ""
 ) -> AuditEntry | None:
-    """The entry for a change, or None where nothing that matters differs.
+    """The entry for a change; None where nothing that matters differs.
 
     Times of logins and the state of the merge with Identity are not changes of the record.
     """

@@ -1,4 +1,4 @@
-"""What an event is answered: a status and a body, rendered once, when it is decided. Pure."""
+"""The reply to an event: status and body, rendered once, with the decision. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from usher.core.strict_json import dumps, loads_object
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer, character for character; ``body`` is empty for 202 and 204."""
+    """A reply, character for character; ``body`` is empty for 202 and 204."""
 
     status: int
     content_type: str = ""
@@ -26,12 +26,12 @@ class Reply:
 
     @classmethod
     def refusing(cls, error: UsherError) -> Reply:
-        """The error, as every caller reads it."""
+        """The error as problem details."""
         return cls(error.status, CONTENT_TYPE, dumps(as_problem(error)))
 
     @property
     def app_metadata(self) -> dict[str, Any] | None:
-        """What a 200 tells, read out of the body; None: any other answer tells nothing."""
+        """The ``app_metadata`` in a 200's body; None for any other status."""
         if self.status != 200:
             return None
         told: dict[str, Any] = loads_object(self.body.encode())["app_metadata"]

@@ -1,8 +1,8 @@
 """The algebra of roles: sources, denials, and the three-way merge with Identity. Pure.
 
-For each user three things are compared: the roles in the payload (Identity now), what it showed
-when we last looked, and what we answered since (``core.domain.at_identity``). What differs from
-both was changed by a person at Identity, and becomes a grant or a denial here. docs/lifecycle.md.
+The merge compares a user's roles in the payload (Identity now) with those that it showed at our
+last look, and with our answers since (``core.domain.at_identity``). A role that differs from both
+was changed by a person at Identity. It becomes a grant or a denial here (docs/lifecycle.md).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from usher.core.domain.records import Grant, Source, User
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """The outcome of looking at Identity's roles once."""
+    """The result of ``merge``."""
 
     grants: tuple[Grant, ...]
     at_identity: AtIdentity
@@ -37,20 +37,20 @@ def effective(grants: Iterable[Grant], now: datetime) -> frozenset[str]:
 
 
 def with_grant(grants: Iterable[Grant], new: Grant) -> tuple[Grant, ...]:
-    """The grants with ``new`` in the place of the same source's earlier word on that role."""
+    """The grants with ``new`` in place of the same source's earlier word on that role."""
     kept = without(grants, new.role, new.source)
     return tuple(sorted((*kept, new), key=lambda grant: (grant.role, grant.source)))
 
 
 def without(grants: Iterable[Grant], role: str, *sources: Source) -> tuple[Grant, ...]:
-    """The grants without what these sources said about the role."""
+    """The grants without these sources' words on the role."""
     return tuple(g for g in grants if g.role != role or g.source not in sources)
 
 
 def follow_policy(
     grants: tuple[Grant, ...], roles: AbstractSet[str], fingerprint: str, now: datetime
 ) -> tuple[Grant, ...]:
-    """Replace the policy's grants by what it gives now; nobody else's are touched."""
+    """Make these roles the policy's grants; other sources' grants stay as they are."""
     held = {grant.role for grant in grants if grant.source is Source.POLICY}
     if held == roles:
         return grants
@@ -60,7 +60,7 @@ def follow_policy(
 
 
 def take_over(user: User, payload: frozenset[str], now: datetime) -> User:
-    """The record after one look at the roles that Identity has: ``merge``, for a whole user."""
+    """The record after ``merge`` with the roles that Identity has."""
     merged = merge(user.grants, user.at_identity, payload, now)
     return replace(user, grants=merged.grants, at_identity=merged.at_identity)
 
@@ -68,11 +68,11 @@ def take_over(user: User, payload: frozenset[str], now: datetime) -> User:
 def merge(
     grants: tuple[Grant, ...], at_identity: AtIdentity, payload: frozenset[str], now: datetime
 ) -> Merge:
-    """Take over what people changed at Identity since we last looked.
+    """Take over people's changes at Identity since our last look.
 
-    Added there: a grant from Identity, unless the role is effective here. Removed there: Identity's
-    grant ends; where another source still gives the role, Identity's denial lies over it, and that
-    source's grant stays on record.
+    A role added there lifts Identity's denial, and becomes Identity's grant unless it is effective
+    here. A role removed there ends Identity's grant. Where another source still gives it,
+    Identity's denial lies over it, and that source's grant stays on record.
     """
     observed = at_identity.observe(payload, now)
     held = {(grant.role, grant.source): grant for grant in grants}

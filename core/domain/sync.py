@@ -1,7 +1,7 @@
-"""Identity's word about one account outside any event: what differs, and taking it over. Pure.
+"""One account at Identity against its record: comparing, and taking over. Pure.
 
-The admin API answers what holds now, but not since when: so ``order`` stays, and any event that
-comes later is newer. Policy grants are worked out where what the policy looks at has changed.
+The admin API tells what holds now, but not since when. So ``order`` stays, and any later event is
+newer. The policy is asked again where its input has changed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ACTOR: Final = "sync"
 
 
 class Kind(StrEnum):
-    """What differs; docs/sync.md describes each."""
+    """The kinds of differences; docs/sync.md describes each."""
 
     MISSING_HERE = "missing_here"
     MISSING_THERE = "missing_there"
@@ -42,16 +42,17 @@ class Kind(StrEnum):
 PULLED: Final = frozenset(
     {Kind.MISSING_HERE, Kind.EMAIL, Kind.METADATA, Kind.STATUS, Kind.ROLES_THERE}
 )
-"""What is mended here, by what Identity says."""
+"""Mended here, from the account."""
 PUSHED: Final = frozenset({Kind.ROLES_HERE, Kind.SUSPENDED, Kind.KEYS})
-"""What is mended there, by what is on record here; the rest are removals."""
+"""Mended at Identity, from the record. The other kinds are removals."""
 
 
 def compare(person: IdentityUser, record: User | None, now: datetime) -> tuple[Kind, ...]:
-    """In what an account at Identity and the record of the same id differ, in a fixed order.
+    """The differences of an account and the record of the same id, in a fixed order.
 
-    Roles are told apart by the three-way merge: what people changed there since we last looked
-    (``roles_there``), and what Identity lacks or has too much after that (``roles_here``).
+    The three-way merge splits those of roles: people's changes there since our last look
+    (``roles_there``), and the roles that Identity lacks or has too many after that
+    (``roles_here``).
     """
     if record is None:
         return (Kind.MISSING_HERE,)
@@ -60,13 +61,13 @@ def compare(person: IdentityUser, record: User | None, now: datetime) -> tuple[K
     found = []
     if person.email != record.email:
         found.append(Kind.EMAIL)
-    told = {key: v for key, v in (person.app_metadata or {}).items() if key != "roles"}
-    if (person.user_metadata or {}) != record.user_metadata or told != record.app_metadata:
+    held = {key: v for key, v in (person.app_metadata or {}).items() if key != "roles"}
+    if (person.user_metadata or {}) != record.user_metadata or held != record.app_metadata:
         found.append(Kind.METADATA)
     if person.confirmed_at and not record.confirmed_at:
         found.append(Kind.STATUS)
     merged = take_over(record, person.roles, now).grants
-    if set(merged) != set(record.grants):  # databases sort them as their language does
+    if set(merged) != set(record.grants):  # sets: databases sort by their locale
         found.append(Kind.ROLES_THERE)
     patch = patch_for(replace(record, grants=merged), person, now)
     if "roles" in patch:
@@ -80,12 +81,12 @@ def compare(person: IdentityUser, record: User | None, now: datetime) -> tuple[K
 def adopt(
     instance_id: UUID, person: IdentityUser, record: User | None, policy: Policy, now: datetime
 ) -> User:
-    """The record after Identity's answer; a tombstone stays one.
+    """The record with the account taken over; a tombstone stays one.
 
-    Nobody is asked for admission: who has an account was let in already.
+    Admission is not asked: the owner of an account was let in already.
 
     Args:
-        record: None for somebody never seen here, who then gets the policy's roles.
+        record: None for an unknown user, who gets the policy's roles once confirmed.
 
     Raises:
         PolicyError: only from a callable policy that breaks its contract.
@@ -98,20 +99,20 @@ def adopt(
         verdict = policy.evaluate(applicant(EventName.LOGIN, user))
         grants = follow_policy(grants, verdict.roles, policy.fingerprint, now)
     user = take_over(replace(user, grants=grants), person.roles, now)
-    # Databases sort them as their language does: another order is no change.
+    # Databases sort grants by their locale, so another order is no change.
     return replace(user, grants=grants) if set(user.grants) == set(grants) else user
 
 
 class Mending:
-    """What comparing some accounts changes, and the counts of it.
+    """The changes and counts from comparing some accounts.
 
     Args:
         policy: None where nothing is mended here.
 
     Attributes:
-        found, mended: how many differences, by kind.
+        found, mended: counts of differences, by kind.
         entries: of the audit.
-        told: users of whom Identity must be told now.
+        told: users with a change to push.
     """
 
     def __init__(self, plan: Plan, policy: Policy | None, now: datetime) -> None:
@@ -130,20 +131,20 @@ class Mending:
         record: User | None,
         kinds: tuple[Kind, ...],
     ) -> User | None:
-        """The record as it shall be, and everything that follows; None where nothing changes."""
+        """The mended record, its counts, entry and push noted; None where nothing changes."""
         user = record
         if self._policy is not None:
             user = adopt(instance_id, person, record, self._policy, self._now)
-            # What the policy gives a newcomer may be more than Identity has.
-            rest = compare(person, user, self._now)
-            kinds = (*kinds, *(kind for kind in rest if kind not in kinds))
+            # The policy may give a newcomer roles that Identity lacks.
+            left = compare(person, user, self._now)
+            kinds = (*kinds, *(kind for kind in left if kind not in kinds))
             self.mended.update(kind.value for kind in kinds if kind in PULLED)
             if user != record:
                 user = self._audited(record, user)
         self.found.update(kind.value for kind in kinds)
-        told = [kind.value for kind in kinds if kind in PUSHED] if self._plan.push else []
-        if user is not None and told:
-            self.mended.update(told)
+        pushed = [kind.value for kind in kinds if kind in PUSHED] if self._plan.push else []
+        if user is not None and pushed:
+            self.mended.update(pushed)
             user = replace(user, at_identity=user.at_identity.marked_pending())
             self.told.append(user)
         return None if user is record else user
@@ -177,6 +178,6 @@ def _absorb(instance_id: UUID, person: IdentityUser, record: User | None, now: d
 
 
 def _policy_may_differ(before: User, after: User) -> bool:
-    """Whether anything differs that ``applicant`` tells a policy of a confirmed account."""
+    """Whether the policy's input about a confirmed account differs."""
     asked = EventName.LOGIN
     return not before.confirmed_at or applicant(asked, before) != applicant(asked, after)

@@ -1,4 +1,4 @@
-"""What a synchronisation was asked to do, and how far it has come. Pure values."""
+"""The plan and the progress of a sync. Pure values."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any, Final
 from uuid import UUID
 
 MOST_REMOVED_PERCENT: Final = 5
+"""Of one side's users; a sync removes more only when told to (docs/sync.md)."""
 
 
 class Phase(StrEnum):
-    """One after the other; the last means that the run is complete."""
+    """The phases of a run, in their order; the last means that it is complete."""
 
     ACCOUNTS = "accounts"
     RECORDS = "records"
@@ -22,7 +23,7 @@ class Phase(StrEnum):
 
 
 class Mark(IntEnum):
-    """What a run noted about a user."""
+    """A run's note on a user."""
 
     SEEN = 1
     """At Identity."""
@@ -34,7 +35,7 @@ class Mark(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to mend: nothing, here (pull), there (push), and whether removals are carried over."""
+    """The sides to mend: here (pull), at Identity (push), and removals too (prune)."""
 
     pull: bool = False
     push: bool = False
@@ -42,24 +43,25 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """``report``, ``pull``, ``push`` or ``both``, with ``+prune`` where it is so."""
+        """``report``, ``pull``, ``push`` or ``both``; with removals, ``+prune`` after it."""
         names = {(True, True): "both", (True, False): "pull", (False, True): "push"}
         return names.get((self.pull, self.push), "report") + ("+prune" if self.prune else "")
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run has come; kept as JSON with every step.
+    """The progress of a run, kept as JSON with every step.
 
     Attributes:
-        page: of Identity's accounts, to be read next.
+        page: the next page of Identity's accounts to read.
         anchors: the last ids of the pages before it, the nearest last.
-        steps_back: how often running the pages were seen to have moved.
+        steps_back: times in a row that the pages were seen to have moved.
         place: the id after which the walk over the records (or the removals) goes on.
-        accounts: how many accounts were compared; ``total``: how many Identity says there are.
-        records: how many records were looked for there.
-        found, mended: how many differences, by kind.
-        refused: why removals were not made; empty: they were, or none was asked for.
+        accounts: the number of accounts compared.
+        total: the number of accounts by Identity's own count.
+        records: the number of records looked for at Identity.
+        found, mended: counts of differences, by kind.
+        refused: the reason why removals were not made; empty: made, or not asked for.
     """
 
     phase: Phase = Phase.ACCOUNTS
@@ -81,16 +83,16 @@ class Progress:
         return {kind: count for kind, count in sorted(counts.items()) if count > 0}
 
     def counting(self, found: Mapping[str, int], mended: Mapping[str, int]) -> Progress:
-        """With so many more."""
+        """The progress with these counts added."""
         return replace(self, found=_sum(self.found, found), mended=_sum(self.mended, mended))
 
     def document(self) -> dict[str, Any]:
-        """As JSON."""
+        """The progress as JSON."""
         return asdict(self) | {"anchors": list(self.anchors)}
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Progress:
-        """Out of JSON."""
+        """Read back what ``document`` wrote."""
         values = dict(document)
         values["phase"] = Phase(values["phase"])
         values["anchors"] = tuple(values["anchors"])
@@ -102,8 +104,8 @@ class Run:
     """One run under way.
 
     Attributes:
-        lease: who is at it; whatever is written under another lease is refused.
-        resumed: it was begun earlier, and interrupted.
+        lease: of the process at work; writes under another lease are refused.
+        resumed: the run was begun earlier and interrupted.
     """
 
     id: UUID
@@ -116,7 +118,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The last complete run: when, what it was asked to do, and the differences that it left."""
+    """The last complete run: its end, the name of its plan, and the differences left, by kind."""
 
     at: datetime
     plan: str
@@ -124,7 +126,7 @@ class Completed:
 
 
 def too_many(count: int, total: int) -> bool:
-    """Whether so many removals of so many are more than anybody means without saying so."""
+    """Whether ``count`` removals of ``total`` are over ``MOST_REMOVED_PERCENT``."""
     return count * 100 > total * MOST_REMOVED_PERCENT
 
 

@@ -1,7 +1,7 @@
-"""Trying a policy on the past: the same events decided by two policies, side by side. Pure.
+"""Policy trials: the same past events decided by two policies, side by side. Pure.
 
-Each user's history is folded by itself, so nothing is kept of one when the next begins. What an
-administrator did is left out: the question is what the policies would do.
+Each user's history is decided by itself, so nothing of one user is kept when the next begins.
+Administrators' acts are left out: a trial compares the policies alone.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from usher.core.domain.policy import Applicant, Policy, Verdict
 from usher.core.domain.records import Decision, Outcome, User
 from usher.core.domain.roles import effective
 
-Seen = tuple[Event, datetime]
-"""An event, and when it was received."""
+DatedEvent = tuple[Event, datetime]
+"""An event with its time of receipt, UTC."""
 
 
-class _Asked:
-    """A policy that remembers what it was asked for one event, and what it said."""
+class _RecordingPolicy:
+    """A policy that records its questions and verdicts of one event."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self.said: list[tuple[Applicant, Verdict]] = []
+        self.verdicts: list[tuple[Applicant, Verdict]] = []
 
     @property
     def fingerprint(self) -> str:
@@ -33,21 +33,23 @@ class _Asked:
 
     def evaluate(self, applicant: Applicant) -> Verdict:
         verdict = self._policy.evaluate(applicant)
-        self.said.append((applicant, verdict))
+        self.verdicts.append((applicant, verdict))
         return verdict
 
 
-def try_on_user(history: Iterable[Seen], old: Policy, new: Policy, differences: Differences) -> int:
-    """Decide one user's events by both policies, and note what comes out differently.
+def try_on_user(
+    history: Iterable[DatedEvent], old: Policy, new: Policy, differences: Differences
+) -> int:
+    """Decide one user's events by both policies, and note the differences.
 
-    As long as the new policy says the same of somebody as the old one, their events are decided
-    once for both.
+    While both policies give the user the same verdicts, each event is decided once for both.
 
     Args:
         history: one user's events, in their order.
+        differences: collects the differences.
 
     Returns:
-        How many events there were.
+        The number of events.
 
     Raises:
         PolicyError: a callable policy broke its contract.
@@ -56,18 +58,20 @@ def try_on_user(history: Iterable[Seen], old: Policy, new: Policy, differences: 
     after: User | None = None
     count = 0
     example, moment = "", None
-    asked = _Asked(old)
+    recording = _RecordingPolicy(old)
     for event, moment in history:
         count += 1
-        asked.said.clear()
-        was = decide(event, before, asked, moment)
-        alike = before is after and all(new.evaluate(who) == said for who, said in asked.said)
-        now = was if alike else decide(event, after, new, moment)
-        before, after = was.user, now.user
+        recording.verdicts.clear()
+        by_old = decide(event, before, recording, moment)
+        alike = before is after and all(
+            new.evaluate(applicant) == verdict for applicant, verdict in recording.verdicts
+        )
+        by_new = by_old if alike else decide(event, after, new, moment)
+        before, after = by_old.user, by_new.user
         if not alike:
             example = str(event.user.id)
-            what = f"admission at {event.name.value}"
-            differences.note(what, _admission(was), _admission(now), example)
+            field = f"admission at {event.name.value}"
+            differences.note(field, _admission(by_old), _admission(by_new), example)
     if moment is not None and before is not after:
         for role in sorted(_roles(before, moment) | _roles(after, moment)):
             differences.note(
