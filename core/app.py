@@ -1,4 +1,4 @@
-"""The composition root: everything is wired here, from Settings, lazily and once."""
+"""The composition root: every service is wired here from Settings, lazily and once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def utc_now() -> datetime:
-    """The wall clock."""
+    """The current time by the wall clock, UTC."""
     return datetime.now(UTC)
 
 
@@ -48,11 +48,10 @@ class _Store:
 
 
 class App:
-    """The services of one process.
+    """The services of one process, each made at first use.
 
     Args:
-        settings: where everything is.
-        clock: the current time, UTC; tests and replays pass their own.
+        clock: gives the current time, UTC; tests and replays pass their own.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], datetime] = utc_now) -> None:
@@ -62,7 +61,7 @@ class App:
 
     @cached_property
     def policy_in_force(self) -> PolicyInForce:
-        """What holds the policy."""
+        """The holder of the current policy."""
         return PolicyInForce(self.settings.policy)
 
     @property
@@ -70,23 +69,23 @@ class App:
         """The policy that decides now.
 
         Raises:
-            PolicyError
+            PolicyError: the policy cannot be loaded.
         """
         return self.policy_in_force.current
 
     @cached_property
     def webhooks(self) -> Webhooks:
-        """The pipeline; opens no database until a delivery with a good signature comes.
+        """The pipeline; the first delivery with a good signature opens the database.
 
         Raises:
-            PolicyError: there is no policy to decide by.
+            PolicyError: the policy cannot be loaded.
         """
         _ = self.policy
         return Webhooks(self.settings, self.policy_in_force, lambda: self.store)
 
     @cached_property
     def store_and_forward(self) -> StoreAndForward:
-        """Keeps deliveries while the database is away, once it is started."""
+        """Store and forward; idle until ``start_store_and_forward``."""
         from usher.core.spool.files import Spool  # noqa: PLC0415
         from usher.core.spool.forward import StoreAndForward  # noqa: PLC0415 - only a server has one
 
@@ -95,23 +94,23 @@ class App:
         )
 
     def start_store_and_forward(self) -> StoreAndForward:
-        """From now on deliveries go to ``store_and_forward`` while the database is away.
+        """Use ``store_and_forward`` from now on while the database is away.
 
-        For what lives long enough to apply them again: a server, when it starts.
+        For a server: its process lives long enough to apply the deliveries later.
         """
         self.webhooks.fallback = self.store_and_forward
         return self.store_and_forward
 
     @cached_property
     def auth(self) -> Authenticator:
-        """Who calls the API."""
+        """The authenticator of the API's callers."""
         from usher.core.auth import Authenticator  # noqa: PLC0415 - events have no bearer
 
         secret = self.settings.jwt_secret
         return Authenticator(
             secret=secret,
             audience=self.settings.jwt_audience,
-            # Its client, which is slow to load, is asked only where no secret says the same.
+            # The client is slow to load, and needed only where no secret verifies tokens.
             identity=self.identity if secret is None else None,
             users=self.store.users,
             policy=self.policy_in_force,
@@ -120,12 +119,12 @@ class App:
 
     @cached_property
     def person_limit(self) -> RateLimiter:
-        """How often one person may call the API."""
+        """The rate limit of one person's calls of the API."""
         return RateLimiter(self.settings.api_requests_per_minute, monotonic)
 
     @cached_property
     def address_limit(self) -> RateLimiter:
-        """How often the API may be called from one address."""
+        """The rate limit of one address's calls of the API."""
         return RateLimiter(self.settings.api_address_requests_per_minute, monotonic)
 
     @cached_property
@@ -133,14 +132,17 @@ class App:
         """The client of Identity's API; None where there is no way to it."""
         url, ways = self.settings.identity_url, self.admin_ways
         if not url and not ways:
-            return None  # and no HTTP client is loaded
+            return None  # before an HTTP client is imported
         from usher.core.identity.client import IdentityClient  # noqa: PLC0415 - events call nobody
 
         return IdentityClient(url, next(iter(ways.values()), None))
 
     @cached_property
     def admin_ways(self) -> Mapping[str, AdminTransport]:
-        """Ways to Identity's admin API, by the setting with the credentials; the first is used."""
+        """Transports to Identity's admin API, by the setting of their credentials.
+
+        The first one is used.
+        """
         settings = self.settings
         if not settings.identity_url and not settings.bridge_url:
             return {}
@@ -169,14 +171,14 @@ class App:
 
     @cached_property
     def pushes(self) -> Pushes:
-        """What tells Identity of changes made here."""
+        """The pushes of changes made here to Identity."""
         from usher.core.identity.push import Pushes  # noqa: PLC0415 - events call nobody
 
         return Pushes(self.store.database, self.store.users, self.identity, self.clock)
 
     @cached_property
     def sync(self) -> Sync:
-        """What compares the records with Identity's accounts."""
+        """The sync of the records with Identity's accounts."""
         from usher.core.identity.sync import Sync  # noqa: PLC0415 - events call nobody
 
         return Sync(
@@ -192,7 +194,7 @@ class App:
 
     @cached_property
     def maintenance(self) -> Maintenance:
-        """What a server does beside answering."""
+        """The removal of old deliveries and ended grants."""
         from usher.core.maintenance import Maintenance  # noqa: PLC0415 - events need none
 
         days = self.settings.ledger_retention_days
@@ -200,7 +202,7 @@ class App:
 
     @property
     def store(self) -> _Store:
-        """Database, user service and ledger; SQL is imported here, at first use."""
+        """Database, user service and ledger; first use imports SQLAlchemy."""
         with self._lock:
             return self._store
 
@@ -236,10 +238,10 @@ _lock = RLock()
 
 
 def current() -> App:
-    """The process's App; made from the environment when first asked for.
+    """The process's App, made from the environment at first use.
 
     Raises:
-        SettingsError: the environment is not usable.
+        SettingsError: a setting is missing or wrong.
     """
     global _current
     if _current is None:
@@ -252,7 +254,10 @@ def current() -> App:
 
 @contextmanager
 def use(app: App) -> Iterator[App]:
-    """Make ``app`` the process's App for a while: the server, commands and tests do this."""
+    """Make ``app`` the process's App within the block, then close it.
+
+    The server, commands and tests use this.
+    """
     global _current
     with _lock:
         before, _current = _current, app

@@ -1,7 +1,7 @@
-"""Who calls the API: an access token becomes a Principal.
+"""Authentication of the API's callers: an access token becomes a Principal.
 
-Identity's token says only who somebody is. Their roles, and whether they may come in at all, are
-those of our record, so what an administrator changes here holds from the next request on.
+Identity's token only names the person. Roles and status come from our record, so that an
+administrator's change holds from the next request on.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from usher.core.users import UserService
 
 MAX_TOKEN_BYTES: Final = 16_384
-"""An access token carries both metadata maps; headers have room for this much."""
+"""Room for both metadata maps, which an access token carries; headers take this much."""
 CACHE_SECONDS: Final = 60
 CACHE_ENTRIES: Final = 10_000
 SKEW_SECONDS: Final = 60
-"""How far ahead of our clock ``iat`` may lie."""
+"""Greatest lead of ``iat`` over our clock."""
 COOKIE: Final = "nf_jwt"
 _BEARER = re.compile(r"bearer +([^ ]+) *", re.IGNORECASE | re.ASCII)
 
@@ -47,7 +47,10 @@ _BEARER = re.compile(r"bearer +([^ ]+) *", re.IGNORECASE | re.ASCII)
 class TrustedCaller:
     """A caller whom the platform itself verified, passed beside the event.
 
-    Only a runtime adapter makes one, and only where nobody else can put it there.
+    Only a runtime adapter makes one, and only where nobody else can put it.
+
+    Attributes:
+        claims: of the caller's access token.
     """
 
     claims: Mapping[str, Any]
@@ -55,11 +58,12 @@ class TrustedCaller:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a request shows of its caller.
+    """The credentials of a request.
 
     Attributes:
-        authorization: the values of all Authorization headers.
-        cookies: of all Cookie headers; None where the method must not use them.
+        authorization: values of all Authorization headers.
+        cookies: values of all Cookie headers; None where the method must not use them.
+        trusted: the caller as the platform verified it; goes before the headers.
     """
 
     authorization: Sequence[str]
@@ -69,14 +73,14 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated caller: their record, and the roles that it gives now."""
+    """An authenticated caller: the record, and its effective roles now."""
 
     user: User
     roles: frozenset[str]
 
     @property
     def actor(self) -> str:
-        """As the audit names them."""
+        """The caller's name in the audit."""
         return f"user:{self.user.id}"
 
 
@@ -84,10 +88,11 @@ class Authenticator:
     """Turns credentials into principals.
 
     Args:
-        secret: what signs access tokens; None: Identity is asked.
-        audience: what ``aud`` must be; None: anything.
-        identity: asked where there is no secret; None: there is no way to it.
-        clock: the current time, UTC.
+        secret: secret that signs access tokens; None: Identity is asked about each.
+        audience: required ``aud``; None: any.
+        identity: asked where there is no secret; None: there is no way to Identity.
+        policy: gives the roles of a record that is made here.
+        clock: gives the current time, UTC.
     """
 
     def __init__(
@@ -110,12 +115,13 @@ class Authenticator:
         self._lock = Lock()
 
     def authenticate(self, credentials: Credentials) -> Principal:
-        """The caller; a record is made where a good token has none yet.
+        """The caller; with a good token, a missing or pending record becomes an active one.
 
         Raises:
-            UnauthenticatedError: no token, or none that is good.
-            AccountSuspendedError, AccountDeletedError: it is good, its owner is shut out.
-            IdentityUnavailableError: it could not be checked.
+            UnauthenticatedError: there is no good token.
+            AccountSuspendedError: the token is good, its user is suspended.
+            AccountDeletedError: the token is good, its user is deleted.
+            IdentityUnavailableError: the token could not be checked.
         """
         caller = self._caller(credentials)
         user = self._users.look_up(caller.id)
@@ -142,9 +148,9 @@ class Authenticator:
         return self._ask(token, now)
 
     def _checked(self, claims: dict[str, Any], now: float) -> dict[str, Any]:
-        """The claims of an access token, each as strictly as an event's.
+        """The claims of an access token, checked as strictly as an event's.
 
-        An event's JWS may be signed by the same key (docs/identity.md); it must open nothing here.
+        An event's JWS may be signed by the same key (docs/identity.md) and must not pass here.
         """
         if claims.get("iss") == "gotrue" or "sha256" in claims:
             raise UnauthenticatedError("event_token")
@@ -167,7 +173,10 @@ class Authenticator:
         return claims
 
     def _ask(self, token: str, now: float) -> IdentityUser:
-        """Identity's own word on a token, remembered for a minute and never past its end."""
+        """The account of a token as Identity says it; remembered for ``CACHE_SECONDS`` at most.
+
+        It is forgotten when the token ends.
+        """
         try:
             claims = self._checked(read_unverified(token, MAX_TOKEN_BYTES), now)
         except SignatureError as error:
@@ -187,7 +196,7 @@ class Authenticator:
         if str(caller.id) != str(claims.get("sub")).lower():
             raise UnauthenticatedError("claim_sub")
         with self._lock:
-            # Not as a float: an integer of 400 digits is a good exp, and no float holds it.
+            # No conversion to float: an integer of 400 digits is a good exp, and no float holds it.
             self._asked[key] = min(now + CACHE_SECONDS, claims["exp"]), caller
             self._asked.move_to_end(key)
             while len(self._asked) > CACHE_ENTRIES:
@@ -197,7 +206,7 @@ class Authenticator:
 
 def _token(credentials: Credentials) -> str:
     if credentials.authorization:
-        # Some platforms join repeated headers. No token holds a comma: one begins another value.
+        # Some platforms join repeated headers. No token holds a comma, so one begins another value.
         value = ",".join(credentials.authorization).strip()
         found = _BEARER.fullmatch(value)
         if not found and "," in value:
@@ -223,13 +232,13 @@ def _token(credentials: Credentials) -> str:
 
 
 def _read_caller(claims: dict[str, Any]) -> IdentityUser:
-    """Who the claims say it is, without roles: those may have been taken away since."""
+    """The person that the claims name, without roles, which may be revoked since."""
     fields = {key: claims.get(key) for key in ("email", "app_metadata", "user_metadata")}
     try:
         caller = read_user({**fields, "id": claims.get("sub")})
     except BodyError as error:
         raise UnauthenticatedError(error.pointer.replace("/user/", "claim_")) from None
-    if not caller.id.int:  # Identity's own system (usher.core.identity.http), which is nobody
+    if not caller.id.int:  # Identity's own system (usher.core.identity.http), no person
         raise UnauthenticatedError("claim_id")
     kept = {key: value for key, value in (caller.app_metadata or {}).items() if key != "roles"}
     return replace(caller, app_metadata=kept)

@@ -1,6 +1,6 @@
-"""How often somebody may ask: a token bucket for each, in memory, bounded.
+"""Rate limits of the API: a token bucket for each caller, in memory, bounded.
 
-Identity's events never come here: nothing may refuse those.
+Identity's events are never limited.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from typing import Final
 from usher.core.errors import TooManyRequestsError
 
 MAX_KEYS: Final = 10_000
-"""Who asked longest ago is forgotten beyond so many, and begins with a full bucket again."""
+"""Buckets that are kept; beyond them the one used longest ago is dropped, and is full again."""
 SECONDS: Final = 60.0
+"""Time in which an empty bucket fills."""
 Network = IPv4Network | IPv6Network
 
 
 class RateLimiter:
-    """One bucket for each key: it holds a minute's requests, and fills at their steady rate.
+    """One bucket for each key: it holds a minute's requests and refills at a steady rate.
 
     Args:
         per_minute: requests; 0: no limit.
-        clock: seconds of a clock that never goes back.
+        clock: gives the seconds of a monotonic clock.
     """
 
     def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
@@ -37,7 +38,7 @@ class RateLimiter:
         """Count a request.
 
         Raises:
-            TooManyRequestsError: the bucket is empty; says when to come again.
+            TooManyRequestsError: the bucket is empty; the error says when to come again.
         """
         if not self._most:
             return
@@ -54,16 +55,17 @@ class RateLimiter:
 
 
 def client(peer: str, forwarded: Sequence[str], proxies: Sequence[Network]) -> str | None:
-    """Whose bucket a request is taken from: an IPv4 address, or an IPv6 network of 64 bits.
+    """The key of a request's bucket: an IPv4 address, or an IPv6 network of 64 bits.
 
     Args:
         peer: the address at the other end of the connection.
-        forwarded: the values of all X-Forwarded-For headers, believed from ``proxies`` alone: each
-            proxy adds on the right whom it heard it from.
+        forwarded: the values of all X-Forwarded-For headers. Each proxy adds its peer's address on
+            the right; only what ``proxies`` added is believed.
+        proxies: the networks of trusted proxies.
 
     Returns:
-        None for an address that is not public: it is a proxy that nobody told us of, behind which
-        everybody would share one bucket, or one's own network.
+        None for an address that is not public. It is one's own network, or a proxy that is not
+        configured, behind which all callers would share one bucket.
     """
     hops = [hop.strip() for value in forwarded for hop in value.split(",")]
     found = peer
@@ -71,7 +73,7 @@ def client(peer: str, forwarded: Sequence[str], proxies: Sequence[Network]) -> s
         found = hops.pop()
     try:
         address = ip_address(found)
-    except ValueError:  # a proxy of ours forwards what is no address
+    except ValueError:  # a trusted proxy forwarded something else than an address
         return None
     if isinstance(address, IPv6Address):
         address = address.ipv4_mapped or address

@@ -1,6 +1,6 @@
-"""Logging: one JSON line each, ``noun.verb`` with fields, on standard error.
+"""Logging: one JSON object a line, ``noun.verb`` with fields, on standard error.
 
-No token, secret, address or name is ever a field; ids and rule names are.
+No field ever holds a token, secret, address or name. Ids and names of rules are fields.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from usher.core.errors import UsherError
 from usher.core.strict_json import dumps
 
 AGAIN_SECONDS: Final = 60.0
+"""Pause between two lines about the same recurring failure."""
 
 
 def configure(stream: TextIO | None = None, level: int = logging.INFO) -> None:
-    """Send our log lines to ``stream`` (standard error unless told otherwise)."""
+    """Send our log lines to ``stream``; None: standard error."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -37,10 +38,10 @@ def configure(stream: TextIO | None = None, level: int = logging.INFO) -> None:
 
 
 def observe(observer: Callable[[str, Mapping[str, Any]], Mapping[str, Any] | None]) -> None:
-    """Have ``observer`` see the ``noun.verb`` and the fields of every line from now on.
+    """Call ``observer`` with the ``noun.verb`` and the fields of every line from now on.
 
-    It is called in the thread that writes the line, and must neither block nor raise. What it
-    returns are further fields of the line.
+    It runs in the thread that writes the line, and must neither block nor raise. The mapping that
+    it returns is added to the fields.
     """
 
     def processor(
@@ -54,58 +55,62 @@ def observe(observer: Callable[[str, Mapping[str, Any]], Mapping[str, Any] | Non
 
 
 class _Lossy:
-    """A stream that loses what it cannot write: a full disk under the log must refuse no event."""
+    """A stream that drops lines it cannot write: a full disk under the log must refuse no event."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> None:
-        """Write, if that can be."""
+        """Write; an OSError loses the text."""
         with suppress(OSError):
             self._stream.write(text)
 
     def flush(self) -> None:
-        """Flush, likewise."""
+        """Flush; an OSError is ignored."""
         with suppress(OSError):
             self._stream.flush()
 
 
 class Recurring:
-    """What goes wrong again and again: worth a line at first, when it changes, and once a minute.
+    """A recurring failure: worth a line at first, when it changes, and once a minute.
 
     Attributes:
-        times: how often in a row so far.
+        times: failures in a row so far.
     """
 
     def __init__(self) -> None:
         self.times = 0
-        self._told: object = None
+        self._logged: object = None
         self._at = 0.0
 
     def again(self, what: object) -> bool:
-        """Count it once more; whether to write a line."""
+        """Count a failure; True where it is worth a line.
+
+        Args:
+            what: tells one failure from another.
+        """
         self.times += 1
         now = monotonic()
-        if what == self._told and now - self._at < AGAIN_SECONDS:
+        if what == self._logged and now - self._at < AGAIN_SECONDS:
             return False
-        self._told, self._at = what, now
+        self._logged, self._at = what, now
         return True
 
     def over(self) -> int:
-        """It went well; how often in a row it had not."""
-        times, self.times, self._told = self.times, 0, None
+        """Note a success; return the failures in a row before it."""
+        times, self.times, self._logged = self.times, 0, None
         return times
 
 
 def elapsed_ms(started: float) -> float:
-    """Milliseconds from a moment by ``perf_counter`` until now: ``duration_ms`` of a line."""
+    """Milliseconds from ``started``, a ``perf_counter`` value, until now; for ``duration_ms``."""
     return round((perf_counter() - started) * 1000, 2)
 
 
 def describe(error: BaseException) -> dict[str, Any]:
-    """An error's fields for a line: what it is and where it came from.
+    """An error's fields for a line: ``code``, ``detail``, and ``where`` it came from.
 
-    The message of an error that is not ours is left out: it may hold anything.
+    The message of an error that is not ours may hold anything, and is left out.
     """
     frames = traceback.extract_tb(error.__traceback__)[-6:]
     return {

@@ -1,6 +1,6 @@
-"""What a server does beside answering: old deliveries go, and grants that have ended.
+"""Maintenance: removes old deliveries, and grants that have ended.
 
-In small steps, each a transaction of its own, so that no event waits for long.
+It works in small transactions, so that no event waits for long.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from usher.core.users import UserService
 
 STEP: Final = 200
+"""Deliveries that are removed in one step."""
 
 
 class Maintenance:
     """The maintenance of one database.
 
     Args:
-        retention_days: how long deliveries are kept.
+        retention_days: age up to which deliveries are kept.
+        clock: gives the current time, UTC.
     """
 
     def __init__(
@@ -38,10 +40,11 @@ class Maintenance:
         self._clock = clock
 
     def step(self) -> bool:
-        """Do a little; whether there may be more to do.
+        """Take one step; True where there may be more to do.
 
         Raises:
-            DatabaseError; SeveralInstancesError: no instance is set, and there are several.
+            DatabaseError: the database cannot be used.
+            SeveralInstancesError: no instance is configured, and the records are of several.
         """
         removed = self._ledger.prune(self._clock() - self._retention, step=STEP)
         ended = self._users.end_grants()

@@ -1,4 +1,4 @@
-"""Where a policy comes from: policy.toml, or a Python callable; and what is wrong with it."""
+"""Sources of a policy, policy.toml or a Python callable, and the check of each."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ MAX_MESSAGE_CHARACTERS: Final = 500
 
 
 class PolicyInForce:
-    """The policy that decides now, in one place for all who ask it.
+    """The holder of the current policy, shared by all services.
 
     Args:
-        source: what ``USHER_POLICY`` names.
+        source: the value of ``USHER_POLICY``.
     """
 
     def __init__(self, source: str) -> None:
@@ -39,21 +39,23 @@ class PolicyInForce:
 
     @cached_property
     def current(self) -> FilePolicy | CallablePolicy:
-        """The policy, read once, when it is first needed; a change needs a new process.
+        """The policy, loaded once, at first use; a change needs a new process.
 
         Raises:
-            PolicyError
+            PolicyError: the policy cannot be loaded.
         """
         return load_policy(self._source)
 
 
 def load_policy(source: str) -> FilePolicy | CallablePolicy:
-    """Load what ``USHER_POLICY`` names: a file, or ``package.module:function``.
+    """Load the policy of ``USHER_POLICY``.
 
-    An absent ``policy.toml``, the default, is the empty policy; any other absent file is an error.
+    Args:
+        source: path of a file, or ``package.module:function``. Where ``policy.toml``, the default,
+            is absent, the policy is empty; any other absent file is an error.
 
     Raises:
-        PolicyError: naming the place and the problem.
+        PolicyError: names the place and the problem.
     """
     if ":" in source and not source.endswith(".toml"):
         return load_callable(source)
@@ -69,15 +71,15 @@ def load_policy(source: str) -> FilePolicy | CallablePolicy:
 
 
 def load_callable(name: str) -> CallablePolicy:
-    """Import ``package.module:function``.
+    """Import a callable policy, ``package.module:function``.
 
     Raises:
-        PolicyError: when there is no such module or function.
+        PolicyError: the module cannot be imported, or has no such callable.
     """
     module_name, _, function_name = name.partition(":")
     try:
         function = getattr(importlib.import_module(module_name), function_name)
-    except Exception as error:  # whatever the module does while it is imported
+    except Exception as error:  # an import runs the module, which may raise anything
         kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
         raise PolicyError(name, f"cannot be loaded: {kind}{error}") from error
     if not callable(function):
@@ -86,10 +88,13 @@ def load_callable(name: str) -> CallablePolicy:
 
 
 def parse_policy(text: str, where: str = "policy.toml") -> FilePolicy:
-    """Read a policy.toml.
+    """Read the text of a policy.toml.
+
+    Args:
+        where: name of the file, for errors.
 
     Raises:
-        PolicyError: naming the table and key, or for a syntax error the line.
+        PolicyError: names the table and key, or for a syntax error the line.
     """
     try:
         document = tomllib.loads(text)

@@ -1,6 +1,6 @@
-"""All settings, read once from a mapping that is passed in; nothing here looks at the environment.
+"""All settings, read once from a mapping that is passed in, never from the environment itself.
 
-Every name is prefixed ``USHER_``. docs/settings.md describes each; a test compares the two.
+Every variable begins with ``USHER_``. docs/settings.md describes each; a test compares the two.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
 SQLITE: Final = "sqlite:///"
 POSTGRESQL: Final = "postgresql+psycopg://"
 POSTGRESQL_SPELLINGS: Final = ("postgresql://", "postgres://")
-"""How hosts of databases, and libpq, write it."""
+"""Spellings of libpq and of database hosts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,29 +34,29 @@ class Settings:
 
     Attributes:
         database_url: ``sqlite:///path`` or ``postgresql+psycopg://…``; see ``database_url``.
-        webhook_secrets: what may sign events, newest first; at least 32 bytes each.
-        jwt_secret: what signs access tokens; None: Identity is asked.
-        jwt_audience: what ``aud`` of access tokens must be; None: anything.
+        webhook_secrets: secrets that may sign events, newest first; at least 32 bytes each.
+        jwt_secret: secret that signs access tokens; None: Identity is asked about each.
+        jwt_audience: required ``aud`` of access tokens; None: any.
         identity_url: base address of Identity's API.
         identity_admin_token: operator token for Identity's admin API.
         bridge_url: address of the bridge function on Netlify, another way to the admin API.
-        bridge_secret: what signs requests to the bridge, newest first.
-        proxy_secret: what Netlify signs requests with that came through the site, newest first;
-            none: the API also answers who comes directly.
-        instance_id: when set, events of other instances are refused.
+        bridge_secret: secrets that sign requests to the bridge, newest first.
+        proxy_secret: secrets with which Netlify signs requests that come through the site, newest
+            first; empty: the API also answers direct requests.
+        instance_id: the Identity instance; None: events of any instance are taken.
         policy: path of policy.toml, or ``package.module:function``.
-        admin_role: who holds it may administer.
-        allowed_origins: sites whose pages may call the API.
-        webhook_tolerance_seconds: how old an event may be.
-        webhook_ahead_seconds: how far ahead of our clock an event may be.
-        max_body_bytes: larger requests are answered 413.
-        ledger_retention_days: how long deliveries are kept.
-        api_requests_per_minute: how often one person may call the API; 0: as often as they like.
-        api_address_requests_per_minute: how often it may be called from one public address.
-        trusted_proxies: whose X-Forwarded-For is believed.
-        metrics_token: who shows it may read ``/metrics``; None: there is no such address.
-        sync_interval_seconds: how often a server mends what differs from Identity; 0: never.
-        spool: folder for events that come while the database is away; empty: ``spool_folder``.
+        admin_role: role of administrators.
+        allowed_origins: origins whose pages may call the API.
+        webhook_tolerance_seconds: greatest age of an event.
+        webhook_ahead_seconds: greatest lead of an event over our clock.
+        max_body_bytes: greatest size of a request; larger ones are answered 413.
+        ledger_retention_days: age up to which deliveries are kept.
+        api_requests_per_minute: limit of one person's calls of the API; 0: none.
+        api_address_requests_per_minute: limit of one public address's calls of the API; 0: none.
+        trusted_proxies: networks of the proxies whose X-Forwarded-For is believed.
+        metrics_token: bearer token for ``/metrics``; None: there is no such address.
+        sync_interval_seconds: time between periodic syncs of a server; 0: never.
+        spool: folder of the spool; empty: see ``spool_folder``.
     """
 
     database_url: str = "sqlite:///usher.db"
@@ -84,17 +84,17 @@ class Settings:
     spool: str = ""
 
     def __repr__(self) -> str:
-        """No secret ever reaches a log or a traceback by way of this object."""
+        """A form without secrets, for logs and tracebacks."""
         return f"Settings(database={self.database_scheme}, secrets={len(self.webhook_secrets)})"
 
     @property
     def tolerance(self) -> Tolerance:
-        """The window for ``iat``."""
+        """The window for the ``iat`` of events."""
         return Tolerance(self.webhook_tolerance_seconds, self.webhook_ahead_seconds)
 
     @property
     def tells_identity(self) -> bool:
-        """Whether there is a way to Identity's admin API, so that changes here are pushed there."""
+        """Whether changes here are pushed to Identity: there is a way to its admin API."""
         credentials = self.identity_admin_token is not None or self.jwt_secret is not None
         return self.bridge_url is not None or (self.identity_url is not None and credentials)
 
@@ -105,7 +105,10 @@ class Settings:
 
     @property
     def spool_folder(self) -> Path:
-        """Where the spool is: as set, or ``.usher-spool`` beside the SQLite file or here."""
+        """The folder of the spool: ``spool``, or ``.usher-spool`` beside the SQLite file.
+
+        For PostgreSQL it is in the working directory.
+        """
         if self.spool:
             return Path(self.spool)
         beside = Path()
@@ -119,10 +122,10 @@ class Settings:
         """Read the settings.
 
         Args:
-            environ: usually ``os.environ``; names without the prefix are not looked at.
+            environ: usually ``os.environ``; names without the prefix are ignored.
 
         Raises:
-            SettingsError: with one sentence for every problem, all at once.
+            SettingsError: a setting is missing, unknown or wrong; one sentence for every problem.
         """
         values: dict[str, Any] = {}
         problems: list[str] = []
@@ -173,12 +176,10 @@ def _secrets(text: str) -> tuple[bytes, ...]:
 
 
 def database_url(text: str) -> str:
-    """The address of a database, with the driver that we use.
-
-    ``postgresql://`` and ``postgres://`` are taken as well.
+    """The address of a database with our driver, from any of ``POSTGRESQL_SPELLINGS`` too.
 
     Raises:
-        ValueError: it is none of ours.
+        ValueError: it is neither of SQLite nor of PostgreSQL, names no file, or has a bad port.
     """
     for spelling in POSTGRESQL_SPELLINGS:
         if text.startswith(spelling):

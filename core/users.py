@@ -1,4 +1,4 @@
-"""THE user service: every read and write of users, grants and their audit goes through it."""
+"""THE user service: every read and write of users, grants and their audit."""
 
 from __future__ import annotations
 
@@ -39,18 +39,17 @@ from usher.core.store.users import (
 )
 
 ENDED_AT_ONCE: Final = 100
-"""How many records are rid of ended grants in one transaction."""
+"""Records, at most, from which one transaction removes ended grants."""
 
 
 class UserService:
     """Reads and writes users.
 
     Args:
-        database: where they are.
-        admin_role: whose last active holder is protected.
-        clock: the current time, UTC.
-        instance_id: whose users are shown; None: of the only one there is.
-        tells_identity: changes are pushed to Identity (usher.core.identity.push): mark them.
+        admin_role: the role whose last active holder is protected.
+        clock: gives the current time, UTC.
+        instance_id: the instance that is meant; None: the only one on record.
+        tells_identity: mark changes for a push to Identity (``usher.core.identity.push``).
     """
 
     def __init__(
@@ -68,10 +67,10 @@ class UserService:
         self._instance_id = instance_id
         self._tells_identity = tells_identity
 
-    # --- within somebody's transaction --------------------------------------------------------
+    # --- within the caller's transaction ------------------------------------------------------
 
     def load(self, connection: Connection, keys: Iterable[Key]) -> dict[Key, User]:
-        """The records of these keys, locked in order until the transaction ends."""
+        """Records by key, locked in order until the transaction ends; unknown keys are left out."""
         return load_users(connection, keys)
 
     def store(
@@ -82,12 +81,13 @@ class UserService:
         entries: Sequence[AuditEntry],
         deliveries: Sequence[Delivery] = (),
     ) -> None:
-        """Write what differs between two states of some users, the audit of it, and all counts.
+        """Write the differences between two states of users, their audit, and all counters.
 
         Args:
             before: the records as ``load`` gave them.
             after: the records as they shall be; keys that ``before`` lacks are new users.
-            deliveries: what the ledger recorded in this transaction.
+            entries: the audit of the changes.
+            deliveries: those that the ledger recorded in this transaction.
         """
         counters = Counters()
         counters.count_deliveries(deliveries)
@@ -95,7 +95,7 @@ class UserService:
         counters.write(connection)
 
     def has_act(self, connection: Connection, act: AuditEntry) -> bool:
-        """Whether the audit holds this act of a person already."""
+        """Whether the audit holds this act of an administrator already."""
         return has_entry(connection, act)
 
     # --- reading ------------------------------------------------------------------------------
@@ -104,7 +104,8 @@ class UserService:
         """The one user with this id or e-mail address.
 
         Raises:
-            UserNotFoundError, AmbiguousUserError
+            UserNotFoundError: no user has it.
+            AmbiguousUserError: several users have the address.
         """
         if not handle.strip() or not handle.isprintable():
             raise UserNotFoundError("Name a user by id or e-mail address.")
@@ -126,7 +127,7 @@ class UserService:
         """The user with this id.
 
         Raises:
-            UserNotFoundError
+            UserNotFoundError: there is none.
         """
         user = self.look_up(user_id)
         if user is None:
@@ -148,13 +149,14 @@ class UserService:
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[User]:
-        """One page of users, by keyset; a filtered page can be short and yet not the last.
+        """One page of users; a filtered page can be short and yet not the last.
 
         Args:
-            cursor: ``next_cursor`` of the page before.
+            limit: users at most, between 1 and ``keyset.MAX_PAGE``.
+            cursor: ``next_cursor`` of the page before; None: the first page.
 
         Raises:
-            CursorInvalidError
+            CursorInvalidError: not ours, cut short, or of another order.
         """
         with self._database.read() as connection:
             instance_id = the_instance(connection, self._instance_id)
@@ -170,17 +172,22 @@ class UserService:
     ) -> Page[AuditEntry]:
         """One page of the audit, the newest first.
 
+        Args:
+            limit: entries at most, between 1 and ``keyset.MAX_PAGE``.
+            cursor: ``next_cursor`` of the page before; None: the first page.
+
         Raises:
-            CursorInvalidError
+            CursorInvalidError: the cursor is not one of this list.
         """
         with self._database.read() as connection:
             instance_id = the_instance(connection, self._instance_id)
             return audit_page(connection, instance_id, filters, limit, cursor)
 
     def counts(self, kind: str, since: str = "") -> Mapping[str, int]:
-        """How many users there are by ``status``, ``provider`` or ``role``, or events by ``day``.
+        """Counts of users or deliveries by name; see ``counters.read_counters``.
 
         Args:
+            kind: ``status``, ``provider`` or ``role`` of users, or ``day`` of deliveries.
             since: with ``day``, the first day (YYYY-MM-DD).
         """
         with self._database.read() as connection:
@@ -188,7 +195,11 @@ class UserService:
             return read_counters(connection, instance_id, kind, self._clock(), since)
 
     def stats(self, first_day: str) -> Mapping[str, Mapping[str, int]]:
-        """All four counts at one moment; events from a day on (YYYY-MM-DD)."""
+        """The counts of all four kinds at one moment, by kind and name.
+
+        Args:
+            first_day: of the deliveries (YYYY-MM-DD).
+        """
         kinds = (("status", ""), ("provider", ""), ("role", ""), ("day", first_day))
         with self._database.read() as connection:
             instance_id, now = the_instance(connection, self._instance_id), self._clock()
@@ -200,7 +211,7 @@ class UserService:
     # --- callers of the API -------------------------------------------------------------------
 
     def welcome(self, caller: IdentityUser, policy: Policy) -> User:
-        """The active record of somebody with a valid token who had none, or a pending one."""
+        """The record of a caller with a valid token; made, or made active where it is pending."""
 
         def enter() -> User:
             with self._database.write() as connection:
@@ -222,10 +233,14 @@ class UserService:
         return again_on_conflict(enter)
 
     def invited(self, person: IdentityUser, actor: str) -> User:
-        """Note in the audit that an administrator had Identity invite somebody.
+        """Note in the audit that an administrator invited a person through Identity.
+
+        Args:
+            person: the invited account.
+            actor: the administrator, as the audit names them.
 
         Returns:
-            Their record: the one that Identity's ``validate`` made, or else a pending one.
+            The record that Identity's ``validate`` made, or else a new pending one.
         """
 
         def note() -> User:
@@ -244,18 +259,20 @@ class UserService:
     # --- changes ------------------------------------------------------------------------------
 
     def change(self, user: User, command: Command, change: Change) -> User:
-        """Do something to a record (``administration`` has the commands), if anything differs.
+        """Apply a command of ``administration`` to a record, and store it if anything differs.
 
         Args:
-            user: as it was seen; what counts is the record as it is now.
+            user: names the record; the command is applied to the record as it is now.
+            command: the change itself.
+            change: its actor, reason and conditions.
 
         Returns:
             The record as it is afterwards.
 
         Raises:
             UserNotFoundError: there is no record any more.
-            PreconditionFailedError: it is at another version than the change asks for.
-            LastAdministratorError: unless forced.
+            PreconditionFailedError: the record is at another version than the change asks for.
+            LastAdministratorError: no other active user has the admin role; ``force`` allows it.
             RoleInvalidError, MetadataInvalidError, UserDeletedError: as the command says.
         """
 
@@ -273,14 +290,14 @@ class UserService:
         return again_on_conflict(work)
 
     def decide_again(self, event: Event, policy: Policy, change: Change) -> Decision:
-        """Decide an event of the ledger again, by today's policy and record, and keep the result.
+        """Decide an event of the ledger again, by the policy and record of now; store the result.
 
         Returns:
-            What came out; its ``user`` is the record as it is now, None where there is none.
+            The decision; its ``user`` is the record afterwards, None where there is none.
 
         Raises:
             PreconditionFailedError: the record is at another version, or there is none.
-            LastAdministratorError: unless forced.
+            LastAdministratorError: no other active user has the admin role; ``force`` allows it.
         """
 
         def again() -> Decision:
@@ -292,7 +309,7 @@ class UserService:
                 decision = decide(event, current, policy, now)
                 if decision.user is None:
                     return decision
-                # Its reply goes nowhere, so Identity has to be told in another way.
+                # Nobody receives this reply, so a push must tell Identity.
                 decided = decision.user
                 if self._tells_identity and decided.status is not Status.DELETED:
                     before = (current or decided).at_identity
@@ -304,10 +321,10 @@ class UserService:
         return again_on_conflict(again)
 
     def end_grants(self) -> int:
-        """Take grants that ended by themselves off some records.
+        """Remove grants that have expired from up to ``ENDED_AT_ONCE`` records.
 
         Returns:
-            How many records; as many as ``ENDED_AT_ONCE`` means that there may be more.
+            The number of changed records; above 0, there may be more.
         """
         with self._database.read() as connection:
             keys = with_ended_grants(connection, self._clock(), ENDED_AT_ONCE)
@@ -318,7 +335,7 @@ class UserService:
         with self._database.write() as connection:
             before = self.load(connection, keys)
             after, entries = dict(before), []
-            for key in sorted(before):  # all at one moment: the audit's order is that of ids
+            for key in sorted(before):  # all have the same time: the audit orders them by id
                 user = before[key]
                 changed = end_grants(user, now)
                 entry = audit("role.ended", "usher", user, changed, now)
@@ -338,7 +355,7 @@ class UserService:
         change: Change,
         now: datetime,
     ) -> User:
-        """Write what differs, if anything that matters does, with its entry of the audit."""
+        """Write a change with its entry of the audit; nothing where no audited value differs."""
         key = (changed.instance_id, changed.id)
         entry = audit(action, change.actor, current, changed, now, change.reason)
         if entry is None:
@@ -355,7 +372,7 @@ class UserService:
         return changed
 
     def _marked(self, before: User | None, after: User, now: datetime) -> User:
-        """Pending, where Identity has to be told of this change."""
+        """The record, marked pending where Identity must be told of the change."""
         if self._tells_identity and must_be_told(before, after, now):
             return replace(after, at_identity=after.at_identity.marked_pending())
         return after
@@ -363,7 +380,7 @@ class UserService:
     def _keep_an_administrator(self, connection: Connection, leaving: Key, now: datetime) -> None:
         looked_at: list[UUID] = []
         while other := another_holder(connection, leaving, self._admin_role, now, looked_at):
-            # Locked, then read again: their role may be on its way out in another transaction.
+            # Locked and read again: another transaction may be taking the role away.
             found = self.load(connection, [(leaving[0], other)])
             if any(administers(user, self._admin_role, now) for user in found.values()):
                 return

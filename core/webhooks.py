@@ -1,8 +1,8 @@
 """The pipeline: verify, dedupe, decide, store, reply; many deliveries in one transaction.
 
-Verification needs no database and happens before a delivery joins a batch, so a forged one costs
-no more than its signature check. This module imports no SQL: the store is opened at first need.
-One server gathers many requests into a batch, a serverless function brings a batch of one.
+Verification needs no database and comes before a delivery joins a batch, so that a forged delivery
+costs no more than its signature check. The store is opened at first need; nothing here imports SQL.
+A server's batch holds many requests, a serverless function's one.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ if TYPE_CHECKING:
 
 CONFLICT_ATTEMPTS: Final = 3
 LOST_AT_ONCE_SECONDS: Final = 1.0
-"""A connection that was dead already says so at once; one that took longer is not tried again."""
+"""A dead connection fails at once; a commit that took longer than this is not repeated."""
 
 
 class Store(Protocol):
-    """What the pipeline writes to."""
+    """The store that the pipeline writes to."""
 
     @property
     def users(self) -> UserService:
-        """Records."""
+        """The records."""
 
     @property
     def ledger(self) -> Ledger:
-        """Deliveries."""
+        """The deliveries."""
 
     def write(self) -> AbstractContextManager[Any]:
         """One transaction."""
@@ -69,7 +69,7 @@ class Received:
     """One request as it came.
 
     Attributes:
-        signatures: the values of all X-Webhook-Signature headers.
+        signatures: values of all X-Webhook-Signature headers.
         expected: the only event that this URL takes; None: any.
         at: time of receipt, UTC.
         replayed: played back from a capture or a ledger, not sent by Identity now.
@@ -85,9 +85,12 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A delivery whose signature is good; ``content`` is what its body says, or what is wrong.
+    """A delivery with a good signature.
 
-    ``given`` is what it was answered already, while the database was away.
+    Attributes:
+        content: the event of the body, known or not, or the error in it.
+        id: the delivery id; retries have the same.
+        given: the answer that was given while the database was away; None: not answered yet.
     """
 
     received: Received
@@ -98,30 +101,33 @@ class Verified:
 
 
 class Fallback(Protocol):
-    """Where deliveries go while the database is away (usher.core.spool.forward)."""
+    """The way of deliveries while the database is away (``usher.core.spool.forward``)."""
 
     @property
     def active(self) -> bool:
-        """Whether deliveries must go there and not to the database."""
+        """Whether deliveries must go here and not to the database."""
 
     def hold(
         self, batch: Sequence[Verified], error: DatabaseAwayError | None = None
     ) -> list[Reply | Exception] | None:
-        """Keep and answer a batch; None only without ``error``: ask the database instead."""
+        """Keep and answer a batch; None, only without ``error``: ask the database instead."""
 
     def check(self) -> None:
-        """Whether a delivery could be kept now.
+        """Try to keep something.
 
         Raises:
-            SpoolError
+            SpoolError: no delivery could be kept now.
         """
 
 
 class Webhooks:
-    """Receives deliveries and answers each after its data is committed.
+    """The pipeline: each delivery is answered after its data is committed.
 
     Args:
-        open_store: called when the first delivery with a good signature comes.
+        open_store: gives the store; first called for a delivery with a good signature.
+
+    Attributes:
+        fallback: takes deliveries while the database is away; None: they fail.
     """
 
     def __init__(
@@ -140,7 +146,7 @@ class Webhooks:
         """Check the signature and read the body; needs no database.
 
         Raises:
-            SignatureError: logged with the check that failed.
+            SignatureError: the log names the failed check.
         """
         settings = self._settings
         started = perf_counter()
@@ -165,11 +171,11 @@ class Webhooks:
         return read_content(received, claims)
 
     def process(self, batch: Sequence[Verified]) -> list[Reply | Exception]:
-        """Decide and store a batch, or where the database is away, have it kept aside.
+        """Decide and store a batch; while the database is away, hand it to the fallback.
 
         Returns:
             For each delivery, in order, its answer, or the exception that kept it from being
-            stored: its neighbours are not affected.
+            stored. A failure does not affect its neighbours.
         """
         started = perf_counter()
         if self.fallback is not None and self.fallback.active:
@@ -177,7 +183,7 @@ class Webhooks:
             if held is not None:
                 return self._log_failures(batch, held, started)
         answers = self.apply(batch)
-        away = answers[-1]  # once it is away, it is for all that follow
+        away = answers[-1]  # once the database is away, all that follow fail so
         if isinstance(away, DatabaseAwayError) and self.fallback is not None:
             first = next(n for n, one in enumerate(answers) if isinstance(one, DatabaseAwayError))
             answers[first:] = self.fallback.hold(batch[first:], away) or answers[first:]
@@ -187,7 +193,7 @@ class Webhooks:
         """Decide and store a batch in one transaction; where that fails, one by one.
 
         Returns:
-            As ``process``. The first DatabaseAwayError is followed by nothing else.
+            As ``process``. After the first DatabaseAwayError all others are the same.
         """
         store = self._open_store()
         if len(batch) > 1:
@@ -195,7 +201,7 @@ class Webhooks:
                 return self._commit_again(store, batch)
             except DatabaseAwayError as error:
                 return [error] * len(batch)
-            except Exception as error:  # whoever is at fault must not fail the others
+            except Exception as error:  # one faulty delivery must not fail the others
                 get_logger().warning(
                     "batch.split", deliveries=len(batch), error=type(error).__name__
                 )
@@ -207,13 +213,13 @@ class Webhooks:
         return answers
 
     def rehearse(self, delivery: Delivery, user: User | None, now: datetime) -> Decision | None:
-        """What a kept delivery would come to if it came again now; nothing is written.
+        """The decision of a kept delivery as of now; nothing is written.
 
         Args:
             user: the record as it stands.
 
         Returns:
-            None where the ledger no longer holds its body, or it could never be read.
+            None where the body was erased, is of an unknown event, or could never be read.
         """
         event = event_of(delivery)
         if event is None:
@@ -245,7 +251,7 @@ class Webhooks:
         raise AssertionError("unreachable")
 
     def _commit_again(self, store: Store, batch: Sequence[Verified]) -> list[Reply | Exception]:
-        """Commit; once more where a connection broke, for by then the pool has dropped the rest."""
+        """Commit; repeat after a broken connection, since the pool has then dropped the others."""
         started = perf_counter()
         try:
             return self._commit(store, batch)
@@ -275,7 +281,7 @@ class Webhooks:
                     continue
                 try:
                     delivery = self._decide(verified, after, entries)
-                except Exception as error:  # a callable policy's: this delivery fails, alone
+                except Exception as error:  # a callable policy's; only this delivery fails
                     answers.append(error)
                     continue
                 known[delivery.id] = delivery.reply
@@ -283,7 +289,7 @@ class Webhooks:
                 answers.append(delivery.reply)
                 fields["rules"] = [reason.rule for reason in delivery.reasons]
                 lines.append((f"event.{delivery.outcome}", fields))
-            # The ledger first: a deletion in this batch erases what it has just recorded, too.
+            # The ledger first: a deletion in this batch also erases deliveries of this batch.
             store.ledger.record(connection, deliveries)
             store.users.store(connection, before, after, entries, deliveries)
         log = get_logger().bind()
@@ -316,7 +322,7 @@ class Webhooks:
             entries.append(replace(decision.audit, delivery_id=verified.id))
         delivery = self._delivery(verified, content.name.value, decision)
         if decision.user is not None and decision.user.status is Status.DELETED:
-            # The ledger holds nothing personal of the deleted.
+            # The ledger holds nothing personal of a deleted user.
             reply = NO_CONTENT if delivery.reply.status == 200 else delivery.reply
             return replace(delivery, body=None, reply=reply)
         return delivery
@@ -348,7 +354,7 @@ class Webhooks:
 
 
 def event_of(delivery: Delivery) -> Event | None:
-    """The event of a kept delivery; None where it was erased, unknown, or never readable."""
+    """The event of a kept delivery; None where it is erased, unknown, or not readable."""
     if delivery.body is None:
         return None
     claims = Claims(
@@ -370,7 +376,7 @@ def _replayed(verified: Verified) -> bool:
 
 
 def log_fields(verified: Verified) -> dict[str, Any]:
-    """What a line of the log says of a delivery."""
+    """A delivery's fields for a log line."""
     content = verified.content
     fields: dict[str, Any] = {"delivery_id": verified.id, "key_index": verified.claims.key_index}
     if _replayed(verified):
@@ -381,7 +387,7 @@ def log_fields(verified: Verified) -> dict[str, Any]:
 
 
 def read_content(received: Received, claims: Claims) -> Verified:
-    """A delivery whose claims are known to be good, with what its body says."""
+    """The delivery of a request whose claims are known to be good; reads the body."""
     content: Event | UnknownEvent | BodyError
     try:
         content = parse_event(received.body, claims)
@@ -389,7 +395,7 @@ def read_content(received: Received, claims: Claims) -> Verified:
         if expected and not (isinstance(content, Event) and content.name is expected):
             raise EventMismatchError(content.name)
     except BodyError as error:
-        # No event in its id: the same bytes sent to the right address are another delivery.
+        # The id names no event, so that the same bytes at the right address are another delivery.
         invalid = delivery_id(claims.instance_id, "", claims.issued_at, claims.body_digest)
         return Verified(received, claims, error, invalid)
     return Verified(received, claims, content, content.delivery_id)

@@ -1,1 +1,1 @@
-"""Identity's HTTP API: the client, and what is pushed to it or compared with it."""
+"""Identity's HTTP API: the client, the pushes of changes made here, and the sync."""

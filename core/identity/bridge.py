@@ -1,8 +1,8 @@
-"""Identity's admin API by way of the bridge, a function on Netlify that has the platform's token.
+"""Identity's admin API through the bridge, a function on Netlify that holds the platform's token.
 
-Each call is one signed request: the JWS binds the exact body, is good for 30 seconds, and has an
-issuer and an audience of its own, so that no other token signed with the same secret would pass.
-The other half is ``netlify/functions/usher-bridge.mjs``.
+Each call is one signed request. Its JWS binds the exact body and is good for 30 seconds. Issuer and
+audience are its own, so that no other token of the same secret passes. The function is
+``netlify/functions/usher-bridge.mjs``.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ AUDIENCE: Final = "usher-bridge"
 SIGNATURE_HEADER: Final = "X-Usher-Signature"
 _HEADER: Final = b'{"alg":"HS256","typ":"JWT"}'
 _WORTH_A_REPEAT: Final = frozenset({429, 500, 502, 503, 504})
-"""The platform's own troubles, told without the bridge's document."""
+"""Statuses of the platform itself, without the bridge's document."""
 
 
 class BridgeTransport:
     """An ``AdminTransport``.
 
     Args:
-        url: the address of the function.
-        secret: what signs, at least 32 bytes.
-        clock: seconds since the epoch.
+        url: address of the function.
+        secret: signing secret, at least 32 bytes.
+        clock: gives seconds since the epoch.
     """
 
     def __init__(self, url: str, secret: bytes, clock: Callable[[], float]) -> None:
@@ -39,15 +39,16 @@ class BridgeTransport:
         self._clock = clock
 
     def request(self, method: str, path: str, body: Mapping[str, Any] | None) -> AdminAnswer:
-        """See ``AdminTransport``; the answer is Identity's.
+        """See ``AdminTransport``; the answer is Identity's, or the platform's passing failure.
 
         Raises:
-            BridgeError: Identity was not asked.
+            BridgeError: the bridge did not carry the call out.
+            IdentityUnavailableError: Identity answered 200 without a JSON object.
         """
         call = {
             "method": method,
             "path": path,
-            "body": None if body is None else dumps(body),  # text: what we wrote reaches Identity
+            "body": None if body is None else dumps(body),  # as text, so Identity gets our bytes
         }
         headers = {SIGNATURE_HEADER: self._sign(dumps(call).encode())}
         try:

@@ -1,7 +1,7 @@
 """Client of Identity's HTTP API (docs/identity.md); never called from inside an event.
 
-Calls that can be repeated without doing a thing twice are, a few times and with pauses of uneven
-length, as long as the first failure came quickly; the others are left to whoever called.
+Idempotent calls are repeated a few times, with jittered pauses, while the client's patience lasts.
+All other calls fail at once; their callers decide.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class UserPage:
     """One page of Identity's accounts.
 
     Attributes:
-        more: there is a further page.
-        total: how many accounts there are; None where Identity does not say.
+        more: whether there is a further page.
+        total: number of all accounts; None where Identity does not say.
     """
 
     users: tuple[IdentityUser, ...]
@@ -47,13 +47,13 @@ class UserPage:
 
 
 class IdentityClient:
-    """Asks one Identity.
+    """A client of one Identity.
 
     Args:
-        url: base address, without a slash at its end; None: only admin calls can be made.
-        admin: the way to the admin API; None: only what needs no administrator can be asked.
-        patience_seconds: how long after its first attempt a call may still be repeated.
-        sleep: waits so many seconds.
+        url: base address, without a slash at its end; None: only admin calls are possible.
+        admin: the way to the admin API; None: no admin calls are possible.
+        patience_seconds: time from the first attempt within which a repeat may begin.
+        sleep: waits for a number of seconds.
     """
 
     def __init__(
@@ -75,25 +75,25 @@ class IdentityClient:
         return self._admin is not None
 
     def user_of(self, token: str) -> IdentityUser | None:
-        """Whose access token this is (``GET /user``); None where Identity does not accept it.
+        """The account of an access token (``GET /user``); None where Identity refuses the token.
 
         Raises:
-            IdentityUnavailableError: away, slow, or not answering as Identity does.
+            IdentityUnavailableError: Identity is away or slow, or its answer is malformed.
         """
         if self._http is None:
             raise IdentityUnavailableError("USHER_IDENTITY_URL is not set.")
         answer = self._http.request("GET", "/user", {"Authorization": f"Bearer {token}"})
-        if answer.status in (401, 403, 404):  # 404: a good token of an account that is gone
+        if answer.status in (401, 403, 404):  # 404: a good token, but its account is gone
             return None
         if answer.status != 200:
             raise IdentityUnavailableError(f"Identity answered GET /user with {answer.status}.")
         return _user(answer.document)
 
-    # --- as an administrator: each raises IdentityUnavailableError, IdentityCredentialsError and
-    # --- IdentityNotConfiguredError, and IdentityRefusedError where Identity says why -------------
+    # --- admin calls: each raises IdentityUnavailableError, IdentityCredentialsError,
+    # --- IdentityNotConfiguredError and IdentityRefusedError (400, 404, 409, 422) -----------------
 
     def users(self, page: int = 1, per_page: int = 100) -> UserPage:
-        """A page of all accounts, the oldest first, so that new ones move none."""
+        """A page of all accounts, the oldest first, so that new ones do not move the pages."""
         query = urlencode({"page": page, "per_page": per_page, "sort": "created_at asc"})
         answer = self._ask("GET", f"/admin/users?{query}")
         documents = answer.document.get("users")
@@ -108,14 +108,14 @@ class IdentityClient:
         )
 
     def user(self, user_id: UUID) -> IdentityUser | None:
-        """One account; None where there is none."""
+        """One account; None where there is no such account."""
         answer = self._ask("GET", f"/admin/users/{user_id}", missing=404)
         return None if answer.status == 404 else self._same(user_id, answer)
 
     def update(self, user_id: UUID, *, app_metadata: Mapping[str, Any]) -> IdentityUser | None:
         """Change an account's ``app_metadata``; None where there is no such account.
 
-        Identity merges it key by key: what is not named stays, and null takes a key away.
+        Identity merges it key by key: other keys stay, and null removes a key.
         """
         body = {"app_metadata": app_metadata}
         answer = self._ask("PUT", f"/admin/users/{user_id}", body, missing=404)
@@ -129,11 +129,11 @@ class IdentityClient:
         confirm: bool = False,
         data: Mapping[str, Any] | None = None,
     ) -> IdentityUser:
-        """Make an account without any mail or event.
+        """Make an account, without a mail or an event.
 
         Args:
-            confirm: it can be used at once.
-            data: its ``user_metadata``.
+            confirm: make it usable at once.
+            data: the account's ``user_metadata``.
         """
         body = {
             "email": email,
@@ -144,15 +144,19 @@ class IdentityClient:
         return _user(self._ask("POST", "/admin/users", body).document)
 
     def invite(self, email: str, data: Mapping[str, Any]) -> IdentityUser:
-        """Have Identity make an account and mail an invitation."""
+        """Have Identity make an account and mail an invitation.
+
+        Args:
+            data: the account's ``user_metadata``.
+        """
         return _user(self._ask("POST", "/invite", {"email": email, "data": data}).document)
 
     def delete(self, user_id: UUID) -> bool:
-        """Delete an account; whether there was one."""
+        """Delete an account; False where there was none."""
         return self._ask("DELETE", f"/admin/users/{user_id}", missing=404).status != 404
 
     def probe(self) -> Mapping[str, str]:
-        """Make one admin call that changes nothing; the headers of its answer."""
+        """Make one admin call that changes nothing; return the headers of its answer."""
         return self._ask("GET", "/admin/users?page=1&per_page=1").headers
 
     def _same(self, user_id: UUID, answer: AdminAnswer) -> IdentityUser:
@@ -169,7 +173,7 @@ class IdentityClient:
         *,
         missing: int | None = None,
     ) -> AdminAnswer:
-        """One admin call that went well, or whose status is ``missing``."""
+        """The answer to an admin call, if its status is 200, 201, 204 or ``missing``."""
         if self._admin is None:
             raise IdentityNotConfiguredError(
                 "Identity's admin API needs USHER_IDENTITY_URL, and USHER_IDENTITY_ADMIN_TOKEN "
@@ -204,7 +208,7 @@ class IdentityClient:
             else:
                 if outcome.status not in _WORTH_A_REPEAT:
                     return outcome
-            # Uneven, so that servers which failed together do not come back together.
+            # Jitter: servers that failed together must not come back together.
             wait = pause * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
             late = time.monotonic() + wait > last_start
             if late or attempt == ATTEMPTS or method not in _REPEATABLE:

@@ -1,8 +1,7 @@
-"""How Identity's admin API is reached: the seam for it, and the way over HTTP.
+"""Transports to Identity's admin API: the protocol, and the one over HTTP.
 
-Every call has a time limit and reads a bounded answer. Nothing follows a redirect: a token must
-not travel on. Nothing here retries; ``usher.core.identity.client`` knows which calls can be
-repeated.
+Every call has a time limit and a bounded answer. Redirects are not followed, so that no token
+travels on. Retries are up to ``usher.core.identity.client``, which knows the idempotent calls.
 """
 
 from __future__ import annotations
@@ -21,22 +20,22 @@ from usher.core.strict_json import StrictJsonError, dumps, loads_object
 CONNECT_SECONDS: Final = 2.0
 READ_SECONDS: Final = 4.0
 ADMIN_READ_SECONDS: Final = 8.0
-"""Identity answers a change only after its event was delivered, which can be tried three times."""
+"""Identity answers a change after the delivery of its event, for which it makes three attempts."""
 BODY_SECONDS: Final = 4.0
 MAX_ANSWER_BYTES: Final = 1_048_576
 MAX_PAGE_BYTES: Final = 33_554_432
-"""Of a page of users: a thousand, each with as much metadata as an event can carry."""
+"""A page of a thousand users, each with as much metadata as an event can carry."""
 SYSTEM_SUBJECT: Final = UUID(int=0)
-"""Identity takes a token of this subject for one of its own system (GoTrue api/auth.go)."""
+"""Subject of the tokens of Identity's own system (GoTrue api/auth.go)."""
 SYSTEM_TOKEN_SECONDS: Final = 60
 _SYSTEM_HEADER: Final = b'{"alg":"HS256","typ":"JWT"}'
 _PIECE_BYTES: Final = 65_536
 
 
 class AdminAnswer(NamedTuple):
-    """What an admin call was answered: header names in lower case, the body's JSON object.
+    """An answer: its status, its headers by lower-case name, the body's JSON object.
 
-    The document is empty where an error, or a 204, came without one.
+    The document is empty where an error or a 204 has none.
     """
 
     status: int
@@ -54,12 +53,18 @@ class AdminTransport(Protocol):
             path: below Identity's base address, with its query: ``/admin/users?page=1``.
 
         Raises:
-            IdentityUnavailableError: it could not be reached, or answered no JSON object.
+            IdentityUnavailableError: Identity could not be reached, or answered 200 without a JSON
+                object.
         """
 
 
 class BoundedHttp:
-    """HTTP to one base address, without a slash at its end."""
+    """HTTP to one base address.
+
+    Args:
+        url: without a slash at its end.
+        read_seconds: longest wait for a piece of an answer; None: ``READ_SECONDS``.
+    """
 
     def __init__(self, url: str, read_seconds: float | None = None) -> None:
         self._url = url
@@ -82,7 +87,8 @@ class BoundedHttp:
         """One call with JSON both ways.
 
         Raises:
-            IdentityUnavailableError: away, slow, or a good answer that is no JSON object.
+            IdentityUnavailableError: no answer, one too slow or too large, or a 200 without a JSON
+                object.
         """
         sent = {"Accept": "application/json", **headers}
         if body is not None:
@@ -100,11 +106,11 @@ class BoundedHttp:
             try:
                 octets = _read(answer, time.monotonic() + BODY_SECONDS, limit_bytes)
             finally:
-                # Before it is released: a connection with a rest on it must serve nobody else.
+                # Closed first: a connection with unread bytes must not be used again.
                 answer.close()
                 answer.release_conn()
         except urllib3.exceptions.HTTPError as error:
-            # Its message may hold an address; the kind of the failure says enough.
+            # The error's message may hold an address; its type says enough.
             raise IdentityUnavailableError(
                 f"Identity could not be reached: {type(error).__name__}."
             ) from None
@@ -125,7 +131,8 @@ class HttpTransport:
     """Identity's admin API over HTTP, with a bearer token.
 
     Args:
-        token: gives the token for a call; it is never kept here, logged, or put into an error.
+        url: base address, without a slash at its end.
+        token: gives the token for each call. It is never kept, logged, or put into an error.
     """
 
     def __init__(self, url: str, token: Callable[[], str]) -> None:
@@ -140,11 +147,11 @@ class HttpTransport:
 
 
 def system_token(secret: bytes, audience: str | None, now: float) -> str:
-    """A token of Identity's own system, good for a minute.
+    """A token of Identity's own system, good for ``SYSTEM_TOKEN_SECONDS``.
 
     Args:
-        secret: what signs access tokens.
-        audience: whose accounts are meant; None: those without any.
+        secret: the secret that signs access tokens.
+        audience: of the accounts that are meant; None: those without one.
         now: seconds since the epoch.
     """
     claims = {
@@ -156,9 +163,9 @@ def system_token(secret: bytes, audience: str | None, now: float) -> str:
 
 
 def _read(answer: urllib3.BaseHTTPResponse, deadline: float, limit_bytes: int) -> bytes | None:
-    """The body; None where it is too large, or comes too slowly to be waited for.
+    """The body; None where it exceeds ``limit_bytes`` or the deadline.
 
-    urllib3's own limit is for each piece: one byte a second would never meet it.
+    urllib3's time limit holds for each piece. One byte a second would never meet it.
     """
     octets = bytearray()
     while piece := answer.read1(_PIECE_BYTES):

@@ -1,12 +1,11 @@
-"""Identity told of what was changed here: after our commit, outside any event, exactly once.
+"""Pushes: Identity is told of changes made here, after our commit and outside any event.
 
 A change that Identity must learn of marks its user ``pending`` in the same transaction. A push
-takes a lease on that mark, so that of two servers one does it; it holds no transaction while it
-waits for Identity, whose own event about the change comes in meanwhile. What fails is tried again
-by ``push_pending``: from the server's rounds, or from a command.
+takes a lease on that mark, so that of two servers only one makes it. Failed pushes are tried again
+by ``push_pending`` from a command, and by ``step`` from the server's periodic tasks.
 
-Every transaction is short, and none is open while Identity is waited for. A push that lost its
-lease writes nothing more.
+Every transaction is short. None is open while Identity is asked, since Identity's own event about
+the change comes in meanwhile. A push that lost its lease writes nothing more.
 """
 
 from __future__ import annotations
@@ -42,24 +41,24 @@ if TYPE_CHECKING:
 
 LONGEST_WAIT_SECONDS: Final = 60
 AWAY_SECONDS: Final = 15
-"""How long whoever changes something does not wait for an Identity that was just away."""
+"""After Identity was away, changes stay pending for so long without a push at once."""
 LEASE: Final = timedelta(seconds=60)
-"""From each step to the next, which takes a call of Identity at most: two time-outs and a pause.
-Then another server may begin the push again."""
+"""Time that a push has from one step to the next, for one call of Identity at most: two time-outs
+and a pause. After it another server may begin the push again."""
 FOUND: Final = "found at Identity, by whose admin API it was looked at"
 STEP: Final = 20
-ROUNDS: Final = 5
-"""How often one push looks again because somebody changed something meanwhile."""
+ATTEMPTS: Final = 5
+"""Attempts of one push; another one follows where something was changed meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What one run came to.
+    """The result of one run of ``push_pending``.
 
     Attributes:
-        settled: how many users Identity knows of now.
-        left: how many are pending still, those included whose time has not come.
-        error: why the run ended early, or the last push failed; empty: nothing failed.
+        settled: number of users of whom Identity now knows all.
+        left: number of pending pushes, those included that are not due yet.
+        error: why the run ended early, or the last failed push failed; empty: nothing failed.
     """
 
     settled: int
@@ -71,15 +70,15 @@ class _Step(Enum):
     SETTLED = auto()
     AGAIN = auto()
     LATER = auto()
-    """Told, but an answer to an event may be on its way there and undo it: look once more."""
+    """Told, but an answer to an event may be on its way there and undo it; look again later."""
 
 
 class Pushes:
-    """Tells one Identity.
+    """The pushes to one Identity.
 
     Args:
         identity: None where there is no way to Identity.
-        clock: the current time, UTC.
+        clock: gives the current time, UTC.
     """
 
     def __init__(
@@ -96,9 +95,9 @@ class Pushes:
         self._away_until = 0.0
 
     def push(self, user: User) -> User:
-        """Tell Identity of one user's change at once, if there is anything to tell.
+        """Push one user's change at once, if one is pending.
 
-        Whatever goes wrong is logged and left pending: the change itself is made.
+        Failures are logged, not raised: the change itself is made, and the push stays pending.
 
         Returns:
             The record as it is afterwards.
@@ -108,36 +107,41 @@ class Pushes:
         try:
             self._try((user.instance_id, user.id), due=False)
             return self._users.get(user.id)
-        except UsherError as error:  # of the database: the push is due again by itself
+        except UsherError as error:  # the database's; the push comes due again by itself
             get_logger().warning(
                 "push.failed", code=error.code, detail=error.detail, user_id=str(user.id), tries=0
             )
             return user
 
     def push_pending(self, limit: int = 100) -> Pushed:
-        """Push what is due; ends early where Identity is away or refuses our credentials.
+        """Make the pushes that are due.
+
+        The run ends early where Identity is away, refuses our credentials, or is not configured.
+
+        Args:
+            limit: pushes at most.
 
         Raises:
-            DatabaseError
+            DatabaseError: the database cannot be used.
         """
         settled, error = self._run(limit)
         return Pushed(settled, self.backlog().count, error)
 
     def step(self) -> bool:
-        """A little of ``push_pending``, for the server's rounds; whether there may be more.
+        """Make up to ``STEP`` due pushes, for the periodic tasks; True where there may be more.
 
         Raises:
-            DatabaseError
+            DatabaseError: the database cannot be used.
         """
         return self._run(STEP)[0] == STEP
 
     def backlog(self) -> Backlog:
-        """All that is pending, in a few numbers."""
+        """All pending pushes in a few numbers."""
         with self._database.read() as connection:
             return rows.backlog(connection)
 
     def of(self, user: User) -> PendingPush | None:
-        """What is pending of one user."""
+        """The pending push of one user, if there is one."""
         if not user.at_identity.pending:
             return None
         with self._database.read() as connection:
@@ -165,7 +169,7 @@ class Pushes:
             return None
         fields = {"user_id": str(key[1]), "tries": tries}
         try:
-            step = self._rounds(key, lease)
+            step = self._make_attempts(key, lease)
         except UsherError as error:
             if isinstance(error, IdentityUnavailableError):
                 self._away_until = time.monotonic() + AWAY_SECONDS
@@ -176,7 +180,7 @@ class Pushes:
                 detail=error.detail,
                 **fields,
             )
-            # Uneven, so that those who failed together do not come back together.
+            # Jitter: pushes that failed together must not come back together.
             wait = min(LONGEST_WAIT_SECONDS, 2 ** min(tries, 9)) * random.uniform(0.5, 1.0)  # noqa: S311
             self._postpone(key, lease, wait, _told(error))
             return error
@@ -191,17 +195,17 @@ class Pushes:
         )
         return step
 
-    def _rounds(self, key: Key, lease: UUID) -> _Step:
+    def _make_attempts(self, key: Key, lease: UUID) -> _Step:
         identity = self._identity
         if identity is None or not identity.is_admin:
             raise IdentityNotConfiguredError("There are no credentials for Identity's admin API.")
-        for _ in range(ROUNDS):
-            step = self._round(identity, key, lease)
+        for _ in range(ATTEMPTS):
+            step = self._attempt(identity, key, lease)
             if step is not _Step.AGAIN:
                 return step
         return _Step.LATER
 
-    def _round(self, identity: IdentityClient, key: Key, lease: UUID) -> _Step:
+    def _attempt(self, identity: IdentityClient, key: Key, lease: UUID) -> _Step:
         user = self._user(key, lease)
         if user is None:
             return _Step.SETTLED
@@ -223,24 +227,26 @@ class Pushes:
     # --- transactions --------------------------------------------------------------------------
 
     def _claim(self, key: Key, lease: UUID, *, due: bool) -> int:
-        """Take a push (see ``rows.claim``)."""
+        """Take the lease of a push (see ``rows.claim``)."""
         now = self._clock()
         with self._database.write() as connection:
             return rows.claim(connection, key, lease, now, now + LEASE, due=due)
 
     def _user(self, key: Key, lease: UUID) -> User | None:
-        """Whose push it is; None where it is one's own no longer."""
+        """The record, while the lease is ours; None where it was lost."""
         with self._database.write() as connection:
             return self._held(connection, key, lease)
 
     def _prepare(self, seen: User, lease: UUID, found: IdentityUser) -> Prepared | None:
-        """Merge what Identity holds and note what will be written there.
+        """Merge the account into the record and note what will be written there.
 
         Args:
             seen: the record before Identity was asked.
+            found: Identity's answer.
 
         Returns:
-            None where an event told something else meanwhile, or the lease was lost.
+            None where an event changed what we know of the account meanwhile, or the lease was
+            lost.
         """
 
         def work() -> Prepared | None:
@@ -254,7 +260,7 @@ class Pushes:
         return again_on_conflict(work)
 
     def _conclude(self, key: Key, lease: UUID, prepared: Prepared, answer: IdentityUser) -> bool:
-        """Take Identity's answer; whether it has all that it shall have, or the lease was lost."""
+        """Take in Identity's answer; True where it has all that it shall, or the lease was lost."""
 
         def work() -> bool:
             with self._database.write() as connection:
@@ -268,7 +274,7 @@ class Pushes:
         return again_on_conflict(work)
 
     def _conclude_deletion(self, key: Key, lease: UUID) -> None:
-        """The account is gone there."""
+        """Note that the account is gone at Identity."""
         with self._database.write() as connection:
             current = self._held(connection, key, lease)
             if current is not None:
@@ -277,13 +283,13 @@ class Pushes:
                 )
 
     def _postpone(self, key: Key, lease: UUID, seconds: float, error: str) -> None:
-        """Give a push back (see ``rows.postpone``)."""
+        """Give the lease back (see ``rows.postpone``)."""
         until = self._clock() + timedelta(seconds=seconds)
         with self._database.write() as connection:
             rows.postpone(connection, key, lease, until, error)
 
     def _held(self, connection: Connection, key: Key, lease: UUID) -> User | None:
-        """The record under lock, while the push of it is one's own; which it then stays longer."""
+        """The record, locked, with the lease prolonged; None where the lease was lost."""
         user = self._users.load(connection, [key]).get(key)
         until = self._clock() + LEASE
         return user if rows.renew(connection, key, lease, until) else None

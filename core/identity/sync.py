@@ -1,9 +1,10 @@
-"""The records compared with Identity's accounts, and what differs mended (docs/sync.md).
+"""The sync: Identity's accounts compared with the records, and differences mended (docs/sync.md).
 
-Two walks, both paged, in little memory however many users there are. First over Identity's pages:
-each page is compared with the records of its ids, and its ids are noted in the database. Then over
-the records: who was not noted is asked for at Identity by name, for pages move when accounts are
-deleted meanwhile. Every step commits what it changed together with how far it is.
+There are two walks, both paged, so that memory stays small however many users there are. The first
+goes over Identity's pages: each page is compared with the records of its ids, and the ids are
+marked in the database. The second goes over the records: each one without a mark is asked for at
+Identity by id, since pages move when accounts are deleted meanwhile. Every step commits its
+changes together with the progress.
 """
 
 from __future__ import annotations
@@ -36,18 +37,18 @@ if TYPE_CHECKING:
 
 RESUMED_WITHIN: Final = timedelta(hours=24)
 PERIODIC: Final = Plan(pull=True, push=True)
-"""Never a removal: nobody would see that it was refused, or that it was meant."""
+"""No removals: in a periodic run nobody would see that one was refused, or say that it is meant."""
 
 
 class Sync:
-    """Synchronises one database with one Identity.
+    """The sync of one database with one Identity.
 
     Args:
         identity: None where there is no way to Identity.
-        clock: the current time, UTC.
-        instance_id: the configured one.
-        interval_seconds: between the end of one periodic run and the next.
-        sleep: waits so many seconds.
+        clock: gives the current time, UTC.
+        instance_id: ``USHER_INSTANCE_ID``, if it is set.
+        interval_seconds: from the end of a complete run to the next periodic one.
+        sleep: waits for a number of seconds.
     """
 
     def __init__(
@@ -75,18 +76,18 @@ class Sync:
         self._periodic: Iterator[Run] | None = None
 
     def completed(self) -> Completed | None:
-        """The last complete run."""
+        """The last complete run, if there was one."""
         with self._database.read() as connection:
             instance_id = known_instance(connection, self._instance_id)
             return rows.completed(connection, instance_id or ZERO)
 
     def step(self) -> bool:
-        """One step of a periodic run, where one is due; whether there is more to do at once.
+        """One step of a periodic run, if one is due; True where there is more to do at once.
 
-        It mends both sides; of several workers and servers one is at it.
+        A periodic run mends both sides. Of several workers and servers, one makes it.
 
         Raises:
-            DatabaseError, IdentityUnavailableError, SyncStrangerError, SeveralInstancesError
+            UsherError: every error of ``run`` but SyncRunningError.
         """
         if self._periodic is None:
             last = self.completed()
@@ -97,7 +98,7 @@ class Sync:
             if next(self._periodic, None) is not None:
                 return True
         except SyncRunningError:
-            pass  # another worker or server is at it
+            pass  # another worker or server makes it
         except UsherError:
             self._periodic = None
             raise
@@ -107,18 +108,23 @@ class Sync:
     def run(
         self, plan: Plan, *, force: bool = False, restart: bool = False, wait: bool = True
     ) -> Generator[Run, None, None]:
-        """Compare, and mend what the plan says; yields after every step.
+        """Compare, and mend as the plan says; yields the run at the start and after every step.
 
-        Closing the iterator, or an exception, leaves the run to be gone on with.
+        After an exception, or when the iterator is closed, a later call can resume the run.
 
         Args:
-            force: even where nobody is in common, or too much would be removed.
-            restart: do not go on with an interrupted run.
+            force: go on although nobody is in common, or too much would be removed.
+            restart: begin anew instead of resuming an interrupted run.
             wait: for a run without a sign of life to count as dead.
 
         Raises:
-            IdentityUnavailableError, IdentityNotConfiguredError, SyncRunningError,
-            SyncStrangerError, InstanceUnknownError, SeveralInstancesError, DatabaseError
+            IdentityNotConfiguredError: no admin credentials are set.
+            IdentityUnavailableError: Identity did not answer.
+            SyncRunningError: another process makes the run.
+            SyncStrangerError: accounts and records have nobody in common.
+            InstanceUnknownError: the plan pulls, and no event or setting names the instance yet.
+            SeveralInstancesError: no instance is configured, and the records are of several.
+            DatabaseError: the database cannot be used.
         """
         client = self._client()
         run = self._begin_patiently(plan, restart=restart, wait=wait)
@@ -161,7 +167,7 @@ class Sync:
         return client
 
     def _begin_patiently(self, plan: Plan, *, restart: bool, wait: bool) -> Run:
-        """A run that was killed still holds its lease; one that lives renews it."""
+        """Begin; wait for a dead run's lease to end. A living run renews its lease."""
         until: object = None
         while True:
             try:
@@ -173,7 +179,7 @@ class Sync:
                 self._sleep(1.0)
 
     def _begin(self, plan: Plan, *, restart: bool) -> Run:
-        """Begin a run, or go on with one of the same plan that was interrupted."""
+        """Begin a run, or resume an interrupted one of the same plan."""
         now, lease = self._clock(), uuid4()
         until = now + rows.LEASE
         with self._database.write() as connection:

@@ -1,4 +1,4 @@
-"""Identity's accounts as a synchronisation reads them: whole pages, asked for patiently."""
+"""Identity's accounts for a sync: whole pages, with patient retries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PER_PAGE: Final = 200
 ATTEMPTS: Final = 4
 FIRST_PAUSE_SECONDS: Final = 1.0
 ANCHORS: Final = 4
-"""How many pages a run can go back when it sees that they have moved."""
+"""Pages that a run can step back when they have moved."""
 
 Answer = TypeVar("Answer")
 
@@ -28,7 +28,7 @@ class Accounts:
     """The accounts of one Identity.
 
     Args:
-        sleep: waits so many seconds before Identity is asked again.
+        sleep: waits for a number of seconds before Identity is asked again.
     """
 
     def __init__(self, client: IdentityClient, sleep: Callable[[float], None]) -> None:
@@ -36,17 +36,20 @@ class Accounts:
         self._sleep = sleep
 
     def page(self, number: int) -> UserPage:
-        """A whole page, or an error: half of one would make the rest look missing.
+        """A page, checked to be whole: after half a page the rest would look missing.
+
+        Args:
+            number: from 1.
 
         Raises:
-            IdentityUnavailableError
+            IdentityUnavailableError: Identity did not answer, or the page is not whole.
         """
         return self._patiently(lambda: self._page(number))
 
     def have_moved(self, progress: Progress) -> bool:
         """Whether accounts were deleted since the page before was read.
 
-        Then as many as were deleted have slipped from this page to the one before, unseen.
+        As many accounts have then slipped from this page to the one before, unseen.
         """
         if not progress.anchors or progress.steps_back >= ANCHORS:
             return False
@@ -55,7 +58,7 @@ class Accounts:
         return [str(user.id) for user in there] != [progress.anchors[-1]]
 
     def account(self, user_id: UUID) -> IdentityUser | None:
-        """One account, by name; None where there is none."""
+        """One account by its id; None where there is no such account."""
         return self._patiently(lambda: self._client.user(user_id))
 
     def _page(self, number: int) -> UserPage:

@@ -1,4 +1,4 @@
-"""Deletions carried over by a synchronisation: those at Identity to us, and ours to Identity."""
+"""Removals of a sync: deletions at Identity carried over to the records, and ours to Identity."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ REMOVED_AT_ONCE: Final = 20
 
 
 class Removals:
-    """The removals of one run, by what it noted about each user.
+    """The removals of one run, by its marks.
 
     Args:
-        plan: on which side they are carried out.
-        force: however many there are.
+        plan: says on which side they are made.
+        force: make them however many there are.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Removals:
         self._force = force
 
     def step(self, run: Run) -> Run | None:
-        """Remove some; the run, further on, or None where nothing is left to be removed."""
+        """Make some removals; the run afterwards, or None where none is left to be made."""
         here = self._plan.pull and self._allowed(run, Kind.MISSING_THERE, run.progress.records)
         there = self._plan.push and self._allowed(run, Kind.DELETED_HERE, run.progress.accounts)
         noted = self._noted(run) if here or there else []
@@ -71,7 +71,7 @@ class Removals:
         return replace(run, progress=progress)
 
     def refused(self, run: Run) -> str:
-        """Why removals were not made; empty where they were."""
+        """The reason why removals were not made; empty: they were."""
         refused = [
             f"{run.progress.found[kind.value]} of {total} {where}"
             for kind, total, where, mends in (
@@ -97,7 +97,7 @@ class Removals:
         return self._force or not too_many(count, total)
 
     def _remove_here(self, user_id: UUID) -> bool:
-        """Leave a tombstone, if Identity says once more that there is no such account."""
+        """Leave a tombstone, if Identity is asked once more and has no such account."""
         user = self._users.look_up(user_id)
         if user is None or user.deleted_at or self._accounts.account(user_id) is not None:
             return False
@@ -119,12 +119,12 @@ class Removals:
         self._users.change(user, delete(), change)
 
     def _remove_there(self, run: Run, user_id: UUID) -> bool:
-        """Have an account deleted whose record here is a tombstone."""
+        """Delete the account of a tombstone at Identity; True where it is gone."""
         user = self._delete_there(run, user_id)
         return user is not None and not self._pushes.push(user).at_identity.pending
 
     def _delete_there(self, run: Run, user_id: UUID) -> User | None:
-        """Have a tombstone's account deleted by a push; None where that is no tombstone."""
+        """Mark a tombstone for a push, which deletes its account; None where it is no tombstone."""
         key = (run.instance_id, user_id)
         with self._database.write() as connection:
             before = self._users.load(connection, [key])

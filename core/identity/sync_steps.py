@@ -1,4 +1,4 @@
-"""The steps of a synchronisation: a page of accounts, of records, or of removals."""
+"""The steps of a sync: a page of accounts, of records, or of removals."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from usher.core.store.database import Database, again_on_conflict
 from usher.core.users import UserService
 
 LOOKS: Final = 3
-"""How often an account is asked for whose record changes at the same time."""
+"""Repeated look-ups of an account whose record changes at the same time."""
 SAMPLE: Final = 5
 PENDING_GRACE: Final = timedelta(minutes=10)
-"""How long a ``validate`` may be known here before its account can be seen at Identity."""
+"""Time from a ``validate`` here until its account must be seen at Identity."""
 
 
 class Steps:
-    """The steps of one run; each commits what it changes together with how far the run is.
+    """The steps of one run; each commits its changes together with the progress.
 
     Args:
-        clock: the current time, UTC.
-        force: even where nobody is in common, or too much would be removed.
+        clock: gives the current time, UTC.
+        force: go on although nobody is in common, or too much would be removed.
     """
 
     def __init__(
@@ -60,11 +60,13 @@ class Steps:
         self._removals = Removals(database, users, accounts, pushes, plan, force=force)
 
     def step(self, run: Run) -> Run:
-        """One page of accounts, of records or of removals.
+        """One page of accounts, of records or of removals; the run afterwards.
 
         Raises:
-            IdentityUnavailableError, SyncStrangerError, DatabaseError
+            IdentityUnavailableError: Identity did not answer.
+            SyncStrangerError: accounts and records have nobody in common.
             SyncRunningError: another process has taken the run over.
+            DatabaseError: the database cannot be used.
         """
         if run.progress.phase is Phase.ACCOUNTS:
             return self._compare_page(run)
@@ -100,7 +102,7 @@ class Steps:
         return self._settle(run, page.users, asked_at, after)
 
     def _not_a_stranger(self, run: Run, people: Sequence[IdentityUser]) -> None:
-        """Refuse an Identity that shares nobody with us, before anything is mended by it."""
+        """Refuse an Identity that shares nobody with us, before anything is mended."""
         with self._database.read() as connection:
             sample = rows.some_ids(connection, run.instance_id, SAMPLE)
             known = rows.known_ids(connection, run.instance_id, [person.id for person in people])
@@ -117,7 +119,7 @@ class Steps:
     def _settle(
         self, run: Run, people: Sequence[IdentityUser], asked_at: datetime, progress: Progress
     ) -> Run:
-        """Compare some accounts; those whose records are changing are asked for once more."""
+        """Compare accounts; ask again for those whose records are changing, ``LOOKS`` times."""
         run, moving = self._compare(run, people, asked_at, progress, {})
         for _ in range(LOOKS):
             if not moving:
@@ -136,7 +138,7 @@ class Steps:
         progress: Progress,
         views: Mapping[UUID, User],
     ) -> tuple[Run, Mapping[UUID, User]]:
-        """Mend, then tell Identity; whose records were changing meanwhile."""
+        """Mend, then push; the run afterwards, and the records that were changing meanwhile."""
         run, told, moving = again_on_conflict(
             lambda: self._mend(run, people, asked_at, progress, views)
         )
@@ -150,17 +152,17 @@ class Steps:
         progress: Progress,
         views: Mapping[UUID, User],
     ) -> tuple[Run, list[User], dict[UUID, User]]:
-        """Compare accounts with their records and mend what the plan says, in one transaction.
+        """Compare accounts with their records and mend as the plan says, in one transaction.
 
         Args:
-            asked_at: when Identity was asked about them; a record changed since is newer.
-            progress: where the run is afterwards, its counts apart.
-            views: records as they were before Identity was asked: if they still are, they may be
-                as new as they like.
+            asked_at: when Identity was asked; a record changed since is newer than the account.
+            progress: of the run afterwards, but for its counts.
+            views: records as they were before Identity was asked. A record that is unchanged since
+                is compared, however new it is.
 
         Returns:
-            The run, further on; users whose pushes are to be made now; records that somebody
-            changed since Identity was asked, as they are now.
+            The run afterwards; users to be pushed now; records that changed since Identity was
+            asked, as they are now.
         """
         now = self._clock()
         instance_id = run.instance_id
@@ -196,7 +198,7 @@ class Steps:
         return run, mending.told, moving
 
     def _push(self, run: Run, told: Sequence[User]) -> Run:
-        """Tell Identity of what was marked; what fails stays pending."""
+        """Push the users that were marked; failed pushes stay pending."""
         for number, user in enumerate(told, 1):
             self._pushes.push(user)
             if number % 20 == 0:
@@ -206,7 +208,7 @@ class Steps:
     # --- records -----------------------------------------------------------------------------
 
     def _look_for_records(self, run: Run) -> Run:
-        """Ask for each record by name that no page showed."""
+        """Ask for the account of each record that no page showed, by its id."""
         users, place, count = self._unseen(run, sync_accounts.PER_PAGE)
         progress = replace(run.progress, place=place, records=run.progress.records + count)
         if not place:
@@ -232,10 +234,10 @@ class Steps:
         return self._note_absent(run, missing, progress)
 
     def _unseen(self, run: Run, limit: int) -> tuple[list[User], str, int]:
-        """Of the next records those that the run did not see at Identity.
+        """The next records that the run did not see at Identity.
 
         Returns:
-            Them, the place after all that were looked at (empty: no more), and how many that were.
+            The records; the place after all that were looked at (empty: no more); their number.
         """
         place = UUID(run.progress.place) if run.progress.place else None
         horizon = self._clock() - PENDING_GRACE
@@ -248,7 +250,7 @@ class Steps:
         return users, str(ids[-1]) if ids else "", len(ids)
 
     def _note_absent(self, run: Run, ids: Sequence[UUID], progress: Progress) -> Run:
-        """Note who is here and not at Identity, which was asked about each."""
+        """Mark users that have a record here and, as Identity said of each, no account there."""
         with self._database.write() as connection:
             rows.put_marks(connection, run.id, dict.fromkeys(ids, Mark.ABSENT))
             found = {Kind.MISSING_THERE.value: len(ids)} if ids else {}
@@ -264,13 +266,13 @@ class Steps:
 
     def _complete(self, run: Run) -> Run:
         if self._plan.push:
-            # What an interrupted run marked and did not get to.
+            # Pushes that an interrupted run marked and did not get to.
             self._pushes.push_pending()
         refused = self._removals.refused(run) if self._plan.prune else ""
         return self._conclude(replace(run, progress=replace(run.progress, refused=refused)))
 
     def _conclude(self, run: Run) -> Run:
-        """The run is done; what it noted about single users goes."""
+        """Store the result of a complete run and remove its marks."""
         with self._database.write() as connection:
             pending = rows.pending_of(connection, run.instance_id) if self._plan.push else 0
             found = run.progress.counting({"pending": pending} if pending else {}, {})
@@ -287,7 +289,7 @@ class Steps:
         return run
 
     def _keep(self, run: Run) -> Run:
-        """Keep how far the run is."""
+        """Store the progress of the run."""
         with self._database.write() as connection:
             rows.keep_progress(connection, run, self._clock())
         return run

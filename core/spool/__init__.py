@@ -1,1 +1,1 @@
-"""Store and forward: deliveries kept on disk while the database is away."""
+"""Store and forward: deliveries kept on disk while the database is away, and applied later."""

@@ -1,9 +1,10 @@
 """The spool: records kept on disk while the database is away. Append-only files; no SQL.
 
-Each process writes files of its own and holds a lock on them as long as it lives; what a dead one
-left is adopted by whoever comes next. A file is removed once all its records are in the database.
-A line is a checksum, a space, and one record as JSON; what a crash tore off at the end was never
-acknowledged and is passed over.
+Each process writes its own files and holds a lock on them as long as it lives. The files of a dead
+process are adopted by another. A file is removed once all its records are in the database.
+
+A line is a checksum (CRC-32, eight hex digits), a space, and one record as JSON. A line torn by a
+crash was never acknowledged and is skipped.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from usher.core.log import get_logger
 
 SUFFIX: Final = ".spool"
 DEAD_LETTERS: Final = "dead-letters.records"
-"""What could not be applied; given the suffix ``.spool`` it is tried again."""
+"""File of the dead letters; renamed to end in ``.spool``, it is tried again."""
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 _CHECKSUM: Final = 8
 
 
 @dataclass(slots=True)
 class SpoolFile:
-    """One file that is ours. ``size`` is how far its records are known to be good."""
+    """One file of this process. ``size``: bytes up to which its records are known to be good."""
 
     path: Path
     descriptor: int
@@ -42,27 +43,28 @@ class Spool:
     """The spool files of one process in one folder.
 
     Args:
-        folder: made when the first record comes; only its owner can read it.
+        folder: made with the first record; readable by its owner alone.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._files: list[SpoolFile] = []  # the oldest first; the last one is written to
+        self._files: list[SpoolFile] = []  # the oldest first; only the last one is written to
         self._open = False
-        # In this order they are adopted; whatever the clock does, a process's files keep theirs.
+        # Names are the order of adoption. A process's own files keep their order by the number at
+        # the end, whatever the clock does.
         self._name = f"{time.time_ns():020d}-{os.getpid()}"
         self._made = 0
         self._lock = RLock()
 
     def __bool__(self) -> bool:
-        """Whether any file of ours is left."""
+        """Whether this process has any file left."""
         return bool(self._files)
 
     def append(self, records: Sequence[bytes]) -> None:
-        """Keep records, all or none; they are on disk when this returns.
+        """Append records, all or none; they are on disk when this returns.
 
         Raises:
-            SpoolError: they could not be written and synced.
+            SpoolError: the records could not be written and synced.
         """
         data = b"".join(map(_line, records))
         with self._lock:
@@ -72,10 +74,10 @@ class Spool:
                     _write(file.descriptor, data)
                     os.fsync(file.descriptor)
                 except OSError:
-                    self._open = False  # after a failed sync nobody knows what a file holds
+                    self._open = False  # after a failed sync the file's content is unknown
                     with suppress(OSError):
                         os.ftruncate(file.descriptor, file.size)
-                        if not file.size:  # else each refusal would leave a file, and hold it open
+                        if not file.size:  # else each refusal would leave an open file behind
                             self.remove(file)
                     raise
                 file.size += len(data)
@@ -86,7 +88,7 @@ class Spool:
                 ) from error
 
     def adopt(self) -> bool:
-        """Take over the files of processes that have ended; whether there were any."""
+        """Take over the files of processes that have ended; True where there were any."""
         with self._lock:
             ours = {file.path for file in self._files}
             found = sorted(set(self.folder.glob(f"*{SUFFIX}")) - ours)
@@ -97,17 +99,17 @@ class Spool:
         return bool(adopted)
 
     def oldest(self) -> SpoolFile | None:
-        """The file to read next, not written to any more; None where there is none."""
+        """The file to read next, to which nothing is written any more; None where there is none."""
         with self._lock:
             if len(self._files) == 1:
                 self._open = False
             return self._files[0] if self._files else None
 
     def remove(self, file: SpoolFile) -> None:
-        """Forget a file whose records are all in the database.
+        """Remove a file whose records are all in the database.
 
         Raises:
-            OSError: it stays, and will be read again, which changes nothing.
+            OSError: the file stays. Reading it again changes nothing.
         """
         with self._lock:
             file.path.unlink(missing_ok=True)
@@ -115,10 +117,10 @@ class Spool:
             self._files.remove(file)
 
     def keep_dead_letters(self, records: Sequence[bytes]) -> None:
-        """Keep records that the database will not take, for a person to look at.
+        """Keep records that the database refuses, for a person to look at.
 
         Raises:
-            OSError
+            OSError: the file cannot be written.
         """
         path = self.folder / DEAD_LETTERS
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -129,10 +131,10 @@ class Spool:
             os.close(descriptor)
 
     def check(self) -> None:
-        """Whether a record could be kept now.
+        """Write and sync a probe file in the folder.
 
         Raises:
-            SpoolError
+            SpoolError: no record could be kept now.
         """
         probe = self.folder / f"probe-{os.getpid()}-{get_ident()}"
         try:
@@ -151,7 +153,7 @@ class Spool:
             ) from error
 
     def close(self) -> None:
-        """Give the files up; what they hold stays on disk for whoever comes next."""
+        """Give the files up; they stay on disk for another process to adopt."""
         with self._lock:
             for file in self._files:
                 os.close(file.descriptor)
@@ -171,7 +173,7 @@ class Spool:
 
 
 def read(file: SpoolFile) -> Iterator[bytes]:
-    """The records of a file in their order; what is damaged is passed over and logged."""
+    """The records of a file in order; damaged lines are skipped and logged."""
     with file.path.open("rb") as lines:
         position = 0
         for line in lines:
@@ -188,18 +190,18 @@ def read(file: SpoolFile) -> Iterator[bytes]:
 
 
 class Tally:
-    """How many records wait in a folder, whoever wrote them; asked again, only what is new is read.
+    """Counts of the records in a folder, of all processes.
 
-    A spool's file only grows, until it is removed.
+    A spool file only grows until it is removed, so a repeated count reads only the new part.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._counted: dict[Path, tuple[int, int]] = {}
-        """Of each file, how many bytes were read, and how many records they hold."""
+        """By file: bytes read, and the records in them."""
 
     def waiting(self) -> int:
-        """Those that the database has not taken yet.
+        """The number of records that the database has not taken yet.
 
         Raises:
             OSError: the folder cannot be read.
@@ -212,10 +214,10 @@ class Tally:
         return sum(records for _, records in found.values())
 
     def dead_letters(self) -> int:
-        """Those that it would not take.
+        """The number of records that the database refused.
 
         Raises:
-            OSError
+            OSError: the file cannot be read.
         """
         with suppress(FileNotFoundError):
             return _count(self._folder / DEAD_LETTERS, 0, 0)[1]
@@ -223,14 +225,18 @@ class Tally:
 
 
 def waiting(folder: Path) -> dict[str, int]:
-    """How many records wait in a folder, and how many were set aside; whoever wrote them."""
+    """Counts of a folder's records, of all processes: ``waiting`` and ``dead_letters``.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
     tally = Tally(folder)
     return {"waiting": tally.waiting(), "dead_letters": tally.dead_letters()}
 
 
 def _count(path: Path, position: int, records: int) -> tuple[int, int]:
     with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size < position:  # cut off after a write that failed
+        if os.fstat(file.fileno()).st_size < position:  # truncated after a failed write
             position = records = 0
         file.seek(position)
         while piece := file.read(1 << 20):
@@ -250,7 +256,7 @@ def _write(descriptor: int, data: bytes) -> None:
 
 
 def _take(path: Path) -> SpoolFile | None:
-    """The file, locked; None where a living process holds it or it is gone."""
+    """The file, locked; None where a living process holds it, or where it is gone."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
     except OSError:

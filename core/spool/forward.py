@@ -1,7 +1,8 @@
 """Store and forward: deliveries are kept while the database is away, and applied when it is back.
 
-The first delivery that the database would not take starts it; from then on every delivery joins the
-spool, so that none overtakes another, until all that it holds is in the database again.
+It starts with the first delivery that the database does not take. From then on every delivery joins
+the spool, so that none overtakes another. It ends when all records of the spool are in the
+database.
 """
 
 from __future__ import annotations
@@ -43,20 +44,23 @@ from usher.core.webhooks import (
 )
 
 STEP: Final = 256
-"""How many deliveries are applied in one transaction."""
+"""Deliveries that are applied in one transaction."""
 STEPS_A_BATCH: Final = 4
-"""Steps taken before a batch joins the spool: two whole files, or more than a batch can hold."""
+"""Steps before a batch joins the spool: two whole files, or more than a batch can hold."""
 PATIENCE_SECONDS: Final = 0.5
-"""How long those who come wait for a step that is under way."""
+"""Longest wait of a new batch for a step that is under way."""
 REMEMBERED: Final = 10_000
-"""Answers given lately: a retry, which comes at once, is not kept a second time."""
+"""Answers remembered for retries, which come at once, so that none is kept a second time."""
 
 
 class StoreAndForward:
-    """Where one process's deliveries go while the database is away.
+    """Store and forward of one process.
 
     Args:
-        webhooks: the pipeline that applies them in the end.
+        webhooks: the pipeline that applies the deliveries in the end.
+
+    Attributes:
+        active: whether deliveries join the spool.
     """
 
     def __init__(self, webhooks: Webhooks, policy: PolicyInForce, spool: Spool) -> None:
@@ -73,23 +77,23 @@ class StoreAndForward:
         self.active = False
 
     def check(self) -> None:
-        """Whether a delivery could be kept now.
+        """See ``Spool.check``.
 
         Raises:
-            SpoolError
+            SpoolError: no delivery could be kept now.
         """
         self._spool.check()
 
     def hold(
         self, batch: Sequence[Verified], error: DatabaseAwayError | None = None
     ) -> list[Reply | Exception] | None:
-        """Answer a batch by what needs no record, after it is kept on disk.
+        """Keep a batch on disk, then answer it as far as that needs no record.
 
         Args:
-            error: why the database did not take it; None: it was not asked.
+            error: why the database did not take the batch; None: it was not asked.
 
         Returns:
-            For each its answer or exception; None where the database is back.
+            For each delivery its answer or exception; None where the database is back.
         """
         started = perf_counter()
         if error is None:
@@ -120,10 +124,11 @@ class StoreAndForward:
         return answers
 
     def step(self) -> bool:
-        """Apply some of what the spool holds; whether there may be more to do.
+        """Apply up to ``STEP`` deliveries of the spool.
 
         Returns:
-            False where nothing is held, or the database is still away.
+            Whether there may be more to do; False where the spool is empty, or the database is
+            still away.
 
         Raises:
             OSError: the spool cannot be read.
@@ -132,10 +137,10 @@ class StoreAndForward:
             return self._step()
 
     def _catch_up(self) -> None:
-        """Where the database is back, apply more than comes, so that it ends under any load.
+        """Apply more than arrives once the database is back, so that the outage ends at any load.
 
-        Otherwise those who come, who cost less than those who are applied, could put the end off
-        for as long as they keep coming.
+        A new delivery costs less than one that is applied. Without this, new ones could put the end
+        off for as long as they keep coming.
         """
         if not self._back or not self._stepping.acquire(timeout=PATIENCE_SECONDS):
             return
@@ -144,12 +149,12 @@ class StoreAndForward:
                 if not self._step():
                     return
         except OSError:
-            self._back = False  # whoever takes the next step meets it, too, and tells of it
+            self._back = False  # the next step raises it again, to a caller that reports it
         finally:
             self._stepping.release()
 
     def adopt(self) -> None:
-        """Take over what a process left that has ended; it comes before anything new."""
+        """Take over the files of ended processes; their records come before new ones."""
         with self._lock:
             if self._spool.adopt():
                 self.active = True
@@ -166,7 +171,7 @@ class StoreAndForward:
         refused = []
         for record, result in zip(records, self._webhooks.apply(deliveries), strict=True):
             if isinstance(result, DatabaseAwayError | ConflictError | NotMigratedError):
-                # Later, from the beginning of the file: what is known by then changes nothing.
+                # Later, from the beginning of the file; known deliveries change nothing.
                 self._reading = None
                 if self._lasts.again(result.detail):
                     get_logger().info("outage.lasts", times=self._lasts.times, detail=result.detail)
@@ -181,13 +186,16 @@ class StoreAndForward:
         return True
 
     def close(self) -> None:
-        """Give the spool's files up; whoever starts next applies them."""
+        """Give the spool's files up; another process applies them."""
         with self._stepping, self._lock:
             self._reading = None
             self._spool.close()
 
     def _next(self) -> list[bytes]:
-        """The next records; at the end of a file it goes, and after the last file the outage."""
+        """The next records, ``STEP`` at most; the outage ends after the last file.
+
+        An empty list says that a file is at its end and removed, or that there is none.
+        """
         if self._reading is None:
             with self._lock:
                 file = self._spool.oldest()
@@ -219,7 +227,7 @@ class StoreAndForward:
             return away
         try:
             return answer_without_record(content, self._policy.current, verified.received.at)
-        except PolicyError as error:  # a callable policy's: this delivery fails, alone
+        except PolicyError as error:  # a callable policy's; only this delivery fails
             return error
 
     def _remember(self, verified: Verified, answer: Reply, started: float) -> None:
@@ -240,7 +248,7 @@ class StoreAndForward:
 
 
 def to_record(verified: Verified, answer: Reply) -> bytes:
-    """A delivery with its answer, as it stands in the spool."""
+    """The spool's record of a delivery and its answer: a JSON object."""
     received, claims = verified.received, verified.claims
     return dumps(
         {
@@ -260,7 +268,10 @@ def to_record(verified: Verified, answer: Reply) -> bytes:
 
 
 def from_record(record: bytes) -> Verified:
-    """The delivery again. Its signature was checked when it came; its secret may be gone since."""
+    """The delivery of a spool's record, with its answer in ``given``.
+
+    The signature was checked on receipt and is not kept; its secret may be gone by now.
+    """
     found: dict[str, Any] = json.loads(record)
     claims = Claims(
         UUID(found["instance_id"]),

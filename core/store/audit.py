@@ -1,4 +1,4 @@
-"""Reading the audit: every change of every record, by whom, before and after. It only grows."""
+"""The audit, read: every change of a record with its actor, before and after. It only grows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NEWEST = Order("at", (AUDIT.c.at, AUDIT.c.sequence), (datetime, int), True)
 
 @dataclass(frozen=True, slots=True)
 class AuditFilters:
-    """Which entries to list; what is None or empty does not matter. ``until`` is excluded."""
+    """Filters of a list of entries; None or empty: no filter. ``until`` is excluded."""
 
     user_id: UUID | None = None
     actor: str = ""
@@ -49,8 +49,12 @@ def audit_page(
 ) -> Page[AuditEntry]:
     """One page of the audit, the newest first.
 
+    Args:
+        limit: rows at most, between 1 and ``keyset.MAX_PAGE``.
+        cursor: ``next_cursor`` of the page before; None: the first page.
+
     Raises:
-        CursorInvalidError
+        CursorInvalidError: the cursor is not one of this list.
     """
     within = [AUDIT.c.instance_id == instance_id]
     if filters.user_id:
@@ -77,7 +81,7 @@ def audit_page(
 
 
 def has_entry(connection: Connection, entry: AuditEntry) -> bool:
-    """Whether the same act of the same person at the same time is on record."""
+    """Whether the audit holds this act: same user, time, actor and action, and no delivery."""
     same = (
         AUDIT.c.instance_id == entry.instance_id,
         AUDIT.c.user_id == entry.user_id,
@@ -90,7 +94,7 @@ def has_entry(connection: Connection, entry: AuditEntry) -> bool:
 
 
 def to_entry(row: Any) -> AuditEntry:
-    """A row as an entry."""
+    """An entry from its row."""
     return AuditEntry(
         action=row.action,
         actor=row.actor,

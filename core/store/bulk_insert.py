@@ -1,4 +1,4 @@
-"""Many rows into one table by one statement, in the form that each kind of database takes best."""
+"""Bulk inserts: many rows into one table by one statement, in the form each database takes best."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from uuid import UUID
 from sqlalchemy import Connection, Dialect, Table
 
 MAX_PARAMETERS: Final = 32_000
-"""In one statement; SQLite takes 32,766 (since 3.32)."""
+"""Parameters in one statement; SQLite takes 32,766 (since 3.32)."""
 MAX_ROWS: Final = 1_000
-"""In one document for PostgreSQL."""
+"""Rows in one document for PostgreSQL."""
 
 Rows = Sequence[Mapping[str, Any]]
 _Statement = Callable[[Connection, Rows], None]
 
 
 class BulkInsert:
-    """Rows into one table by a single statement, however many they are.
+    """An INSERT of many rows into one table, prepared once and kept.
 
     Args:
         upsert: change a row that has the same primary key, instead of failing.
-        adding: the name of a column whose new value is added to the old one by that.
+        adding: with ``upsert``, a column to whose old value the new one is added.
     """
 
     def __init__(self, table: Table, *, upsert: bool = False, adding: str = "") -> None:
@@ -37,11 +37,13 @@ class BulkInsert:
     def execute(
         self, connection: Connection, rows: Rows, changing: Collection[str] | None = None
     ) -> None:
-        """Insert the rows in their order; each has a value for every column.
+        """Insert rows in their order.
 
         Args:
-            changing: with ``upsert``, the columns that differ in any of the rows that are there
-                already; None: any. What a statement does not name costs no index an entry.
+            rows: each a mapping with a value for every column.
+            changing: with ``upsert``, the columns that differ in any row that is there already;
+                None: all. The statement names only these, since each index on a named column gets
+                a new entry.
         """
         if not rows:
             return
@@ -63,7 +65,7 @@ class BulkInsert:
                 changed = names if changing is None else [quote(name) for name in sorted(changing)]
                 changes = ", ".join(f"{name} = excluded.{name}" for name in changed)
             tail = f" ON CONFLICT ({key}) DO UPDATE SET {changes}"
-        # Names from our own models, quoted; every value is a parameter.
+        # The names are those of our own models, quoted; every value is a parameter.
         chosen = ", ".join(names)
         head = f"INSERT INTO {table} ({chosen}) "
         if dialect.name == "postgresql":
@@ -75,8 +77,8 @@ class BulkInsert:
     def _by_document(statement: str) -> _Statement:
         """PostgreSQL: all rows are one parameter, a JSON document.
 
-        The statement is always the same, hence prepared once; and psycopg, which takes a statement
-        with hundreds of parameters apart anew each time, has one (an event took a third longer).
+        The statement stays the same, so it is prepared once. psycopg parses a statement with
+        hundreds of parameters anew each time; with those, an event took a third longer.
         """
 
         def execute(connection: Connection, rows: Rows) -> None:
@@ -87,10 +89,10 @@ class BulkInsert:
         return execute
 
     def _by_values(self, dialect: Dialect, head: str, tail: str) -> _Statement:
-        """SQLite: every value is a parameter.
+        """SQLite: every value is a parameter of one statement.
 
-        The driver gives up Python's interpreter lock for every row of an ``executemany``, and
-        under load it takes long to get it back each time.
+        ``executemany`` gives up Python's interpreter lock for every row. Under load it takes long
+        to get it back.
         """
         values_of = itemgetter(*(column.name for column in self._columns))
         every = (c.type.dialect_impl(dialect).bind_processor(dialect) for c in self._columns)
@@ -114,7 +116,7 @@ class BulkInsert:
 
 
 def _as_text(value: Any) -> str:
-    """What JSON has no form for, as PostgreSQL reads it."""
+    """UUIDs, bytes and times as PostgreSQL reads them; JSON has no form for them."""
     if isinstance(value, UUID):
         return str(value)
     return "\\x" + value.hex() if isinstance(value, bytes) else value.isoformat()

@@ -1,7 +1,7 @@
-"""How many there are of what: kept by every transaction, so that asking never counts.
+"""Counters of users and deliveries, kept by every transaction so that no reader counts rows.
 
-A counter is a sum of shards: each process adds to one of its own, so that writers on PostgreSQL do
-not wait for one another's rows.
+A counter is the sum of its shards. Each process adds to one of them, so that writers on PostgreSQL
+do not wait for one another's rows.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from usher.core.store.tables import CounterRow, GrantRow
 
 SHARDS: Final = 16
 MAX_NAMES: Final = 100
-"""The most roles or providers that are told, the most frequent first."""
+"""Names of one kind that are returned at most, the most frequent first."""
 
 _COUNTERS: Final[Table] = CounterRow.__table__  # type: ignore[attr-defined]
 _GRANTS: Final[Table] = GrantRow.__table__  # type: ignore[attr-defined]
@@ -44,32 +44,36 @@ _SHARD: Final = SystemRandom().randrange(SHARDS)
 
 
 class Counters:
-    """What one transaction adds to the counters."""
+    """The changes of one transaction to the counters."""
 
     def __init__(self) -> None:
         self._changes: Counter[tuple[UUID, str]] = Counter()
 
     def count_user(self, before: User | None, after: User) -> None:
-        """A record that was written."""
+        """Count a record that is written.
+
+        Args:
+            before: the record as it stood; None: it is new.
+        """
         if before is not None:
             if (
                 before.grants == after.grants
                 and before.provider == after.provider
                 and before.status is after.status
             ):
-                return  # as with most logins
+                return  # most logins
             self._changes.subtract({(before.instance_id, n): 1 for n in _user_names(before)})
         self._changes.update({(after.instance_id, name): 1 for name in _user_names(after)})
 
     def count_deliveries(self, deliveries: Sequence[Delivery]) -> None:
-        """Deliveries that were kept, by day of receipt (UTC)."""
+        """Count deliveries by day of receipt (UTC), event and outcome."""
         self._changes.update(
             (d.instance_id, f"day:{d.received_at:%Y-%m-%d}:{d.event[:40]}:{d.outcome}")
             for d in deliveries
         )
 
     def write(self, connection: Connection) -> None:
-        """Add what was counted; last in a transaction, for others may wait for these rows."""
+        """Add the changes to the table; last in a transaction, for others may wait for the rows."""
         rows = [
             {"instance_id": key[0], "name": key[1], "shard": _SHARD, "value": change}
             for key, change in sorted(self._changes.items())
@@ -82,11 +86,15 @@ class Counters:
 def read_counters(
     connection: Connection, instance_id: UUID, kind: str, now: datetime, since: str = ""
 ) -> Mapping[str, int]:
-    """The counters of a kind (``status``, ``provider``, ``role``, ``day``), the greatest first.
+    """Counts by name, the greatest first; ``MAX_NAMES`` at most.
 
     Args:
-        now: a role is not counted with those whose grant of it has ended.
-        since: only names from this one on; then all of them, in their order.
+        kind: ``status``, ``provider``, ``role`` or ``day``.
+        now: grants that ended by then do not count.
+        since: only names from this one on; then all of them, in order of name.
+
+    Returns:
+        Positive counts alone. The name of a ``day`` is ``YYYY-MM-DD:event:outcome``.
     """
     counted: Select[Any] | CompoundSelect[Any] = select(_COUNTERS.c.name, _COUNTERS.c.value).where(
         _COUNTERS.c.instance_id == instance_id,
@@ -108,12 +116,13 @@ def read_counters(
 
 
 def _ended(connection: Connection, instance_id: UUID, now: datetime) -> Select[Any]:
-    """What to add to the counters of roles for grants that ended and are still on record.
+    """Corrections to the counters of roles, for grants that ended and are still on record.
 
-    These are few: maintenance takes them off. Read in the same statement as the counters, they are
-    never taken off twice. A role counts where somebody grants it and nobody denies it.
+    They are few, since maintenance removes such grants. One statement reads them with the
+    counters, so that none is subtracted twice. A role counts where a source grants it and none
+    denies it.
     """
-    # Found by itself, and in all instances: else planners read all grants of this one instead.
+    # A step of its own, over all instances: else planners read all grants of this instance.
     named = (_GRANTS.c.instance_id, _GRANTS.c.user_id, _GRANTS.c.role)
     ended = select(*named).where(_GRANTS.c.expires_at <= now).cte("ended")
     ended = ended.prefix_with("MATERIALIZED")
@@ -123,7 +132,7 @@ def _ended(connection: Connection, instance_id: UUID, now: datetime) -> Select[A
     counts = case((func.max(case((holds, word), else_=0)) == 1, 1), else_=0)
     name: ColumnElement[Any] = literal("role:") + _GRANTS.c.role
     if connection.dialect.name == "postgresql":
-        name = collate(name, "C")  # as the counters' names have it
+        name = collate(name, "C")  # the collation of the counters' names
     return (
         select(name, counts - counted)
         .where(_GRANTS.c.instance_id == instance_id, tuple_(*named).in_(select(ended)))
@@ -137,8 +146,8 @@ def _user_names(user: User) -> Iterator[str]:
         return
     if user.provider:
         yield f"provider:{user.provider}"
-    # Whatever is on record, ended or not, so that the number depends on nothing but the record;
-    # what has ended is subtracted by whoever asks, until maintenance takes it off the record.
+    # Ended grants count too, so that the number depends on the record alone and not on the time.
+    # Readers correct for them (_ended) until maintenance removes them.
     denied = {grant.role for grant in user.grants if grant.denies}
     for role in {grant.role for grant in user.grants if not grant.denies} - denied:
         yield f"role:{role}"

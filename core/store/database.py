@@ -1,7 +1,7 @@
-"""The engine and its transactions; nothing here knows what is stored.
+"""The engine and its transactions, without any knowledge of the tables.
 
-SQLite: WAL, ``synchronous=FULL`` (a commit survives loss of power), one writer at a time, who takes
-the write lock when the transaction begins. PostgreSQL: psycopg 3.
+SQLite: WAL, ``synchronous=FULL`` (a commit survives loss of power), and one writer at a time, which
+takes the write lock when its transaction begins. PostgreSQL: psycopg 3.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _NOTICE_A_DEAD_PEER: Final = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-"""libpq's parameters, in seconds, but the last in milliseconds."""
+"""libpq's parameters; seconds, the last one milliseconds."""
 _AWAY_SQLITE: Final = frozenset(
     {
         sqlite3.SQLITE_PERM,
@@ -67,28 +67,28 @@ _AWAY_SQLITE: Final = frozenset(
     }
 )
 _AWAY_POSTGRESQL: Final = ("08", "25006", "53", "55P03", "57", "58")
-"""How the SQLSTATE of PostgreSQL begins when it is away: no connection, read-only, out of
-resources (a full disk too), a lock not had in time, an operator's intervention, a system error."""
+"""Beginnings of SQLSTATE that mean away: no connection, read-only, out of resources (a full disk
+too), a lock not had in time, an operator's intervention, a system error."""
 RECYCLE_SECONDS: Final = 300
-"""An older connection to PostgreSQL is not used again: a frozen function's, or one that a network
-cut for idleness (AWS does after 350 s), would fail somebody's login."""
+"""Age at which a connection to PostgreSQL is replaced. The connection of a frozen function, or one
+that a network cut for idleness (AWS does after 350 s), would fail somebody's login."""
 CHECKPOINT_PAGES: Final = 8_000
-"""The log is copied into SQLite's file when it is so long, 32 MiB: a page that changed many times
-meanwhile is copied once. Measured against the default of 1,000: a sixth more events a second."""
+"""Length of SQLite's WAL at which a writer checkpoints it, 32 MiB. A page that changed many times
+is copied once. Measured against the default of 1,000: a sixth more events a second."""
 CACHE_KIB: Final = 16_384
-"""What a connection to SQLite keeps of the file at most, so that most pages that an event touches
-are at hand with a million users, too."""
+"""Page cache of a connection to SQLite. It holds most pages that an event touches, with a million
+users too."""
 CONFLICT_ATTEMPTS: Final = 3
-TURN_SECONDS: Final = 0.001
-"""How often a writer of SQLite looks whether another process is done. SQLite itself looks less and
-less often, up to ten times a second, and under load finds somebody else there each time."""
+LOCK_POLL_SECONDS: Final = 0.001
+"""Pause between a writer's tries for SQLite's write lock. SQLite's own pauses grow to a tenth of a
+second; under load another process then has the lock each time."""
 _DECODER: Final = json.JSONDecoder()
 _READ_ONLY: Final = "usher_read_only"
 _QUEUE: Final = "usher_queue"
 
 Result = TypeVar("Result")
 
-logging.getLogger("psycopg").addHandler(logging.NullHandler())  # it says what it raises as well
+logging.getLogger("psycopg").addHandler(logging.NullHandler())  # psycopg raises what it logs
 
 
 class Database:
@@ -103,9 +103,9 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = self._sqlite() if self.is_sqlite else self._postgresql()
         self._under_way: dict[Connection, float] = {}
-        self._copying = Lock()
-        self._copier: sqlite3.Connection | None = None
-        self._copied = 0
+        self._checkpoint_lock = Lock()
+        self._checkpointer: sqlite3.Connection | None = None
+        self._pages_copied = 0
         self._reader = self.engine.execution_options(**{_READ_ONLY: True})
 
     @property
@@ -118,39 +118,41 @@ class Database:
 
         Raises:
             ConflictError: another writer was first.
-            DatabaseAwayError: it cannot be written to now; DatabaseError: anything else.
+            DatabaseAwayError: the database cannot be written to now.
+            NotMigratedError: a table is missing.
+            DatabaseError: any other error.
         """
         return self._transaction(self.engine)
 
     def interrupt(self, seconds: float) -> None:
-        """End, from another thread, the transactions that have taken longer than so many seconds.
+        """End the transactions that have taken longer than ``seconds``, from another thread.
 
-        They then fail with DatabaseAwayError. What a hung server does with a COMMIT that it was
-        already sent, nobody can know; the same delivery coming again is told by its id.
+        They fail with DatabaseAwayError. A COMMIT that a hung server was already sent may still
+        take effect; a retry of the delivery is then known by its id.
         """
         limit = monotonic() - seconds
         for connection in [one for one, since in list(self._under_way.items()) if since <= limit]:
-            with suppress(SQLAlchemyError, OSError):  # it has just ended by itself
+            with suppress(SQLAlchemyError, OSError):  # the transaction has just ended by itself
                 driver: Any = connection.connection.driver_connection
                 if self.is_sqlite:
                     driver.interrupt()
                 else:
-                    # The driver waits on this socket, and wakes up when it is shut down.
+                    # Shutting the socket down wakes up the driver, which waits on it.
                     with socket.socket(fileno=os.dup(driver.fileno())) as line:
                         line.shutdown(socket.SHUT_RDWR)
 
     def read(self) -> AbstractContextManager[Connection]:
-        """A consistent view that never waits for a writer.
+        """A transaction that only reads: one consistent view, without waiting for a writer.
 
         Raises:
-            DatabaseError: it cannot be used.
+            DatabaseError: the database cannot be used.
         """
         return self._transaction(self._reader)
 
     @contextmanager
     def _transaction(self, engine: Engine) -> Iterator[Connection]:
         try:
-            with _worded(), engine.connect() as connection:
+            with _translated(), engine.connect() as connection:
                 self._under_way[connection] = monotonic()
                 try:
                     with self._queue(connection), connection.begin():
@@ -158,18 +160,18 @@ class Database:
                 finally:
                     del self._under_way[connection]
         except DatabaseAwayError:
-            # A connection may be read-only, or to a file that is not there any more, for good.
+            # Pooled connections may stay read-only, or open on a file that is gone.
             self.engine.dispose()
             raise
 
     @contextmanager
     def _queue(self, connection: Connection) -> Iterator[None]:
-        """PostgreSQL: rows are sent without waiting for what it says to them; COMMIT waits."""
+        """PostgreSQL: psycopg's pipeline mode. Rows are sent without waiting; COMMIT waits."""
         if self.is_sqlite or connection.get_execution_options().get(_READ_ONLY):
             yield
             return
         driver: Any = connection.connection.driver_connection
-        info = connection.info  # out of reach once the connection is lost
+        info = connection.info  # taken now: a lost connection no longer gives it
         try:
             with driver.pipeline() as queue:
                 info[_QUEUE] = queue
@@ -177,58 +179,62 @@ class Database:
                     yield
                 finally:
                     del info[_QUEUE]
-        except driver.Error as error:  # before BEGIN or after COMMIT: between, SQLAlchemy words it
+        # Before BEGIN or after COMMIT; between them SQLAlchemy wraps the driver's errors.
+        except driver.Error as error:
             connection.invalidate()
             raise DatabaseAwayError(f"The connection is lost: {error}", lost=True) from error
 
     def check(self) -> None:
-        """Reach the newest table, and write as an event would, but nothing.
+        """Read the newest table and try a write that changes no row.
 
         Raises:
-            DatabaseError: away, which it is as well when locked or read-only, or not migrated.
+            DatabaseAwayError: the database is away, locked or read-only.
+            NotMigratedError: the newest table is missing.
+            DatabaseError: any other error.
         """
         with self.write() as connection:
             connection.execute(text("SELECT 1 FROM syncs LIMIT 1"))
             connection.execute(text("DELETE FROM deliveries WHERE 1 = 0"))
 
     def checkpoint_wal(self) -> bool:
-        """Copy what SQLite's log holds into the file, beside whoever writes; nobody waits for it.
+        """Copy SQLite's write-ahead log into the file, beside a writer; nobody waits for it.
 
-        What is left when the log is full, whoever fills it copies, and those behind wait for it.
-        On a connection of its own: with one of the pool's, writers would change connections, and
-        read again what the other had at hand.
+        At ``CHECKPOINT_PAGES`` the writer that fills the log copies the rest, and those behind it
+        wait. The connection is not the pool's: otherwise writers would change connections and
+        lose the pages in their caches.
 
         Returns:
-            Whether events keep coming, so that there will soon be more.
+            Whether the log has changed since the last call, so that more will soon follow.
 
         Raises:
-            DatabaseError: it cannot be done now; nothing is lost by that.
+            DatabaseError: the checkpoint failed; nothing is lost.
         """
-        with self._copying:
+        with self._checkpoint_lock:
             try:
-                if self._copier is None:
+                if self._checkpointer is None:
                     file = (self.sqlite_path or Path()).absolute().as_uri()
-                    self._copier = sqlite3.connect(
+                    self._checkpointer = sqlite3.connect(
                         f"{file}?mode=rw", uri=True, check_same_thread=False
                     )
-                copied = self._copier.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[2]
+                checkpoint = self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                copied = checkpoint.fetchone()[2]
             except sqlite3.Error as error:
-                self._close_copier()
+                self._close_checkpointer()
                 detail = f"SQLite's log cannot be copied into the file: {error}"
                 raise DatabaseError(detail) from error
-        before, self._copied = self._copied, copied
+        before, self._pages_copied = self._pages_copied, copied
         return bool(copied != before)
 
-    def _close_copier(self) -> None:
-        if self._copier is not None:
-            self._copier.close()
-            self._copier = None
+    def _close_checkpointer(self) -> None:
+        if self._checkpointer is not None:
+            self._checkpointer.close()
+            self._checkpointer = None
 
     def dispose(self) -> None:
         """Close every connection."""
         self.engine.dispose()
-        with self._copying:
-            self._close_copier()
+        with self._checkpoint_lock:
+            self._close_checkpointer()
 
     def _sqlite(self) -> Engine:
         engine = create_engine(
@@ -254,17 +260,21 @@ class Database:
                 pool_timeout=POOL_TIMEOUT_SECONDS,
                 pool_recycle=RECYCLE_SECONDS,
             )
-        except ImportError as error:  # SQLAlchemy loads the driver by now
+        except ImportError as error:  # SQLAlchemy loads the driver here
             raise ExtraMissingError("The driver for PostgreSQL is", "postgres") from error
         event.listen(engine, "connect", _prepare_postgresql)
         event.listen(engine, "begin", _begin_postgresql)
         event.listen(engine, "after_cursor_execute", _await_answer)
-        event.listen(engine, "rollback", _take_in)
+        event.listen(engine, "rollback", _drain_queue)
         return engine
 
 
 def again_on_conflict(work: Callable[[], Result]) -> Result:
-    """Run a transaction that another may have come before; two that waited for each other, too."""
+    """Run ``work``, a transaction, and repeat it after a conflict or deadlock.
+
+    Raises:
+        ConflictError: after ``CONFLICT_ATTEMPTS`` attempts.
+    """
     for attempt in range(1, CONFLICT_ATTEMPTS + 1):
         try:
             return work()
@@ -275,13 +285,13 @@ def again_on_conflict(work: Callable[[], Result]) -> Result:
 
 
 def _loads(text: str) -> Any:
-    """What a JSON column holds; most of them hold nothing, which is told without a parser."""
+    """A JSON column's value; ``{}``, the most frequent one, without the parser."""
     return {} if text == "{}" else _DECODER.decode(text)
 
 
 @contextmanager
-def _worded() -> Iterator[None]:
-    """Errors of SQLAlchemy and of SQLite as ours: for people, without a statement or a value."""
+def _translated() -> Iterator[None]:
+    """Errors of SQLAlchemy and SQLite raised as ours, without statements or values."""
     try:
         yield
     except (SQLAlchemyError, sqlite3.Error) as error:
@@ -302,10 +312,10 @@ def _worded() -> Iterator[None]:
 
 
 def _is_away(error: Exception) -> bool:
-    """Whether the fault is the database's, and not that of what it was given."""
+    """Whether the fault is the database's, and not that of a statement or its values."""
     fault = getattr(error, "orig", None) or error
     if isinstance(fault, sqlite3.Error):
-        code: int = getattr(fault, "sqlite_errorcode", 0)  # 0 where the module itself refused
+        code: int = getattr(fault, "sqlite_errorcode", 0)  # 0: the module itself raised it
         return code & 0xFF in _AWAY_SQLITE
     state = getattr(fault, "sqlstate", None)
     if state is not None:
@@ -314,7 +324,7 @@ def _is_away(error: Exception) -> bool:
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
-    connection.isolation_level = None  # we say BEGIN ourselves, see _begin_sqlite
+    connection.isolation_level = None  # _begin_sqlite says BEGIN
     for pragma in (
         "journal_mode=WAL",
         "synchronous=FULL",
@@ -329,26 +339,26 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
 def _prepare_postgresql(connection: Any, _record: Any) -> None:
     for setting in (
         f"lock_timeout = {BUSY_TIMEOUT_MS}",
-        # Every statement has its index. Planned while a table was empty, it would be kept with a
-        # scan of that table however much it grows, until the first ANALYZE (measured with 8,000
+        # Every statement has its index. A plan made while a table was empty scans the table, and
+        # is kept until the first ANALYZE, however much the table grows (measured with 8,000
         # deliveries: a quarter of an event's time, and growing).
         "enable_seqscan = off",
-        # What the planner then thinks of a table without an index is not worth compiling for.
+        # enable_seqscan = off inflates the cost of a scan; jit would take it as worth compiling.
         "jit = off",
     ):
         connection.execute(f"SET {setting}")
     connection.commit()
-    connection.autocommit = True  # we say BEGIN ourselves, see _begin_postgresql
+    connection.autocommit = True  # _begin_postgresql says BEGIN
 
 
 def _begin_postgresql(connection: Connection) -> None:
-    # The driver's own BEGIN waits for its answer, even where others are sent without.
+    # The driver's own BEGIN waits for its answer, in pipeline mode too.
     if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
         connection.exec_driver_sql("BEGIN")
 
 
-def _take_in(connection: Connection) -> None:
-    """Before a rollback: the answers still to come, of which each says but that all has failed."""
+def _drain_queue(connection: Connection) -> None:
+    """Take in the outstanding answers before a rollback; each only repeats the failure."""
     if not connection.invalidated and (queue := connection.info.get(_QUEUE)) is not None:
         driver: Any = connection.connection.driver_connection
         with suppress(driver.Error):
@@ -356,7 +366,7 @@ def _take_in(connection: Connection) -> None:
 
 
 def _await_answer(connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
-    """Whatever is more than BEGIN or a plain INSERT has an answer that somebody looks at."""
+    """Wait for the answer to every statement but BEGIN and INSERT without RETURNING."""
     queue = connection.info.get(_QUEUE)
     unanswered = statement.startswith(("BEGIN", "INSERT")) and "RETURNING" not in statement
     if queue is not None and not unanswered:
@@ -380,6 +390,6 @@ def _begin_sqlite(connection: Connection) -> None:
                 busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
                 if not busy or monotonic() > until:
                     raise
-            sleep(TURN_SECONDS)
+            sleep(LOCK_POLL_SECONDS)
     finally:
         driver.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}").close()

@@ -1,4 +1,4 @@
-"""What happened, in order: deliveries and people's acts of one ledger, streamed in small pieces."""
+"""The history of one ledger in order: deliveries and administrators' acts, read in chunks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class History:
     """The deliveries and acts of one database.
 
     Args:
-        instance_id: only this instance's; None: all.
+        instance_id: only this instance; None: all.
     """
 
     database: Database
@@ -38,7 +38,11 @@ class History:
     def deliveries(
         self, filters: DeliveryFilters = DeliveryFilters(), after: int = 0
     ) -> Iterator[Delivery]:
-        """Deliveries in their order of arrival, those after a ``sequence``."""
+        """Deliveries in order of arrival.
+
+        Args:
+            after: the ``sequence`` after which to begin.
+        """
         wanted = conditions(filters)
         if self.instance_id is not None:
             wanted.append(_DELIVERIES.c.instance_id == self.instance_id)
@@ -46,7 +50,7 @@ class History:
             yield to_delivery(row)
 
     def count(self, filters: DeliveryFilters = DeliveryFilters()) -> int:
-        """How many deliveries there are."""
+        """The number of deliveries that pass the filters."""
         wanted = conditions(filters)
         if self.instance_id is not None:
             wanted.append(_DELIVERIES.c.instance_id == self.instance_id)
@@ -57,10 +61,10 @@ class History:
     def by_user(
         self, filters: DeliveryFilters = DeliveryFilters(), first: UUID = _FIRST, last: UUID = _LAST
     ) -> Iterator[Delivery]:
-        """Deliveries of users, one user after the other, each in the order of receipt.
+        """Deliveries user by user, in order of instance and id; each user's in order of receipt.
 
         Args:
-            first, last: only users whose ids lie between these, both included.
+            first, last: the range of user ids, both included.
         """
         columns = _DELIVERIES.c
         order = (columns.instance_id, columns.user_id, columns.received_at, columns.sequence)
@@ -84,7 +88,7 @@ class History:
             place = (end.instance_id, end.user_id, end.received_at, end.sequence)
 
     def acts(self, since: datetime | None, until: datetime | None) -> Iterator[AuditEntry]:
-        """What people did, and what no delivery caused, in order."""
+        """Acts: the entries of the audit that no delivery caused, in order; ``until`` excluded."""
         wanted: list[ColumnElement[bool]] = [_AUDIT.c.delivery_id.is_(None)]
         if self.instance_id is not None:
             wanted.append(_AUDIT.c.instance_id == self.instance_id)
@@ -98,9 +102,13 @@ class History:
     def merged(
         self, filters: DeliveryFilters = DeliveryFilters(), *, with_acts: bool = False
     ) -> Iterator[Delivery | AuditEntry]:
-        """Deliveries, and if wanted acts, each act after the delivery that was the newest then.
+        """Deliveries in order of arrival, and acts among them.
 
-        For one user this is the exact order: both are written under the lock of their record.
+        An act follows the delivery that was the newest when it was done. For one user this is the
+        exact order, since both are written under the lock of the record.
+
+        Args:
+            with_acts: include the acts.
         """
         acts = self.acts(filters.since, filters.until) if with_acts else iter(())
         act = next(acts, None)

@@ -1,4 +1,4 @@
-"""Which Identity instance's records are meant: the configured one, or the only one there is."""
+"""The Identity instance that is meant: the configured one, or the only one on record."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _ENDS = select(
 
 
 def known_instance(connection: Connection, configured: UUID | None) -> UUID | None:
-    """As ``the_instance``; None where nothing says yet which it is.
+    """The instance as ``the_instance`` finds it; None before the first record.
 
     Raises:
-        SeveralInstancesError
+        SeveralInstancesError: none is configured, and the records are of several.
     """
     if configured is not None:
         return configured
@@ -42,10 +42,10 @@ def known_instance(connection: Connection, configured: UUID | None) -> UUID | No
 
 
 def the_instance(connection: Connection, configured: UUID | None) -> UUID:
-    """The instance whose records are shown and changed.
+    """The instance whose records are shown and changed; ``ZERO`` before the first record.
 
     Args:
-        configured: ``USHER_INSTANCE_ID``.
+        configured: ``USHER_INSTANCE_ID``, if it is set.
 
     Raises:
         SeveralInstancesError: none is configured, and the records are of several.

@@ -1,8 +1,8 @@
-"""Listing by keyset at a cost that does not grow with the table.
+"""Keyset paging, at a cost that does not grow with the table.
 
-An order is one or more columns with an index behind them. What the index serves (``within``) costs
-nothing; every other condition (``where``) is checked on at most ``SCAN`` records for a page, which
-then may be short, but says where to go on. So no combination of filters reads a whole table.
+An order is one or more columns with an index. The index serves the conditions in ``within`` at no
+cost. All others (``where``) are checked on at most ``SCAN`` records a page, so that no combination
+of filters reads a whole table. A page can therefore be short and still have a cursor.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, select, tup
 from usher.core.domain.cursors import read_cursor, write_cursor
 
 SCAN: Final = 1_000
-"""How many records a page looks at for conditions that no index serves."""
+"""Records that one page checks at most for conditions that no index serves."""
 MAX_PAGE: Final = 200
 
 Condition = ColumnElement[bool]
@@ -27,8 +27,9 @@ class Order:
     """A total order of a table.
 
     Args:
-        name: of the order, kept in its cursors.
-        columns: unique together; an index leads to them.
+        name: kept in the cursors; a cursor of another order is refused.
+        columns: unique together, with an index on them.
+        types: of the columns: datetime, UUID, str or int.
     """
 
     name: str
@@ -37,19 +38,19 @@ class Order:
     descending: bool
 
     def after(self, place: Sequence[Any]) -> Condition:
-        """What comes after a place."""
+        """Rows after a place."""
         here, there = tuple_(*self.columns), self._values(place)
         condition: Condition = here < there if self.descending else here > there
         return condition
 
     def up_to(self, place: Sequence[Any]) -> Condition:
-        """What comes before a place, and the place itself."""
+        """Rows before a place, and the place itself."""
         here, there = tuple_(*self.columns), self._values(place)
         condition: Condition = here >= there if self.descending else here <= there
         return condition
 
     def sorting(self) -> list[Any]:
-        """For ORDER BY."""
+        """The columns for ORDER BY."""
         return [column.desc() if self.descending else column.asc() for column in self.columns]
 
     def _values(self, place: Sequence[Any]) -> Any:
@@ -67,17 +68,18 @@ def fetch(
     cursor: str | None,
     limit: int,
 ) -> tuple[Sequence[Any], str | None]:
-    """The rows of one page, and the cursor of the next.
+    """The rows of one page, and the cursor of the next; None after the last page.
 
     Args:
         statement: selects the columns, those of the order among them.
-        within: conditions that the order's index serves: equalities on what leads it, ranges on
-            its first column.
-        where: any others.
-        cursor: of the page before; None for the first page.
+        within: conditions that the order's index serves: equalities on its leading columns, ranges
+            on the first column of the order.
+        where: all other conditions.
+        cursor: of the page before; None: the first page.
+        limit: rows at most, between 1 and ``MAX_PAGE``.
 
     Raises:
-        CursorInvalidError
+        CursorInvalidError: not ours, cut short, or of another order.
     """
     limit = max(1, min(limit, MAX_PAGE))
     conditions = list(within)

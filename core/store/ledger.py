@@ -1,4 +1,4 @@
-"""The ledger: every delivery with a good signature, what became of it, and the reply it got."""
+"""The ledger: every delivery with a good signature, its outcome, reasons and reply."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _NEWEST = Order(
 
 @dataclass(frozen=True, slots=True)
 class DeliveryFilters:
-    """Which deliveries to list; what is None or empty does not matter. ``until`` is excluded."""
+    """Filters of a list of deliveries; None or empty: no filter. ``until`` is excluded."""
 
     event: str = ""
     outcome: str = ""
@@ -62,7 +62,7 @@ class Ledger:
     """Records and finds deliveries.
 
     Args:
-        instance_id: whose are shown; None: of the only one there is.
+        instance_id: the instance that is meant; None: the only one on record.
     """
 
     def __init__(self, database: Database, instance_id: UUID | None = None) -> None:
@@ -70,19 +70,26 @@ class Ledger:
         self._instance_id = instance_id
 
     def replies(self, connection: Connection, ids: Iterable[str]) -> dict[str, Reply]:
-        """The stored replies of those of these deliveries that are known."""
+        """Stored replies by delivery id; unknown ids are left out."""
         rows = connection.execute(_REPLIES, {"ids": list(ids)})
         return {row[0]: Reply(row[1], row[2], row[3]) for row in rows}
 
     def record(self, connection: Connection, deliveries: Sequence[Delivery]) -> None:
-        """Add deliveries in their order of arrival; a known id is an IntegrityError."""
+        """Add deliveries in their order of arrival.
+
+        Raises:
+            IntegrityError: an id is known. The transaction raises it as a ConflictError.
+        """
         _INSERT.execute(connection, [_to_row(delivery) for delivery in deliveries])
 
     def add(self, deliveries: Sequence[Delivery]) -> int:
-        """Take in deliveries of another ledger, without any effect on users.
+        """Import deliveries of another ledger; users are not touched.
 
         Returns:
-            How many were new; known ones are left as they are.
+            The number of new deliveries; known ones are left as they are.
+
+        Raises:
+            ConflictError: another writer added one of them first.
         """
         with self._database.write() as connection:
             known = self.replies(connection, [delivery.id for delivery in deliveries])
@@ -94,13 +101,13 @@ class Ledger:
         return len(new)
 
     def prune(self, before: datetime, *, step: int = 1_000) -> int:
-        """Remove some of the deliveries received before a time, the oldest first.
+        """Remove deliveries received before a time, the oldest first, in one transaction.
 
         Args:
-            step: how many in one transaction, so that nobody waits for long.
+            step: deliveries at most, so that no writer waits for long.
 
         Returns:
-            How many were removed; fewer than ``step`` means that none is left.
+            The number removed; fewer than ``step`` means that none is left.
         """
         oldest = (
             select(_DELIVERIES.c.sequence)
@@ -120,10 +127,10 @@ class Ledger:
         return len(rows)
 
     def find(self, prefix: str) -> Delivery:
-        """The one delivery of the instance whose id begins so.
+        """The one delivery of the instance whose id begins with ``prefix``.
 
         Raises:
-            DeliveryNotFoundError: none, or several.
+            DeliveryNotFoundError: the prefix is too short, or fits no delivery or several.
         """
         if len(prefix) < MIN_PREFIX or not prefix.isprintable():
             raise DeliveryNotFoundError(f"Give at least {MIN_PREFIX} characters of the event's id.")
@@ -153,13 +160,14 @@ class Ledger:
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[Delivery]:
-        """Deliveries by time of receipt, the newest first, by keyset.
+        """One page of deliveries by time of receipt, the newest first.
 
         Args:
-            cursor: ``next_cursor`` of the page before.
+            limit: rows at most, between 1 and ``keyset.MAX_PAGE``.
+            cursor: ``next_cursor`` of the page before; None: the first page.
 
         Raises:
-            CursorInvalidError
+            CursorInvalidError: the cursor is not one of this list.
         """
         columns = _DELIVERIES.c
         with self._database.read() as connection:
@@ -179,7 +187,7 @@ class Ledger:
 
 
 def conditions(filters: DeliveryFilters) -> list[ColumnElement[bool]]:
-    """The filters in SQL."""
+    """SQL conditions for the filters."""
     columns, found = _DELIVERIES.c, []
     if filters.event:
         found.append(columns.event == filters.event)
@@ -195,14 +203,14 @@ def conditions(filters: DeliveryFilters) -> list[ColumnElement[bool]]:
 
 
 def newest_sequence(connection: Connection) -> int:
-    """The place of the newest delivery; 0 before the first."""
+    """The ``sequence`` of the newest delivery; 0 before the first."""
     return connection.execute(_NEWEST_SEQUENCE).scalar() or 0
 
 
 def erase_deliveries(connection: Connection, instance_id: UUID, user_id: UUID) -> None:
-    """Forget what a user's deliveries said: bodies, and answers with metadata.
+    """Erase the bodies of a user's deliveries, and the replies that hold metadata.
 
-    Ids, digests, outcomes and reasons stay, none of which is personal.
+    Ids, digests, outcomes and reasons stay; none of them is personal.
     """
     mine = and_(_DELIVERIES.c.user_id == user_id, _DELIVERIES.c.instance_id == instance_id)
     connection.execute(update(_DELIVERIES).where(mine).values(body=None))
@@ -236,7 +244,7 @@ def _to_row(delivery: Delivery) -> dict[str, Any]:
 
 
 def to_delivery(row: Any) -> Delivery:
-    """A row as a delivery."""
+    """A delivery from its row."""
     return Delivery(
         id=row.id,
         instance_id=row.instance_id,

@@ -1,4 +1,4 @@
-"""Pushes that are pending, as rows: marked with the change, leased while they are made."""
+"""Pending pushes as rows: marked with the change, leased while a server makes them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _UNMARK = delete(PUSHES).where(_MINE)
 
 @dataclass(frozen=True, slots=True)
 class PendingPush:
-    """One user of whom Identity was not told yet.
+    """A user's change that Identity must still be told of.
 
     Attributes:
-        tries: how often it was begun.
-        next_try_at: from then on it is begun again; while it is being made, when it counts as
-            given up.
-        error: why the last one failed: a code, a colon, a sentence; empty: none has failed.
+        since: time of the first change that Identity was not told of.
+        tries: how often the push was begun.
+        next_try_at: when it is due; while a server makes it, the end of that server's lease.
+        error: why the last try failed: a code, a colon, a sentence; empty: it did not fail.
     """
 
     instance_id: UUID
@@ -43,7 +43,7 @@ class PendingPush:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """All that is pending: how many, since when, and the error of the one tried last."""
+    """All pending pushes: their number, the oldest one's time, the latest error."""
 
     count: int
     since: datetime | None
@@ -51,7 +51,11 @@ class Backlog:
 
 
 def mark(connection: Connection, keys: Sequence[tuple[Key, datetime]]) -> None:
-    """Note that Identity must be told of these users, each with the time of its change."""
+    """Add pending pushes.
+
+    Args:
+        keys: each user with the time of the change.
+    """
     _MARK.execute(
         connection,
         [
@@ -70,17 +74,22 @@ def mark(connection: Connection, keys: Sequence[tuple[Key, datetime]]) -> None:
 
 
 def unmark(connection: Connection, keys: Sequence[Key]) -> None:
-    """Note that Identity knows."""
+    """Remove the pending pushes of users of whom Identity knows all."""
     connection.execute(_UNMARK, [_named(key) for key in keys])
 
 
 def claim(
     connection: Connection, key: Key, lease: UUID, now: datetime, until: datetime, *, due: bool
 ) -> int:
-    """Take one push for oneself; which try it is, or 0 where it is not to be had.
+    """Take the lease of one push.
 
     Args:
-        due: only where its time has come; else wherever nobody is at it.
+        lease: names the holder.
+        until: the end of the lease.
+        due: only a push whose time has come; else any without a holder.
+
+    Returns:
+        The number of the try, from 1; 0 where the lease is not to be had.
     """
     free = PUSHES.c.next_try_at <= now
     if not due:
@@ -98,13 +107,13 @@ def claim(
 
 
 def renew(connection: Connection, key: Key, lease: UUID, until: datetime) -> bool:
-    """Whether a push is still one's own, which it then stays until ``until``."""
+    """Prolong a lease; False where it was lost."""
     mine = update(PUSHES).where(_MINE, PUSHES.c.lease == lease).values(next_try_at=until)
     return bool(connection.execute(mine, _named(key)).rowcount)
 
 
 def postpone(connection: Connection, key: Key, lease: UUID, until: datetime, error: str) -> None:
-    """Give a push back, to be begun again from ``until`` on."""
+    """Give a lease back; the push is due again at ``until``."""
     connection.execute(
         update(PUSHES)
         .where(_MINE, PUSHES.c.lease == lease)
@@ -114,7 +123,7 @@ def postpone(connection: Connection, key: Key, lease: UUID, until: datetime, err
 
 
 def due_keys(connection: Connection, now: datetime, limit: int) -> list[Key]:
-    """Whose time has come, the longest waiting first."""
+    """Users whose push is due, the longest due first."""
     rows = connection.execute(
         select(PUSHES.c.instance_id, PUSHES.c.user_id)
         .where(PUSHES.c.next_try_at <= now)
@@ -125,14 +134,14 @@ def due_keys(connection: Connection, now: datetime, limit: int) -> list[Key]:
 
 
 def pending_push(connection: Connection, key: Key) -> PendingPush | None:
-    """What is pending of one user."""
+    """The pending push of one user, if there is one."""
     columns = [column for column in PUSHES.c if column.name != "lease"]
     row = connection.execute(select(*columns).where(_MINE), _named(key)).mappings().first()
     return None if row is None else PendingPush(**row)
 
 
 def backlog(connection: Connection) -> Backlog:
-    """All that is pending, in a few numbers."""
+    """All pending pushes in a few numbers."""
     count, since = connection.execute(
         select(func.count(), func.min(PUSHES.c.since)).select_from(PUSHES)
     ).one()

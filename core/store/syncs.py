@@ -1,4 +1,4 @@
-"""A synchronisation as rows: who is at it, how far it is, and what it noted about each user."""
+"""A sync as rows: its lease, its progress, and its mark on each user."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MARKS: Final[Table] = SyncMarkRow.__table__  # type: ignore[attr-defined]
 USERS: Final[Table] = UserRow.__table__  # type: ignore[attr-defined]
 
 LEASE: Final = timedelta(seconds=60)
-"""How long a run that shows no sign of life holds others up."""
+"""A run that shows no sign of life for so long counts as dead, and another may take it over."""
 
 _INSERT_SYNC = BulkInsert(SYNCS)
 _MARK = BulkInsert(MARKS, upsert=True)
@@ -33,14 +33,14 @@ _MARKED = select(MARKS.c.user_id).where(
 
 
 def sync_row(connection: Connection, instance_id: UUID) -> Mapping[str, Any] | None:
-    """The row of an instance, locked until the transaction ends."""
+    """The sync of an instance as its row, locked until the transaction ends."""
     statement = select(SYNCS).where(_HERE).with_for_update()
     row = connection.execute(statement, {"k_instance": instance_id}).mappings().first()
     return None if row is None else dict(row)
 
 
 def insert_sync(connection: Connection, row: Mapping[str, Any]) -> None:
-    """The first run of an instance."""
+    """Add the row of an instance's first run."""
     _INSERT_SYNC.execute(connection, [row])
 
 
@@ -51,10 +51,10 @@ def change_sync(connection: Connection, instance_id: UUID, **values: Any) -> Non
 
 
 def keep_progress(connection: Connection, run: Run, now: datetime) -> None:
-    """Keep how far a run is and go on holding its lease.
+    """Store the progress of a run and prolong its lease.
 
     Raises:
-        SyncRunningError: another process has taken it over.
+        SyncRunningError: another process has taken the run over.
     """
     kept = connection.execute(
         update(SYNCS)
@@ -67,7 +67,7 @@ def keep_progress(connection: Connection, run: Run, now: datetime) -> None:
 
 
 def release(connection: Connection, run: Run, now: datetime) -> None:
-    """Let another take over."""
+    """Give the lease of a run back."""
     connection.execute(
         update(SYNCS).where(_HERE, SYNCS.c.lease == run.lease).values(lease=None, lease_until=now),
         {"k_instance": run.instance_id},
@@ -75,7 +75,7 @@ def release(connection: Connection, run: Run, now: datetime) -> None:
 
 
 def completed(connection: Connection, instance_id: UUID) -> Completed | None:
-    """The last complete run of an instance."""
+    """The last complete run of an instance, if there was one."""
     columns = (SYNCS.c.completed_at, SYNCS.c.completed_plan, SYNCS.c.completed_left)
     row = connection.execute(select(*columns).where(_HERE), {"k_instance": instance_id}).first()
     return None if row is None or row[0] is None else Completed(*row)
@@ -87,13 +87,13 @@ def is_done(row: Mapping[str, Any]) -> bool:
 
 
 def marked(connection: Connection, run_id: UUID, ids: Collection[UUID]) -> set[UUID]:
-    """Which of these users the run has noted something about."""
+    """The users among these on whom the run has put a mark."""
     rows = connection.execute(_MARKED, {"run_id": run_id, "ids": sorted(ids)})
     return {row[0] for row in rows}
 
 
 def put_marks(connection: Connection, run_id: UUID, marks: Mapping[UUID, Mark]) -> None:
-    """Note something about users."""
+    """Put marks on users; a new mark replaces the old one."""
     rows = [
         {"run_id": run_id, "user_id": user_id, "mark": int(mark)}
         for user_id, mark in sorted(marks.items())
@@ -104,7 +104,11 @@ def put_marks(connection: Connection, run_id: UUID, marks: Mapping[UUID, Mark]) 
 def marks_after(
     connection: Connection, run_id: UUID, place: UUID | None, limit: int
 ) -> list[tuple[UUID, Mark]]:
-    """Whoever is to be removed on one side or the other, in order of the ids."""
+    """Users to be removed on one side or the other, in order of their ids.
+
+    Args:
+        place: the id after which to begin; None: the first.
+    """
     statement = (
         select(MARKS.c.user_id, MARKS.c.mark)
         .where(MARKS.c.run_id == run_id, MARKS.c.mark != int(Mark.SEEN))
@@ -117,14 +121,18 @@ def marks_after(
 
 
 def drop_marks(connection: Connection, run_id: UUID) -> None:
-    """Forget what a run noted."""
+    """Remove the marks of a run."""
     connection.execute(delete(MARKS).where(MARKS.c.run_id == run_id))
 
 
 def ids_after(
     connection: Connection, instance_id: UUID, place: UUID | None, limit: int
 ) -> list[UUID]:
-    """The next records in order of their ids, tombstones left out."""
+    """The ids of the next records in order, without tombstones.
+
+    Args:
+        place: the id after which to begin; None: the first.
+    """
     statement = (
         select(USERS.c.id)
         .where(USERS.c.instance_id == instance_id, USERS.c.deleted_at.is_(None))
@@ -137,7 +145,7 @@ def ids_after(
 
 
 def some_ids(connection: Connection, instance_id: UUID, limit: int) -> list[UUID]:
-    """The oldest and the newest active records, so many of each."""
+    """The ids of the oldest and the newest active records, ``limit`` of each."""
     found: list[UUID] = []
     for order in (USERS.c.created_at.asc(), USERS.c.created_at.desc()):
         statement = select(USERS.c.id).where(
@@ -148,7 +156,7 @@ def some_ids(connection: Connection, instance_id: UUID, limit: int) -> list[UUID
 
 
 def known_ids(connection: Connection, instance_id: UUID, ids: Sequence[UUID]) -> int:
-    """How many of these ids have a record, be it a tombstone."""
+    """The number of these ids that have a record; tombstones count."""
     statement = (
         select(func.count())
         .select_from(USERS)
@@ -159,7 +167,7 @@ def known_ids(connection: Connection, instance_id: UUID, ids: Sequence[UUID]) ->
 
 
 def pending_of(connection: Connection, instance_id: UUID) -> int:
-    """How many users Identity must still be told of."""
+    """The number of pending pushes of an instance."""
     statement = select(func.count()).select_from(PUSHES)
     mine = statement.where(PUSHES.c.instance_id == instance_id)
     count: int = connection.execute(mine).scalar_one()
@@ -167,5 +175,5 @@ def pending_of(connection: Connection, instance_id: UUID) -> int:
 
 
 def is_free(row: Mapping[str, Any], now: datetime) -> bool:
-    """Whether nobody is at the run of this row."""
+    """Whether no process holds the lease of this row's run."""
     return row["lease"] is None or bool(row["lease_until"] <= now)

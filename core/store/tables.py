@@ -1,7 +1,7 @@
-"""The tables, as SQLModel classes. Only users, ledger and database build statements on them.
+"""The tables, as SQLModel classes. Only ``usher.core.store`` builds statements on them.
 
-What is said to one kind of database alone (rows without a number, an index of some rows) stands in
-the migrations: said here, it would load the dialects of both at every cold start.
+Dialect-specific DDL (WITHOUT ROWID, partial indexes) lives in the migrations. Declared here, it
+would import both dialects at every cold start.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from sqlmodel import Field, SQLModel
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware datetime: timestamptz on PostgreSQL, ISO 8601 text in UTC on SQLite.
 
-    The text has always six fraction digits, so that its order is the order of time. The processors
-    are given whole, not value by value as usual, because ten of them run for every event.
+    The text always has six fraction digits, so that it sorts by time. Ten of these run for every
+    event, so the processors are plain functions, without SQLAlchemy's wrapper around each value.
     """
 
     impl = DateTime(timezone=True)
@@ -49,7 +49,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return _from_text if dialect.name == "sqlite" else _in_utc
 
 
-@lru_cache(maxsize=256)  # one moment stands in many columns of a batch
+@lru_cache(maxsize=256)  # a batch holds the same time in many columns
 def _to_text(value: datetime | None) -> str | None:
     return value.astimezone(UTC).isoformat(timespec="microseconds") if value else None
 
@@ -62,9 +62,9 @@ def _in_utc(value: datetime | None) -> datetime | None:
     return value.astimezone(UTC) if value else None
 
 
-# Prefixes are looked up as ranges, which needs the order of code points, not of a language.
+# Prefix look-ups are ranges, which need the order of code points and not of a language.
 _ORDERED_TEXT = Text().with_variant(Text(collation="C"), "postgresql")
-# SQLite numbers rows by itself only in a column declared exactly INTEGER.
+# SQLite numbers rows only in a column declared exactly INTEGER.
 _SERIAL = BigInteger().with_variant(Integer(), "sqlite")
 
 
@@ -123,7 +123,7 @@ class GrantRow(SQLModel, table=True):
 
 
 class DeliveryRow(SQLModel, table=True):
-    """One delivery as it came, and what became of it. ``sequence`` is the order of arrival."""
+    """One delivery with its outcome and reply. ``sequence`` is the order of arrival."""
 
     __tablename__: ClassVar[Any] = "deliveries"
     __table_args__ = (
@@ -154,7 +154,7 @@ class DeliveryRow(SQLModel, table=True):
 
 
 class AuditRow(SQLModel, table=True):
-    """One change of one record; only the erasure of a deleted user's data ever rewrites one."""
+    """One change of one record. Only the erasure of a deleted user's data rewrites a row."""
 
     __tablename__: ClassVar[Any] = "audit"
     __table_args__ = (
@@ -178,7 +178,7 @@ class AuditRow(SQLModel, table=True):
 
 
 class PushRow(SQLModel, table=True):
-    """One user of whom Identity must still be told; ``lease`` says that somebody is at it."""
+    """One pending push. ``lease`` names the server that makes it; NULL: none does."""
 
     __tablename__: ClassVar[Any] = "pushes"
     __table_args__ = (Index("pushes_due", "next_try_at"),)
@@ -193,9 +193,9 @@ class PushRow(SQLModel, table=True):
 
 
 class SyncRow(SQLModel, table=True):
-    """One instance's run of ``usher sync`` under way, if any, and what the last complete one left.
+    """One instance's sync: the newest run, and what the last complete run left.
 
-    ``lease`` says that somebody is at it, until ``lease_until``.
+    ``lease`` names the process that makes the run, until ``lease_until``; NULL: none does.
     """
 
     __tablename__: ClassVar[Any] = "syncs"
@@ -213,7 +213,7 @@ class SyncRow(SQLModel, table=True):
 
 
 class SyncMarkRow(SQLModel, table=True):
-    """What a run under way has noted about one user (sync_plan.Mark); gone when it is done."""
+    """The mark of a run on one user (``sync_plan.Mark``), removed when the run is complete."""
 
     __tablename__: ClassVar[Any] = "sync_marks"
 
@@ -223,7 +223,7 @@ class SyncMarkRow(SQLModel, table=True):
 
 
 class CounterRow(SQLModel, table=True):
-    """How many there are of something; the sum over all shards counts (core.store.counters)."""
+    """One shard of a counter; the sum of its shards counts (``usher.core.store.counters``)."""
 
     __tablename__: ClassVar[Any] = "counters"
 

@@ -1,8 +1,8 @@
-"""Finding users: filters and orders, each at a cost that does not grow with the table.
+"""Search for users by filters and orders, at a cost that does not grow with the table.
 
-A filter that few records meet is followed from its own index, and those few are sorted. One that
-many meet is checked while walking the order, where it is soon met often enough. Neither reads more
-than a fixed number of records (usher.core.store.keyset).
+A filter that few records meet is served by its own index, and those few are sorted. A filter that
+many meet is checked along the index of the order, which soon fills a page. Neither way reads more
+than a fixed number of records (``usher.core.store.keyset``).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from usher.core.store.keyset import Condition, Order, fetch
 from usher.core.store.users import GRANTS, NEVER, USER_COLUMNS, USERS, to_users
 
 FEW: Final = 500
-"""How many records are few enough to be sorted for each page."""
+"""Records that are few enough to be sorted for each page."""
 
 
 class Sort(StrEnum):
@@ -35,7 +35,7 @@ class Sort(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UserFilters:
-    """Which users to list; what is None or empty does not matter. ``…_until`` is excluded."""
+    """Filters of a list of users; None or empty: no filter. ``…_until`` is excluded."""
 
     status: Status | None = None
     role: str = ""
@@ -69,8 +69,13 @@ def search(
 ) -> Page[User]:
     """One page of users.
 
+    Args:
+        limit: users at most, between 1 and ``keyset.MAX_PAGE``.
+        cursor: ``next_cursor`` of the page before; None: the first page.
+        now: grants that ended by then give no role.
+
     Raises:
-        CursorInvalidError
+        CursorInvalidError: not ours, cut short, or of another order.
     """
     columns, kinds = _ORDERS[sort]
     order = Order(f"{sort.value}.{'desc' if descending else 'asc'}", columns, kinds, descending)
@@ -92,7 +97,7 @@ def search(
 
 
 def holds_role(role: str, now: datetime) -> Condition:
-    """SQL for ``role in effective(grants)``."""
+    """The SQL of ``role in effective(grants, now)``."""
     live = or_(GRANTS.c.expires_at.is_(None), GRANTS.c.expires_at > now)
 
     def said(denies: bool) -> Any:
@@ -114,7 +119,12 @@ def holds_role(role: str, now: datetime) -> Condition:
 def another_holder(
     connection: Connection, leaving: Key, role: str, now: datetime, but: Sequence[UUID]
 ) -> UUID | None:
-    """The id of an active holder of a role, neither the one who leaves nor one of these."""
+    """The id of another active holder of a role, if there is one.
+
+    Args:
+        leaving: the holder who is about to go; left out.
+        but: further ids to leave out.
+    """
     others = select(USERS.c.id).where(
         USERS.c.instance_id == leaving[0],
         USERS.c.id != leaving[1],
@@ -126,7 +136,7 @@ def another_holder(
 
 
 def _ranges(filters: UserFilters, sort: Sort) -> tuple[list[Condition], list[Condition]]:
-    """The ranges that the index of the order serves, and the others."""
+    """Range conditions: those that the index of the order serves, and the others."""
     ranges: list[tuple[Sort, Any, Any, Any]] = [
         (Sort.CREATED, USERS.c.created_at, filters.created_since, filters.created_until),
         (Sort.LAST_SEEN, USERS.c.last_seen_at, filters.seen_since, filters.seen_until),
@@ -152,10 +162,10 @@ def _begin_and_end(prefix: str) -> tuple[str, str]:
 
 
 def _unindexed(column: Any) -> Any:
-    """A column that the database must not look up in an index of its own.
+    """A column, hidden from the planner's choice of index.
 
-    While walking an order the bound on it must hold; a planner that prefers the column's index
-    would read all that fit, and sort them.
+    A planner that prefers the column's own index to the order's would read all matches and sort
+    them.
     """
     return func.coalesce(column, column)
 
@@ -172,7 +182,7 @@ def _equalities(filters: UserFilters, now: datetime) -> list[Condition]:
 
 
 def _few(connection: Connection, instance_id: UUID, filters: UserFilters) -> Select[Any] | None:
-    """The ids behind a filter that few meet; None where every one is met by many."""
+    """The ids behind a filter that at most ``FEW`` meet; None where many meet each filter."""
     here = USERS.c.instance_id == instance_id
     candidates: list[Select[Any]] = []
     if filters.email_prefix:

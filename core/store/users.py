@@ -1,4 +1,4 @@
-"""Users, grants and their audit as rows: loaded under lock, and written as what differs."""
+"""Users, grants and their audit as rows: loaded under lock, written where they differ."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from usher.core.store.pushes import mark, unmark
 from usher.core.store.tables import AuditRow, GrantRow, UserRow
 
 NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
-"""``last_seen_at`` of who was never seen; NULL has no place in a keyset."""
+"""``last_seen_at`` of a user who was never seen; NULL has no place in a keyset."""
 
 USERS: Final[Table] = UserRow.__table__  # type: ignore[attr-defined]
 GRANTS: Final[Table] = GrantRow.__table__  # type: ignore[attr-defined]
@@ -48,7 +48,7 @@ USER_COLUMNS: Final = (
     USERS.c.applied_order,
     USERS.c.identity_state,
 )
-"""What ``to_users`` reads of a row, in this order; the instance is known to whoever asks."""
+"""The columns that ``to_users`` reads, in this order; its caller knows the instance."""
 _GRANT_COLUMNS: Final = (
     GRANTS.c.user_id,
     GRANTS.c.role,
@@ -60,8 +60,7 @@ _GRANT_COLUMNS: Final = (
     GRANTS.c.expires_at,
 )
 _DOCUMENTS: Final = frozenset(c.name for c in USERS.c if isinstance(c.type, JSON))
-"""Always named in a change: in Python a document with 1 equals one with true, and no index has one.
-"""
+"""JSON columns, named in every change: Python takes 1 and true for equal, and no index has them."""
 _SIMPLE: Final = tuple(name for name in _PLAIN_COLUMNS if name not in _DOCUMENTS)
 _SOURCES: Final = {source.value: source for source in Source}
 _LOCK_USERS = (
@@ -102,7 +101,7 @@ _DELETE_GRANT = delete(GRANTS).where(
 
 
 def load_users(connection: Connection, keys: Iterable[Key]) -> dict[Key, User]:
-    """The records of these keys, locked in order until the transaction ends."""
+    """Records by key, locked in order until the transaction ends; unknown keys are left out."""
     found: dict[Key, User] = {}
     for instance_id, group in groupby(sorted(set(keys), key=_place), key=itemgetter(0)):
         ids = [key[1] for key in group]
@@ -113,25 +112,25 @@ def load_users(connection: Connection, keys: Iterable[Key]) -> dict[Key, User]:
 
 
 def find_by_id(connection: Connection, instance_id: UUID, user_id: UUID) -> list[User]:
-    """The user with this id, if there is one; not locked."""
+    """The user with this id, or an empty list; not locked."""
     key = {"instance_id": instance_id, "id": user_id}
     return to_users(connection, instance_id, connection.execute(_BY_ID, key).all())
 
 
 def find_by_address(connection: Connection, instance_id: UUID, address_key: str) -> list[User]:
-    """Two at most of the users with this ``email_key``; not locked."""
+    """Users with this ``email_key``, two at most; not locked."""
     key = {"instance_id": instance_id, "email_key": address_key}
     return to_users(connection, instance_id, connection.execute(_BY_ADDRESS, key).all())
 
 
 def with_ended_grants(connection: Connection, now: datetime, limit: int) -> set[Key]:
-    """Some users, of any instance, with grants that have ended."""
+    """The keys of users of any instance with grants that have ended; ``limit`` grants at most."""
     found = connection.execute(_WITH_ENDED_GRANTS, {"now": now, "most": limit})
     return {(row[0], row[1]) for row in found}
 
 
 def to_users(connection: Connection, instance_id: UUID, rows: Sequence[Any]) -> list[User]:
-    """Rows of ``USER_COLUMNS`` of one instance as records, in their order, with their grants."""
+    """Records, with their grants, from rows of ``USER_COLUMNS`` of one instance, in order."""
     if not rows:
         return []
     grants = _grants_of(connection, instance_id, [row[0] for row in rows])
@@ -145,11 +144,16 @@ def store_users(
     after: Mapping[Key, User],
     entries: Sequence[AuditEntry],
 ) -> None:
-    """Write what differs between two states of some users, and the audit of it.
+    """Write the differences between two states of users, and their audit.
+
+    A user whose ``pending`` changes gets or loses a pending push. The audit and the deliveries of
+    a deleted user are erased.
 
     Args:
+        counters: take in the changes; the caller writes them.
         before: the records as ``load_users`` gave them.
         after: the records as they shall be; keys that ``before`` lacks are new users.
+        entries: the audit of the changes.
     """
     changed = [key for key, user in after.items() if user is not before.get(key)]
     changed.sort(key=_place)
@@ -203,12 +207,12 @@ def _write_rows(
 
 
 def _place(key: Key) -> tuple[int, int]:
-    """The order of UUIDs, which sort slowly by themselves."""
+    """A sort key: UUIDs compare slowly."""
     return key[0].int, key[1].int
 
 
 def _erase_audit(connection: Connection, key: Key) -> None:
-    """What the audit kept of a deleted person: that something changed stays, the values go."""
+    """Erase personal values from a deleted user's audit; the entries stay."""
     mine = and_(AUDIT.c.instance_id == key[0], AUDIT.c.user_id == key[1])
     rows = connection.execute(
         select(AUDIT.c.sequence, AUDIT.c.before, AUDIT.c.after).where(mine)

@@ -191,7 +191,7 @@ def test_changes_that_never_end_are_left_for_later(
 
     site.identity.fails = more
     assert site.here.push(site.users.get(user_id)).at_identity.pending
-    assert site.identity.calls.count("PUT") == pushes.ROUNDS
+    assert site.identity.calls.count("PUT") == pushes.ATTEMPTS
     site.identity.fails = lambda _: None
     site.clock.advance(seconds=30)
     assert site.here.push_pending().settled == 1

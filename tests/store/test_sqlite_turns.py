@@ -33,7 +33,7 @@ def test_who_waits_looks_as_often_as_at_first(
 
         monkeypatch.setattr(database, "sleep", wait)
         execute(store, "DELETE FROM grants")
-    assert waited == [database.TURN_SECONDS] * 50
+    assert waited == [database.LOCK_POLL_SECONDS] * 50
 
 
 def test_who_waits_too_long_is_told_and_the_connection_serves_on(
