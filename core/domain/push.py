@@ -2,7 +2,7 @@
 
 A push reads the account, merges people's changes there, and writes the roles that hold here. Events
 may come at any moment of it: those that the push causes, and those of other changes.
-``core.domain.at_identity`` tells them apart by notes made before anything is written there.
+``usher.core.domain.at_identity`` tells them apart by notes made before anything is written there.
 """
 
 from __future__ import annotations
