@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from tests.browser.browser import Watch, launch
 from tests.captures.make import HERE as CAPTURES
 from tests.deploy.installed import Installed, build, wheel_of
-from tests.support import ROOT
+from tests.support import ROOT, free_port
 from tests.test_laws import tracked
 from usher import __version__
 
@@ -225,7 +225,7 @@ def test_j2_a_missing_extra_is_one_sentence(
     installed.usher(tmp_path, "init")
     url = {"USHER_DATABASE_URL": "postgres://u:p@127.0.0.1:1/x"}
     said = "The driver for PostgreSQL is not installed. Run: pip install 'usher-identity[postgres]'"
-    for arguments in (["users", "list"], ["db", "upgrade"], ["serve", "--port", "8888"]):
+    for arguments in (["users", "list"], ["db", "upgrade"], ["serve", "--port", str(free_port())]):
         assert installed.usher(tmp_path, *arguments, code=1, **url).stderr == f"{said}\n"
     assert "[postgres]" in installed.usher(tmp_path, "doctor", code=1, **url).stdout
     asked = "from usher.server import traces; print(traces.start())"
