@@ -26,7 +26,7 @@ from rich.text import Text
 
 from usher.core.domain.differences import Differences
 
-NO_MATCH = "Nothing that fits here."
+NO_MATCH = "No matches."
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

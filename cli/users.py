@@ -253,7 +253,7 @@ def reactivate(user: str, reason: str, as_json: bool) -> None:
 def delete(user: str, reason: str, force: bool, yes: bool, as_json: bool) -> None:
     """Delete a user: erase all personal data for good, and delete the account at Identity.
 
-    Only the id is kept. Without credentials for Identity's admin API, the account stays.
+    Only the id is kept. Without credentials for Identity's admin API, the account there stays.
     """
 
     def check(_: App, found: User) -> None:

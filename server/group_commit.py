@@ -121,7 +121,7 @@ class GroupCommit(Generic[Item, Result]):
             watch.cancel()
             self._batch, self._stuck = [], False
             for (_, future, _), result in zip(batch, results, strict=True):
-                if not future.done():  # a caller that was cancelled waits no more
+                if not future.done():  # a cancelled caller waits no more
                     future.set_result(result)
             took = max(loop.time() - started, 0.000_001)
             per_second = len(batch) / took
@@ -155,7 +155,7 @@ class GroupCommit(Generic[Item, Result]):
         self._interrupt()
 
     def _answer_all(self, batch: list[_Waiting[Item, Result]]) -> None:
-        if batch is self._batch:  # the writer hangs on
+        if batch is self._batch:  # the writer still hangs
             self._stuck = True
             self._answer(batch + self._waiting)
             self._waiting = []
