@@ -1,10 +1,10 @@
-# Everything is set up by itself, from Python 3.11+ and make alone. PYTHON=python3.13 make …
+# Needs Python 3.11+ and make; the rest is set up by itself. Another Python: PYTHON=python3.13 make …
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-# Modules are compiled once, also where the environment says otherwise: hundreds of tests start a process.
+# Modules are compiled once, whatever the environment says: hundreds of tests start a process.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run check test test-all lint format lock bench fuzz audit sbom clean build-Usher
@@ -12,8 +12,8 @@ unexport PYTHONDONTWRITEBYTECODE
 run: $(READY)
 	$(BIN)/usher dev
 
-# Three rings of tests, by the marks that tests/marks.py reads off them. ARGS=tests/store for a part:
-# `check` keeps to the fast ones there, `test` runs all of them, and nobody asks for coverage.
+# Three rings of tests, by the marks that tests/marks.py sets. ARGS=tests/store picks a part: `check`
+# runs its fast tests, `test` all of them, and coverage is not measured.
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 FAST := not (process or postgresql or browser or node or slow)
 PART = $(findstring tests/,$(ARGS))
@@ -39,13 +39,13 @@ format: $(READY)
 bench: $(VENV)/.bench-ready
 	$(BIN)/python -m bench $(ARGS)
 
-# make fuzz SECONDS=300: so long for each reader of what strangers write (docs/fuzzing.md).
+# make fuzz SECONDS=300: seconds for each reader of strangers' input (docs/fuzzing.md).
 SECONDS ?= 60
 fuzz: $(VENV)/.fuzz-ready
 	nice $(BIN)/python -m fuzz --seconds $(SECONDS) $(ARGS)
 
-# What runs on a site, without the tools: compared with known vulnerabilities (asks a service on the
-# network), and written down as a bill of materials (asks nobody).
+# The packages that run on a site, without the tools. `audit` compares them with known vulnerabilities,
+# by a service on the network; `sbom` writes a bill of materials, offline.
 audit: $(VENV)/.audit-ready
 	$(BIN)/pip-audit --require-hashes --disable-pip -r deploy/requirements.lock
 sbom: $(VENV)/.audit-ready
@@ -68,7 +68,7 @@ LAMBDA := __init__.py aws_lambda.py core functions server site
 LAMBDA_PIP ?= $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
 	--no-compile --only-binary :all: --platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 \
 	--implementation cp --python-version 3.13
-# Byte-compiled here, for Lambda cannot keep what it compiles; by Python 3.13, or it is of no use.
+# Lambda cannot keep what it compiles, so byte code is made here. It needs Python 3.13, as on Lambda.
 build-Usher:
 	$(LAMBDA_PIP) --target $(ARTIFACTS_DIR) -r deploy/lambda/requirements.lock
 	mkdir -p $(ARTIFACTS_DIR)/usher

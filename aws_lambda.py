@@ -1,10 +1,10 @@
 """AWS Lambda: function URLs, HTTP APIs (both payload formats) and REST APIs of API Gateway.
 
-What a platform did to the request is undone here, so that every address, header and byte reaches
-the functions as over the server. Settings come from the environment alone. What is not needed is
-not loaded; before a SnapStart snapshot everything is, for it costs nobody any time then.
+Each platform's changes to a request are undone here, so that every address, header and byte
+reaches the functions as over the server. Settings come from the environment alone. Modules are
+loaded when they are needed; before a SnapStart snapshot all are, since then no request waits.
 
-Which platform decodes the path, and how it joins headers: docs/deploy.md, "AWS Lambda".
+docs/deploy.md, "AWS Lambda", says which platform decodes the path, and how it joins headers.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ NO_DISK: Final = (
     "would be lost: use postgresql+psycopg://"
 )
 SPARE_MS: Final = 5_000
-"""Maintenance ends so long before Lambda would end it."""
+"""Maintenance stops this long before Lambda would end it."""
 
 
 class Context(Protocol):
-    """What Lambda says of an invocation."""
+    """Lambda's context of an invocation."""
 
     def get_remaining_time_in_millis(self) -> int:
-        """Until Lambda ends it."""
+        """Return the milliseconds until Lambda ends the invocation."""
 
 
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
-    """Answer one HTTP request, or do maintenance where asked by ``{"usher": "maintenance"}``.
+    """Answer one HTTP request, or do maintenance for the event ``{"usher": "maintenance"}``.
 
     Raises:
-        RequestError: an event of something else, such as a queue.
+        RequestError: the event comes from something else, such as a queue.
     """
     if event.get("usher") == "maintenance":
         return _maintenance(context)
@@ -57,10 +57,10 @@ def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
 
 
 def read_request(event: Mapping[str, Any]) -> Request:
-    """The request that an event is.
+    """Read the HTTP request in an event.
 
     Raises:
-        RequestError: it is no HTTP request, or its base64 body is none.
+        RequestError: the event is no HTTP request, or its body is not valid base64.
     """
     about = event.get("requestContext") or {}
     if event.get("version") == "2.0" and "http" in about:
@@ -82,10 +82,10 @@ def read_request(event: Mapping[str, Any]) -> Request:
 
 
 def _path(path: str, about: Mapping[str, Any], encoded: bool) -> str:
-    """The path without the stage, decoded once.
+    """Return the path without the stage, decoded once.
 
     Args:
-        encoded: REST APIs and function URLs leave that to us, and have no stage in it.
+        encoded: the path is still encoded and has no stage (REST APIs and function URLs).
     """
     if encoded:
         return unquote(path)
@@ -94,10 +94,10 @@ def _path(path: str, about: Mapping[str, Any], encoded: bool) -> str:
 
 
 def _usher() -> App:
-    """The App.
+    """Return the App.
 
     Raises:
-        SettingsError: unusable, or with a database that Lambda would lose.
+        SettingsError: settings are unusable, or name a database that Lambda would lose.
     """
     usher = app.current()
     if usher.settings.database_scheme == "sqlite":
@@ -106,7 +106,7 @@ def _usher() -> App:
 
 
 def _maintenance(context: Context) -> dict[str, Any]:
-    """Take steps while there is more to do, and time."""
+    """Take steps while there is more to do and time is left."""
     try:
         step = _usher().maintenance.step
         while step():
@@ -119,10 +119,10 @@ def _maintenance(context: Context) -> dict[str, Any]:
 
 
 def _load_all() -> None:
-    """Load whatever a request may need; opens no connection, for none outlives a snapshot.
+    """Load everything a request may need. No connection is opened: none outlives a snapshot.
 
     Raises:
-        SettingsError, PolicyError: no version is published then.
+        SettingsError, PolicyError: Lambda then publishes no version.
     """
     usher = _usher()
     _ = usher.policy, usher.webhooks, usher.store, usher.auth

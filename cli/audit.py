@@ -1,4 +1,4 @@
-"""``usher audit``: who changed what."""
+"""``usher audit``: changes of records."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from usher.core.strict_json import dumps
 
 @click.command()
 @click.option("--user", help="Only changes of this user, by id or e-mail address.")
-@click.option("--actor", default="", help="Only by this one: identity, cli:NAME, user:ID, usher.")
+@click.option("--actor", default="", help="Only changes by identity, cli:NAME, user:ID or usher.")
 @click.option("--action", type=click.Choice(ACTIONS))
-@click.option("--since", type=PAST, help="Only what was changed then or later.")
-@click.option("--until", type=PAST, help="Only what was changed before.")
+@click.option("--since", type=PAST, help="Only changes at or after this time.")
+@click.option("--until", type=PAST, help="Only changes before this time.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
-@click.option("--cursor", help="Go on where the last page ended.")
+@click.option("--cursor", help="Continue where the last page ended.")
 @json_option
 def audit(
     user: str | None,
@@ -42,7 +42,7 @@ def audit(
     cursor: str | None,
     as_json: bool,
 ) -> None:
-    """List changes of records, newest first, each with what differs before and after."""
+    """List changes of user records, newest first, with the values before and after."""
     with opened() as app:
         filters = AuditFilters(
             user_id=app.store.users.find(user).id if user else None,
@@ -78,7 +78,7 @@ def audit(
 
 
 def differences(entry: AuditEntry) -> str:
-    """What an entry changed, in a line: ``status active → suspended; roles +editor``."""
+    """Describe an entry in one line, such as ``status active → suspended; roles +editor``."""
     if entry.before is None:
         return f"status {entry.after.get('status', '-')}"
     parts = []

@@ -15,7 +15,7 @@ from usher.core.errors import CaptureError
 
 
 def reader_of(file: IO[bytes], *, keep_going: bool) -> Reader:
-    """Reads it; a wrong line is told on standard error, if that is to be no reason to end."""
+    """Return a reader of captures; with ``keep_going``, wrong lines are only reported."""
     return Reader(file, _tell if keep_going else None)
 
 
@@ -25,10 +25,10 @@ def _tell(error: CaptureError) -> None:
 
 @contextmanager
 def opened_file(path: str) -> Iterator[IO[bytes]]:
-    """The file, or standard input for ``-``.
+    """Open the file, or standard input for ``-``.
 
     Raises:
-        click.ClickException: it cannot be opened.
+        click.ClickException: the file cannot be read.
     """
     if path == "-":
         yield sys.stdin.buffer

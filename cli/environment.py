@@ -1,4 +1,4 @@
-"""Where commands find their settings, and the App they work with."""
+"""The settings of commands, and the App they work with."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ from usher.core.settings import PREFIX, Settings
 DEV_FOLDER: Final = Path(".usher")
 DEV_ENV: Final = DEV_FOLDER / "dev.env"
 DEV_IDENTITY: Final = DEV_FOLDER / "identity.env"
-"""Where the local Identity is, as long as ``usher dev`` runs."""
+"""Holds the address of the local Identity, as long as ``usher dev`` runs."""
 
 
 def environment() -> dict[str, str]:
-    """The settings' variables: the real environment wins over .env, which wins over usher dev's.
+    """Return the variables of all settings. The process environment wins over ``.env``.
 
-    What ``usher dev`` made is looked at only where no secret is set, so that it can never mix
-    into a real installation.
+    The files of ``usher dev`` come last. They count only where no webhook secret is set, so that
+    they never mix into a real installation.
+
+    Raises:
+        SettingsError: a file is not UTF-8 text, or cannot be read.
     """
     found = _file(Path(".env")) | _ours(os.environ)
     if PREFIX + "WEBHOOK_SECRETS" not in found:
@@ -36,7 +39,7 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def opened() -> Iterator[App]:
-    """The App for a command, its database migrated where that is ours to do.
+    """Open the App for a command; a SQLite file is migrated first.
 
     Raises:
         SettingsError, DatabaseError
@@ -49,7 +52,7 @@ def opened() -> Iterator[App]:
 
 
 def upgrade_if_local(app: App) -> None:
-    """Bring a local SQLite file up to date; other databases take ``usher db upgrade``."""
+    """Migrate a SQLite file; other databases are migrated by ``usher db upgrade``."""
     database = app.store.database
     if database.is_sqlite and migrations.pending(database):
         migrations.upgrade(database)

@@ -1,4 +1,4 @@
-"""``usher events``: what Identity sent, and why it was answered so."""
+"""``usher events``: deliveries from Identity, and the reasons for each answer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OUTCOMES = tuple(outcome.value for outcome in Outcome)
 
 @click.group()
 def events() -> None:
-    """The ledger of deliveries."""
+    """Events received from Identity, as the ledger keeps them."""
 
 
 for command in (export, import_, prune):
@@ -38,11 +38,11 @@ for command in (export, import_, prune):
 @events.command("list")
 @click.option("--event", type=click.Choice([name.value for name in EventName]))
 @click.option("--outcome", type=click.Choice(OUTCOMES))
-@click.option("--user", help="Only this user's, by id or e-mail address.")
-@click.option("--since", type=PAST, help="Only what was received then or later.")
-@click.option("--until", type=PAST, help="Only what was received before.")
+@click.option("--user", help="Only events of this user, by id or e-mail address.")
+@click.option("--since", type=PAST, help="Only events received at or after this time.")
+@click.option("--until", type=PAST, help="Only events received before this time.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
-@click.option("--cursor", help="Go on where the last page ended.")
+@click.option("--cursor", help="Continue where the last page ended.")
 @json_option
 def list_events(
     event: str | None,
@@ -54,7 +54,7 @@ def list_events(
     cursor: str | None,
     as_json: bool,
 ) -> None:
-    """List deliveries, newest first."""
+    """List events, newest first."""
     with opened() as app:
         filters = DeliveryFilters(
             event=event or "",
@@ -95,7 +95,7 @@ def list_events(
 @click.option("--body", is_flag=True, help="Print the exact body and nothing else.")
 @json_option
 def show(event_id: str, body: bool, as_json: bool) -> None:
-    """Show one delivery and why it was decided so. The first characters of its id are enough."""
+    """Show one event and the reasons for its answer. The first characters of its id are enough."""
     with opened() as app:
         delivery = app.store.ledger.find(event_id)
     if body:

@@ -1,4 +1,4 @@
-"""``usher init``: the files of a new installation, and none that was there already."""
+"""``usher init``: write the files of a new installation; existing files are kept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from usher.cli.secret import new_secret
 from usher.core.settings import PREFIX
 
 IGNORED: Final = (".env", ".usher/", ".usher-spool/", "*.db", "*.db-shm", "*.db-wal")
-"""What must not be committed: secrets, and the records of people."""
+"""Secrets and personal records, which git must not commit."""
 EMPTY_SECRETS: Final = f"#{PREFIX}WEBHOOK_SECRETS="
 NEXT: Final = (
     ("usher dev", "try it here, with a local Identity"),
@@ -30,7 +30,7 @@ NEXT: Final = (
 
 
 class Done(StrEnum):
-    """What became of a file."""
+    """The result for one file."""
 
     MADE = "made"
     EXTENDED = "extended"
@@ -38,7 +38,7 @@ class Done(StrEnum):
 
 
 class File(NamedTuple):
-    """One file of the folder, and a remark for people."""
+    """One file of the folder, its result, and a remark for people."""
 
     name: str
     done: Done
@@ -49,10 +49,10 @@ class File(NamedTuple):
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
 @json_option
 def init(folder: Path, as_json: bool) -> None:
-    """Make .env with a new secret, and policy.toml, in FOLDER (here, unless named).
+    """Create .env with a new secret, and policy.toml, in FOLDER (default: here).
 
-    What must not be committed is added to .gitignore. A file that is there already is kept as it
-    is. A folder that is published, by Netlify or a web server, is refused.
+    Secrets and databases are added to .gitignore. Existing files are kept as they are. A folder
+    that Netlify or a web server publishes is refused.
     """
     place = folder.resolve()
     if reason := why_published(place):
@@ -62,7 +62,7 @@ def init(folder: Path, as_json: bool) -> None:
         )
     try:
         place.mkdir(parents=True, exist_ok=True)
-        # The secret comes last: by then git ignores it.
+        # The secret is written last, when git already ignores it.
         done = [_gitignore(place), _policy(place), _env(place)]
     except OSError as error:
         name = error.filename or place
@@ -89,7 +89,7 @@ def _gitignore(place: Path) -> File:
 
 
 def _missing(lines: Sequence[str]) -> list[str]:
-    """Those that are not ignored yet; the last line that names one counts."""
+    """Return the names that are not ignored yet. The last line about a name decides."""
     ignored = {}
     for line in map(str.strip, lines):
         ignored[line.removeprefix("!").strip("/")] = not line.startswith("!")
@@ -112,7 +112,7 @@ def _env(place: Path) -> File:
 
 
 def _starter(name: str) -> str:
-    """A file that comes with Usher."""
+    """Read a file that is shipped with Usher."""
     return files("usher").joinpath(name).read_text(encoding="utf-8")
 
 
@@ -125,10 +125,10 @@ def _unless_there(path: Path, text: str, mode: int, remark: str) -> File:
 
 
 def _make(path: Path, text: str, mode: int) -> None:
-    """A new file, or none.
+    """Write a new file, whole or not at all.
 
     Raises:
-        FileExistsError: there is one, if only a link to nothing.
+        FileExistsError: the path exists, if only as a dangling link.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with _whole(path, path.unlink), os.fdopen(descriptor, "wb") as file:
@@ -143,7 +143,7 @@ def _write(file: IO[bytes], text: str) -> None:
 
 @contextmanager
 def _whole(path: Path, undo: Callable[[], None]) -> Iterator[None]:
-    """What could not be written whole is undone; the error then knows the file's name."""
+    """Undo a write that failed halfway, and put the file's name into the error."""
     try:
         yield
     except BaseException as error:

@@ -1,6 +1,6 @@
-"""The root command, and how its errors are shown.
+"""The root command: finds the others, and turns errors into sentences and exit codes.
 
-Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 drift is left (docs/commands.md).
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 differences are left (docs/commands.md).
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ COMMANDS: Final[Mapping[str, str]] = {
 
 
 class Commands(click.Group):
-    """Loads a command when it is asked for: whoever wants one does not wait for all the others."""
+    """Loads only the command that is asked for, so that the others cost no time."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """In the order of the alphabet, as click lists them."""
+        """Return the names in alphabetical order, as click lists them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """The command of this name; none if there is no such."""
+        """Return the command of this name, or None."""
         if cmd_name not in COMMANDS:
             return None
         found: click.Command = getattr(import_module(f"usher.cli.{COMMANDS[cmd_name]}"), cmd_name)
@@ -55,13 +55,13 @@ class Commands(click.Group):
 def usher() -> None:
     """The back end for sites whose accounts live in Netlify Identity.
 
-    Settings are read from the environment, then from a .env file, then from what `usher dev` made.
+    Settings come from the environment, then from .env, then from the files of `usher dev`.
     """
 
 
 def main() -> None:
-    """Run ``usher``; an error of ours is a sentence, never a traceback."""
-    sys.path.append("")  # a callable policy may stand in the working folder
+    """Run ``usher``. Errors of ours are printed as a sentence, never as a traceback."""
+    sys.path.append("")  # a callable policy may be in the working folder
     try:
         for argument in sys.argv[1:]:
             argument.encode()
@@ -75,5 +75,5 @@ def main() -> None:
         say(str(error), fg="red", err=True)
         sys.exit(1)
     finally:
-        # Else the interpreter walks all that is loaded, several times, to end: 0.3 s of computing.
+        # Otherwise the interpreter walks all loaded objects several times at exit: 0.3 s.
         gc.freeze()

@@ -1,4 +1,4 @@
-"""Options that name a time: a day, a moment, or so long before or after now."""
+"""The option type for times: a day, a moment, or a span from now."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w":
 
 
 class Moment(click.ParamType[datetime]):
-    """A time in UTC; what names no offset is UTC.
+    """A time in UTC. Text without an offset is read as UTC.
 
     Args:
-        direction: what a span such as 30d is counted from now: -1 back, 1 ahead.
+        direction: of a span such as 30d, from now: -1 back, 1 ahead.
     """
 
     name = "time"
@@ -29,7 +29,7 @@ class Moment(click.ParamType[datetime]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> datetime:
-        """Read what was typed."""
+        """Read the option's text."""
         try:
             if span := _SPAN.fullmatch(value):
                 length = timedelta(**{_UNITS[span[2]]: int(span[1])})

@@ -1,4 +1,4 @@
-"""What commands print: tables for people, JSON for programs."""
+"""Output of commands: tables for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from rich.text import Text
 
 from usher.core.domain.differences import Differences
 
-NO_MATCH = "Nothing that fits here."
+NO_MATCH = "No matches."
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def say(text: str, *, err: bool = False, **style: Any) -> None:
-    """A line for people; no control character of a user's text reaches the terminal."""
+    """Print a line for people, without control characters: users may have typed some."""
     click.secho(_clean(text), err=err, **style)
 
 
 def print_json(value: Any) -> None:
-    """One JSON document, indented."""
+    """Print one JSON document, indented."""
     click.echo(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
-    """A table; ``empty`` is said where there are no rows. Cells are text, never markup."""
+    """Print a table, or ``empty`` where there are no rows. Cells are text, never markup."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -57,7 +57,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty:
 
 
 def difference_documents(differences: Differences) -> list[dict[str, Any]]:
-    """Groups of differences as JSON."""
+    """Return groups of differences as JSON documents."""
     return [
         {
             "what": group.what,
@@ -71,7 +71,7 @@ def difference_documents(differences: Differences) -> list[dict[str, Any]]:
 
 
 def print_differences(groups: Sequence[dict[str, Any]], empty: str) -> None:
-    """Groups of differences as a table."""
+    """Print groups of differences as a table."""
     print_table(
         ("count", "what", "was", "is now", "for instance"),
         ((g["count"], g["what"], g["was"], g["now"], ", ".join(g["examples"])) for g in groups),
@@ -81,10 +81,10 @@ def print_differences(groups: Sequence[dict[str, Any]], empty: str) -> None:
 
 @contextmanager
 def collecting_less() -> Iterator[None]:
-    """Long work that makes many short-lived objects: the collector looks at them less often.
+    """Run the garbage collector less often, during long work with many short-lived objects.
 
-    Batches outlive its usual rounds, so that each would walk through thousands in vain (measured:
-    an eighth of a replay's time).
+    A batch outlives the usual interval of collections, so each would walk thousands of objects in
+    vain (measured: an eighth of a replay's time).
     """
     before = gc.get_threshold()
     gc.collect()
@@ -98,7 +98,7 @@ def collecting_less() -> Iterator[None]:
 
 
 class Work:
-    """A progress bar of long work."""
+    """The progress bar of long work."""
 
     def __init__(self, bar: Progress, task: TaskID) -> None:
         self._bar = bar
@@ -106,20 +106,20 @@ class Work:
         self._done = 0
 
     def add(self, count: int, reached: int | None = None) -> None:
-        """So many more are done; ``reached`` of the total, where that counts something else."""
+        """Count ``count`` more items; ``reached`` sets the bar where its total has another unit."""
         self._done += count
         completed = self._done if reached is None else reached
         self._bar.update(self._task, completed=completed, done=f"{self._done:,}")
 
     def reach(self, done: int, total: int) -> None:
-        """So many are done, of so many as one now knows of."""
+        """Set the items done, and the total as known by now."""
         self._done = done
         self._bar.update(self._task, completed=done, total=total, done=f"{done:,}")
 
 
 @contextmanager
 def working(title: str, total: int | None = None) -> Iterator[Work]:
-    """Show a progress bar on standard error, on a terminal only."""
+    """Show a progress bar on standard error, if that is a terminal."""
     shown = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -134,12 +134,12 @@ def working(title: str, total: int | None = None) -> Iterator[Work]:
 
 
 def console() -> Console:
-    """Standard output; as wide as it needs when it is no terminal."""
+    """Return the console of standard output; where that is no terminal, wide enough not to wrap."""
     return Console(width=None if sys.stdout.isatty() else 4_000, highlight=False)
 
 
 def moment(value: datetime | None) -> str:
-    """A time for a table: UTC, to the second."""
+    """Format a time for a table: UTC, to the second."""
     return value.strftime("%Y-%m-%d %H:%M:%S") if value else "-"
 
 

@@ -1,4 +1,4 @@
-"""``usher policy``: what the rules say, and what they would do."""
+"""``usher policy``: check, explain and try the rules."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ from usher.emulator.payload import ZERO_INSTANCE
 
 @click.group()
 def policy() -> None:
-    """Who may enter, and with which roles."""
+    """The rules of admission and roles."""
 
 
 @policy.command()
 @click.argument("source", required=False)
 @json_option
 def check(source: str | None, as_json: bool) -> None:
-    """Read the policy (or the one named) and say in words what it does."""
+    """Check the policy (or SOURCE) and print its rules in words."""
     loaded = load_policy(source or _configured())
     if as_json:
         print_json({"fingerprint": loaded.fingerprint, "rules": loaded.describe()})
@@ -59,16 +59,17 @@ def check(source: str | None, as_json: bool) -> None:
 @policy.command()
 @click.argument("who")
 @click.option("--provider", default="email", show_default=True)
-@click.option("--unproven", is_flag=True, help="As if nobody had proven the address.")
+@click.option("--unproven", is_flag=True, help="Treat the address as unproven.")
 @click.option(
     "--event", default="signup", show_default=True, type=click.Choice(["validate", "signup"])
 )
 @json_option
 def explain(who: str, provider: str, unproven: bool, event: str, as_json: bool) -> None:
-    """What the policy says of WHO and why: an e-mail address, a user's id, or an event's.
+    """Show the policy's verdict and reasons for WHO: an e-mail address, or a user's or event's id.
 
-    Of an event on record (the first characters of its id do), it tells what was decided and what
-    would be decided now. Exits with 1 when WHO would not be admitted, or the answers differ.
+    For an event, this compares the recorded decision with the one that would be made now; the
+    first characters of its id are enough. Exits with 1 when WHO would not be admitted, or the
+    answers differ.
     """
     if "@" not in who and not _is_uuid(who):
         sys.exit(_explain_event(who, as_json))
@@ -97,15 +98,15 @@ def explain(who: str, provider: str, unproven: bool, event: str, as_json: bool) 
 
 @policy.command("try")
 @click.argument("source")
-@click.option("--since", type=PAST, help="Only what was received since: a time, or a span (30d).")
+@click.option("--since", type=PAST, help="Only events received since: a time, or a span (30d).")
 @json_option
 def try_(source: str, since: datetime | None, as_json: bool) -> None:
-    """Decide the ledger's events by the policy SOURCE beside today's; nothing is changed.
+    """Try the policy SOURCE on the ledger's events, and compare it with today's.
 
-    Tells who would have been admitted or denied, and who would have which role, by which rule.
-    Exits with 1 when anything would have come out differently.
+    Shows who would have been admitted or denied, and who would have which role, by which rule.
+    Nothing is changed. Exits with 1 when anything would have come out differently.
     """
-    load_policy(source)  # what is wrong with it is told before anything begins
+    load_policy(source)  # a faulty policy is reported before any work
     with opened() as app:
         count = History(app.store.database, app.settings.instance_id).count(
             DeliveryFilters(since=since)
@@ -130,7 +131,7 @@ def _is_uuid(text: str) -> bool:
 
 
 def _explain_event(prefix: str, as_json: bool) -> int:
-    """What was decided of an event, and what would be now; returns the exit code."""
+    """Print the recorded decision on an event, and today's. Return the exit code."""
     with opened() as app:
         delivery = app.store.ledger.find(prefix)
         user = app.store.users.look_up(delivery.user_id) if delivery.user_id else None
@@ -193,7 +194,7 @@ def _show(
 
 
 def _configured() -> str:
-    """The configured policy; the rest of the settings need not be there to read it."""
+    """Return the configured policy's source, even where other settings are unusable."""
     variables = environment()
     try:
         return Settings.from_env(variables).policy

@@ -1,4 +1,4 @@
-"""Whether a folder is published: what lies in it could then be read by anybody."""
+"""A check for published folders, whose files anybody could read."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any, Final
 CONFIGURATION: Final = "netlify.toml"
 START_PAGES: Final = ("index.html", "index.htm", "index.php")
 ALWAYS: Final = frozenset({"htdocs", "public_html", "wwwroot"})
-"""Folders of web servers; nobody calls anything else so."""
+"""Names of folders that only web servers use."""
 OFTEN: Final = ALWAYS | {"_site", "build", "dist", "html", "out", "public", "static", "www"}
-"""Names, within a project, of what is published; above it they may mean something else."""
+"""Names of published folders within a project; above it they may mean something else."""
 
 
 def why_published(folder: Path) -> str | None:
-    """Why the folder is, or may be, published; None: nothing says so.
+    """Return a sentence on why the folder is, or may be, published; None where nothing says so.
 
     Args:
-        folder: absolute, without links.
+        folder: absolute, with links resolved.
     """
     root = _project(folder)
     for page in START_PAGES:
@@ -38,20 +38,20 @@ def why_published(folder: Path) -> str | None:
 
 
 def _project(folder: Path) -> Path | None:
-    """The top of the git work tree that it is in."""
+    """Return the top of the git work tree around the folder, or None."""
     return next((place for place in (folder, *folder.parents) if (place / ".git").exists()), None)
 
 
 def _home_or_top(folder: Path) -> Path:
     try:
         home = Path.home().resolve()
-    except RuntimeError:  # a user whom the system does not know
+    except RuntimeError:  # the system does not know this user
         return Path(folder.anchor)
     return home if folder.is_relative_to(home) else Path(folder.anchor)
 
 
 def _by_netlify(site: Path, folder: Path) -> str | None:
-    """Whether netlify.toml publishes the folder, in some context."""
+    """Return a sentence where netlify.toml publishes the folder in any context."""
     try:
         document = tomllib.loads((site / CONFIGURATION).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -66,7 +66,7 @@ def _by_netlify(site: Path, folder: Path) -> str | None:
 
 
 def _publishes(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """``base`` and ``publish`` of the build and of each context that has its own."""
+    """Yield ``base`` and ``publish`` of the build, and of each context with a ``publish``."""
     build = document.get("build")
     build = build if isinstance(build, dict) else {}
     contexts = document.get("context")

@@ -1,4 +1,4 @@
-"""``usher replay``: captured events through the real pipeline, and what comes out differently."""
+"""``usher replay``: play captured events through the real pipeline, and show differences."""
 
 from __future__ import annotations
 
@@ -52,17 +52,19 @@ def _database(_context: click.Context, _option: click.Parameter, url: str | None
 @click.command()
 @click.argument("file", required=False)
 @click.option("--ledger", is_flag=True, help="Replay the ledger of the configured database.")
-@click.option("--since", type=PAST, help="Only what was received since: a time, or a span (30d).")
-@click.option("--until", type=PAST, help="Only what was received before.")
-@click.option("--into", metavar="URL", callback=_database, help="Another database to replay into.")
-@click.option("--dry-run", is_flag=True, help="Into a database that is thrown away.")
-@click.option("--to", metavar="URL", help="A server to send to, each event signed anew.")
+@click.option("--since", type=PAST, help="Only events received since: a time, or a span (30d).")
+@click.option("--until", type=PAST, help="Only events received before this time.")
+@click.option("--into", metavar="URL", callback=_database, help="Replay into another database.")
+@click.option("--dry-run", is_flag=True, help="Replay into a temporary database.")
+@click.option("--to", metavar="URL", help="Send to a server, each event signed anew.")
 @click.option("--at-recorded-time", is_flag=True, help="With --to: keep each event's own time.")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="At most so many a second.")
-@click.option("--with-audit", is_flag=True, help="With --ledger: what people did, as well.")
-@click.option("--resign", is_flag=True, help="Sign again what no known secret verifies.")
-@click.option("--diff", is_flag=True, help="Tell what is answered differently now.")
-@click.option("--keep-going", is_flag=True, help="Tell of wrong lines, and go on.")
+@click.option(
+    "--rate", type=click.FloatRange(0, min_open=True), help="With --to: events a second, at most."
+)
+@click.option("--with-audit", is_flag=True, help="With --ledger: include changes by people.")
+@click.option("--resign", is_flag=True, help="Sign events again that no known secret verifies.")
+@click.option("--diff", is_flag=True, help="Show what is answered differently now.")
+@click.option("--keep-going", is_flag=True, help="Report wrong lines and continue.")
 @json_option
 def replay(
     file: str | None,
@@ -80,12 +82,12 @@ def replay(
     keep_going: bool,
     as_json: bool,
 ) -> None:
-    """Play captured events back through the real pipeline, each at its own recorded time.
+    """Play captured events through the real pipeline, each at its own recorded time.
 
-    FILE has captures, a HAR log or one event's body; - is standard input. What is known already
-    changes nothing, so an interrupted replay can be begun again. Nothing is sent anywhere but
-    where --to says. Exits with 1 when a step failed, a line was wrong or, with --diff, something
-    differs.
+    FILE holds captures, a HAR log or one event's body; - is standard input. Events that are
+    already known change nothing, so an interrupted replay can be started again. Nothing is sent
+    anywhere, except to the server of --to. Exits with 1 when a step failed, a line was wrong or,
+    with --diff, something differs.
     """
     if (file is None) != ledger:
         raise click.UsageError("Give a FILE or --ledger, and not both.")
@@ -99,7 +101,7 @@ def replay(
     filters = DeliveryFilters(since=since, until=until)
     with ExitStack() as stack:
         app = stack.enter_context(opened())
-        log.configure(level=logging.WARNING)  # not a line for each of perhaps a million events
+        log.configure(level=logging.WARNING)  # no line for each of perhaps a million events
         reader = None
         if file is None:
             history = History(app.store.database, app.settings.instance_id)
@@ -138,14 +140,14 @@ def replay(
 
 
 class _Player(Protocol):
-    """What plays steps: into a database, or to a server."""
+    """Plays steps, into a database or to a server."""
 
     def play(self, steps: Sequence[Step]) -> list[Played]:
-        """Play them in order."""
+        """Play the steps in order; return one result for each."""
 
 
 class _Run:
-    """Plays steps in batches, and keeps count."""
+    """Plays steps in batches, and counts steps, failures and differences."""
 
     def __init__(self, player: _Player, size: int, diff: bool) -> None:
         self._player = player
@@ -155,7 +157,7 @@ class _Run:
         self.differences = Differences()
 
     def all(self, steps: Iterator[tuple[int, Step]]) -> Iterator[int]:
-        """Play everything; yields how many each batch had."""
+        """Play all steps; yield the size of each batch."""
         batch: list[tuple[int, Step]] = []
         try:
             for each in steps:
@@ -167,7 +169,7 @@ class _Run:
 
     def _play(self, batch: list[tuple[int, Step]]) -> int:
         now = list(batch)
-        batch.clear()  # before anything can go wrong: it is not played a second time
+        batch.clear()  # first, so that a failed batch is not played again
         done = self._player.play([step for _, step in now])
         for (number, _), played in zip(now, done, strict=True):
             self._note(number, played)
@@ -217,7 +219,7 @@ def _of_ledger(
 def _within(
     steps: Iterator[tuple[int, Step]], filters: DeliveryFilters
 ) -> Iterator[tuple[int, Step]]:
-    """The steps of a file that happened in the wanted time."""
+    """Yield the steps that happened in the wanted time."""
     for number, step in steps:
         at = step.received_at if isinstance(step, Capture) else step.at
         if (filters.since is None or at >= filters.since) and (
@@ -227,7 +229,7 @@ def _within(
 
 
 def _compare_users(source: App, target: App, differences: Differences) -> None:
-    """Every user of the source against the one that the replay made."""
+    """Compare each user of the source with the one that the replay made."""
     now = source.clock()
     cursor = None
     while True:

@@ -1,4 +1,4 @@
-"""Replay over HTTP: each capture signed anew for a server that holds our secret."""
+"""Replay over HTTP: each capture is signed anew, for a server that holds our secret."""
 
 from __future__ import annotations
 
@@ -29,17 +29,16 @@ TIMES_KEPT: Final = 32
 
 
 class FreshTimes:
-    """Times of issue that the target accepts, in the order in which each user's events were issued.
+    """Makes times of issue that the target accepts, in the order of each user's events.
 
-    A server refuses what is older than five minutes and ignores what is older than the user's
-    newest event. So the first event of a user gets a time four minutes ago, the next one second
-    later, and so on; one that was issued earlier but arrived late stays earlier, and a retry gets
-    the same time again. Memory is bounded: of the users and times least recently seen, nothing is
-    kept.
+    A server refuses events older than five minutes, and ignores events older than the user's
+    newest. So a user's first event gets a time four minutes ago, and each further one a time one
+    second later. An event that was issued earlier but arrived late stays earlier. A retry gets
+    the same time again. Memory is bounded: the users and times least recently seen are forgotten.
 
     Args:
         now: the wall clock, in seconds.
-        sleep: waits so many seconds, where a user has more events than seconds are accepted.
+        sleep: waits for seconds, where a user has more events than there are accepted seconds.
     """
 
     def __init__(self, now: Callable[[], float], sleep: Callable[[float], None]) -> None:
@@ -48,7 +47,7 @@ class FreshTimes:
         self._users: OrderedDict[str, list[tuple[int, int]]] = OrderedDict()
 
     def issued_at(self, user: str, recorded: int) -> int:
-        """The new time of an event that was issued at ``recorded``, in whole seconds."""
+        """Return the new time for an event issued at ``recorded``; both in whole seconds."""
         known = self._users.setdefault(user, [])
         self._users.move_to_end(user)
         if len(self._users) > USERS_KEPT:
@@ -57,7 +56,7 @@ class FreshTimes:
         place = bisect_right(known, (recorded, 1 << 62))
         if place and known[place - 1][0] == recorded and known[place - 1][1] >= earliest:
             return known[place - 1][1]
-        if place < len(known):  # issued before one that came first
+        if place < len(known):  # issued before an event that arrived first
             return max(known[place][1] - 1, earliest)
         made = max(earliest, known[-1][1] + 1) if known else earliest
         while made > self._now() + AHEAD_SECONDS:
@@ -69,13 +68,13 @@ class FreshTimes:
 
 @dataclass
 class HttpReplayer:
-    """Sends captures to a server, one after the other over one connection.
+    """Sends captures to a server, one after another over one connection.
 
     Args:
-        to: where: scheme, host and port; or the address of one function, which then gets all.
-        secret: the newest of the target.
+        to: scheme, host and port; or the address of one function, which then gets every event.
+        secret: the target's newest.
         at_recorded_time: keep each event's own time, which the target may find too old.
-        rate: at most so many a second; 0: as fast as it answers.
+        rate: events per second at most; 0: as fast as the target answers.
     """
 
     to: str
@@ -87,7 +86,7 @@ class HttpReplayer:
     _due: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
-        """Open nothing yet; the first request does.
+        """Check the address; the first request opens the connection.
 
         Raises:
             ReplayTargetError: ``to`` is no address of a server.
@@ -100,10 +99,10 @@ class HttpReplayer:
         self._pool = urllib3.PoolManager(retries=False, timeout=TIMEOUT_SECONDS)
 
     def play(self, steps: Sequence[Capture | AuditEntry]) -> list[Played]:
-        """Send each in turn.
+        """Send the steps in order; return one result for each.
 
         Raises:
-            ReplayTargetError: no answer comes; what was sent until then stays sent.
+            ReplayTargetError: the target does not answer; the steps before stay sent.
         """
         return [Played(step, self._play(step)) for step in steps]
 
@@ -156,7 +155,7 @@ class HttpReplayer:
 
 
 def _user_of(body: bytes) -> str:
-    """Whose event a body is, as far as it can be read."""
+    """Return the id of the user in a body; empty where it cannot be read."""
     try:
         user = loads_object(body).get("user")
     except StrictJsonError:

@@ -11,11 +11,11 @@ SECRET_BYTES: Final = 32
 
 
 def new_secret() -> str:
-    """64 hex digits: 256 bits, nothing that needs quoting."""
+    """Return 64 hex digits: 256 bits, and nothing that needs quoting."""
     return secrets.token_hex(SECRET_BYTES)
 
 
 @click.command()
 def secret() -> None:
-    """Print a new secret, fit for USHER_WEBHOOK_SECRETS or USHER_JWT_SECRET."""
+    """Print a new secret for USHER_WEBHOOK_SECRETS or USHER_JWT_SECRET."""
     click.echo(new_secret())

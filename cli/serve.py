@@ -15,7 +15,13 @@ from usher.core.settings import Settings
 
 
 def run_server(host: str, port: int, workers: int) -> None:
-    """Check everything once, then serve; workers get the settings by their environment."""
+    """Check address, database and policy, then serve. Workers read settings from the environment.
+
+    Raises:
+        SettingsError, PolicyError
+        DatabaseError: the database is not migrated, or otherwise unusable, but not away.
+        SpoolError: the database is away, and events could not be kept either.
+    """
     from usher.server import serve as runner  # noqa: PLC0415 - other commands need no server
 
     check_address(host, port)
@@ -30,10 +36,11 @@ def run_server(host: str, port: int, workers: int) -> None:
 
 
 def _check_without_database(away: DatabaseAwayError) -> None:
-    """A server that is started again must take events also while the database is away.
+    """Check policy and spool alone: a restarted server must take events without its database.
 
     Raises:
-        PolicyError; SpoolError: they could not be kept either.
+        PolicyError
+        SpoolError: events could not be kept on disk either.
     """
     click.echo(str(away), err=True)
     with use(App(Settings.from_env(environment()))) as app:
@@ -55,12 +62,17 @@ def _check_without_database(away: DatabaseAwayError) -> None:
     "--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes."
 )
 def serve(host: str, port: int, workers: int) -> None:
-    """Serve the functions until stopped; requests under way are finished."""
+    """Run the server until stopped. Requests under way are finished first."""
     run_server(host, port, workers)
 
 
 def check_address(host: str, port: int) -> None:
-    """Say it plainly where the server could not listen."""
+    """Check that the server can listen at this address.
+
+    Raises:
+        click.BadParameter: the host is not an IP address.
+        click.ClickException: the port is taken, or not allowed.
+    """
     try:
         family = socket.AF_INET6 if ip_address(host).version == 6 else socket.AF_INET
     except ValueError:

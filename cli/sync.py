@@ -1,4 +1,4 @@
-"""``usher sync``: the records compared with Identity's accounts, and mended."""
+"""``usher sync``: compare records with Identity's accounts, and mend differences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from usher.core.domain.sync_plan import Phase, Plan, Run
 from usher.core.errors import SyncRemovalsError
 
 DRIFT = 3
-"""The exit code for differences that are left."""
+"""The exit code where differences are left."""
 MEANINGS = {
     "missing_here": "accounts at Identity without a record here",
     "missing_there": "records here without an account at Identity",
@@ -33,27 +33,27 @@ MEANINGS = {
 
 
 @click.command()
-@click.option("--pull", is_flag=True, help="Mend here, by what Identity says.")
-@click.option("--push", is_flag=True, help="Mend at Identity, by what is on record here.")
+@click.option("--pull", is_flag=True, help="Mend records here by the accounts at Identity.")
+@click.option("--push", is_flag=True, help="Mend accounts at Identity by the records here.")
 @click.option("--both", is_flag=True, help="Mend both sides: --pull --push.")
-@click.option("--prune", is_flag=True, help="Carry deletions over to the side that is mended.")
-@click.option("--force", is_flag=True, help="Even if over 5 % go, or nobody is in common.")
-@click.option("--restart", is_flag=True, help="Begin anew, even if a run was interrupted.")
+@click.option("--prune", is_flag=True, help="Carry deletions over to the mended side.")
+@click.option("--force", is_flag=True, help="Continue even if over 5 % go, or nobody is in common.")
+@click.option("--restart", is_flag=True, help="Start over, even if a run was interrupted.")
 @json_option
 def sync(
     pull: bool, push: bool, both: bool, prune: bool, force: bool, restart: bool, as_json: bool
 ) -> None:
-    """Compare every account at Identity with every record here, and mend what differs.
+    """Compare every account at Identity with every record here, and mend differences.
 
-    Without an option it reports only. What was interrupted goes on where it was when the same
-    command is given again within a day. Exits with 0 when nothing differs (any more), with 3 when
-    differences are left, and with 1 when it failed, was interrupted or refused to remove so many.
+    Without --pull, --push or --both, differences are only reported. The same command continues an
+    interrupted run within a day. Exits with 0 when no differences are left, with 3 when some are,
+    and with 1 when it failed, was interrupted or refused to remove so many.
     """
     plan = Plan(pull or both, push or both, prune)
     if prune and not (plan.pull or plan.push):
         raise click.UsageError("--prune needs --pull, --push or --both.")
     with opened() as app:
-        log.configure(level=logging.ERROR)  # the table tells; not a line for each push
+        log.configure(level=logging.ERROR)  # the table tells all; no line for each push
         run = _run(app, plan, force=force, restart=restart)
     left = run.progress.left
     if as_json:
@@ -83,7 +83,7 @@ def _run(app: App, plan: Plan, *, force: bool, restart: bool) -> Run:
 
 
 def _whole(run: Run) -> int:
-    """Accounts and records; as many records as accounts, as far as anybody knows."""
+    """Estimate accounts and records together; records are assumed to be as many as accounts."""
     return 2 * max(run.progress.total, run.progress.accounts)
 
 

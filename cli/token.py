@@ -1,4 +1,4 @@
-"""``usher token``: an access token as Identity makes it, to try the API with."""
+"""``usher token``: make an access token as Identity does, to try the API with."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ HEADER = b'{"alg":"HS256","kid":"nf-ident","typ":"JWT"}'
 @click.command()
 @click.argument("user")
 @click.option(
-    "--minutes", default=60, show_default=True, type=click.IntRange(1, 1_440), help="Its lifetime."
+    "--minutes", default=60, show_default=True, type=click.IntRange(1, 1_440), help="Lifetime."
 )
 @json_option
 def token(user: str, minutes: int, as_json: bool) -> None:
-    """Print an access token of a user, signed with USHER_JWT_SECRET, to try the API with."""
+    """Print an access token for a user, to try the API with. USHER_JWT_SECRET signs it."""
     with opened() as app:
         secret = app.settings.jwt_secret
         if secret is None:

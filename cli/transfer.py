@@ -1,4 +1,4 @@
-"""``usher events export``, ``import`` and ``prune``: out of the ledger, into it, and off it."""
+"""``usher events export``, ``import`` and ``prune``."""
 
 from __future__ import annotations
 
@@ -22,19 +22,21 @@ from usher.core.store.history import History
 from usher.core.store.ledger import DeliveryFilters
 
 BATCH = 500
-since_option = click.option("--since", type=PAST, help="Only what was received then or later.")
-until_option = click.option("--until", type=PAST, help="Only what was received before.")
+since_option = click.option(
+    "--since", type=PAST, help="Only events received at or after this time."
+)
+until_option = click.option("--until", type=PAST, help="Only events received before this time.")
 
 
 @click.command("export")
 @since_option
 @until_option
 @click.option("--event", type=click.Choice([name.value for name in EventName]))
-@click.option("--user", help="Only this user's, by id or e-mail address.")
+@click.option("--user", help="Only events of this user, by id or e-mail address.")
 @click.option("--outcome", type=click.Choice([outcome.value for outcome in Outcome]))
-@click.option("--redact", is_flag=True, help="Put pseudonyms in the place of whatever is personal.")
+@click.option("--redact", is_flag=True, help="Replace personal data with pseudonyms.")
 @click.option("--map-domains", is_flag=True, help="With --redact: replace domains, too.")
-@click.option("--with-audit", is_flag=True, help="What people did, as well.")
+@click.option("--with-audit", is_flag=True, help="Include changes by people.")
 def export(
     since: datetime | None,
     until: datetime | None,
@@ -45,7 +47,7 @@ def export(
     map_domains: bool,
     with_audit: bool,
 ) -> None:
-    """Print the ledger as captures, a JSON object on each line, in the order of arrival."""
+    """Print the ledger as captures, one JSON object per line, in the order of arrival."""
     if map_domains and not redact:
         raise click.UsageError("--map-domains needs --redact.")
     redactor = Redactor(secrets.token_bytes(32), map_domains) if redact else None
@@ -73,10 +75,10 @@ def _line(delivery: Delivery, redactor: Redactor | None) -> str:
 
 @click.command("import")
 @click.argument("file", default="-")
-@click.option("--keep-going", is_flag=True, help="Tell of wrong lines, and go on.")
+@click.option("--keep-going", is_flag=True, help="Report wrong lines and continue.")
 @json_option
 def import_(file: str, keep_going: bool, as_json: bool) -> None:
-    """Take captures into the ledger, without any effect on users. FILE, or standard input."""
+    """Import captures from FILE or standard input into the ledger. Users are not changed."""
     taken = known = 0
     with opened() as app, ExitStack() as stack:
         reader = reader_of(stack.enter_context(opened_file(file)), keep_going=keep_going)
@@ -115,10 +117,10 @@ def _delivery(capture: Capture, number: int) -> Delivery:
 
 @click.command()
 @click.option("--before", type=PAST, help="Default: older than USHER_LEDGER_RETENTION_DAYS.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 def prune(before: datetime | None, yes: bool, as_json: bool) -> None:
-    """Remove old deliveries for good, in small steps that hold nobody up."""
+    """Remove old events for good, in small steps that hold nobody up."""
     with opened() as app:
         days = app.settings.ledger_retention_days
         horizon = before or app.clock() - timedelta(days=days)

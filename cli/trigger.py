@@ -1,4 +1,4 @@
-"""``usher trigger``: an event exactly as Identity makes, signs and sends it."""
+"""``usher trigger``: make, sign and send an event exactly as Identity does."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def _pairs(
 @click.option("--email", default="ada@example.com", show_default=True, help="The address.")
 @click.option("--name", help="The person's full name (user_metadata.full_name).")
 @click.option("--provider", default="email", show_default=True, help="email, google, …")
-@click.option("--user-id", type=click.UUID, help="Default: always the same for the same address.")
-@click.option("--new", is_flag=True, help="A user id never used before.")
+@click.option("--user-id", type=click.UUID, help="Default: derived from the address.")
+@click.option("--new", is_flag=True, help="Use a new user id.")
 @click.option(
     "--data", multiple=True, callback=_pairs, help="user_metadata as key=value (or JSON)."
 )
@@ -53,7 +53,7 @@ def _pairs(
     "--app-data",
     multiple=True,
     callback=_pairs,
-    help="app_metadata likewise; roles left out read as removed at Identity.",
+    help="app_metadata likewise; roles left out count as removed at Identity.",
 )
 @click.option(
     "--confirmed/--unproven",
@@ -61,7 +61,12 @@ def _pairs(
     help="Whether the address was proven by mail; --unproven is a signup with autoconfirm.",
 )
 @click.option("--url", help="Default: the function for this event on http://127.0.0.1:8888.")
-@click.option("--instance-id", type=click.UUID, default=ZERO_INSTANCE, help="Who signs.")
+@click.option(
+    "--instance-id",
+    type=click.UUID,
+    default=ZERO_INSTANCE,
+    help="The Identity instance that signs.",
+)
 @json_option
 def trigger(
     event: str,
@@ -80,7 +85,7 @@ def trigger(
     """Send one event as Identity does, with its retries, and show the answer.
 
     EVENT is validate, signup, login, usermodified or userdeleted. Exits with 0 when the event was
-    accepted, 1 when Identity would turn the person away.
+    accepted, and with 1 when Identity would turn the person away.
     """
     if url and not url.startswith(("http://", "https://")):
         raise click.BadParameter("must begin with http:// or https://", param_hint="--url")
@@ -124,7 +129,7 @@ def make_account(
     app_data: dict[str, Any],
     confirmed: bool,
 ) -> Account:
-    """The account as Identity would hold it at the moment of this event."""
+    """Return the account as Identity would hold it at the moment of this event."""
     now = datetime.now(UTC).replace(microsecond=0)
     by_mail = confirmed and provider == "email" and event != "validate"
     known = event in ("login", "usermodified", "userdeleted")

@@ -1,4 +1,4 @@
-"""A policy tried on a ledger: in this process where it is small, else in one for each core."""
+"""Policy trials on a ledger: a small one in this process, a large one in a process per core."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from usher.core.store.ledger import DeliveryFilters
 from usher.core.webhooks import event_of
 
 SMALL: Final = 20_000
-"""Events; with fewer, starting processes takes longer than they save."""
+"""Events. With fewer, starting processes takes longer than they save."""
 SHARES: Final = 16
 
 
 @dataclass
 class Trial:
-    """What came of it."""
+    """The result of a policy trial."""
 
     events: int = 0
     users: int = 0
     differences: Differences = field(default_factory=Differences)
 
     def add(self, other: Trial) -> None:
-        """Take in the result of another share."""
+        """Add the result of another share."""
         self.events += other.events
         self.users += other.users
         self.differences.add(other.differences)
@@ -48,9 +48,9 @@ def try_policy(
     """Try a policy on the ledger of ``app``.
 
     Args:
-        source: of the policy.
-        count: how many events the ledger has about.
-        tell: called with how many events are done since it was last called.
+        source: the policy, as a path or ``package.module:function``.
+        count: of events in the ledger, roughly.
+        tell: called with the number of events done since the last call.
     """
     total = Trial()
     if count < SMALL:
@@ -70,7 +70,7 @@ def try_policy(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    for each in started:  # in their order, so that the same examples are named every time
+    for each in started:  # in order, so that the examples are the same every time
         total.add(each.result())
     return total
 
@@ -85,7 +85,7 @@ def _in_process(settings: Settings, source: str, since: datetime | None, share: 
 
 
 def _try_share(app: App, source: str, since: datetime | None, share: int) -> Trial:
-    """The users whose ids lie in one sixteenth of all ids; a version 4 UUID is evenly spread."""
+    """Try the policy on the users in one sixteenth of all ids; version 4 UUIDs spread evenly."""
     first, last = UUID(int=share << 124), UUID(int=((share + 1) << 124) - 1)
     new = load_policy(source)
     trial = Trial()

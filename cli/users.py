@@ -1,4 +1,4 @@
-"""``usher users``: look at records and change them."""
+"""``usher users``: show records and change them."""
 
 from __future__ import annotations
 
@@ -29,36 +29,36 @@ from usher.core.domain.roles import effective
 from usher.core.store.ledger import DeliveryFilters
 from usher.core.store.user_search import Sort, UserFilters
 
-reason_option = click.option("--reason", default="", help="Why; kept in the audit.")
+reason_option = click.option("--reason", default="", help="The reason; kept in the audit.")
 force_option = click.option(
-    "--force", is_flag=True, help="Even if this leaves the site without an administrator."
+    "--force", is_flag=True, help="Continue even if this leaves the site without an administrator."
 )
-yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
 @click.group()
 def users() -> None:
-    """Users, by id or e-mail address."""
+    """Show and change users, by id or e-mail address."""
 
 
 @users.command("list")
 @click.option("--status", type=click.Choice([status.value for status in Status]))
-@click.option("--role", default="", help="Only who has this role now.")
-@click.option("--provider", default="", help="Only who came by this provider: email, google, …")
-@click.option("--email", "email_prefix", default="", help="Only addresses that begin so.")
-@click.option("--created-since", type=PAST, help="Only records made then or later.")
-@click.option("--created-until", type=PAST, help="Only records made before.")
-@click.option("--seen-since", type=PAST, help="Only who signed up or logged in then or later.")
-@click.option("--seen-until", type=PAST, help="Only who was last seen before.")
+@click.option("--role", default="", help="Only users with this role now.")
+@click.option("--provider", default="", help="Only users of this provider: email, google, …")
+@click.option("--email", "email_prefix", default="", help="Only addresses that begin with this.")
+@click.option("--created-since", type=PAST, help="Only users created at or after this time.")
+@click.option("--created-until", type=PAST, help="Only users created before this time.")
+@click.option("--seen-since", type=PAST, help="Only users last seen at or after this time.")
+@click.option("--seen-until", type=PAST, help="Only users last seen before this time.")
 @click.option(
     "--sort",
     type=click.Choice([sort.value for sort in Sort]),
     default=Sort.CREATED.value,
     show_default=True,
 )
-@click.option("--descending", is_flag=True, help="The newest, or the last, first.")
+@click.option("--descending", is_flag=True, help="Reverse the order.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
-@click.option("--cursor", help="Go on where the last page ended.")
+@click.option("--cursor", help="Continue where the last page ended.")
 @json_option
 def list_users(
     status: str | None,
@@ -75,7 +75,7 @@ def list_users(
     cursor: str | None,
     as_json: bool,
 ) -> None:
-    """List users, oldest first unless told otherwise."""
+    """List users, by default in the order of creation."""
     filters = UserFilters(
         status=Status(status) if status else None,
         role=role,
@@ -120,7 +120,7 @@ def list_users(
 @click.argument("user")
 @json_option
 def show(user: str, as_json: bool) -> None:
-    """Show one user with every grant and denial."""
+    """Show one user with all grants and denials, and the last events."""
     with opened() as app:
         found = app.store.users.find(user)
         now = app.clock()
@@ -171,9 +171,9 @@ def show(user: str, as_json: bool) -> None:
 @click.option("--until", type=AHEAD, help="End of the grant: a time in UTC, or a span (30d).")
 @json_option
 def grant(user: str, role: str, reason: str, until: datetime | None, as_json: bool) -> None:
-    """Give a role; it reaches the token when that is refreshed.
+    """Grant a role. The user's token has it when it is next refreshed.
 
-    Without credentials for Identity's admin API: with the next login.
+    Without credentials for Identity's admin API, the token has it at the next login.
     """
 
     def check(app: App, _: User) -> None:
@@ -197,7 +197,7 @@ def grant(user: str, role: str, reason: str, until: datetime | None, as_json: bo
 @force_option
 @json_option
 def revoke(user: str, role: str, reason: str, force: bool, as_json: bool) -> None:
-    """Take a role away; a role of the policy's is denied from now on."""
+    """Remove a role. If the policy gives it, it is denied from now on."""
 
     def check(app: App, found: User) -> None:
         if role not in effective(found.grants, app.clock()):
@@ -219,7 +219,7 @@ def revoke(user: str, role: str, reason: str, force: bool, as_json: bool) -> Non
 @force_option
 @json_option
 def suspend(user: str, reason: str, force: bool, as_json: bool) -> None:
-    """Shut a user out: logins are refused until reactivated."""
+    """Suspend a user: signups and logins are refused until reactivated."""
     _change(
         user,
         administration.suspend(),
@@ -251,9 +251,9 @@ def reactivate(user: str, reason: str, as_json: bool) -> None:
 @yes_option
 @json_option
 def delete(user: str, reason: str, force: bool, yes: bool, as_json: bool) -> None:
-    """Erase a user's personal data for good, and delete the account; only the id is kept.
+    """Delete a user: erase all personal data for good, and delete the account at Identity.
 
-    Without credentials for Identity's admin API the account at Identity is not touched.
+    Only the id is kept. Without credentials for Identity's admin API, the account there stays.
     """
 
     def check(_: App, found: User) -> None:
@@ -272,7 +272,7 @@ def delete(user: str, reason: str, force: bool, yes: bool, as_json: bool) -> Non
 
 
 def actor() -> str:
-    """Who acts, as the audit names them."""
+    """Return the name of this command's user in the audit: ``cli:`` and the system's user."""
     try:
         return f"cli:{getpass.getuser()}"
     except (KeyError, OSError):  # a container's user often has no name; OSError since Python 3.13
@@ -287,10 +287,10 @@ def _change(
     as_json: bool,
     check: Callable[[App, User], None] | None = None,
 ) -> None:
-    """Change a user, tell Identity, and say so.
+    """Change a user, tell Identity, and print the result.
 
     Args:
-        check: called with the record as it was found; raises where nothing shall be done.
+        check: called with the record as found; raises to prevent the change.
     """
     with opened() as app:
         found = app.store.users.find(handle)
@@ -314,7 +314,7 @@ def _change(
 
 
 def _identity(app: App, user: User) -> str:
-    """Whether Identity knows; empty where changes reach it with the next login only."""
+    """Describe Identity's state; empty where changes reach it only with the next login."""
     if not app.settings.tells_identity:
         return ""
     if not user.at_identity.pending:

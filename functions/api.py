@@ -31,9 +31,10 @@ from usher.functions.api_methods import find_operations
 
 
 def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
-    """Answer one request.
+    """Answer one request in a platform's form.
 
     Args:
+        event: as ``Request.from_event`` reads it.
         context: a ``usher.core.auth.TrustedCaller`` where the runtime vouches for the caller.
     """
     try:
@@ -54,7 +55,7 @@ def answer(request: Request, trusted: TrustedCaller | None = None) -> Response:
 
 
 def refuse(request: Request, error: Exception) -> Response:
-    """Answer a request whose body the runtime could not read, in the same form as any other."""
+    """Answer a request whose body the runtime could not read, in the usual form."""
 
     def fail(_usher: App, _fields: dict[str, Any]) -> Response:
         raise error
@@ -132,7 +133,7 @@ def _methods(operations: Mapping[str, Operation]) -> tuple[str, ...]:
 
 
 def _authenticate(usher: App, request: Request, trusted: TrustedCaller | None) -> Principal:
-    # A cookie travels with requests that another site's page makes; nothing may change by one.
+    # Browsers send cookies with requests of other sites' pages, so a cookie may change nothing.
     reads = request.method in ("GET", "HEAD")
     return usher.auth.authenticate(
         Credentials(

@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parent
 
 
 def upgrade(database: Database) -> None:
-    """Bring the database's tables to the newest revision; nothing to do is nothing done."""
+    """Bring the database's tables to the newest revision, unless they are there already."""
     from alembic import command  # noqa: PLC0415 - much to load, and seldom needed
     from alembic.config import Config  # noqa: PLC0415
 
@@ -24,7 +24,7 @@ def upgrade(database: Database) -> None:
 
 
 def newest() -> str:
-    """The newest revision: revisions are numbered, and the names of their files begin with them."""
+    """Return the newest revision: the highest number that a file's name begins with."""
     return max(path.name.partition("_")[0] for path in (FOLDER / "versions").glob("*_*.py"))
 
 

@@ -1,1 +1,1 @@
-"""Ways to run the functions."""
+"""The server process: application, group commit, periodic tasks, metrics, traces, site."""

@@ -1,7 +1,7 @@
-"""The server's application: functions by their URL, probes, the site. RSGI, for Granian.
+"""The server's RSGI application, for Granian: functions by their URL, probes, and the site.
 
 Requests are read in one event loop, so a slow or stuck client holds no thread. Identity's events
-are verified there and gathered into commits; the API and the probes run in threads.
+are verified there and share commits; the API and the probes run in threads.
 """
 
 from __future__ import annotations
@@ -37,32 +37,32 @@ from usher.server.periodic_tasks import run_periodically
 
 METRICS: Final = "/metrics"
 READERS: Final = {"sqlite": 1, "postgresql": 4}
-"""Threads that answer what only reads. With SQLite that is all computing, and a second thread would
-but fight the first for the interpreter's lock (measured: a third fewer requests a second)."""
+"""Threads for requests that only read. With SQLite reading is all computing, and a second thread
+would fight the first for the interpreter's lock (measured: a third fewer requests a second)."""
 WAITERS: Final = 8
-"""Threads for what may wait long, for a lock or for Identity, and must hold up nobody else."""
+"""Threads for requests that may wait long, for a lock or for Identity; others must not wait too."""
 GUESTS: Final = 16
 BODY_TIMEOUT_SECONDS: Final = 10.0
 STARTED_SECONDS: Final = INTERRUPT_SECONDS - START_SECONDS - 0.1
-"""A batch that is interrupted has been under way for so long, or longer."""
+"""An interrupted batch has been under way for at least this long."""
 HUNG_SECONDS: Final = 10.0
-"""No transaction of a server takes so long, neither a page of a list nor a step of maintenance."""
+"""Longer than any transaction of a server, be it a page of a list or a step of maintenance."""
 HELD_SECONDS: Final = 1.0
-"""How often it is tried whether the database is back for what the spool holds."""
+"""Interval of tries to apply the spool's events to the database."""
 CHECKPOINT_SECONDS: Final = 1.0
 CHECKPOINT_PAUSE: Final = 0.05
-"""Between two copies of SQLite's log into its file, at rest and while events keep coming. Measured:
-the slowest hundredth of events waits two thirds as long as where who fills the log copies it."""
+"""Intervals of WAL checkpoints: at rest, and while events keep coming. Measured: the slowest
+hundredth of events waits two thirds as long as when the commit that fills the WAL copies it."""
 PUSHES_SECONDS: Final = 2.0
-"""Between two looks for what Identity must still be told: one short read each."""
+"""Interval of checks for due pushes, one short read each."""
 BACKLOGS_SECONDS: Final = 15.0
-"""As often as Prometheus usually asks."""
+"""The usual interval of Prometheus."""
 SYNCS_SECONDS: Final = 60.0
-"""Between two looks whether a sync is due, likewise."""
+"""Interval of checks for a due sync, one short read each."""
 
 
 class Scope(Protocol):
-    """What RSGI says of a request."""
+    """RSGI's description of a request."""
 
     client: str
     method: str
@@ -75,30 +75,30 @@ class Exchange(Protocol):
     """RSGI's body and answer of one request."""
 
     async def __call__(self) -> bytes:
-        """The whole body."""
+        """Return the whole body."""
 
     def __aiter__(self) -> Any:
-        """The body in pieces."""
+        """Iterate over the body in pieces."""
 
     def response_str(self, status: int, headers: list[tuple[str, str]], body: str) -> None:
-        """Answer."""
+        """Send the answer."""
 
 
 class Guest(Protocol):
-    """Something else behind the same port, such as a local Identity."""
+    """Another service behind the same port, such as a local Identity."""
 
     def serves(self, path: str) -> bool:
-        """Whether a request with this path is its own."""
+        """Whether the guest answers this path."""
 
     def handle(self, request: Request) -> Response:
-        """Answer a request; called in threads."""
+        """Answer a request; called in several threads."""
 
 
 class Application:
     """The RSGI application of one worker process.
 
     Args:
-        guest: asked first; its threads are its own, for it may wait for our answers.
+        guest: asked first. It has its own threads, since it may wait for our answers.
     """
 
     def __init__(self, guest: Guest | None = None) -> None:
@@ -114,7 +114,7 @@ class Application:
             READERS[usher.settings.database_scheme], thread_name_prefix="reader"
         )
         self._waiters = ThreadPoolExecutor(WAITERS, thread_name_prefix="waiter")
-        # Asked while all else waits for a database, it must not wait for a thread either.
+        # A thread of its own: metrics are asked for even while all others wait for a database.
         self._scraper = ThreadPoolExecutor(1, thread_name_prefix="scraper")
         self._looker = ThreadPoolExecutor(1, thread_name_prefix="looker")
         self._look: asyncio.Future[Response] | None = None
@@ -145,7 +145,7 @@ class Application:
         )
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """The worker begins."""
+        """Start the worker's periodic tasks."""
         usher = app.current()
         self._store_and_forward.adopt()
         every = [
@@ -169,7 +169,7 @@ class Application:
         self._tasks = [loop.create_task(steps) for steps in every]
 
     def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
-        """The worker ends: everything accepted is committed first."""
+        """End the worker; everything accepted is committed first."""
         for task in self._tasks:
             task.cancel()
         self._group_commit.close()
@@ -184,7 +184,7 @@ class Application:
             self._traces.close()
 
     async def _end_hung(self) -> None:
-        """A thread that waits for a database that says nothing would wait for ever."""
+        """Interrupt hung statements: a silent database would hold a thread for ever."""
         while True:
             await asyncio.sleep(HELD_SECONDS)
             self._database.interrupt(HUNG_SECONDS)
@@ -213,7 +213,7 @@ class Application:
         return routes.answer_rest(request)
 
     async def _readiness(self, request: Request) -> Response:
-        """However many ask at once, one thread looks: it writes, and anybody may ask."""
+        """Answer all who ask at once by one check: it writes, and anybody may ask."""
         if self._look is None or self._look.done():
             loop = asyncio.get_running_loop()
             self._look = loop.run_in_executor(self._looker, routes.answer_rest, request)
@@ -221,7 +221,7 @@ class Application:
 
     async def _deliver(self, hook: IdentityHook, verified: Verified, started: float) -> Response:
         traced = self._traces and self._traces.begin(started, log_fields(verified))
-        status = 500  # of whoever is cancelled
+        status = 500  # where the request is cancelled
         try:
             answer = hook.conclude(await self._group_commit.submit(verified))
             status = answer.status
@@ -260,13 +260,17 @@ class Application:
             usher.address_limit.take(address)
 
     async def _with_body(self, request: Request, exchange: Exchange) -> Request:
-        """The request with its body, which GET and HEAD have none of."""
+        """Return the request with its body; GET and HEAD have none.
+
+        Raises:
+            RequestError, BodyTooLargeError, RequestTimeoutError
+        """
         if request.method in ("GET", "HEAD"):
             return request
         announced = request.headers.get("content-length", ("",))[0]
         if announced and not announced.isdecimal():
             raise RequestError("Content-Length is not a number.")
-        # The length of the text first: int() refuses thousands of digits.
+        # The text's length is checked first: int() refuses thousands of digits.
         if announced and (len(announced) > 12 or int(announced) > self._max_body_bytes):
             raise BodyTooLargeError(self._max_body_bytes)
         try:
@@ -283,9 +287,9 @@ class Application:
         return replace(request, body=body)
 
     async def _chunked(self, exchange: Exchange) -> bytes:
-        """A body in pieces. Granian gives an empty one for its end, and for what breaks it another.
+        """Read a body in pieces. Granian ends it with an empty piece, and gives another on errors.
 
-        So it does for trailer fields (RFC 9112, 7.1.2), which nobody means here.
+        Trailer fields (RFC 9112, 7.1.2) look like such an error, and are refused with it.
         """
         body = bytearray()
         ended = False
@@ -300,7 +304,7 @@ class Application:
 
 
 def _headers(scope: Scope) -> dict[str, tuple[str, ...]]:
-    """Every value by name, which HTTP/1.1 and HTTP/2 alike hand over in lower case."""
+    """Return all values by name; HTTP/1.1 and HTTP/2 alike give names in lower case."""
     headers: dict[str, tuple[str, ...]] = {}
     for name, value in scope.headers.items():
         headers[name] = (*headers.get(name, ()), value)

@@ -1,6 +1,6 @@
-"""What waits outside any request, for ``/metrics``, and whether events are taken.
+"""Gauges for ``/metrics``: work that waits outside any request, and readiness.
 
-Looked at now and then, and not when somebody asks, so that the page never waits for a database.
+They are measured periodically, not on request, so that the page never waits for a database.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ GAUGES: Final[Mapping[str, str]] = {
 
 
 class Backlogs:
-    """The gauges of one worker; with several, the newest look of any counts.
+    """The gauges of one worker. With several workers, the newest value of any counts.
 
     Args:
-        metrics: where the gauges are registered; NaN is what is not known, or not so.
+        metrics: registers the gauges. NaN stands for unknown or none.
     """
 
     def __init__(self, app: App, metrics: Metrics) -> None:
@@ -43,7 +43,7 @@ class Backlogs:
         self._gauges = {name: metrics.measured(name, text) for name, text in GAUGES.items()}
 
     def step(self) -> bool:
-        """Look once; there is never more to do."""
+        """Measure once; there is never more to do."""
         known = self._look()
         for name, gauge in self._gauges.items():
             gauge.set(known.get(name, nan))
@@ -55,7 +55,7 @@ class Backlogs:
             found["usher_spool_deliveries"] = self._tally.waiting()
         with suppress(OSError):
             found["usher_spool_dead_letters"] = self._tally.dead_letters()
-        with suppress(UsherError):  # the log of whoever is refused says why
+        with suppress(UsherError):  # the log of a refused event says why
             degraded = is_degraded(self._app)
             found |= {"usher_ready": 1, "usher_degraded": degraded}
             if not degraded:  # a database that is away is not waited for again

@@ -1,12 +1,12 @@
-"""Group commit: deliveries that come while a transaction is under way share the next one.
+"""Group commit: deliveries that arrive during a transaction share the next one.
 
-The event loop gathers, one thread writes. Each request is answered after the commit that holds its
-own data; the fuller the house, the larger the batch, and the less a commit costs each. Without the
-short wait after a shared commit, the first of those just answered to come back would have a commit
-of its own, and the rest would wait for it. Who comes alone never waits.
+The event loop gathers, one thread writes. Each request is answered after the commit of its own
+data. Under load batches grow, and a commit costs each delivery less. After a shared commit the
+writer waits briefly for as many to come back. Otherwise the first one back would get a commit of
+its own, and the rest would wait for it. A lone delivery never waits.
 
-Nobody waits for longer than Identity does, which gives up after 5 s: who could not be answered in
-time is refused at once, and a batch that takes too long is interrupted.
+Identity gives up after 5 s, so no delivery waits longer. One that could not be answered in time is
+refused at once, and a batch that takes too long is interrupted.
 """
 
 from __future__ import annotations
@@ -26,36 +26,36 @@ Result = TypeVar("Result")
 MAX_BATCH: Final = 256
 MAX_WAITING: Final = 1_024
 PATIENCE_SECONDS: Final = 0.02
-"""How long at most a writer that had company waits for the same number to come back before it
-writes, and no longer than the last write took."""
+"""Longest wait after a shared commit for as many deliveries as before. It is never longer than the
+last write took."""
 
 # By the age of the oldest item of a batch:
 START_SECONDS: Final = 2.5
-"""Who has waited for so long is not started on any more; nor is let in who would have to. Longer
-than a wait for a lock (usher.core.store.database), so that a lock alone turns nobody away."""
+"""An older item is refused, and so is a new one that would get this old. Longer than a wait for a
+lock (usher.core.store.database), so that a lock alone refuses nothing."""
 INTERRUPT_SECONDS: Final = 3.5
 ANSWER_SECONDS: Final = 3.9
-"""Then everybody is answered, whether the writer is done or not."""
+"""All items are answered by then, even if the writer is not done."""
 
 FULL_HOUSE: Final = 32
-"""Smaller batches say nothing of how many items a second there could be."""
+"""Smaller batches do not show how many items a second are possible."""
 
 
 _Waiting = tuple[Item, "asyncio.Future[Result | Exception]", float]
-"""An item, what its caller waits for, and when it came by the loop's clock."""
+"""An item, its caller's future, and its time of arrival by the loop's clock."""
 
 
 def _nothing() -> None:
-    """Nothing can be done about a writer that takes long."""
+    """Do nothing about a writer that takes long."""
 
 
 class GroupCommit(Generic[Item, Result]):
     """Gathers concurrent submissions into batches, in their order of arrival.
 
     Args:
-        run: takes a batch, commits it, and returns one result, or one exception, for each item.
-            What it raises reaches every caller of the batch.
-        interrupt: makes a ``run`` that takes too long end soon; called in the event loop.
+        run: commits a batch and returns one result, or one exception, for each item. An exception
+            that it raises reaches every caller of the batch.
+        interrupt: ends a slow ``run`` soon; called in the event loop.
     """
 
     def __init__(
@@ -77,14 +77,14 @@ class GroupCommit(Generic[Item, Result]):
 
     @property
     def waiting(self) -> int:
-        """How many wait for the next batch."""
+        """The number of items that wait for the next batch."""
         return len(self._waiting)
 
     async def submit(self, item: Item) -> Result | Exception:
-        """Have ``item`` run in the next batch and return its own result.
+        """Run ``item`` in the next batch and return its own result.
 
         Returns:
-            OverloadedError where it could not be answered in time; it may come again.
+            OverloadedError where it could not be answered in time; the caller may try again.
         """
         loop = asyncio.get_running_loop()
         ahead = len(self._waiting) + len(self._batch)
@@ -121,7 +121,7 @@ class GroupCommit(Generic[Item, Result]):
             watch.cancel()
             self._batch, self._stuck = [], False
             for (_, future, _), result in zip(batch, results, strict=True):
-                if not future.done():  # a caller that was cancelled waits no more
+                if not future.done():  # a cancelled caller waits no more
                     future.set_result(result)
             took = max(loop.time() - started, 0.000_001)
             per_second = len(batch) / took
@@ -140,7 +140,7 @@ class GroupCommit(Generic[Item, Result]):
                     await self._all_back.wait()
 
     def _turn_away(self, now: float) -> None:
-        """Answer those who have waited for too long already."""
+        """Refuse the items that have waited too long already."""
         late = 0
         while late < len(self._waiting) and now - self._waiting[late][2] > START_SECONDS:
             late += 1
@@ -155,7 +155,7 @@ class GroupCommit(Generic[Item, Result]):
         self._interrupt()
 
     def _answer_all(self, batch: list[_Waiting[Item, Result]]) -> None:
-        if batch is self._batch:  # the writer hangs on
+        if batch is self._batch:  # the writer still hangs
             self._stuck = True
             self._answer(batch + self._waiting)
             self._waiting = []

@@ -1,8 +1,8 @@
-"""``/metrics``: what the server does, in numbers, for Prometheus.
+"""``/metrics``: the server's numbers, for Prometheus.
 
-What is counted is what is logged: an observer of the log lines counts deliveries, refusals and
-answers, so the two cannot tell different stories. Labels take a bounded number of values, none of
-them an id, an address or anything else that a stranger chooses.
+Metrics follow the log: an observer of its lines counts deliveries, refusals and answers, so the two
+cannot disagree. Labels take a bounded number of values. None is an id, an address or anything else
+that a stranger chooses.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from usher.server.serve import FOLDER_VARIABLE
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-"""Identity waits five seconds for an answer."""
+"""Buckets up to five seconds, which is how long Identity waits for an answer."""
 DELIVERIES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _BEARER = re.compile(r"bearer +([!-~]+) *", re.IGNORECASE | re.ASCII)
 
@@ -40,13 +40,14 @@ class Metrics:
     """The numbers of one worker process, or the sum of all where they share a folder.
 
     Args:
-        token: who shows it as a bearer may read; None: nobody.
+        token: the bearer token for readers; None: nobody may read.
+        environ: names the shared folder, where there are several workers.
     """
 
     def __init__(self, token: str | None, environ: Mapping[str, str] = os.environ) -> None:
         self._token = token
         self._registry = registry = CollectorRegistry()
-        # Several workers: each writes its numbers into files, and whoever is asked sums those up.
+        # Each of several workers writes its numbers into files; the one that is asked adds them.
         self._folder = environ.get(FOLDER_VARIABLE)
         if not self._folder:
             ProcessCollector(registry=registry)
@@ -94,30 +95,32 @@ class Metrics:
             registry=registry,
         )
 
-        # Found again without building the key anew: half the cost, for every event pays it.
+        # Cached: every event pays for the lookup, and building its key anew costs twice as much.
         self._delivery = cache(deliveries.labels)
         self._answered = cache(event_seconds.labels)
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
-        """Register what is read when somebody asks; with several workers it is not offered.
+        """Register a gauge that is read on request; not offered with several workers.
 
         Args:
-            name: beginning with ``usher_``; docs/metrics.md describes it.
-            read: called in a thread: it must be quick, and touch no database.
+            name: begins with ``usher_``; docs/metrics.md describes it.
+            text: the gauge's help.
+            read: called in a thread; must be quick and touch no database.
         """
         if not self._folder:
             Gauge(name, text, registry=self._registry).set_function(read)
 
     def measured(self, name: str, text: str) -> Gauge:
-        """Register what is true of the whole site, whichever worker looked at it last.
+        """Register a gauge of the whole site; the newest value of any worker counts.
 
         Args:
-            name: beginning with ``usher_``; docs/metrics.md describes it.
+            name: begins with ``usher_``; docs/metrics.md describes it.
+            text: the gauge's help.
         """
         return Gauge(name, text, registry=self._registry, multiprocess_mode="mostrecent")
 
     def observe(self, line: str, fields: Mapping[str, Any]) -> None:
-        """Count what a log line tells."""
+        """Count a log line."""
         noun, _, verb = line.partition(".")
         if noun == "event":
             self._delivery(fields.get("event_name", "none"), verb).inc()
@@ -134,20 +137,20 @@ class Metrics:
             self._api_seconds.observe(fields["duration_ms"] / 1000)
 
     def event_answered(self, status: int, seconds: float) -> None:
-        """An event was answered."""
+        """Count an answered event; ``seconds`` run from its whole body to its answer."""
         self._answered(_family(status)).observe(seconds)
 
     def batch(self, deliveries: int) -> None:
-        """A transaction begins with so many deliveries."""
+        """Count a transaction that begins with this number of deliveries."""
         self._batch.observe(deliveries)
 
     def answer(self, request: Request) -> Response:
-        """The page, to whoever may read it.
+        """Return the page.
 
         Raises:
             NotFoundError: no token is configured.
-            UnauthenticatedError: another one was shown, or none.
-            MethodNotAllowedError
+            UnauthenticatedError: the request shows another token, or none.
+            MethodNotAllowedError: neither GET nor HEAD.
         """
         if self._token is None:
             raise NotFoundError

@@ -1,4 +1,4 @@
-"""Work beside a running server: a round soon after the start, and then one every so often."""
+"""Periodic tasks beside a running server: first soon after the start, then at intervals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from usher.core.log import Recurring, describe, get_logger
 FIRST_SECONDS: Final = 2.0
 EVERY_SECONDS: Final = 3_600.0
 PAUSE_SECONDS: Final = 0.2
-"""Between two steps; events come first."""
+"""Between two steps, so that events come first."""
 
 
 async def run_periodically(
@@ -21,14 +21,14 @@ async def run_periodically(
     every: float = EVERY_SECONDS,
     pause: float = PAUSE_SECONDS,
 ) -> None:
-    """Take steps while there is more to do, then rest; until cancelled.
+    """Take steps while there is more to do, then rest; repeat until cancelled.
 
-    What fails is tried again in the next round, and logged: at first, when it fails in another way,
-    once a minute, and when it is over.
+    A failed step is tried again after the rest. Failures are logged at first, when the error
+    changes, once a minute, and when they are over.
 
     Args:
-        step: does a little in a thread; whether there may be more to do.
-        first, every, pause: seconds before the first round, between rounds, between steps.
+        step: does a little work in a thread; returns whether there may be more to do.
+        first, every, pause: seconds before the first step, of a rest, and between steps.
     """
     task = getattr(step, "__qualname__", "")
     failing = Recurring()

@@ -1,7 +1,7 @@
-"""Which path is answered by what: one table for every runtime; each is loaded at its first request.
+"""Routes by path, one table for every runtime. Each target is loaded at its first request.
 
-``answer`` does all of it for one request. The server, which gathers events and has threads for the
-rest, asks for the parts.
+``answer`` handles one whole request. The server calls the parts, since it gathers events and has
+threads for the rest.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ HOOK_PATHS: Final = {
 
 
 def find_hook(path: str) -> IdentityHook | None:
-    """The hook at a path."""
+    """Return the hook at a path, or None."""
     file = HOOK_PATHS.get(path)
     return _hook(file) if file else None
 
 
-@cache  # by file: whoever asks for ever new paths must not fill the memory
+@cache  # by file, not path: requests for ever new paths must not fill the memory
 def _hook(file: str) -> IdentityHook:
     hook: IdentityHook = import_module(file).hook
     return hook
 
 
 def load() -> None:
-    """Load whatever answers, now rather than at its first request."""
+    """Load all targets now, rather than at their first request."""
     for path in HOOK_PATHS:
         find_hook(path)
     import_module("usher.functions.api")
@@ -50,7 +50,7 @@ def load() -> None:
 
 
 def is_api(path: str) -> bool:
-    """Whether the API answers at a path, be it with 404."""
+    """Whether the API answers at a path, even if with 404."""
     return path.startswith(API_PREFIXES)
 
 
@@ -69,7 +69,7 @@ def answer(request: Request) -> Response:
 
 
 def answer_rest(request: Request) -> Response:
-    """Answer where there is no function: a probe, or a file of the site.
+    """Answer at a path without a function: a probe, or a file of the site.
 
     Raises:
         NotFoundError, MethodNotAllowedError, DatabaseError, PolicyError, SpoolError
@@ -90,15 +90,15 @@ def _site() -> Site:
 
 
 def _healthz() -> Response:
-    """The process is alive; says nothing of anything else."""
+    """Answer that the process is alive; nothing else is checked."""
     return Response(200, dumps({"status": "ok"}), "application/json")
 
 
 def _readyz() -> Response:
-    """An event would be taken now; whether into the database, or, by a server, into the spool.
+    """Answer that an event would be taken now: into the database or, by a server, the spool.
 
     Raises:
-        DatabaseError, PolicyError, SpoolError: what is in the way.
+        DatabaseError, PolicyError, SpoolError: an event would be refused.
     """
     usher = app.current()
     status = "degraded" if is_degraded(usher) else "ok"
@@ -111,7 +111,7 @@ def is_degraded(usher: App) -> bool:
     """Whether an event would go into the spool now, and not into the database.
 
     Raises:
-        DatabaseError, SpoolError: it would be refused.
+        DatabaseError, SpoolError: an event would be refused.
     """
     fallback = usher.webhooks.fallback
     degraded = fallback is not None and fallback.active

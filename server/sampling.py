@@ -1,4 +1,4 @@
-"""Which traces are kept: decided here, by ``OTEL_TRACES_SAMPLER``, and never by who asks.
+"""Sampling of traces: decided here, by ``OTEL_TRACES_SAMPLER``, and never by the client.
 
 Needs the extra ``traces``.
 """
@@ -13,16 +13,16 @@ from opentelemetry.sdk.trace.sampling import ParentBased, Sampler, SamplingResul
 
 
 def decided_here(sampler: Sampler) -> Sampler:
-    """``sampler``, asked as of a new trace also where a request belongs to somebody's trace.
+    """Ask ``sampler`` as for a new trace, even if a request belongs to a client's trace.
 
-    What is within a span of ours is kept with it.
+    Spans within a span of ours are kept with it.
     """
     blind = _Blind(sampler)
     return ParentBased(sampler, remote_parent_sampled=blind, remote_parent_not_sampled=blind)
 
 
 class _Blind(Sampler):
-    """Sees neither the parent's flag nor its trace id, for whoever asks chooses both."""
+    """Hides the parent's flag and trace id from a sampler: the client chooses both."""
 
     def __init__(self, sampler: Sampler) -> None:
         self._sampler = sampler

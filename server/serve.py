@@ -1,4 +1,4 @@
-"""Starting the server: Granian in front of the application."""
+"""The start of the server: Granian in front of the application."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from granian.http import HTTP1Settings
 
 HEADER_TIMEOUT_MS: Final = 10_000
 FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""Where several workers of ``server.metrics`` keep their numbers; the library reads its name."""
+"""The folder where several workers keep their metrics; prometheus_client reads this variable."""
 MAX_HEADER_BYTES: Final = 65_536
 CONNECTIONS: Final = 8_192
 OTHER_FILES: Final = 256
@@ -41,8 +41,8 @@ def serve(
 
     Args:
         application: what each worker process imports, as ``module:name``.
-        respawn: start a worker that ended by itself again; else everything ends with it.
-        stop_seconds: what requests under way get at most, once told to stop.
+        respawn: restart a worker that ended by itself; else the server ends with it.
+        stop_seconds: longest time for requests under way, once told to stop.
     """
     server = Granian(
         application,
@@ -65,19 +65,19 @@ def serve(
 
 
 def _loaded(target: str) -> Any:
-    """What ``module:name`` is, in a worker.
+    """Import ``module:name`` in a worker.
 
-    Granian's own loader puts the working folder before everything else; a file ``queue.py`` there
-    would then take the place of Python's.
+    Granian's own loader puts the working folder before everything else. A file ``queue.py`` there
+    would then replace Python's.
     """
     module, _, name = target.partition(":")
     return getattr(import_module(module), name)
 
 
 def _connections() -> int:
-    """How many connections a worker holds open; the system allows as many files, less our own.
+    """Return how many connections a worker may hold: the system's limit of files, less our own.
 
-    Granian's own number is 1,024: so many idle connections would keep everybody else waiting for
+    Granian's default is 1,024: that many idle connections would keep everybody else waiting for
     the ten seconds after which they are closed.
     """
     if sys.platform == "win32":
@@ -95,9 +95,9 @@ def _connections() -> int:
 
 @contextmanager
 def _shared_numbers(workers: int) -> Iterator[None]:
-    """A folder for the numbers of several workers; they inherit its name."""
+    """Make a folder for the metrics of several workers, which inherit its name."""
     if workers == 1:
-        os.environ.pop(FOLDER_VARIABLE, None)  # one that somebody else set is not ours
+        os.environ.pop(FOLDER_VARIABLE, None)  # a folder set by others is not ours
         yield
         return
     with TemporaryDirectory(prefix="usher-metrics-") as folder:

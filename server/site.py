@@ -1,4 +1,4 @@
-"""The files of ``site/``, the console, as Netlify publishes it. Read once, at the start."""
+"""The files of ``site/``, the console, as Netlify publishes them. Read once, at the start."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TYPES: Final[Mapping[str, str]] = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-"""What is served; a file of another kind is not."""
+"""The kinds of files that are served; no other is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Site:
     """Answers from memory: no path of a request ever reaches the disk.
 
     Args:
-        folder: absent: there is no site, and every path is unknown.
+        folder: of the files. Where it is absent there is no site, and every path is unknown.
     """
 
     def __init__(self, folder: Path = FOLDER) -> None:
@@ -46,7 +46,7 @@ class Site:
             self._files["/"] = self._files["/index.html"]
 
     def answer(self, request: Request) -> Response:
-        """The file, or 304 where the browser has it already.
+        """Return the file, or 304 where the browser has it already.
 
         Raises:
             NotFoundError, MethodNotAllowedError

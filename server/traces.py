@@ -1,10 +1,10 @@
-"""OpenTelemetry traces of the server, where the extra ``traces`` is installed and asked for.
+"""OpenTelemetry traces of the server, where the extra ``traces`` is installed and configured.
 
-The standard variables configure it; without an endpoint (``OTEL_EXPORTER_OTLP_ENDPOINT``, or
-``OTEL_EXPORTER_OTLP_TRACES_ENDPOINT``) nothing is loaded. Spans are sent by a thread of their own,
-which drops them when it cannot keep up: neither an event nor the API ever waits for a collector.
-Like the metrics, spans follow log lines: an attribute is what is a field there, an id, a status, a
-rule; never an address, a token or a body.
+The standard variables configure them; without an endpoint (``OTEL_EXPORTER_OTLP_ENDPOINT``, or
+``OTEL_EXPORTER_OTLP_TRACES_ENDPOINT``) nothing is loaded. A thread sends the spans, and drops them
+when it cannot keep up: neither an event nor the API ever waits for a collector. Like the metrics,
+spans follow log lines. Their attributes are the lines' fields, such as an id, a status or a rule;
+never an address, a token or a body.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 DISABLED: Final = "OTEL_SDK_DISABLED"
 CLOSE_SECONDS: Final = 3.0
-"""How long the end of a process may wait for a collector."""
+"""Longest wait for a collector at the end of a process."""
 LINES: Final = frozenset({"push.done", "push.failed", "sync.done", "sync.stopped"})
-"""Each tells of something that is over, and took ``duration_ms``."""
+"""Lines about work that is over and took ``duration_ms``; each becomes a span."""
 UNTOLD: Final = frozenset({"event", "duration_ms", "detail"})
-"""Fields that are no attributes: a detail may quote what Identity said."""
+"""Fields that do not become attributes: a detail may quote Identity."""
 
 
 def wanted(environ: Mapping[str, str] = os.environ) -> bool:
@@ -45,7 +45,7 @@ def wanted(environ: Mapping[str, str] = os.environ) -> bool:
 
 
 def start(environ: Mapping[str, str] = os.environ) -> Traces | None:
-    """The traces of this process; None where nobody asked, or the extra is not installed."""
+    """Return the traces of this process; None where none are wanted, or the extra is missing."""
     if not wanted(environ):
         return None
     try:
@@ -61,13 +61,14 @@ def start(environ: Mapping[str, str] = os.environ) -> Traces | None:
 
 @dataclass(slots=True)
 class Traced:
-    """An event on its way. Moments are by ``perf_counter``.
+    """An event under way. Times are by ``perf_counter``, in seconds.
 
     Attributes:
         id: the delivery's.
-        span: all of it; what happened within is told at its end.
+        span: of the whole event; spans of its parts are made at its end.
+        started: when its body was complete.
         verified: when it began to wait for a transaction.
-        transaction: from when to when, and how many deliveries shared it.
+        transaction: its start, its end, and the number of deliveries that shared it.
     """
 
     id: str
@@ -81,7 +82,7 @@ class Traces:
     """Makes spans, and has them sent.
 
     Args:
-        exporter: sends them; called in a thread of its own.
+        exporter: sends spans; called in a thread of its own.
     """
 
     def __init__(self, exporter: SpanExporter) -> None:
@@ -104,11 +105,11 @@ class Traces:
         _word_complaints()
 
     def begin(self, started: float, fields: Mapping[str, Any]) -> Traced:
-        """An event that was verified just now.
+        """Begin the span of an event that was just verified.
 
         Args:
-            started: when its body was there, by ``perf_counter``.
-            fields: what a line of the log says of it.
+            started: when its body was complete, by ``perf_counter``.
+            fields: of its log lines.
         """
         span = self._span("event", started, fields, None, self._api.SpanKind.SERVER)
         traced = Traced(fields["delivery_id"], span, started, perf_counter())
@@ -116,7 +117,7 @@ class Traces:
         return traced
 
     def transaction(self, deliveries: Sequence[str], started: float) -> None:
-        """A transaction that is over, and the ids of those who shared it."""
+        """Note a transaction that is over, for the deliveries (ids) that shared it."""
         over = started, perf_counter(), len(deliveries)
         for delivery in deliveries:
             traced = self._under_way.get(delivery)
@@ -124,8 +125,8 @@ class Traces:
                 traced.transaction = over
 
     def end(self, traced: Traced, status: int) -> None:
-        """An event that is answered now."""
-        if self._under_way.get(traced.id) is traced:  # else a retry came while it was under way
+        """End the span of an event that is answered now."""
+        if self._under_way.get(traced.id) is traced:  # else a retry took its place
             del self._under_way[traced.id]
         ended = perf_counter()
         if traced.span.is_recording():
@@ -134,11 +135,12 @@ class Traces:
         traced.span.end(_nanoseconds(ended))
 
     def request(self, request: Request, started: float, answer: Callable[[], Response]) -> Response:
-        """Answer a request of the API within a span; to be called in the thread that does it.
+        """Answer a request of the API within a span; called in the thread that does the work.
 
         Args:
-            request: its ``traceparent`` says whose part the span is, not whether it is kept.
-            started: when it was there, by ``perf_counter``.
+            request: its ``traceparent`` names the span's parent, but does not decide on sampling.
+            started: when it arrived, by ``perf_counter``.
+            answer: does the work.
         """
         known = (
             request.method if request.method in METHODS else "_OTHER"
@@ -156,7 +158,7 @@ class Traces:
         return found
 
     def observe(self, line: str, fields: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Make a span of what a log line tells; the line gets the ``trace_id``."""
+        """Make a span of a line in ``LINES``, and give any line of a trace its ``trace_id``."""
         if line in LINES and "duration_ms" in fields:
             ended = perf_counter()
             told = {name: value for name, value in fields.items() if name not in UNTOLD}
@@ -179,7 +181,7 @@ class Traces:
         return {"trace_id": f"{context.trace_id:032x}"} if context.is_valid else None
 
     def close(self) -> None:
-        """Send what is left, if the collector takes it soon; the SDK alone waits half a minute."""
+        """Send the last spans, if the collector takes them soon; the SDK waits half a minute."""
         last = Thread(target=self._provider.shutdown, daemon=True)
         last.start()
         last.join(CLOSE_SECONDS)
@@ -187,7 +189,7 @@ class Traces:
             get_logger().warning("traces.lost", detail="The collector says nothing at the end.")
 
     def _context(self, traceparent: Sequence[str]) -> Context:
-        """Of one header that is well-formed; else of nobody."""
+        """Return the parent named by one well-formed header; else an empty context."""
         from opentelemetry.context import Context  # noqa: PLC0415 - an extra
 
         carrier = {"traceparent": traceparent[0]} if len(traceparent) == 1 else {}
@@ -229,12 +231,12 @@ class Traces:
 
 
 def _nanoseconds(moment: float) -> int:
-    """A moment by ``perf_counter`` as time since the epoch."""
+    """Convert a time by ``perf_counter`` to nanoseconds since the epoch."""
     return time_ns() - round((perf_counter() - moment) * 1e9)
 
 
 class _Complaints(logging.Handler):
-    """What the SDK has to say of a collector, as a line of our log."""
+    """Turns the SDK's complaints about a collector into lines of our log."""
 
     def emit(self, record: logging.LogRecord) -> None:
         get_logger().warning("traces.lost", detail=record.getMessage()[:300])

@@ -1,4 +1,4 @@
-"""What each Granian worker process imports: the application, composed from the environment."""
+"""The module that each Granian worker imports: the application, built from the environment."""
 
 import gc
 
@@ -7,7 +7,7 @@ from usher.server.app import Application
 
 application = Application()
 _ = app.current().store  # loaded now, not while the first person waits
-# What is loaded lives as long as the process: the collector need not walk it again and again,
-# which took 60 ms of somebody's login each time.
+# Loaded objects live as long as the process. Frozen, they are no longer walked by the garbage
+# collector, which took 60 ms of somebody's login each time.
 gc.collect()
 gc.freeze()

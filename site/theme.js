@@ -1,4 +1,4 @@
-// Before the first paint, so that nobody who chose dark sees a white flash.
+// Runs before the first paint, so that the dark theme never begins with a white flash.
 (function () {
   try {
     const chosen = localStorage.getItem("usher.theme");

@@ -1,1 +1,1 @@
-"""``usher doctor``: what is checked, and what it finds."""
+"""``usher doctor``: its checks and findings."""

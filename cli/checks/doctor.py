@@ -1,4 +1,4 @@
-"""``usher doctor``: whether everything that Usher needs is there, and how to mend what is not."""
+"""``usher doctor``: check everything that Usher needs, and name a remedy for each fault."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def doctor(as_json: bool) -> None:
 
 
 def examine() -> list[Finding]:
-    """Every finding; later ones need the settings."""
+    """Return all findings. Without usable settings, there are findings on settings only."""
     try:
         settings = Settings.from_env(environment())
     except SettingsError as error:
@@ -125,7 +125,7 @@ def _database(app: App) -> str:
 
 
 def _spool(app: App) -> Finding:
-    """Whether events could be kept while the database is away, and whether any are."""
+    """Check that events could be kept while the database is away, and whether any are."""
     folder = app.settings.spool_folder
     try:
         Spool(folder).check()
@@ -149,7 +149,11 @@ def _events(count: int) -> str:
 
 
 def _clock(app: App) -> str:
-    """The ledger's newest event tells how far Identity's clock and ours are apart."""
+    """Compare Identity's clock with ours, by the ledger's newest event.
+
+    Raises:
+        UsherError: they are over a minute apart.
+    """
     newest = app.store.ledger.page(limit=1).items
     if not newest:
         return f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC; no event yet to compare with"
@@ -160,7 +164,7 @@ def _clock(app: App) -> str:
 
 
 def _pushes(app: App) -> Finding:
-    """Changes that Identity was not told of yet."""
+    """Check for changes that Identity must still be told."""
     backlog = app.pushes.backlog()
     if backlog.since is None:
         return Finding("pushes", True, "Identity knows of every change made here")
@@ -173,7 +177,7 @@ def _pushes(app: App) -> Finding:
 
 
 def _drift(app: App) -> Finding:
-    """When the records were last compared with Identity, and what that left."""
+    """Check when the records were last compared with Identity, and what differences it left."""
     try:
         last = app.sync.completed()
     except UsherError as error:
@@ -196,7 +200,7 @@ def _try(name: str, look: Callable[[], str], remedy: str) -> Finding:
         return Finding(name, False, str(error), "Run: usher db upgrade")
     except ExtraMissingError as error:
         return Finding(name, False, f"{error.what} not installed", f"Run: {error.command}")
-    except DatabaseAwayError as error:  # whatever was being looked at
+    except DatabaseAwayError as error:  # in any check
         return Finding(name, False, str(error), DATABASE_REMEDY)
     except UsherError as error:
         return Finding(name, False, str(error), remedy)

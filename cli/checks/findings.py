@@ -1,4 +1,4 @@
-"""What ``usher doctor`` finds."""
+"""The findings of ``usher doctor``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at; ``remedy`` says what to do where it is not well."""
+    """The result of one check; ``remedy`` says what to do where it is not well."""
 
     name: str
     well: bool

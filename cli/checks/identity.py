@@ -1,4 +1,4 @@
-"""What ``usher doctor`` asks of Identity: whether it is there, what it takes, what time it is."""
+"""The checks of ``usher doctor`` at Identity: reachability, credentials, clock."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from usher.core.errors import (
 from usher.core.identity.client import IdentityClient
 
 MOST_SKEW_SECONDS: Final = 30
-"""Half of what an event may lie ahead; an access token that ends later than it should is worse."""
+"""Half of what an event may lie ahead, since access tokens that end too late are worse."""
 
 _REACH: Final = "Is Identity up, and USHER_IDENTITY_URL its address? docs/identity.md has examples."
 _BRIDGE: Final = 'See docs/netlify.md, "The bridge": its address, its secret, its log.'
@@ -47,12 +47,12 @@ _PUSHES: Final[Mapping[str, str]] = {
 
 
 def push_remedy(code: str) -> str:
-    """What to do about pushes that fail with this code of an error."""
+    """Return what to do about pushes that fail with this error code."""
     return _PUSHES.get(code, "The log says more at push.failed; it is tried again every minute.")
 
 
 def identity_findings(app: App) -> list[Finding]:
-    """One finding for each kind of credentials, and one for the clocks."""
+    """Return one finding for each kind of credentials, and one for the clocks."""
     url = app.settings.identity_url
     if not app.admin_ways:
         text = "no admin credentials: roles reach tokens with the next login"
@@ -79,7 +79,7 @@ def identity_findings(app: App) -> list[Finding]:
 
 
 def _skew(date: str, now: datetime) -> Finding:
-    """Identity's clock by the Date of its answer, which has whole seconds."""
+    """Compare Identity's clock with ours, by the Date of its answer, in whole seconds."""
     try:
         theirs = parsedate_to_datetime(date)
     except ValueError:

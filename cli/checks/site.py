@@ -1,4 +1,4 @@
-"""What ``usher doctor`` asks of the site on Netlify: whether it passes the API on, and signs."""
+"""The check of ``usher doctor`` on the site at Netlify: it passes the API on, and signs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _IDENTITY_PATH: Final = "/.netlify/identity"
 
 
 def site_findings(settings: Settings) -> list[Finding]:
-    """One finding where requests must come through the site."""
+    """Return one finding where requests must come through the site, else none."""
     if not settings.proxy_secret:
         return []
     if len(set(settings.proxy_secret)) < len(settings.proxy_secret):

@@ -1,1 +1,1 @@
-"""``usher dev``: everything for a laptop in one command."""
+"""``usher dev``: Usher and a local Identity in one command, for development."""

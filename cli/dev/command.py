@@ -1,4 +1,4 @@
-"""``usher dev``: everything for a laptop, made up as it starts, and started again as it changes."""
+"""``usher dev``: a development server with a local Identity, restarted when a file changes."""
 
 from __future__ import annotations
 
@@ -22,16 +22,21 @@ HOST: Final = "127.0.0.1"
     "--port", default=8888, show_default=True, type=click.IntRange(1, 65535), help="Port."
 )
 @click.option("--fresh", is_flag=True, help="Forget users, events and secrets; start over.")
-@click.option("--autoconfirm", is_flag=True, help="The local Identity confirms without a mail.")
-@click.option("--invite-only", is_flag=True, help="The local Identity refuses signups.")
 @click.option(
-    "--seed", type=click.IntRange(1, 5000), metavar="N", help="Sign up N people, once each."
+    "--autoconfirm", is_flag=True, help="Confirm accounts at the local Identity without a mail."
+)
+@click.option("--invite-only", is_flag=True, help="Refuse signups at the local Identity.")
+@click.option(
+    "--seed",
+    type=click.IntRange(1, 5000),
+    metavar="N",
+    help="Sign up N people, once each, at the local Identity.",
 )
 def dev(port: int, fresh: bool, autoconfirm: bool, invite_only: bool, seed: int | None) -> None:
-    """Run Usher here, with a local Identity, and secrets and databases kept in .usher/.
+    """Run Usher on this machine, with a local Identity.
 
-    It starts again when the code, the console, the policy or .env changes. Where USHER_IDENTITY_URL
-    is set, that Identity is asked, and there is no local one.
+    Secrets and databases are kept in .usher/. The server restarts when the code, the console, the
+    policy or .env changes. If USHER_IDENTITY_URL is set, that Identity is used, not a local one.
     """
     from usher.cli.dev.local_identity import Asked  # noqa: PLC0415
     from usher.cli.dev.seed import seeded  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""The folder ``.usher/`` of ``usher dev``: secrets, databases, and who is using them."""
+"""The folder ``.usher/`` of ``usher dev``: secrets, databases, and a lock."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ LOCK: Final = DEV_FOLDER / "dev.lock"
 
 @contextmanager
 def held(url: str) -> Iterator[None]:
-    """Keep the folder for this process; ``url`` is what another one is told.
+    """Lock the folder for this process.
+
+    Args:
+        url: of this process; told to another ``usher dev`` that wants the folder.
 
     Raises:
-        click.ClickException: another ``usher dev`` has it.
+        click.ClickException: another ``usher dev`` holds the lock.
     """
     import fcntl  # noqa: PLC0415 - not on Windows, where the other commands still run
 
@@ -39,12 +42,12 @@ def held(url: str) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()}, {url}\n")
         file.flush()
-        DEV_IDENTITY.unlink(missing_ok=True)  # one that was killed left it
+        DEV_IDENTITY.unlink(missing_ok=True)  # left by one that was killed
         yield
 
 
 def make_state() -> None:
-    """Make the secrets and name the database, unless they are there already."""
+    """Write new secrets and the database's address, unless secrets are set already."""
     if DEV_ENV.exists() or PREFIX + "WEBHOOK_SECRETS" in environment():
         return
     DEV_FOLDER.mkdir(mode=0o700, exist_ok=True)
@@ -60,7 +63,7 @@ def make_state() -> None:
 
 @contextmanager
 def told(identity_url: str) -> Iterator[None]:
-    """While this runs, commands in the folder know the local Identity, and tell it of changes."""
+    """Let commands in the folder know the local Identity, and tell it of changes, meanwhile."""
     DEV_IDENTITY.write_text(
         "# Where the Identity of the `usher dev` that runs is, for the commands beside it.\n"
         f"{PREFIX}IDENTITY_URL={identity_url}\n",
@@ -73,7 +76,7 @@ def told(identity_url: str) -> Iterator[None]:
 
 
 def forget() -> None:
-    """Remove whatever is kept in the folder, but for the lock that we hold."""
+    """Remove everything in the folder but the lock, which we hold."""
     for path in DEV_FOLDER.iterdir():
         if path.is_dir():
             shutil.rmtree(path)

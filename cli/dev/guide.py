@@ -1,4 +1,4 @@
-"""What ``usher dev`` prints: what to open first, and what to try then."""
+"""The guide that ``usher dev`` prints: pages to open, and commands to try."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from usher.emulator.people import DENIED_DOMAIN, OWNER
 
 
 def guide(port: int, *, local: bool, people: str | None = None) -> str:
-    """What to open and what to try.
+    """Return the guide's text.
 
     Args:
-        local: there is an Identity of our own.
-        people: what is to be said of those who were signed up; None: nobody was.
+        port: of the server.
+        local: Identity is the local one.
+        people: a sentence on the people who were signed up; None: nobody was.
     """
     site = f"http://127.0.0.1:{port}"
     to = "" if port == 8888 else f" --url {site}/.netlify/functions/identity"
     usher = _program()
     parts = [_open(site, usher, people) if local else f"Open the console: {site}/\n"]
-    # Commands know the secret of tokens where it is set or kept; not one made for this run alone.
+    # `usher token` needs the secret, and a secret made for this run alone is kept nowhere.
     token = (
         f'  curl -H "Authorization: Bearer $({usher} token ada@example.com)" {site}/api/me\n'
         if PREFIX + "JWT_SECRET" in environment()
@@ -59,7 +60,7 @@ def _open(site: str, usher: str, people: str | None) -> str:
 
 
 def _rules(usher: str) -> list[str]:
-    """What the policy makes of the addresses that we propose; of a callable we do not ask it."""
+    """Tell the policy's verdict on the addresses that we propose. Callables are not asked."""
     found = environment()
     source = found.get(PREFIX + "POLICY") or "policy.toml"
     role = found.get(PREFIX + "ADMIN_ROLE") or "admin"
@@ -72,7 +73,7 @@ def _rules(usher: str) -> list[str]:
             told.append(f"No rule of the policy makes {OWNER} an administrator. After signing up:")
             told.append(f"  {usher} users grant {OWNER} {role}")
         if not _verdict(policy, f"somebody@{DENIED_DOMAIN}").admitted:
-            told.append(f"Whoever signs up from {DENIED_DOMAIN} is refused; Events says why.")
+            told.append(f"Signups from {DENIED_DOMAIN} are refused; Events says why.")
     return told
 
 
@@ -93,7 +94,7 @@ def _verdict(policy: FilePolicy, address: str) -> Verdict:
 
 
 def _program() -> str:
-    """How ``usher`` is called here."""
+    """Return the words that run ``usher`` here."""
     called = sys.argv[0]
     found = shutil.which("usher")
     return called if Path(called).name == "usher" and called != found else "usher"

@@ -1,4 +1,4 @@
-"""The local Identity of ``usher dev``: behind the same port, with the same secrets."""
+"""The local Identity of ``usher dev``, behind the same port and with the same secrets."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ HOOK: Final = "/.netlify/functions/identity"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What the command hands to the server's process, each time that it starts one.
+    """The options that the command hands to each server process.
 
     Attributes:
-        local: there is an Identity of our own.
-        jwt_secret: signs access tokens where no setting says with what.
+        local: start a local Identity.
+        jwt_secret: signs access tokens where the settings name no secret.
         operator_token: opens the admin endpoints of the local Identity to Usher.
     """
 
@@ -36,25 +36,25 @@ class Asked:
 
     @classmethod
     def from_json(cls, text: str) -> Asked:
-        """What ``to_json`` wrote."""
+        """Read the text of ``to_json``."""
         return cls(**json.loads(text))
 
     def to_json(self) -> str:
-        """As a text for the environment."""
+        """Return a text for the environment."""
         return json.dumps(asdict(self))
 
     @property
     def site(self) -> str:
-        """Where everything answers."""
+        """The address of the server."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def identity_url(self) -> str:
-        """Where the local Identity answers."""
+        """The address of the local Identity."""
         return self.site + MOUNT
 
     def variables(self, found: Mapping[str, str]) -> dict[str, str]:
-        """What Usher has to be set to, so that it knows the local Identity."""
+        """Return the settings with which Usher knows the local Identity."""
         return {
             PREFIX + "JWT_SECRET": found.get(PREFIX + "JWT_SECRET") or self.jwt_secret,
             PREFIX + "IDENTITY_URL": self.identity_url,
@@ -63,10 +63,11 @@ class Asked:
 
 
 def local_identity(settings: Settings, asked: Asked) -> Emulator:
-    """Identity as it was asked for; its accounts are kept in ``.usher/identity.db``.
+    """Build the local Identity; its accounts are kept in ``.usher/identity.db``.
 
     Args:
-        settings: with ``jwt_secret``; events are signed with the newest webhook secret.
+        settings: with ``jwt_secret``. The newest webhook secret signs events.
+        asked: the command's options.
     """
     from usher.emulator.identity import Emulator  # noqa: PLC0415 - for the server's process alone
 

@@ -1,4 +1,4 @@
-"""The server of ``usher dev``: a process of its own, which never outlives the command."""
+"""The server process of ``usher dev``, which never outlives the command."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ sys.path[:] = sys.argv[1:]
 from usher.cli.dev.server import main
 main()
 """
-"""The server finds modules where we do, and in that order; ``python -m`` would look in the working
-folder first."""
+"""Gives the server our ``sys.path``; ``python -m`` would put the working folder first."""
 _INFO: Final = b'"level":"info"'
 _WARNING: Final = b'"level":"warning"'
 
 
 class Server:
-    """One server after the other, on the same port.
+    """Runs one server after another on the same port.
 
     Args:
-        variables: what it gets in its environment besides ours.
+        url: of the server.
+        variables: added to our environment for the server.
     """
 
     def __init__(self, url: str, variables: dict[str, str]) -> None:
@@ -47,19 +47,19 @@ class Server:
 
     @property
     def runs(self) -> bool:
-        """Whether there is a process that has not ended."""
+        """Whether a server process runs."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> bool:
-        """Start it; whether it came to answer. Why not, it has printed itself."""
-        with self._without(_INFO):  # the first lines are those that tell what to open
+        """Start the server; return whether it answers. If not, it has printed the reason."""
+        with self._without(_INFO):  # the guide comes first
             return self._start()
 
     def _start(self) -> bool:
         self._process = subprocess.Popen(  # noqa: S603 - this Python, and where it finds modules
             [sys.executable, "-c", _COMMAND, *sys.path],
             env=os.environ | self._variables,
-            stdin=subprocess.PIPE,  # it ends when this closes, however we end
+            stdin=subprocess.PIPE,  # the server ends when this closes, however we end
             stderr=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C reaches us only, and we stop it
         )
@@ -73,14 +73,14 @@ class Server:
                         return True
                 time.sleep(0.02)
         self.stop()
-        output.join(GRACE_SECONDS)  # why it does not run is told before anything else
+        output.join(GRACE_SECONDS)  # its error is printed before anything of ours
         return False
 
     def stop(self) -> None:
-        """Let it finish what is under way, for a few seconds; afterwards nothing is left of it.
+        """Stop the server and all its processes. Requests under way get a few seconds.
 
         Raises:
-            KeyboardInterrupt: there was no patience; nothing is left of it, either.
+            KeyboardInterrupt: Ctrl-C ended the wait; its processes are killed all the same.
         """
         process, self._process = self._process, None
         if process is None:
@@ -91,14 +91,14 @@ class Server:
                 click.echo("Still finishing what is under way. Ctrl-C ends it at once.")
                 _ends(process, STOP_SECONDS + GRACE_SECONDS)
         finally:
-            with suppress(ProcessLookupError):  # as it should be: nobody of its session is left
+            with suppress(ProcessLookupError):  # as it should be: all are gone
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             if process.stdin is not None:
                 process.stdin.close()
 
     def quietly(self) -> AbstractContextManager[None]:
-        """Meanwhile its log shows errors only; a progress bar could not be seen between lines."""
+        """Show only errors of its log meanwhile; other lines would hide a progress bar."""
         return self._without(_INFO, _WARNING)
 
     @contextmanager

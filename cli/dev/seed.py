@@ -1,4 +1,4 @@
-"""``usher dev --seed``: people who sign up as people do, over HTTP, at the local Identity."""
+"""``usher dev --seed``: sign people up at the local Identity, over HTTP as people do."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from usher.emulator.people import OWNER, Person, Way, people
 
 PASSWORD: Final = "let me in, please"  # noqa: S105 - for development, and printed
 AT_ONCE: Final = 6
-"""People at the same time; most of each signup is hashing a password, which takes all cores."""
+"""People at the same time. A signup mostly hashes a password, which takes all cores."""
 CHUNK: Final = 100
 """People between two looks into the inbox, which shows the last 200 mails."""
 STEPS: Final = 2
-"""For each of them, as the progress bar counts: coming in, and all that follows."""
+"""Steps per person, as the progress bar counts: the first, and all that follow."""
 EVERYBODY: Final = "/admin/users?per_page=10000"
 
 
 class End(StrEnum):
-    """What became of somebody, in the words of the summary."""
+    """The result for one person, in the words of the summary."""
 
     ACTIVE = "active"
     UNCONFIRMED = "not confirmed yet"
@@ -39,7 +39,7 @@ class End(StrEnum):
 
 
 class _RefusedError(Exception):
-    """Identity turned somebody away, because Usher did."""
+    """Identity refused a person because Usher did."""
 
 
 class Seeder:
@@ -57,10 +57,10 @@ class Seeder:
         self._steps = 0
 
     def run(self, count: int) -> Counter[End]:
-        """See to it that the first ``count`` people are there; what became of the new ones.
+        """Sign up the missing ones of the first ``count`` people, and count their results.
 
         Raises:
-            click.ClickException: Identity answered what nobody expects.
+            click.ClickException: Identity gave an unexpected answer.
         """
         missing = self._missing(list(islice(people(), count)))
         ends: Counter[End] = Counter()
@@ -70,16 +70,16 @@ class Seeder:
         return ends
 
     def close(self) -> None:
-        """Close connections: whoever stops the server would wait for them."""
+        """Close connections; a stopping server would wait for them."""
         self._pool.clear()
 
     def owner_has_the_password(self) -> bool:
-        """Whether the owner may sign in with ours; their account may be older than the seed."""
+        """Whether the owner has our password; the account may be older than the seed."""
         form = {"grant_type": "password", "username": OWNER, "password": PASSWORD}
         return self._send("POST", "/token", urlencode(form)).status == 200
 
     def _missing(self, wanted: Sequence[Person]) -> Sequence[Person]:
-        """Who has not come as far as they should; whoever was refused before is not sent again."""
+        """Return the people with steps left. Those refused before are not sent again."""
         answer = self._ask("GET", EVERYBODY, token=self._operator_token)
         confirmed = {user["email"]: "confirmed_at" in user for user in answer["users"]}
         last = max((n for n, who in enumerate(wanted) if who.email in confirmed), default=-1)
@@ -106,14 +106,14 @@ class Seeder:
                 self._step(work, people=1)
             return ends
         finally:
-            pool.shutdown(cancel_futures=True)  # Ctrl-C, or a fault: the rest need not begin
+            pool.shutdown(cancel_futures=True)  # after Ctrl-C or an error, the rest need not begin
 
     def _step(self, work: Work, people: int) -> None:
         self._steps += 1
         work.add(people, reached=self._steps)
 
     def _enter(self, who: Person) -> End:
-        """The first step: a form, a provider's page, or an administrator's invitation."""
+        """Take the first step: a form, a provider's page, or an administrator's invitation."""
         try:
             if who.way in (Way.INVITED, Way.ACCEPTS):
                 return self._invite(who)
@@ -133,7 +133,7 @@ class Seeder:
         return End.INVITED
 
     def _finish(self, who: Person, end: End, tokens: Mapping[str, str]) -> End:
-        """Click the link of the mail, and come back later, as far as this one goes."""
+        """Click the mail's link, and log in later, as far as this person goes."""
         try:
             if end is not End.ACTIVE and self._clicks(who, end):
                 body = {"type": "signup", "token": tokens[who.email], "password": PASSWORD}
@@ -157,7 +157,7 @@ class Seeder:
         _read(self._send("POST", "/token", urlencode(form)), "/token")
 
     def _consent(self, who: Person) -> End:
-        """By way of the provider's page, on which they say who they are."""
+        """Sign in by the provider's page, where a person gives address and name."""
         asked = self._send("GET", f"/authorize?{urlencode({'provider': who.provider})}")
         page = urlsplit(asked.headers.get("Location", ""))
         if asked.status != 302 or "state" not in parse_qs(page.query):
@@ -177,7 +177,7 @@ class Seeder:
         return End.ACTIVE
 
     def _tokens(self) -> dict[str, str]:
-        """What the links in the last mails carry, by address; the newest mail counts."""
+        """Return the token in the newest mail to each address."""
         mails = self._ask("GET", f"{self._site}/_dev/mail")["mails"]
         return {mail["to"]: mail["token"] for mail in reversed(mails)}
 
@@ -203,7 +203,12 @@ class Seeder:
 
 
 def _read(response: urllib3.BaseHTTPResponse, path: str) -> Any:
-    """The JSON of a good answer."""
+    """Return the JSON of a good answer.
+
+    Raises:
+        _RefusedError: Usher refused the person.
+        click.ClickException: another error.
+    """
     message = _message(response)
     if response.status == 200:
         return json.loads(response.data)
@@ -226,7 +231,7 @@ def _chunks(everybody: Sequence[Person]) -> Iterator[Sequence[Person]]:
 
 
 def seeded(site: str, operator_token: str, count: int) -> str:
-    """Sign people up, tell of them, and say how to sign in to the console."""
+    """Sign people up and print a summary. Return how to sign in to the console."""
     seeder = Seeder(site, operator_token)
     try:
         return _told(seeder, count)
@@ -245,7 +250,7 @@ def _told(seeder: Seeder, count: int) -> str:
         click.echo(f"Signed up in {time.perf_counter() - began:.0f} s: {told}.")
     else:
         click.echo(f"All {count} people of the seed are already here; nobody was signed up.")
-    click.echo(f"Whoever came by e-mail has the password: {PASSWORD}\n")
+    click.echo(f"The password of all who came by e-mail: {PASSWORD}\n")
     if seeder.owner_has_the_password():
         return f"Sign in as {OWNER} with that password."
     return f"Sign in as {OWNER} with the password that you gave it."

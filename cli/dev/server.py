@@ -1,7 +1,7 @@
-"""The process that ``usher dev`` starts, and starts again: one worker behind the port.
+"""The server process of ``usher dev``: one worker behind the port.
 
-It stays small: whatever can be wrong with code and settings is said by ``usher.cli.dev.worker``;
-the worker then ends, and so does this.
+It stays small: ``usher.cli.dev.worker`` reports errors of code and settings. The worker then ends,
+and so does this process.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from usher.server.serve import serve
 
 HOST: Final = "127.0.0.1"
 STOP_SECONDS: Final = 5
-"""What requests under way get when it stops; connections on which none is are closed at once."""
+"""Time for requests under way at a stop; idle connections are closed at once."""
 ASKED_VARIABLE: Final = "LOCAL_IDENTITY_OF_USHER_DEV"
-"""How the command tells this process what was asked for; no setting of anybody's."""
+"""The variable with the command's options for this process; it is no setting."""
 
 
 def main() -> None:
-    """Serve until told to stop, or until whoever started us is gone."""
+    """Serve until told to stop, or until the parent process is gone."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     serve(
         HOST,

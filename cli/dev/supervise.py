@@ -1,4 +1,4 @@
-"""The loop of ``usher dev``: a server, until a file changes; then another one."""
+"""The loop of ``usher dev``: run a server until a file changes, then another one."""
 
 from __future__ import annotations
 
@@ -23,27 +23,28 @@ def supervise(url: str, asked: str, first: Callable[[], None]) -> None:
     """Run the server until we are stopped; replace it when a file changes.
 
     Args:
-        asked: what the server is told, as JSON.
-        first: called once it answers for the first time.
+        url: of the server.
+        asked: options for the server, as JSON.
+        first: called once, when a server first answers.
     """
     server = Server(url, {ASKED_VARIABLE: asked})
     try:
         with _stopped_like_ctrl_c():
             try:
-                _rounds(server, first)
+                _serve_and_replace(server, first)
             finally:
                 server.stop()
     except KeyboardInterrupt:
         click.echo("Stopped.")
 
 
-def _rounds(server: Server, first: Callable[[], None]) -> None:
+def _serve_and_replace(server: Server, first: Callable[[], None]) -> None:
     said = False
     changed: list[Path] = []
     while True:
         began = time.perf_counter()
         changes = Watched().changes()
-        next(changes)  # it watches now, so that nothing that changes from here on is missed
+        next(changes)  # watching begins here, so that no later change is missed
         server.stop()
         if not server.start():
             click.secho("Usher does not run. Mend that and save: it starts by itself.", fg="red")

@@ -1,4 +1,4 @@
-"""Which files ``usher dev`` starts again for, and waiting until one of them changes."""
+"""The files at whose change ``usher dev`` restarts, and the wait for a change."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from usher.server.site import FOLDER, TYPES
 CODE: Final = Path(usher.__file__).resolve().parent
 """The package; in a clone its folders are links."""
 LOOK_MS: Final = 100
-"""How often whoever waits gets a turn though nothing changed."""
+"""Milliseconds after which a wait yields, even if nothing changed."""
 
 
 class Watched:
-    """The files that count now: the code, the console's, the policy, and ``.env``."""
+    """The files that count now: the code, the console, the policy, and ``.env``."""
 
     def __init__(self) -> None:
         policy = _policy()
@@ -33,9 +33,9 @@ class Watched:
             self._code.add(policy.parent)
 
     def changes(self) -> Iterator[list[Path]]:
-        """Those that changed, each time some did; nothing, every now and then.
+        """Yield changed files at each change, and an empty list every ``LOOK_MS`` without one.
 
-        Watching has begun when the first value is there. Folders are watched, not files, for
+        Watching has begun when the first value is there. Folders are watched, not files, since
         editors put a new file in the place of the old one.
         """
         folders = self._code | self._site | {file.parent for file in self._files}
@@ -59,7 +59,7 @@ class Watched:
 
 
 def in_words(paths: list[Path]) -> str:
-    """Their names, as short as they are clear."""
+    """Name files, as briefly as is clear."""
     path = paths[0]
     for base in (Path.cwd(), CODE.parent):
         if path.is_relative_to(base):
@@ -69,10 +69,10 @@ def in_words(paths: list[Path]) -> str:
 
 
 def _policy() -> Path:
-    """The policy's file: TOML, or the module of a callable."""
+    """Return the policy's file: TOML, or the module of a callable."""
     try:
         source = environment().get(PREFIX + "POLICY") or "policy.toml"
-    except SettingsError:  # .env is no text; the server says so, and a change of .env mends it
+    except SettingsError:  # .env cannot be read; the server says so, and a change of .env mends it
         source = "policy.toml"
     module, separator, _ = source.partition(":")
     if not separator or source.endswith(".toml"):

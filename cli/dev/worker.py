@@ -1,6 +1,6 @@
-"""What the worker process of ``usher dev`` imports: the application, with a local Identity.
+"""The module that the worker of ``usher dev`` imports: the application, with a local Identity.
 
-Code and settings change under it, so whatever is wrong with them is said here, shortly.
+Code and settings are being edited, so their errors are reported here, briefly.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _composed() -> Application:
-    """The application; imports stand here so that their errors are caught, too."""
+    """Build the application. Imports stand here so that their errors are caught, too."""
     from usher.cli.dev.local_identity import Asked, local_identity  # noqa: PLC0415
     from usher.cli.environment import environment, upgrade_if_local  # noqa: PLC0415
     from usher.core import app  # noqa: PLC0415
@@ -44,7 +44,7 @@ def _application() -> Application:
 
 
 def _explain(error: Exception) -> None:
-    """A sentence for what we worded ourselves, the place for a fault of syntax, else all of it."""
+    """Print our errors as a sentence, syntax errors with their place, others as a traceback."""
     from usher.core.errors import UsherError  # noqa: PLC0415
 
     if isinstance(error, UsherError):

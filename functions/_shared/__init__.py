@@ -1,1 +1,1 @@
-"""What every function shares: headers, and HTTP as platforms spell it."""
+"""Shared by the functions: HTTP, headers, CORS, failures, and operations of the API."""

@@ -1,4 +1,4 @@
-"""Where the functions are found; a runtime knows these without loading any of them."""
+"""The paths of the functions; a runtime knows them without loading any function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which pages of other sites may call the API: an allow-list, never ``*``, never with cookies."""
+"""CORS for the API: an allow-list of origins, never ``*``, never with cookies."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ MAX_AGE_SECONDS: Final = 600
 ALLOWED_HEADERS: Final = "Authorization, Content-Type, If-Match"
 EXPOSED_HEADERS: Final = "ETag, Link, Location"
 VARY: Final = {"Vary": "Origin"}
-"""Whether a page may read an answer hangs on the page, whatever the answer is."""
+"""On every answer, since the right to read it depends on the page's origin."""
 
 
 def cors_headers(request: Request, allowed_origins: Collection[str]) -> dict[str, str]:
-    """What every answer carries; the origin only where it is on the list."""
+    """Return the headers of every answer; the origin only where it is on the list."""
     headers = dict(VARY)
     origin = request.headers.get("origin", ())
     if len(origin) == 1 and origin[0] in allowed_origins:
@@ -27,7 +27,7 @@ def cors_headers(request: Request, allowed_origins: Collection[str]) -> dict[str
 def preflight(
     request: Request, methods: Iterable[str], allowed_origins: Collection[str]
 ) -> Response:
-    """The answer to OPTIONS: what may be asked here, and for a page on the list, how."""
+    """Answer OPTIONS with the path's methods and, for an origin on the list, CORS permissions."""
     listed = ", ".join(methods)
     headers = {"Allow": listed}
     asks = "access-control-request-method" in request.headers

@@ -1,4 +1,4 @@
-"""Any error as an answer; what is wrong on our side is told to the log only."""
+"""Errors as answers. Details of faults on our side go to the log only."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from usher.functions._shared.http import Response, problem_response
 
 
 def failure(error: Exception) -> Response:
-    """The answer to a request that failed, and a line in the log where the fault is ours."""
+    """Return the answer to a failed request, and log it where the fault is ours."""
     if not isinstance(error, UsherError) or error.status >= 500:
         get_logger().error("request.failed", **describe(error))
     return hidden(error)
 
 
 def hidden(error: Exception) -> Response:
-    """The answer alone, for what was logged already."""
+    """Return the answer alone, for an error that was logged already."""
     return problem_response(error if isinstance(error, UsherError) else UsherError())

@@ -21,7 +21,7 @@ SECURITY_HEADERS: Final[Mapping[str, str]] = {
 
 SITE_HEADERS: Final[Mapping[str, str]] = {
     **SECURITY_HEADERS,
-    # Its own files and nothing else; no markup ever comes from text (Trusted Types, no policy).
+    # The site's own files only. Trusted Types without a policy: text never becomes markup.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
         "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
@@ -29,4 +29,4 @@ SITE_HEADERS: Final[Mapping[str, str]] = {
     ),
     "Cache-Control": "no-cache",
 }
-"""What a browser is told with each file of the console; netlify.toml says the same."""
+"""The headers of each file of the console; netlify.toml has the same."""

@@ -1,4 +1,4 @@
-"""HTTP as everything inside sees it: a Request, answered by a Response.
+"""HTTP inside Usher: a Request, answered by a Response.
 
 A platform's dict exists at its edge only: ``Request.from_event`` reads it, ``Response.to_dict``
 makes it.
@@ -29,17 +29,17 @@ from usher.functions._shared.headers import SECURITY_HEADERS
 MAX_PARAMETERS: Final = 50
 
 Event = Mapping[str, Any]
-"""A request in the form of Netlify's functions, and of API Gateway's payload format 1.0."""
+"""A request as Netlify's functions get it, and as API Gateway's payload format 1.0 has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request.
+    """One HTTP request.
 
     Attributes:
-        headers: every value of each header, by lower-case name, in the order received.
+        headers: all values of each header, by lower-case name, in the order received.
         body: the exact bytes.
-        query: what follows the question mark, still encoded.
+        query: the text after the question mark, still encoded.
     """
 
     method: str
@@ -53,7 +53,7 @@ class Request:
         """Read a platform's event.
 
         Raises:
-            RequestError: a base64 body that is none.
+            RequestError: the body is not valid base64, but is said to be.
         """
         method = str(event.get("httpMethod", ""))
         return cls(
@@ -65,10 +65,10 @@ class Request:
         )
 
     def parameters(self) -> list[tuple[str, str]]:
-        """Name and value of each query parameter, in the order received.
+        """Return (name, value) of each query parameter, in the order received.
 
         Raises:
-            RequestError: the query is no text, or has too many parameters.
+            RequestError: the query is not UTF-8, or has more than ``MAX_PARAMETERS``.
         """
         try:
             return parse_qsl(
@@ -78,28 +78,28 @@ class Request:
             raise RequestError("The query is not UTF-8 text, or has too many parameters.") from None
 
     def require_size(self, max_body_bytes: int) -> None:
-        """Insist on a body within the cap; a server does so before it reads one whole.
+        """Check the body's size; a server does so before it reads a body whole.
 
         Raises:
-            BodyTooLargeError
+            BodyTooLargeError: the body has more bytes.
         """
         if len(self.body) > max_body_bytes:
             raise BodyTooLargeError(max_body_bytes)
 
     def require_method(self, method: str) -> None:
-        """Insist on the method.
+        """Check the method.
 
         Raises:
-            MethodNotAllowedError
+            MethodNotAllowedError: it is another one.
         """
         if self.method != method:
             raise MethodNotAllowedError(self.method, (method,))
 
     def require_json(self, *also: str) -> None:
-        """Insist on JSON, or one of the further media types.
+        """Check that the body's media type is JSON, or one of the further types.
 
         Raises:
-            UnsupportedMediaTypeError
+            UnsupportedMediaTypeError: it is another type, none, or given twice.
         """
         types = self.headers.get("content-type", ())
         media = types[0].partition(";")[0].strip().lower() if len(types) == 1 else ""
@@ -109,7 +109,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One answer; the security headers are added when it goes out."""
+    """One HTTP answer; ``all_headers`` adds the security headers."""
 
     status: int
     body: str = ""
@@ -117,22 +117,22 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def with_headers(self, headers: Mapping[str, str]) -> Response:
-        """The same with these headers, too; they win over its own."""
+        """Return a copy with further headers, which win over its own."""
         return replace(self, headers={**self.headers, **headers})
 
     def all_headers(self) -> dict[str, str]:
-        """The headers as they go out: the security headers, its own, and the type."""
+        """Return the headers to send: the security headers, its own, and Content-Type."""
         headers = {**SECURITY_HEADERS, **self.headers}
         if self.content_type:
             headers["Content-Type"] = self.content_type
         return headers
 
     def body_for(self, method: str) -> str:
-        """The body as it goes out: HEAD gets all that GET has, but the body."""
+        """Return the body to send: none for HEAD, which gets only the headers of GET."""
         return "" if method == "HEAD" else self.body
 
     def to_dict(self, method: str = "GET") -> dict[str, Any]:
-        """The answer to a request with this method, as Netlify and Lambda want it."""
+        """Return the answer to a request with this method, as Netlify and Lambda want it."""
         return {
             "statusCode": self.status,
             "headers": self.all_headers(),
@@ -142,7 +142,7 @@ class Response:
 
 
 def problem_response(error: UsherError) -> Response:
-    """The one way in which an error becomes an answer."""
+    """Render an error as problem details (RFC 9457); no other code renders errors."""
     headers = {}
     if isinstance(error, MethodNotAllowedError):
         headers["Allow"] = ", ".join(error.allow)
@@ -175,13 +175,13 @@ def _query(event: Event) -> str:
 
 
 def read_body(event: Event, method: str) -> bytes:
-    """The exact bytes of an event's body, whatever else the platform's event looks like.
+    """Return the exact bytes of the body in any platform's event.
 
     Raises:
-        RequestError: a base64 body that is none.
+        RequestError: the body is not valid base64, but is said to be.
     """
     body = event.get("body")
-    # A body with these has no meaning (RFC 9110, 9.3.1), and the server reads none.
+    # With these methods a body has no meaning (RFC 9110, 9.3.1), and the server reads none.
     if body is None or method in ("GET", "HEAD"):
         return b""
     if not event.get("isBase64Encoded"):

@@ -1,8 +1,8 @@
-"""What the six identity functions are: check the request, hand it to the pipeline, render.
+"""The six identity functions: check a request, run the pipeline, render the answer.
 
-``handle`` is the edge to a platform. ``answer`` does it all for one request. A server that gathers
-many into one commit calls the parts: ``prepare`` for each, ``Webhooks.process`` for the batch,
-``conclude`` for each result.
+``handle`` takes a platform's event, ``answer`` one request. The server, which gathers many into one
+commit, calls the parts: ``prepare`` for each, ``Webhooks.process`` for the batch, ``conclude`` for
+each result.
 """
 
 from __future__ import annotations
@@ -22,12 +22,16 @@ SIGNATURE_HEADER: Final = "x-webhook-signature"
 
 @dataclass(frozen=True, slots=True)
 class IdentityHook:
-    """One hook URL; ``expected`` is the only event it takes, None: any, by its signed name."""
+    """One hook URL.
+
+    Attributes:
+        expected: the only event it takes; None: any, by the name in the signed body.
+    """
 
     expected: EventName | None = None
 
     def handle(self, event: Event) -> dict[str, Any]:
-        """Answer one delivery, in the form of a platform's functions."""
+        """Answer one delivery in a platform's form."""
         try:
             request = Request.from_event(event)
         except Exception as error:
@@ -35,14 +39,14 @@ class IdentityHook:
         return self.answer(request).to_dict(request.method)
 
     def answer(self, request: Request) -> Response:
-        """Answer one delivery; its data is committed when this returns."""
+        """Answer one delivery. Its data is committed when this returns."""
         prepared = self.prepare(request)
         if isinstance(prepared, Verified):
             return self.conclude(app.current().webhooks.process([prepared])[0])
         return prepared
 
     def prepare(self, request: Request) -> Verified | Response:
-        """The verified delivery, or the answer to a request that is none. Touches no database."""
+        """Return the verified delivery, or the answer to a bad request. Touches no database."""
         try:
             usher = app.current()
             request.require_size(usher.settings.max_body_bytes)
@@ -61,7 +65,7 @@ class IdentityHook:
             return failure(error)
 
     def conclude(self, result: Reply | Exception) -> Response:
-        """The answer to a delivery that was processed, or failed to be; the pipeline logged it."""
+        """Return the answer for a result of the pipeline, which has logged it."""
         if isinstance(result, Exception):
             return hidden(result)
         return Response(result.status, result.body, result.content_type)

@@ -1,4 +1,4 @@
-"""What an operation of the API is: one method of one path, who may call it, and what it takes."""
+"""Operations of the API: one method of one path, with its access, parameters and body."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def _rfc3339(value: object) -> object:
-    """Times as RFC 3339 writes them, and in no other of the ways that pydantic reads."""
+    """Read a time as RFC 3339 writes it; pydantic alone would read other forms, too."""
     if not isinstance(value, str):
         raise ValueError("must be an RFC 3339 time")  # noqa: TRY004 - pydantic words ValueErrors
     return parse_time(value)
@@ -41,7 +41,7 @@ Moment = Annotated[datetime, BeforeValidator(_rfc3339)]
 
 
 class Access(StrEnum):
-    """Who may call an operation."""
+    """The callers that an operation is open to."""
 
     PUBLIC = "anybody"
     PERSON = "anybody with a valid access token"
@@ -65,14 +65,14 @@ class Document(BaseModel):
 
 
 class Why(Input):
-    """What every change by an administrator may say."""
+    """The fields of every change by an administrator."""
 
     reason: str = Field("", max_length=500, description="Why; kept in the audit.")
     force: bool = Field(False, description="Even if this leaves the site without an administrator.")
 
 
 class Paging(Input):
-    """The part of a listing that is asked for."""
+    """The page of a list."""
 
     limit: int = Field(50, ge=1, le=200, description="How many at most.")
     cursor: str | None = Field(
@@ -82,12 +82,13 @@ class Paging(Input):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of an operation, all its checks passed.
+    """One call of an operation, after all its checks.
 
     Attributes:
+        caller: None where the operation is public.
         params: the variable parts of the path.
-        query, body: as their models read them.
-        base: what stands before the operation's path in the address.
+        query, body: instances of the operation's models.
+        base: the part of the address before the operation's path.
     """
 
     app: App
@@ -107,10 +108,10 @@ class Call:
         return self.caller
 
     def user(self) -> User:
-        """The user whose id is in the path.
+        """Return the user whose id is in the path.
 
         Raises:
-            UserNotFoundError
+            UserNotFoundError: there is none, or the id is not a UUID.
         """
         text = self.params["id"]
         if not _UUID.fullmatch(text):
@@ -118,7 +119,7 @@ class Call:
         return self.app.store.users.get(UUID(text))
 
     def change(self, why: Why = Why(reason="", force=False)) -> Change:
-        """Who changes what, and on which condition (``If-Match``).
+        """Return the actor, the reason and the condition (``If-Match``) of a change.
 
         Raises:
             RequestError: the header is malformed.
@@ -126,7 +127,7 @@ class Call:
         return Change(self.principal.actor, why.reason, self._version(), why.force)
 
     def _version(self) -> int | None:
-        # Some platforms join repeated headers; RFC 9110 says that it is the same (5.3).
+        # Some platforms join repeated headers, which means the same (RFC 9110, 5.3).
         values = self.request.headers.get("if-match", ())
         value = ", ".join(values).strip()
         if not values or value == "*":
@@ -134,7 +135,7 @@ class Call:
         if not _ANY_ETAG.fullmatch(value):
             raise RequestError('If-Match must be one ETag as it was answered, such as "3".')
         found = _ETAG.fullmatch(value)
-        return int(found[1]) if found else -1  # nobody's version: another's ETag never matches
+        return int(found[1]) if found else -1  # no record's version: a foreign ETag never matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +144,10 @@ class Operation:
 
     Attributes:
         path: with its variable parts in braces.
-        run: does it.
-        answer: the shape of a good answer; None: there is no body.
-        body_optional: no body means one without any field.
-        errors: the codes that only this operation's work can meet.
+        run: does the work.
+        answer: the model of a good answer; None: it has no body.
+        body_optional: a missing body counts as one without any field.
+        errors: further statuses, which only this operation's work can meet.
     """
 
     method: str
@@ -166,15 +167,16 @@ class Operation:
 
     @property
     def pattern(self) -> re.Pattern[str]:
-        """What the path of a request must match."""
+        """The pattern of the operation's paths."""
         return re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(self.path)))
 
 
 def read_query(request: Request, model: type[Model]) -> Model:
-    """The query parameters as their model.
+    """Read the query parameters into their model.
 
     Raises:
-        InvalidInputError
+        RequestError: as ``Request.parameters`` does.
+        InvalidInputError: a parameter is unknown, invalid or given twice.
     """
     values: dict[str, str] = {}
     problems = []
@@ -194,10 +196,11 @@ def read_query(request: Request, model: type[Model]) -> Model:
 
 
 def read_body(request: Request, operation: Operation) -> Input | None:
-    """The body as its model; None where the operation takes none.
+    """Read the body into its model; None where the operation takes no body.
 
     Raises:
-        InvalidInputError, UnsupportedMediaTypeError
+        InvalidInputError: the body is missing, unexpected, no strict JSON, or invalid.
+        UnsupportedMediaTypeError: the body is not JSON.
     """
     if operation.body is None:
         if request.body:
@@ -225,13 +228,13 @@ def json_response(
     version: int | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """A document, with the ETag of the record that it shows."""
+    """Return a JSON answer; ``version`` of the record that it shows becomes the ETag."""
     etag = {"ETag": f'"{version}"'} if version is not None else {}
     return Response(status, dumps(document), "application/json", {**etag, **(headers or {})})
 
 
 def next_link(call: Call, page: Page[Any]) -> dict[str, str]:
-    """The Link header to the next page (RFC 8288), where there is one."""
+    """Return the Link header to the next page (RFC 8288), where there is one."""
     if page.next_cursor is None:
         return {}
     kept = [(name, value) for name, value in call.request.parameters() if name != "cursor"]

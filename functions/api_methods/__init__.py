@@ -1,4 +1,4 @@
-"""What each resource of the API does, and the table of all operations."""
+"""The resources of the API, one file each, and the table of all operations."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _PATTERNS: Final = [
 
 
 def find_operations(path: str) -> tuple[Mapping[str, Operation], Mapping[str, str]]:
-    """The operations of a path, by method, and its variable parts; none where it is unknown."""
+    """Return a path's operations by method, and its variable parts; empty where it is unknown."""
     for pattern, methods in _PATTERNS:
         if found := pattern.fullmatch(path):
             return methods, found.groupdict()

@@ -1,4 +1,4 @@
-"""``/audit``: who changed what."""
+"""``/audit``: changes of records."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from usher.functions.api_methods import schemas
 
 
 class ListQuery(Paging):
-    """Which entries."""
+    """Filters of the audit."""
 
     user: UUID | None = None
     actor: str = Field("", max_length=200)
@@ -33,7 +33,7 @@ class ListQuery(Paging):
 
 
 def list_audit(call: Call) -> Response:
-    """A page of the audit, the newest first."""
+    """Return a page of the audit, newest first."""
     query: ListQuery = call.query
     page = call.app.store.users.audit_page(
         AuditFilters(

@@ -1,4 +1,4 @@
-"""``/events``: what Identity sent, why it was answered so, and what it would come to now."""
+"""``/events``: deliveries from Identity, the reasons for each answer, and decisions anew."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from usher.functions.api_methods import schemas
 
 
 class ListQuery(Paging):
-    """Which events."""
+    """Filters of events."""
 
     event: Literal["validate", "signup", "login", "usermodified", "userdeleted"] | None = None
     outcome: Literal["applied", "unchanged", "denied", "ignored", "invalid"] | None = None
@@ -49,7 +49,7 @@ class ReplayRequest(Why):
 
 
 def list_events(call: Call) -> Response:
-    """A page of events, the newest first."""
+    """Return a page of events, newest first."""
     query: ListQuery = call.query
     page = call.app.store.ledger.page(
         DeliveryFilters(
@@ -70,12 +70,12 @@ def list_events(call: Call) -> Response:
 
 
 def read(call: Call) -> Response:
-    """One event with its body; the first characters of its id are enough."""
+    """Return one event with its body; the first characters of its id are enough."""
     return json_response(delivery_with_body(call.app.store.ledger.find(call.params["id"])))
 
 
 def replay(call: Call) -> Response:
-    """Decide an event again, by today's policy and record; change nothing unless told to."""
+    """Decide an event again, by today's policy and record. A dry run changes nothing."""
     delivery = call.app.store.ledger.find(call.params["id"])
     event = event_of(delivery)
     if event is None:

@@ -8,7 +8,7 @@ from usher.functions.api_methods import schemas
 
 
 def read(_call: Call) -> Response:
-    """Say that the function runs, and nothing of anything else."""
+    """Answer that the function runs; nothing else is checked."""
     return json_response({"status": "ok"})
 
 

@@ -20,7 +20,7 @@ class ProfileEdit(Input):
 
 
 def read(call: Call) -> Response:
-    """The caller's record."""
+    """Return the caller's record."""
     user = call.principal.user
     return json_response(own_document(user, call.now), version=user.version)
 

@@ -1,4 +1,4 @@
-"""``/openapi.json``: the API in OpenAPI 3.1, made of the route table and the models. Public."""
+"""``/openapi.json``: the API in OpenAPI 3.1, made from the route table and the models. Public."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _PARAMETERS: Final = {
 
 
 def operations(table: Callable[[], Sequence[Operation]]) -> tuple[Operation, ...]:
-    """The operation that describes a table, itself among it."""
+    """Return the operation that describes a table, itself included."""
 
     @cache
     def text() -> str:
@@ -54,7 +54,7 @@ class Anything(BaseModel):
 
 
 def describe(table: Sequence[Operation]) -> dict[str, Any]:
-    """The OpenAPI document of these operations."""
+    """Return the OpenAPI document of these operations."""
     models: list[type[BaseModel]] = [schemas.Problem]
     for operation in table:
         models += [model for model in (operation.body, operation.answer) if model]

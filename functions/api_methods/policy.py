@@ -1,4 +1,4 @@
-"""``/policy``: the rules in words, what they would do, and what they do for the caller."""
+"""``/policy``: the rules in words, their verdict on anybody, and the caller's own roles."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class ExplainRequest(Input):
 
 
 def read(call: Call) -> Response:
-    """What the rules say."""
+    """Return the rules in words."""
     policy = call.app.policy
     return json_response({"fingerprint": policy.fingerprint, "rules": policy.describe()})
 
 
 def explain(call: Call) -> Response:
-    """What the policy says of somebody who is not on record, as ``usher policy explain`` does."""
+    """Return the policy's verdict on a person not on record, as ``usher policy explain`` does."""
     body: ExplainRequest = call.body
     address, domain = split_address(email_key(body.email))
     verdict = call.app.policy.evaluate(
@@ -64,10 +64,9 @@ def explain(call: Call) -> Response:
 
 
 def read_own(call: Call) -> Response:
-    """Which roles the caller has, who gives each, and what the rules of the file say of them.
+    """Return the caller's roles, the sources of each, and the file's rules about them.
 
-    What an administrator wrote as a reason, and what a callable says, was written for
-    administrators: neither is shown.
+    Reasons by administrators and by callables are left out: they were written for administrators.
     """
     user, policy = call.principal.user, call.app.policy
     reasons: tuple[Reason, ...] = ()

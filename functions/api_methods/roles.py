@@ -8,7 +8,7 @@ from usher.functions.api_methods import schemas
 
 
 def read(call: Call) -> Response:
-    """Each role that somebody has or that the policy can give, with how many have it."""
+    """Return each role that users have or the policy can give, with its number of users."""
     held = call.app.store.users.counts("role")
     given = call.app.policy.role_names
     roles = [

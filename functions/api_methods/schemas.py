@@ -1,4 +1,4 @@
-"""The shapes of answers, for the OpenAPI document; usher.core.domain.documents makes them."""
+"""Models of answers, for the OpenAPI document; usher.core.domain.documents makes the answers."""
 
 from __future__ import annotations
 

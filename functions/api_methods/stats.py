@@ -1,4 +1,4 @@
-"""``/stats``: how many of what."""
+"""``/stats``: counts of users and events."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from usher.functions.api_methods import schemas
 
 
 class StatsQuery(Input):
-    """How far back."""
+    """The days to count."""
 
     days: int = Field(30, ge=1, le=366, description="Events of so many days, today included.")
 
 
 def read(call: Call) -> Response:
-    """Users by status, provider and role, and events by day."""
+    """Return users by status, provider and role, and events by day (UTC)."""
     since = f"{call.now - timedelta(days=call.query.days - 1):%Y-%m-%d}"
     counts = call.app.store.users.stats(since)
     by_status = counts["status"]

@@ -48,7 +48,7 @@ Role = Annotated[str, BeforeValidator(_role), Field(min_length=1, max_length=MAX
 
 
 class ListQuery(Paging):
-    """Which users, and in which order."""
+    """Filters and order of users."""
 
     status: Literal["pending", "active", "suspended", "deleted"] | None = None
     role: str = Field("", max_length=MAX_ROLE_CHARACTERS, description="Who has it now.")
@@ -93,7 +93,7 @@ class RoleGrant(Input):
 
 
 def list_users(call: Call) -> Response:
-    """A page of users."""
+    """Return a page of users, as JSON or CSV."""
     query: ListQuery = call.query
     page = call.app.store.users.page(
         UserFilters(
@@ -136,7 +136,7 @@ def invite(call: Call) -> Response:
 
 
 def read(call: Call) -> Response:
-    """One record."""
+    """Return one record."""
     return _shown(call, call.user())
 
 
@@ -152,24 +152,24 @@ def edit(call: Call) -> Response:
 
 
 def delete(call: Call) -> Response:
-    """Leave a tombstone, and have the account deleted at Identity."""
+    """Leave a tombstone, and delete the account at Identity."""
     _changed(call, administration.delete(), call.query)
     return Response(204)
 
 
 def read_roles(call: Call) -> Response:
-    """A user's roles."""
+    """Return a user's roles."""
     return _shown_roles(call, call.user())
 
 
 def set_roles(call: Call) -> Response:
-    """Make these the user's roles."""
+    """Set the user's roles."""
     body: RoleSet = call.body
     return _shown_roles(call, _changed(call, administration.set_roles(body.roles), body))
 
 
 def grant(call: Call) -> Response:
-    """Give a role, perhaps for a time."""
+    """Grant a role, until ``expires_at`` if that is given."""
     body: RoleGrant = call.body
     if body.expires_at is not None and body.expires_at <= call.now:
         raise InvalidInputError((("/expires_at", "lies in the past"),))
@@ -179,13 +179,13 @@ def grant(call: Call) -> Response:
 
 
 def revoke(call: Call) -> Response:
-    """Take a role away; against the policy's grant a denial is left."""
+    """Remove a role. Against the policy's grant a denial is left."""
     command = administration.revoke(call.params["role"])
     return _shown_roles(call, _changed(call, command, call.query))
 
 
 def list_events(call: Call) -> Response:
-    """A page of a user's events."""
+    """Return a page of a user's events."""
     page = call.app.store.ledger.page(
         DeliveryFilters(user_id=call.user().id), limit=call.query.limit, cursor=call.query.cursor
     )
@@ -242,7 +242,7 @@ def _csv(page: Page[User], now: datetime) -> str:
 
 
 def _cell(value: str) -> str:
-    """No cell is a formula to a spreadsheet that opens the file."""
+    """Escape a cell that a spreadsheet would take for a formula."""
     return "'" + value if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 

@@ -1,4 +1,4 @@
-"""Changes of which Identity must still be told."""
+"""Pending pushes: changes that Identity must still be told."""
 
 import sqlalchemy as sa
 from alembic import op

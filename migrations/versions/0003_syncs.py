@@ -1,4 +1,4 @@
-"""How far a synchronisation with Identity has come, and what the last one left."""
+"""The progress of a sync with Identity, and the differences that the last one left."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Three indexes in the order of creation, so that what is new stands together at their ends."""
+"""Three indexes in the order of creation, so that new rows stand together at their ends."""
 
 from alembic import op
 

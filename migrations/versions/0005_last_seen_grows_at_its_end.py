@@ -1,4 +1,4 @@
-"""Who was never seen stands in the order of creation, so that the new stand together."""
+"""Users never seen are indexed in the order of creation, so that new ones stand together."""
 
 from alembic import op
 

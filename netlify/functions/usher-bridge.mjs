@@ -1,8 +1,8 @@
-// The bridge to Netlify Identity: Usher runs elsewhere and has no admin token; functions here have.
+// The bridge to Netlify Identity: Usher runs elsewhere and has no admin token, but functions here have one.
 //
-// A POST signed by Usher (core/identity/bridge.py) asks for one admin call out of the table below; bodies pass
-// as text, as they are. Nothing unsigned passes. A request that comes twice does nothing new: reading,
-// merging the same metadata and deleting are done already, and Identity refuses a taken address.
+// A POST signed by Usher (core/identity/bridge.py) asks for one admin call of the table below. Bodies pass as
+// text, unchanged. Unsigned requests are refused. A repeated request does nothing new: reading, merging the
+// same metadata and deleting are done already, and Identity refuses a taken address.
 
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 import { getIdentityConfig } from "@netlify/identity";
@@ -18,8 +18,8 @@ const PASSED_ON = ["date", "link", "x-total-count"];
 const UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}";
 const ONE = new RegExp(`^/admin/users/${UUID}$`);
 
-// What can be asked, and the only members that the body or the query may have. No call makes anybody
-// an administrator of Identity, or changes the address or the password of an account that exists.
+// The calls on offer, and the only members that the body or the query may have. No call makes anybody an
+// administrator of Identity, or changes the address or the password of an account that exists.
 const OPERATIONS = [
   { method: "GET", path: /^\/admin\/users$/, query: ["page", "per_page", "sort"] },
   { method: "GET", path: ONE },
@@ -29,7 +29,7 @@ const OPERATIONS = [
   { method: "POST", path: /^\/invite$/, body: ["email", "data"] },
 ];
 
-/** Answers one request: 200 with Identity's own status inside, or why Identity was not asked. */
+/** Answers one request: 200 with Identity's own status inside, or the reason for not asking Identity. */
 export default async function bridge(request) {
   const secrets = readSecrets();
   if (secrets === null) return refuse(503, "bridge_closed");
@@ -67,7 +67,7 @@ function readSecrets() {
   return null;
 }
 
-// What is wrong with a signature, for the log only; null: nothing.
+// The fault of a signature, for the log only; null: it is good.
 function examine(token, octets, secrets, now) {
   if (!token) return "no signature";
   if (token.length > MAX_TOKEN_BYTES) return "a signature that is too long";
@@ -81,17 +81,17 @@ function examine(token, octets, secrets, now) {
   if (header.alg !== "HS256") return "another algorithm";
   if ("crit" in header || "b64" in header || "zip" in header) return "a header with extensions";
   const made = secrets.map((secret) => createHmac("sha256", secret).update(`${segments[0]}.${segments[1]}`).digest());
-  if (!made.some((signature) => same(signature, decoded[2]))) return "signed with another secret";
+  if (!made.some((signature) => constantTimeEqual(signature, decoded[2]))) return "signed with another secret";
   if (claims.iss !== "usher" || claims.aud !== "usher-bridge") return "a token for something else";
   if (!Number.isInteger(claims.iat)) return "no time";
   if (Math.abs(now - claims.iat) > WINDOW_SECONDS) return `signed ${Math.round(now - claims.iat)} s ago`;
   const digest = createHash("sha256").update(octets).digest("hex");
-  if (typeof claims.sha256 !== "string" || !same(Buffer.from(digest), Buffer.from(claims.sha256)))
+  if (typeof claims.sha256 !== "string" || !constantTimeEqual(Buffer.from(digest), Buffer.from(claims.sha256)))
     return "another body than the signed one";
   return null;
 }
 
-const same = (one, other) => one.length === other.length && timingSafeEqual(one, other);
+const constantTimeEqual = (one, other) => one.length === other.length && timingSafeEqual(one, other);
 
 function readJson(octets) {
   try {

@@ -2,7 +2,7 @@
 
 import * as session from "./session.js";
 
-/** A refusal or a failure: `kind` says which of the console's ways of telling it fits. */
+/** A refusal or a failure; `kind` decides how the console shows it. */
 export class ApiError extends Error {
   constructor(kind, { status = 0, code = "", detail = "", problems = [], retryAfter = null } = {}) {
     super(detail || code || kind);
@@ -13,7 +13,7 @@ export class ApiError extends Error {
 let onOver = () => {};
 let onForbidden = () => {};
 
-/** What to do when the session is over, and when the caller turns out to be no administrator. */
+/** Set what happens when the session is over, and when the caller is no administrator. */
 export function whenRefused(over, forbidden) {
   onOver = over;
   onForbidden = forbidden;

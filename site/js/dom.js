@@ -1,4 +1,4 @@
-// Building the page. Whatever people wrote becomes text, never markup: there is no other way in here.
+// Builds the page. All that people wrote becomes text, never markup: nothing here can make markup of it.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -45,7 +45,7 @@ function append(element, children) {
   }
 }
 
-/** Put these in the place of whatever the element holds. */
+/** Replace the element's content with these children. */
 export function fill(element, ...children) {
   element.replaceChildren();
   append(element, children);
@@ -82,13 +82,13 @@ const ICONS = {
   door: ["M14 20.5V3.5L5.5 5v14z", "M14 5.5h4.5v13H14", "M11 12v.1"],
 };
 
-/** A decorative icon: whatever it says stands beside it in words. */
+/** A decorative icon; its meaning stands beside it in words. */
 export function icon(name) {
   const paths = ICONS[name].map((d) => s("path", { d }));
   return s("svg", { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true", focusable: "false" }, paths);
 }
 
-/** The ticket. */
+/** The logo, a ticket. */
 export function mark() {
   return s(
     "svg",

@@ -1,5 +1,5 @@
-// Who is here decides what is shown: nobody the door, a person their own page, an administrator the
-// console. Which view stands in the address, after the #.
+// The start. Strangers see the door, people their own page, administrators the console. The part of the
+// address after the # names the view.
 
 import * as api from "./api.js";
 import { fill, h, icon, mark } from "./dom.js";
@@ -31,7 +31,7 @@ const NAVIGATION = [["overview", "Overview"], ["users", "Users"], ["events", "Ev
 const app = document.getElementById("app");
 
 let me = null;
-let leave = null; // ends what the view on screen still has under way
+let leave = null; // aborts what the view on screen has under way
 
 /** Take a link from a mail, or a provider's answer, out of the address before anything else. */
 async function start() {
@@ -48,7 +48,7 @@ async function start() {
   return session.isKept() ? enter() : atDoor();
 }
 
-/** With a session: find out who it is, and show what is theirs. */
+/** Show the page of the person whose session this is. */
 async function enter({ said } = {}) {
   wait();
   try {
@@ -95,7 +95,7 @@ async function signOut() {
 }
 
 function over() {
-  // The address stays, so that signing in again leads back to where one was.
+  // The address stays, so that signing in again leads back to the same view.
   session.forget();
   atDoor({ said: ["warn", "Your session has ended. Please sign in again."] });
 }
@@ -173,13 +173,13 @@ function route() {
     return;
   }
   const first = main.childElementCount === 0;
-  if (!first) document.querySelector(".said")?.remove(); // it was said of what was there before
+  if (!first) document.querySelector(".said")?.remove(); // it was about the view before
   main.replaceChildren();
   let id = "";
   try {
     id = decodeURIComponent(found.match[1] ?? "");
   } catch {
-    // Not an id of anybody; the view says so.
+    // Nobody has this id; the view says so.
   }
   found.view.show(main, { id, query: new URLSearchParams(search), signal: leave.signal, me, title });
   scrollTo(0, 0);

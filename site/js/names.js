@@ -1,4 +1,4 @@
-// Who an id is. Events and audit entries name people by id only.
+// Names for ids: events and audit entries name people by id only.
 
 import { get } from "./api.js";
 import { h } from "./dom.js";
@@ -11,7 +11,7 @@ let running = 0;
 export const remember = (user) => known.set(user.id, labelOf(user));
 export const forgetAll = () => known.clear();
 
-/** A link to a record that says its address once that is known. */
+/** A link to a record; it shows the address once that is known. */
 export function person(id, signal) {
   const anchor = h("a", { href: `#/users/${encodeURIComponent(id)}`, class: "person-link" }, known.get(id) ?? id.slice(0, 8));
   if (!known.has(id)) {
@@ -31,7 +31,7 @@ async function work() {
       anchor.textContent = known.get(id);
     }
   } catch {
-    // The id will do.
+    // The id stays.
   } finally {
     running -= 1;
     work();

@@ -1,4 +1,4 @@
-// The pieces every view is made of.
+// The parts that all views are made of.
 
 import { fill, h, icon } from "./dom.js";
 import * as words from "./words.js";
@@ -64,7 +64,7 @@ export function card(title, { note, actions, level = "h2", className = "" } = {}
     content);
 }
 
-/** Terms and what stands for them; rows without a value are left out. */
+/** A list of terms and values; rows without a value are left out. */
 export function facts(rows) {
   return h("dl", { class: "facts" }, rows.filter((row) => row && row[1] !== null && row[1] !== undefined)
     .map(([term, value]) => h("div", h("dt", term), h("dd", value))));
@@ -150,7 +150,7 @@ export function empty(title, text, action) {
   return h("div", { class: "state" }, icon("search"), h("h2", title), text && h("p", text), action);
 }
 
-/** Why there is nothing to see; where waiting helps it tries again by itself. */
+/** An error in place of the content; it tries again by itself where waiting helps. */
 export function failure(error, retry, signal) {
   const said = words.explain(error);
   const root = h("div", { class: "state", role: "alert" }, icon(said.icon), h("h2", said.title), said.text && h("p", said.text));
@@ -179,7 +179,7 @@ export function failure(error, retry, signal) {
   return root;
 }
 
-/** Bones, then what was asked for, or why not. */
+/** A skeleton (`bones`), then the content or the error. */
 export async function load(place, ask, show, { signal, bones = skeleton() } = {}) {
   fill(place, bones);
   try {
@@ -192,8 +192,8 @@ export async function load(place, ask, show, { signal, bones = skeleton() } = {}
 }
 
 /**
- * Ask before something is done. `run(values)` does it; what goes wrong is told in the dialog, which
- * stays open. Answers whether it was done.
+ * A dialog that asks before an action. `run(values)` takes it; an error is shown in the dialog, which
+ * stays open. Resolves to whether it was done.
  */
 export function ask({ title, content = [], fields = [], action, kind = "primary", run, check, onError }) {
   return new Promise((resolve) => {
@@ -239,7 +239,7 @@ export function ask({ title, content = [], fields = [], action, kind = "primary"
   });
 }
 
-/** An error beside what caused it. */
+/** An error, shown beside its cause. */
 export function problem(error) {
   if (error.code === "last_administrator") {
     return notice("bad", "This is the last administrator", h("p",

@@ -9,7 +9,7 @@ let access = null;
 let renewal = null;
 let epoch = 0;
 
-/** What Identity said, in its own words. */
+/** An error of Identity, in its own words. */
 export class IdentityError extends Error {
   constructor(status, text, retryAfter = null) {
     super(text);
@@ -26,7 +26,7 @@ export async function signIn(email, password) {
   adopt(await ask("POST", "/token", { form: { grant_type: "password", username: email, password } }));
 }
 
-/** A new access token for the refresh token, which is spent by it; one at a time. False: it is over. */
+/** Get a new access token, one call at a time; it spends the refresh token. False: the session is over. */
 export function renew() {
   renewal ??= spend().finally(() => {
     renewal = null;
@@ -59,7 +59,7 @@ export async function signOut() {
   try {
     await ask("POST", "/logout", { bearer: held });
   } catch {
-    // Here it is forgotten in any case.
+    // The session here is forgotten in any case.
   }
 }
 

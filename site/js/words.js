@@ -1,4 +1,4 @@
-// How things are said: times, names of events and outcomes, and what an error means to a person.
+// The console's wording: times, names of events and outcomes, and errors as people understand them.
 
 const DATE = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
 const FULL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
@@ -8,7 +8,7 @@ const NUMBER = new Intl.NumberFormat();
 const STEPS = [["year", 31_536_000], ["month", 2_592_000], ["week", 604_800], ["day", 86_400], ["hour", 3_600], ["minute", 60]];
 
 export const number = (value) => NUMBER.format(value);
-/** A share from 0 to 1; what is there is never "0%". */
+/** A share from 0 to 1 in percent; only nothing at all is "0%". */
 export const percent = (share) => (share > 0 && share < 0.005 ? "<1%" : `${Math.round(share * 100)}%`);
 export const date = (text) => DATE.format(new Date(text));
 export const moment = (text) => FULL.format(new Date(text));
@@ -50,10 +50,10 @@ export const SOURCES = { policy: "the policy", administrator: "an administrator"
 
 export const eventName = (name) => EVENTS[name] ?? name;
 
-/** A sentence from the middle of one. */
+/** A sentence, made from a part of one. */
 export const sentence = (text) => (text ? text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".") : "");
 
-/** The name that somebody gave themselves, if they gave any. */
+/** The name that a person gave, if any. */
 export function nameOf(user) {
   for (const from of [user.profile, user.user_metadata]) {
     for (const key of ["full_name", "name"]) {
@@ -75,7 +75,7 @@ export function initials(user) {
 export const listed = (items) =>
   items.length < 2 ? items.join("") : `${items.slice(0, -1).join(", ")} and ${items.at(-1)}`;
 
-/** Where a rule stands. */
+/** The name of a rule's place in the policy, or of its kind. */
 export function ruleName(rule) {
   const numbered = /^role\.(\d+)$/.exec(rule);
   if (numbered) return `Role rule ${numbered[1]}`;
@@ -83,7 +83,7 @@ export function ruleName(rule) {
   return { admission: "Admission", user: "Status", identity: "Identity", denial: "Denial", event: "Event", policy: "Policy" }[family] ?? "Rule";
 }
 
-/** What was answered to Identity, as a sentence. */
+/** The answer to Identity, as a sentence. */
 export function replyWords(reply) {
   const body = parsed(reply.body);
   if (reply.status === 200) {

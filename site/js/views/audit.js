@@ -1,4 +1,4 @@
-// Who changed what: the whole audit, and one record's part of it.
+// The audit: all changes, and those of one record.
 
 import { page } from "../api.js";
 import { fill, h } from "../dom.js";
@@ -66,7 +66,7 @@ function by(actor, me, signal) {
   return { identity: "Identity", usher: "Usher itself", sync: "a comparison with Identity" }[actor] ?? actor.replace(/^cli:/, "the command line, ");
 }
 
-/** What differs, in words: roles one by one, a short value beside the former one, else its name. */
+/** The differences in words: roles one by one, a short value beside the former one, else its name. */
 function changes(before, after) {
   const lines = [];
   for (const key of Object.keys({ ...before, ...after })) {

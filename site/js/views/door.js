@@ -1,5 +1,5 @@
-// The door: signing in and up, and the links in Identity's mails. Whatever Identity says is shown in
-// its own words.
+// The door: signing in and up, and the links in Identity's mails. Identity's messages are shown in its
+// own words.
 
 import { fill, h, icon, mark } from "../dom.js";
 import { button, field, newId, notice } from "../parts.js";
@@ -30,7 +30,7 @@ function screen({ main }, title, lead, ...content) {
   document.title = `${title} · Usher`;
 }
 
-/** A form that tells what went wrong above its button, and cannot be sent twice. */
+/** A form that shows its error above the button, and cannot be sent twice. */
 function form(fields, action, run) {
   const trouble = h("div", { class: "trouble" });
   const go = button(action, { kind: "primary wide", type: "submit" });
@@ -92,7 +92,7 @@ async function providers(state, place) {
   try {
     state.settings ??= await session.settings();
   } catch {
-    return; // Identity does not say; the form is there in any case
+    return; // Identity did not answer; the form is there in any case
   }
   const offered = Object.keys(PROVIDERS).filter((name) => state.settings?.external?.[name] === true);
   if (state.settings?.disable_signup) state.main.querySelector(".sign-up-link")?.remove();

@@ -1,4 +1,4 @@
-// One event: what came, how it was answered and why, and what it would come to now.
+// One event: its body, the answer and its reasons, and the decision it would get now.
 
 import { call, get } from "../api.js";
 import { fill, h } from "../dom.js";
@@ -90,7 +90,7 @@ function compared({ recorded, now, differs }) {
 
 const answer = (reply) => [`status ${reply.status}`, ...(reply.body ? words.pretty(reply.body).split("\n") : [])];
 
-/** Two texts as one, line by line: kept, taken out, put in (longest common subsequence). */
+/** A diff of two texts by lines: kept, removed, added (longest common subsequence). */
 function lineDifference(left, right) {
   const rows = Array.from({ length: left.length + 1 }, () => new Array(right.length + 1).fill(0));
   for (let i = left.length - 1; i >= 0; i -= 1) {

@@ -1,4 +1,4 @@
-// What Identity sends, as it comes; and one record's part of it.
+// Events from Identity, live; and those of one record.
 
 import { get, page } from "../api.js";
 import { fill, h, icon } from "../dom.js";

@@ -1,4 +1,4 @@
-// How many of what, and what happened on which day.
+// Counts of users, and events by day.
 
 import { get } from "../api.js";
 import { fill, h } from "../dom.js";

@@ -1,4 +1,4 @@
-// What somebody sees who is no administrator: their own account, and why it has the roles it has.
+// The page for people who are no administrators: their own account, and the reasons for its roles.
 
 import { fill, h } from "../dom.js";
 import { avatar, button, card, chip, facts, notice, roleChip, statusChip, time } from "../parts.js";

@@ -1,4 +1,4 @@
-// The rules in words, and what they would do with an address.
+// The rules in words, and their verdict on an address.
 
 import { call, get } from "../api.js";
 import { fill, h, icon } from "../dom.js";

@@ -1,4 +1,4 @@
-// One record: who it is, which roles and why, what happened to it, and what can be done about it.
+// One record: the person, the roles and their reasons, the history, and the actions.
 
 import { call, get } from "../api.js";
 import { fill, h, icon } from "../dom.js";
@@ -23,7 +23,7 @@ export function show(place, { id, signal, me, title }) {
   load(box, view.read, (found) => record(view, found), { signal, bones: [skeleton(1, "head"), skeleton(6)] });
 }
 
-/** Read it again, perhaps saying why it looks different. */
+/** Read the record again; `said` may explain why it looks different. */
 async function again(view, said) {
   try {
     const found = await view.read();
@@ -133,7 +133,7 @@ function history(view) {
   ]));
 }
 
-/** One change; whoever was faster is shown, and nothing of theirs is overwritten. */
+/** Make one change. If another person was faster, their change is shown, and not overwritten. */
 async function change(view, question, done) {
   const made = await ask({
     ...question,
@@ -155,7 +155,7 @@ async function grant(view, role = "") {
   try {
     known = (await get("/roles", undefined, view.signal)).data.roles.map((each) => each.role);
   } catch {
-    // They can still be typed.
+    // Roles can still be typed.
   }
   if (view.signal.aborted) return;
   const name = field({ label: "Role", name: "role", value: role, required: true, maxlength: 100, list: known.filter((each) => !view.user.roles.includes(each)), autocomplete: "off", spellcheck: "false", autocapitalize: "none" });

@@ -109,14 +109,14 @@ export function show(place, { query, signal, title }) {
       : empty("Nobody is here yet", "As soon as somebody signs up, Identity sends an event, and their record shows here.");
   }
 
-  /** What can be chosen: the roles and providers there are. */
+  /** Offer the roles and providers in use as choices. */
   async function offer() {
     try {
       const [{ data: roles }, { data: stats }] = await Promise.all([get("/roles", undefined, signal), get("/stats", { days: 1 }, signal)]);
       options(role, now.role, roles.roles.map((each) => each.role));
       options(provider, now.provider, Object.keys(stats.by_provider).filter(Boolean).sort());
     } catch {
-      // The list says what is wrong.
+      // The list shows the error.
     }
   }
 }
