@@ -20,7 +20,7 @@ from usher.functions.api_methods import schemas
 
 
 class ExplainRequest(Input):
-    """Whom to ask the policy about."""
+    """The person to ask the policy about."""
 
     email: str = Field(min_length=1, max_length=320)
     provider: str = Field("email", max_length=100, description="`email`, `google`, …")

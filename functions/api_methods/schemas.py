@@ -33,7 +33,7 @@ class ProblemPlace(Document):
 
 
 class Own(Document):
-    """What people see of their own record."""
+    """A person's own record, as they see it."""
 
     id: UUID
     email: str
@@ -105,7 +105,7 @@ class Reason(Document):
 
 
 class Reply(Document):
-    """What was answered to Identity."""
+    """The answer that Identity got."""
 
     status: int
     body: str
@@ -145,7 +145,7 @@ class EventList(Document):
 
 
 class Replay(Document):
-    """What an event comes to now."""
+    """The outcome of an event, decided again now."""
 
     dry_run: bool = Field(description="Nothing was changed.")
     recorded: Decision
@@ -224,7 +224,7 @@ class Policy(Document):
 
 
 class PolicyVerdict(Document):
-    """What the policy would do, and by which rules."""
+    """The policy's verdict, with the rules behind it."""
 
     admitted: bool
     message: str = Field(description="For the person, where not admitted.")

@@ -63,14 +63,14 @@ class ListQuery(Paging):
 
 
 class Invitation(Input):
-    """Whom to invite."""
+    """The person to invite."""
 
     email: str = Field(min_length=3, max_length=320, pattern=r"^[^\s@]+@[^\s@]+$")
     data: dict[str, Any] = Field(default_factory=dict, description="Their user_metadata.")
 
 
 class Edit(Why):
-    """What to change of a record; what is left out stays."""
+    """The changes to a record; fields left out stay as they are."""
 
     status: Literal["active", "suspended"] | None = None
     profile: dict[str, Any] | None = Field(None, description="A merge patch (RFC 7396).")
