@@ -56,12 +56,12 @@ sbom: $(VENV)/.audit-ready
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" --quiet
 lock:
-	$(COMPILE) pyproject.toml --extra postgres --extra traces --extra testing --extra dev -o requirements.lock
-	$(COMPILE) pyproject.toml --extra bench -c requirements.lock -o bench/requirements.lock
-	$(COMPILE) pyproject.toml --extra fuzz -c requirements.lock -o fuzz/requirements.lock
+	$(COMPILE) pyproject.toml --extra postgres --extra traces --extra testing --group dev -o requirements.lock
+	$(COMPILE) pyproject.toml --group bench -c requirements.lock -o bench/requirements.lock
+	$(COMPILE) pyproject.toml --group fuzz -c requirements.lock -o fuzz/requirements.lock
 	$(COMPILE) pyproject.toml --extra postgres -c requirements.lock -o deploy/requirements.lock
 	$(COMPILE) --group lambda -c requirements.lock -o deploy/lambda/requirements.lock
-	$(COMPILE) pyproject.toml --extra audit -c requirements.lock -o deploy/audit-requirements.lock
+	$(COMPILE) pyproject.toml --group audit -c requirements.lock -o deploy/audit-requirements.lock
 
 # `sam build` calls this, for deploy/template.yaml: wheels for Lambda, and the parts of usher that run there.
 LAMBDA := __init__.py aws_lambda.py core functions server site

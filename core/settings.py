@@ -181,6 +181,8 @@ def database_url(text: str) -> str:
     Raises:
         ValueError: it is neither of SQLite nor of PostgreSQL, names no file, or has a bad port.
     """
+    scheme, mark, rest = text.partition("://")
+    text = scheme.lower() + mark + rest  # RFC 3986, 3.1: schemes know no case
     for spelling in POSTGRESQL_SPELLINGS:
         if text.startswith(spelling):
             text = POSTGRESQL + text.removeprefix(spelling)
@@ -189,9 +191,14 @@ def database_url(text: str) -> str:
     if text == SQLITE:
         raise ValueError("names no file: write sqlite:///usher.db, or sqlite:////var/lib/usher.db")
     try:
-        _ = urlsplit(text).port
+        parts = urlsplit(text)
+        _ = parts.port
     except ValueError as error:
         raise ValueError(f"cannot be read: {error}") from None
+    user, at, host = parts.netloc.rpartition("@")
+    if host[:3].lower() == "%2f":  # libpq's spelling of a socket's folder; the driver wants `host=`
+        query = "&".join(filter(None, (f"host={host}", parts.query)))
+        return f"{POSTGRESQL}{user}{at}{parts.path}?{query}"
     return text
 
 

@@ -1,6 +1,6 @@
 """Group commit: deliveries that arrive during a transaction share the next one.
 
-The event loop gathers, one thread writes. Each request is answered after the commit of its own
+The event loop collects, one thread writes. Each request is answered after the commit of its own
 data. Under load batches grow, and a commit costs each delivery less. After a shared commit the
 writer waits briefly for as many to come back. Otherwise the first one back would get a commit of
 its own, and the rest would wait for it. A lone delivery never waits.
@@ -103,7 +103,7 @@ class GroupCommit(Generic[Item, Result]):
     async def _write(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waiting or self._wanted > 1:
-            await self._regather()
+            await self._await_the_answered()
             self._turn_away(loop.time())
             batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
             if not batch:
@@ -132,7 +132,7 @@ class GroupCommit(Generic[Item, Result]):
             await asyncio.sleep(0)  # let the answered ones go first
         self._wanted, self._writing = 1, None
 
-    async def _regather(self) -> None:
+    async def _await_the_answered(self) -> None:
         if len(self._waiting) < self._wanted:
             self._all_back.clear()
             with suppress(TimeoutError):

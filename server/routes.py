@@ -1,7 +1,7 @@
 """Routes by path, one table for every runtime. Each target is loaded at its first request.
 
-``answer`` handles one whole request. The server calls the parts, since it gathers events and has
-threads for the rest.
+``answer`` handles one whole request. The server calls the parts, since it commits events in
+groups and has threads for the rest.
 """
 
 from __future__ import annotations

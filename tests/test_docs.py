@@ -96,7 +96,10 @@ def dependencies() -> Iterator[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = project["project"]["optional-dependencies"]
     wanted = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
-    wanted += [line for extra, lines in extras.items() if extra != "bench" for line in lines]
+    extras |= {
+        name: lines for name, lines in project["dependency-groups"].items() if name != "bench"
+    }
+    wanted += [line for lines in extras.values() for line in lines]
     for line in wanted:
         yield re.split(r"[\[<>=~! ;]", line)[0]
 

@@ -1,6 +1,6 @@
 """The six identity functions: check a request, run the pipeline, render the answer.
 
-``handle`` takes a platform's event, ``answer`` one request. The server, which gathers many into one
+``handle`` takes a platform's event, ``answer`` one request. The server, which commits many in one
 commit, calls the parts: ``prepare`` for each, ``Webhooks.process`` for the batch, ``conclude`` for
 each result.
 """

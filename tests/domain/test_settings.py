@@ -48,6 +48,9 @@ GOOD: list[tuple[str, str, Any]] = [
     ("database_url", "sqlite:////var/lib/usher.db", "sqlite:////var/lib/usher.db"),
     ("database_url", "postgresql+psycopg://u:p@db/x", "postgresql+psycopg://u:p@db/x"),
     ("database_url", "postgres://u:p@db:1/x", "postgresql+psycopg://u:p@db:1/x"),
+    ("database_url", "POSTGRES://u:p@db/x", "postgresql+psycopg://u:p@db/x"),
+    ("database_url", "postgres://u@%2Frun/x", "postgresql+psycopg://u@/x?host=%2Frun"),
+    ("database_url", "postgresql://%2frun/x?a=b", "postgresql+psycopg:///x?host=%2frun&a=b"),
     (
         "database_url",
         "postgresql://db/x?connect_timeout=1",
@@ -95,7 +98,6 @@ GOOD: list[tuple[str, str, Any]] = [
 BAD: list[tuple[str, str, str]] = [
     ("database_url", "mysql://db/x", "must begin with sqlite:/// or postgresql://"),
     ("database_url", "postgresql+psycopg2://db/x", "must begin with"),
-    ("database_url", "Postgres://db/x", "must begin with"),
     ("database_url", "postgres://db:port/x", "cannot be read"),
     ("database_url", "usher.db", "must begin with"),
     ("database_url", "postgresql+psycopg://db:port/x", ""),
