@@ -187,6 +187,12 @@ class NotThroughSiteError(RequestError):
         self.reason = reason
 
 
+class StrangePageError(RequestError):
+    """``usher dev`` was asked by a name, or by a page, that is not of this machine."""
+
+    code, status, title = "strange_page", 403, "This is for pages of this machine only"
+
+
 class PreconditionFailedError(RequestError):
     """``If-Match`` names another version than the record's: the record was changed meanwhile."""
 

@@ -29,6 +29,7 @@ from usher.functions import api
 from usher.functions._shared.failure import failure
 from usher.functions._shared.http import Request, Response
 from usher.functions._shared.identity_hook import IdentityHook
+from usher.functions._shared.loopback import for_own_pages, require_host, require_own_page
 from usher.server import routes, traces
 from usher.server.backlogs import Backlogs
 from usher.server.group_commit import INTERRUPT_SECONDS, START_SECONDS, GroupCommit
@@ -68,6 +69,7 @@ class Scope(Protocol):
     method: str
     path: str
     query_string: str
+    http_version: str
     headers: Any
 
 
@@ -99,11 +101,13 @@ class Application:
 
     Args:
         guest: asked first. It has its own threads, since it may wait for our answers.
+        own_pages: answer only what this machine's own pages and programs ask.
     """
 
-    def __init__(self, guest: Guest | None = None) -> None:
+    def __init__(self, guest: Guest | None = None, *, own_pages: bool = False) -> None:
         usher = app.current()
         self._guest = guest
+        self._own_pages = own_pages
         self._guests = ThreadPoolExecutor(GUESTS, thread_name_prefix="guest") if guest else None
         self._max_body_bytes = usher.settings.max_body_bytes
         self._metrics = Metrics(usher.settings.metrics_token)
@@ -135,10 +139,17 @@ class Application:
 
     async def __rsgi__(self, scope: Scope, exchange: Exchange) -> None:
         """Answer one request."""
+        request = Request(scope.method, scope.path, _headers(scope), b"", scope.query_string)
         try:
-            answer = await self._answer(scope, exchange)
+            require_host(request.headers.get("host", ()), scope.http_version)
+            if self._own_pages:
+                signed = self._guest is None and routes.find_hook(request.path) is not None
+                require_own_page(request, any_host=signed)
+            answer = await self._answer(request, exchange, scope.client)
         except Exception as error:
             answer = failure(error)
+        if self._own_pages:
+            answer = for_own_pages(request, answer)
         # In one piece, never chunked: Identity reads a body only when its length is announced.
         exchange.response_str(
             answer.status, list(answer.all_headers().items()), answer.body_for(scope.method)
@@ -189,9 +200,8 @@ class Application:
             await asyncio.sleep(HELD_SECONDS)
             self._database.interrupt(HUNG_SECONDS)
 
-    async def _answer(self, scope: Scope, exchange: Exchange) -> Response:
+    async def _answer(self, request: Request, exchange: Exchange, peer: str) -> Response:
         loop = asyncio.get_running_loop()
-        request = Request(scope.method, scope.path, _headers(scope), b"", scope.query_string)
         if self._guest is not None and self._guest.serves(request.path):
             request = await self._with_body(request, exchange)
             return await loop.run_in_executor(self._guests, self._guest.handle, request)
@@ -205,7 +215,7 @@ class Application:
             self._metrics.event_answered(answer.status, perf_counter() - started)
             return answer
         if routes.is_api(request.path):
-            return await self._call_api(request, exchange, scope.client)
+            return await self._call_api(request, exchange, peer)
         if request.path == METRICS:
             return await loop.run_in_executor(self._scraper, self._metrics.answer, request)
         if request.path == routes.READYZ and request.method in ("GET", "HEAD"):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 import click
@@ -15,6 +17,8 @@ from usher.cli.secret import new_secret
 from usher.core.settings import PREFIX
 
 LOCK: Final = DEV_FOLDER / "dev.lock"
+IGNORE: Final = DEV_FOLDER / ".gitignore"
+SEED_PASSWORD: Final = DEV_FOLDER / "seed-password"
 
 
 @contextmanager
@@ -48,17 +52,31 @@ def held(url: str) -> Iterator[None]:
 
 def make_state() -> None:
     """Write new secrets and the database's address, unless secrets are set already."""
+    IGNORE.write_text("*\n", encoding="utf-8")  # whatever the folder around it ignores
     if DEV_ENV.exists() or PREFIX + "WEBHOOK_SECRETS" in environment():
         return
-    DEV_FOLDER.mkdir(mode=0o700, exist_ok=True)
-    DEV_ENV.touch(mode=0o600)
-    DEV_ENV.write_text(
+    _write_secret(
+        DEV_ENV,
         "# Made by `usher dev`, for this folder only. Delete it to start over.\n"
         f"{PREFIX}WEBHOOK_SECRETS={new_secret()}\n"
         f"{PREFIX}JWT_SECRET={new_secret()}\n"
         f"{PREFIX}DATABASE_URL=sqlite:///{DEV_FOLDER}/usher.db\n",
-        encoding="utf-8",
     )
+
+
+def seed_password() -> tuple[str, bool]:
+    """The password of those who are signed up by ``--seed``, and whether it was made just now."""
+    if SEED_PASSWORD.exists():
+        return SEED_PASSWORD.read_text(encoding="utf-8").strip(), False
+    password = secrets.token_urlsafe(15)
+    _write_secret(SEED_PASSWORD, f"{password}\n")
+    return password, True
+
+
+def _write_secret(path: Path, text: str) -> None:
+    """A new file that only this user may read, from its first byte on."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
 
 
 @contextmanager

@@ -15,11 +15,11 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import click
 import urllib3
 
+from usher.cli.dev.folder import SEED_PASSWORD, seed_password
 from usher.cli.output import Work, working
 from usher.emulator.options import MOUNT
 from usher.emulator.people import OWNER, Person, Way, people
 
-PASSWORD: Final = "let me in, please"  # noqa: S105 - for development, and printed
 AT_ONCE: Final = 6
 """People at the same time. A signup mostly hashes a password, which takes all cores."""
 CHUNK: Final = 100
@@ -48,11 +48,13 @@ class Seeder:
     Args:
         site: the address of ``usher dev``.
         operator_token: of its Identity; invitations need it.
+        password: of everybody who comes by e-mail.
     """
 
-    def __init__(self, site: str, operator_token: str) -> None:
+    def __init__(self, site: str, operator_token: str, password: str) -> None:
         self._site = site
         self._operator_token = operator_token
+        self._password = password
         self._pool = urllib3.PoolManager(retries=False, timeout=60, maxsize=AT_ONCE)
         self._steps = 0
 
@@ -75,7 +77,7 @@ class Seeder:
 
     def owner_has_the_password(self) -> bool:
         """Whether the owner has our password; the account may be older than the seed."""
-        form = {"grant_type": "password", "username": OWNER, "password": PASSWORD}
+        form = {"grant_type": "password", "username": OWNER, "password": self._password}
         return self._send("POST", "/token", urlencode(form)).status == 200
 
     def _missing(self, wanted: Sequence[Person]) -> Sequence[Person]:
@@ -119,7 +121,11 @@ class Seeder:
                 return self._invite(who)
             if who.provider != "email":
                 return self._consent(who)
-            account = {"email": who.email, "password": PASSWORD, "data": {"full_name": who.name}}
+            account = {
+                "email": who.email,
+                "password": self._password,
+                "data": {"full_name": who.name},
+            }
             answer = self._ask("POST", "/signup", account)
         except _RefusedError:
             return End.REFUSED
@@ -136,7 +142,7 @@ class Seeder:
         """Click the mail's link, and log in later, as far as this person goes."""
         try:
             if end is not End.ACTIVE and self._clicks(who, end):
-                body = {"type": "signup", "token": tokens[who.email], "password": PASSWORD}
+                body = {"type": "signup", "token": tokens[who.email], "password": self._password}
                 self._ask("POST", "/verify", body)
                 end = End.ACTIVE
             if end is End.ACTIVE and who.returns:
@@ -153,7 +159,7 @@ class Seeder:
         if who.provider != "email":
             self._consent(who)
             return
-        form = {"grant_type": "password", "username": who.email, "password": PASSWORD}
+        form = {"grant_type": "password", "username": who.email, "password": self._password}
         _read(self._send("POST", "/token", urlencode(form)), "/token")
 
     def _consent(self, who: Person) -> End:
@@ -231,10 +237,14 @@ def _chunks(everybody: Sequence[Person]) -> Iterator[Sequence[Person]]:
 
 
 def seeded(site: str, operator_token: str, count: int) -> str:
-    """Sign people up and print a summary. Return how to sign in to the console."""
-    seeder = Seeder(site, operator_token)
+    """Sign people up and print a summary. Return how to sign in to the console.
+
+    The first seed of a folder makes the password at random, and only that one prints it.
+    """
+    password, new = seed_password()
+    seeder = Seeder(site, operator_token, password)
     try:
-        return _told(seeder, count)
+        return _told(seeder, count, f": {password}" if new else f" is in {SEED_PASSWORD}")
     except KeyboardInterrupt:
         click.echo(f"Not everybody is signed up yet; --seed {count} goes on from here.")
         raise
@@ -242,7 +252,7 @@ def seeded(site: str, operator_token: str, count: int) -> str:
         seeder.close()
 
 
-def _told(seeder: Seeder, count: int) -> str:
+def _told(seeder: Seeder, count: int, password: str) -> str:
     began = time.perf_counter()
     ends = seeder.run(count)
     if ends:
@@ -250,7 +260,7 @@ def _told(seeder: Seeder, count: int) -> str:
         click.echo(f"Signed up in {time.perf_counter() - began:.0f} s: {told}.")
     else:
         click.echo(f"All {count} people of the seed are already here; nobody was signed up.")
-    click.echo(f"The password of all who came by e-mail: {PASSWORD}\n")
+    click.echo(f"The password of all who came by e-mail{password}\n")
     if seeder.owner_has_the_password():
         return f"Sign in as {OWNER} with that password."
     return f"Sign in as {OWNER} with the password that you gave it."

@@ -32,7 +32,8 @@ def _composed() -> Application:
     upgrade_if_local(usher)
     usher.store.database.check()
     _ = usher.policy
-    return Application(local_identity(usher.settings, asked) if asked.local else None)
+    guest = local_identity(usher.settings, asked) if asked.local else None
+    return Application(guest, own_pages=True)
 
 
 def _application() -> Application:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
@@ -31,6 +32,13 @@ def start_dev(tmp_path: Path, policy_file: Path) -> Iterator[Callable[..., Site]
             return stack.enter_context(usher_dev(folder, *options, **variables))
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def strange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A running command that strangers find."""
+    with usher_dev(tmp_path_factory.mktemp("strange")) as site:
+        yield site
 
 
 def test_from_a_signup_to_the_role_in_the_token(
@@ -90,3 +98,50 @@ def test_with_another_identity_there_is_no_local_one(start_dev: Callable[..., Si
     site = start_dev(USHER_IDENTITY_URL="http://127.0.0.1:9/.netlify/identity")
     assert site.identity("GET", "/settings")[0] == 404
     assert site.ask("GET", "/_dev/mail")[0] == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/", "/main.css", "/healthz", "/readyz", "/metrics", "/api/me", "/nothing", "/_dev/mail",
+        "/.netlify/identity/settings", "/.netlify/identity/user", "/.netlify/functions/api/me",
+        "/.netlify/functions/identity",
+    ],
+)  # fmt: skip
+def test_f1_a_strange_name_is_answered_nowhere(strange: Site, path: str) -> None:
+    """Whoever it belongs to points it at this machine, and reads what is there."""
+    for host in ("evil.example", "evillocalhost:8888", "localhost.evil.com", "127.0.0.1.nip.io"):
+        for method in ("GET", "POST", "OPTIONS"):
+            answer = strange.pool.request(method, strange.url + path, headers={"Host": host})
+            assert (answer.status, answer.json()["code"]) == (403, "strange_page")
+
+
+def test_f1_a_strange_page_gets_no_token(strange: Site) -> None:
+    """It neither logs in nor reads an answer; a page of this machine's does."""
+    url = f"{strange.url}/.netlify/identity/token"
+    form = urlencode({"grant_type": "password", "username": "a@b.example", "password": "x"})
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    for page in ("https://evil.example", "null", "http://evillocalhost:3000"):
+        answer = strange.pool.request("POST", url, body=form, headers=headers | {"Origin": page})
+        assert (answer.status, answer.json()["code"]) == (403, "strange_page")
+        ask = {"Origin": page, "Access-Control-Request-Method": "POST"}
+        answers = [answer, strange.pool.request("OPTIONS", url, headers=ask)]
+        settings = f"{strange.url}/.netlify/identity/settings"
+        answers.append(strange.pool.request("GET", settings, headers={"Origin": page}))
+        for each in answers:
+            assert not [name for name in each.headers if name.lower().startswith("access-control")]
+    ours = headers | {"Origin": "http://localhost:3000", "Sec-Fetch-Site": "cross-site"}
+    answer = strange.pool.request("POST", url, body=form, headers=ours)
+    assert answer.status == 400
+    assert answer.headers["Access-Control-Allow-Origin"]
+
+
+def test_f1_a_tunnel_brings_signed_events_alone(start_dev: Callable[..., Site]) -> None:
+    """Where another Identity is named, its events may come by a name of the tunnel's."""
+    site = start_dev(USHER_IDENTITY_URL="http://127.0.0.1:9/.netlify/identity")
+    host = {"Host": "abc.tunnel.example"}
+    hook, rest = (site.url + path for path in ("/.netlify/functions/identity", "/api/me"))
+    assert site.pool.request("POST", hook, headers=host).status == 415
+    page = host | {"Origin": "https://evil.example"}
+    assert site.pool.request("POST", hook, headers=page).status == 403
+    assert site.pool.request("GET", rest, headers=host).status == 403

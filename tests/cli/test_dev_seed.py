@@ -9,8 +9,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.cli.conftest import Process
-from tests.dev_process import GUIDED, WAIT_SECONDS, Dev
+from tests.dev_process import GUIDED, WAIT_SECONDS, Dev, Site
+from usher.cli.dev.folder import SEED_PASSWORD, make_state, seed_password
+from usher.cli.environment import DEV_ENV, DEV_FOLDER
 from usher.emulator.people import Way, people
 
 COUNT = 45
@@ -51,10 +55,15 @@ def test_the_seed_is_told_and_not_sown_twice(folder: Path) -> None:
     told = "18 active, 1 not confirmed yet, 1 invited, 1 refused by the policy."
     assert told in dev.log.read_text()
     assert "Sign in as owner@example.com with that password." in dev.log.read_text()
+    password = (folder / ".usher" / "seed-password").read_text().strip()
+    assert dev.log.read_text().count(password) == 1
     assert dev.stop() == 0
     again = Dev(folder, "--seed", "21")
     try:
         again.says("All 21 people of the seed are already here")
+        again.says("is in .usher/seed-password")
+        assert password not in again.log.read_text()
+        assert Site(again.url).log_in("owner@example.com", password)
     finally:
         again.stop()
 
@@ -78,3 +87,23 @@ def test_what_was_interrupted_is_finished_by_the_next(folder: Path, process: Pro
         assert _users(process, folder) == _expected()
     finally:
         again.stop()
+
+
+def test_f1_the_seeds_password_is_made_at_random_and_kept_to_oneself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another in each folder, in a file that nobody else may read and that git ignores."""
+    made = []
+    for name in ("one", "two"):
+        (tmp_path / name / ".usher").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / name)
+        make_state()
+        made.append(seed_password())
+        assert seed_password() == (made[-1][0], False)
+        assert SEED_PASSWORD.stat().st_mode & 0o777 == 0o600
+        assert DEV_ENV.stat().st_mode & 0o777 == 0o600
+        assert (DEV_FOLDER / ".gitignore").read_text() == "*\n"
+    (one, new), (two, _) = made
+    assert new
+    assert one != two
+    assert len(one) == 20
