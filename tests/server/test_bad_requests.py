@@ -197,3 +197,22 @@ def test_a_request_without_one_clear_length_is_400(door: Door, lines: bytes) -> 
     head = b"POST /.netlify/functions/identity HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
     answer = door.exchange(head + lines + b"\r\n\r\n{}", half_close=True)
     assert answer.status in {400, 501}
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [[], ["Host: a", "Host: b"], ["Host: a", "Host: a"], ["Host: a b"], ["Host: a/b"]],
+    ids=repr,
+)
+@pytest.mark.parametrize("path", ["/healthz", "/api/me", "/", "/.netlify/functions/identity"])
+def test_h4_a_request_without_one_host_is_400(door: Door, hosts: list[str], path: str) -> None:
+    """RFC 9112, 3.2: two programs could take it for different sites' requests."""
+    head = "\r\n".join([f"GET {path} HTTP/1.1", *hosts, "Connection: close", "", ""])
+    answer = door.exchange(head.encode(), method="GET")
+    check_headers(answer)
+    assert (answer.status, answer.code) == (400, "bad_request")
+
+
+def test_h4_http_1_0_may_leave_it_out(door: Door) -> None:
+    """Probes of older load balancers do."""
+    assert door.exchange(b"GET /healthz HTTP/1.0\r\n\r\n", method="GET").status == 200
