@@ -23,11 +23,11 @@ from bench import load
 from bench.machine import describe
 from bench.receivers import KINDS, Receiver
 from usher import migrations
-from usher.core.captures.format import PUBLIC_SECRET, Capture, write_line
+from usher.core.captures.format import Capture, write_line
 from usher.core.domain.policy import Reason
 from usher.core.domain.records import Delivery, Outcome
 from usher.core.domain.reply import NO_CONTENT
-from usher.core.jws import sign_event
+from usher.core.jws import PUBLIC_SECRET, sign_event
 from usher.core.store.database import Database
 from usher.core.store.ledger import Ledger
 from usher.emulator.payload import ZERO_INSTANCE, Account, event_body

@@ -8,11 +8,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import quote
 from uuid import UUID
 
 import urllib3
 
-from usher.core.captures.format import SIGNATURE, Capture
+from usher.core.captures.format import EVENT_HEADER, SIGNATURE, Capture
 from usher.core.captures.replay import Played
 from usher.core.domain.records import AuditEntry
 from usher.core.domain.reply import Reply
@@ -24,6 +25,10 @@ ATTEMPTS: Final = 3
 TIMEOUT_SECONDS: Final = 10.0
 BACK_SECONDS: Final = 240
 AHEAD_SECONDS: Final = 30
+_SENT: Final = ("Content-Type", EVENT_HEADER)
+"""What is taken over from a capture's headers, besides the signature that is made anew."""
+_PATH: Final = "/-._~!$&'()*+,;=:"
+"""What a path has as it is (RFC 3986, 3.3, without the ``@`` that could be taken for a host's)."""
 USERS_KEPT: Final = 100_000
 TIMES_KEPT: Final = 32
 
@@ -94,7 +99,7 @@ class HttpReplayer:
         url = urllib3.util.parse_url(self.to)
         if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
             raise ReplayTargetError(f"{self.to} is not an address such as https://host:port.")
-        self._one_address = (url.path or "/") != "/"
+        self._url = url
         self._times = FreshTimes(self.now, self.sleep)
         self._pool = urllib3.PoolManager(retries=False, timeout=TIMEOUT_SECONDS)
 
@@ -123,7 +128,9 @@ class HttpReplayer:
 
     def _send(self, step: Capture, body: bytes, instance_id: UUID, issued_at: int) -> Reply:
         signature = sign_event(body, instance_id, issued_at, self.secret, replayed=True)
-        url = self.to if self._one_address else self.to.rstrip("/") + step.path
+        url = self._address(step.path)
+        headers = {name: step.headers[name] for name in _SENT if name in step.headers}
+        headers[SIGNATURE] = signature
         trouble = ""
         for attempt in range(ATTEMPTS):
             if attempt:
@@ -133,7 +140,7 @@ class HttpReplayer:
                     step.method,
                     url,
                     body=body,
-                    headers={**step.headers, SIGNATURE: signature},
+                    headers=headers,
                     redirect=False,
                 )
             except urllib3.exceptions.HTTPError as error:
@@ -144,6 +151,12 @@ class HttpReplayer:
                 return Reply(answer.status, content_type, answer.data.decode("utf-8", "replace"))
             trouble = f"status {answer.status}"
         raise ReplayTargetError(f"{url} gave no answer in {ATTEMPTS} attempts ({trouble}).")
+
+    def _address(self, path: str) -> str:
+        """The target's address with this path; a file's path reaches no other host."""
+        if (self._url.path or "/") != "/":
+            return self._url.url
+        return self._url._replace(path=quote(path, safe=_PATH)).url
 
     def _wait_for_turn(self) -> None:
         if not self.rate:

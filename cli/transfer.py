@@ -13,7 +13,14 @@ from usher.cli.capture_files import opened_file, reader_of
 from usher.cli.environment import opened
 from usher.cli.moments import PAST
 from usher.cli.output import json_option, print_json, say, working
-from usher.core.captures.format import Capture, from_delivery, to_delivery, write_act, write_line
+from usher.core.captures.format import (
+    Capture,
+    from_delivery,
+    require_fit,
+    to_delivery,
+    write_act,
+    write_line,
+)
 from usher.core.captures.redact import Redactor
 from usher.core.domain.events import EventName
 from usher.core.domain.records import AuditEntry, Delivery, Outcome
@@ -110,9 +117,11 @@ def import_(file: str, keep_going: bool, as_json: bool) -> None:
 
 def _delivery(capture: Capture, number: int) -> Delivery:
     try:
-        return to_delivery(capture)
+        delivery = to_delivery(capture)
+        require_fit(delivery)
     except CaptureError as error:
         raise CaptureError(error.problem, number) from None
+    return delivery
 
 
 @click.command()

@@ -25,6 +25,9 @@ ISSUER: Final = "gotrue"
 REPLAY_CLAIM: Final = "usher_replay"
 MAX_TOKEN_BYTES: Final = 4096
 MIN_SECRET_BYTES: Final = 32
+PUBLIC_SECRET: Final = b"usher captures are signed with this public secret"
+"""Signs captures, so that they pass the whole verification in a replay; everybody knows it, and no
+setting may be it."""
 SITE_HEADER: Final = "x-nf-sign"
 SITE_ISSUER: Final = "netlify"
 

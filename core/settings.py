@@ -16,7 +16,7 @@ from uuid import UUID
 
 from usher.core.domain.events import is_role
 from usher.core.errors import SettingsError
-from usher.core.jws import MIN_SECRET_BYTES, Tolerance
+from usher.core.jws import MIN_SECRET_BYTES, PUBLIC_SECRET, Tolerance
 from usher.core.limits import Network
 
 PREFIX: Final = "USHER_"
@@ -157,6 +157,11 @@ def _secret(text: str) -> bytes:
     if not text:
         raise ValueError(f"is empty. {HOW_TO_MAKE_A_SECRET}")
     secret = text.encode()
+    if secret == PUBLIC_SECRET:
+        raise ValueError(
+            f"holds the secret that captures are signed with, which everybody knows. "
+            f"{HOW_TO_MAKE_A_SECRET}"
+        )
     if len(secret) < MIN_SECRET_BYTES:
         raise ValueError(
             f"holds a secret of {len(secret)} bytes; fewer than {MIN_SECRET_BYTES} can be "

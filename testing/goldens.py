@@ -24,12 +24,13 @@ from usher import migrations
 from usher.core import log
 from usher.core.app import App, use
 from usher.core.captures.files import Reader, Step
-from usher.core.captures.format import PUBLIC_SECRET, Capture
+from usher.core.captures.format import Capture
 from usher.core.captures.replay import Replayer
 from usher.core.domain.documents import user_document
 from usher.core.domain.events import EventName
 from usher.core.domain.records import AuditEntry, User
 from usher.core.errors import DeliveryNotFoundError, SignatureError
+from usher.core.jws import PUBLIC_SECRET
 from usher.core.settings import Settings
 from usher.functions._shared.http import Request
 from usher.functions._shared.identity_hook import IdentityHook

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from usher.core.captures.format import Capture, read_step
 from usher.core.captures.sources import read_document
 from usher.core.domain.records import AuditEntry
 from usher.core.errors import CaptureError
+from usher.core.strict_json import StrictJsonError, loads_object
 
 MAX_LINE_BYTES: Final = 33_554_432
 MAX_DOCUMENT_BYTES: Final = 268_435_456
@@ -47,11 +49,13 @@ class Reader:
             CaptureError: a wrong line, with its number, where ``on_wrong`` is None; or a file that
                 has no captures and is nothing else that can be read.
         """
-        first = self._file.readline(MAX_LINE_BYTES + 1)
-        if b'"usher_' not in first[:20]:
-            yield from self._document(first)
+        number, line = 1, _without_mark(self._file.readline(MAX_LINE_BYTES + 1))
+        while line and not line.strip():
+            self.bytes_read += len(line)
+            number, line = number + 1, self._file.readline(MAX_LINE_BYTES + 1)
+        if not _is_step(line):
+            yield from self._document(line)
             return
-        number, line = 1, first
         while line:
             self.bytes_read += len(line)
             if line.strip():
@@ -85,6 +89,28 @@ class Reader:
         if len(data) > MAX_DOCUMENT_BYTES:
             raise CaptureError("this is no file of captures, and too large to be anything else")
         yield from enumerate(read_document(data, datetime.now(UTC)), 1)
+
+
+def _without_mark(data: bytes) -> bytes:
+    """The first line without the mark that some editors put before UTF-8.
+
+    Raises:
+        CaptureError: the mark of another encoding.
+    """
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise CaptureError("the file is UTF-16; save it as UTF-8", 1)
+    return data.removeprefix(codecs.BOM_UTF8)
+
+
+def _is_step(line: bytes) -> bool:
+    """Whether a file begins as captures do, be the line good or not."""
+    if b'"usher_' in line[:20]:
+        return True
+    try:
+        document = loads_object(line)
+    except StrictJsonError:
+        return False
+    return "usher_capture" in document or "usher_act" in document
 
 
 def _size(file: IO[bytes]) -> int | None:

@@ -7,6 +7,8 @@ defines it.
 
 from __future__ import annotations
 
+import hashlib
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,18 +17,27 @@ from typing import Any, Final
 from uuid import UUID
 
 from usher.core.domain.documents import utc
-from usher.core.domain.events import parse_time
+from usher.core.domain.events import Event, delivery_id, parse_event, parse_time
 from usher.core.domain.policy import Reason
 from usher.core.domain.records import AuditEntry, Delivery, Outcome
 from usher.core.domain.reply import Reply
-from usher.core.errors import CaptureError, SignatureError
-from usher.core.jws import read_unverified, sign_event
+from usher.core.errors import BodyError, CaptureError, SignatureError
+from usher.core.jws import PUBLIC_SECRET, Claims, read_unverified, sign_event
 from usher.core.strict_json import StrictJsonError, dumps, loads_object
 
 VERSION: Final = 1
-PUBLIC_SECRET: Final = b"usher captures are signed with this public secret"
+ARRAY: Final = (
+    "this is a JSON array; captures are one JSON object on each line, as jq -c '.[]' writes them"
+)
 SIGNATURE: Final = "X-Webhook-Signature"
 EVENT_HEADER: Final = "X-Netlify-Event"
+HEADERS: Final = {name.lower(): name for name in ("Content-Type", EVENT_HEADER, SIGNATURE)}
+"""The headers that matter, by their names in lower case."""
+MAX_TIME: Final = 253_402_300_799
+"""The last second of the year 9999."""
+MAX_PATH: Final = 2_048
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}", re.ASCII)
+_VALUE = re.compile(r"[\t -~\x80-\xff]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +103,8 @@ class Capture:
             raise CaptureError(f"the header {SIGNATURE} is missing or cannot be read") from None
         if type(issued_at) is not int:
             raise CaptureError(f"the header {SIGNATURE} names no time")
+        if not 0 <= issued_at <= MAX_TIME:
+            raise CaptureError(f"the header {SIGNATURE} names a time (iat) out of range")
         return instance_id, issued_at
 
 
@@ -105,7 +118,7 @@ def from_delivery(delivery: Delivery) -> Capture:
     return Capture(
         received_at=delivery.received_at,
         method="POST",
-        path=delivery.path,
+        path=delivery.path if _is_path(delivery.path) else "/",
         headers=headers,
         body=delivery.body,
         answer=delivery.reply,
@@ -154,6 +167,66 @@ def to_delivery(capture: Capture) -> Delivery:
     )
 
 
+def require_fit(delivery: Delivery) -> None:
+    """Insist on a decision about this very body, as of this instance and time.
+
+    Id, digest, event and user are worked out anew; only of what was erased they are believed.
+
+    Raises:
+        CaptureError: what the file says contradicts itself.
+    """
+    body, instance_id, issued_at = delivery.body, delivery.instance_id, delivery.issued_at
+    if body is None:
+        if delivery.reply.status == 200:
+            raise CaptureError("answer: of what was erased there is no answer with metadata")
+        return
+    digest = hashlib.sha256(body).hexdigest()
+    if delivery.body_digest != digest:
+        raise CaptureError("decided: body_digest is not the body's SHA-256")
+    event, user_id = "", None
+    if delivery.outcome is not Outcome.INVALID:
+        try:
+            found = parse_event(body, Claims(instance_id, issued_at, digest, 0))
+        except BodyError as error:
+            raise CaptureError(f"decided: the body is no event that could be ({error})") from None
+        event = found.name
+        user_id = found.user.id if isinstance(found, Event) else None
+        if (delivery.event, delivery.user_id) != (event, user_id):
+            raise CaptureError("decided: event and user_id are not those of the body")
+    if delivery.id != delivery_id(instance_id, event, issued_at, digest):
+        raise CaptureError("decided: id does not fit the body and its signature")
+
+
+def require_request(method: str, path: str, headers: Mapping[str, str]) -> dict[str, str]:
+    """Insist on what HTTP can carry, whoever made the file.
+
+    Returns:
+        The headers, those that matter by their usual names.
+
+    Raises:
+        CaptureError
+    """
+    if not _TOKEN.fullmatch(method):
+        raise CaptureError("method must be a token, such as POST (RFC 9110, 5.6.2)")
+    if not _is_path(path):
+        raise CaptureError("path must begin with / and hold printable characters only")
+    named: dict[str, str] = {}
+    for name, value in headers.items():
+        if not _TOKEN.fullmatch(name):
+            raise CaptureError(f"headers: {name[:40]!r} is no name of a header")
+        if not _VALUE.fullmatch(value):
+            raise CaptureError(f"headers: the value of {name[:40]} cannot stand in a header")
+        usual = HEADERS.get(name.lower(), name)
+        if usual in named:
+            raise CaptureError(f"headers: {usual[:40]} stands twice")
+        named[usual] = value
+    return named
+
+
+def _is_path(text: str) -> bool:
+    return text.startswith("/") and len(text) <= MAX_PATH and text.isprintable()
+
+
 def write_line(capture: Capture) -> str:
     """A capture as one line, without the line's end."""
     document: dict[str, Any] = {
@@ -190,22 +263,33 @@ def read_line(line: bytes) -> Capture:
     Raises:
         CaptureError: the line is wrong; the error is without the line's number.
     """
+    return _capture(_document(line))
+
+
+def _document(line: bytes) -> dict[str, Any]:
     try:
-        document = loads_object(line)
+        return loads_object(line)
     except StrictJsonError as error:
+        if line.lstrip().startswith(b"["):
+            raise CaptureError(ARRAY) from None
         raise CaptureError(f"no JSON object: {error}") from None
+
+
+def _capture(document: dict[str, Any]) -> Capture:
     version = document.pop("usher_capture", None)
-    if version != VERSION or version is True:
+    if not _is_version(version):
         said = "names no version" if version is None else f"is of version {str(version)[:20]!r}"
         raise CaptureError(f"{said}; this Usher reads version {VERSION}")
     headers = _object(document, "headers")
     if not all(isinstance(value, str) for value in headers.values()):
         raise CaptureError("headers: every value must be a string")
+    received_at = _time(document, "received_at")
+    method, path = _text(document, "method"), _text(document, "path")
     return Capture(
-        received_at=_time(document, "received_at"),
-        method=_text(document, "method"),
-        path=_text(document, "path"),
-        headers=headers,
+        received_at=received_at,
+        method=method,
+        path=path,
+        headers=require_request(method, path, headers),
         body=_body(document),
         answer=_answer(document),
         decided=_decided(document),
@@ -236,15 +320,16 @@ def read_step(line: bytes) -> Capture | AuditEntry:
     Raises:
         CaptureError: the line is wrong; the error is without the line's number.
     """
-    return _read_act(line) if line.startswith(b'{"usher_act"') else read_line(line)
+    document = _document(line)
+    return _act(document) if "usher_act" in document else _capture(document)
 
 
-def _read_act(line: bytes) -> AuditEntry:
-    try:
-        document = loads_object(line)
-    except StrictJsonError as error:
-        raise CaptureError(f"no JSON object: {error}") from None
-    if document["usher_act"] != VERSION:
+def _is_version(value: Any) -> bool:
+    return type(value) is int and value == VERSION  # JSON's true is 1 to Python, and 1.0 as well
+
+
+def _act(document: dict[str, Any]) -> AuditEntry:
+    if not _is_version(document["usher_act"]):
         raise CaptureError(f"this Usher reads acts of version {VERSION}")
     before = document.get("before")
     try:

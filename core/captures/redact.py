@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID
 
-from usher.core.captures.format import PUBLIC_SECRET, Capture, Decided
+from usher.core.captures.format import Capture, Decided
 from usher.core.domain.events import delivery_id
 from usher.core.domain.policy import Reason
 from usher.core.domain.records import AuditEntry
 from usher.core.domain.reply import Reply
+from usher.core.jws import PUBLIC_SECRET
 from usher.core.strict_json import StrictJsonError, dumps, loads_object
 
 KEPT_APP_METADATA: Final = frozenset({"provider", "providers", "roles"})

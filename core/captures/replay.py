@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from usher.core.captures.format import PUBLIC_SECRET, SIGNATURE, Capture, to_delivery
+from usher.core.captures.format import SIGNATURE, Capture, require_fit, to_delivery
 from usher.core.domain.at_identity import AtIdentity
 from usher.core.domain.decide import ACTOR, tombstone
 from usher.core.domain.events import EventName, email_key
 from usher.core.domain.records import AuditEntry, Grant, Key, Outcome, Source, Status, User, audit
 from usher.core.domain.reply import NO_CONTENT, Reply
 from usher.core.errors import CaptureError, SignatureError
+from usher.core.jws import PUBLIC_SECRET
 from usher.core.policy_source import PolicyInForce
 from usher.core.settings import Settings
 from usher.core.webhooks import Received, Store, Verified, Webhooks
@@ -102,13 +103,17 @@ class Replayer:
 
     def _play_alone(self, step: Capture | AuditEntry) -> Reply:
         if isinstance(step, AuditEntry):
-            self._play_act(step)
+            try:
+                self._play_act(step)
+            except (KeyError, TypeError, ValueError, AttributeError):
+                raise CaptureError("the act does not say what was done, as ours do") from None
             return NO_CONTENT
         return self._play_erased(step)
 
     def _play_erased(self, capture: Capture) -> Reply:
         """Write the delivery of an erased user as it was kept, and leave a tombstone."""
         delivery = to_delivery(capture)
+        require_fit(delivery)
         at = capture.received_at
         with self._store.write() as connection:
             if delivery.id in self._store.ledger.replies(connection, [delivery.id]):

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
-from usher.core.captures.format import EVENT_HEADER, PUBLIC_SECRET, SIGNATURE, Capture
+from usher.core.captures.format import ARRAY, HEADERS, SIGNATURE, Capture, require_request
 from usher.core.domain.events import parse_time
 from usher.core.domain.reply import Reply
 from usher.core.errors import CaptureError
-from usher.core.jws import sign_event
+from usher.core.jws import PUBLIC_SECRET, sign_event
 from usher.core.strict_json import StrictJsonError, loads_object
 
-_HEADERS: Final = {name.lower(): name for name in ("Content-Type", EVENT_HEADER, SIGNATURE)}
+_URL = re.compile(r"https?://[^/?#]*([^?#]*)", re.IGNORECASE)
 
 
 def read_document(data: bytes, now: datetime) -> list[Capture]:
@@ -29,6 +30,8 @@ def read_document(data: bytes, now: datetime) -> list[Capture]:
     try:
         document = loads_object(data)
     except StrictJsonError as error:
+        if data.lstrip().startswith(b"["):
+            raise CaptureError(ARRAY) from None
         raise CaptureError(
             f"neither captures (a JSON object on each line), nor HAR, nor an event's body: {error}"
         ) from None
@@ -36,6 +39,8 @@ def read_document(data: bytes, now: datetime) -> list[Capture]:
         return _har(document["log"])
     if "event" in document:
         return [_bare(data, document, now)]
+    if "usher_capture" in document or "usher_act" in document:
+        raise CaptureError("this capture is spread over several lines; it must be on one")
     raise CaptureError("neither captures, nor HAR (no log), nor an event's body (no event)")
 
 
@@ -58,6 +63,8 @@ def _har(log: Any) -> list[Capture]:
     for number, entry in enumerate(entries, 1):
         try:
             capture = _har_entry(entry)
+        except CaptureError as error:
+            raise CaptureError(f"log.entries[{number - 1}]: {error.problem}") from None
         except (KeyError, TypeError, ValueError, AttributeError):  # binascii.Error is one
             raise CaptureError(f"log.entries[{number - 1}] is not as HAR 1.2 wants it") from None
         if capture is not None:
@@ -70,9 +77,9 @@ def _har(log: Any) -> list[Capture]:
 def _har_entry(entry: dict[str, Any]) -> Capture | None:
     request, response = entry["request"], entry.get("response") or {}
     headers = {
-        _HEADERS[header["name"].lower()]: str(header["value"])
+        HEADERS[header["name"].lower()]: str(header["value"])
         for header in request["headers"]
-        if header["name"].lower() in _HEADERS
+        if header["name"].lower() in HEADERS
     }
     if SIGNATURE not in headers:
         return None
@@ -85,11 +92,12 @@ def _har_entry(entry: dict[str, Any]) -> Capture | None:
         answer = Reply(
             int(response["status"]), str(content.get("mimeType", "")), str(content.get("text", ""))
         )
+    method, path = str(request["method"]), _path(request["url"])
     return Capture(
         received_at=parse_time(entry["startedDateTime"]),
-        method=str(request["method"]),
-        path=_path(request["url"]),
-        headers=headers,
+        method=method,
+        path=path,
+        headers=require_request(method, path, headers),
         body=b64decode(text, validate=True) if encoded else text.encode(),
         answer=answer,
     )
@@ -97,5 +105,7 @@ def _har_entry(entry: dict[str, Any]) -> Capture | None:
 
 def _path(url: str) -> str:
     """The path of an absolute URL, without query and fragment."""
-    _, _, rest = url.partition("://")
-    return "/" + rest.partition("/")[2].partition("#")[0].partition("?")[0]
+    found = _URL.match(url)
+    if found is None:
+        raise ValueError(url)
+    return found[1] or "/"

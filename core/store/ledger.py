@@ -32,6 +32,8 @@ from usher.core.store.keyset import Order, fetch
 from usher.core.store.tables import DeliveryRow
 
 MIN_PREFIX: Final = 6
+IMPORTED: Final = -1
+"""``key_index`` of a delivery that none of our secrets verified: it came in a file."""
 
 _DELIVERIES: Final[Table] = DeliveryRow.__table__  # type: ignore[attr-defined]
 _INSERT = BulkInsert(_DELIVERIES)
@@ -40,6 +42,7 @@ _REPLIES = select(
     _DELIVERIES.c.reply_status,
     _DELIVERIES.c.reply_type,
     _DELIVERIES.c.reply_body,
+    _DELIVERIES.c.key_index,
 ).where(_DELIVERIES.c.id.in_(bindparam("ids", expanding=True)))
 _NEWEST_SEQUENCE = select(func.max(_DELIVERIES.c.sequence))
 _NEWEST = Order(
@@ -70,9 +73,16 @@ class Ledger:
         self._instance_id = instance_id
 
     def replies(self, connection: Connection, ids: Iterable[str]) -> dict[str, Reply]:
-        """Stored replies by delivery id; unknown ids are left out."""
-        rows = connection.execute(_REPLIES, {"ids": list(ids)})
-        return {row[0]: Reply(row[1], row[2], row[3]) for row in rows}
+        """Stored replies by delivery id; unknown ids are left out.
+
+        An imported delivery counts as unknown, since its reply is what a file says. Its row is
+        removed.
+        """
+        rows = connection.execute(_REPLIES, {"ids": list(ids)}).all()
+        imported = [row[0] for row in rows if row[4] == IMPORTED]
+        if imported:
+            connection.execute(delete(_DELIVERIES).where(_DELIVERIES.c.id.in_(imported)))
+        return {row[0]: Reply(row[1], row[2], row[3]) for row in rows if row[4] != IMPORTED}
 
     def record(self, connection: Connection, deliveries: Sequence[Delivery]) -> None:
         """Add deliveries in their order of arrival.
@@ -92,8 +102,13 @@ class Ledger:
             ConflictError: another writer added one of them first.
         """
         with self._database.write() as connection:
-            known = self.replies(connection, [delivery.id for delivery in deliveries])
-            new = {each.id: each for each in deliveries if each.id not in known}
+            rows = connection.execute(_REPLIES, {"ids": [delivery.id for delivery in deliveries]})
+            known = {row[0] for row in rows}
+            new = {
+                each.id: replace(each, key_index=IMPORTED)
+                for each in deliveries
+                if each.id not in known
+            }
             self.record(connection, list(new.values()))
             counters = Counters()
             counters.count_deliveries(list(new.values()))

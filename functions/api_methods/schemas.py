@@ -125,7 +125,9 @@ class Event(Document):
     outcome: Literal["applied", "unchanged", "denied", "ignored", "invalid"]
     reasons: list[Reason]
     policy: str = Field(description="Fingerprint of the policy that was asked.")
-    key_index: int = Field(description="Which secret verified; 0 is the newest.")
+    key_index: int = Field(
+        description="Which secret verified; 0 is the newest, -1: it was imported."
+    )
     reply: Reply
     body_digest: str
     origin: Literal["live", "replay"]

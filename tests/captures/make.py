@@ -15,14 +15,13 @@ from uuid import NAMESPACE_DNS, UUID, uuid5
 
 from usher.core.captures.format import (
     EVENT_HEADER,
-    PUBLIC_SECRET,
     SIGNATURE,
     Capture,
     write_act,
     write_line,
 )
 from usher.core.domain.records import AuditEntry
-from usher.core.jws import sign_event
+from usher.core.jws import PUBLIC_SECRET, sign_event
 from usher.emulator.payload import ZERO_INSTANCE, Account, event_body
 
 HERE = Path(__file__).parent

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from tests.forge import encode, seal
 from tests.support import NOON
 from usher.core.captures.format import (
-    PUBLIC_SECRET,
     SIGNATURE,
     Capture,
     Decided,
@@ -31,7 +30,7 @@ from usher.core.domain.policy import Reason
 from usher.core.domain.records import AuditEntry, Delivery, Outcome
 from usher.core.domain.reply import Reply
 from usher.core.errors import CaptureError
-from usher.core.jws import sign_event, verify_event
+from usher.core.jws import PUBLIC_SECRET, sign_event, verify_event
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)
 TIMES = st.datetimes(
@@ -43,12 +42,19 @@ DECIDED = st.builds(
     Decided, TEXT, TEXT, st.none() | st.uuids(), TEXT, TEXT,
     st.lists(st.builds(Reason, TEXT, TEXT), max_size=2).map(tuple), TEXT,
 )  # fmt: skip
+PATHS = TEXT.filter(str.isprintable).map("/{}".format)
+NAMES = st.from_regex(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,9}", fullmatch=True)
+HEADERS = st.dictionaries(
+    NAMES.filter(lambda name: name.lower() not in ("content-type",)),
+    st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=9),
+    max_size=2,
+).filter(lambda headers: len({name.lower() for name in headers}) == len(headers))
 CAPTURES = st.builds(
     Capture,
     TIMES,
     st.just("POST"),
-    TEXT,
-    st.dictionaries(TEXT, TEXT, max_size=2),
+    PATHS,
+    HEADERS,
     st.none() | st.binary(max_size=50) | TEXT.map(str.encode),
     st.none() | st.builds(Reply, st.integers(100, 599), TEXT, TEXT),
     st.none() | DECIDED,
@@ -155,7 +161,7 @@ def test_a_wrong_member_is_named(where: str, value: object, said: str) -> None:
 
 NO_BASE64 = (
     b'{"usher_capture":1,"body_base64":"?","headers":{},"received_at":"2026-01-01T00:00:00Z",'
-    b'"method":"","path":""}'
+    b'"method":"POST","path":"/"}'
 )
 
 

@@ -41,10 +41,15 @@ function page(event, path, signal) {
         ["At", h("span", { class: "mono" }, event.path)],
         ["Origin", event.origin === "live" ? "Sent by Identity" : "Played back"],
         ["Policy", h("span", { class: "mono" }, event.policy || "none was asked")],
-        ["Signed with", event.key_index === 0 ? "the newest secret" : `secret ${event.key_index + 1}`],
+        ["Signed with", signer(event.key_index)],
         ["Number", words.number(event.sequence)],
         ["Id", copyable(event.id, "the id")],
       ]))));
+}
+
+function signer(index) {
+  if (index < 0) return "no secret of ours: it was imported";
+  return index === 0 ? "the newest secret" : `secret ${index + 1}`;
 }
 
 function reasons(list, others = null) {
