@@ -5,19 +5,30 @@ Identity's events are never limited.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from threading import Lock
 from typing import Final
 
 from usher.core.errors import TooManyRequestsError
 
+UNREADABLE: Final = "unreadable"
+"""The bucket of everybody for whom a proxy of ours forwards what is no address."""
 MAX_KEYS: Final = 10_000
 """Buckets that are kept; beyond them the one used longest ago is dropped, and is full again."""
 SECONDS: Final = 60.0
 """Time in which an empty bucket fills."""
 Network = IPv4Network | IPv6Network
+_WITH_PORT = re.compile(r"(?:\[(?P<six>[^\[\]]*)\]|(?P<four>[0-9.]+))(?::[0-9]{1,5})?", re.ASCII)
 
 
 class RateLimiter:
@@ -64,19 +75,18 @@ def client(peer: str, forwarded: Sequence[str], proxies: Sequence[Network]) -> s
         proxies: the networks of trusted proxies.
 
     Returns:
-        None for an address that is not public. It is one's own network, or a proxy that is not
-        configured, behind which all callers would share one bucket.
+        ``UNREADABLE`` for text that is no address. None for an address that is not public. It is
+        one's own network, or a proxy that is not configured, behind which all callers would share
+        one bucket.
     """
-    hops = [hop.strip() for value in forwarded for hop in value.split(",")]
-    found = peer
-    while hops and _within(found, proxies):
-        found = hops.pop()
-    try:
-        address = ip_address(found)
-    except ValueError:  # a trusted proxy forwarded something else than an address
+    hops = [hop for value in forwarded for hop in value.split(",") if hop.strip()]
+    address = read_address(peer)
+    if address is None:
         return None
-    if isinstance(address, IPv6Address):
-        address = address.ipv4_mapped or address
+    while hops and any(address in network for network in proxies):
+        address = read_address(hops.pop())
+        if address is None:
+            return UNREADABLE
     if not address.is_global:
         return None
     if isinstance(address, IPv6Address):
@@ -84,9 +94,21 @@ def client(peer: str, forwarded: Sequence[str], proxies: Sequence[Network]) -> s
     return str(address)
 
 
-def _within(text: str, networks: Sequence[Network]) -> bool:
+def read_address(text: str) -> IPv4Address | IPv6Address | None:
+    """An address as proxies write it: with a port, brackets, quotes or a zone; None: it is none.
+
+    IPv4 in IPv6 is IPv4.
+    """
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        text = text[1:-1].strip()
+    found = _WITH_PORT.fullmatch(text)
+    if found is not None:
+        text = found["four"] or found["six"] or ""
     try:
-        address = ip_address(text)
+        address = ip_address(text.partition("%")[0])
     except ValueError:
-        return False
-    return any(address in network for network in networks)
+        return None
+    if isinstance(address, IPv6Address):
+        return address.ipv4_mapped or address
+    return address

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from usher.core import limits
 from usher.core.errors import TooManyRequestsError
-from usher.core.limits import RateLimiter, client
+from usher.core.limits import UNREADABLE, RateLimiter, client, read_address
 
 
 class Seconds:
@@ -103,7 +103,7 @@ CASES: dict[str, tuple[str, list[str], str | None]] = {
     "two headers": ("127.0.0.1", ["9.9.9.9", "10.1.1.1"], "9.9.9.9"),
     "a made-up address before the true one": ("127.0.0.1", ["1.1.1.1, 9.9.9.9"], "9.9.9.9"),
     "only proxies": ("127.0.0.1", ["10.1.1.1"], None),
-    "no address": ("127.0.0.1", ["unknown"], None),
+    "no address": ("127.0.0.1", ["unknown"], UNREADABLE),
     "empty": ("127.0.0.1", [""], None),
     "IPv6": ("2600:1::1234", [], "2600:1::/64"),
     "IPv6, the same network": ("2600:1::ffff:1", [], "2600:1::/64"),
@@ -121,3 +121,63 @@ def test_without_trusted_proxies_the_header_means_nothing() -> None:
     """The default."""
     assert client("127.0.0.1", ["9.9.9.9"], ()) is None
     assert client("8.8.8.8", ["9.9.9.9"], ()) == "8.8.8.8"
+
+
+FORWARDED: dict[str, tuple[str | None, str | None]] = {
+    "8.8.4.6:1234": ("8.8.4.6", "8.8.4.6"),
+    " 8.8.4.6 ": ("8.8.4.6", "8.8.4.6"),
+    '"8.8.4.6:1234"': ("8.8.4.6", "8.8.4.6"),
+    "[8.8.4.6]": ("8.8.4.6", "8.8.4.6"),
+    "[::1]": ("::1", None),
+    "[::1]:443": ("::1", None),
+    "[2600:1::1]:443": ("2600:1::1", "2600:1::/64"),
+    '"[2600:1::1]:443"': ("2600:1::1", "2600:1::/64"),
+    "2600:1::1%eth0": ("2600:1::1", "2600:1::/64"),
+    "[2600:1::1%25eth0]:1": ("2600:1::1", "2600:1::/64"),
+    "fe80::1%eth0": ("fe80::1", None),
+    "[2001:db8::1]:443": ("2001:db8::1", None),
+    "::ffff:8.8.4.6": ("8.8.4.6", "8.8.4.6"),
+    "[::ffff:8.8.4.6]:1": ("8.8.4.6", "8.8.4.6"),
+    "unknown": (None, UNREADABLE),
+    "_hidden": (None, UNREADABLE),
+    "8.8.4.6:": (None, UNREADABLE),
+    "8.8.4.6:x": (None, UNREADABLE),
+    "8.8.4.6:123456": (None, UNREADABLE),
+    "8.8.4": (None, UNREADABLE),
+    "08.8.4.6": (None, UNREADABLE),
+    "[8.8.4.6": (None, UNREADABLE),
+    "[]": (None, UNREADABLE),
+    '"': (None, UNREADABLE),
+    '""': (None, UNREADABLE),
+    "for=8.8.4.6": (None, UNREADABLE),
+    "8.8.4.6;1": (None, UNREADABLE),
+    "\u0668.8.4.6": (None, UNREADABLE),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), FORWARDED.items(), ids=FORWARDED.keys())
+def test_d6_whatever_a_proxy_forwards_is_limited(
+    text: str, expected: tuple[str | None, str | None]
+) -> None:
+    """Ports, brackets, quotes and zones are read; what is no address shares one bucket."""
+    address, bucket = expected
+    found = read_address(text)
+    assert (found and str(found)) == address
+    for before in ([], ["9.9.9.9"], [f"9.9.9.9, {text}"]):
+        assert client("127.0.0.1", [*before, text], PROXIES) == bucket
+    assert client("8.8.8.8", [text], PROXIES) == "8.8.8.8"
+
+
+def test_d6_a_proxy_is_known_however_it_is_written() -> None:
+    """With its port, in brackets, as IPv4 in IPv6; empty members of the list are none."""
+    hops = ["9.9.9.9", " , 10.1.1.1:80,,", '"[::ffff:10.2.2.2]:81"', ","]
+    assert client("::ffff:127.0.0.1", hops, PROXIES) == "9.9.9.9"
+
+
+@given(st.text(max_size=40))
+def test_d6_no_text_of_a_proxys_breaks_it(text: str) -> None:
+    """And none but an empty or private one goes without a limit."""
+    bucket = client("127.0.0.1", [text], PROXIES)
+    last = [hop for hop in text.split(",") if hop.strip()][-1:]
+    address = read_address(last[0]) if last else None
+    assert bucket is not None or not last or (address is not None and not address.is_global)
