@@ -14,6 +14,8 @@ from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 
+from usher.server.orphans import end_with_master
+
 HEADER_TIMEOUT_MS: Final = 10_000
 FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 """The folder where several workers keep their metrics; prometheus_client reads this variable."""
@@ -70,6 +72,7 @@ def _loaded(target: str) -> Any:
     Granian's own loader puts the working folder before everything else. A file ``queue.py`` there
     would then replace Python's.
     """
+    end_with_master()
     module, _, name = target.partition(":")
     return getattr(import_module(module), name)
 

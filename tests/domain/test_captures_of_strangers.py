@@ -217,7 +217,7 @@ def test_g2_a_decision_about_something_else_is_refused(changes: dict[str, Any], 
 @pytest.mark.parametrize("kind", ["usher_capture", "usher_act"])
 def test_h7_a_version_is_the_number(kind: str, version: object) -> None:
     """JSON's ``true`` is no 1, though Python has it so."""
-    act = {
+    act: dict[str, Any] = {
         "at": "2026-11-23T12:00:00Z", "actor": "a", "action": "b", "reason": "", "before": None,
         "after": {}, "instance_id": str(ZERO_INSTANCE), "user_id": str(ZERO_INSTANCE),
     }  # fmt: skip

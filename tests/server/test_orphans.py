@@ -1,0 +1,121 @@
+"""``kill -9`` of the master alone: its workers end with it, and the port is free."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT, Server, account, clean_environment, signed
+
+SECONDS = 10
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process started."""
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(each) for each in text.split()]
+
+
+def lives(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def ends(pids: list[int], seconds: float = SECONDS) -> bool:
+    """Whether all of these processes end in time."""
+    deadline = time.monotonic() + seconds
+    while any(map(lives, pids)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not any(map(lives, pids))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("workers", [1, 3])
+def test_d3_workers_end_with_their_master(
+    start_server: Callable[..., Server], sqlite_url: str, workers: int, tmp_path: Path
+) -> None:
+    """The same port can be bound again at once, by a server with other secrets."""
+    server = start_server(sqlite_url, "--workers", str(workers))
+    found = children(server.process.pid)
+    assert len(found) >= workers
+    now = datetime.now(UTC)
+    delivery = signed("signup", account(at=now), at=now)
+    assert server.post(delivery).status == 200
+    os.kill(server.process.pid, signal.SIGKILL)
+    server.process.wait()
+    assert ends(found)
+    settings = {
+        "USHER_DATABASE_URL": sqlite_url,
+        "USHER_WEBHOOK_SECRETS": "another secret of thirty-two bytes",
+    }
+    again = Server(tmp_path, settings, port=server.port)
+    try:
+        assert again.post(delivery).status == 401
+    finally:
+        again.stop()
+
+
+WATCHED = """
+import multiprocessing, os, signal, sys, time
+from usher.server import orphans
+
+def work(stubborn):
+    if stubborn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    orphans._ask_for_signal = lambda: None
+    orphans.GRACE_SECONDS = 0.2
+    orphans.end_with_master()
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[1])
+    started = [context.Process(target=work, args=(number == 1,)) for number in range(2)]
+    [process.start() for process in started]
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_d3_the_pipe_alone_does_it_as_well(tmp_path: Path, method: str) -> None:
+    """Where the system has no such signal; and a worker that does not heed it is ended."""
+    (tmp_path / "watched.py").write_text(WATCHED)
+    master = subprocess.Popen(
+        [sys.executable, str(tmp_path / "watched.py"), method],
+        env=clean_environment(PYTHONPATH=str(ROOT)),
+        stdout=subprocess.PIPE,
+    )
+    assert master.stdout is not None
+    found = [int(master.stdout.readline()) for _ in range(2)]
+    master.kill()
+    master.wait()
+    master.stdout.close()
+    assert ends(found)
+
+
+def test_d3_without_a_master_nothing_is_watched() -> None:
+    """A process that nobody started in this way goes on."""
+    code = (
+        "from usher.server.orphans import end_with_master; import threading;"
+        "end_with_master(); print(threading.active_count())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=clean_environment(PYTHONPATH=str(ROOT)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "1\n"
