@@ -9,9 +9,11 @@ from typing import Final
 from uuid import UUID
 
 from usher.core.domain.administration import (
+    FOR_GOOD,
     Change,
     Command,
     administers,
+    administers_for_good,
     end_grants,
     stops_administering,
 )
@@ -364,7 +366,7 @@ class UserService:
         if current is not None:
             before[key] = current
             if not change.force and stops_administering(current, changed, self._admin_role, now):
-                self._keep_an_administrator(connection, key, now)
+                self._keep_an_administrator(connection, current, now)
             changed = replace(changed, updated_at=now, version=current.version + 1)
         if not change.known:
             changed = self._marked(current, changed, now)
@@ -377,15 +379,19 @@ class UserService:
             return replace(after, at_identity=after.at_identity.marked_pending())
         return after
 
-    def _keep_an_administrator(self, connection: Connection, leaving: Key, now: datetime) -> None:
+    def _keep_an_administrator(self, connection: Connection, leaving: User, now: datetime) -> None:
+        """Insist on another administrator; on one without an end, where one without it leaves."""
+        role, key = self._admin_role, (leaving.instance_id, leaving.id)
+        lasting = administers_for_good(leaving, role, now)
+        stays, until = (administers_for_good, FOR_GOOD) if lasting else (administers, now)
         looked_at: list[UUID] = []
-        while other := another_holder(connection, leaving, self._admin_role, now, looked_at):
+        while other := another_holder(connection, key, role, until, looked_at):
             # Locked and read again: another transaction may be taking the role away.
-            found = self.load(connection, [(leaving[0], other)])
-            if any(administers(user, self._admin_role, now) for user in found.values()):
+            found = self.load(connection, [(leaving.instance_id, other)])
+            if any(stays(user, role, now) for user in found.values()):
                 return
             looked_at.append(other)
         raise LastAdministratorError(
-            f"Nobody else is active and has the role {self._admin_role!r}. Give it to "
-            "somebody first, or repeat with force."
+            f"Nobody else is active and has the role {role!r}{' without an end' * lasting}. "
+            "Give it to somebody first, or repeat with force."
         )

@@ -24,7 +24,7 @@ MAX_METADATA_BYTES: Final = 16_384
 """The limit of a profile, and of further app_metadata, as compact JSON."""
 MAX_GRANTS: Final = 100
 """The most grants and denials of one user: roles travel in every token."""
-_FOR_GOOD: Final = datetime(9999, 1, 1, tzinfo=UTC)
+FOR_GOOD: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +33,15 @@ class Change:
 
     Attributes:
         actor: as in the audit: ``cli:…`` or ``user:<id>``.
-        version: the version that the record must have (``If-Match``); None: any.
+        version: the version that the record must have, or several of which it must have one
+            (``If-Match``); None: any.
         force: allow a change that leaves the site without an administrator.
         known: Identity has the change already, so nothing is pushed.
     """
 
     actor: str
     reason: str = ""
-    version: int | None = None
+    version: int | frozenset[int] | None = None
     force: bool = False
     known: bool = False
 
@@ -51,7 +52,8 @@ class Change:
             PreconditionFailedError: it has another version, or there is no record.
         """
         found = current.version if current else None
-        if self.version not in (None, found):
+        wanted = self.version if isinstance(self.version, frozenset) else {self.version}
+        if self.version is not None and found not in wanted:
             raise PreconditionFailedError(found or 0)
 
 
@@ -300,8 +302,14 @@ def stops_administering(before: User, after: User, admin_role: str, now: datetim
         return False
     if not administers(after, admin_role, now):
         return True
-    without_end = administers(before, admin_role, _FOR_GOOD)
-    return without_end and not administers(after, admin_role, _FOR_GOOD)
+    return administers_for_good(before, admin_role, now) and not administers_for_good(
+        after, admin_role, now
+    )
+
+
+def administers_for_good(user: User, admin_role: str, now: datetime) -> bool:
+    """Whether somebody administers, and will until somebody else changes that."""
+    return administers(user, admin_role, now) and administers(user, admin_role, FOR_GOOD)
 
 
 def _administrators_grant(user: User, role: str) -> Grant | None:

@@ -20,7 +20,7 @@ from tests.support import NOON, Clock
 from usher.core.app import App
 from usher.core.domain import administration
 from usher.core.domain.administration import Change, revoke_role
-from usher.core.domain.records import Key, Status, User
+from usher.core.domain.records import Grant, Key, Source, Status, User
 from usher.core.errors import LastAdministratorError, UsherError
 from usher.core.settings import Settings
 
@@ -176,3 +176,38 @@ def test_the_last_administrator_gets_no_end_by_accident(usher: App) -> None:
         users.change(boss, administration.grant("admin", expires_at=soon), Change(BOSS)).version
         == boss.version + 1
     )
+
+
+def test_d5_the_last_administrator_without_an_end_is_kept(usher: App) -> None:
+    """Two who give each other an end would leave nobody once both have passed."""
+    users, soon = usher.store.users, NOON + timedelta(days=1)
+    first, second = (
+        users.change(signed_up(usher, email), administration.grant("admin"), Change(BOSS))
+        for email in ("a@x.org", "b@x.org")
+    )
+    ending = administration.grant("admin", expires_at=soon)
+    second = users.change(second, ending, Change(BOSS))
+    with pytest.raises(LastAdministratorError, match="without an end"):
+        users.change(first, ending, Change(BOSS))
+    for remove in REMOVALS.values():
+        with pytest.raises(LastAdministratorError, match="without an end"):
+            remove(users, first)
+    third = users.change(signed_up(usher, "c@x.org"), ending, Change(BOSS))
+    users.change(second, administration.revoke("admin"), Change(BOSS))  # one with an end may go
+    with pytest.raises(LastAdministratorError):
+        users.change(first, administration.suspend(), Change(BOSS))
+    users.change(first, ending, Change(BOSS, force=True))
+    users.change(third, administration.suspend(), Change(BOSS))
+    with pytest.raises(LastAdministratorError):  # the last at all, with an end as it is
+        users.change(first, administration.suspend(), Change(BOSS))
+
+
+def test_d5_a_denial_that_ends_is_no_administrator_of_today(usher: App) -> None:
+    """Nor is one whose role begins again when a denial has ended."""
+    users = usher.store.users
+    boss = users.change(signed_up(usher, "a@x.org"), administration.grant("admin"), Change(BOSS))
+    held = Grant("admin", Source.ADMINISTRATOR, NOON)
+    ends = Grant("admin", Source.POLICY, NOON, denies=True, expires_at=NOON + timedelta(days=1))
+    save(usher, user("d@x.org", grants=(held, ends)))
+    with pytest.raises(LastAdministratorError):
+        users.change(boss, administration.revoke("admin"), Change(BOSS))
