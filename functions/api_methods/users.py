@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
+from unicodedata import normalize
 
 from pydantic import BeforeValidator, Field
 
@@ -90,6 +91,12 @@ class RoleGrant(Input):
 
     reason: str = Field("", max_length=500, description="Why; kept in the audit.")
     expires_at: Moment | None = Field(None, description="When it ends by itself.")
+
+
+BETWEEN_ROLES: Final = "\n"
+"""In a cell; a role is printable, and so holds none."""
+_RUNS: Final = ("=", "+", "-", "@", "\u2212")
+"""What begins a formula; the last is the minus sign of mathematics."""
 
 
 def list_users(call: Call) -> Response:
@@ -226,24 +233,27 @@ def _csv(page: Page[User], now: datetime) -> str:
     rows = csv.writer(text)
     rows.writerow(("id", "email", "status", "roles", "provider", "created_at", "last_seen_at"))
     for user in page.items:
-        roles = " ".join(sorted(effective(user.grants, now)))
-        rows.writerow(
-            (
-                user.id,
-                _cell(user.email),
-                user.status.value,
-                _cell(roles),
-                _cell(user.provider),
-                utc(user.created_at),
-                utc(user.last_seen_at) or "",
-            )
+        cells = (
+            str(user.id),
+            user.email,
+            user.status.value,
+            BETWEEN_ROLES.join(sorted(effective(user.grants, now))),
+            user.provider,
+            utc(user.created_at),
+            utc(user.last_seen_at),
         )
+        rows.writerow([cell(each or "") for each in cells])
     return text.getvalue()
 
 
-def _cell(value: str) -> str:
-    """Escape a cell that a spreadsheet would take for a formula."""
-    return "'" + value if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+def cell(value: str) -> str:
+    """Escape a cell that a spreadsheet would take for a formula.
+
+    Spreadsheets pass over blanks, and some read full-width and small forms as the plain ones.
+    """
+    first = next((each for each in value if each.isprintable() and not each.isspace()), "")
+    runs = normalize("NFKC", first) in _RUNS or value.startswith(("\t", "\r", "\n"))
+    return f"'{value}" if runs else value
 
 
 _ADMIN = Access.ADMINISTRATOR

@@ -82,6 +82,25 @@ def test_from_signing_up_to_a_role_given_and_taken_away(visit: Visit, fresh: Con
     assert roles_in_token(fresh.log_in("ada@b.example", CHOSEN)) == ["member"]
 
 
+def test_b3_a_role_with_a_slash_is_given_and_taken_away(visit: Visit, fresh: Console) -> None:
+    """No address can hold it, so that the console sets all roles at once; the others stay."""
+    owners, _ = visit(fresh)
+    join(owners, fresh, "Olivia Wren", OWNER)
+    owners.get_by_role("link", name="Your record").click()
+    for role in ("team/ops", "..", "plain role"):
+        owners.get_by_role("button", name="Give a role").click()
+        dialog = owners.get_by_role("dialog")
+        dialog.get_by_label("Role").fill(role)
+        dialog.get_by_role("button", name="Give the role").click()
+        item = owners.locator(f'[data-role="{role}"]')
+        expect(item).to_be_visible()
+        expect(owners.locator('[data-role="admin"]')).to_be_visible()
+        item.get_by_role("button", name=f"Take away {role}").click()
+        owners.get_by_role("dialog").get_by_role("button", name=f"Take away {role}").click()
+        expect(item).to_have_count(0)
+        expect(owners.locator('[data-role="admin"]')).to_be_visible()
+
+
 def test_who_is_denied_reads_identitys_refusal(visit: Visit, fresh: Console) -> None:
     """Its own words, in the door; no mail goes out; the rule's message is in the ledger."""
     page, watch = visit(fresh)

@@ -179,10 +179,22 @@ async function grant(view, role = "") {
     run: (values) => {
       given = values.role.trim();
       const body = { reason: values.reason, ...(values.end ? { expires_at: new Date(values.end).toISOString() } : {}) };
-      if (given.includes("/")) throw Object.assign(new Error("slash"), { kind: "refused", detail: "A role with a slash in its name cannot be given here; usher users grant can." });
+      if (!fitsAddress(given)) {
+        if (values.end) throw Object.assign(new Error("slash"), { kind: "refused", detail: "A role of this name can be given here only without an end; usher users grant can give it one." });
+        return setRoles(view, [...new Set([...view.user.roles, given])], values.reason);
+      }
       return call("PUT", `${view.path}/roles/${encodeURIComponent(given)}`, { body, etag: view.etag });
     },
   }, `The role is given to ${who}.`);
+}
+
+// Servers decode a path before they take it apart, and browsers resolve dots, encoded or not.
+function fitsAddress(role) {
+  return !role.includes("/") && role !== "." && role !== "..";
+}
+
+function setRoles(view, roles, reason) {
+  return call("PUT", `${view.path}/roles`, { body: { roles, reason }, etag: view.etag });
 }
 
 function revoke(view, role, grants) {
@@ -199,7 +211,9 @@ function revoke(view, role, grants) {
       h("li", "A token that they hold already still names it, until it is refreshed (or, where Usher may not write at Identity, until their next login).")),
     fields: [why("")],
     action: `Take away ${role}`,
-    run: (values) => call("DELETE", `${view.path}/roles/${encodeURIComponent(role)}`, { query: { reason: values.reason }, etag: view.etag }),
+    run: (values) => fitsAddress(role)
+      ? call("DELETE", `${view.path}/roles/${encodeURIComponent(role)}`, { query: { reason: values.reason }, etag: view.etag })
+      : setRoles(view, view.user.roles.filter((each) => each !== role), values.reason),
   }, `${who} no longer has ${role}.`);
 }
 
