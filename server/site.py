@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from usher.core.errors import MethodNotAllowedError, NotFoundError
+from usher.functions._shared.etags import has_already
 from usher.functions._shared.headers import SITE_HEADERS
 from usher.functions._shared.http import Request, Response
 
@@ -57,7 +58,7 @@ class Site:
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowedError(request.method, ("GET", "HEAD"))
         headers = {**SITE_HEADERS, "ETag": file.etag}
-        if file.etag in request.headers.get("if-none-match", ()):
+        if has_already(request.headers.get("if-none-match", ()), file.etag):
             return Response(304, headers=headers)
         return Response(200, file.text, file.content_type, headers)
 

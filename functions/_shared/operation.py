@@ -20,11 +20,11 @@ from usher.core.domain.events import is_text, parse_time
 from usher.core.domain.records import Page, User
 from usher.core.errors import InvalidInputError, RequestError, UserNotFoundError
 from usher.core.strict_json import StrictJsonError, dumps, loads_object
+from usher.functions._shared.etags import ANY, read_etags
 from usher.functions._shared.http import Request, Response
 
 MERGE_PATCH: Final = "application/merge-patch+json"
 _ETAG = re.compile(r'"([0-9]{1,9})"', re.ASCII)
-_ANY_ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]*"(?:[ \t]*,[ \t]*(?:W/)?"[\x21\x23-\x7e]*")*')
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -36,6 +36,15 @@ def _rfc3339(value: object) -> object:
     return parse_time(value)
 
 
+def _digits(value: object) -> object:
+    """Whole numbers in a query as digits: no sign, point, exponent or blank."""
+    if isinstance(value, str) and not (value.isascii() and value.isdecimal()):
+        raise ValueError("must be a whole number")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_digits)]
+"""A whole number in a query."""
 Moment = Annotated[datetime, BeforeValidator(_rfc3339)]
 """A time in a body or a query, in UTC."""
 
@@ -74,7 +83,7 @@ class Why(Input):
 class Paging(Input):
     """The page of a list."""
 
-    limit: int = Field(50, ge=1, le=200, description="How many at most.")
+    limit: Whole = Field(50, ge=1, le=200, description="How many at most.")
     cursor: str | None = Field(
         None, max_length=2000, description="`next_cursor` of the page before."
     )
@@ -124,18 +133,19 @@ class Call:
         Raises:
             RequestError: the header is malformed.
         """
-        return Change(self.principal.actor, why.reason, self._version(), why.force)
+        return Change(self.principal.actor, why.reason, self._versions(), why.force)
 
-    def _version(self) -> int | None:
-        # Some platforms join repeated headers, which means the same (RFC 9110, 5.3).
+    def _versions(self) -> frozenset[int] | None:
         values = self.request.headers.get("if-match", ())
-        value = ", ".join(values).strip()
-        if not values or value == "*":
+        if not values:
             return None
-        if not _ANY_ETAG.fullmatch(value):
-            raise RequestError('If-Match must be one ETag as it was answered, such as "3".')
-        found = _ETAG.fullmatch(value)
-        return int(found[1]) if found else -1  # no record's version: a foreign ETag never matches
+        listed = read_etags(values)
+        if listed is None:
+            raise RequestError('If-Match must list ETags as they were answered, such as "3".')
+        if listed == (ANY,):
+            return None
+        # Compared strongly: a weak one, or somebody else's, is no version of ours.
+        return frozenset(int(found[1]) for each in listed if (found := _ETAG.fullmatch(each)))
 
 
 @dataclass(frozen=True, slots=True)

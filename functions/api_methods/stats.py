@@ -7,14 +7,21 @@ from datetime import timedelta
 from pydantic import Field
 
 from usher.functions._shared.http import Response
-from usher.functions._shared.operation import Access, Call, Input, Operation, json_response
+from usher.functions._shared.operation import (
+    Access,
+    Call,
+    Input,
+    Operation,
+    Whole,
+    json_response,
+)
 from usher.functions.api_methods import schemas
 
 
 class StatsQuery(Input):
     """The days to count."""
 
-    days: int = Field(30, ge=1, le=366, description="Events of so many days, today included.")
+    days: Whole = Field(30, ge=1, le=366, description="Events of so many days, today included.")
 
 
 def read(call: Call) -> Response:

@@ -52,6 +52,24 @@ def test_a_file_that_the_browser_has_is_not_sent_again(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
+    ("condition", "status"),
+    [
+        ("*", 304), ("W/{}", 304), ('"x", {}', 304), ('"a,b", W/"c" ,W/{}', 304), (" {} ", 304),
+        (",{},", 304), ('"x"', 200), ('W/"x", "y"', 200), ("{}x", 200), ("x", 200), ("", 200),
+        ('"*"', 200), ("*, {}", 200), ("w/{}", 200), ('"x" {}', 200),
+    ],
+)  # fmt: skip
+def test_h5_if_none_match_is_read_as_a_list(server: Server, condition: str, status: int) -> None:
+    """Any, weak, one of several (RFC 9110, 13.1.2); what is no list means nothing."""
+    url = f"{server.url}/console.css"
+    etag = server.pool.request("HEAD", url).headers["ETag"]
+    headers = {"If-None-Match": condition.replace("{}", etag)}
+    answer = server.pool.request("GET", url, headers=headers)
+    assert (answer.status, answer.headers["ETag"]) == (status, etag)
+    assert (answer.data == b"") == (status == 304)
+
+
+@pytest.mark.parametrize(
     "path",
     [
         "/index",
