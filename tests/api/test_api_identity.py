@@ -167,6 +167,15 @@ def test_an_end_beyond_any_float_is_an_end(asking: Open) -> None:
         assert me(exp=10**400).status == 200
 
 
+def test_only_so_many_tokens_are_remembered(asking: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that was asked about longest ago is asked about again."""
+    monkeypatch.setattr("usher.core.auth.CACHE_ENTRIES", 2)
+    with answering(described()) as stub, asking(stub.url):
+        for jti, asked in [("a", 1), ("b", 2), ("a", 2), ("c", 3), ("b", 3), ("a", 4), ("c", 4)]:
+            assert me(jti=jti).status == 200
+            assert len(stub.requests) == asked, jti
+
+
 # --- invitations ----------------------------------------------------------------------------------
 
 

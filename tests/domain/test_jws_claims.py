@@ -125,8 +125,19 @@ def test_a_token_in_its_time_is_accepted(changed: dict[str, str]) -> None:
         ({"exp": f"{NOW}.0"}, Check.CLAIM_EXP),
         ({"nbf": str(NOW + 1)}, Check.CLAIM_NBF),
         ({"nbf": f"{NOW}.5"}, Check.CLAIM_NBF),
+        ({"nbf": "true"}, Check.CLAIM_NBF),
+        ({"nbf": "false"}, Check.CLAIM_NBF),
+        ({"exp": "true"}, Check.CLAIM_EXP),
     ],
-    ids=["exp now", "exp now, a float", "nbf 1 s ahead", "nbf half a second ahead"],
+    ids=[
+        "exp now",
+        "exp now, a float",
+        "nbf 1 s ahead",
+        "nbf half a second ahead",
+        "nbf true",
+        "nbf false",
+        "exp true",
+    ],
 )
 def test_exp_and_nbf_have_no_tolerance(changed: dict[str, str], check: Check) -> None:
     """``exp`` is the first moment that is too late, ``nbf`` the first that is not too early."""

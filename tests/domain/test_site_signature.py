@@ -92,6 +92,7 @@ FORGED = {
     "exp null": ((netlify(exp=None),), "claim_exp"),
     "exp true": ((netlify(exp=True),), "claim_exp"),
     "not yet": ((netlify(nbf=NOW + 1),), "claim_nbf"),
+    "nbf true": ((netlify(nbf=True),), "claim_nbf"),
     "nbf null": ((netlify(nbf=None),), "claim_nbf"),
 }  # fmt: skip
 
