@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from threading import RLock
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from usher.core import log
 from usher.core.domain.policy import CallablePolicy, FilePolicy
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from usher.core.store.database import Database
     from usher.core.store.ledger import Ledger
     from usher.core.users import UserService
+
+OWN_CHANGES_SHARE: Final = 20
+"""Of so many requests that a person may make, one may change their own record."""
 
 
 def utc_now() -> datetime:
@@ -123,6 +126,12 @@ class App:
         return RateLimiter(self.settings.api_requests_per_minute, monotonic)
 
     @cached_property
+    def own_changes_limit(self) -> RateLimiter:
+        """How often one person may change their own record; each change is kept in the audit."""
+        per_minute = self.settings.api_requests_per_minute
+        return RateLimiter(per_minute and max(1, per_minute // OWN_CHANGES_SHARE), monotonic)
+
+    @cached_property
     def address_limit(self) -> RateLimiter:
         """The rate limit of one address's calls of the API."""
         return RateLimiter(self.settings.api_address_requests_per_minute, monotonic)
@@ -198,7 +207,10 @@ class App:
         from usher.core.maintenance import Maintenance  # noqa: PLC0415 - events need none
 
         days = self.settings.ledger_retention_days
-        return Maintenance(self.store.ledger, self.store.users, days, self.clock)
+        audit_days = self.settings.audit_retention_days
+        return Maintenance(
+            self.store.ledger, self.store.users, days, self.clock, audit_retention_days=audit_days
+        )
 
     @property
     def store(self) -> _Store:

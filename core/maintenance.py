@@ -1,4 +1,4 @@
-"""Maintenance: removes old deliveries, and grants that have ended.
+"""Maintenance: removes old deliveries and entries of the audit, and grants that have ended.
 
 It works in small transactions, so that no event waits for long.
 """
@@ -25,6 +25,7 @@ class Maintenance:
     Args:
         retention_days: age up to which deliveries are kept.
         clock: gives the current time, UTC.
+        audit_retention_days: age up to which entries of the audit are kept; 0: for good.
     """
 
     def __init__(
@@ -33,10 +34,13 @@ class Maintenance:
         users: UserService,
         retention_days: int,
         clock: Callable[[], datetime],
+        *,
+        audit_retention_days: int = 0,
     ) -> None:
         self._ledger = ledger
         self._users = users
         self._retention = timedelta(days=retention_days)
+        self._audit_retention = timedelta(days=audit_retention_days)
         self._clock = clock
 
     def step(self) -> bool:
@@ -48,6 +52,12 @@ class Maintenance:
         """
         removed = self._ledger.prune(self._clock() - self._retention, step=STEP)
         ended = self._users.end_grants()
-        if removed or ended:
-            get_logger().info("maintenance.done", deliveries=removed, grants=ended)
-        return removed == STEP or ended > 0
+        entries = self._prune_audit()
+        if removed or ended or entries:
+            get_logger().info("maintenance.done", deliveries=removed, grants=ended, entries=entries)
+        return STEP in (removed, entries) or ended > 0
+
+    def _prune_audit(self) -> int:
+        if not self._audit_retention:
+            return 0
+        return self._users.prune_audit(self._clock() - self._audit_retention, step=STEP)

@@ -27,7 +27,7 @@ from usher.core.errors import (
     LastAdministratorError,
     UserNotFoundError,
 )
-from usher.core.store.audit import AuditFilters, audit_page, has_entry
+from usher.core.store.audit import AuditFilters, audit_page, has_entry, prune_audit
 from usher.core.store.counters import Counters, read_counters
 from usher.core.store.database import Connection, Database, again_on_conflict
 from usher.core.store.instances import the_instance
@@ -184,6 +184,12 @@ class UserService:
         with self._database.read() as connection:
             instance_id = the_instance(connection, self._instance_id)
             return audit_page(connection, instance_id, filters, limit, cursor)
+
+    def prune_audit(self, before: datetime, *, step: int) -> int:
+        """Remove some entries of the audit from before a time, the oldest first; how many."""
+        with self._database.write() as connection:
+            instance_id = the_instance(connection, self._instance_id)
+            return prune_audit(connection, instance_id, before, step)
 
     def counts(self, kind: str, since: str = "") -> Mapping[str, int]:
         """Counts of users or deliveries by name; see ``counters.read_counters``.

@@ -112,6 +112,8 @@ def _answer(
         admin = usher.settings.admin_role
         if operation.access is Access.ADMINISTRATOR and admin not in caller.roles:
             raise ForbiddenError(admin)
+        if operation.access is Access.PERSON and operation.method != "GET":
+            usher.own_changes_limit.take(fields["caller"])
     query = read_query(request, operation.query)
     body = read_body(request, operation)
     call = Call(usher, request, caller, params, query, body, base, usher.clock())

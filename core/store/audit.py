@@ -1,4 +1,7 @@
-"""The audit, read: every change of a record with its actor, before and after. It only grows."""
+"""The audit, read: every change of a record with its actor, before and after.
+
+It only grows, but for entries older than the retention that is set.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 
 from usher.core.domain.records import AuditEntry, Page
 from usher.core.store.keyset import Order, fetch
@@ -78,6 +81,20 @@ def audit_page(
         limit=limit,
     )
     return Page(tuple(map(to_entry, rows)), following)
+
+
+def prune_audit(connection: Connection, instance_id: UUID, before: datetime, step: int) -> int:
+    """Remove entries from before a time, the oldest first; how many, ``step`` at most."""
+    oldest = (
+        select(AUDIT.c.sequence)
+        .where(AUDIT.c.instance_id == instance_id, AUDIT.c.at < before)
+        .order_by(AUDIT.c.at, AUDIT.c.sequence)
+        .limit(step)
+    )
+    found = [row[0] for row in connection.execute(oldest)]
+    if found:
+        connection.execute(delete(AUDIT).where(AUDIT.c.sequence.in_(found)))
+    return len(found)
 
 
 def has_entry(connection: Connection, entry: AuditEntry) -> bool:

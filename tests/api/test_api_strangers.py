@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.api.api_support import BOSS, People
+from tests.api.api_support import BOSS, HEADER, HOUR, JWT_SECRET, People, ask
+from tests.forge import token
 from tests.store.store_support import deliver
-from tests.support import account, signed
+from tests.support import NOON, account, signed
+from usher.core.auth import MAX_TOKEN_BYTES
 from usher.core.domain import administration
 from usher.core.domain.events import is_role
+from usher.core.limits import RateLimiter
+from usher.functions._shared.cors import cors_headers, preflight
+from usher.functions._shared.http import Request
 from usher.functions.api_methods.users import BETWEEN_ROLES, cell
 
 ADMIN = "administrator"
@@ -88,3 +95,88 @@ def test_b4_every_column_is_guarded(people: People, value: str) -> None:
         f"'{value}",
     ]
     assert not [each for row in rows.values() for each in row.values() if each[:1] == value[0]]
+
+
+@pytest.mark.parametrize(("per_minute", "passed"), [(1_200, 60), (40, 2), (5, 1), (0, 70)])
+def test_d4_ones_own_changes_have_a_smaller_budget(
+    people: People, monkeypatch: pytest.MonkeyPatch, per_minute: int, passed: int
+) -> None:
+    """Each is kept in the audit; reading, others and administrators' changes go on."""
+    settings = replace(people.app.settings, api_requests_per_minute=per_minute)
+    monkeypatch.setattr(people.app, "settings", settings)
+    monkeypatch.setattr("usher.core.app.monotonic", lambda: 0.0)
+    people.app.__dict__.pop("own_changes_limit", None)
+    people.app.__dict__["person_limit"] = RateLimiter(0, lambda: 0.0)
+    answers = [
+        people.ask("user", "PATCH", "/me", {"profile": {"n": n}})
+        for n in range(min(passed + 3, 70))
+    ]
+    allowed = [answer.status for answer in answers[:passed]]
+    assert set(allowed) == {200}
+    for answer in answers[passed:]:
+        assert (answer.status, answer.code) == (429, "too_many_requests")
+        assert int(answer.headers["Retry-After"]) >= 1
+    assert people.ask("user", "GET", "/me").status == 200
+    assert people.ask("other", "PATCH", "/me", {"profile": {"n": 1}}).status == 200
+    assert people.ask(ADMIN, "PATCH", "/users/{user}", {"profile": {"n": -1}}).status == 200
+
+
+# --- bounds and refusals that a change of the code must not lose without notice -------------------
+
+
+@pytest.mark.parametrize("claim", ["nbf", "iat", "exp"])
+@pytest.mark.parametrize("value", [True, False, "1", [1], {}, None])
+def test_a_tokens_times_are_numbers(people: People, claim: str, value: object) -> None:
+    """JSON's ``true`` is no 1, though Python has it so."""
+    claims = {"exp": int(NOON.timestamp()) + HOUR, "sub": str(people.ids["user"]), claim: value}
+    made = token(json.dumps(claims).encode(), HEADER, JWT_SECRET)
+    assert ask("GET", "/me", f"Bearer {made}").code == "unauthenticated"
+
+
+@pytest.mark.parametrize(("over", "status"), [(-1, 200), (0, 200), (1, 401), (1_000, 401)])
+def test_a_token_has_a_largest_size(people: People, over: int, status: int) -> None:
+    """To the byte, and nothing larger is taken apart."""
+    header = b'{"alg":"HS256"}'
+    claims = {"exp": int(NOON.timestamp()) + HOUR, "sub": str(people.ids["user"]), "x": ""}
+    wanted = MAX_TOKEN_BYTES + over
+    made = ""
+    for padding in range(wanted * 3 // 4 - 400, wanted * 3 // 4):
+        for blanks in (b"", b" ", b"  "):  # so that every length can be met
+            claims["x"] = "x" * padding
+            made = token(json.dumps(claims).encode(), header + blanks, JWT_SECRET)
+            if len(made) == wanted:
+                break
+        if len(made) == wanted:
+            break
+    assert len(made) == wanted
+    assert ask("GET", "/me", f"Bearer {made}").status == status
+
+
+def test_two_origins_are_nobodys(people: People) -> None:
+    """Twice the allowed one, or one beside another: a browser sends a single one."""
+    allowed = "https://site.example"
+    for origins in [(allowed, allowed), (allowed, "https://evil.example"), ()]:
+        request = Request("GET", "/api/me", {"origin": origins}, b"")
+        assert "Access-Control-Allow-Origin" not in cors_headers(request, {allowed})
+        asking = replace(
+            request, headers={**request.headers, "access-control-request-method": ("GET",)}
+        )
+        answer = preflight(asking, ["GET"], {allowed})
+        assert not [name for name in answer.headers if name.startswith("Access-Control-")]
+    one = Request("GET", "/api/me", {"origin": (allowed,)}, b"")
+    assert cors_headers(one, {allowed})["Access-Control-Allow-Origin"] == allowed
+
+
+@pytest.mark.parametrize("length", [39, 40, 41, 90])
+def test_an_events_name_is_cut_in_the_counts(people: People, length: int) -> None:
+    """A name can be as long as a body; the counters' key is not."""
+    for end in "ab":
+        who = account(at=people.app.clock())
+        name = "n" * length + end
+        deliver(people.app, [signed(name, who, at=people.app.clock())])
+    days = people.app.store.users.stats("2000-01-01")["day"]
+    found = {name.split(":")[1]: count for name, count in days.items() if ":n" in name}
+    if length < 40:
+        assert found == {"n" * length + "a": 1, "n" * length + "b": 1}
+    else:
+        assert found == {"n" * 40: 2}

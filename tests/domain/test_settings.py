@@ -36,6 +36,7 @@ DEFAULTS: dict[str, Any] = {
     "webhook_ahead_seconds": 60,
     "max_body_bytes": 262_144,
     "ledger_retention_days": 90,
+    "audit_retention_days": 0,
     "metrics_token": None,
     "api_requests_per_minute": 1_200,
     "api_address_requests_per_minute": 3_000,
@@ -90,6 +91,8 @@ GOOD: list[tuple[str, str, Any]] = [
     ("max_body_bytes", "6291456", 6_291_456),
     ("ledger_retention_days", " 1 ", 1),
     ("ledger_retention_days", "36500", 36_500),
+    ("audit_retention_days", "0", 0),
+    ("audit_retention_days", "36500", 36_500),
     ("sync_interval_seconds", "0", 0),
     ("sync_interval_seconds", "60", 60),
     ("spool", "/var/spool/usher", "/var/spool/usher"),
@@ -142,6 +145,8 @@ BAD: list[tuple[str, str, str]] = [
     ("max_body_bytes", "1e6", "must be a whole number"),
     ("ledger_retention_days", "0", "must be a whole number from 1 to 36500"),
     ("ledger_retention_days", "36501", "must be a whole number from 1 to 36500"),
+    ("audit_retention_days", "-1", "must be a whole number from 0 to 36500"),
+    ("audit_retention_days", "36501", "must be a whole number from 0 to 36500"),
     ("sync_interval_seconds", "59", "must be a whole number from 60 to 2592000"),
 ]
 

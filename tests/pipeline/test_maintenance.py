@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from tests.store.store_support import deliver, rows
@@ -10,6 +11,7 @@ from usher.core.app import App
 from usher.core.domain import administration
 from usher.core.domain.administration import Change
 from usher.core.maintenance import STEP
+from usher.core.settings import Settings
 from usher.core.users import ENDED_AT_ONCE
 
 
@@ -52,3 +54,29 @@ def test_grants_that_ended_leave_the_records(usher: App, clock: Clock) -> None:
     assert usher.maintenance.step() is True
     assert usher.maintenance.step() is False
     assert all(g.role != "guest" for who in ids for g in usher.store.users.get(who.id).grants)
+
+
+def test_d4_old_entries_of_the_audit_go_where_that_is_wanted(
+    usher: App, make_settings: Callable[..., Settings], clock: Clock
+) -> None:
+    """Step by step; without the setting all stay."""
+    who = account(email="ada@example.com", at=clock())
+    deliver(usher, [signed("signup", who, at=clock())])
+    users = usher.store.users
+    for number in range(STEP + 2):
+        edit = administration.edit(profile={"n": number})
+        users.change(users.get(who.id), edit, Change("test"))
+    clock.advance(days=31)
+    users.change(users.get(who.id), administration.grant("late"), Change("test"))
+    count = "SELECT count(*) FROM audit"
+    usher.maintenance.step()
+    assert rows(usher.store.database, count) == [(STEP + 4,)]
+    url = usher.settings.database_url
+    app = App(make_settings(database_url=url, audit_retention_days=30), clock)
+    try:
+        assert [app.maintenance.step(), app.maintenance.step()] == [True, False]
+    finally:
+        app.close()
+    [left] = users.audit_page().items
+    assert left.action == "role.granted"
+    assert users.get(who.id).profile == {"n": STEP + 1}
