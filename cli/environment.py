@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,11 +46,23 @@ def opened() -> Iterator[App]:
     Raises:
         SettingsError, DatabaseError
     """
-    log.configure()
+    log_for_command()
     app = App(Settings.from_env(environment()))
     with use(app):
         upgrade_if_local(app)
         yield app
+
+
+def log_for_command(level: int = logging.INFO) -> None:
+    """Configure the log for a command: JSON, but on a terminal words, and only what is wrong.
+
+    Args:
+        level: lines below it are dropped, wherever they go.
+    """
+    if sys.stderr.isatty():
+        log.configure(level=max(level, logging.WARNING), plain=True)
+    else:
+        log.configure(level=level)
 
 
 def upgrade_if_local(app: App) -> None:

@@ -15,7 +15,7 @@ import click
 
 from usher import migrations
 from usher.cli.capture_files import opened_file, reader_of
-from usher.cli.environment import opened, upgrade_if_local
+from usher.cli.environment import log_for_command, opened, upgrade_if_local
 from usher.cli.moments import PAST
 from usher.cli.output import (
     collecting_less,
@@ -27,7 +27,6 @@ from usher.cli.output import (
     working,
 )
 from usher.cli.replay_http import HttpReplayer
-from usher.core import log
 from usher.core.app import App
 from usher.core.captures.files import Step
 from usher.core.captures.format import Capture, from_delivery
@@ -101,7 +100,7 @@ def replay(
     filters = DeliveryFilters(since=since, until=until)
     with ExitStack() as stack:
         app = stack.enter_context(opened())
-        log.configure(level=logging.WARNING)  # no line for each of perhaps a million events
+        log_for_command(logging.WARNING)  # no line for each of perhaps a million events
         reader = None
         if file is None:
             history = History(app.store.database, app.settings.instance_id)

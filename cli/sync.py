@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 
-from usher.cli.environment import opened
+from usher.cli.environment import log_for_command, opened
 from usher.cli.output import collecting_less, json_option, print_json, print_table, say, working
-from usher.core import log
 from usher.core.app import App
 from usher.core.domain.sync_plan import Phase, Plan, Run
 from usher.core.errors import SyncRemovalsError
@@ -53,7 +52,7 @@ def sync(
     if prune and not (plan.pull or plan.push):
         raise click.UsageError("--prune needs --pull, --push or --both.")
     with opened() as app:
-        log.configure(level=logging.ERROR)  # the table tells all; no line for each push
+        log_for_command(logging.ERROR)  # the table tells all; no line for each push
         run = _run(app, plan, force=force, restart=restart)
     left = run.progress.left
     if as_json:

@@ -19,22 +19,36 @@ import structlog
 from usher.core.errors import UsherError
 from usher.core.strict_json import dumps
 
+_NOT_SHOWN: Final = ("level", "event", "where")
 AGAIN_SECONDS: Final = 60.0
 """Pause between two lines about the same recurring failure."""
 
 
-def configure(stream: TextIO | None = None, level: int = logging.INFO) -> None:
-    """Send our log lines to ``stream``; None: standard error."""
+def configure(
+    stream: TextIO | None = None, level: int = logging.INFO, *, plain: bool = False
+) -> None:
+    """Send our log lines to ``stream``; None: standard error.
+
+    Args:
+        level: lines below it are dropped.
+        plain: write words and ``name=value``, for a terminal, in place of JSON.
+    """
+    as_json: list[structlog.typing.Processor] = [
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.JSONRenderer(serializer=lambda value, **_: dumps(value)),
+    ]
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(serializer=lambda value, **_: dumps(value)),
-        ],
+        processors=[structlog.processors.add_log_level, *([_in_words] if plain else as_json)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(_Lossy(stream or sys.stderr)),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,
     )
+
+
+def _in_words(_logger: Any, _method: str, fields: structlog.typing.EventDict) -> str:
+    """Render a line for a terminal; values are escaped, and where it comes from is left out."""
+    shown = [f"{name}={value!r}" for name, value in fields.items() if name not in _NOT_SHOWN]
+    return " ".join([f"{fields['level']}: {fields['event']}", *shown])
 
 
 def observe(observer: Callable[[str, Mapping[str, Any]], Mapping[str, Any] | None]) -> None:
