@@ -397,7 +397,8 @@ class UserService:
             if any(stays(user, role, now) for user in found.values()):
                 return
             looked_at.append(other)
+        others_end = lasting and another_holder(connection, key, role, now, ()) is not None
         raise LastAdministratorError(
-            f"Nobody else is active and has the role {role!r}{' without an end' * lasting}. "
+            f"Nobody else is active and has the role {role!r}{' without an end' * others_end}. "
             "Give it to somebody first, or repeat with force."
         )
