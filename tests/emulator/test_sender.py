@@ -41,7 +41,7 @@ def test_the_signature_is_jwt_gos_byte_for_byte() -> None:
     header, payload, signature = HEADERS["X-Webhook-Signature"].split(".")
     assert _plain(header) == b'{"alg":"HS256","typ":"JWT"}'
     assert _plain(payload) == (
-        b'{"iat":1795435200,"iss":"gotrue","sub":"00000000-0000-0000-0000-000000000000",'
+        b'{"iss":"gotrue","sub":"00000000-0000-0000-0000-000000000000","iat":1795435200,'
         b'"sha256":"' + hashlib.sha256(BODY).hexdigest().encode() + b'"}'
     )
     digest = hmac.digest(SECRET, f"{header}.{payload}".encode(), "sha256")
