@@ -112,19 +112,19 @@ def _enter(identity: Instance, call: Call, state: State) -> dict[str, Any] | Non
     aud = identity.audience(call)
     if state.invite_token:
         return _accept_invite(identity, call, work, state, person)
-    with identity.locks.address(aud, person.email):
-        proven = person.verified or identity.options.autoconfirm
-        known = identity.store.by_email(aud, person.email) if proven else None
-        if known is None:
-            return _sign_up(identity, call, work, state, person, aud, proven=proven)
-        with identity.locks.account(known.id):
-            record = identity.existing(known.id)
-            if record.confirmed_at is None:
-                _confirm(identity, call, work, record)
-            else:
-                identity.audit(work, record, "login", call.now)
-                identity.hooks.fire("login", record)
-            return _finish(identity, call, work, record)
+    proven = person.verified or identity.options.autoconfirm
+    record = identity.store.by_email(aud, person.email) if proven else None
+    if record is None:
+        with identity.locks.address(aud, person.email):
+            record = identity.store.by_email(aud, person.email) if proven else None
+            if record is None:
+                return _sign_up(identity, call, work, state, person, aud, proven=proven)
+    if record.confirmed_at is None:
+        _confirm(identity, call, work, record)
+    else:
+        identity.audit(work, record, "login", call.now)
+        identity.hooks.fire("login", record)
+    return _finish(identity, call, work, record)
 
 
 def _sign_up(
@@ -152,11 +152,10 @@ def _sign_up(
 def _accept_invite(
     identity: Instance, call: Call, work: Work, state: State, person: Person
 ) -> dict[str, Any]:
-    named = _invited(identity, state)
-    with identity.locks.account(named.id):
-        record = _invited(identity, state)
-        if record.email != person.email:
-            raise IdentityError(400, "Invited email does not match emails from external provider")
+    record = _invited(identity, state)
+    if record.email != person.email:
+        raise IdentityError(400, "Invited email does not match emails from external provider")
+    with identity.row(work, record):
         record.merge_app_metadata({"provider": state.provider}, call.now)
         record.merge_user_metadata(person.user_metadata, call.now)
         identity.audit(work, record, "invite_accepted", call.now)
