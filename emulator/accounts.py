@@ -52,7 +52,7 @@ class Record:
     written: set[str] = field(default_factory=set, compare=False, repr=False)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Note what is written; the constructor sets ``written`` last, and notes nothing."""
+        """Note the attribute; the constructor sets ``written`` last, and notes nothing."""
         object.__setattr__(self, name, value)
         if name != "written" and hasattr(self, "written"):
             self.written.add(name)

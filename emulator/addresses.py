@@ -1,6 +1,6 @@
-"""E-mail addresses: what Identity accepts, and which of them it takes for one.
+"""E-mail addresses: the forms that Identity accepts, and the key that its look-ups compare.
 
-Accepted is what Go's ``net/mail`` parses; it is stored as typed.
+An address is accepted if Go's ``net/mail`` parses it; it is stored as typed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def check_address(email: str) -> None:
 def address_key(email: str) -> str:
     """The form in which look-ups compare: no case, no accents, no trailing spaces.
 
-    Source: MySQL's collation ``utf8mb4_unicode_ci``, of which this is the usual part.
+    Source: MySQL's collation ``utf8mb4_unicode_ci``; this is the usual part of it.
     """
     letters = unicodedata.normalize("NFD", email.casefold())
     return "".join(c for c in letters if unicodedata.category(c) != "Mn").rstrip(" ")

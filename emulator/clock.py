@@ -31,7 +31,7 @@ class MovableClock:
         return {"now": self(), "ahead_seconds": self._ahead_seconds}
 
     def set_ahead(self, seconds: Any) -> None:
-        """Run so many seconds ahead of the real time; 0 is the real time again.
+        """Set the clock this far ahead of the real time; 0 is the real time again.
 
         Raises:
             IdentityError: 400, this is no number in range.

@@ -15,7 +15,7 @@ _KINDS: Final = {str: "string", bool: "bool", float: "number", list: "array", di
 
 
 class DecodingError(ValueError):
-    """The text is not what Go would decode."""
+    """Go would not decode this text."""
 
 
 class _Members(dict[str, Any]):

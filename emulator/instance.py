@@ -63,7 +63,7 @@ class Instance:
             yield
 
     def commit(self, work: Work) -> None:
-        """Write everything, as soon as nobody else holds the rows; then tell of the mails.
+        """Write everything as soon as no other request holds the rows; then tell of the mails.
 
         Raises:
             IdentityError: 500, another request held a row too long.

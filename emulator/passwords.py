@@ -11,7 +11,7 @@ from typing import Final
 from usher.emulator.errors import IdentityError
 
 MAX_BYTES: Final = 72
-"""As much as bcrypt takes, which GoTrue uses: it hashes no more, and compares no more."""
+"""The limit of bcrypt in GoTrue: it refuses to hash more, and compares no more."""
 _COST: Final = 2**14
 _BLOCK: Final = 8
 _PARALLEL: Final = 1

@@ -1,6 +1,6 @@
 """Event bodies in exactly the bytes that Identity sends.
 
-Source: GoTrue ``models/user.go`` (order of keys, what is left out when empty) and Go's
+Source: GoTrue ``models/user.go`` (order of keys, fields left out when empty) and Go's
 ``encoding/json`` (sorted map keys, ``<``, ``>``, ``&`` and U+2028/9 escaped, numbers as float64,
 RFC 3339 times whose fraction has no trailing zeros).
 """

@@ -95,7 +95,7 @@ class Work:
         self._run(delete(table).where(table.c.user_id == user_id))
 
     def mail(self, mail: Mail) -> None:
-        """Keep a mail, and only so many."""
+        """Keep a mail, and drop the oldest beyond the limit."""
         self.mails.append(mail)
         self._run(insert(tables.mails).values(**asdict(mail)))
         newest = select(func.max(tables.mails.c.number)).scalar_subquery()

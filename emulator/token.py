@@ -43,7 +43,7 @@ def log_out(identity: Instance, call: Call) -> Response:
 
 
 def _password_grant(identity: Instance, call: Call) -> Response:
-    """Nothing is locked while the hook is called: its answer overwrites what came between."""
+    """Nothing is locked while the hook is called: its answer overwrites any change in between."""
     email, password = call.form("username"), call.form("password")
     record = _checked(identity.store.by_email(identity.audience(call), email), password)
     work = Work()

@@ -42,7 +42,7 @@ def verify(identity: Instance, call: Call) -> Response:
 
 
 def recover(identity: Instance, call: Call) -> Response:
-    """Mail a link to somebody who forgot the password; the answer for a stranger is the same."""
+    """Mail a link to choose another password; the answer for a stranger is the same."""
     email = call.body("verification").text("email")
     if not email:
         raise IdentityError(422, "Password recovery requires an email")
