@@ -80,16 +80,16 @@ def sign_event(
 ) -> str:
     """Make the X-Webhook-Signature value for ``body`` exactly as Identity does.
 
-    Source: GoTrue ``api/hooks.go``: jwt-go's StandardClaims first (iat, iss, sub), then sha256.
+    Source: GoTrue ``api/hooks.go``: jwt-go's RegisteredClaims first (iss, sub, iat), then sha256.
 
     Args:
         issued_at: seconds since the epoch.
         replayed: add our claim ``usher_replay``, so that nobody takes this for a live event.
     """
     claims: dict[str, Any] = {
-        "iat": issued_at,
         "iss": ISSUER,
         "sub": str(instance_id),
+        "iat": issued_at,
         "sha256": hashlib.sha256(body).hexdigest(),
     }
     if replayed:

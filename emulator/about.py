@@ -12,7 +12,7 @@ VERSION: Final = "usher-emulator"
 
 
 def health(_identity: Instance, _call: Call) -> Response:
-    """It is up."""
+    """The server is up."""
     return answer(
         {
             "description": "GoTrue is a user registration and authentication API",
@@ -23,7 +23,7 @@ def health(_identity: Instance, _call: Call) -> Response:
 
 
 def settings(identity: Instance, _call: Call) -> Response:
-    """What a login form has to know."""
+    """The facts that a login form needs."""
     options = identity.options
     external = {
         name: name in options.providers

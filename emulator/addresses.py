@@ -1,8 +1,12 @@
-"""Which e-mail addresses Identity takes: what Go's ``net/mail`` parses; it stores them as typed."""
+"""E-mail addresses: the forms that Identity accepts, and the key that its look-ups compare.
+
+An address is accepted if Go's ``net/mail`` parses it; it is stored as typed.
+"""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Final
 
 from usher.emulator.errors import IdentityError
@@ -27,3 +31,12 @@ def check_address(email: str) -> None:
         raise IdentityError(422, "An email address is required")
     if len(email) > MAX_CHARACTERS or not _ADDRESS.fullmatch(email):
         raise IdentityError(422, "Unable to validate email address: invalid format")
+
+
+def address_key(email: str) -> str:
+    """The form in which look-ups compare: no case, no accents, no trailing spaces.
+
+    Source: MySQL's collation ``utf8mb4_unicode_ci``; this is the usual part of it.
+    """
+    letters = unicodedata.normalize("NFD", email.casefold())
+    return "".join(c for c in letters if unicodedata.category(c) != "Mn").rstrip(" ")

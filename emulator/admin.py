@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qsl, urlencode
-from uuid import UUID
 
 from usher.emulator.addresses import check_address
 from usher.emulator.admins import require_admin
@@ -47,7 +46,7 @@ def create_user(identity: Instance, call: Call) -> Response:
         data, role = body.map("user_metadata"), body.text("role")
         record = identity.new_record(call, email, aud, data, role)
         record.app_metadata = {"provider": "email"}
-        record.password = hash_password(body.text("password"))
+        record.password = hash_password(body.text("password"), "Error creating user")
         identity.audit(work, admin.record, "user_signedup", call.now, record)
         work.create(record)
         if body.flag("confirm"):
@@ -63,36 +62,39 @@ def show_user(identity: Instance, call: Call) -> Response:
 
 
 def change_user(identity: Instance, call: Call) -> Response:
-    """Change an account; metadata is merged. Fires ``usermodified`` once it is committed."""
+    """Change an account; metadata is merged. Fires ``usermodified`` once it is committed.
+
+    The map is merged into the one read at the start, and written whole.
+    """
     admin = require_admin(identity, call)
     user_id = call.user_id()
-    identity.existing(user_id)
+    record = identity.existing(user_id)
     body = call.body(_WHAT)
     role, email, password = body.text("role"), body.text("email"), body.text("password")
     confirm = body.flag("confirm")
     app_metadata, user_metadata = body.map("app_metadata"), body.map("user_metadata")
     work = Work()
-    with identity.locks.account(user_id):
-        record = identity.existing(user_id)
-        if role:
-            record.role = role.strip()
-        if confirm:
-            record.confirm(call.now)
-        if password:
-            record.set_password(password, call.now)
-        if email:
-            record.email = email
-        if app_metadata is not None:
-            record.merge_app_metadata(app_metadata, call.now)
-        if user_metadata is not None:
-            record.merge_user_metadata(user_metadata, call.now)
-        if role or email:
-            record.updated_at = call.now
-        identity.audit(work, admin.record, "user_modified", call.now, record)
-        work.save(record)
-        identity.commit(work)
+    if role:
+        record.role = role.strip()
+    if confirm:
+        record.confirm(call.now)
+    if password:
+        record.set_password(password, call.now, "Error updating user")
+    if email:
+        record.email = email
+    if app_metadata is not None:
+        record.merge_app_metadata(app_metadata, call.now)
+    if user_metadata is not None:
+        record.merge_user_metadata(user_metadata, call.now)
+    if role or email:
+        record.updated_at = call.now
+    identity.audit(work, admin.record, "user_modified", call.now, record)
+    work.save(record)
+    identity.commit(work)
     if identity.hooks.fire_after_commit("usermodified", record):
-        _adopt(identity, record.id, record.app_metadata, record.user_metadata)
+        answered = Work()
+        answered.save(record)
+        identity.commit(answered)
     return answer(record.document())
 
 
@@ -101,11 +103,10 @@ def delete_user(identity: Instance, call: Call) -> Response:
     admin = require_admin(identity, call)
     user_id = call.user_id()
     work = Work()
-    with identity.locks.account(user_id):
-        record = identity.existing(user_id)
-        identity.audit(work, admin.record, "user_deleted", call.now, record)
-        work.delete(user_id)
-        identity.commit(work)
+    record = identity.existing(user_id)
+    identity.audit(work, admin.record, "user_deleted", call.now, record)
+    work.delete(user_id)
+    identity.commit(work)
     identity.hooks.fire_after_commit("userdeleted", record)
     return answer({})
 
@@ -120,23 +121,6 @@ def list_audit(identity: Instance, call: Call) -> Response:
         raise IdentityError(400, f"Invalid query scope: {query}")
     entries, count = identity.store.audits(*scope, page, per_page)
     return answer(entries, _links(call, page, per_page, count))
-
-
-def _adopt(
-    identity: Instance,
-    user_id: UUID,
-    app_metadata: dict[str, Any] | None,
-    user_metadata: dict[str, Any] | None,
-) -> None:
-    """Store the metadata that a hook answered after the commit, if the account still exists."""
-    with identity.locks.account(user_id):
-        record = identity.store.by_id(user_id)
-        if record is None:
-            return
-        record.app_metadata, record.user_metadata = app_metadata, user_metadata
-        work = Work()
-        work.save(record)
-        identity.commit(work)
 
 
 def _page(call: Call) -> tuple[int, int]:
@@ -178,8 +162,9 @@ def _links(call: Call, page: int, per_page: int, count: int) -> dict[str, str]:
         query = urlencode(sorted((parameters | {"page": str(number)}).items()))
         return f'<{call.path}?{query}>; rel="{relation}"'
 
-    links = [link(page + 1, "next")] if pages > page else []
+    following = [link(page + 1, "next")] if pages > page else []
+    previous = [link(page - 1, "prev")] if page > 1 else []
     return {
-        "Link": ", ".join([*links, link(pages, "last")]),
+        "Link": ", ".join([*following, link(pages, "last"), *previous]),
         "X-Total-Count": str(count),
     }

@@ -1,11 +1,11 @@
-"""Who may use the admin endpoints. Source: GoTrue ``api/middleware.go``, ``api/auth.go``."""
+"""Access to the admin endpoints. Source: GoTrue ``api/middleware.go``, ``api/auth.go``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hmac import compare_digest
 from uuid import UUID
 
+from usher.core.jws import constant_time_equal
 from usher.emulator.accounts import Record
 from usher.emulator.call import Call
 from usher.emulator.errors import IdentityError
@@ -18,8 +18,8 @@ class Admin:
     """An administrator.
 
     Attributes:
-        claims: of the token; None: it was the operator's.
-        record: their account; None: Identity's own, which is nobody's.
+        claims: the token's; None for the operator.
+        record: the person's account; None for the operator and for Netlify's own tokens.
     """
 
     claims: Claims | None = None
@@ -33,7 +33,7 @@ def require_admin(identity: Instance, call: Call) -> Admin:
         IdentityError: 401.
     """
     operator = identity.options.operator_token
-    if operator and compare_digest(call.bearer().encode(), operator.encode()):
+    if operator and constant_time_equal(call.bearer(), operator):
         return Admin()
     claims = identity.claims(call)
     if claims.is_system:

@@ -13,7 +13,8 @@ from uuid import UUID, uuid4
 
 from usher.core.errors import RequestError
 from usher.core.strict_json import StrictJsonError, loads_object
-from usher.emulator.errors import IdentityError, OAuthError
+from usher.emulator.decoding import DecodingError, go_fields
+from usher.emulator.errors import BearerError, IdentityError, OAuthError
 from usher.emulator.payload import go_json
 from usher.functions._shared.http import MAX_PARAMETERS, Request, Response
 
@@ -29,8 +30,8 @@ class Call:
 
     Attributes:
         path: without the mount's prefix.
-        now: when it came, UTC.
-        arguments: what stood for the braces in its route.
+        now: the time of its arrival, UTC.
+        arguments: the parts of the path that stand for the braces in its route.
     """
 
     request: Request
@@ -79,25 +80,36 @@ class Call:
         return self.first(name)
 
     def body(self, what: str) -> Body:
-        """The JSON object in the body.
+        """The JSON object in the body, as leniently as Go reads it.
 
         Raises:
             IdentityError: 400, it is none.
         """
         try:
-            return Body(what, loads_object(self.request.body))
-        except StrictJsonError as error:
+            return Body(what, go_fields(self.request.body))
+        except DecodingError as error:
             raise IdentityError(400, f"Could not read {what} params: {error}") from None
+
+    def document(self) -> dict[str, Any]:
+        """The JSON object in the body, read strictly: for our own endpoints.
+
+        Raises:
+            IdentityError: 400, it is none.
+        """
+        try:
+            return loads_object(self.request.body)
+        except StrictJsonError as error:
+            raise IdentityError(400, f"Could not read the body: {error}") from None
 
     def bearer(self) -> str:
         """The bearer token.
 
         Raises:
-            IdentityError: 401, there is none.
+            BearerError: 401, there is none.
         """
         found = _BEARER.fullmatch(self.header("authorization"))
         if not found:
-            raise IdentityError(401, "This endpoint requires a Bearer token")
+            raise BearerError("This endpoint requires a Bearer token")
         return found[1]
 
     def user_id(self) -> UUID:
@@ -123,7 +135,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A JSON object read as Go reads it into a struct: what is missing or null is empty."""
+    """A JSON object read as Go reads it into a struct: missing or null means empty."""
 
     what: str
     fields: Mapping[str, Any]

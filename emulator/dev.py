@@ -1,4 +1,4 @@
-"""What only the emulator has, below ``/_dev/``: the mails, and faults on request.
+"""The emulator's own endpoints, below ``/_dev/``: mails, faults on request, and the clock.
 
 Other sites' pages are kept out: there is no CORS here, forms from elsewhere are refused, and so is
 a name that was made to point at this machine.
@@ -35,7 +35,7 @@ def check_visitor(identity: Instance, call: Call) -> None:
 
 
 def show_mails(identity: Instance, call: Call) -> Response:
-    """The inbox: a page, or JSON for whoever accepts that."""
+    """The inbox: a page, or JSON where that is accepted."""
     mails = identity.store.mails()
     if "application/json" in call.header("accept"):
         return answer({"mails": [_document(mail) for mail in mails]})
@@ -57,8 +57,22 @@ def show_faults(identity: Instance, _call: Call) -> Response:
 
 def set_faults(identity: Instance, call: Call) -> Response:
     """Put other faults in force."""
-    identity.faults.replace(call.body("faults").fields)
+    identity.faults.replace(call.document())
     return answer(identity.faults.document())
+
+
+def show_clock(identity: Instance, _call: Call) -> Response:
+    """The time, and how far it is ahead of the real one."""
+    return answer(identity.clock.document())
+
+
+def set_clock(identity: Instance, call: Call) -> Response:
+    """Set the time ahead: ``{"ahead_seconds": 90000}``."""
+    document = call.document()
+    if set(document) != {"ahead_seconds"}:
+        raise IdentityError(400, 'Send {"ahead_seconds": …}.')
+    identity.clock.set_ahead(document["ahead_seconds"])
+    return answer(identity.clock.document())
 
 
 def _document(mail: Mail) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""How Identity says no; imports nothing."""
+"""The errors that Identity answers with; imports nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class IdentityError(Exception):
 
     Attributes:
         status: of the answer.
-        message: for the caller.
+        message: tells the caller the reason.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -28,16 +28,37 @@ class OAuthError(Exception):
         self.description = description
 
 
+class BearerError(IdentityError):
+    """401: the request has no good bearer token."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(401, message)
+
+
+class TooSoonError(IdentityError):
+    """429: the same mail was sent a moment ago."""
+
+    def __init__(self) -> None:
+        super().__init__(429, "Rate limit exceeded, try again later")
+
+
 class MethodError(IdentityError):
-    """The path exists, the method does not.
+    """405: the path exists, the method does not.
 
     Attributes:
-        allow: methods that do.
+        allow: the methods that the path has.
     """
 
     def __init__(self, allow: tuple[str, ...]) -> None:
         super().__init__(405, "Method not allowed")
         self.allow = allow
+
+
+class NoRouteError(IdentityError):
+    """404: there is no such path."""
+
+    def __init__(self) -> None:
+        super().__init__(404, "Page not found")
 
 
 INVALID_GRANT = "No user found with that email, or password invalid."

@@ -1,6 +1,7 @@
 """Logging in through another provider: ``/authorize``, a consent page of our own, ``/callback``.
 
-Source: GoTrue ``api/external.go``. In the provider's stead, whoever develops says who they are.
+Source: GoTrue ``api/external.go``. The consent page stands in for the provider: a developer types
+there the person that the provider would name.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _ERRORS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who the provider says is there."""
+    """The person that the provider names."""
 
     email: str
     name: str
@@ -46,13 +47,13 @@ class Person:
 
     @property
     def user_metadata(self) -> dict[str, Any]:
-        """What it tells of them."""
+        """The provider's data about the person."""
         return {"full_name": self.name} if self.name else {}
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What ``/authorize`` was asked for; travels signed through the consent page."""
+    """The parameters of ``/authorize``; they travel signed through the consent page."""
 
     provider: str
     invite_token: str
@@ -84,7 +85,7 @@ def authorize(identity: Instance, call: Call) -> Response:
 
 
 def consent(identity: Instance, call: Call) -> Response:
-    """The page on which one says who the provider would name."""
+    """The page that asks for the person to be named."""
     shown = call.first("state")
     state = _state(identity, call, shown)
     options = identity.options
@@ -92,7 +93,7 @@ def consent(identity: Instance, call: Call) -> Response:
 
 
 def callback(identity: Instance, call: Call) -> Response:
-    """Log in or sign up whom the consent page named, and send them back to the site."""
+    """Log in or sign up the person named, and send them back to the site."""
     state = _state(identity, call, call.form("state"))
     back = state.referrer or identity.options.site_url
     if call.form("decision") == "deny":
@@ -112,19 +113,19 @@ def _enter(identity: Instance, call: Call, state: State) -> dict[str, Any] | Non
     aud = identity.audience(call)
     if state.invite_token:
         return _accept_invite(identity, call, work, state, person)
-    with identity.locks.address(aud, person.email):
-        proven = person.verified or identity.options.autoconfirm
-        known = identity.store.by_email(aud, person.email) if proven else None
-        if known is None:
-            return _sign_up(identity, call, work, state, person, aud, proven=proven)
-        with identity.locks.account(known.id):
-            record = identity.existing(known.id)
-            if record.confirmed_at is None:
-                _confirm(identity, call, work, record)
-            else:
-                identity.audit(work, record, "login", call.now)
-                identity.hooks.fire("login", record)
-            return _finish(identity, call, work, record)
+    proven = person.verified or identity.options.autoconfirm
+    record = identity.store.by_email(aud, person.email) if proven else None
+    if record is None:
+        with identity.locks.address(aud, person.email):
+            record = identity.store.by_email(aud, person.email) if proven else None
+            if record is None:
+                return _sign_up(identity, call, work, state, person, aud, proven=proven)
+    if record.confirmed_at is None:
+        _confirm(identity, call, work, record)
+    else:
+        identity.audit(work, record, "login", call.now)
+        identity.hooks.fire("login", record)
+    return _finish(identity, call, work, record)
 
 
 def _sign_up(
@@ -152,11 +153,10 @@ def _sign_up(
 def _accept_invite(
     identity: Instance, call: Call, work: Work, state: State, person: Person
 ) -> dict[str, Any]:
-    named = _invited(identity, state)
-    with identity.locks.account(named.id):
-        record = _invited(identity, state)
-        if record.email != person.email:
-            raise IdentityError(400, "Invited email does not match emails from external provider")
+    record = _invited(identity, state)
+    if record.email != person.email:
+        raise IdentityError(400, "Invited email does not match emails from external provider")
+    with identity.row(work, record):
         record.merge_app_metadata({"provider": state.provider}, call.now)
         record.merge_user_metadata(person.user_metadata, call.now)
         identity.audit(work, record, "invite_accepted", call.now)

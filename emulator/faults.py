@@ -27,9 +27,9 @@ class Rule:
 
     Attributes:
         kind: one of ``KINDS``.
-        event: which events it befalls; ``*``: all.
-        count: how many more; None: until the rules are changed.
-        seconds: how long a delayed event waits.
+        event: the event that it befalls; ``*`` is any.
+        count: events still to befall; None: until the rules are changed.
+        seconds: the wait of a delayed event.
     """
 
     kind: str
@@ -46,7 +46,7 @@ class Rule:
 
 
 class Faults:
-    """The rules now in force, and what is being held back; used by many threads.
+    """The rules in force and the deliveries held back; used by many threads.
 
     Args:
         events: names that a rule may give.
@@ -62,7 +62,7 @@ class Faults:
         """Put other rules in force: ``{"rules": [{"fault", "event", "count", "seconds"}]}``.
 
         Raises:
-            IdentityError: 400, which says what is wrong; the old rules stay.
+            IdentityError: 400 with the mistake named; the old rules stay.
         """
         listed = document.get("rules")
         if set(document) != {"rules"} or not isinstance(listed, list) or len(listed) > MAX_RULES:
@@ -72,7 +72,7 @@ class Faults:
             self._rules = rules
 
     def document(self) -> dict[str, Any]:
-        """The rules with what is left of their counts, and how many events are held back."""
+        """The rules with the rest of their counts, and the number of events held back."""
         with self._lock:
             return {
                 "rules": [rule.document() for rule in self._rules],
@@ -83,7 +83,7 @@ class Faults:
         """The fault that befalls this event, if any; counted.
 
         Args:
-            can_roll_back: whether anything is still to be committed.
+            can_roll_back: the commit is still to come.
         """
         with self._lock:
             for rule in self._rules:
@@ -102,7 +102,7 @@ class Faults:
             self._held.append(delivery)
 
     def release(self) -> list[Callable[[], object]]:
-        """What was held back, to be made now."""
+        """The deliveries held back, to be made now."""
         with self._lock:
             held, self._held = self._held, []
         return held

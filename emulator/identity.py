@@ -11,9 +11,16 @@ from typing import Final
 from urllib.parse import unquote
 
 from usher.core.log import describe, get_logger
-from usher.emulator import about, admin, dev, external, signup, token, user, verify
+from usher.emulator import about, admin, cors, dev, external, signup, token, user, verify
 from usher.emulator.call import Call, no_cookie, refusal
-from usher.emulator.errors import IdentityError, MethodError, OAuthError
+from usher.emulator.clock import MovableClock
+from usher.emulator.errors import (
+    BearerError,
+    IdentityError,
+    MethodError,
+    NoRouteError,
+    OAuthError,
+)
 from usher.emulator.faults import Faults
 from usher.emulator.hooks import Hooks
 from usher.emulator.instance import Instance
@@ -44,39 +51,42 @@ API: Final[Mapping[str, Mapping[str, Handler]]] = {
     },
     "/admin/audit": {"GET": admin.list_audit},
 }
+_TEXT: Final = "text/plain; charset=utf-8"
 DEV_PREFIX: Final = "/_dev/"
 DEV: Final[Mapping[str, Mapping[str, Handler]]] = {
     "/_dev/mail": {"GET": dev.show_mails, "POST": dev.empty_mails, "DELETE": dev.empty_mails},
     "/_dev/faults": {"GET": dev.show_faults, "PUT": dev.set_faults},
+    "/_dev/clock": {"GET": dev.show_clock, "PUT": dev.set_clock},
     "/_dev/consent": {"GET": external.consent},
 }
 NOT_EMULATED: Final = ("/saml", "/instances", "/admin/users/export")
-"""What GoTrue has and this does not, with whatever is below."""
-
-_CORS: Final = {"Access-Control-Allow-Origin": "*"}
-_PREFLIGHT: Final = _CORS | {
-    "Access-Control-Allow-Methods": "GET, POST, PUT, DELETE",
-    "Access-Control-Allow-Headers": (
-        "Accept, Authorization, Content-Type, X-JWT-AUD, X-Use-Cookie, X-Nf-Client"
-    ),
-    "Access-Control-Max-Age": "600",
-}
+"""Paths that GoTrue has and this does not, with everything below them."""
+SLASH_ALLOWED: Final = (
+    "/user", "/callback", "/admin/users", "/admin/users/{user_id}", "/admin/audit",
+)  # fmt: skip
+"""Routes of GoTrue's sub-routers, which take a slash at the end; the others do not."""
+GUARDED: Final = ("/user", "/admin")
+"""Paths below which a token is asked for before the route is looked for."""
+CLEARING: Final = ("/user", "/logout")
+"""Paths where a bad token costs the cookie."""
 
 
 class Emulator:
     """A local Netlify Identity.
 
     Args:
-        options: how it is set up; its database is opened, and made where there is none.
+        options: its set-up; the database is opened, and made where there is none.
     """
 
     def __init__(self, options: Options) -> None:
         faults = Faults(EVENTS)
+        clock = MovableClock(options.clock)
         self._instance = Instance(
             options=options,
+            clock=clock,
             store=Store(options.database_url),
             locks=AccountLocks(options.lock_wait_seconds),
-            hooks=Hooks(options, faults),
+            hooks=Hooks(options, faults, clock),
             faults=faults,
         )
 
@@ -96,21 +106,20 @@ class Emulator:
         except Exception as error:  # noqa: BLE001 - ends as an answer and a line in the log
             get_logger().error("emulator.failed", **describe(error))
             response = refusal(IdentityError(500, "Internal server error"))
-        if not request.path.startswith(DEV_PREFIX):
-            response = replace(response, headers={**_CORS, **response.headers})
-        return response
+        if request.path.startswith(DEV_PREFIX):
+            return response
+        return cors.shared(request, response)
 
     def _answer(self, request: Request) -> Response:
-        call = Call(request, request.path, self._instance.options.clock())
+        call = Call(request, request.path, self._instance.clock())
         try:
             return self._dispatch(call)
         except MethodError as error:
             return refusal(error).with_headers({"Allow": ", ".join(error.allow)})
-        except IdentityError as error:
-            # As GoTrue: whoever shows no good token loses the cookie.
-            extra = no_cookie(call.now) if error.status == 401 else {}
-            return refusal(error).with_headers(extra)
-        except OAuthError as error:
+        except BearerError as error:
+            path = request.path.removeprefix(self._instance.options.mount)
+            return refusal(error).with_headers(no_cookie(call.now) if below(path, CLEARING) else {})
+        except (IdentityError, OAuthError) as error:
             return refusal(error)
 
     def _dispatch(self, call: Call) -> Response:
@@ -123,27 +132,41 @@ class Emulator:
         mount = self._instance.options.mount
         if not self.serves(call.path):
             raise IdentityError(404, f"Nothing is here; the API is below {mount}/")
-        call = replace(call, path=call.path.removeprefix(mount).rstrip("/"))
-        if call.request.method == "OPTIONS":
-            return Response(204, headers=_PREFLIGHT)
-        if f"{call.path}/".startswith(tuple(f"{path}/" for path in NOT_EMULATED)):
+        if cors.is_preflight(call.request):
+            return cors.preflight(call.request)
+        call = replace(call, path=call.path.removeprefix(mount))
+        if below(call.path, NOT_EMULATED):
             raise IdentityError(501, f"{call.path} is not emulated, see docs/emulator.md")
-        return self._route(call, API)
+        if below(call.path, GUARDED):
+            self._instance.bearer(call)
+        try:
+            return self._route(call, API)
+        except MethodError as error:  # the router's own answers, which are no JSON
+            return Response(405, "", _TEXT, {"Allow": ", ".join(error.allow)})
+        except NoRouteError:
+            return Response(404, "404 page not found\n", _TEXT)
 
     def _route(self, call: Call, routes: Mapping[str, Mapping[str, Handler]]) -> Response:
         for pattern, handlers in routes.items():
             arguments = _match(pattern, call.path)
             if arguments is None:
                 continue
-            method = "GET" if call.request.method == "HEAD" else call.request.method
-            if method not in handlers:
+            handler = handlers.get(call.request.method)
+            if handler is None:
                 raise MethodError(tuple(handlers))
-            return handlers[method](self._instance, replace(call, arguments=arguments))
-        raise IdentityError(404, "Page not found")
+            return handler(self._instance, replace(call, arguments=arguments))
+        raise NoRouteError
+
+
+def below(path: str, prefixes: tuple[str, ...]) -> bool:
+    """Whether a path is one of these, or below it."""
+    return f"{path}/".startswith(tuple(f"{prefix}/" for prefix in prefixes))
 
 
 def _match(pattern: str, path: str) -> dict[str, str] | None:
-    """What stands for the braces of a pattern; None: it does not fit."""
+    """The parts of the path that stand for the braces of a pattern; None: it does not fit."""
+    if pattern in SLASH_ALLOWED:
+        path = path.removesuffix("/")
     expected, given = pattern.split("/"), path.split("/")
     if len(expected) != len(given):
         return None

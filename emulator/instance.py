@@ -1,16 +1,20 @@
-"""What every endpoint works with, and what several of them do."""
+"""One Identity at work: its parts, and the steps that several endpoints share."""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from usher.emulator.accounts import SYSTEM_ID, Record
+from usher.core.jws import constant_time_equal
+from usher.emulator.accounts import SYSTEM_ID, Record, storable
 from usher.emulator.call import Call, answer, cookie
-from usher.emulator.errors import IdentityError
+from usher.emulator.clock import MovableClock
+from usher.emulator.errors import IdentityError, TooSoonError
 from usher.emulator.faults import Faults
 from usher.emulator.hooks import Hooks
 from usher.emulator.locks import AccountLocks
@@ -20,6 +24,8 @@ from usher.emulator.store import RefreshToken, Store, Work
 from usher.emulator.tokens import Claims, access_token, read_access_token
 from usher.functions._shared.http import Response
 
+LINK_LIFETIME: Final = timedelta(hours=24)
+"""Of confirmation, recovery and a changed address; an invitation never ends."""
 LOG_TYPES: Final = {
     "login": "account",
     "logout": "account",
@@ -39,23 +45,52 @@ class Instance:
     """One Identity at work."""
 
     options: Options
+    clock: MovableClock
     store: Store
     locks: AccountLocks
     hooks: Hooks
     faults: Faults
 
+    @contextmanager
+    def row(self, work: Work, record: Record) -> Iterator[None]:
+        """Lock an account's row from its first write to the commit, hooks included.
+
+        Raises:
+            IdentityError: 500, another request held it too long.
+        """
+        with self.locks.account(record.id):
+            work.held.add(record.id)
+            yield
+
     def commit(self, work: Work) -> None:
-        """Write what a request came to, then tell of its mails."""
-        self.store.commit(work)
+        """Write everything as soon as no other request holds the rows; then tell of the mails.
+
+        Raises:
+            IdentityError: 500, another request held a row too long.
+        """
+        with ExitStack() as stack:
+            for user_id in sorted(work.accounts - work.held):
+                stack.enter_context(self.locks.account(user_id))
+            self.store.commit(work)
         if self.options.on_mail is not None:
             for mail in work.mails:
                 self.options.on_mail(mail)
 
-    def claims(self, call: Call) -> Claims:
-        """Whose token this is.
+    def bearer(self, call: Call) -> None:
+        """Insist on a good bearer token or the operator's, before anything else is looked at.
 
         Raises:
-            IdentityError: 401.
+            BearerError: 401.
+        """
+        operator = self.options.operator_token
+        if not (operator and constant_time_equal(call.bearer(), operator)):
+            self.claims(call)
+
+    def claims(self, call: Call) -> Claims:
+        """The claims of the bearer token.
+
+        Raises:
+            BearerError: 401.
         """
         now = call.now.timestamp()
         return read_access_token(call.bearer(), self.options.jwt_secret, now)
@@ -84,7 +119,7 @@ class Instance:
             email=email,
             aud=aud,
             role=(role or self.options.default_role).strip(),
-            user_metadata=data,
+            user_metadata=storable(data),
             created_at=call.now,
             updated_at=call.now,
         )
@@ -97,7 +132,7 @@ class Instance:
         now: datetime,
         subject: Record | None = None,
     ) -> None:
-        """Note who did what; ``actor`` None: the operator."""
+        """Note an action and its actor; None is the operator."""
         payload: dict[str, Any] = {
             "action": action,
             "actor_email": actor.email if actor else "",
@@ -115,9 +150,9 @@ class Instance:
         """Mail a link that confirms the account.
 
         Raises:
-            IdentityError: 500, it is too soon after the last.
+            TooSoonError: 429, the last such mail is too recent.
         """
-        self._not_too_often(record.confirmation_sent_at, now, "Error sending confirmation mail")
+        self._not_too_often(record.confirmation_sent_at, now)
         record.confirmation_token = new_token()
         record.confirmation_sent_at = now
         self._mail(work, CONFIRMATION, record.email, record.confirmation_token, record, now)
@@ -132,9 +167,9 @@ class Instance:
         """Mail a link that lets its owner in, to choose another password.
 
         Raises:
-            IdentityError: 500, it is too soon after the last.
+            TooSoonError: 429, the last such mail is too recent.
         """
-        self._not_too_often(record.recovery_sent_at, now, "Error recovering user")
+        self._not_too_often(record.recovery_sent_at, now)
         record.recovery_token = new_token()
         record.recovery_sent_at = now
         self._mail(work, RECOVERY, record.email, record.recovery_token, record, now)
@@ -146,15 +181,9 @@ class Instance:
         record.email_change_sent_at = now
         self._mail(work, EMAIL_CHANGE, email, record.email_change_token, record, now)
 
-    def log_in(
-        self, work: Work, record: Record, now: datetime, family: UUID | None = None
-    ) -> dict[str, Any]:
-        """A pair of tokens: the body of the answer.
-
-        Args:
-            family: of the refresh token that is exchanged; None: a new one begins.
-        """
-        refresh = RefreshToken(new_token(), record.id, family or self.options.new_id())
+    def log_in(self, work: Work, record: Record, now: datetime) -> dict[str, Any]:
+        """A pair of tokens: the body of the answer."""
+        refresh = RefreshToken(new_token(), record.id, now)
         work.grant(refresh)
         seconds = self.options.token_seconds
         expires_at = int((now + timedelta(seconds=seconds)).timestamp())
@@ -180,10 +209,20 @@ class Instance:
         work.mail(compose(kind, to, token, self.options.site_url, now))
         record.updated_at = now
 
-    def _not_too_often(self, last: datetime | None, now: datetime, message: str) -> None:
+    def _not_too_often(self, last: datetime | None, now: datetime) -> None:
         interval = timedelta(seconds=self.options.mail_interval_seconds)
         if last is not None and interval and last + interval >= now:
-            raise IdentityError(500, message)
+            raise TooSoonError
+
+
+def check_link(sent_at: datetime | None, now: datetime, what: str) -> None:
+    """Insist on a link that was sent within the last 24 hours.
+
+    Raises:
+        IdentityError: 422, it has expired.
+    """
+    if sent_at is not None and now > sent_at + LINK_LIFETIME:
+        raise IdentityError(422, f"{what} token expired")
 
 
 def new_token() -> str:

@@ -1,7 +1,9 @@
-"""One request at a time for one account: what a row lock is to GoTrue.
+"""Row locks: one request at a time may have written an account and not yet committed.
 
-Held while an event of the account is sent, so that a hook which changes that account through the
-API waits for itself, as with the real one. The database is not held meanwhile.
+A request holds its account from the first write on. GoTrue writes before the hook only when an
+invitation is accepted, an unconfirmed account is recovered, or autoconfirm meets an account that
+exists; then a hook that changes the account through the API waits for itself. During a login and a
+plain confirmation nothing is held. The database is never held while a hook is called.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from threading import Lock
 from uuid import UUID
 
+from usher.emulator.addresses import address_key
 from usher.emulator.errors import IdentityError
 
 
@@ -18,7 +21,7 @@ class AccountLocks:
     """Locks by name, made when wanted and forgotten when free.
 
     Args:
-        wait_seconds: how long to wait for one.
+        wait_seconds: until a waiting request gives up.
     """
 
     def __init__(self, wait_seconds: float) -> None:
@@ -28,7 +31,7 @@ class AccountLocks:
 
     @contextmanager
     def account(self, user_id: UUID) -> Iterator[None]:
-        """Hold an account. Whoever also wants its address takes that first.
+        """Hold an account. A request that also wants its address takes that first.
 
         Raises:
             IdentityError: 500, it was not free in time.
@@ -38,12 +41,22 @@ class AccountLocks:
 
     @contextmanager
     def address(self, aud: str, email: str) -> Iterator[None]:
-        """Hold an address, whether it has an account or not.
+        """Hold an address without an account, while one is made for it.
 
         Raises:
             IdentityError: 500, it was not free in time.
         """
-        with self._named(f"email {aud} {email}"):
+        with self._named(f"email {aud} {address_key(email)}"):
+            yield
+
+    @contextmanager
+    def token(self, token: str) -> Iterator[None]:
+        """Hold a refresh token, while it is exchanged.
+
+        Raises:
+            IdentityError: 500, it was not free in time.
+        """
+        with self._named(f"token {token}"):
             yield
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""How one emulated Identity is set up; nothing here reads the environment."""
+"""The options of one emulated Identity; nothing here reads the environment."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Webhook:
     Attributes:
         url: absolute, or a path below the site's address.
         secret: signs; empty: requests carry no signature.
-        events: which are sent at all.
+        events: the events that are sent.
     """
 
     url: str
@@ -45,8 +45,8 @@ class Options:
     Attributes:
         database: its own SQLite file, or a ``sqlite:///…`` URL.
         jwt_secret: signs access tokens, and events to function hooks.
-        site_url: where links in mails and returns from providers lead; no slash at its end.
-        webhook: where events go; excludes ``function_hooks``.
+        site_url: target of links in mails and of returns from providers; no slash at its end.
+        webhook: receives the events; excludes ``function_hooks``.
         function_hooks: addresses by event, each absolute or a path below ``site_url``.
         operator_token: opens the admin endpoints; empty: there is none.
         autoconfirm: accounts need no mail.
@@ -54,18 +54,17 @@ class Options:
         providers: external logins that are on, of ``PROVIDERS``.
         aud: the audience where a request names none.
         default_role: the top-level ``role`` of new accounts.
-        admin_group: which top-level ``role`` opens the admin endpoints.
-        token_seconds: how long an access token lives.
-        cookie_seconds: how long the cookie ``nf_jwt`` lives; 0: none is set.
+        admin_group: the top-level ``role`` that opens the admin endpoints.
+        token_seconds: lifetime of an access token.
+        cookie_seconds: lifetime of the cookie ``nf_jwt``; 0: none is set.
         mail_interval_seconds: until the same mail can be asked for again.
-        revoke_family_on_reuse: a refresh token shown twice ends every token of its login.
         attempt_timeout_seconds: of each attempt to deliver an event.
-        lock_wait_seconds: how long a request waits for another that holds the same account.
+        lock_wait_seconds: how long a request waits for another that has locked the same account.
         max_body_bytes: of a request.
-        mount: what stands before every path of the API.
+        mount: the prefix of every path of the API.
         instance_id: names this Identity in events.
         on_mail: told of each mail once it is stored.
-        clock: the time, in UTC.
+        clock: the real time, in UTC; tests move it, ``/_dev/clock`` runs ahead of it.
         new_id: ids of accounts and audit entries.
     """
 
@@ -84,7 +83,6 @@ class Options:
     token_seconds: int = 3600
     cookie_seconds: int = 86_400
     mail_interval_seconds: float = 0.0
-    revoke_family_on_reuse: bool = True
     attempt_timeout_seconds: float = 5.0
     lock_wait_seconds: float = 50.0
     max_body_bytes: int = 262_144
@@ -95,7 +93,7 @@ class Options:
     new_id: Callable[[], UUID] = uuid4
 
     def __post_init__(self) -> None:
-        """Refuse what could only fail later, or silently.
+        """Refuse options that could only fail later, or silently.
 
         Raises:
             ValueError: with a sentence that says what to change.
@@ -117,13 +115,13 @@ class Options:
 
     @property
     def database_url(self) -> str:
-        """As SQLAlchemy wants it."""
+        """The database in SQLAlchemy's form."""
         if isinstance(self.database, Path):
             return f"sqlite:///{self.database}"
         return self.database
 
     def hooks(self, event: str) -> tuple[list[str], bytes]:
-        """Where an event goes, and which secret signs it there."""
+        """The addresses that an event goes to, and the secret that signs it there."""
         if self.webhook is not None:
             urls = [self.webhook.url] if event in self.webhook.events else []
             return [self._absolute(url) for url in urls], self.webhook.secret

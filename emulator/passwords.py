@@ -1,4 +1,4 @@
-"""Passwords: scrypt, with its parameters in the stored text."""
+"""Passwords: scrypt, with its parameters in the stored text, and bcrypt's limit of 72 bytes."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Final
 from usher.emulator.errors import IdentityError
 
 MAX_BYTES: Final = 72
-"""What bcrypt takes, which GoTrue uses (``api/password.go``)."""
+"""The limit of bcrypt in GoTrue: it refuses to hash more, and compares no more."""
 _COST: Final = 2**14
 _BLOCK: Final = 8
 _PARALLEL: Final = 1
 _MEMORY_BYTES: Final = 64 * 1024 * 1024
 
 
-def hash_password(password: str) -> str:
+def hash_password(password: str, refused: str) -> str:
     """The text to store: ``scrypt$cost$block$parallel$salt$digest``.
 
     Raises:
-        IdentityError: 422, it is too long for GoTrue.
+        IdentityError: 500 with the message ``refused``; it is too long for GoTrue.
     """
     if len(password.encode()) > MAX_BYTES:
-        raise IdentityError(422, f"Password exceeds the maximum length of {MAX_BYTES} bytes")
+        raise IdentityError(500, refused)
     salt = secrets.token_bytes(16)
     digest = _scrypt(password, salt, _COST, _BLOCK, _PARALLEL)
     numbers = f"{_COST}${_BLOCK}${_PARALLEL}"
@@ -43,5 +43,11 @@ def matches(password: str, stored: str) -> bool:
 
 def _scrypt(password: str, salt: bytes, cost: int, block: int, parallel: int) -> bytes:
     return hashlib.scrypt(
-        password.encode(), salt=salt, n=cost, r=block, p=parallel, maxmem=_MEMORY_BYTES, dklen=32
+        password.encode()[:MAX_BYTES],
+        salt=salt,
+        n=cost,
+        r=block,
+        p=parallel,
+        maxmem=_MEMORY_BYTES,
+        dklen=32,
     )

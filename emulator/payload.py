@@ -1,20 +1,25 @@
 """Event bodies in exactly the bytes that Identity sends.
 
-Source: GoTrue ``models/user.go`` (order of keys, what is left out when empty) and Go's
-``encoding/json`` (sorted map keys, ``<``, ``>``, ``&`` and U+2028/9 escaped, RFC 3339 times whose
-fraction has no trailing zeros).
+Source: GoTrue ``models/user.go`` (order of keys, fields left out when empty) and Go's
+``encoding/json`` (sorted map keys, ``<``, ``>``, ``&`` and U+2028/9 escaped, numbers as float64,
+RFC 3339 times whose fraction has no trailing zeros).
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
 ZERO_INSTANCE: Final = UUID(int=0)
+_EXACT_INTEGERS: Final = 2**53
+_SMALLEST_PLAIN: Final = 1e-6
+_LARGEST_PLAIN: Final = 1e21
 _GO_ESCAPES = str.maketrans(
     {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 )
@@ -73,13 +78,39 @@ def user_document(account: Account) -> dict[str, Any]:
 
 def go_json(value: Any) -> bytes:
     """JSON as Go's encoder writes it; keys stay in the order given."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_go_time)
-    return text.translate(_GO_ESCAPES).encode()
+    return _go_text(value).translate(_GO_ESCAPES).encode()
 
 
-def _go_time(value: object) -> str:
-    if not isinstance(value, datetime):
-        raise TypeError(f"{type(value).__name__} is not JSON")
+def go_number(value: float) -> str:
+    """A number as Go writes a float64: plain from 1e-6 to 1e21, else with an exponent."""
+    if isinstance(value, int) and abs(value) <= _EXACT_INTEGERS:
+        return str(value)
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is not JSON")
+    if number == 0 or _SMALLEST_PLAIN <= abs(number) < _LARGEST_PLAIN:
+        return format(Decimal(repr(number)), "f").removesuffix(".0")
+    return repr(number).replace("e-0", "e-")
+
+
+def _go_text(value: Any) -> str:
+    match value:
+        case None | bool() | str():
+            return json.dumps(value, ensure_ascii=False)
+        case int() | float():
+            return go_number(value)
+        case datetime():
+            return f'"{_go_time(value)}"'
+        case Mapping():
+            members = (f"{_go_text(str(key))}:{_go_text(item)}" for key, item in value.items())
+            return "{" + ",".join(members) + "}"
+        case list() | tuple():
+            return "[" + ",".join(map(_go_text, value)) + "]"
+        case _:
+            raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _go_time(value: datetime) -> str:
     moment = value.astimezone(UTC)
     fraction = f".{moment.microsecond:06d}".rstrip("0").rstrip(".")
     return f"{moment:%Y-%m-%dT%H:%M:%S}{fraction}Z"

@@ -30,12 +30,12 @@ DOMAINS: Final = (
     ["example.com"] * 2 + ["example.org"] * 3 + ["example.net"] * 2 + ["mail.example.edu"]
 )
 DENIED_DOMAIN: Final = "mailinator.com"
-"""What policy.toml denies."""
+"""The domain that policy.toml denies."""
 PROVIDERS: Final = ["email"] * 6 + ["google"] * 3 + ["github"] * 2 + ["gitlab"]
 
 
 class Way(StrEnum):
-    """How somebody comes, and how far."""
+    """The way in which a person comes, and its end."""
 
     SIGNS_UP = "signs up"
     NEVER_CONFIRMS = "never confirms"
@@ -50,10 +50,10 @@ _WAYS: Final = {4: Way.DENIED, 8: Way.NEVER_CONFIRMS, 12: Way.INVITED, 16: Way.A
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who might come to a site.
+    """A person of the development data.
 
     Attributes:
-        provider: where the account is from; ``email``: it has a password.
+        provider: the account's; ``email``: it has a password.
         returns: logs in once more later.
     """
 

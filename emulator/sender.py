@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from time import monotonic, perf_counter
 from typing import Final
+from urllib.parse import urljoin
 from uuid import UUID
 
 import urllib3
@@ -22,11 +23,14 @@ SUCCESS: Final = (200, 202, 204)
 MAX_ANSWER_BYTES: Final = 1_048_576
 _PIECE_BYTES: Final = 65_536
 _CLIENT = {"User-Agent": "Go-http-client/1.1", "Accept-Encoding": "gzip"}
-"""What Go's client adds by itself."""
+"""The headers that Go's client adds by itself."""
+MAX_REDIRECTS: Final = 10
+_REDIRECTS_AS_GET: Final = (301, 302, 303)
+_REDIRECTS: Final = (*_REDIRECTS_AS_GET, 307, 308)
 
 
 class Failure(Enum):
-    """Why an attempt brought no answer."""
+    """The reason why an attempt brought no answer."""
 
     NONE = ""
     TIME_OUT = "time_out"
@@ -36,11 +40,7 @@ class Failure(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What one attempt came to; ``error`` is set when no answer came.
-
-    Attributes:
-        length_announced: by Content-Length, and not compressed: else Identity reads no body.
-    """
+    """The outcome of one attempt; ``error`` is set when no answer came."""
 
     number: int
     status: int = 0
@@ -49,7 +49,6 @@ class Attempt:
     error: str = ""
     duration_ms: float = 0.0
     failure: Failure = Failure.NONE
-    length_announced: bool = False
 
     @property
     def accepted(self) -> bool:
@@ -94,22 +93,8 @@ def _attempt(
     limit: float,
 ) -> Attempt:
     started = perf_counter()
-    deadline = monotonic() + limit
     try:
-        answer = pool.request(
-            "POST",
-            url,
-            body=body,
-            headers=_CLIENT | headers,
-            timeout=limit,
-            redirect=False,
-            preload_content=False,
-        )
-        try:
-            octets = _read(answer, deadline)
-        finally:
-            answer.close()
-            answer.release_conn()
+        answer, octets = _follow(pool, url, body, headers, limit)
     except urllib3.exceptions.HTTPError as error:
         return Attempt(
             number,
@@ -123,13 +108,41 @@ def _attempt(
         octets,
         answer.headers.get("Content-Type", ""),
         duration_ms=_since(started),
-        length_announced="Content-Length" in answer.headers
-        and "Content-Encoding" not in answer.headers,
     )
 
 
+def _follow(
+    pool: urllib3.PoolManager, url: str, body: bytes, headers: dict[str, str], limit: float
+) -> tuple[urllib3.BaseHTTPResponse, bytes]:
+    """The last answer and its body, redirects followed as Go's client does, all in one limit."""
+    deadline = monotonic() + limit
+    method, content = "POST", body
+    for _ in range(MAX_REDIRECTS):
+        answer = pool.request(
+            method,
+            url,
+            body=content or None,
+            headers=_CLIENT | headers,
+            timeout=max(deadline - monotonic(), 0.001),
+            redirect=False,
+            preload_content=False,
+        )
+        try:
+            octets = _read(answer, deadline)
+        finally:
+            answer.close()
+            answer.release_conn()
+        target = answer.headers.get("Location", "")
+        if answer.status not in _REDIRECTS or not target:
+            return answer, octets
+        if answer.status in _REDIRECTS_AS_GET:
+            method, content = "GET", b""
+        url = urljoin(url, target)
+    raise urllib3.exceptions.ProtocolError(f"stopped after {MAX_REDIRECTS} redirects")
+
+
 def _read(answer: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
-    """The body, as far as there is time: urllib3's own limit is for each piece of it."""
+    """The body, unpacked, as far as there is time: urllib3's own limit is for each piece of it."""
     octets = bytearray()
     while piece := answer.read1(_PIECE_BYTES):
         octets += piece

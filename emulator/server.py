@@ -55,7 +55,7 @@ class _Adapter(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def _refuse(self, status: int) -> None:
-        """What has no body that could be skipped ends the connection."""
+        """Refuse a request whose body cannot be skipped, and end the connection."""
         self.close_connection = True
         self.send_response(status)
         self.send_header("Content-Length", "0")

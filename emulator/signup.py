@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import suppress
 from typing import Any
 
 from usher.emulator.accounts import Record
 from usher.emulator.addresses import check_address
 from usher.emulator.admins import require_admin
 from usher.emulator.call import Call, answer
-from usher.emulator.errors import ADDRESS_TAKEN, NO_SIGNUPS, IdentityError
+from usher.emulator.errors import ADDRESS_TAKEN, NO_SIGNUPS, IdentityError, TooSoonError
 from usher.emulator.instance import Instance
 from usher.emulator.passwords import hash_password
 from usher.emulator.store import Work
@@ -27,25 +27,31 @@ def sign_up(identity: Instance, call: Call) -> Response:
     check_address(email)
     aud = identity.audience(call)
     work = Work()
-    with identity.locks.address(aud, email), ExitStack() as stack:
-        record = identity.store.by_email(aud, email)
-        if record is not None:
-            stack.enter_context(identity.locks.account(record.id))
-            record = identity.store.by_id(record.id)
-        if record is None:
-            record = create(identity, call, work, email, aud, data, "email", password)
-        elif record.confirmed_at is not None:
-            raise IdentityError(400, "A user with this email address has already been registered")
-        else:
-            record.merge_user_metadata(data, call.now)
-            work.save(record)
-        if identity.options.autoconfirm:
-            identity.audit(work, record, "user_signedup", call.now)
-            identity.hooks.fire("signup", record)
-            record.confirm(call.now)
-        else:
+    record = identity.store.by_email(aud, email)
+    if record is None:
+        with identity.locks.address(aud, email):
+            record = identity.store.by_email(aud, email)
+            if record is None:
+                record = create(identity, call, work, email, aud, data, "email", password)
+                return _finish(identity, call, work, record)
+    if record.confirmed_at is not None:
+        raise IdentityError(400, "A user with this email address has already been registered")
+    with identity.row(work, record):
+        record.merge_user_metadata(data, call.now)
+        work.save(record)
+        return _finish(identity, call, work, record)
+
+
+def _finish(identity: Instance, call: Call, work: Work, record: Record) -> Response:
+    """Confirm the account at once, or by mail; a mail that is too soon is left out."""
+    if identity.options.autoconfirm:
+        identity.audit(work, record, "user_signedup", call.now)
+        identity.hooks.fire("signup", record)
+        record.confirm(call.now)
+    else:
+        with suppress(TooSoonError):
             identity.send_confirmation(work, record, call.now)
-        identity.commit(work)
+    identity.commit(work)
     return answer(record.document())
 
 
@@ -85,7 +91,7 @@ def create(
     record = identity.new_record(call, email, aud, data)
     record.app_metadata = {"provider": provider}
     if password:
-        record.password = hash_password(password)
+        record.password = hash_password(password, "Database error creating user")
     work.create(record)
     identity.hooks.fire("validate", record)
     return record

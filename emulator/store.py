@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import partial
 from threading import Lock
 from typing import Any, Final
@@ -25,9 +26,15 @@ from sqlalchemy import (
 from usher.core.store.database import Database
 from usher.emulator import tables
 from usher.emulator.accounts import Record
+from usher.emulator.addresses import address_key
 from usher.emulator.mail import KEPT, Mail
 
-_FIELDS: Final = tuple(column for column in tables.users.columns if column.name != "number")
+_FIELDS: Final = tuple(
+    column for column in tables.users.columns if column.name not in ("number", "address_key")
+)
+_NAMES: Final = frozenset(column.name for column in _FIELDS)
+_MAPS: Final = ("app_metadata", "user_metadata")
+_STORED_ONCE: Final = frozenset({"id", "updated_at"})
 _AUDITED: Final = {
     "author": ("actor_email", "actor_name"),
     "action": ("action",),
@@ -37,31 +44,40 @@ _AUDITED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class RefreshToken:
-    """One refresh token; those of one login are a family."""
+    """One refresh token."""
 
     token: str
     user_id: UUID
-    family: UUID
+    created_at: datetime
     revoked: bool = False
 
 
 class Work:
-    """What a request wants written, in order; nothing is, until the store commits it."""
+    """The writes of a request, in order; nothing is written until the store commits them.
+
+    Attributes:
+        accounts: ids of the accounts whose rows are written.
+        held: ids of the accounts whose rows this request has locked.
+    """
 
     def __init__(self) -> None:
         self.steps: list[Callable[[Connection], object]] = []
         self.mails: list[Mail] = []
+        self.accounts: set[UUID] = set()
+        self.held: set[UUID] = set()
 
     def create(self, record: Record) -> None:
         """A new account, as it is at the commit."""
         self.steps.append(partial(_create, record))
 
     def save(self, record: Record) -> None:
-        """An account that exists, as it is at the commit; ``updated_at`` is not stored."""
+        """The columns of an account that are written by the commit; never ``updated_at``."""
+        self.accounts.add(record.id)
         self.steps.append(partial(_save, record))
 
     def delete(self, user_id: UUID) -> None:
         """An account and its refresh tokens."""
+        self.accounts.add(user_id)
         self.log_out(user_id)
         self._run(delete(tables.users).where(tables.users.c.id == user_id))
 
@@ -73,17 +89,13 @@ class Work:
         """One refresh token."""
         self._revoke(tables.refresh_tokens.c.token == token.token)
 
-    def revoke_family(self, family: UUID) -> None:
-        """Every refresh token of a login."""
-        self._revoke(tables.refresh_tokens.c.family == family)
-
     def log_out(self, user_id: UUID) -> None:
         """Delete all refresh tokens of an account."""
         table = tables.refresh_tokens
         self._run(delete(table).where(table.c.user_id == user_id))
 
     def mail(self, mail: Mail) -> None:
-        """Keep a mail, and only so many."""
+        """Keep a mail, and drop the oldest beyond the limit."""
         self.mails.append(mail)
         self._run(insert(tables.mails).values(**asdict(mail)))
         newest = select(func.max(tables.mails.c.number)).scalar_subquery()
@@ -107,7 +119,7 @@ class Store:
         self._database = Database(url)
         self._writing = Lock()  # in turn, where SQLite would only wait so long
         with self._database.write() as connection:
-            tables.metadata.create_all(connection)
+            tables.prepare(connection)
 
     def close(self) -> None:
         """Close every connection."""
@@ -124,9 +136,9 @@ class Store:
         return self._find(tables.users.c.id == user_id)
 
     def by_email(self, aud: str, email: str) -> Record | None:
-        """The oldest account with exactly this address."""
+        """The oldest account with this address, whatever the case and accents."""
         columns = tables.users.c
-        return self._find((columns.email == email) & (columns.aud == aud))
+        return self._find((columns.address_key == address_key(email)) & (columns.aud == aud))
 
     def by_confirmation_token(self, token: str) -> Record | None:
         """The account that this link was sent to; an empty token finds none."""
@@ -192,7 +204,7 @@ class Store:
         statement = select(*_FIELDS).where(which).order_by(tables.users.c.number).limit(1)
         with self._database.read() as connection:
             row = connection.execute(statement).mappings().first()
-        return None if row is None else Record(**row)
+        return None if row is None else _record(row)
 
     def _page(
         self, table: Table, which: ColumnElement[bool], order: list[Any], page: int, per_page: int
@@ -211,16 +223,27 @@ def audit_scope(query: str) -> tuple[str, str] | None:
 
 
 def _record(row: RowMapping) -> Record:
-    return Record(**{column.name: row[column.name] for column in _FIELDS})
+    values: dict[str, Any] = {column.name: row[column.name] for column in _FIELDS}
+    return Record(**{name: _stored(name, value) for name, value in values.items()})
 
 
 def _create(record: Record, connection: Connection) -> None:
-    connection.execute(insert(tables.users).values(**asdict(record)))
+    connection.execute(insert(tables.users).values(**_values(record, _NAMES)))
 
 
 def _save(record: Record, connection: Connection) -> None:
-    values = {
-        name: value for name, value in asdict(record).items() if name not in ("id", "updated_at")
-    }
-    table = tables.users
-    connection.execute(update(table).where(table.c.id == record.id).values(**values))
+    written = record.written & _NAMES - _STORED_ONCE
+    if written:
+        table = tables.users
+        values = _values(record, written)
+        connection.execute(update(table).where(table.c.id == record.id).values(**values))
+
+
+def _values(record: Record, names: Collection[str]) -> dict[str, Any]:
+    values = {name: _stored(name, getattr(record, name)) for name in names}
+    return values | {"address_key": address_key(record.email)} if "email" in names else values
+
+
+def _stored(name: str, value: Any) -> Any:
+    """A map of nothing where there is none: the database has no null there."""
+    return {} if value is None and name in _MAPS else value

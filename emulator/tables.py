@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, Boolean, Column, Dialect, Index, Integer, MetaData, String, Table
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Connection,
+    Dialect,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    inspect,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.types import TypeDecorator
+
+from usher.emulator.addresses import address_key
 
 
 class Moment(TypeDecorator[datetime]):
-    """UTC with microseconds, as text that sorts by time."""
+    """UTC, rounded to whole seconds as MySQL's DATETIME is, as text that sorts by time."""
 
     impl = String
     cache_ok = True
@@ -20,7 +37,8 @@ class Moment(TypeDecorator[datetime]):
         """To text."""
         if value is None:
             return None
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        rounded = (value + timedelta(microseconds=500_000)).replace(microsecond=0)
+        return rounded.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """From text."""
@@ -50,6 +68,7 @@ users = Table(
     Column("number", Integer, primary_key=True),
     Column("id", Id, nullable=False, unique=True),
     Column("email", String, nullable=False),
+    Column("address_key", String, nullable=False),  # the address as look-ups compare it
     Column("aud", String, nullable=False),
     Column("role", String, nullable=False),
     Column("app_metadata", JSON(none_as_null=True)),
@@ -66,7 +85,7 @@ users = Table(
     Column("email_change_token", String, nullable=False),
     Column("created_at", Moment, nullable=False),
     Column("updated_at", Moment, nullable=False),
-    Index("users_address", "email", "aud"),  # not unique, nor is GoTrue's
+    Index("users_address_key", "address_key", "aud"),  # not unique, nor is GoTrue's
 )
 
 refresh_tokens = Table(
@@ -74,7 +93,7 @@ refresh_tokens = Table(
     metadata,
     Column("token", String, primary_key=True),
     Column("user_id", Id, nullable=False, index=True),
-    Column("family", Id, nullable=False, index=True),
+    Column("created_at", Moment, nullable=False),
     Column("revoked", Boolean, nullable=False),
 )
 
@@ -97,3 +116,27 @@ audit = Table(
     Column("payload", JSON, nullable=False),
     Column("created_at", Moment, nullable=False),
 )
+
+
+def prepare(connection: Connection) -> None:
+    """Make the tables; a file of an older emulator keeps its accounts, and loses its logins."""
+    inspector = inspect(connection)
+    there = set(inspector.get_table_names())
+
+    def lacks(table: Table, column: str) -> bool:
+        if table.name not in there:
+            return False
+        return column not in {found["name"] for found in inspector.get_columns(table.name)}
+
+    if lacks(users, "address_key"):
+        connection.execute(
+            text("ALTER TABLE users ADD COLUMN address_key VARCHAR NOT NULL DEFAULT ''")
+        )
+        for number, email in connection.execute(select(users.c.number, users.c.email)).all():
+            which = update(users).where(users.c.number == number)
+            connection.execute(which.values(address_key=address_key(email)))
+        for index in users.indexes:
+            index.create(connection, checkfirst=True)
+    if lacks(refresh_tokens, "created_at"):
+        refresh_tokens.drop(connection)
+    metadata.create_all(connection)

@@ -1,4 +1,4 @@
-"""Access tokens as Identity signs them, and who may show one."""
+"""Access tokens as Identity signs them, and the check of one that is shown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uuid import UUID
 from usher.core.errors import SignatureError
 from usher.core.jws import open_compact, sign_compact
 from usher.emulator.accounts import Record
-from usher.emulator.errors import IdentityError
+from usher.emulator.errors import BearerError
 from usher.emulator.payload import go_json, go_map
 
 KEY_ID: Final = "nf-ident"
@@ -20,23 +20,26 @@ _HEADER: Final = go_json({"alg": "HS256", "kid": KEY_ID, "typ": "JWT"})
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a good access token says of its owner."""
+    """The claims of a good access token that count."""
 
     subject: str
     audience: str
 
     @property
     def is_system(self) -> bool:
-        """Whether it is nobody's: Netlify's own admin tokens have such a subject."""
+        """Whether it is nobody's, as Netlify's own admin tokens are."""
         return self.subject in ("0", str(UUID(int=0)))
 
 
 def access_token(record: Record, expires_at: int, secret: bytes) -> str:
-    """A user's access token; ``expires_at`` in seconds since the epoch."""
+    """A user's access token; ``expires_at`` in seconds since the epoch.
+
+    The claims stand in the order of jwt-go's RegisteredClaims; an empty audience is left out.
+    """
     claims = {
-        "aud": record.aud,
-        "exp": expires_at,
         "sub": str(record.id),
+        **({"aud": record.aud} if record.aud else {}),
+        "exp": expires_at,
         "email": record.email,
         "app_metadata": go_map(record.app_metadata),
         "user_metadata": go_map(record.user_metadata),
@@ -47,18 +50,18 @@ def access_token(record: Record, expires_at: int, secret: bytes) -> str:
 def read_access_token(token: str, secret: bytes, now: float) -> Claims:
     """Check a bearer token.
 
-    GoTrue takes any token that its secret signed, so one of its own event signatures too, whose
-    subject makes an administrator of whoever shows it. Here those are refused.
+    GoTrue takes any token that its secret signed, its own event signatures included, and their
+    subject makes an administrator of anybody who shows one. Here those are refused.
 
     Raises:
-        IdentityError: 401.
+        BearerError: 401.
     """
     claims = read_signed(token, secret, now)
     if claims.get("iss") == "gotrue" or "sha256" in claims:
-        raise IdentityError(401, "Invalid token: this signs an event, it is no access token")
+        raise BearerError("Invalid token: this signs an event, it is no access token")
     subject, audience = claims.get("sub", ""), claims.get("aud", "")
     if not isinstance(subject, str) or not isinstance(audience, str):
-        raise IdentityError(401, "Invalid token: sub and aud must be texts")
+        raise BearerError("Invalid token: sub and aud must be texts")
     return Claims(subject, audience)
 
 
@@ -66,20 +69,20 @@ def read_signed(token: str, secret: bytes, now: float) -> Mapping[str, Any]:
     """The claims of any token that this secret signed and that has not ended.
 
     Raises:
-        IdentityError: 401.
+        BearerError: 401.
     """
     try:
         claims, _ = open_compact(token, (secret,), MAX_TOKEN_BYTES)
     except SignatureError:
-        raise IdentityError(401, "Invalid token: signature is invalid") from None
+        raise BearerError("Invalid token: signature is invalid") from None
     for name, ends in (("exp", True), ("nbf", False), ("iat", False)):
         value = claims.get(name)
         if value is None:
             continue
         if type(value) not in (int, float):
-            raise IdentityError(401, f"Invalid token: {name} is no number")
+            raise BearerError(f"Invalid token: {name} is no number")
         if ends and value <= now:
-            raise IdentityError(401, "Invalid token: token is expired")
+            raise BearerError("Invalid token: token is expired")
         if not ends and value > now:
-            raise IdentityError(401, "Invalid token: token is not valid yet")
+            raise BearerError("Invalid token: token is not valid yet")
     return claims

@@ -10,7 +10,7 @@ from usher.emulator.addresses import check_address
 from usher.emulator.admins import is_admin
 from usher.emulator.call import Body, Call, answer
 from usher.emulator.errors import ADDRESS_TAKEN, IdentityError
-from usher.emulator.instance import Instance
+from usher.emulator.instance import Instance, check_link
 from usher.emulator.store import Work
 from usher.functions._shared.http import Response
 
@@ -30,20 +30,19 @@ def change(identity: Instance, call: Call) -> Response:
     body = call.body("User Update")
     user_id = _id(claims.subject)
     work = Work()
-    with identity.locks.account(user_id):
-        record = identity.existing(user_id)
-        if password := body.text("password"):
-            record.set_password(password, call.now)
-        if (data := body.map("data")) is not None:
-            record.merge_user_metadata(data, call.now)
-        if (app_metadata := body.map("app_metadata")) is not None:
-            if not is_admin(identity, record, identity.options.aud):
-                raise IdentityError(401, "Updating app_metadata requires admin privileges")
-            record.merge_app_metadata(app_metadata, call.now)
-        _change_address(identity, call, body, work, record)
-        identity.audit(work, record, "user_modified", call.now)
-        work.save(record)
-        identity.commit(work)
+    record = identity.existing(user_id)
+    if password := body.text("password"):
+        record.set_password(password, call.now, "Error during password storage")
+    if (data := body.map("data")) is not None:
+        record.merge_user_metadata(data, call.now)
+    if (app_metadata := body.map("app_metadata")) is not None:
+        if not is_admin(identity, record, identity.options.aud):
+            raise IdentityError(401, "Updating app_metadata requires admin privileges")
+        record.merge_app_metadata(app_metadata, call.now)
+    _change_address(identity, call, body, work, record)
+    identity.audit(work, record, "user_modified", call.now)
+    work.save(record)
+    identity.commit(work)
     return answer(record.document())
 
 
@@ -52,6 +51,7 @@ def _change_address(identity: Instance, call: Call, body: Body, work: Work, reco
     if token:
         if not compare_digest(token.encode(), record.email_change_token.encode()):
             raise IdentityError(401, "Email Change Token didn't match token on file")
+        check_link(record.email_change_sent_at, call.now, "Email change")
         record.email, record.new_email, record.email_change_token = record.new_email, "", ""
         record.updated_at = call.now
     elif email and email != record.email:

@@ -33,9 +33,9 @@ def token(payload: bytes, header: bytes = HEADER, secret: bytes = SECRET) -> str
 def claims(body: bytes, now: int, **changed: str | None) -> bytes:
     """Identity's claims for ``body``; a named one as this JSON text instead, None: left out."""
     texts: dict[str, str | None] = {
-        "iat": str(now),
         "iss": '"gotrue"',
         "sub": f'"{ZERO_INSTANCE}"',
+        "iat": str(now),
         "sha256": f'"{hashlib.sha256(body).hexdigest()}"',
     }
     members = [f'"{k}":{v}' for k, v in (texts | changed).items() if v is not None]

@@ -22,6 +22,7 @@ class Stub:
 
     url: str
     requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+    methods: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -33,6 +34,7 @@ def serving(answer: Callable[[int, str, dict[str, str], bytes], Answer]) -> Iter
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"] or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
+            stub.methods.append(self.command)
             stub.requests.append((self.path, headers, body))
             status, fields, content = answer(len(stub.requests), self.path, headers, body)
             if not status:

@@ -13,7 +13,8 @@ import pytest
 from tests.support import ROOT
 
 EDITED: tuple[str, ...] = (
-    "aws_lambda.py", "cli", "core", "functions", "migrations", "server", "testing", "usher",
+    "aws_lambda.py", "cli", "core", "emulator", "functions", "migrations", "server", "testing",
+    "usher",
 )  # fmt: skip
 """All Python that is shipped."""
 

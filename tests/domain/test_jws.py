@@ -104,7 +104,7 @@ def test_an_event_is_signed_exactly_as_identity_signs_it() -> None:
     header, payload, _ = sign_event(BODY, INSTANCE, NOW, SECRET).split(".")
     assert octets(header) == b'{"alg":"HS256","typ":"JWT"}'
     assert octets(payload) == (
-        b'{"iat":1795435200,"iss":"gotrue","sub":"5a6c2a0e-7a59-4a70-9d1b-7c8e2e2f0a51",'
+        b'{"iss":"gotrue","sub":"5a6c2a0e-7a59-4a70-9d1b-7c8e2e2f0a51","iat":1795435200,'
         b'"sha256":"' + BODY_DIGEST.encode() + b'"}'
     )
 

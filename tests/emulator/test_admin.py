@@ -153,7 +153,7 @@ def emails(world: World, query: str = "") -> list[str]:
 
 
 def test_lists_are_pages_with_links_and_a_count(quiet: World) -> None:
-    """GoTrue's headers: next while there is one, and last."""
+    """GoTrue's headers: next while there is one, last, and prev from the second page on."""
     crowd(quiet, 5)
     first = quiet.admin("GET", "/admin/users?per_page=2")
     assert list(first.json) == ["aud", "users"]
@@ -164,7 +164,9 @@ def test_lists_are_pages_with_links_and_a_count(quiet: World) -> None:
     assert emails(quiet, "?per_page=2") == ["u4", "u3"]
     assert emails(quiet, "?per_page=2&page=3") == ["u0"]
     last = quiet.admin("GET", "/admin/users?per_page=2&page=3")
-    assert last.headers["Link"] == '</admin/users?page=3&per_page=2>; rel="last"'
+    assert last.headers["Link"] == (
+        '</admin/users?page=3&per_page=2>; rel="last", </admin/users?page=2&per_page=2>; rel="prev"'
+    )
     assert emails(quiet, "?page=9") == []
 
 

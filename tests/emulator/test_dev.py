@@ -6,9 +6,11 @@ import hashlib
 import re
 from base64 import b64encode
 
+import jwt
 import pytest
 
 from tests.emulator.world import SITE, World
+from tests.support import NOON
 from usher.emulator.mail import KEPT
 
 
@@ -107,3 +109,37 @@ def test_another_sites_script_reads_nothing_here(quiet: World) -> None:
     reply = quiet.call("GET", "/_dev/mail", origin="https://evil.example")
     assert "Access-Control-Allow-Origin" not in reply.headers
     assert quiet.call("OPTIONS", "/_dev/mail").status == 405
+
+
+def test_the_clock_can_be_set_ahead(quiet: World) -> None:
+    """So that links and logins end; and back again."""
+    quiet.sign_up()
+    assert quiet.call("PUT", "/_dev/clock", {"ahead_seconds": 86_401}).json == {
+        "now": "2026-11-24T12:00:01Z",
+        "ahead_seconds": 86_401,
+    }
+    assert quiet.confirm().json["msg"] == "Confirmation token expired"
+    assert quiet.call("PUT", "/_dev/clock", {"ahead_seconds": 0}).status == 200
+    assert quiet.confirm().status == 200
+    assert quiet.call("GET", "/_dev/clock").json["now"] == "2026-11-23T12:00:00Z"
+
+
+def test_signatures_keep_to_the_real_time(loud: World) -> None:
+    """A receiver would refuse any other; times in the body are those of the clock."""
+    loud.call("PUT", "/_dev/clock", {"ahead_seconds": 3600})
+    loud.sign_up()
+    assert loud.stub is not None
+    signature = loud.stub.requests[-1][1]["x-webhook-signature"]
+    claims = jwt.decode(signature, options={"verify_signature": False})
+    assert claims["iat"] == int(NOON.timestamp())
+    assert loud.last_user["created_at"] == "2026-11-23T13:00:00Z"
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"ahead_seconds": -1}, {"ahead_seconds": "1"}, {"ahead_seconds": True},
+             {"ahead_seconds": 1e12}, {"ahead_seconds": 1, "x": 1}, "[]", ""]
+)  # fmt: skip
+def test_a_clock_that_is_none(quiet: World, body: object) -> None:
+    """400; the time stays."""
+    assert quiet.call("PUT", "/_dev/clock", body).status == 400
+    assert quiet.call("GET", "/_dev/clock").json["ahead_seconds"] == 0

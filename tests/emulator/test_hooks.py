@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from threading import Event
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tests.emulator.test_sender import raw
-from tests.emulator.world import JWT_SECRET, World, reply_json
+from tests.emulator.world import JWT_SECRET, PASSWORD, World, reply_json
 from tests.stub import HANG, Answer, answering
 from tests.support import NOON, SECRET, free_port
 from usher.core.jws import verify_event
@@ -243,14 +245,37 @@ def test_what_go_reads_is_read(make: Make, body: bytes, metadata: Any) -> None:
     assert world.sign_up().json["user_metadata"] == metadata
 
 
-@pytest.mark.parametrize(
-    "headers", [{}, {"Content-Length": "27", "Content-Encoding": "identity"}], ids=["none", "coded"]
-)
-def test_a_body_of_unannounced_length_is_not_read(make: Make, headers: dict[str, str]) -> None:
-    """Go knows its length only from Content-Length, and not when it unpacks it itself."""
+def test_a_body_counts_without_an_announced_length(make: Make) -> None:
+    """As it ends with the connection."""
     body = b'{"user_metadata":{"a":"b"}}'
-    world = make(lambda *_: (200, headers, body))
-    assert world.sign_up().json["user_metadata"] is None
+    world = make(lambda *_: (200, {}, body))
+    assert world.sign_up().json["user_metadata"] == {"a": "b"}
+
+
+def test_keys_of_an_answer_match_in_any_letter_case(make: Make) -> None:
+    """Those of the struct; those of the map are the map's own."""
+    world = make(only("validate", reply_json({"User_Metadata": {"A": 1}})))
+    assert world.sign_up().json["user_metadata"] == {"A": 1}
+
+
+def test_a_map_that_the_database_cannot_hold_is_500(make: Make) -> None:
+    """A hundred levels are the most."""
+    for levels, status in ((100, 200), (101, 500)):
+        deep: Any = {}
+        for _ in range(levels - 1):
+            deep = {"a": deep}
+        world = make(only("validate", reply_json({"app_metadata": deep})))
+        assert world.sign_up().status == status
+        assert make().sign_up(**deep).status == status
+
+
+def test_a_redirect_that_loses_the_body_reaches_nothing(make: Make) -> None:
+    """The hook's address must be the final one: a GET is no event."""
+    with answering((302, {"Location": "/hook"}, b""), 405) as stub:
+        world = make(webhook=Webhook(url=f"{stub.url}/old", secret=SECRET))
+        assert world.sign_up().json == NOT_HANDLED
+    assert stub.methods[:2] == ["POST", "GET"]
+    assert stub.requests[1][2] == b""
 
 
 def test_a_failing_receiver_does_not_undo_what_an_administrator_did(make: Make) -> None:
@@ -279,28 +304,164 @@ def test_the_answer_to_usermodified_counts_the_one_to_userdeleted_does_not(make:
     assert world.admin("DELETE", path).status == 200
 
 
-def test_changing_the_account_from_inside_its_hook_waits_for_the_hook(make: Make) -> None:
-    """The reason never to call Identity from a hook: each waits for the other until a time-out."""
-    asked: list[Any] = []
-    pool = ThreadPoolExecutor(1)
-    changing = Event()
+@dataclass
+class Slow:
+    """A hook for one event that answers when it is told to; all other events are accepted."""
 
-    def respond(event: str, _number: int) -> int | Answer:
-        if event != "login":
+    event: str
+    answer: int | Answer = 204
+    called: Event = field(default_factory=Event)
+    free: Event = field(default_factory=Event)
+
+    def __call__(self, event: str, _number: int) -> int | Answer:
+        if event != self.event:
             return 204
-        if not asked:
-            asked.append(pool.submit(world.admin, "PUT", path, {"role": "editor"}))
-        changing.set()
-        return HANG if not asked[0].done() else 204
+        self.called.set()
+        assert self.free.wait(20)
+        return self.answer
 
-    with pool:
-        world = make(respond, attempt_timeout_seconds=0.3)
-        path = f"/admin/users/{world.member()}"
-        login = world.log_in()
-        assert changing.is_set()
-        assert login.status == 504
-        assert asked[0].result(10).json["role"] == "editor"
-    assert world.events.count("login") == 3
+    @contextmanager
+    def during(self, request: Callable[[], Any]) -> Iterator[Future[Any]]:
+        """While the hook of this request is called; afterwards it has its answer."""
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(request)
+            assert self.called.wait(20)
+            try:
+                yield asked
+            finally:
+                self.free.set()
+            asked.result(20)
+
+
+def roles(world: World, path: str) -> list[str]:
+    """What Identity holds now."""
+    found: list[str] = world.admin("GET", path).json["app_metadata"].get("roles", [])
+    return found
+
+
+def test_during_a_login_nothing_is_locked_and_its_answer_overwrites_the_whole_map(
+    make: Make,
+) -> None:
+    """An administrator takes a role away at once; the hook's answer brings it back."""
+    held = {"provider": "email", "roles": ["editor"]}
+    slow = Slow("login", reply_json({"app_metadata": held}))
+    world = make(slow, attempt_timeout_seconds=30.0, lock_wait_seconds=0.1)
+    path = f"/admin/users/{world.member()}"
+    world.admin("PUT", path, {"app_metadata": held})
+    with slow.during(world.log_in) as login:
+        taken = world.admin("PUT", path, {"app_metadata": {"roles": []}, "role": "boss"})
+        assert (taken.status, roles(world, path), login.done()) == (200, [], False)
+    assert roles(world, path) == ["editor"]
+    assert world.admin("GET", path).json["role"] == "boss"
+
+
+def test_a_login_that_answers_nothing_overwrites_nothing(make: Make) -> None:
+    """Only columns that a request wrote are stored."""
+    slow = Slow("login")
+    world = make(slow, attempt_timeout_seconds=30.0)
+    path = f"/admin/users/{world.member()}"
+    with slow.during(world.log_in):
+        world.admin("PUT", path, {"app_metadata": {"roles": ["editor"]}})
+    assert roles(world, path) == ["editor"]
+
+
+def test_during_a_plain_confirmation_nothing_is_locked(make: Make) -> None:
+    """The row is written after the hook."""
+    slow = Slow("signup")
+    world = make(slow, attempt_timeout_seconds=30.0, lock_wait_seconds=0.1)
+    path = f"/admin/users/{world.sign_up().json['id']}"
+    with slow.during(world.confirm):
+        assert world.admin("PUT", path, {"role": "editor"}).status == 200
+    user = world.admin("GET", path).json
+    assert (user["role"], "confirmed_at" in user) == ("editor", True)
+
+
+def test_during_a_first_login_by_a_provider_of_an_account_that_exists_nothing_is_locked(
+    make: Make,
+) -> None:
+    """Nor is its address during a later one."""
+    slow = Slow("signup")
+    world = make(slow, attempt_timeout_seconds=30.0, lock_wait_seconds=0.1)
+    path = f"/admin/users/{world.sign_up().json['id']}"
+    with slow.during(world.external):
+        assert world.admin("PUT", path, {"role": "editor"}).status == 200
+    slow.event, slow.called, slow.free = "login", Event(), Event()
+    with slow.during(world.external):
+        assert world.sign_up("Ada@example.com").status == 400
+
+
+def accept_invite(world: World) -> str:
+    """An invited account; its link waits in the last mail."""
+    return str(world.admin("POST", "/invite", {"email": "ada@example.com"}).json["id"])
+
+
+def recover_unconfirmed(world: World) -> str:
+    """An unconfirmed account that asked for a recovery."""
+    user_id = str(world.sign_up().json["id"])
+    world.call("POST", "/recover", {"email": "ada@example.com"})
+    return user_id
+
+
+def made_by_an_administrator(world: World) -> str:
+    """An account that an administrator made, unconfirmed."""
+    body = {"email": "ada@example.com", "password": PASSWORD}
+    return str(world.admin("POST", "/admin/users", body).json["id"])
+
+
+def click(kind: str) -> Callable[[World], Any]:
+    """Follow the link in the last mail."""
+
+    def verify(world: World) -> Any:
+        body = {"type": kind, "token": world.mails[-1].token, "password": PASSWORD}
+        return world.call("POST", "/verify", body)
+
+    return verify
+
+
+LOCKING: list[tuple[Callable[[World], str], Callable[[World], Any], dict[str, Any]]] = [
+    (accept_invite, click("signup"), {}),
+    (accept_invite, lambda w: w.external(more=f"&invite_token={w.mails[-1].token}"), {}),
+    (recover_unconfirmed, click("recovery"), {}),
+    (made_by_an_administrator, lambda world: world.sign_up(), {"autoconfirm": True}),
+]
+
+
+@pytest.mark.parametrize(
+    ("prepare", "request_", "options"),
+    LOCKING,
+    ids=["invite", "invite by a provider", "recovery", "autoconfirm"],
+)
+def test_a_row_written_before_the_hook_is_locked_until_the_commit(
+    make: Make,
+    prepare: Callable[[World], str],
+    request_: Callable[[World], Any],
+    options: dict[str, Any],
+) -> None:
+    """A change from inside such a hook waits for itself, and is told so at last."""
+    slow = Slow("signup")
+    world = make(slow, attempt_timeout_seconds=30.0, lock_wait_seconds=0.1, **options)
+    path = f"/admin/users/{prepare(world)}"
+    with slow.during(lambda: request_(world)):
+        refused = world.admin("PUT", path, {"role": "editor"})
+        assert (refused.status, refused.json["msg"]) == (500, "Lock wait timeout exceeded")
+        assert world.admin("GET", path).status == 200
+    assert world.admin("PUT", path, {"role": "editor"}).status == 200
+    assert world.emulator._instance.locks._locks == {}
+
+
+def test_a_change_that_waits_for_a_locked_row_overwrites_it_afterwards(make: Make) -> None:
+    """It writes the map that it read before it waited."""
+    slow = Slow("signup", reply_json({"app_metadata": {"roles": ["member"]}}))
+    world = make(slow, attempt_timeout_seconds=30.0)
+    path = f"/admin/users/{accept_invite(world)}"
+    body = {"app_metadata": {"roles": ["editor"]}}
+    with ThreadPoolExecutor(1) as pool:
+        with slow.during(lambda: click("signup")(world)):
+            waiting = pool.submit(world.admin, "PUT", path, body)
+            sleep(0.2)
+            assert not waiting.done()
+        assert waiting.result(20).status == 200
+    assert roles(world, path) == ["editor"]
 
 
 def test_reading_the_account_from_inside_its_hook_does_not_wait(make: Make) -> None:
@@ -339,28 +500,6 @@ def test_other_accounts_do_not_wait_for_a_slow_hook(make: Make) -> None:
         assert slow.result(20).status == 200
 
 
-def test_who_waits_too_long_is_told(make: Make) -> None:
-    """As the real database gives up at last; nothing is left locked."""
-    blocked, free = Event(), Event()
-
-    def respond(event: str, _number: int) -> int:
-        if event == "login":
-            blocked.set()
-            assert free.wait(20)
-        return 204
-
-    world = make(respond, attempt_timeout_seconds=30.0, lock_wait_seconds=0.1)
-    path = f"/admin/users/{world.member()}"
-    with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(world.log_in)
-        assert blocked.wait(20)
-        assert world.admin("PUT", path, {"role": "x"}).status == 500
-        free.set()
-        assert slow.result(20).status == 200
-    assert world.admin("PUT", path, {"role": "x"}).status == 200
-    assert world.emulator._instance.locks._locks == {}
-
-
 def test_many_signups_of_one_address_make_one_account(make: Make) -> None:
     """The address is held from the first look to the commit."""
     world = make(lambda *_: 204)
@@ -371,14 +510,18 @@ def test_many_signups_of_one_address_make_one_account(make: Make) -> None:
     assert world.events == ["validate"]
 
 
-def test_one_link_clicked_many_times_at_once_confirms_once(make: Make) -> None:
-    """Who comes second finds it used."""
-    world = make(lambda *_: 204)
+def test_one_link_clicked_twice_at_once_lets_in_twice(make: Make) -> None:
+    """Nothing is locked before the hook, so that both find the token good."""
+    slow = Slow("signup")
+    world = make(slow, attempt_timeout_seconds=30.0)
     world.sign_up()
-    with ThreadPoolExecutor(8) as pool:
-        replies = list(pool.map(lambda _: world.confirm(), range(8)))
-    assert sorted(reply.status for reply in replies) == [200, *[404] * 7]
-    assert world.events == ["validate", "signup"]
+    with ThreadPoolExecutor(1) as pool, slow.during(world.confirm) as first:
+        second = pool.submit(world.confirm)
+        while world.events.count("signup") < 2:
+            sleep(0.01)
+        slow.free.set()
+        assert (first.result(20).status, second.result(20).status) == (200, 200)
+    assert world.confirm().status == 404
 
 
 def test_one_refresh_token_used_many_times_at_once_is_good_once(make: Make) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -40,23 +42,36 @@ def test_settings_are_gotrues(make: Make) -> None:
 
 @pytest.mark.parametrize("path", ["/nothing", "/users", "/admin", "/user/x/y", "/admin/users/a/b"])
 def test_a_path_that_there_is_not(quiet: World, path: str) -> None:
-    """404 in GoTrue's form."""
-    reply = quiet.call("GET", path)
-    assert (reply.status, reply.json) == (404, {"code": 404, "msg": "Page not found"})
+    """404 in the router's own words, which are no JSON."""
+    reply = quiet.admin("GET", path)
+    assert (reply.status, reply.text) == (404, "404 page not found\n")
+    assert reply.headers["Content-Type"] == "text/plain; charset=utf-8"
 
 
-def test_a_slash_at_the_end_does_not_matter(quiet: World) -> None:
-    """As with GoTrue's router."""
-    assert quiet.call("GET", "/settings/").status == 200
+@pytest.mark.parametrize("path", ["/user/x/y", "/admin", "/admin/x", "/user"])
+def test_below_user_and_admin_a_token_is_asked_for_first(quiet: World, path: str) -> None:
+    """A stranger is not told which paths there are."""
+    reply = quiet.call("PATCH", path)
+    assert (reply.status, reply.json["msg"]) == (401, "This endpoint requires a Bearer token")
+
+
+def test_a_slash_at_the_end_is_taken_by_some_routes_only(quiet: World) -> None:
+    """Those of GoTrue's sub-routers."""
+    assert quiet.admin("GET", "/admin/users/").status == 200
+    assert quiet.admin("GET", "/admin/audit/").status == 200
+    assert quiet.call("GET", "/settings/").status == 404
+    assert quiet.admin("GET", "/admin/users//").status == 400
+    assert quiet.admin("GET", "/admin/audit//").status == 404
 
 
 @pytest.mark.parametrize(("path", "methods"), [*API.items(), *DEV.items()])
 def test_another_method_is_405_with_those_that_there_are(
     quiet: World, path: str, methods: dict[str, Any]
 ) -> None:
-    """Every route."""
-    reply = quiet.call("PATCH", path)
-    assert (reply.status, reply.headers["Allow"]) == (405, ", ".join(methods))
+    """Every route; HEAD is no GET to GoTrue's router."""
+    for method in ("PATCH", "HEAD", "OPTIONS"):
+        reply = quiet.admin(method, path)
+        assert (reply.status, reply.headers["Allow"]) == (405, ", ".join(methods))
 
 
 @pytest.mark.parametrize(
@@ -71,18 +86,51 @@ def test_what_is_not_emulated_says_so(quiet: World, path: str) -> None:
     )
 
 
-def test_browsers_on_other_sites_may_call_the_api(quiet: World) -> None:
-    """As with GoTrue: everything is done with a bearer token."""
-    preflight = quiet.call("OPTIONS", "/token", origin="http://localhost:3000")
-    assert preflight.status == 204
-    assert preflight.headers["Access-Control-Allow-Origin"] == "*"
-    allowed = preflight.headers["Access-Control-Allow-Headers"].split(", ")
-    assert {"Authorization", "Content-Type", "X-JWT-AUD", "X-Use-Cookie", "X-Nf-Client"} <= set(
-        allowed
+def preflight(world: World, method: str = "POST", headers: str = "") -> dict[str, str]:
+    """The CORS headers of an answer to a browser that asks."""
+    reply = world.call(
+        "OPTIONS",
+        "/token",
+        origin="http://localhost:3000",
+        access_control_request_method=method,
+        access_control_request_headers=headers,
     )
-    for reply in (quiet.call("GET", "/settings"), quiet.call("GET", "/user")):
-        assert reply.headers["Access-Control-Allow-Origin"] == "*"
-        assert "Access-Control-Allow-Credentials" not in reply.headers
+    assert (reply.status, reply.headers["Vary"]) == (204, "Origin")
+    return {
+        name: value
+        for name, value in reply.headers.items()
+        if name.startswith("Access-Control-Allow-")
+    }
+
+
+def test_browsers_on_other_sites_may_call_the_api(quiet: World) -> None:
+    """The method asked for and the headers asked for are given back."""
+    assert preflight(quiet, "PUT", "authorization, X-JWT-AUD,x-use-cookie") == {
+        "Access-Control-Allow-Origin": "*",
+        "Access-Control-Allow-Credentials": "true",
+        "Access-Control-Allow-Methods": "PUT",
+        "Access-Control-Allow-Headers": "authorization, X-JWT-AUD,x-use-cookie",
+    }
+    assert "Access-Control-Allow-Headers" not in preflight(quiet)
+
+
+@pytest.mark.parametrize(
+    ("method", "headers"), [("PATCH", ""), ("POST", "X-Nf-Client"), ("POST", "Accept, X-Other")]
+)
+def test_a_browser_that_asks_for_more_gets_nothing(quiet: World, method: str, headers: str) -> None:
+    """Neither PATCH nor X-Nf-Client is allowed."""
+    assert preflight(quiet, method, headers) == {}
+
+
+def test_answers_can_be_read_by_other_origins(quiet: World) -> None:
+    """Errors too; without an Origin there is only Vary."""
+    for path in ("/settings", "/user", "/nothing"):
+        headers = quiet.call("GET", path, origin="http://localhost:3000").headers
+        assert headers["Access-Control-Allow-Origin"] == "*"
+        assert headers["Access-Control-Allow-Credentials"] == "true"
+        plain = quiet.call("GET", path).headers
+        assert plain["Vary"] == "Origin"
+        assert "Access-Control-Allow-Origin" not in plain
 
 
 def test_answers_carry_the_security_headers(quiet: World) -> None:
@@ -117,10 +165,10 @@ ODD: list[Request] = [
 
 @pytest.mark.parametrize("request_", ODD)
 def test_an_odd_request_gets_an_answer(quiet: World, request_: Request) -> None:
-    """A 4xx in GoTrue's form, never a traceback."""
+    """A 4xx, never a traceback."""
     answer = quiet.emulator.handle(request_)
     assert 400 <= answer.status < 500
-    assert '"code":' in answer.body
+    assert '"code":' in answer.body or answer.body == "404 page not found\n"
 
 
 def test_what_nobody_foresaw_is_500_without_details(
@@ -208,3 +256,22 @@ def test_what_cannot_work_is_refused_at_once(
     }
     with pytest.raises(ValueError, match=message):
         Emulator(Options(**(given | options)))
+
+
+def test_the_accounts_of_an_older_emulator_are_kept(make: Make, tmp_path: Path) -> None:
+    """Its file has no keys of addresses and no ages of refresh tokens; its logins end."""
+    path = tmp_path / "old.db"
+    first = make(database=path)
+    first.member("Ada@example.com")
+    held = first.log_in("Ada@example.com").json["refresh_token"]
+    first.emulator.close()
+    with closing(sqlite3.connect(path)) as old:
+        old.execute("DROP INDEX users_address_key")
+        old.execute("ALTER TABLE users DROP COLUMN address_key")
+        old.execute("ALTER TABLE refresh_tokens DROP COLUMN created_at")
+        old.execute("UPDATE users SET user_metadata = NULL")
+        old.commit()
+    second = make(database=path)
+    assert second.refresh(held).status == 400
+    assert second.log_in("ada@example.com").status == 200
+    assert second.admin("GET", "/admin/users").json["users"][0]["user_metadata"] == {}

@@ -85,7 +85,7 @@ def test_a_wrong_change_token_changes_nothing(quiet: World) -> None:
         401,
         "Email Change Token didn't match token on file",
     )
-    assert quiet.call("GET", "/user", token=token).json["user_metadata"] is None
+    assert quiet.call("GET", "/user", token=token).json["user_metadata"] == {}
 
 
 def test_an_address_that_is_taken_or_none_is_refused(quiet: World) -> None:
@@ -134,3 +134,23 @@ def test_a_token_without_a_users_id(quiet: World, subject: str) -> None:
     """Good, but nobody's."""
     reply = quiet.call("GET", "/user", token=signed({"sub": subject}))
     assert reply.json == {"code": 400, "msg": "Could not read User ID claim"}
+
+
+def test_the_link_to_another_address_ends_after_a_day(quiet: World) -> None:
+    """The address stays as it was."""
+    quiet.member()
+    quiet.call("PUT", "/user", {"email": "new@example.com"}, token=quiet.token())
+    quiet.clock.advance(hours=24, seconds=1)
+    body = {"email_change_token": quiet.mails[-1].token}
+    late = quiet.call("PUT", "/user", body, token=quiet.token())
+    assert (late.status, late.json["msg"]) == (422, "Email change token expired")
+
+
+def test_ones_own_address_in_another_case_is_taken(quiet: World) -> None:
+    """The look-up finds oneself."""
+    quiet.member()
+    reply = quiet.call("PUT", "/user", {"email": "Ada@example.com"}, token=quiet.token())
+    assert (reply.status, reply.json["msg"]) == (
+        422,
+        "Email address already registered by another user",
+    )

@@ -1,6 +1,6 @@
 // @netlify/identity in a page: just so much of a browser as it touches.
 
-import { externalLogin, finish, identity, lastToken, site, tell } from "./steps.js";
+import { externalLogin, finish, identity, identityPackage, lastToken, site, tell } from "./steps.js";
 
 console.warn = () => {};
 const stored = new Map();
@@ -24,7 +24,7 @@ globalThis.document = {
 globalThis.history = { replaceState: () => (location.hash = "") };
 globalThis.window = { location, localStorage, document, history, addEventListener: () => {} };
 
-const client = await import("@netlify/identity");
+const client = await import(identityPackage);
 const events = [];
 client.onAuthChange((event, user) => events.push([event, user?.email ?? null]));
 

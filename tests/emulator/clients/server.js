@@ -1,6 +1,6 @@
 // @netlify/identity in a function: cookies of the context, and the admin API.
 
-import { finish, identity, lastToken, operator, refused, tell } from "./steps.js";
+import { finish, identity, identityPackage, lastToken, operator, refused, tell } from "./steps.js";
 
 console.warn = () => {};
 const jar = new Map();
@@ -15,7 +15,7 @@ globalThis.Netlify = {
 };
 globalThis.netlifyIdentityContext = { url: identity, token: operator };
 
-const client = await import("@netlify/identity");
+const client = await import(identityPackage);
 const { admin } = client;
 
 const ada = await admin.createUser({

@@ -1,6 +1,6 @@
 // What the walks share: the inbox, and a report that Python reads.
 
-export const [, , site, operator] = process.argv;
+export const [, , site, operator, identityPackage] = process.argv;
 export const identity = `${site}/.netlify/identity`;
 const report = {};
 
