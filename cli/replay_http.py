@@ -26,9 +26,9 @@ TIMEOUT_SECONDS: Final = 10.0
 BACK_SECONDS: Final = 240
 AHEAD_SECONDS: Final = 30
 _SENT: Final = ("Content-Type", EVENT_HEADER)
-"""What is taken over from a capture's headers, besides the signature that is made anew."""
+"""The headers of a capture that are sent on; the signature is made anew."""
 _PATH: Final = "/-._~!$&'()*+,;=:"
-"""What a path has as it is (RFC 3986, 3.3, without the ``@`` that could be taken for a host's)."""
+"""Characters that a path keeps (RFC 3986, 3.3; not ``@``, which could be taken for a host's)."""
 USERS_KEPT: Final = 100_000
 TIMES_KEPT: Final = 32
 

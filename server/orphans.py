@@ -15,7 +15,7 @@ from threading import Thread
 from typing import Final
 
 GRACE_SECONDS: Final = 5.0
-"""What requests under way get; the port is closed at once."""
+"""The time for requests under way; the port is closed at once."""
 _PR_SET_PDEATHSIG: Final = 1
 """prctl(2)."""
 

@@ -52,7 +52,7 @@ def held(url: str) -> Iterator[None]:
 
 def make_state() -> None:
     """Write new secrets and the database's address, unless secrets are set already."""
-    IGNORE.write_text("*\n", encoding="utf-8")  # whatever the folder around it ignores
+    IGNORE.write_text("*\n", encoding="utf-8")  # also where the folder around it ignores nothing
     if DEV_ENV.exists() or PREFIX + "WEBHOOK_SECRETS" in environment():
         return
     _write_secret(

@@ -96,7 +96,7 @@ class RoleGrant(Input):
 BETWEEN_ROLES: Final = "\n"
 """In a cell; a role is printable, and so holds none."""
 _RUNS: Final = ("=", "+", "-", "@", "\u2212")
-"""What begins a formula; the last is the minus sign of mathematics."""
+"""The characters that begin a formula; the last is the minus sign of mathematics."""
 
 
 def list_users(call: Call) -> Response:
