@@ -22,6 +22,8 @@ MAX_MAP_BYTES: Final = 64 * KIB
 """Of one metadata map, as its JSON stands in the body."""
 MAX_MAP_DEPTH: Final = 32
 """Levels of one metadata map, its own braces included."""
+MAX_ESCAPE_BYTES: Final = 6
+"""The most that Identity writes for one character of ours: Go escapes ``<`` as ``\\u003c``."""
 MAX_STRING_BYTES: Final = 4 * KIB
 """Of an e-mail address or an audience, as its JSON stands in the body."""
 MAX_ROLES_BYTES: Final = 256 * KIB

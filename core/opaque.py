@@ -112,7 +112,7 @@ def _read_apart(data: bytes, parent: str | None) -> tuple[dict[str, Any], tuple[
     if sum(map(len, pieces)) > MAX_ENVELOPE_BYTES:
         raise StrictJsonError(f"over {MAX_ENVELOPE_BYTES} bytes beside the metadata")
     document = loads_object(b"".join(pieces))
-    holder = document if parent is None else document.get(parent)
+    holder: dict[str, Any] = document if parent is None else document.get(parent, {})
     for member in maps:
         holder[member.key], note = _read_map(data, member)
         if note:

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from typing import Any, Final
 
-from usher.core.bounds import MAX_DEPTH
+from usher.core.bounds import MAX_DEPTH, MAX_WRITTEN_BYTES, MAX_WRITTEN_DEPTH
 
 _MAX_SAFE_DIGITS: Final = 308
 """Any integer of so many digits fits into a double."""
@@ -84,6 +84,9 @@ _DOUBLES = json.JSONDecoder(
 )
 
 
+_ESCAPED_BY_GO: Final = ("<", ">", "&", "\u2028", "\u2029", "\\b", "\\f")
+_EXPONENT = re.compile(r"\d[eE][+-]\d")
+
 # Our documents come from JSON or from our own code, so none contains itself.
 _ENCODER = json.JSONEncoder(
     ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False
@@ -138,6 +141,35 @@ def loads_object(
     if b"\\u" in data:  # only an escape brings such strings past the decoder
         _check_strings(document)
     return document
+
+
+def written_bytes(text: str) -> int:
+    """The most bytes that a document of ours has once Go has written it.
+
+    Go escapes what means something in HTML, and spells numbers out up to 1e21.
+    """
+    escaped = sum(text.count(character) for character in _ESCAPED_BY_GO)
+    exponents = len(_EXPONENT.findall(text))
+    return len(text.encode()) + 5 * escaped + 24 * exponents
+
+
+def cannot_travel(values: dict[str, Any]) -> str:
+    """What keeps a map that is written here from being read again wherever it goes; or nothing.
+
+    It goes to Identity, into tokens and the next events, and into captures.
+    """
+    text = dumps(values)
+    size = written_bytes(text)
+    if size > MAX_WRITTEN_BYTES:
+        return f"have {size} bytes; {MAX_WRITTEN_BYTES} is the most"
+    data = text.encode()
+    if depth_exceeds(data, MAX_WRITTEN_DEPTH):
+        return f"be nested deeper than {MAX_WRITTEN_DEPTH} levels"
+    try:
+        loads_object(data, MAX_WRITTEN_DEPTH, doubles=True)
+    except StrictJsonError as error:
+        return f"hold what Identity cannot: {error}"
+    return ""
 
 
 def dumps(value: Any) -> str:

@@ -13,6 +13,7 @@ from usher.core.domain.events import parse_time
 from usher.core.domain.reply import Reply
 from usher.core.errors import CaptureError
 from usher.core.jws import PUBLIC_SECRET, sign_event
+from usher.core.opaque import read_envelope
 from usher.core.strict_json import StrictJsonError, loads_object
 
 _URL = re.compile(r"https?://[^/?#]*([^?#]*)", re.IGNORECASE)
@@ -28,7 +29,7 @@ def read_document(data: bytes, now: datetime) -> list[Capture]:
         CaptureError: neither a HAR file nor an event's body.
     """
     try:
-        document = loads_object(data)
+        document = loads_object(data) if b'"log"' in data else read_envelope(data, "user")[0]
     except StrictJsonError as error:
         if data.lstrip().startswith(b"["):
             raise CaptureError(ARRAY) from None
