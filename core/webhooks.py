@@ -44,7 +44,7 @@ from usher.core.errors import (
     EventMismatchError,
     SignatureError,
 )
-from usher.core.jws import Claims, verify_event
+from usher.core.jws import Claims, verify_claims, verify_event
 from usher.core.log import describe, elapsed_ms, get_logger
 from usher.core.opaque import SetAside
 from usher.core.settings import Settings
@@ -184,6 +184,21 @@ class Webhooks:
             )
             raise
         return read_content(received, claims)
+
+    def verify_claims(self, signatures: Sequence[str], at: datetime) -> None:
+        """Check a signature before its body is read; ``verify`` does all of it, and logs.
+
+        Raises:
+            SignatureError
+        """
+        settings = self._settings
+        verify_claims(
+            signatures,
+            settings.webhook_secrets,
+            at.timestamp(),
+            settings.tolerance,
+            settings.instance_id,
+        )
 
     def process(self, batch: Sequence[Verified]) -> list[Reply | Exception]:
         """Decide and store a batch; while the database is away, hand it to the fallback.
