@@ -28,13 +28,17 @@ USER_METADATA: Final = "user_metadata"
 _STRINGS: Final = frozenset({"email", "aud"})
 _KEPT_BYTES: Final = {"provider": MAX_STRING_BYTES, "roles": MAX_ROLES_BYTES}
 
-# Each is bounded, for the interpreter waits while one of them matches; the loops around go on.
+# Each ends after a megabyte at most, for the interpreter waits while one of them matches; the loops
+# below go on.
 _SPACE = re.compile(rb"[ \t\n\r]*+")
 _SCALAR = re.compile(rb'[^ \t\n\r,:"\[\]{}]++')
-_STRING_BEGINS = re.compile(rb'"[^"\\]*+')
-_STRING_GOES_ON = re.compile(rb'(?:\\.[^"\\]*+){1,4096}+', re.DOTALL)
-_LEAF = rb'(?:[^"\[\]{}]++|"[^"\\]*+"){0,256}+'
-_FLAT = re.compile(rb'(?:[^"\[\]{}]++|"[^"\\]*+"|\[' + _LEAF + rb"\]|\{" + _LEAF + rb"\}){0,256}+")
+_IN_STRING = re.compile(rb'(?:[^"\\]{1,1024}+|\\.){1,1024}+', re.DOTALL)
+_STRING = rb'"(?:[^"\\]{1,256}+|\\.){0,16}+"'
+_LEAF = rb'(?:[^"\[\]{}]{1,256}+|' + _STRING + rb"){0,64}+"
+_FLAT = re.compile(
+    rb'(?:[^"\[\]{}]{1,1024}+|' + _STRING + rb"|\[" + _LEAF + rb"\]|\{" + _LEAF + rb"\}){0,64}+",
+    re.DOTALL,
+)
 _CLOSING = {ord("["): ord("]"), ord("{"): ord("}")}
 _HALF_PAIRS = re.compile("[\x00\ud800-\udfff]")
 
@@ -275,12 +279,9 @@ def _end_of_container(data: bytes, at: int) -> int:
 
 
 def _end_of_string(data: bytes, at: int) -> int:
-    found = _STRING_BEGINS.match(data, at)
-    if found is None:
-        raise ValueError("a string is missing")
-    at = found.end()
+    at = _expect(data, at, b'"')
     while data[at] != ord('"'):
-        more = _STRING_GOES_ON.match(data, at)
+        more = _IN_STRING.match(data, at)
         if more is None:
             raise ValueError("a string has no end")
         at = more.end()
