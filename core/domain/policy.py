@@ -325,7 +325,7 @@ def check_app_metadata(values: object, where: str) -> None:
     except (TypeError, ValueError, RecursionError) as error:
         raise PolicyError(where, f"must fit into JSON: {error}") from None
     if problem:
-        raise PolicyError(where, f"would {problem}")
+        raise PolicyError(where, f"must fit into JSON and into a token: it would {problem}")
 
 
 def check_roles(roles: Iterable[str], where: str) -> None:
