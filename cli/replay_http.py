@@ -19,7 +19,8 @@ from usher.core.domain.records import AuditEntry
 from usher.core.domain.reply import Reply
 from usher.core.errors import CaptureError, ReplayTargetError
 from usher.core.jws import sign_event
-from usher.core.strict_json import StrictJsonError, loads_object
+from usher.core.opaque import read_envelope
+from usher.core.strict_json import StrictJsonError
 
 ATTEMPTS: Final = 3
 TIMEOUT_SECONDS: Final = 10.0
@@ -170,7 +171,7 @@ class HttpReplayer:
 def _user_of(body: bytes) -> str:
     """Return the id of the user in a body; empty where it cannot be read."""
     try:
-        user = loads_object(body).get("user")
+        user = read_envelope(body, "user")[0].get("user")
     except StrictJsonError:
         return ""
     return str(user.get("id", "")) if isinstance(user, dict) else ""

@@ -15,6 +15,7 @@ from datetime import datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
+from usher.core.bounds import MAX_ACCESS_TOKEN_BYTES
 from usher.core.domain.events import IdentityUser, read_user
 from usher.core.domain.records import Status, User
 from usher.core.domain.roles import effective
@@ -22,19 +23,19 @@ from usher.core.errors import (
     AccountDeletedError,
     AccountSuspendedError,
     BodyError,
+    Check,
     IdentityUnavailableError,
     SignatureError,
     UnauthenticatedError,
 )
 from usher.core.jws import open_compact, read_unverified
+from usher.core.opaque import read_envelope
 
 if TYPE_CHECKING:
     from usher.core.identity.client import IdentityClient
     from usher.core.policy_source import PolicyInForce
     from usher.core.users import UserService
 
-MAX_TOKEN_BYTES: Final = 16_384
-"""Room for both metadata maps, which an access token carries; headers take this much."""
 CACHE_SECONDS: Final = 60
 CACHE_ENTRIES: Final = 10_000
 SKEW_SECONDS: Final = 60
@@ -138,10 +139,18 @@ class Authenticator:
             now = self._clock().timestamp()
             return _read_caller(self._checked(dict(credentials.trusted.claims), now))
         token = _token(credentials)
+        if len(token) > MAX_ACCESS_TOKEN_BYTES:
+            raise UnauthenticatedError(
+                Check.TOKEN_TOO_LARGE.value,
+                f"The access token has {len(token)} bytes; {MAX_ACCESS_TOKEN_BYTES} is the most. "
+                "What makes it large is the account's metadata at Identity.",
+            )
         now = self._clock().timestamp()
         if self._secret is not None:
             try:
-                claims, _ = open_compact(token, (self._secret,), MAX_TOKEN_BYTES)
+                claims, _ = open_compact(
+                    token, (self._secret,), MAX_ACCESS_TOKEN_BYTES, _read_claims
+                )
             except SignatureError as error:
                 raise UnauthenticatedError(error.check.value) from None
             return _read_caller(self._checked(claims, now))
@@ -178,7 +187,9 @@ class Authenticator:
         It is forgotten when the token ends.
         """
         try:
-            claims = self._checked(read_unverified(token, MAX_TOKEN_BYTES), now)
+            claims = self._checked(
+                read_unverified(token, MAX_ACCESS_TOKEN_BYTES, _read_claims), now
+            )
         except SignatureError as error:
             raise UnauthenticatedError(error.check.value) from None
         key = hashlib.sha256(token.encode()).hexdigest()
@@ -229,6 +240,11 @@ def _token(credentials: Credentials) -> str:
             "no_token", "Send Authorization: Bearer, a space, and the user's access token."
         )
     return cookies[0]
+
+
+def _read_claims(payload: bytes) -> dict[str, Any]:
+    """Claims are strict; what a person wrote into their own metadata shuts nobody out."""
+    return read_envelope(payload)[0]
 
 
 def _read_caller(claims: dict[str, Any]) -> IdentityUser:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hmac import compare_digest
 from typing import Any, Final
@@ -18,12 +18,12 @@ from uuid import UUID
 
 from jwt.algorithms import HMACAlgorithm
 
+from usher.core.bounds import MAX_EVENT_TOKEN_BYTES
 from usher.core.errors import Check, NotThroughSiteError, SignatureError
 from usher.core.strict_json import StrictJsonError, dumps, loads_object
 
 ISSUER: Final = "gotrue"
 REPLAY_CLAIM: Final = "usher_replay"
-MAX_TOKEN_BYTES: Final = 4096
 MIN_SECRET_BYTES: Final = 32
 PUBLIC_SECRET: Final = b"usher captures are signed with this public secret"
 """Signs captures, so that they pass the whole verification in a replay; everybody knows it, and no
@@ -57,7 +57,7 @@ class Claims:
     Attributes:
         instance_id: the signing instance (``sub``).
         issued_at: whole seconds since the epoch (``iat``).
-        body_digest: SHA-256 of the body, lower-case hex, computed by us and equal to the claim.
+        body_digest: SHA-256 of the body, lower-case hex, as claimed; ``verify_event`` compares it.
         key_index: index of the secret that verified; 0 is the newest.
         replayed: the signer marks the event as played back (``usher_replay``).
     """
@@ -98,9 +98,15 @@ def sign_event(
 
 
 def open_compact(
-    token: str, secrets: Sequence[bytes], max_bytes: int = MAX_TOKEN_BYTES
+    token: str,
+    secrets: Sequence[bytes],
+    max_bytes: int = MAX_EVENT_TOKEN_BYTES,
+    read: Callable[[bytes], dict[str, Any]] = loads_object,
 ) -> tuple[dict[str, Any], int]:
     """Check shape, encoding, header and signature of a compact JWS.
+
+    Args:
+        read: reads the payload, or raises StrictJsonError.
 
     Returns:
         The payload as a strict JSON object, and the index of the secret that verified.
@@ -108,7 +114,7 @@ def open_compact(
     Raises:
         SignatureError: with the first check that failed, in the order of docs/security.md.
     """
-    header, payload, signature = _take_apart(token, max_bytes)
+    header, payload, signature = _take_apart(token, max_bytes, read)
     if header.get("alg") != "HS256":
         raise SignatureError(Check.ALGORITHM)
     if refused := _REFUSED_HEADERS.intersection(header):
@@ -120,16 +126,22 @@ def open_compact(
     raise SignatureError(Check.SIGNATURE_MISMATCH)
 
 
-def read_unverified(token: str, max_bytes: int = MAX_TOKEN_BYTES) -> dict[str, Any]:
+def read_unverified(
+    token: str,
+    max_bytes: int = MAX_EVENT_TOKEN_BYTES,
+    read: Callable[[bytes], dict[str, Any]] = loads_object,
+) -> dict[str, Any]:
     """The payload of a compact JWS, its signature not checked: never act on it.
 
     Raises:
         SignatureError: with the failed check of shape, encoding or JSON.
     """
-    return _take_apart(token, max_bytes)[1]
+    return _take_apart(token, max_bytes, read)[1]
 
 
-def _take_apart(token: str, max_bytes: int) -> tuple[dict[str, Any], dict[str, Any], bytes]:
+def _take_apart(
+    token: str, max_bytes: int, read: Callable[[bytes], dict[str, Any]]
+) -> tuple[dict[str, Any], dict[str, Any], bytes]:
     if len(token) > max_bytes:
         raise SignatureError(Check.TOKEN_TOO_LARGE, f"{len(token)} bytes")
     if token.count(".") != 2:
@@ -141,7 +153,7 @@ def _take_apart(token: str, max_bytes: int) -> tuple[dict[str, Any], dict[str, A
         raise SignatureError(Check.TOKEN_ENCODING)
     header_octets, payload_octets, signature = map(_decode, segments)
     try:
-        return loads_object(header_octets), loads_object(payload_octets), signature
+        return loads_object(header_octets), read(payload_octets), signature
     except StrictJsonError:  # its message may quote the token, which must not reach the log
         raise SignatureError(Check.TOKEN_JSON) from None
 
@@ -167,15 +179,40 @@ def verify_event(
     tolerance: Tolerance = Tolerance(),
     instance_id: UUID | None = None,
 ) -> Claims:
-    """Verify one delivery's signature and claims.
+    """Verify one delivery's signature and claims, and that they are about this body.
+
+    Args:
+        body: the exact bytes received.
+        signatures, secrets, now, tolerance, instance_id: as ``verify_claims``.
+
+    Raises:
+        SignatureError: with the first check that failed.
+    """
+    claims = verify_claims(signatures, secrets, now, tolerance, instance_id)
+    digest = hashlib.sha256(body).hexdigest()
+    if not constant_time_equal(claims.body_digest, digest):
+        raise SignatureError(Check.CLAIM_SHA256)
+    return claims
+
+
+def verify_claims(
+    signatures: Sequence[str],
+    secrets: Sequence[bytes],
+    now: float,
+    tolerance: Tolerance = Tolerance(),
+    instance_id: UUID | None = None,
+) -> Claims:
+    """Verify one delivery's signature and claims, before anything of its body is read.
 
     Args:
         signatures: the values of every X-Webhook-Signature header of the request.
-        body: the exact bytes received.
         secrets: the keys that may have signed, newest first.
         now: seconds since the epoch.
         tolerance: the window for ``iat``.
         instance_id: when set, only this instance is accepted.
+
+    Returns:
+        The claims; of ``body_digest`` nobody knows yet whether it is the body's.
 
     Raises:
         SignatureError: with the first check that failed.
@@ -197,9 +234,8 @@ def verify_event(
     if issued_at > now + tolerance.ahead_seconds:
         raise SignatureError(Check.FUTURE, f"{min(issued_at - int(now), 10**12)} s ahead")
     _check_optional_times(payload, now)
-    digest = hashlib.sha256(body).hexdigest()
-    claimed = payload.get("sha256")
-    if not isinstance(claimed, str) or not constant_time_equal(claimed, digest):
+    digest = payload.get("sha256")
+    if not isinstance(digest, str):
         raise SignatureError(Check.CLAIM_SHA256)
     return Claims(signer, issued_at, digest, key_index, payload.get(REPLAY_CLAIM) is True)
 

@@ -20,6 +20,7 @@ from usher.core.domain.policy import (
     Outage,
     RoleRule,
     check_app_metadata,
+    check_roles,
     listed,
 )
 from usher.core.errors import PolicyError
@@ -106,12 +107,14 @@ def parse_policy(text: str, where: str = "policy.toml") -> FilePolicy:
     rules = document.get("role", [])
     if not isinstance(rules, list):
         raise PolicyError(f"{where}: role", "write each rule as [[role]], with two brackets")
+    roles = tuple(
+        _role_rule(rule, number, f"{where}: [[role]] number {number}")
+        for number, rule in enumerate(rules, 1)
+    )
+    check_roles({rule.grant for rule in roles}, where)
     return FilePolicy(
         admission=_admission(document.get("admission", {}), f"{where}: [admission]"),
-        roles=tuple(
-            _role_rule(rule, number, f"{where}: [[role]] number {number}")
-            for number, rule in enumerate(rules, 1)
-        ),
+        roles=roles,
         app_metadata=constants,
         outage=_outage(document.get("outage", {}), f"{where}: [outage]"),
         fingerprint=hashlib.sha256(text.encode()).hexdigest()[:12],

@@ -11,7 +11,10 @@ import re
 from collections import Counter
 from typing import Any, Final
 
-MAX_DEPTH: Final = 64
+from usher.core.bounds import MAX_DEPTH, MAX_WRITTEN_BYTES, MAX_WRITTEN_DEPTH
+
+_MAX_SAFE_DIGITS: Final = 308
+"""Any integer of so many digits fits into a double."""
 
 # The closing quote is optional, so that an open string is read once and not from every quote in it.
 _BRACKETS_OUTSIDE_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|([\[{])|([\]}])', re.DOTALL)
@@ -21,7 +24,8 @@ class StrictJsonError(ValueError):
     """The bytes are not one strict JSON document; the message says why."""
 
 
-def _depth_exceeds(data: bytes, limit: int) -> bool:
+def depth_exceeds(data: bytes, limit: int) -> bool:
+    """Whether brackets and braces stand deeper than so many levels."""
     if data.count(b"[") + data.count(b"{") <= limit:
         return False
     depth = 0
@@ -54,10 +58,34 @@ def _finite(text: str) -> float:
     return value
 
 
+def fits_a_double(value: float) -> bool:
+    """Whether a number is one that Identity, which reads every number as a double, can read."""
+    try:
+        return float(value) - float(value) == 0
+    except OverflowError:
+        return False
+
+
+def _double(text: str) -> int:
+    value = int(text)
+    if len(text) > _MAX_SAFE_DIGITS and not fits_a_double(value):
+        raise StrictJsonError(f"the number {text[:20]} is out of range")
+    return value
+
+
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
 )
+_DOUBLES = json.JSONDecoder(
+    object_pairs_hook=_unique,
+    parse_constant=_no_constant,
+    parse_float=_finite,
+    parse_int=_double,
+)
 
+
+_ESCAPED_BY_GO: Final = ("<", ">", "&", "\u2028", "\u2029", "\\b", "\\f")
+_EXPONENT = re.compile(r"\d[eE][+-]\d")
 
 # Our documents come from JSON or from our own code, so none contains itself.
 _ENCODER = json.JSONEncoder(
@@ -83,20 +111,23 @@ def _check_strings(value: Any) -> None:
             _check_strings(item)
 
 
-def loads_object(data: bytes) -> dict[str, Any]:
+def loads_object(
+    data: bytes, max_depth: int = MAX_DEPTH, *, doubles: bool = False
+) -> dict[str, Any]:
     """Read one JSON object.
 
     Args:
         data: the bytes as received: UTF-8, no byte order mark.
+        doubles: refuse integers that no double holds, too.
 
     Raises:
         StrictJsonError: anything but exactly one JSON object with unique keys, finite numbers,
-            well-formed text and at most 64 levels.
+            well-formed text and at most ``max_depth`` levels.
     """
-    if _depth_exceeds(data, MAX_DEPTH):
-        raise StrictJsonError(f"nested deeper than {MAX_DEPTH} levels")
+    if depth_exceeds(data, max_depth):
+        raise StrictJsonError(f"nested deeper than {max_depth} levels")
     try:
-        document = _DECODER.decode(data.decode())
+        document = (_DOUBLES if doubles else _DECODER).decode(data.decode())
     except StrictJsonError:
         raise
     except UnicodeDecodeError as error:
@@ -110,6 +141,35 @@ def loads_object(data: bytes) -> dict[str, Any]:
     if b"\\u" in data:  # only an escape brings such strings past the decoder
         _check_strings(document)
     return document
+
+
+def written_bytes(text: str) -> int:
+    """The most bytes that a document of ours has once Go has written it.
+
+    Go escapes what means something in HTML, and spells numbers out up to 1e21.
+    """
+    escaped = sum(text.count(character) for character in _ESCAPED_BY_GO)
+    exponents = len(_EXPONENT.findall(text))
+    return len(text.encode()) + 5 * escaped + 24 * exponents
+
+
+def cannot_travel(values: dict[str, Any]) -> str:
+    """What keeps a map that is written here from being read again wherever it goes; or nothing.
+
+    It goes to Identity, into tokens and the next events, and into captures.
+    """
+    text = dumps(values)
+    size = written_bytes(text)
+    if size > MAX_WRITTEN_BYTES:
+        return f"have {size} bytes; {MAX_WRITTEN_BYTES} is the most"
+    data = text.encode()
+    if depth_exceeds(data, MAX_WRITTEN_DEPTH):
+        return f"be nested deeper than {MAX_WRITTEN_DEPTH} levels"
+    try:
+        loads_object(data, MAX_WRITTEN_DEPTH, doubles=True)
+    except StrictJsonError as error:
+        return f"hold what Identity cannot: {error}"
+    return ""
 
 
 def dumps(value: Any) -> str:

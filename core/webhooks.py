@@ -14,11 +14,20 @@ from datetime import datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from usher.core.bounds import MAX_KEPT_BODY_BYTES
 from usher.core.domain.decide import decide
-from usher.core.domain.events import Event, EventName, UnknownEvent, delivery_id, parse_event
+from usher.core.domain.events import (
+    Event,
+    EventName,
+    UnknownEvent,
+    delivery_id,
+    parse_event,
+    reduce_body,
+)
 from usher.core.domain.outage import KEPT, REASONS
 from usher.core.domain.policy import Policy, Reason
 from usher.core.domain.records import (
+    BODY_NOT_KEPT,
     AuditEntry,
     Decision,
     Delivery,
@@ -35,8 +44,9 @@ from usher.core.errors import (
     EventMismatchError,
     SignatureError,
 )
-from usher.core.jws import Claims, verify_event
+from usher.core.jws import Claims, verify_claims, verify_event
 from usher.core.log import describe, elapsed_ms, get_logger
+from usher.core.opaque import SetAside
 from usher.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -45,6 +55,9 @@ if TYPE_CHECKING:
     from usher.core.users import UserService
 
 CONFLICT_ATTEMPTS: Final = 3
+_NOT_KEPT: Final = Reason(
+    BODY_NOT_KEPT, f"over {MAX_KEPT_BODY_BYTES} bytes: the ledger has the body's digest alone"
+)
 LOST_AT_ONCE_SECONDS: Final = 1.0
 """A dead connection fails at once; a commit that took longer than this is not repeated."""
 
@@ -73,6 +86,7 @@ class Received:
         expected: the only event that this URL takes; None: any.
         at: time of receipt, UTC.
         replayed: played back from a capture or a ledger, not sent by Identity now.
+        reduced: what was taken out of ``body``, which is too large to be kept; None: it is whole.
     """
 
     signatures: Sequence[str]
@@ -81,6 +95,7 @@ class Received:
     expected: EventName | None
     at: datetime
     replayed: bool = False
+    reduced: tuple[SetAside, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +184,21 @@ class Webhooks:
             )
             raise
         return read_content(received, claims)
+
+    def verify_claims(self, signatures: Sequence[str], at: datetime) -> None:
+        """Check a signature before its body is read; ``verify`` does all of it, and logs.
+
+        Raises:
+            SignatureError
+        """
+        settings = self._settings
+        verify_claims(
+            signatures,
+            settings.webhook_secrets,
+            at.timestamp(),
+            settings.tolerance,
+            settings.instance_id,
+        )
 
     def process(self, batch: Sequence[Verified]) -> list[Reply | Exception]:
         """Decide and store a batch; while the database is away, hand it to the fallback.
@@ -334,6 +364,8 @@ class Webhooks:
             reply = verified.given
             why = REASONS[content.name] if isinstance(content, Event) else KEPT
             reasons = (why, *reasons)
+        if received.reduced is not None:
+            reasons += (_NOT_KEPT,)
         return Delivery(
             id=verified.id,
             instance_id=claims.instance_id,
@@ -342,7 +374,7 @@ class Webhooks:
             issued_at=claims.issued_at,
             received_at=received.at,
             path=received.path,
-            body=received.body,
+            body=received.body if received.reduced is None else None,
             body_digest=claims.body_digest,
             key_index=claims.key_index,
             outcome=decision.outcome,
@@ -390,7 +422,11 @@ def read_content(received: Received, claims: Claims) -> Verified:
     """The delivery of a request whose claims are known to be good; reads the body."""
     content: Event | UnknownEvent | BodyError
     try:
-        content = parse_event(received.body, claims)
+        if received.reduced is None and len(received.body) > MAX_KEPT_BODY_BYTES:
+            body, received = received.body, replace(received, body=b"", reduced=())
+            reduced, set_aside = reduce_body(body)
+            received = replace(received, body=reduced, reduced=set_aside)
+        content = parse_event(received.body, claims, received.reduced or ())
         expected = received.expected
         if expected and not (isinstance(content, Event) and content.name is expected):
             raise EventMismatchError(content.name)

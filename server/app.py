@@ -14,15 +14,9 @@ from functools import partial
 from time import perf_counter
 from typing import Any, Final, Protocol
 
-from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # re-exported
-
 from usher.core import app, log
+from usher.core.bounds import MAX_KEPT_BODY_BYTES
 from usher.core.domain.reply import Reply
-from usher.core.errors import (
-    BodyTooLargeError,
-    RequestError,
-    RequestTimeoutError,
-)
 from usher.core.limits import client
 from usher.core.webhooks import Verified, log_fields
 from usher.functions import api
@@ -32,6 +26,8 @@ from usher.functions._shared.identity_hook import IdentityHook
 from usher.functions._shared.loopback import for_own_pages, require_host, require_own_page
 from usher.server import routes, traces
 from usher.server.backlogs import Backlogs
+from usher.server.bodies import Bodies, Lease
+from usher.server.bodies import Exchange as Body
 from usher.server.group_commit import INTERRUPT_SECONDS, START_SECONDS, GroupCommit
 from usher.server.metrics import Metrics
 from usher.server.periodic_tasks import run_periodically
@@ -43,7 +39,6 @@ would fight the first for the interpreter's lock (measured: a third fewer reques
 WAITERS: Final = 8
 """Threads for requests that may wait long, for a lock or for Identity; others must not wait too."""
 GUESTS: Final = 16
-BODY_TIMEOUT_SECONDS: Final = 10.0
 STARTED_SECONDS: Final = INTERRUPT_SECONDS - START_SECONDS - 0.1
 """An interrupted batch has been under way for at least this long."""
 HUNG_SECONDS: Final = 10.0
@@ -73,14 +68,8 @@ class Scope(Protocol):
     headers: Any
 
 
-class Exchange(Protocol):
+class Exchange(Body, Protocol):
     """RSGI's body and answer of one request."""
-
-    async def __call__(self) -> bytes:
-        """Return the whole body."""
-
-    def __aiter__(self) -> Any:
-        """Iterate over the body in pieces."""
 
     def response_str(self, status: int, headers: list[tuple[str, str]], body: str) -> None:
         """Send the answer."""
@@ -109,7 +98,7 @@ class Application:
         self._guest = guest
         self._own_pages = own_pages
         self._guests = ThreadPoolExecutor(GUESTS, thread_name_prefix="guest") if guest else None
-        self._max_body_bytes = usher.settings.max_body_bytes
+        self._bodies = Bodies(usher.settings.max_body_bytes)
         self._metrics = Metrics(usher.settings.metrics_token)
         self._traces = traces.start()
         routes.load()
@@ -121,6 +110,8 @@ class Application:
         # A thread of its own: metrics are asked for even while all others wait for a database.
         self._scraper = ThreadPoolExecutor(1, thread_name_prefix="scraper")
         self._looker = ThreadPoolExecutor(1, thread_name_prefix="looker")
+        self._large = ThreadPoolExecutor(1, thread_name_prefix="large")
+        """Reads large events one after the other: each takes seconds, and memory."""
         self._look: asyncio.Future[Response] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._database = usher.store.database
@@ -140,14 +131,17 @@ class Application:
     async def __rsgi__(self, scope: Scope, exchange: Exchange) -> None:
         """Answer one request."""
         request = Request(scope.method, scope.path, _headers(scope), b"", scope.query_string)
+        lease = Lease()
         try:
             require_host(request.headers.get("host", ()), scope.http_version)
             if self._own_pages:
                 signed = self._guest is None and routes.find_hook(request.path) is not None
                 require_own_page(request, any_host=signed)
-            answer = await self._answer(request, exchange, scope.client)
+            answer = await self._answer(request, exchange, lease, scope.client)
         except Exception as error:
             answer = failure(error)
+        finally:
+            lease.end()
         if self._own_pages:
             answer = for_own_pages(request, answer)
         # In one piece, never chunked: Identity reads a body only when its length is announced.
@@ -191,6 +185,7 @@ class Application:
         self._waiters.shutdown()
         self._scraper.shutdown()
         self._looker.shutdown()
+        self._large.shutdown()
         if self._traces:
             self._traces.close()
 
@@ -200,22 +195,29 @@ class Application:
             await asyncio.sleep(HELD_SECONDS)
             self._database.interrupt(HUNG_SECONDS)
 
-    async def _answer(self, request: Request, exchange: Exchange, peer: str) -> Response:
+    async def _answer(
+        self, request: Request, exchange: Exchange, lease: Lease, peer: str
+    ) -> Response:
         loop = asyncio.get_running_loop()
         if self._guest is not None and self._guest.serves(request.path):
-            request = await self._with_body(request, exchange)
+            request = await self._bodies.read(request, exchange, lease)
             return await loop.run_in_executor(self._guests, self._guest.handle, request)
         hook = routes.find_hook(request.path)
         if hook is not None:
-            request = await self._with_body(request, exchange)
+            request = await self._bodies.read(request, exchange, lease, hook.vouches)
             started = perf_counter()
-            answer = hook.prepare(request)
+            if len(request.body) <= MAX_KEPT_BODY_BYTES:
+                answer = hook.prepare(request)
+            else:
+                answer = await loop.run_in_executor(self._large, hook.prepare, request)
+                request = replace(request, body=b"")
+                lease.end()
             if isinstance(answer, Verified):
                 answer = await self._deliver(hook, answer, started)
             self._metrics.event_answered(answer.status, perf_counter() - started)
             return answer
         if routes.is_api(request.path):
-            return await self._call_api(request, exchange, peer)
+            return await self._call_api(request, exchange, lease, peer)
         if request.path == METRICS:
             return await loop.run_in_executor(self._scraper, self._metrics.answer, request)
         if request.path == routes.READYZ and request.method in ("GET", "HEAD"):
@@ -248,10 +250,12 @@ class Application:
             self._traces.transaction([verified.id for verified in batch], started)
         return answers
 
-    async def _call_api(self, request: Request, exchange: Exchange, peer: str) -> Response:
+    async def _call_api(
+        self, request: Request, exchange: Exchange, lease: Lease, peer: str
+    ) -> Response:
         try:
             self._count_address(request, peer)
-            request = await self._with_body(request, exchange)
+            request = await self._bodies.read(request, exchange, lease)
         except Exception as error:
             return api.refuse(request, error)
         only_reads = request.method in ("GET", "HEAD") and not self._asks_identity
@@ -268,49 +272,6 @@ class Application:
         address = client(host, forwarded, usher.settings.trusted_proxies)
         if address is not None:
             usher.address_limit.take(address)
-
-    async def _with_body(self, request: Request, exchange: Exchange) -> Request:
-        """Return the request with its body; GET and HEAD have none.
-
-        Raises:
-            RequestError, BodyTooLargeError, RequestTimeoutError
-        """
-        if request.method in ("GET", "HEAD"):
-            return request
-        announced = request.headers.get("content-length", ("",))[0]
-        if announced and not announced.isdecimal():
-            raise RequestError("Content-Length is not a number.")
-        # The text's length is checked first: int() refuses thousands of digits.
-        if announced and (len(announced) > 12 or int(announced) > self._max_body_bytes):
-            raise BodyTooLargeError(self._max_body_bytes)
-        try:
-            async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
-                body = await exchange() if announced else await self._chunked(exchange)
-        except ProtocolClosed:
-            raise RequestError("The connection ended before the body did.") from None
-        except TimeoutError:
-            raise RequestTimeoutError(
-                f"The body did not arrive within {BODY_TIMEOUT_SECONDS:.0f} s."
-            ) from None
-        if announced and len(body) != int(announced):
-            raise RequestError("The body is shorter than Content-Length says.")
-        return replace(request, body=body)
-
-    async def _chunked(self, exchange: Exchange) -> bytes:
-        """Read a body in pieces. Granian ends it with an empty piece, and gives another on errors.
-
-        Trailer fields (RFC 9112, 7.1.2) look like such an error, and are refused with it.
-        """
-        body = bytearray()
-        ended = False
-        async for piece in exchange:
-            if ended:
-                raise RequestError("The body's chunks are broken, or the last one is missing.")
-            ended = not piece
-            body += piece
-            if len(body) > self._max_body_bytes:
-                raise BodyTooLargeError(self._max_body_bytes)
-        return bytes(body)
 
 
 def _headers(scope: Scope) -> dict[str, tuple[str, ...]]:

@@ -69,6 +69,11 @@ class Metrics:
         self._failures = Counter(
             "usher_failures", "Requests answered 500 or 503, other than events.", registry=registry
         )
+        self._too_large = Counter(
+            "usher_bodies_refused",
+            "Requests refused with 413, events among them.",
+            registry=registry,
+        )
         event_seconds = Histogram(
             "usher_event_seconds",
             "From the whole body of an event to its answer, by the first digit of the status.",
@@ -130,6 +135,8 @@ class Metrics:
             self._splits.inc()
         elif line == "request.failed":
             self._failures.inc()
+        elif line == "request.too_large":
+            self._too_large.inc()
         elif line == "api.answered":
             method = fields["method"] if fields["method"] in METHODS else "other"
             route = fields.get("route", "none")

@@ -14,12 +14,12 @@ from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 
+from usher.core.bounds import MAX_HEADER_BYTES
 from usher.server.orphans import end_with_master
 
 HEADER_TIMEOUT_MS: Final = 10_000
 FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 """The folder where several workers keep their metrics; prometheus_client reads this variable."""
-MAX_HEADER_BYTES: Final = 65_536
 CONNECTIONS: Final = 8_192
 OTHER_FILES: Final = 256
 STOP_SECONDS: Final = 30

@@ -34,7 +34,9 @@ PACKAGES = {
 """Each folder of the package, with those that it may import beside itself."""
 
 CORE = (
+    ("bounds",),
     ("errors", "strict_json"),
+    ("opaque",),
     ("jws",),
     ("domain",),
     ("log", "limits", "settings", "policy_source"),
@@ -48,7 +50,7 @@ CORE = (
 """The floors of core, from the ground up: each may import itself and what stands below it."""
 
 PURE_FILES = (
-    "errors.py", "jws.py", "strict_json.py",
+    "bounds.py", "errors.py", "jws.py", "opaque.py", "strict_json.py",
     "captures/format.py", "captures/redact.py", "captures/sources.py",
 )  # fmt: skip
 PURE_IMPORTS = {
@@ -195,6 +197,12 @@ def test_errors_imports_nothing_of_ours() -> None:
     """So that every module can raise them."""
     found = {found.target for found in imports(ROOT / "core" / "errors.py")}
     assert found <= {"__future__", "enum"}
+
+
+def test_bounds_imports_nothing() -> None:
+    """So that every module can keep to its numbers."""
+    found = {found.target for found in imports(ROOT / "core" / "bounds.py")}
+    assert found <= {"__future__", "typing"}
 
 
 def test_core_is_built_from_the_ground_up() -> None:

@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from usher.core.bounds import MAX_LINE_DEPTH
 from usher.core.domain.documents import utc
 from usher.core.domain.events import Event, delivery_id, parse_event, parse_time
 from usher.core.domain.policy import Reason
@@ -268,7 +269,7 @@ def read_line(line: bytes) -> Capture:
 
 def _document(line: bytes) -> dict[str, Any]:
     try:
-        return loads_object(line)
+        return loads_object(line, MAX_LINE_DEPTH)
     except StrictJsonError as error:
         if line.lstrip().startswith(b"["):
             raise CaptureError(ARRAY) from None

@@ -21,6 +21,7 @@ from usher.core.domain.policy import Reason
 from usher.core.domain.records import AuditEntry
 from usher.core.domain.reply import Reply
 from usher.core.jws import PUBLIC_SECRET
+from usher.core.opaque import read_envelope
 from usher.core.strict_json import StrictJsonError, dumps, loads_object
 
 KEPT_APP_METADATA: Final = frozenset({"provider", "providers", "roles"})
@@ -120,7 +121,7 @@ class Redactor:
         if body is None:
             return None
         try:
-            document = loads_object(body)
+            document, _ = read_envelope(body, "user")
         except StrictJsonError:
             return b"redacted " + self._hash("body", body.hex()).encode()
         redacted: dict[str, Any] = {}

@@ -16,7 +16,18 @@ from usher.core.captures.format import SIGNATURE, Capture, require_fit, to_deliv
 from usher.core.domain.at_identity import AtIdentity
 from usher.core.domain.decide import ACTOR, tombstone
 from usher.core.domain.events import EventName, email_key
-from usher.core.domain.records import AuditEntry, Grant, Key, Outcome, Source, Status, User, audit
+from usher.core.domain.records import (
+    BODY_NOT_KEPT,
+    AuditEntry,
+    Delivery,
+    Grant,
+    Key,
+    Outcome,
+    Source,
+    Status,
+    User,
+    audit,
+)
 from usher.core.domain.reply import NO_CONTENT, Reply
 from usher.core.errors import CaptureError, SignatureError
 from usher.core.jws import PUBLIC_SECRET
@@ -121,7 +132,7 @@ class Replayer:
             before: dict[Key, User] = {}
             after: dict[Key, User] = {}
             entries = []
-            if delivery.user_id is not None and delivery.outcome is Outcome.APPLIED:
+            if delivery.user_id is not None and _tells_of_a_deletion(delivery):
                 key = (delivery.instance_id, delivery.user_id)
                 before = self._store.users.load(connection, [key])
                 old = before.get(key)
@@ -146,6 +157,14 @@ class Replayer:
                 return
             user = redo(before.get(key), act, self._policy.current.fingerprint)
             self._store.users.store(connection, before, {key: user}, [act])
+
+
+def _tells_of_a_deletion(delivery: Delivery) -> bool:
+    """Whether a body is missing because somebody was erased, not because it was too large."""
+    if delivery.outcome is not Outcome.APPLIED:
+        return False
+    kept = all(reason.rule != BODY_NOT_KEPT for reason in delivery.reasons)
+    return kept or delivery.event == EventName.USERDELETED
 
 
 def redo(user: User | None, act: AuditEntry, fingerprint: str) -> User:

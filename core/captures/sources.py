@@ -13,6 +13,7 @@ from usher.core.domain.events import parse_time
 from usher.core.domain.reply import Reply
 from usher.core.errors import CaptureError
 from usher.core.jws import PUBLIC_SECRET, sign_event
+from usher.core.opaque import read_envelope
 from usher.core.strict_json import StrictJsonError, loads_object
 
 _URL = re.compile(r"https?://[^/?#]*([^?#]*)", re.IGNORECASE)
@@ -28,7 +29,7 @@ def read_document(data: bytes, now: datetime) -> list[Capture]:
         CaptureError: neither a HAR file nor an event's body.
     """
     try:
-        document = loads_object(data)
+        document = _read(data)
     except StrictJsonError as error:
         if data.lstrip().startswith(b"["):
             raise CaptureError(ARRAY) from None
@@ -42,6 +43,14 @@ def read_document(data: bytes, now: datetime) -> list[Capture]:
     if "usher_capture" in document or "usher_act" in document:
         raise CaptureError("this capture is spread over several lines; it must be on one")
     raise CaptureError("neither captures, nor HAR (no log), nor an event's body (no event)")
+
+
+def _read(data: bytes) -> dict[str, Any]:
+    """A HAR file of any size, or an event's body with whatever metadata."""
+    try:
+        return loads_object(data)
+    except StrictJsonError:
+        return read_envelope(data, "user")[0]
 
 
 def _bare(data: bytes, document: dict[str, Any], now: datetime) -> Capture:

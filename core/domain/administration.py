@@ -7,8 +7,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from usher.core.bounds import (
+    MAX_GRANTED_BYTES,
+    MAX_GRANTS,
+    MAX_ROLE_CHARACTERS,
+)
 from usher.core.domain.decide import tombstone
-from usher.core.domain.events import MAX_ROLE_CHARACTERS, is_role
+from usher.core.domain.events import is_role
 from usher.core.domain.policy import RESERVED_APP_METADATA, listed
 from usher.core.domain.records import Grant, Source, Status, User
 from usher.core.domain.roles import effective, with_grant, without
@@ -18,12 +23,8 @@ from usher.core.errors import (
     RoleInvalidError,
     UserDeletedError,
 )
-from usher.core.strict_json import dumps
+from usher.core.strict_json import cannot_travel, dumps, written_bytes
 
-MAX_METADATA_BYTES: Final = 16_384
-"""The limit of a profile, and of further app_metadata, as compact JSON."""
-MAX_GRANTS: Final = 100
-"""The most grants and denials of one user: roles travel in every token."""
 FOR_GOOD: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 
@@ -183,6 +184,11 @@ def grant_role(
     grants = with_grant(grants, new)
     if len(grants) > MAX_GRANTS:
         raise RoleInvalidError(f"A user can have at most {MAX_GRANTS} grants and denials.")
+    size = written_bytes(dumps(sorted({each.role for each in grants})))
+    if size > MAX_GRANTED_BYTES:
+        raise RoleInvalidError(
+            f"The user's roles would have {size} bytes in a token; {MAX_GRANTED_BYTES} is the most."
+        )
     return replace(user, grants=grants)
 
 
@@ -225,7 +231,7 @@ def edit_profile(user: User, patch: Mapping[str, Any]) -> User:
     """Apply a merge patch (RFC 7396) to the person's own profile; a null removes a key.
 
     Raises:
-        MetadataInvalidError: the profile would be over ``MAX_METADATA_BYTES``.
+        MetadataInvalidError: the profile would be over ``MAX_WRITTEN_BYTES``.
         UserDeletedError: the record is a tombstone.
     """
     _refuse_deleted(user)
@@ -236,7 +242,7 @@ def edit_app_metadata(user: User, patch: Mapping[str, Any]) -> User:
     """Apply a merge patch to the keys added to every reply; a null removes one at Identity too.
 
     Raises:
-        MetadataInvalidError: over ``MAX_METADATA_BYTES``, or with a reserved key.
+        MetadataInvalidError: over ``MAX_WRITTEN_BYTES``, or with a reserved key.
         UserDeletedError: the record is a tombstone.
     """
     _refuse_deleted(user)
@@ -321,11 +327,8 @@ def _administrators_grant(user: User, role: str) -> Grant | None:
 
 
 def _within_limit(name: str, values: dict[str, Any]) -> dict[str, Any]:
-    size = len(dumps(values).encode())
-    if size > MAX_METADATA_BYTES:
-        raise MetadataInvalidError(
-            f"The {name} would have {size} bytes; {MAX_METADATA_BYTES} is the most."
-        )
+    if problem := cannot_travel(values):
+        raise MetadataInvalidError(f"The {name} would {problem}.")
     return values
 
 

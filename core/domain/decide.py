@@ -13,15 +13,20 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
+from usher.core.bounds import MAX_ESCAPE_BYTES, MAX_MAP_BYTES
 from usher.core.domain.events import Event, EventName, IdentityUser, email_key, split_address
 from usher.core.domain.policy import Applicant, Policy, Reason, Verdict
 from usher.core.domain.records import Decision, Grant, Outcome, Status, User, audit
 from usher.core.domain.reply import NO_CONTENT, Reply
 from usher.core.domain.roles import effective, follow_policy, merge, take_over
 from usher.core.errors import DeniedError
+from usher.core.strict_json import written_bytes
 
 ACTOR: Final = "identity"
 _NO_KEYS: Final[frozenset[str]] = frozenset()
+_TOO_LARGE: Final = Reason(
+    "answer.too_large", f"over {MAX_MAP_BYTES} bytes; roles go to Identity by a push"
+)
 _NO_RULE: Final = Reason("policy.no_rule", "no role rule of the policy concerns this user")
 
 
@@ -58,7 +63,12 @@ def decide(
         PolicyError: only from a callable policy that breaks its contract.
     """
     case = _Case(event, user, policy, now, given)
-    return _TABLE[event.name][user.status if user else None](case)
+    decision = _TABLE[event.name][user.status if user else None](case)
+    if event.user.set_aside:
+        said = "; ".join(map(str, event.user.set_aside))
+        unreadable = Reason("metadata.unreadable", said)
+        return replace(decision, reasons=(*decision.reasons, unreadable))
+    return decision
 
 
 def applicant(event_name: EventName, user: User) -> Applicant:
@@ -220,12 +230,13 @@ def _enter(
     else:
         reasons += (Reason("event.older", "a newer event wrote this profile already"),)
     roles = effective(grants, now)
-    reply = NO_CONTENT
+    reply, untold = NO_CONTENT, False
     if user.status is Status.SUSPENDED:
         reasons += (Reason("user.suspended", "no roles are answered for a suspended user"),)
     else:
         reasons += _held_back(grants, now)
-        reply = _answer(event.user, roles, {**extra, **user.extra_app_metadata})
+        reply, untold, why = _answer(event.user, roles, {**extra, **user.extra_app_metadata})
+        reasons += why
     told = roles
     if case.given is not None:
         reply = case.given
@@ -233,7 +244,9 @@ def _enter(
     if reply.status == 200:
         at_identity = at_identity.told(told, event.user.roles, now)
     by_answer = newer and case.given is None and event.name is not EventName.USERMODIFIED
-    if at_identity.pending and by_answer:
+    if untold:
+        at_identity = at_identity.marked_pending()
+    elif at_identity.pending and by_answer and event.user.whole:
         # This answer tells Identity everything. A usermodified's could be lost unnoticed.
         at_identity = at_identity.settled()
     return _applied(case, replace(user, grants=grants, at_identity=at_identity), reply, reasons)
@@ -306,11 +319,18 @@ def proves(name: EventName, user: IdentityUser) -> bool:
     return user.provider not in ("", "email")
 
 
-def _answer(held: IdentityUser, roles: frozenset[str], extra: Mapping[str, Any]) -> Reply:
+def _answer(
+    held: IdentityUser, roles: frozenset[str], extra: Mapping[str, Any]
+) -> tuple[Reply, bool, tuple[Reason, ...]]:
     """200 with the whole ``app_metadata`` where it differs from Identity's, else 204.
 
     A None in ``extra`` removes its key.
+
+    Returns:
+        The reply; whether it leaves untold what a push must tell, and why.
     """
+    if not held.whole:  # what Identity holds would be replaced by what is left of it
+        return NO_CONTENT, roles != held.roles, ()
     received = held.app_metadata or {}
     merged = {**received, **extra}
     wanted = {key: v for key, v in merged.items() if v is not None or key not in extra}
@@ -319,7 +339,16 @@ def _answer(held: IdentityUser, roles: frozenset[str], extra: Mapping[str, Any])
     current = received.get("roles")
     if isinstance(current, list) and len(current) == len(roles) and held.roles == roles:
         received = {**received, "roles": sorted(roles)}  # their order does not matter
-    return NO_CONTENT if wanted == received else Reply.telling(wanted)
+    if wanted == received:
+        return NO_CONTENT, False, ()
+    reply = Reply.telling(wanted)
+    return (reply, False, ()) if _fits(reply) else (NO_CONTENT, True, (_TOO_LARGE,))
+
+
+def _fits(reply: Reply) -> bool:
+    """Whether the map of an answer is read when it comes back in the next event."""
+    longest = len(reply.body) * MAX_ESCAPE_BYTES
+    return longest <= MAX_MAP_BYTES or written_bytes(reply.body) <= MAX_MAP_BYTES
 
 
 def _held_back(grants: tuple[Grant, ...], now: datetime) -> tuple[Reason, ...]:

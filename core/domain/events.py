@@ -12,14 +12,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
+from usher.core.bounds import (
+    MAX_EMAIL_CHARACTERS,
+    MAX_EMAIL_KEY_BYTES,
+    MAX_PROVIDER_CHARACTERS,
+    MAX_ROLE_CHARACTERS,
+)
 from usher.core.errors import BodyFieldError, BodyJsonError, InstanceMismatchError
 from usher.core.jws import Claims
-from usher.core.strict_json import StrictJsonError, loads_object
-
-MAX_ROLE_CHARACTERS: Final = 100
+from usher.core.opaque import APP_METADATA, SetAside, read_envelope
+from usher.core.strict_json import StrictJsonError, dumps
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
@@ -45,6 +50,9 @@ class IdentityUser:
 
     People choose ``aud`` and ``user_metadata`` themselves, so nothing privileged follows from
     these. Metadata maps are as received; None where Identity sent null. Times are UTC.
+
+    Attributes:
+        set_aside: what could not be taken as it came: fields too large, or not to be stored.
     """
 
     id: UUID
@@ -59,12 +67,20 @@ class IdentityUser:
     invited_at: datetime | None
     confirmation_sent_at: datetime | None
     recovery_sent_at: datetime | None
+    set_aside: tuple[SetAside, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether ``app_metadata`` is as Identity holds it, so that an answer may replace it."""
+        return not any(each.field == APP_METADATA for each in self.set_aside)
 
     @property
     def provider(self) -> str:
         """``app_metadata.provider``: ``email``, ``google``, … or empty when absent."""
         found = (self.app_metadata or {}).get("provider")
-        return found if isinstance(found, str) else ""
+        if not isinstance(found, str) or len(found) > MAX_PROVIDER_CHARACTERS:
+            return ""
+        return found
 
     @property
     def roles(self) -> frozenset[str]:
@@ -164,18 +180,34 @@ def parse_time(text: str) -> datetime:
         raise ValueError("out of range") from None
 
 
-def parse_event(body: bytes, claims: Claims) -> Event | UnknownEvent:
+def reduce_body(body: bytes) -> tuple[bytes, tuple[SetAside, ...]]:
+    """A body without what of it cannot be kept, and what that was.
+
+    Raises:
+        BodyJsonError
+    """
+    try:
+        document, set_aside = read_envelope(body, "user")
+    except StrictJsonError as error:
+        raise BodyJsonError(str(error)) from None
+    return dumps(document).encode(), set_aside
+
+
+def parse_event(
+    body: bytes, claims: Claims, set_aside: tuple[SetAside, ...] = ()
+) -> Event | UnknownEvent:
     """Read the body of a verified delivery.
 
     Args:
-        body: the bytes whose digest was signed.
+        body: the bytes whose digest was signed, or those with what is in ``set_aside`` taken out.
         claims: of its signature; the body's ``instance_id`` must equal the signed ``sub``.
+        set_aside: what ``reduce_body`` said of it.
 
     Raises:
         BodyError: with a JSON pointer to the field at fault.
     """
     try:
-        document = loads_object(body)
+        document, more = read_envelope(body, "user")
     except StrictJsonError as error:
         raise BodyJsonError(str(error)) from None
     name = _text(document, "event", "/event", required=True)
@@ -190,21 +222,35 @@ def parse_event(body: bytes, claims: Claims) -> Event | UnknownEvent:
     user = document.get("user")
     if not isinstance(user, dict):
         raise BodyFieldError("must be an object", "/user")
-    return Event(EventName(name), instance_id, read_user(user), identity, claims.issued_at)
+    event = EventName(name)
+    read = _read_deleted if event is EventName.USERDELETED else read_user
+    return Event(event, instance_id, read(user, set_aside + more), identity, claims.issued_at)
 
 
-def read_user(fields: dict[str, Any]) -> IdentityUser:
+def read_user(fields: dict[str, Any], set_aside: tuple[SetAside, ...] = ()) -> IdentityUser:
     """Read a user as Identity describes one, in an event or in an answer of its API.
+
+    Args:
+        set_aside: what ``read_envelope`` said of them.
 
     Raises:
         BodyFieldError: with a JSON pointer below ``/user``.
     """
+    email = _text(fields, "email", "/user/email")
+    app_metadata = _object(fields, "app_metadata")
+    if email and not _can_be_looked_up(email):
+        set_aside += (SetAside("email", f"over {MAX_EMAIL_CHARACTERS} characters, set aside"),)
+        email = ""
+    provider = (app_metadata or {}).get("provider")
+    if isinstance(provider, str) and len(provider) > MAX_PROVIDER_CHARACTERS:
+        why = f"over {MAX_PROVIDER_CHARACTERS} characters, set aside"
+        set_aside += (SetAside("provider", why),)
     return IdentityUser(
         id=_uuid(fields, "id", "/user/id"),
-        email=_text(fields, "email", "/user/email"),
+        email=email,
         aud=_text(fields, "aud", "/user/aud"),
         role=_text(fields, "role", "/user/role"),
-        app_metadata=_object(fields, "app_metadata"),
+        app_metadata=app_metadata,
         user_metadata=_object(fields, "user_metadata"),
         created_at=_time(fields, "created_at"),
         updated_at=_time(fields, "updated_at"),
@@ -212,7 +258,24 @@ def read_user(fields: dict[str, Any]) -> IdentityUser:
         invited_at=_time(fields, "invited_at"),
         confirmation_sent_at=_time(fields, "confirmation_sent_at"),
         recovery_sent_at=_time(fields, "recovery_sent_at"),
+        set_aside=set_aside,
     )
+
+
+def _read_deleted(fields: dict[str, Any], set_aside: tuple[SetAside, ...]) -> IdentityUser:
+    """Who was deleted: of them the id alone counts."""
+    try:
+        return read_user(fields, set_aside)
+    except BodyFieldError:
+        alone = {"id": fields.get("id")}
+        return read_user(alone, (*set_aside, SetAside("user", "fields unreadable, set aside")))
+
+
+def _can_be_looked_up(email: str) -> bool:
+    """Whether an address has a length that addresses have; nothing is computed on a longer one."""
+    if len(email) > MAX_EMAIL_CHARACTERS:
+        return False
+    return email.isascii() or len(email_key(email).encode()) <= MAX_EMAIL_KEY_BYTES
 
 
 def delivery_id(instance_id: UUID, event: str, issued_at: int, body_digest: str) -> str:

@@ -8,14 +8,15 @@ that name an address or a domain need a proven address (docs/policy.md).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from uuid import UUID
 
+from usher.core.bounds import MAX_GRANTED_BYTES
 from usher.core.domain.events import EventName, is_role, is_text
 from usher.core.errors import PolicyError
-from usher.core.strict_json import dumps, loads_object
+from usher.core.strict_json import cannot_travel, dumps, written_bytes
 
 DEFAULT_MESSAGE: Final = "This site does not admit this account."
 NO_POLICY: Final = "no-policy"
@@ -278,6 +279,7 @@ class CallablePolicy:
         check_app_metadata(verdict.app_metadata, f"{self.name}: app_metadata")
         if wrong := [r for r in verdict.roles if not (isinstance(r, str) and is_role(r))]:
             raise PolicyError(self.name, f"{wrong[0]!r} is not a role name")
+        check_roles(verdict.roles, self.name)
         reason = Reason(self.name, "admitted" if verdict.admitted else "not admitted")
         return Verdict(
             verdict.admitted,
@@ -319,9 +321,24 @@ def check_app_metadata(values: object, where: str) -> None:
     if reserved := RESERVED_APP_METADATA.intersection(values):
         raise PolicyError(where, f"may not set {listed(reserved)}")
     try:
-        loads_object(dumps(values).encode())
+        problem = cannot_travel(values)
     except (TypeError, ValueError, RecursionError) as error:
         raise PolicyError(where, f"must fit into JSON: {error}") from None
+    if problem:
+        raise PolicyError(where, f"must fit into JSON and into a token: it would {problem}")
+
+
+def check_roles(roles: Iterable[str], where: str) -> None:
+    """Whether a token has room for all of these roles.
+
+    Raises:
+        PolicyError
+    """
+    size = written_bytes(dumps(sorted(roles)))
+    if size > MAX_GRANTED_BYTES:
+        raise PolicyError(
+            where, f"all roles together have {size} bytes; {MAX_GRANTED_BYTES} is the most"
+        )
 
 
 def listed(values: frozenset[str] | set[str]) -> str:

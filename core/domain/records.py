@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
 from usher.core.domain.at_identity import UNKNOWN, AtIdentity
@@ -14,6 +14,8 @@ from usher.core.domain.policy import Reason
 from usher.core.domain.reply import Reply
 
 Item = TypeVar("Item")
+BODY_NOT_KEPT: Final = "body.not_kept"
+"""The rule that says why a delivery in the ledger never had a body; others lost theirs."""
 Key = tuple[UUID, UUID]
 """The key of a user: (instance id, user id)."""
 

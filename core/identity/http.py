@@ -15,6 +15,7 @@ import urllib3
 
 from usher.core.errors import IdentityUnavailableError
 from usher.core.jws import sign_compact
+from usher.core.opaque import read_envelope
 from usher.core.strict_json import StrictJsonError, dumps, loads_object
 
 CONNECT_SECONDS: Final = 2.0
@@ -118,7 +119,7 @@ class BoundedHttp:
             raise IdentityUnavailableError(f"Identity answered {what} without end.")
         found = {name.lower(): value for name, value in answer.headers.items()}
         try:
-            return AdminAnswer(answer.status, found, loads_object(octets))
+            return AdminAnswer(answer.status, found, _read_document(octets))
         except StrictJsonError:
             if answer.status == 200:
                 raise IdentityUnavailableError(
@@ -160,6 +161,14 @@ def system_token(secret: bytes, audience: str | None, now: float) -> str:
         "aud": audience or "",
     }
     return sign_compact(_SYSTEM_HEADER, dumps(claims).encode(), secret)
+
+
+def _read_document(octets: bytes) -> dict[str, Any]:
+    """The answer; of one account also where its metadata cannot be stored as it is."""
+    try:
+        return loads_object(octets)
+    except StrictJsonError:
+        return read_envelope(octets)[0]
 
 
 def _read(answer: urllib3.BaseHTTPResponse, deadline: float, limit_bytes: int) -> bytes | None:

@@ -32,6 +32,7 @@ from usher.core.errors import (
 )
 from usher.core.jws import Claims
 from usher.core.log import Recurring, describe, elapsed_ms, get_logger
+from usher.core.opaque import SetAside
 from usher.core.policy_source import PolicyInForce
 from usher.core.spool.files import Spool, SpoolFile, read
 from usher.core.strict_json import dumps
@@ -256,6 +257,7 @@ def to_record(verified: Verified, answer: Reply) -> bytes:
             "path": received.path,
             "expected": received.expected,
             "replayed": received.replayed,
+            "reduced": _reduced(received),
             "body": base64.b64encode(received.body).decode(),
             "instance_id": str(claims.instance_id),
             "issued_at": claims.issued_at,
@@ -265,6 +267,12 @@ def to_record(verified: Verified, answer: Reply) -> bytes:
             "answer": [answer.status, answer.content_type, answer.body],
         }
     ).encode()
+
+
+def _reduced(received: Received) -> list[list[str]] | None:
+    if received.reduced is None:
+        return None
+    return [[each.field, each.why] for each in received.reduced]
 
 
 def from_record(record: bytes) -> Verified:
@@ -280,6 +288,7 @@ def from_record(record: bytes) -> Verified:
         found["key_index"],
         found["replay_claim"],
     )
+    reduced = found.get("reduced")  # not in what an older version kept
     received = Received(
         signatures=(),
         body=base64.b64decode(found["body"]),
@@ -287,5 +296,6 @@ def from_record(record: bytes) -> Verified:
         expected=EventName(found["expected"]) if found["expected"] else None,
         at=datetime.fromisoformat(found["at"]),
         replayed=found["replayed"],
+        reduced=None if reduced is None else tuple(SetAside(*each) for each in reduced),
     )
     return replace(read_content(received, claims), given=Reply(*found["answer"]))

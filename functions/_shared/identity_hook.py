@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from usher.core import app
+from usher.core.bounds import MAX_EVENT_BYTES
 from usher.core.domain.events import EventName
 from usher.core.domain.reply import Reply
+from usher.core.errors import UsherError
 from usher.core.webhooks import Received, Verified
 from usher.functions._shared.failure import failure, hidden
 from usher.functions._shared.http import Event, Request, Response
@@ -49,7 +51,10 @@ class IdentityHook:
         """Return the verified delivery, or the answer to a bad request. Touches no database."""
         try:
             usher = app.current()
-            request.require_size(usher.settings.max_body_bytes)
+            limit = usher.settings.max_body_bytes
+            if len(request.body) > limit and self.vouches(request):
+                limit = max(limit, MAX_EVENT_BYTES)
+            request.require_size(limit)
             request.require_method("POST")
             request.require_json()
             return usher.webhooks.verify(
@@ -63,6 +68,17 @@ class IdentityHook:
             )
         except Exception as error:
             return failure(error)
+
+    def vouches(self, request: Request) -> bool:
+        """Whether the headers show a good signature of an event; nothing is said of its body."""
+        try:
+            usher = app.current()
+            request.require_method("POST")
+            request.require_json()
+            usher.webhooks.verify_claims(request.headers.get(SIGNATURE_HEADER, ()), usher.clock())
+        except UsherError:
+            return False
+        return True
 
     def conclude(self, result: Reply | Exception) -> Response:
         """Return the answer for a result of the pipeline, which has logged it."""

@@ -10,6 +10,7 @@ from unicodedata import normalize
 
 from pydantic import BeforeValidator, Field
 
+from usher.core.bounds import MAX_ROLE_CHARACTERS
 from usher.core.domain import administration
 from usher.core.domain.documents import (
     delivery_document,
@@ -18,7 +19,7 @@ from usher.core.domain.documents import (
     user_document,
     utc,
 )
-from usher.core.domain.events import MAX_ROLE_CHARACTERS, is_role
+from usher.core.domain.events import is_role
 from usher.core.domain.records import Page, Status, User
 from usher.core.domain.roles import effective
 from usher.core.errors import IdentityNotConfiguredError, InvalidInputError

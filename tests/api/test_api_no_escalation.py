@@ -178,7 +178,7 @@ FORGED: dict[str, Callable[[People], str]] = {
     "no signature": lambda p: "Bearer " + good(p).rpartition(".")[0] + ".",
     "a part too many": lambda p: f"Bearer {good(p)}.x",
     "claims that are no object": lambda p: "Bearer " + seal(encode(b'{"alg":"HS256"}'), "W10"),
-    "far too large": lambda p: remade(p, user_metadata={"x": "x" * 20_000}),
+    "far too large": lambda p: remade(p, user_metadata={"x": "x" * 50_000}),
     "another scheme": lambda p: "Basic " + good(p),
     "no scheme": good,
     "two tokens": lambda p: f"Bearer {good(p)} {good(p)}",

@@ -15,7 +15,7 @@ from tests.api.api_support import BOSS, HEADER, HOUR, JWT_SECRET, People, ask
 from tests.forge import token
 from tests.store.store_support import deliver
 from tests.support import NOON, account, signed
-from usher.core.auth import MAX_TOKEN_BYTES
+from usher.core.bounds import MAX_ACCESS_TOKEN_BYTES
 from usher.core.domain import administration
 from usher.core.domain.events import is_role
 from usher.core.limits import RateLimiter
@@ -138,7 +138,7 @@ def test_a_token_has_a_largest_size(people: People, over: int, status: int) -> N
     """To the byte, and nothing larger is taken apart."""
     header = b'{"alg":"HS256"}'
     claims = {"exp": int(NOON.timestamp()) + HOUR, "sub": str(people.ids["user"]), "x": ""}
-    wanted = MAX_TOKEN_BYTES + over
+    wanted = MAX_ACCESS_TOKEN_BYTES + over
     made = ""
     for padding in range(wanted * 3 // 4 - 400, wanted * 3 // 4):
         for blanks in (b"", b" ", b"  "):  # so that every length can be met

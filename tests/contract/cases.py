@@ -404,6 +404,8 @@ def _requests(at: int) -> Iterator[Case]:
     ):
         yield case(name, "identity", body, 415, *types, code="unsupported_media_type")
     large = body_of("signup", "ten", user_metadata={"x": "x" * CAP})
-    yield case("too large", "identity", large, 413, code="body_too_large")
+    yield case("large, and signed", "identity", large, 200, says=ROLES)
+    yield case("too large, and from nobody", "identity", large, 413, JSON, sign=False,
+               code="body_too_large")  # fmt: skip
     yield case("too large, and not JSON either", "identity", large, 413,
                ("Content-Type", "text/plain"), code="body_too_large")  # fmt: skip

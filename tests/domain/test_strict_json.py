@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.profiles import examples
-from usher.core.strict_json import MAX_DEPTH, StrictJsonError, dumps, loads_object
+from usher.core.bounds import MAX_DEPTH
+from usher.core.strict_json import StrictJsonError, dumps, loads_object
 
 READ: dict[str, tuple[bytes, dict[str, Any]]] = {
     "empty": (b"{}", {}),

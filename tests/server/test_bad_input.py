@@ -160,7 +160,6 @@ def with_user_metadata(text: str) -> bytes:
     return signup().replace(b'"user_metadata":null', b'"user_metadata":' + text.encode())
 
 
-DEEP = "[" * 100_000 + "]" * 100_000
 BODIES = {
     "empty": (b"", "body_json"),
     "not UTF-8": (with_user_metadata('{"a":"?"}').replace(b"?", b"\xff"), "body_json"),
@@ -176,15 +175,8 @@ BODIES = {
     "cut": (signup()[:-1], "body_json"),
     "two documents": (signup() * 2, "body_json"),
     "a key twice": (b'{"event":"login",' + signup()[1:], "body_json"),
-    "a key twice, inside": (with_user_metadata('{"a":1,"a":2}'), "body_json"),
     "NaN": (with_user_metadata('{"a":NaN}'), "body_json"),
-    "1e400": (with_user_metadata('{"a":1e400}'), "body_json"),
-    "5,000 digits": (with_user_metadata('{"a":' + "9" * 5000 + "}"), "body_json"),
-    "100,000 deep": (with_user_metadata(f'{{"a":{DEEP}}}'), "body_json"),
-    "U+0000, escaped": (with_user_metadata('{"a":"\\u0000"}'), "body_json"),
     "U+0000 as it is": (with_user_metadata('{"a":"\0"}'), "body_json"),
-    "half a surrogate pair": (with_user_metadata('{"a":"\\ud800"}'), "body_json"),
-    "a pair the wrong way round": (with_user_metadata('{"a":"\\udc00\\ud800"}'), "body_json"),
     "no event": (top(event=None), "body_field"),
     "event a number": (top(event=1), "body_field"),
     "no instance": (top(instance_id=None), "body_field"),

@@ -12,8 +12,9 @@ from tests.store.store_support import counts, deliver, rows, users_of
 from tests.store.test_users import user
 from tests.support import NOON, Clock, account, signed
 from usher.core.app import App
+from usher.core.bounds import MAX_GRANTS
 from usher.core.domain import administration
-from usher.core.domain.administration import MAX_GRANTS, Change
+from usher.core.domain.administration import Change
 from usher.core.domain.records import Source, Status, User
 from usher.core.domain.roles import effective
 from usher.core.errors import (

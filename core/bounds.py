@@ -1,0 +1,71 @@
+"""Every limit of size and depth. Imports nothing, so that every module can keep to one number.
+
+The rule that joins them: what Usher accepts can travel on. A written value goes into an answer,
+comes back in the next event's ``app_metadata``, and stands in an access token; each of the three
+has room for it. ``tests/domain/test_bounds.py`` adds the numbers up.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# --- JSON ----------------------------------------------------------------------------------------
+
+MAX_DEPTH: Final = 64
+"""Levels of an ordinary document, and of an event without its metadata maps."""
+MAX_LINE_DEPTH: Final = 80
+"""Levels of a line of captures: what a record of 64 levels is wrapped in."""
+MAX_MAP_BYTES: Final = 64 * KIB
+"""Of one metadata map, as its JSON stands in the body."""
+MAX_MAP_DEPTH: Final = 32
+"""Levels of one metadata map, its own braces included."""
+MAX_ESCAPE_BYTES: Final = 6
+"""The most that Identity writes for one character of ours: Go escapes ``<`` as ``\\u003c``."""
+MAX_STRING_BYTES: Final = 4 * KIB
+"""Of an e-mail address or an audience, as its JSON stands in the body."""
+MAX_ROLES_BYTES: Final = 256 * KIB
+"""Of the list of roles within an ``app_metadata`` that is itself too large to be kept."""
+
+# --- events --------------------------------------------------------------------------------------
+
+MAX_EVENT_BYTES: Final = 16 * MIB
+"""Of the body of a signed event."""
+MAX_KEPT_BODY_BYTES: Final = 256 * KIB
+"""Larger bodies are kept in the ledger as their digest alone."""
+MAX_ENVELOPE_BYTES: Final = 256 * KIB
+"""Of an event without its metadata maps."""
+MAX_EMAIL_CHARACTERS: Final = 320
+"""64 before the at sign, 255 after it (RFC 5321, 4.5.3.1)."""
+MAX_EMAIL_KEY_BYTES: Final = 2 * KIB
+"""Of an address's key in UTF-8: NFC can triple a text, and an index row of PostgreSQL has room for
+2,704 bytes."""
+MAX_PROVIDER_CHARACTERS: Final = 100
+MAX_EVENT_TOKEN_BYTES: Final = 4 * KIB
+"""Of the JWS that signs an event."""
+
+# --- what people write here ----------------------------------------------------------------------
+
+MAX_ROLE_CHARACTERS: Final = 100
+MAX_GRANTS: Final = 100
+"""Of one user, denials included."""
+MAX_GRANTED_BYTES: Final = 12 * KIB
+"""Of all roles that one user, or the policy, gives, as Identity writes them."""
+MAX_WRITTEN_BYTES: Final = 16 * KIB
+"""Of a profile, of further ``app_metadata``, and of the policy's, as Identity writes them."""
+MAX_WRITTEN_DEPTH: Final = MAX_MAP_DEPTH
+
+# --- requests ------------------------------------------------------------------------------------
+
+MAX_ACCESS_TOKEN_BYTES: Final = 64 * KIB
+"""What proxies pass in one header."""
+MAX_HEADER_BYTES: Final = 80 * KIB
+"""Of all headers of a request together."""
+FREE_BODY_BYTES: Final = 16 * KIB
+"""Bodies up to here are read without asking for room."""
+ROOM_FOR_ANYBODY_BYTES: Final = 64 * MIB
+"""For all larger bodies that a server reads at one time, their senders unknown."""
+ROOM_FOR_EVENTS_BYTES: Final = 48 * MIB
+"""For all larger bodies of signed events that a server reads at one time."""

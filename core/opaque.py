@@ -1,0 +1,298 @@
+"""Documents that hold metadata maps: a strict envelope around what is opaque to us. Pure.
+
+``user_metadata`` is a person's own, of any size and content, and so is most of ``app_metadata`` to
+us. Their spans are found in the bytes and never judged with the envelope: a map is kept where it
+can be stored, otherwise sanitised or set aside, and the document says which. No JSON library reads
+around a value without reading it (ijson, with yajl, ends at half a surrogate pair and at a number
+of 4,301 digits), so the spans are found here, by brackets and quotes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+from usher.core.bounds import (
+    MAX_ENVELOPE_BYTES,
+    MAX_MAP_BYTES,
+    MAX_MAP_DEPTH,
+    MAX_ROLES_BYTES,
+    MAX_STRING_BYTES,
+)
+from usher.core.strict_json import StrictJsonError, depth_exceeds, fits_a_double, loads_object
+
+APP_METADATA: Final = "app_metadata"
+USER_METADATA: Final = "user_metadata"
+_STRINGS: Final = frozenset({"email", "aud"})
+_KEPT_BYTES: Final = {"provider": MAX_STRING_BYTES, "roles": MAX_ROLES_BYTES}
+
+# Each ends after a megabyte at most, for the interpreter waits while one of them matches; the loops
+# below go on.
+_SPACE = re.compile(rb"[ \t\n\r]*+")
+_SCALAR = re.compile(rb'[^ \t\n\r,:"\[\]{}]++')
+_IN_STRING = re.compile(rb'(?:[^"\\]{1,1024}+|\\.){1,1024}+', re.DOTALL)
+_STRING = rb'"(?:[^"\\]{1,256}+|\\.){0,16}+"'
+_LEAF = rb'(?:[^"\[\]{}]{1,256}+|' + _STRING + rb"){0,64}+"
+_FLAT = re.compile(
+    rb'(?:[^"\[\]{}]{1,1024}+|' + _STRING + rb"|\[" + _LEAF + rb"\]|\{" + _LEAF + rb"\}){0,64}+",
+    re.DOTALL,
+)
+_CLOSING = {ord("["): ord("]"), ord("{"): ord("}")}
+_HALF_PAIRS = re.compile("[\x00\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """What of a document could not be taken as it is: which field, and why."""
+
+    field: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    key: str
+    start: int
+    end: int
+    members: tuple[_Member, ...] | None
+
+
+def read_envelope(
+    data: bytes, parent: str | None = None
+) -> tuple[dict[str, Any], tuple[SetAside, ...]]:
+    """Read one JSON object that holds metadata maps.
+
+    Args:
+        data: the bytes as received.
+        parent: the member whose members the maps are; None: they are the document's own.
+
+    Returns:
+        The document, its maps as they can be kept, and what of it was changed or set aside.
+
+    Raises:
+        StrictJsonError: the envelope, or a map of ordinary size, is not strict JSON; of a map
+            this does not concern its size, depth, numbers, characters and repeated keys.
+    """
+    levels = MAX_MAP_DEPTH + (1 if parent is None else 2)
+    if len(data) <= MAX_MAP_BYTES:
+        try:
+            return loads_object(data, levels, doubles=True), ()
+        except StrictJsonError:
+            pass  # somewhere; what follows tells where
+    return _read_apart(data, parent)
+
+
+def _read_apart(data: bytes, parent: str | None) -> tuple[dict[str, Any], tuple[SetAside, ...]]:
+    try:
+        members, _ = _members(data, _SPACE.match(data).end(), parent)  # type: ignore[union-attr]
+    except (IndexError, ValueError, RecursionError):
+        members = ()  # no JSON: let the strict reading say why
+    if parent is not None:
+        members = tuple(
+            each
+            for member in members
+            if member.key == parent and member.members
+            for each in member.members
+        )
+    pieces: list[bytes] = []
+    maps: list[_Member] = []
+    notes: list[SetAside] = []
+    last = 0
+    for member in members:
+        stands_in = _stand_in(data, member)
+        if stands_in:
+            pieces += data[last : member.start], stands_in
+            last = member.end
+            if stands_in == b"{}":
+                maps.append(member)
+            else:
+                notes.append(SetAside(member.key, f"over {MAX_STRING_BYTES} bytes, set aside"))
+    pieces.append(data[last:])
+    if sum(map(len, pieces)) > MAX_ENVELOPE_BYTES:
+        raise StrictJsonError(f"over {MAX_ENVELOPE_BYTES} bytes beside the metadata")
+    document = loads_object(b"".join(pieces))
+    holder: dict[str, Any] = document if parent is None else document.get(parent, {})
+    for member in maps:
+        holder[member.key], note = _read_map(data, member)
+        if note:
+            notes.append(note)
+    return document, tuple(notes)
+
+
+def _stand_in(data: bytes, member: _Member) -> bytes:
+    """What the envelope holds in place of an opaque value; empty: the value itself."""
+    first = data[member.start]
+    if member.key in (APP_METADATA, USER_METADATA) and first == ord("{"):
+        return b"{}"
+    if (
+        member.key in _STRINGS
+        and first == ord('"')
+        and member.end - member.start > MAX_STRING_BYTES
+    ):
+        return b"null"
+    return b""
+
+
+def _read_map(data: bytes, found: _Member) -> tuple[dict[str, Any], SetAside | None]:
+    """A map as it can be kept, and what became of it where that is another."""
+    why = ""
+    if found.end - found.start > MAX_MAP_BYTES:
+        why = f"over {MAX_MAP_BYTES} bytes, set aside"
+    elif depth_exceeds(data[found.start : found.end], MAX_MAP_DEPTH):
+        why = f"over {MAX_MAP_DEPTH} levels, set aside"
+    if why:
+        kept = _kept_of(data, found) if found.key == APP_METADATA else {}
+        return kept, SetAside(found.key, why)
+    span = data[found.start : found.end]
+    try:
+        return loads_object(span, MAX_MAP_DEPTH, doubles=True), None
+    except StrictJsonError:
+        pass
+    return _loads_leniently(span), SetAside(found.key, "what cannot be stored was replaced")
+
+
+def _kept_of(data: bytes, found: _Member) -> dict[str, Any]:
+    """The provider and the roles of an ``app_metadata`` that is set aside: they decide."""
+    try:
+        members, _ = _members(data, found.start, None)
+    except (IndexError, ValueError):
+        raise StrictJsonError(f"{found.key} is no JSON") from None
+    kept: dict[str, Any] = {}
+    for member in members:
+        limit = _KEPT_BYTES.get(member.key, 0)
+        if not limit:
+            continue
+        value = data[member.start : member.end]
+        if len(value) > limit or depth_exceeds(value, MAX_MAP_DEPTH):
+            raise StrictJsonError(f"{found.key}.{member.key} is over {limit} bytes, or too deep")
+        kept |= _loads_leniently(b'{"%s":%s}' % (member.key.encode(), value))
+    return kept
+
+
+def _no_constant(name: str) -> Any:
+    raise StrictJsonError(f"{name} is not JSON")
+
+
+def _number(text: str) -> float | None:
+    """None where no double holds it."""
+    whole = not any(sign in text for sign in ".eE")
+    if whole and len(text) > 400:  # int() refuses thousands of digits
+        return None
+    value = int(text) if whole else float(text)
+    return value if fits_a_double(value) else None
+
+
+# The last of equal keys counts, as in Go.
+_LENIENT = json.JSONDecoder(parse_constant=_no_constant, parse_float=_number, parse_int=_number)
+
+
+def _loads_leniently(data: bytes) -> dict[str, Any]:
+    try:
+        document = _LENIENT.decode(data.decode())
+    except UnicodeDecodeError as error:
+        raise StrictJsonError(f"not UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise StrictJsonError(f"{error.msg} at character {error.pos}") from None
+    clean: dict[str, Any] = _clean(document)
+    if isinstance(document.get("roles"), list):
+        # A name with a character replaced would be another role.
+        clean["roles"] = [item for item in document["roles"] if _clean(item) == item]
+    return clean
+
+
+def _clean(value: Any) -> Any:
+    """The value with U+FFFD in place of what neither PostgreSQL nor UTF-8 can hold."""
+    if isinstance(value, str):
+        return _HALF_PAIRS.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_clean(key): _clean(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_clean(item) for item in value]
+    return value
+
+
+# --- spans ---------------------------------------------------------------------------------------
+
+
+def _members(data: bytes, start: int, inside: str | None) -> tuple[tuple[_Member, ...], int]:
+    """The members of the object that begins here, and where it ends.
+
+    Args:
+        inside: the key of the member whose members are wanted as well.
+
+    Raises:
+        IndexError, ValueError: this is no object of JSON.
+    """
+    found: list[_Member] = []
+    at = _after_space(data, _expect(data, start, b"{"))
+    if data[at] == ord("}"):
+        return (), at + 1
+    while True:
+        end = _end_of_string(data, at)
+        key = json.loads(data[at:end].decode()) if end - at <= MAX_STRING_BYTES else ""
+        begin = _after_space(data, _expect(data, _after_space(data, end), b":"))
+        members = None
+        if key == inside and data[begin] == ord("{"):
+            members, end = _members(data, begin, None)
+        else:
+            end = _end_of_value(data, begin)
+        found.append(_Member(key, begin, end, members))
+        at = _after_space(data, end)
+        if data[at] == ord("}"):
+            return tuple(found), at + 1
+        at = _after_space(data, _expect(data, at, b","))
+
+
+def _end_of_value(data: bytes, at: int) -> int:
+    first = data[at]
+    if first == ord('"'):
+        return _end_of_string(data, at)
+    if first in _CLOSING:
+        return _end_of_container(data, at)
+    scalar = _SCALAR.match(data, at)
+    if scalar is None:
+        raise ValueError("a value is missing")
+    return scalar.end()
+
+
+def _end_of_container(data: bytes, at: int) -> int:
+    closing = bytearray()
+    while True:
+        first = data[at]
+        if first in _CLOSING:
+            closing.append(_CLOSING[first])
+            at += 1
+        elif first == ord('"'):
+            at = _end_of_string(data, at)
+        elif first in (ord("]"), ord("}")):
+            if first != closing.pop():
+                raise ValueError("brackets do not match")
+            at += 1
+            if not closing:
+                return at
+        at = _FLAT.match(data, at).end()  # type: ignore[union-attr]  # it matches nothing, too
+
+
+def _end_of_string(data: bytes, at: int) -> int:
+    at = _expect(data, at, b'"')
+    while data[at] != ord('"'):
+        more = _IN_STRING.match(data, at)
+        if more is None:
+            raise ValueError("a string has no end")
+        at = more.end()
+    return at + 1
+
+
+def _after_space(data: bytes, at: int) -> int:
+    return _SPACE.match(data, at).end()  # type: ignore[union-attr]  # it matches nothing, too
+
+
+def _expect(data: bytes, at: int, byte: bytes) -> int:
+    if data[at : at + 1] != byte:
+        raise ValueError(f"{byte!r} is missing")
+    return at + 1
