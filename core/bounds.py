@@ -60,7 +60,7 @@ MAX_WRITTEN_DEPTH: Final = MAX_MAP_DEPTH
 # --- requests ------------------------------------------------------------------------------------
 
 MAX_ACCESS_TOKEN_BYTES: Final = 64 * KIB
-"""What proxies pass in one header."""
+"""The most that proxies pass in one header."""
 MAX_HEADER_BYTES: Final = 80 * KIB
 """Of all headers of a request together."""
 FREE_BODY_BYTES: Final = 16 * KIB

@@ -45,7 +45,7 @@ _HALF_PAIRS = re.compile("[\x00\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """What of a document could not be taken as it is: which field, and why."""
+    """A field of a document that could not be taken as it is, and why."""
 
     field: str
     why: str
@@ -125,7 +125,7 @@ def _read_apart(data: bytes, parent: str | None) -> tuple[dict[str, Any], tuple[
 
 
 def _stand_in(data: bytes, member: _Member) -> bytes:
-    """What the envelope holds in place of an opaque value; empty: the value itself."""
+    """The stand-in for an opaque value in the envelope; empty: the value itself."""
     first = data[member.start]
     if member.key in (APP_METADATA, USER_METADATA) and first == ord("{"):
         return b"{}"

@@ -154,7 +154,7 @@ def written_bytes(text: str) -> int:
 
 
 def cannot_travel(values: dict[str, Any]) -> str:
-    """What keeps a map that is written here from being read again wherever it goes; or nothing.
+    """The reason why a map that is written here could not be read again wherever it goes, if any.
 
     It goes to Identity, into tokens and the next events, and into captures.
     """

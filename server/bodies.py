@@ -70,7 +70,7 @@ class Room:
 
 
 class Lease:
-    """What one request has taken of a room, until its body is no longer needed."""
+    """The part of a room that one request has taken, until its body is no longer needed."""
 
     def __init__(self) -> None:
         self._room: Room | None = None

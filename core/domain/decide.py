@@ -329,7 +329,7 @@ def _answer(
     Returns:
         The reply; whether it leaves untold what a push must tell, and why.
     """
-    if not held.whole:  # what Identity holds would be replaced by what is left of it
+    if not held.whole:  # an answer would replace the map at Identity by the part that is left
         return NO_CONTENT, roles != held.roles, ()
     received = held.app_metadata or {}
     merged = {**received, **extra}

@@ -263,7 +263,7 @@ def read_user(fields: dict[str, Any], set_aside: tuple[SetAside, ...] = ()) -> I
 
 
 def _read_deleted(fields: dict[str, Any], set_aside: tuple[SetAside, ...]) -> IdentityUser:
-    """Who was deleted: of them the id alone counts."""
+    """The deleted user: the id alone counts."""
     try:
         return read_user(fields, set_aside)
     except BodyFieldError:

@@ -91,14 +91,15 @@ def test_a_batch_of_different_changes_writes_each_of_them(usher: App) -> None:
     assert users["bob@example.com"].last_seen_at == LATER
 
 
-@pytest.mark.parametrize(("before", "after"), [(1, True), (1, 1.0), (False, 0), (0.0, False)])
+@pytest.mark.parametrize(("before", "after"), [(1, True), (True, 1), (False, 0), (0.0, False)])
 def test_what_only_python_takes_for_equal_is_written(
     usher: App, before: object, after: object
 ) -> None:
-    """JSON's 1, 1.0 and true are three values."""
+    """JSON's 1 and true are two values; 1.0 comes as 1, as Go writes it."""
     ada = account(user_metadata={"n": before})
     deliver(usher, [signed("signup", ada)])
     moved = replace(ada, user_metadata={"n": after})
     deliver(usher, [signed("usermodified", moved, at=LATER)])
     (found,) = usher.store.users.page().items
-    assert (found.user_metadata["n"], type(found.user_metadata["n"])) == (after, type(after))
+    kind = int if type(after) is float else type(after)
+    assert (found.user_metadata["n"], type(found.user_metadata["n"])) == (after, kind)
