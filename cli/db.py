@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from usher import migrations
-from usher.cli.environment import environment
+from usher.cli.environment import installation
 from usher.core.app import App, use
 from usher.core.settings import Settings
 
@@ -18,7 +18,7 @@ def db() -> None:
 @db.command()
 def upgrade() -> None:
     """Bring the tables to the newest revision."""
-    with use(App(Settings.from_env(environment()))) as app:
+    with use(App(Settings.from_env(installation()))) as app:
         database = app.store.database
         if migrations.pending(database):
             migrations.upgrade(database)

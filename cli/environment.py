@@ -1,4 +1,8 @@
-"""The settings of commands, and the App they work with."""
+"""The settings of commands, and the App they work with.
+
+``usher dev`` has secrets, a database and an Identity of its own. A real installation has others, in
+``.env`` or in the environment. ``OF_ONE_INSTALLATION`` names the settings in which they differ.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import click
 from dotenv import dotenv_values
 
 from usher import migrations
@@ -18,36 +23,112 @@ from usher.core.app import App, use
 from usher.core.errors import SettingsError
 from usher.core.settings import PREFIX, Settings
 
+ENV: Final = Path(".env")
 DEV_FOLDER: Final = Path(".usher")
 DEV_ENV: Final = DEV_FOLDER / "dev.env"
+DEV_LOCK: Final = DEV_FOLDER / "dev.lock"
+"""Locked as long as ``usher dev`` runs."""
 DEV_IDENTITY: Final = DEV_FOLDER / "identity.env"
 """Holds the address of the local Identity, as long as ``usher dev`` runs."""
+OF_ONE_INSTALLATION: Final = frozenset(
+    PREFIX + name
+    for name in (
+        "BRIDGE_SECRET",
+        "BRIDGE_URL",
+        "DATABASE_URL",
+        "IDENTITY_ADMIN_TOKEN",
+        "IDENTITY_URL",
+        "INSTANCE_ID",
+        "JWT_AUDIENCE",
+        "JWT_SECRET",
+        "PROXY_SECRET",
+        "SPOOL",
+        "WEBHOOK_SECRETS",
+    )
+)
+"""Settings that lead to one database and one Identity. All others are rules and limits."""
 
 
 def environment() -> dict[str, str]:
-    """Return the variables of all settings. The process environment wins over ``.env``.
+    """Return the variables of all settings, for a command that works with users or events.
 
-    The files of ``usher dev`` come last. They count only where no webhook secret is set, so that
-    they never mix into a real installation.
+    They are those of ``usher dev`` as long as it runs in this folder.
 
     Raises:
         SettingsError: a file is not UTF-8 text, or cannot be read.
     """
-    found = _file(Path(".env")) | _ours(os.environ)
-    if PREFIX + "WEBHOOK_SECRETS" not in found:
-        found = _file(DEV_ENV) | _file(DEV_IDENTITY) | found
+    return dev_environment() if dev_runs() else installation()
+
+
+def installation() -> dict[str, str]:
+    """Return the variables of the installation. The process environment wins over ``.env``.
+
+    The file of ``usher dev`` counts only where neither names any of ``OF_ONE_INSTALLATION``, so
+    that the two never mix.
+
+    Raises:
+        SettingsError: a file is not UTF-8 text, or cannot be read.
+    """
+    found = _file(ENV) | _ours(os.environ)
+    if OF_ONE_INSTALLATION.isdisjoint(found):
+        found = _dev_files() | found
     return found
 
 
+def dev_environment() -> dict[str, str]:
+    """Return the variables of ``usher dev``.
+
+    ``.env`` has a say only in rules and limits; the process environment wins over everything.
+
+    Raises:
+        SettingsError: a file is not UTF-8 text, or cannot be read.
+    """
+    # A blank one would count as not set, and the default may be the installation's.
+    real = {
+        name: value
+        for name, value in _ours(os.environ).items()
+        if value.strip() or name not in OF_ONE_INSTALLATION
+    }
+    own = _dev_files()
+    if PREFIX + "IDENTITY_URL" in real:  # another Identity, whose tokens our secret did not sign
+        own.pop(PREFIX + "JWT_SECRET", None)
+    rules = {name: v for name, v in _file(ENV).items() if name not in OF_ONE_INSTALLATION}
+    return rules | own | real
+
+
+def set_aside() -> list[str]:
+    """Return the names in ``.env`` that do not count for ``usher dev``."""
+    return sorted(OF_ONE_INSTALLATION & _file(ENV).keys())
+
+
+def dev_runs() -> bool:
+    """Whether ``usher dev`` runs in this folder, now."""
+    try:
+        import fcntl  # noqa: PLC0415 - not on Windows, where there is no `usher dev`
+
+        with DEV_LOCK.open(encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):
+        return False
+    return False
+
+
 @contextmanager
-def opened() -> Iterator[App]:
+def opened(variables: Mapping[str, str] | None = None) -> Iterator[App]:
     """Open the App for a command; a SQLite file is migrated first.
+
+    Args:
+        variables: of the settings; None: those of ``environment``.
 
     Raises:
         SettingsError, DatabaseError
     """
     log_for_command()
-    app = App(Settings.from_env(environment()))
+    if variables is None:
+        say_whose()
+    app = App(Settings.from_env(environment() if variables is None else variables))
     with use(app):
         upgrade_if_local(app)
         yield app
@@ -65,12 +146,26 @@ def log_for_command(level: int = logging.INFO) -> None:
         log.configure(level=level)
 
 
+def say_whose() -> None:
+    """Say on standard error that settings of ``.env`` do not count, where that is so."""
+    if dev_runs() and set_aside():
+        click.echo(
+            "This is about the `usher dev` that runs here, not about the installation of .env.",
+            err=True,
+        )
+
+
 def upgrade_if_local(app: App) -> None:
     """Migrate a SQLite file; other databases are migrated by ``usher db upgrade``."""
     database = app.store.database
     if database.is_sqlite and migrations.pending(database):
         migrations.upgrade(database)
         log.get_logger().info("database.upgraded")
+
+
+def _dev_files() -> dict[str, str]:
+    """Return what ``usher dev`` wrote. A killed one leaves an address of nobody."""
+    return _file(DEV_ENV) | (_file(DEV_IDENTITY) if dev_runs() else {})
 
 
 def _file(path: Path) -> dict[str, str]:

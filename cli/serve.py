@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 import click
 
-from usher.cli.environment import environment, opened
+from usher.cli.environment import installation, opened
 from usher.core.app import App, use
 from usher.core.errors import DatabaseAwayError
 from usher.core.settings import Settings
@@ -26,12 +26,12 @@ def run_server(host: str, port: int, workers: int) -> None:
 
     check_address(host, port)
     try:
-        with opened() as app:
+        with opened(installation()) as app:
             app.store.database.check()
             _ = app.policy
     except DatabaseAwayError as error:
         _check_without_database(error)
-    os.environ.update(environment())
+    os.environ.update(installation())
     runner.serve(host, port, workers)
 
 
@@ -43,7 +43,7 @@ def _check_without_database(away: DatabaseAwayError) -> None:
         SpoolError: events could not be kept on disk either.
     """
     click.echo(str(away), err=True)
-    with use(App(Settings.from_env(environment()))) as app:
+    with use(App(Settings.from_env(installation()))) as app:
         _ = app.policy
         app.store_and_forward.check()
         click.echo(

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4, uuid5
 
 import click
 
-from usher.cli.environment import environment
+from usher.cli.environment import environment, say_whose
 from usher.cli.output import json_option, print_json, say
 from usher.core.domain.events import EventName
 from usher.core.settings import Settings
@@ -89,6 +89,7 @@ def trigger(
     """
     if url and not url.startswith(("http://", "https://")):
         raise click.BadParameter("must begin with http:// or https://", param_hint="--url")
+    say_whose()
     settings = Settings.from_env(environment())
     user = user_id or (uuid4() if new else uuid5(_PEOPLE, email))
     account = make_account(

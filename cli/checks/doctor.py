@@ -13,7 +13,7 @@ from usher import migrations
 from usher.cli.checks.findings import Finding
 from usher.cli.checks.identity import identity_findings, push_remedy
 from usher.cli.checks.site import site_findings
-from usher.cli.environment import environment
+from usher.cli.environment import installation
 from usher.cli.output import json_option, moment, print_json
 from usher.core.app import App, use
 from usher.core.errors import (
@@ -21,6 +21,7 @@ from usher.core.errors import (
     ExtraMissingError,
     NotMigratedError,
     SettingsError,
+    SeveralInstancesError,
     UsherError,
 )
 from usher.core.settings import Settings
@@ -28,11 +29,11 @@ from usher.core.spool.files import DEAD_LETTERS, Spool, waiting
 
 MOST_DRIFT_DAYS = 30
 
-
 DATABASE_REMEDY: Final = (
     "See that it runs, that USHER_DATABASE_URL leads to it, and that it can be written to: neither "
     "read-only nor full, nor locked by somebody else."
 )
+INSTANCES_REMEDY: Final = "Set USHER_INSTANCE_ID to the one that is meant."
 SPOOL_REMEDY: Final = "Make the folder writable, or set USHER_SPOOL."
 DEAD_LETTERS_REMEDY: Final = (
     "Mend what the log names, then rename the file so that it ends in .spool: a running server "
@@ -64,7 +65,7 @@ def doctor(as_json: bool) -> None:
 def examine() -> list[Finding]:
     """Return all findings. Without usable settings, there are findings on settings only."""
     try:
-        settings = Settings.from_env(environment())
+        settings = Settings.from_env(installation())
     except SettingsError as error:
         return [Finding("settings", False, problem) for problem in error.problems]
     findings = [
@@ -181,7 +182,7 @@ def _drift(app: App) -> Finding:
     try:
         last = app.sync.completed()
     except UsherError as error:
-        return Finding("drift", False, str(error), "Set USHER_INSTANCE_ID.")
+        return Finding("drift", False, str(error), INSTANCES_REMEDY)
     if last is None:
         return Finding("drift", True, "never compared with Identity; see: usher sync --help")
     left, days = sum(last.left.values()), (app.clock() - last.at).days
@@ -202,6 +203,8 @@ def _try(name: str, look: Callable[[], str], remedy: str) -> Finding:
         return Finding(name, False, f"{error.what} not installed", f"Run: {error.command}")
     except DatabaseAwayError as error:  # in any check
         return Finding(name, False, str(error), DATABASE_REMEDY)
+    except SeveralInstancesError as error:
+        return Finding(name, False, str(error), INSTANCES_REMEDY)
     except UsherError as error:
         return Finding(name, False, str(error), remedy)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 from typing import Final
 
@@ -9,10 +10,10 @@ import click
 
 from usher.cli.dev.folder import forget, held, make_state, told
 from usher.cli.dev.guide import guide
-from usher.cli.environment import environment
+from usher.cli.environment import OF_ONE_INSTALLATION, dev_environment, set_aside
 from usher.cli.secret import new_secret
 from usher.cli.serve import check_address
-from usher.core.settings import PREFIX
+from usher.core.settings import PREFIX, SQLITE
 
 HOST: Final = "127.0.0.1"
 
@@ -35,8 +36,9 @@ HOST: Final = "127.0.0.1"
 def dev(port: int, fresh: bool, autoconfirm: bool, invite_only: bool, seed: int | None) -> None:
     """Run Usher on this machine, with a local Identity.
 
-    Secrets and databases are kept in .usher/. The server restarts when the code, the console, the
-    policy or .env changes. If USHER_IDENTITY_URL is set, that Identity is used, not a local one.
+    Secrets and databases are its own, in .usher/; those that .env names are left alone. The server
+    restarts when the code, the console, the policy or .env changes. If the environment sets
+    USHER_IDENTITY_URL, that Identity is used, not a local one.
     """
     from usher.cli.dev.local_identity import Asked  # noqa: PLC0415
     from usher.cli.dev.seed import seeded  # noqa: PLC0415
@@ -49,13 +51,14 @@ def dev(port: int, fresh: bool, autoconfirm: bool, invite_only: bool, seed: int 
         if fresh:
             forget()
         make_state()
-        local = PREFIX + "IDENTITY_URL" not in environment()
+        local = not os.environ.get(PREFIX + "IDENTITY_URL", "").strip()
         if seed and not local:
             raise click.UsageError(
                 f"--seed signs people up at the local Identity, but {PREFIX}IDENTITY_URL names"
                 " another. Take that setting away, or leave out --seed."
             )
         check_address(HOST, port)
+        _tell_whose()
         asked = Asked(
             port=port,
             local=local,
@@ -72,3 +75,30 @@ def dev(port: int, fresh: bool, autoconfirm: bool, invite_only: bool, seed: int 
 
         with told(asked.identity_url) if local else nullcontext():
             supervise(url, asked.to_json(), first)
+
+
+def _tell_whose() -> None:
+    """Say which database is used, what of ``.env`` is set aside, and what is real nevertheless."""
+    click.echo(f"Database: {_database(dev_environment()[PREFIX + 'DATABASE_URL'])}")
+    if names := set_aside():
+        click.echo(f"Set aside, for the installation of .env has it: {', '.join(names)}")
+    if real := sorted(name for name in OF_ONE_INSTALLATION if os.environ.get(name, "").strip()):
+        click.secho(
+            f"Your environment sets {', '.join(real)}, which counts here, too: what you try reaches"
+            " what that names. Unset it unless you mean that.",
+            fg="yellow",
+        )
+
+
+def _database(url: str) -> str:
+    """Name a database without its password."""
+    if url.startswith(SQLITE):
+        return url.removeprefix(SQLITE)
+    from sqlalchemy.engine import make_url  # noqa: PLC0415 - slow, and rarely needed
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+
+    try:
+        found = make_url(url)
+    except (ArgumentError, ValueError):
+        return f"the one in {PREFIX}DATABASE_URL"
+    return f"{found.database} of {found.get_backend_name()} at {found.host or 'this machine'}"

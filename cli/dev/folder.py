@@ -5,20 +5,23 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import click
+from dotenv import dotenv_values
 
-from usher.cli.environment import DEV_ENV, DEV_FOLDER, DEV_IDENTITY, environment
+from usher.cli.environment import DEV_ENV, DEV_FOLDER, DEV_IDENTITY, DEV_LOCK
 from usher.cli.secret import new_secret
 from usher.core.settings import PREFIX
 
-LOCK: Final = DEV_FOLDER / "dev.lock"
 IGNORE: Final = DEV_FOLDER / ".gitignore"
 SEED_PASSWORD: Final = DEV_FOLDER / "seed-password"
+PATIENCE_SECONDS: Final = 0.2
+"""A command that asks whether we run holds the lock for a moment."""
 
 
 @contextmanager
@@ -31,18 +34,14 @@ def held(url: str) -> Iterator[None]:
     Raises:
         click.ClickException: another ``usher dev`` holds the lock.
     """
-    import fcntl  # noqa: PLC0415 - not on Windows, where the other commands still run
-
     DEV_FOLDER.mkdir(mode=0o700, exist_ok=True)
-    with LOCK.open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with DEV_LOCK.open("a+", encoding="utf-8") as file:
+        if not _locked(file):
             file.seek(0)
             raise click.ClickException(
                 f"Another `usher dev` runs in this folder: {file.read().strip()}. Stop it with"
                 " Ctrl-C there, or start this one in another folder and with another --port."
-            ) from None
+            )
         file.truncate(0)
         file.write(f"process {os.getpid()}, {url}\n")
         file.flush()
@@ -50,18 +49,40 @@ def held(url: str) -> Iterator[None]:
         yield
 
 
+def _locked(file: IO[str]) -> bool:
+    import fcntl  # noqa: PLC0415 - not on Windows, where the other commands still run
+
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        else:
+            return True
+
+
 def make_state() -> None:
-    """Write new secrets and the database's address, unless secrets are set already."""
+    """Write new secrets and the database's address, those that the file does not hold yet.
+
+    Without any of them, one of the real installation could take its place.
+    """
+    DEV_FOLDER.mkdir(mode=0o700, exist_ok=True)
     IGNORE.write_text("*\n", encoding="utf-8")  # also where the folder around it ignores nothing
-    if DEV_ENV.exists() or PREFIX + "WEBHOOK_SECRETS" in environment():
-        return
-    _write_secret(
-        DEV_ENV,
-        "# Made by `usher dev`, for this folder only. Delete it to start over.\n"
-        f"{PREFIX}WEBHOOK_SECRETS={new_secret()}\n"
-        f"{PREFIX}JWT_SECRET={new_secret()}\n"
-        f"{PREFIX}DATABASE_URL=sqlite:///{DEV_FOLDER}/usher.db\n",
-    )
+    if not DEV_ENV.exists():
+        text = "# Made by `usher dev`, for this folder only. Delete it to start over.\n"
+        _write_secret(DEV_ENV, text)
+    there = dotenv_values(DEV_ENV)
+    wanted = {
+        f"{PREFIX}WEBHOOK_SECRETS": new_secret(),
+        f"{PREFIX}JWT_SECRET": new_secret(),
+        f"{PREFIX}DATABASE_URL": f"sqlite:///{DEV_FOLDER}/usher.db",
+    }
+    with DEV_ENV.open("a", encoding="utf-8") as file:
+        # A line of somebody's editor may have no end.
+        file.writelines(f"\n{name}={v}\n" for name, v in wanted.items() if not there.get(name))
 
 
 def seed_password() -> tuple[str, bool]:
@@ -98,5 +119,5 @@ def forget() -> None:
     for path in DEV_FOLDER.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path != LOCK:
+        elif path != DEV_LOCK:
             path.unlink()

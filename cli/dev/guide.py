@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from uuid import uuid4
 
-from usher.cli.environment import environment
+from usher.cli.environment import dev_environment
 from usher.core.domain.events import EventName
 from usher.core.domain.policy import Applicant, FilePolicy, Verdict
 from usher.core.policy_source import load_policy
@@ -28,10 +28,10 @@ def guide(port: int, *, local: bool, people: str | None = None) -> str:
     to = "" if port == 8888 else f" --url {site}/.netlify/functions/identity"
     usher = _program()
     parts = [_open(site, usher, people) if local else f"Open the console: {site}/\n"]
-    # `usher token` needs the secret, and a secret made for this run alone is kept nowhere.
+    # `usher token` needs the secret; that of another Identity is unknown here.
     token = (
         f'  curl -H "Authorization: Bearer $({usher} token ada@example.com)" {site}/api/me\n'
-        if PREFIX + "JWT_SECRET" in environment()
+        if PREFIX + "JWT_SECRET" in dev_environment()
         else ""
     )
     parts.append(f"""\
@@ -61,7 +61,7 @@ def _open(site: str, usher: str, people: str | None) -> str:
 
 def _rules(usher: str) -> list[str]:
     """Tell the policy's verdict on the addresses that we propose. Callables are not asked."""
-    found = environment()
+    found = dev_environment()
     source = found.get(PREFIX + "POLICY") or "policy.toml"
     role = found.get(PREFIX + "ADMIN_ROLE") or "admin"
     policy = load_policy(source)

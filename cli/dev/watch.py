@@ -10,7 +10,7 @@ from typing import Final
 from watchfiles import Change, watch
 
 import usher
-from usher.cli.environment import environment
+from usher.cli.environment import dev_environment
 from usher.core.errors import SettingsError
 from usher.core.settings import PREFIX
 from usher.server.site import FOLDER, TYPES
@@ -71,7 +71,7 @@ def in_words(paths: list[Path]) -> str:
 def _policy() -> Path:
     """Return the policy's file: TOML, or the module of a callable."""
     try:
-        source = environment().get(PREFIX + "POLICY") or "policy.toml"
+        source = dev_environment().get(PREFIX + "POLICY") or "policy.toml"
     except SettingsError:  # .env cannot be read; the server says so, and a change of .env mends it
         source = "policy.toml"
     module, separator, _ = source.partition(":")

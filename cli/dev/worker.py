@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 def _composed() -> Application:
     """Build the application. Imports stand here so that their errors are caught, too."""
     from usher.cli.dev.local_identity import Asked, local_identity  # noqa: PLC0415
-    from usher.cli.environment import environment, upgrade_if_local  # noqa: PLC0415
+    from usher.cli.environment import dev_environment, upgrade_if_local  # noqa: PLC0415
     from usher.core import app  # noqa: PLC0415
     from usher.server.app import Application  # noqa: PLC0415
 
     asked = Asked.from_json(os.environ[ASKED_VARIABLE])
-    os.environ.update(environment())
+    os.environ.update(dev_environment())
     if asked.local:
         os.environ.update(asked.variables(os.environ))
     usher = app.current()

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from tests.cli.conftest import Process
 from tests.dev_process import Site, usher_dev
 from tests.support import ROOT, clean_environment
 
@@ -91,6 +92,38 @@ def test_who_is_denied_hears_it_from_identity(start_dev: Callable[..., Site]) ->
     assert closed.identity("GET", "/settings")[1]["disable_signup"] is True
     assert closed.identity("POST", "/signup", account | {"email": "b@b.example"})[0] == 403
     assert closed.log_in("ada@b.example")  # accounts are kept from one start to the next
+
+
+def _people(process: Process) -> set[str]:
+    found = process("users", "list", "--json")
+    assert found.returncode == 0, found.stderr
+    return {user["email"] for user in json.loads(found.stdout)["users"]}
+
+
+def test_dev_and_an_installation_keep_out_of_each_other(tmp_path: Path, process: Process) -> None:
+    """Its people are not in the database of .env, and it keeps them when .env comes.
+
+    The local Identity, which signs them in, and the database agree the whole time.
+    """
+    process("init")
+    with usher_dev(tmp_path, "--seed", "2") as site:
+        beside = _people(process)
+        assert "owner@example.com" in beside
+        assert "Set aside" in (tmp_path / "log").read_text()
+    assert _people(process) == set()
+    assert (tmp_path / "usher.db").exists()
+    (tmp_path / ".env").unlink()
+    assert _people(process) == beside
+    process("init")
+    with usher_dev(tmp_path, "--autoconfirm") as site:
+        assert _people(process) == beside
+        account = {"email": "ada@b.example", "password": "a password"}
+        assert site.identity("POST", "/signup", account)[0] == 200
+        assert site.ask("GET", "/api/me", token=site.log_in("ada@b.example"))[0] == 200
+        assert process("token", "ada@b.example").returncode == 0
+    assert _people(process) == set()
+    with usher_dev(tmp_path, "--fresh"):
+        assert _people(process) == set()
 
 
 def test_with_another_identity_there_is_no_local_one(start_dev: Callable[..., Site]) -> None:

@@ -24,7 +24,7 @@ def test_it_waits_for_a_broken_file_to_be_mended(dev: Dev) -> None:
     policy.write_text(good)
     dev.says("policy.toml changed: ready in")
     assert dev.answers()
-    (dev.folder / ".env").write_text("USHER_WEBHOOK_SECRETS=short\n")
+    (dev.folder / ".env").write_text("USHER_MAX_BODY_BYTES=short\n")
     dev.says("Usher does not run", times=2)
     assert "Make one with: usher secret" in dev.log.read_text()
     (dev.folder / ".env").unlink()

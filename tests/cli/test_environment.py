@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,8 @@ from usher import __version__
 from usher.cli.dev import command as dev_module
 from usher.cli.dev.folder import held, make_state, told
 from usher.cli.dev.guide import guide
-from usher.cli.environment import environment
-from usher.core.settings import Settings
+from usher.cli.environment import dev_environment, environment, installation
+from usher.core.settings import PREFIX, Settings
 
 REAL, FILE, DEV = ("r" * 40, "f" * 40, "d" * 40)
 
@@ -59,15 +60,16 @@ def test_what_dev_made_is_used_where_no_secret_is_set(dev_env: Path) -> None:
 def test_the_local_identity_is_known_as_long_as_dev_runs(
     dev_env: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And, like its secrets, never where others are set; what a killed one left is removed."""
+    """And, like its secrets, never for what serves an installation; what was left is removed."""
     name = "USHER_IDENTITY_URL"
     with held("http://127.0.0.1:1"), told("http://127.0.0.1:1/identity"):
         assert environment()[name] == "http://127.0.0.1:1/identity"
         monkeypatch.setenv("USHER_WEBHOOK_SECRETS", REAL)
-        assert name not in environment()
+        assert name not in installation()
         monkeypatch.delenv("USHER_WEBHOOK_SECRETS")
     assert name not in environment()
     (dev_env.parent / "identity.env").write_text(f"{name}=http://127.0.0.1:2\n")
+    assert name not in environment()
     with held("http://127.0.0.1:1"):
         assert name not in environment()
 
@@ -90,9 +92,9 @@ def test_a_secret_in_the_file_keeps_dev_out_as_well(folder: Path, dev_env: Path)
 def test_other_settings_win_over_what_dev_made(
     folder: Path, dev_env: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A database that is named is never replaced by the one for play."""
+    """A database that is named is never replaced by the one for play, nor gets its secrets."""
     (folder / ".env").write_text("USHER_DATABASE_URL=sqlite:///file.db\n")
-    assert environment()["USHER_DATABASE_URL"] == "sqlite:///file.db"
+    assert environment() == {"USHER_DATABASE_URL": "sqlite:///file.db"}
     monkeypatch.setenv("USHER_DATABASE_URL", "sqlite:///real.db")
     assert environment()["USHER_DATABASE_URL"] == "sqlite:///real.db"
 
@@ -142,13 +144,90 @@ def test_dev_keeps_what_it_made(folder: Path) -> None:
     assert (folder / ".usher" / "dev.env").read_bytes() == first
 
 
-def test_dev_makes_nothing_where_a_secret_is_set(
+def test_dev_adds_what_its_file_lacks(dev_env: Path) -> None:
+    """Otherwise a default would count, such as the database of the installation."""
+    dev_env.write_text(f"USHER_WEBHOOK_SECRETS={DEV}\nUSHER_DATABASE_URL=")
+    make_state()
+    found = dev_environment()
+    assert found["USHER_WEBHOOK_SECRETS"] == DEV
+    assert found["USHER_DATABASE_URL"] == "sqlite:///.usher/usher.db"
+    assert len(found["USHER_JWT_SECRET"]) == 64
+
+
+def an_installation(folder: Path) -> None:
+    """A .env with a value for every setting, some of them far away."""
+    lines = [f"{PREFIX}{field.name.upper()}=of-env\n" for field in fields(Settings)]
+    (folder / ".env").write_text("".join(lines))
+
+
+def test_dev_never_uses_what_env_names(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No database, secret or Identity of an installation; its rules and limits count.
+
+    A new setting has to be put on one side or the other.
+    """
+    an_installation(folder)
+    monkeypatch.setenv("USHER_DATABASE_URL", " ")
+    make_state()
+    found = dev_environment()
+    assert found["USHER_DATABASE_URL"] == "sqlite:///.usher/usher.db"
+    assert {name.removeprefix(PREFIX) for name, value in found.items() if value == "of-env"} == {
+        "ADMIN_ROLE", "ALLOWED_ORIGINS", "API_ADDRESS_REQUESTS_PER_MINUTE",
+        "API_REQUESTS_PER_MINUTE", "LEDGER_RETENTION_DAYS", "MAX_BODY_BYTES", "METRICS_TOKEN",
+        "POLICY", "SYNC_INTERVAL_SECONDS", "TRUSTED_PROXIES", "WEBHOOK_AHEAD_SECONDS",
+        "WEBHOOK_TOLERANCE_SECONDS",
+    }  # fmt: skip
+    assert set(installation().values()) == {"of-env", " "}
+
+
+def test_commands_beside_a_running_dev_are_about_it(folder: Path) -> None:
+    """As long as it runs; then about .env again. Servers and migrations never follow it."""
+    an_installation(folder)
+    make_state()
+    with held("http://127.0.0.1:1"), told("http://127.0.0.1:1/identity"):
+        assert environment()["USHER_DATABASE_URL"] == "sqlite:///.usher/usher.db"
+        assert environment()["USHER_IDENTITY_URL"] == "http://127.0.0.1:1/identity"
+        assert installation()["USHER_DATABASE_URL"] == "of-env"
+    assert environment() == installation()
+
+
+def test_a_command_says_that_it_is_about_the_running_dev(bare: Program) -> None:
+    """On standard error, where .env names another database."""
+    bare("init")
+    make_state()
+    with held("http://127.0.0.1:1"):
+        found = bare("users", "list", "--json")
+        assert json.loads(found.stdout)["users"] == []
+        assert "`usher dev` that runs here" in found.stderr
+        assert bare("token", "ada@example.com", code=1).stderr.count("USHER_JWT_SECRET") == 0
+    assert bare("users", "list", "--json").stderr.count("usher dev") == 0
+
+
+def test_dev_runs_on_what_the_environment_sets_and_says_so(
+    bare: Program, folder: Path, served: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment alone beats its own state. No password is printed."""
+    assert "Database: .usher/usher.db\n" in bare("dev", "--port", "9999").stdout
+    (folder / ".env").write_text(f"USHER_WEBHOOK_SECRETS={FILE}\nUSHER_ADMIN_ROLE=boss\n")
+    said = bare("dev", "--port", "9999").stdout
+    assert "Set aside, for the installation of .env has it: USHER_WEBHOOK_SECRETS\n" in said
+    assert "Your environment" not in said
+    monkeypatch.setenv("USHER_DATABASE_URL", "postgresql://me:hidden@db.example.com/real")
+    said = bare("dev", "--port", "9999").stdout
+    assert "Database: real of postgresql at db.example.com\n" in said
+    assert "Your environment sets USHER_DATABASE_URL," in said
+    assert "hidden" not in said
+    monkeypatch.setenv("USHER_DATABASE_URL", "hidden")
+    assert "hidden" not in bare("dev", "--port", "9999").stdout
+
+
+def test_with_another_identity_tokens_are_its_own(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Then it runs on that, and on the database that goes with it."""
-    monkeypatch.setenv("USHER_WEBHOOK_SECRETS", REAL)
+    """The secret of the local one signed none of them."""
     make_state()
-    assert list(folder.iterdir()) == []
+    monkeypatch.setenv("USHER_IDENTITY_URL", "https://example.com/.netlify/identity")
+    assert "USHER_JWT_SECRET" not in dev_environment()
+    assert "/api/me" not in guide(8888, local=False)
 
 
 @pytest.fixture
@@ -246,11 +325,12 @@ def test_a_missing_secret_is_said_by_every_command_that_needs_settings(
 
 
 def test_the_guide_names_only_commands_that_work(bare: Program, tmp_path: Path) -> None:
-    """A token can be made where its secret is known: with `usher dev` alone, not after `init`."""
+    """A token can be made where its secret is known: with the local Identity, after `init` too."""
     make_state()
     assert "/api/me" in guide(8888, local=True)
-    (tmp_path / ".usher" / "dev.env").unlink()
     bare("init")
+    assert "/api/me" in guide(8888, local=True)
+    (tmp_path / ".usher" / "dev.env").unlink()
     assert "usher token" not in guide(8888, local=True)
     assert "policy explain ada@example.com\n\nA change of" in guide(8888, local=True)
 
