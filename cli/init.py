@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import IO, Final, NamedTuple
 
 import click
+from dotenv import dotenv_values
 
+from usher.cli.git import does_not_ignore, tracks
 from usher.cli.output import json_option, print_json, say
 from usher.cli.published import why_published
 from usher.cli.secret import new_secret
@@ -22,11 +24,14 @@ IGNORED: Final = (".env", ".usher/", ".usher-spool/", "*.db", "*.db-shm", "*.db-
 """Secrets and personal records, which git must not commit."""
 EMPTY_SECRETS: Final = f"#{PREFIX}WEBHOOK_SECRETS="
 NEXT: Final = (
-    ("usher dev", "try it here, with a local Identity"),
+    ("usher dev", "try it, with an Identity and a database of its own"),
     ("usher doctor", "see whether everything is set up"),
     ("usher db upgrade", "make the tables"),
     ("usher serve", "run it"),
 )
+
+
+MAKE_SECRET: Final = ("usher secret", "make one, for USHER_WEBHOOK_SECRETS in .env")
 
 
 class Done(StrEnum):
@@ -45,6 +50,37 @@ class File(NamedTuple):
     remark: str
 
 
+class Report(NamedTuple):
+    """What was done in the folder, and what is left to do."""
+
+    place: Path
+    files: Sequence[File]
+    warnings: Sequence[str]
+    next: Sequence[tuple[str, str]]
+
+    def document(self) -> dict[str, object]:
+        """Return it for programs."""
+        named = {how.value: [file.name for file in self.files if file.done is how] for how in Done}
+        return {
+            "folder": str(self.place),
+            **named,
+            "warnings": list(self.warnings),
+            "next": [command for command, _ in self.next],
+        }
+
+    def tell(self, here: Path) -> None:
+        """Print it for people, who are in this folder."""
+        for file in self.files:
+            click.echo(f"{file.done.capitalize():<9} {file.name:<12} {file.remark}")
+        for warning in self.warnings:
+            say(warning, fg="yellow")
+        click.echo("\nNext:")
+        if self.place != here:
+            say(f"  cd {shlex.quote(str(self.place))}")
+        for command, what in self.next:
+            click.echo(f"  {command:<17} {what}")
+
+
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
 @json_option
@@ -54,23 +90,87 @@ def init(folder: Path, as_json: bool) -> None:
     Secrets and databases are added to .gitignore. Existing files are kept as they are. A folder
     that Netlify or a web server publishes is refused.
     """
-    place = folder.resolve()
-    if reason := why_published(place):
+    try:
+        place = folder.resolve()
+        here = Path.cwd()
+        reason = why_published(place)
+    except (OSError, RuntimeError) as error:  # the second: links in a circle
+        raise click.ClickException(_why_lost(folder, error)) from None
+    if reason:
         raise click.ClickException(
             f"{place} is no place for secrets and databases. {reason} Choose another folder, one "
             "that is not published: usher init FOLDER"
         )
     try:
+        _check(place)
         place.mkdir(parents=True, exist_ok=True)
         # The secret is written last, when git already ignores it.
         done = [_gitignore(place), _policy(place), _env(place)]
     except OSError as error:
         name = error.filename or place
         raise click.ClickException(f"{name} cannot be written: {error.strerror}.") from None
+    report = Report(place, done, _warnings(place), _next(place))
     if as_json:
-        print_json(_document(place, done))
+        print_json(report.document())
     else:
-        _tell(place, done)
+        report.tell(here)
+
+
+def _why_lost(folder: Path, error: OSError | RuntimeError) -> str:
+    try:
+        Path.cwd()
+    except OSError:
+        return "The working folder has been removed. Go to one that exists, and try again there."
+    why = error.strerror if isinstance(error, OSError) else "its links go in a circle"
+    return f"{folder} cannot be used: {why}."
+
+
+def _check(place: Path) -> None:
+    """Refuse what would neither be kept nor made.
+
+    Raises:
+        click.ClickException: one of the files is there, but is no file.
+    """
+    ignore = place / ".gitignore"
+    if ignore.is_symlink():
+        raise click.ClickException(
+            f"{ignore} is a link, which git does not follow. Put a file in its place first."
+        )
+    for path in (ignore, place / "policy.toml", place / ".env"):
+        if path.is_symlink() and not path.exists():
+            raise click.ClickException(
+                f"{path} is a link to {path.readlink()}, which is not there. Make that file, or "
+                "remove the link."
+            )
+        if path.exists() and not path.is_file():
+            raise click.ClickException(f"{path} is there, but is no file. Move it away first.")
+
+
+def _warnings(place: Path) -> list[str]:
+    """Return sentences on what somebody else could read, each with its remedy."""
+    env = place / ".env"
+    found = []
+    mode = env.stat().st_mode & 0o777
+    if os.name == "posix" and mode & ~0o600:
+        path = shlex.quote(str(env))
+        found.append(f".env has mode {mode:04o}, not 0600. Others may read it: chmod 600 {path}")
+    if tracks(env):
+        found.append(
+            ".env is in git already, and .gitignore does not change that: git rm --cached .env. "
+            "If it was ever pushed, its secrets are known: make new ones (usher secret)."
+        )
+    elif does_not_ignore(env):
+        found.append("git does not ignore .env all the same. See why: git check-ignore -v .env")
+    return found
+
+
+def _next(place: Path) -> list[tuple[str, str]]:
+    """Return the commands that come next; a secret first, where a kept .env has none."""
+    try:
+        secret = dotenv_values(place / ".env").get(f"{PREFIX}WEBHOOK_SECRETS")
+    except (OSError, ValueError):  # another user's, or no UTF-8: the commands say so
+        return list(NEXT)
+    return list(NEXT) if secret else [MAKE_SECRET, *NEXT]
 
 
 def _gitignore(place: Path) -> File:
@@ -89,11 +189,18 @@ def _gitignore(place: Path) -> File:
 
 
 def _missing(lines: Sequence[str]) -> list[str]:
-    """Return the names that are not ignored yet. The last line about a name decides."""
-    ignored = {}
+    """Return the names that are not ignored yet.
+
+    A line that begins with "!" may name any of them (``!.env*``), so what stands above it does not
+    count: the last line decides.
+    """
+    ignored: set[str] = set()
     for line in map(str.strip, lines):
-        ignored[line.removeprefix("!").strip("/")] = not line.startswith("!")
-    return [line for line in IGNORED if not ignored.get(line.strip("/"))]
+        if line.startswith("!"):
+            ignored.clear()
+        else:
+            ignored.add(line.strip("/"))
+    return [line for line in IGNORED if line.strip("/") not in ignored]
 
 
 def _policy(place: Path) -> File:
@@ -151,18 +258,3 @@ def _whole(path: Path, undo: Callable[[], None]) -> Iterator[None]:
         if isinstance(error, OSError):
             error.filename = str(path)
         raise
-
-
-def _document(place: Path, done: Sequence[File]) -> dict[str, object]:
-    named = {how.value: [file.name for file in done if file.done is how] for how in Done}
-    return {"folder": str(place), **named, "next": [command for command, _ in NEXT]}
-
-
-def _tell(place: Path, done: Sequence[File]) -> None:
-    for file in done:
-        click.echo(f"{file.done.capitalize():<9} {file.name:<12} {file.remark}")
-    click.echo("\nNext:")
-    if place != Path.cwd():
-        say(f"  cd {shlex.quote(str(place))}")
-    for command, what in NEXT:
-        click.echo(f"  {command:<17} {what}")

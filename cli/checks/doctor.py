@@ -13,7 +13,8 @@ from usher import migrations
 from usher.cli.checks.findings import Finding
 from usher.cli.checks.identity import identity_findings, push_remedy
 from usher.cli.checks.site import site_findings
-from usher.cli.environment import installation
+from usher.cli.environment import ENV, installation
+from usher.cli.git import tracks
 from usher.cli.output import json_option, moment, print_json
 from usher.core.app import App, use
 from usher.core.errors import (
@@ -34,6 +35,7 @@ DATABASE_REMEDY: Final = (
     "read-only nor full, nor locked by somebody else."
 )
 INSTANCES_REMEDY: Final = "Set USHER_INSTANCE_ID to the one that is meant."
+GIT_REMEDY: Final = "Run: git rm --cached .env. Then make new secrets: usher secret"
 SPOOL_REMEDY: Final = "Make the folder writable, or set USHER_SPOOL."
 DEAD_LETTERS_REMEDY: Final = (
     "Mend what the log names, then rename the file so that it ends in .spool: a running server "
@@ -73,6 +75,8 @@ def examine() -> list[Finding]:
         _secrets(settings),
         _api(settings),
     ]
+    if tracks(ENV):
+        findings.append(Finding("git", False, ".env is in git, and so are its secrets", GIT_REMEDY))
     with use(App(settings)) as app:
         database = _try("database", lambda: _database(app), DATABASE_REMEDY)
         findings.append(database)

@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -46,6 +47,16 @@ def test_a_good_installation_is_well(on_both: Program) -> None:
     assert found["secrets"]["text"] == "webhook secrets: 1, the shortest of 32 bytes"
     assert found["database"]["text"].endswith(", at the newest revision")
     assert found["clock"]["text"].endswith("no event yet to compare with")
+
+
+def test_of_several_instances_one_must_be_named(program: Program) -> None:
+    """Whichever check meets them: no other remedy helps, the clock least of all."""
+    for number in (1, 2):
+        program.deliver("signup", "ada@example.com", instance_id=UUID(int=number))
+    found = bad(program)
+    assert set(found) == {"clock", "drift"}
+    remedy = "Set USHER_INSTANCE_ID to the one that is meant."
+    assert {each["remedy"] for each in found.values()} == {remedy}
 
 
 def test_the_text_has_a_line_for_each_finding(program: Program) -> None:

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,13 +54,14 @@ def test_the_env_file_is_the_example_with_a_secret(bare: Program, tmp_path: Path
 
 
 def test_what_is_there_is_kept_and_said(bare: Program, tmp_path: Path) -> None:
-    """Files, and a link to nothing, through which nothing is written."""
+    """Files, and a link to a file."""
     (tmp_path / "policy.toml").write_text("# mine\n")
+    (tmp_path / "elsewhere").write_text("USHER_POLICY=other.toml\n")
     (tmp_path / ".env").symlink_to(tmp_path / "elsewhere")
     found = bare.json("init")
     assert (found["made"], found["kept"]) == ([".gitignore"], ["policy.toml", ".env"])
     assert (tmp_path / "policy.toml").read_text() == "# mine\n"
-    assert not (tmp_path / "elsewhere").exists()
+    assert (tmp_path / "elsewhere").read_text() == "USHER_POLICY=other.toml\n"
     again = bare.json("init")
     assert (again["made"], again["extended"]) == ([], [])
     assert "it was there already" in bare("init").output
@@ -71,9 +73,19 @@ def test_what_is_there_is_kept_and_said(bare: Program, tmp_path: Path) -> None:
         ("", "\n".join(IGNORED) + "\n"),
         ("*.pyc", "*.pyc\n" + "\n".join(IGNORED) + "\n"),
         ("/.env\n.usher\r\n.usher-spool\n*.db\n*.db-shm\n", None),
+        (
+            "\n".join(IGNORED) + "\n!.env*\n",
+            "\n".join(IGNORED) + "\n!.env*\n" + "\n".join(IGNORED) + "\n",
+        ),
         (".env\n!.env\n.usher/\n.usher-spool/\n*.db\n*.db-shm\n*.db-wal\n", None),
     ],
-    ids=["empty", "no newline at its end", "one missing", "one allowed again"],
+    ids=[
+        "empty",
+        "no newline at its end",
+        "one missing",
+        "some allowed again",
+        "one allowed again",
+    ],
 )
 def test_gitignore_gets_the_lines_that_are_missing(
     bare: Program, tmp_path: Path, before: str, after: str | None
@@ -89,6 +101,107 @@ def test_gitignore_gets_the_lines_that_are_missing(
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     for name in (".env", ".usher/dev.env", ".usher-spool/1.spool", "usher.db", "usher.db-wal"):
         subprocess.run(["git", "check-ignore", "-q", name], cwd=tmp_path, check=True)
+
+
+def link_to_nothing(path: Path) -> None:
+    """A link whose file is gone."""
+    path.symlink_to("nowhere")
+
+
+def link_to_a_file(path: Path) -> None:
+    """A link that leads to a file."""
+    path.with_name("elsewhere").write_text("")
+    path.symlink_to("elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "why"),
+    [
+        (".gitignore", link_to_a_file, "is a link, which git does not follow"),
+        (".gitignore", link_to_nothing, "is a link, which git does not follow"),
+        (".gitignore", Path.mkdir, "is no file"),
+        ("policy.toml", link_to_nothing, "is a link to nowhere, which is not there"),
+        ("policy.toml", Path.mkdir, "is no file"),
+        (".env", link_to_nothing, "is a link to nowhere, which is not there"),
+        (".env", Path.mkdir, "is no file"),
+        (".env", os.mkfifo, "is no file"),
+    ],
+)
+def test_what_is_no_file_is_refused(
+    bare: Program, tmp_path: Path, name: str, make: Callable[[Path], None], why: str
+) -> None:
+    """Before anything is written: a secret must not stand where git or Usher does not look."""
+    make(tmp_path / name)
+    before = names(tmp_path)
+    assert why in bare("init", code=1).output
+    assert names(tmp_path) == before
+
+
+def test_a_kept_env_that_others_may_read_is_said(bare: Program, tmp_path: Path) -> None:
+    """With the command that mends it; one that is stricter than ours is fine."""
+    env = tmp_path / ".env"
+    env.write_text(f"USHER_WEBHOOK_SECRETS={'s' * 40}\n")
+    env.chmod(0o644)
+    assert f".env has mode 0644, not 0600. Others may read it: chmod 600 {env}" in " ".join(
+        bare("init").output.split("\n")
+    )
+    for mode in (0o600, 0o400):
+        env.chmod(mode)
+        assert bare.json("init")["warnings"] == []
+
+
+@pytest.mark.parametrize("text", ["OTHER=1\n", "USHER_WEBHOOK_SECRETS=\n", ""])
+def test_a_kept_env_without_a_secret_needs_one_first(
+    bare: Program, tmp_path: Path, text: str
+) -> None:
+    """Nothing runs before."""
+    assert bare.json("init")["next"][0] == "usher dev"
+    (tmp_path / ".env").write_text(text)
+    assert bare.json("init")["next"][:2] == ["usher secret", "usher dev"]
+    assert "make one, for USHER_WEBHOOK_SECRETS" in bare("init").output
+
+
+def git(folder: Path, *arguments: str) -> None:
+    """Run git there."""
+    subprocess.run(["git", *arguments], cwd=folder, check=True)
+
+
+def test_an_env_that_git_has_already_is_said(bare: Program, tmp_path: Path) -> None:
+    """No .gitignore counts for it; the doctor sees it, too."""
+    git(tmp_path, "init", "-q")
+    assert bare.json("init")["warnings"] == []
+    git(tmp_path, "add", "-f", ".env")
+    [warning] = bare.json("init")["warnings"]
+    assert "git rm --cached .env" in warning
+    [found] = [found for found in bare.json("doctor", code=1) if not found["well"]]
+    assert (found["name"], "git rm --cached .env" in found["remedy"]) == ("git", True)
+
+
+def test_without_git_nothing_is_said_of_it(
+    bare: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder may be copied to where there is none."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert bare.json("init")["warnings"] == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["below"], ["{made}"]])
+def test_a_working_folder_that_is_gone_is_a_sentence(
+    bare: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    """Also where another folder is named."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    made = [text.format(made=tmp_path / "made") for text in arguments]
+    assert "The working folder has been removed." in bare("init", *made, code=1).output
+
+
+def test_a_link_in_a_circle_is_a_sentence(bare: Program, tmp_path: Path) -> None:
+    """It leads to no folder."""
+    (tmp_path / "circle").symlink_to("circle")
+    assert "circle" in bare("init", "circle/below", code=1).output
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])
@@ -191,9 +304,14 @@ def test_a_published_folder_is_refused(
     ],
 )
 def test_a_folder_that_nobody_publishes_is_taken(
-    bare: Program, tmp_path: Path, folder: str, files: dict[str, str]
+    bare: Program,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    folder: str,
+    files: dict[str, str],
 ) -> None:
     """Beside what is published; above a project, names and files say nothing of it."""
+    monkeypatch.setattr("usher.cli.git._git", lambda *_: None)
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
