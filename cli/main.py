@@ -55,7 +55,8 @@ class Commands(click.Group):
 def usher() -> None:
     """The back end for sites whose accounts live in Netlify Identity.
 
-    Settings come from the environment, then from .env, then from the files of `usher dev`.
+    Settings come from the environment, then from .env. As long as `usher dev` runs in this folder,
+    its own database, secrets and Identity count, not those of .env.
     """
 
 

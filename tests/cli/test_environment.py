@@ -171,7 +171,7 @@ def test_dev_never_uses_what_env_names(folder: Path, monkeypatch: pytest.MonkeyP
     found = dev_environment()
     assert found["USHER_DATABASE_URL"] == "sqlite:///.usher/usher.db"
     assert {name.removeprefix(PREFIX) for name, value in found.items() if value == "of-env"} == {
-        "ADMIN_ROLE", "ALLOWED_ORIGINS", "API_ADDRESS_REQUESTS_PER_MINUTE",
+        "ADMIN_ROLE", "ALLOWED_ORIGINS", "API_ADDRESS_REQUESTS_PER_MINUTE", "AUDIT_RETENTION_DAYS",
         "API_REQUESTS_PER_MINUTE", "LEDGER_RETENTION_DAYS", "MAX_BODY_BYTES", "METRICS_TOKEN",
         "POLICY", "SYNC_INTERVAL_SECONDS", "TRUSTED_PROXIES", "WEBHOOK_AHEAD_SECONDS",
         "WEBHOOK_TOLERANCE_SECONDS",
@@ -253,7 +253,9 @@ def test_fresh_forgets_users_and_secrets(
     assert secret() == DEV
     bare("dev", "--port", "9999", "--fresh")
     assert secret() not in (DEV, None)
-    assert {path.name for path in (folder / ".usher").iterdir()} == {"dev.env", "dev.lock"}
+    assert {path.name for path in (folder / ".usher").iterdir()} == {
+        ".gitignore", "dev.env", "dev.lock",
+    }  # fmt: skip
     assert served == [("http://127.0.0.1:9999", 9999)] * 2
 
 
