@@ -1,4 +1,4 @@
-"""What git knows of a file. Without git, or outside a work tree, it knows nothing."""
+"""A file as git sees it. Without git, or outside a work tree, every answer is no."""
 
 from __future__ import annotations
 

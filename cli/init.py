@@ -51,7 +51,7 @@ class File(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What was done in the folder, and what is left to do."""
+    """The result of the command: the files, sentences of warning, and the next commands."""
 
     place: Path
     files: Sequence[File]
