@@ -131,6 +131,18 @@ def test_a_merge_patch_sets_and_takes_away(people: People) -> None:
     assert answer.json["extra_app_metadata"] == {"plan": "gold"}
 
 
+def test_b2_a_number_becomes_a_boolean(people: People) -> None:
+    """Python calls 1 and true equal; the profile, its version and the audit tell them apart."""
+    people.ask("user", "PATCH", "/me", {"profile": {"newsletter": 1}})
+    before = people.ask("user", "GET", "/me").json
+    after = people.ask("user", "PATCH", "/me", {"profile": {"newsletter": True}}).json
+    assert after["profile"]["newsletter"] is True
+    assert people.ask("user", "GET", "/me").json["profile"]["newsletter"] is True
+    assert after["version"] == before["version"] + 1
+    again = people.ask("user", "PATCH", "/me", {"profile": {"newsletter": True}}).json
+    assert again["version"] == after["version"]
+
+
 def test_further_app_metadata_reaches_the_token_and_leaves_it_again(people: People) -> None:
     """In the reply to the next event; a null takes the key out at Identity, too."""
     ada = account(user_id=people.ids["user"], email="user@example.com", roles=["member", "staff"])
