@@ -47,6 +47,15 @@ def test_the_link_header_leads_through_every_user_once(people: People) -> None:
     assert found == [f"zoë+{number}@example.com" for number in range(6, -1, -1)]
 
 
+def test_b1_a_search_by_address_finds_either_spelling_of_the_domain(people: People) -> None:
+    """``münchen.example`` and ``xn--mnchen-3ya.example`` are one."""
+    for email in ("ada@xn--mnchen-3ya.example", "ada@münchen.example"):
+        deliver(people.app, [signed("signup", account(email=email))])
+    for prefix in ("ada@m%C3%BCnchen.ex", "ada@xn--mnchen", "ADA@M%C3%9CNCHEN"):
+        found = people.ask(ADMIN, "GET", f"/users?email={prefix}").json["users"]
+        assert len(found) == 2
+
+
 def test_filters_reach_the_search(people: People) -> None:
     """Each of them; what no user meets gives an empty page."""
     for query, expected in [
