@@ -31,7 +31,7 @@ from usher.core.app import App
 from usher.core.captures.files import Step
 from usher.core.captures.format import Capture, from_delivery
 from usher.core.captures.replay import Played, Replayer
-from usher.core.domain.differences import Differences, reply_in_words, user_differences
+from usher.core.domain.differences import Differences, replies_in_words, user_differences
 from usher.core.domain.records import Delivery
 from usher.core.errors import UsherError
 from usher.core.settings import database_url
@@ -185,8 +185,7 @@ class _Run:
             decided = played.step.decided
             self.differences.note(
                 f"answer to {decided.event or 'no event' if decided else 'a request'}",
-                reply_in_words(played.step.answer),
-                reply_in_words(played.result),
+                *replies_in_words(played.step.answer, played.result),
                 f"step {number}" + (f" ({decided.id[:20]})" if decided else ""),
             )
 

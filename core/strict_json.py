@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Final
 
 from usher.core.bounds import MAX_DEPTH, MAX_WRITTEN_BYTES, MAX_WRITTEN_DEPTH
@@ -170,6 +171,34 @@ def cannot_travel(values: dict[str, Any]) -> str:
     except StrictJsonError as error:
         return f"hold what Identity cannot: {error}"
     return ""
+
+
+def equal(one: Any, other: Any) -> bool:
+    """Whether two JSON values are the same by type and value, in records of ours too.
+
+    ``1`` is not ``true``, although Python calls them equal. ``1`` and ``1.0`` are one number: JSON
+    has a single type for numbers, and Identity writes 1.0 back as 1. The order of keys means
+    nothing. Dataclasses are compared field by field, so that records may hold documents.
+    """
+    return one is other or (bool(one == other) and _same_types(one, other))
+
+
+def _same_types(one: Any, other: Any) -> bool:
+    """Whether two values that Python calls equal have their booleans in the same places."""
+    if one is other:
+        return True
+    kind = type(one)
+    if kind is str:
+        return True
+    if kind is bool or type(other) is bool:
+        return kind is type(other)
+    if kind is dict or isinstance(one, Mapping):
+        return all(_same_types(value, other[key]) for key, value in one.items())
+    if kind is list or kind is tuple:
+        return all(map(_same_types, one, other))
+    if fields := getattr(kind, "__dataclass_fields__", None):
+        return all(_same_types(getattr(one, name), getattr(other, name)) for name in fields)
+    return True
 
 
 def dumps(value: Any) -> str:

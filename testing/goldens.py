@@ -32,10 +32,12 @@ from usher.core.domain.records import AuditEntry, User
 from usher.core.errors import DeliveryNotFoundError, SignatureError
 from usher.core.jws import PUBLIC_SECRET
 from usher.core.settings import Settings
+from usher.core.strict_json import equal
 from usher.functions._shared.http import Request
 from usher.functions._shared.identity_hook import IdentityHook
 
 VERSION: Final = 1
+_ABSENT: Final = object()
 _HOOKS: Final = ("identity", *(f"identity-{name}" for name in EventName))
 _TIMES: Final = (
     "created_at",
@@ -268,11 +270,13 @@ def _differences(approved: Any, found: Any, where: str) -> Iterator[str]:
     if isinstance(approved, dict) and isinstance(found, dict):
         for key in dict.fromkeys((*approved, *found)):
             place = f"{where}: {key}" if where.count(":") == 0 and where else f"{where}.{key}"
-            yield from _differences(approved.get(key), found.get(key), place.lstrip("."))
-    elif approved != found:
+            yield from _differences(
+                approved.get(key, _ABSENT), found.get(key, _ABSENT), place.lstrip(".")
+            )
+    elif not equal(approved, found):
         yield f"{where}: {_short(approved)} is now {_short(found)}"
 
 
 def _short(value: Any) -> str:
-    text = "absent" if value is None else json.dumps(value, ensure_ascii=False)
+    text = "absent" if value is _ABSENT else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 100 else text[:97] + "…"

@@ -55,7 +55,8 @@ PURE_FILES = (
 )  # fmt: skip
 PURE_IMPORTS = {
     "__future__", "base64", "collections", "dataclasses", "datetime", "enum", "functools",
-    "hashlib", "hmac", "itertools", "json", "jwt", "math", "re", "typing", "unicodedata", "uuid",
+    "hashlib", "hmac", "idna", "itertools", "json", "jwt", "math", "re", "typing", "unicodedata",
+    "uuid",
 }  # fmt: skip
 IMPURE_CALLS = {"now", "utcnow", "today", "open", "print", "input", "exec", "eval", "__import__"}
 
@@ -303,7 +304,7 @@ def test_functions_speak_neither_sql_nor_http() -> None:
 
 
 # Not rich: structlog imports it where it is installed, which in a function it is not.
-NOT_NEEDED = ("sqlalchemy", "sqlmodel", "alembic", "click", "urllib3", "granian", "dotenv")
+NOT_NEEDED = ("sqlalchemy", "sqlmodel", "alembic", "click", "urllib3", "granian", "dotenv", "idna")
 ANSWER = """
 import json, sys
 from usher.functions import identity

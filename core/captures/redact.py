@@ -16,7 +16,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from usher.core.captures.format import Capture, Decided
-from usher.core.domain.events import delivery_id
+from usher.core.domain.events import delivery_id, email_key
 from usher.core.domain.policy import Reason
 from usher.core.domain.records import AuditEntry
 from usher.core.domain.reply import Reply
@@ -99,7 +99,7 @@ class Redactor:
         if not found:
             return f"p{self._hash('text', email)[:10]}" if email else ""
         local, domain = found.groups()
-        made = "p" + self._hash("local", f"{local}@{domain}".lower())[:12]
+        made = "p" + self._hash("local", email_key(f"{local}@{domain}"))[:12]
         if local != local.lower():
             made = made.capitalize()
         before, after = email[: found.start()], email[found.end() :]
@@ -115,7 +115,8 @@ class Redactor:
     def _domain(self, domain: str) -> str:
         if not self.map_domains:
             return domain
-        return f"d{self._hash('domain', domain.lower())[:10]}.example"
+        key = email_key(f"a@{domain}").removeprefix("a@")
+        return f"d{self._hash('domain', key)[:10]}.example"
 
     def _body(self, body: bytes | None) -> bytes | None:
         if body is None:

@@ -20,7 +20,7 @@ from usher.core.domain.records import Decision, Grant, Outcome, Status, User, au
 from usher.core.domain.reply import NO_CONTENT, Reply
 from usher.core.domain.roles import effective, follow_policy, merge, take_over
 from usher.core.errors import DeniedError
-from usher.core.strict_json import written_bytes
+from usher.core.strict_json import equal, written_bytes
 
 ACTOR: Final = "identity"
 _NO_KEYS: Final[frozenset[str]] = frozenset()
@@ -160,7 +160,7 @@ def _sign_up(case: _Case) -> Decision:
     if case.user is None:
         return _enter(case, alone, verdict, verdict.reasons)
     user = _absorb(case, case.user)
-    same_question = applicant(case.event.name, user) == question
+    same_question = equal(applicant(case.event.name, user), question)
     return _enter(case, user, verdict if same_question else None, verdict.reasons)
 
 
@@ -339,7 +339,7 @@ def _answer(
     current = received.get("roles")
     if isinstance(current, list) and len(current) == len(roles) and held.roles == roles:
         received = {**received, "roles": sorted(roles)}  # their order does not matter
-    if wanted == received:
+    if equal(wanted, received):
         return NO_CONTENT, False, ()
     reply = Reply.telling(wanted)
     return (reply, False, ()) if _fits(reply) else (NO_CONTENT, True, (_TOO_LARGE,))
@@ -363,7 +363,7 @@ def _held_back(grants: tuple[Grant, ...], now: datetime) -> tuple[Reason, ...]:
 
 def _applied(case: _Case, user: User, reply: Reply, reasons: tuple[Reason, ...]) -> Decision:
     before = case.user
-    if before is not None and user == before:
+    if before is not None and equal(user, before):
         return Decision(Outcome.UNCHANGED, before, reply, reasons)
     action = "user.changed" if before else "user.created"
     if user.status is Status.DELETED:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -10,7 +10,7 @@ from typing import Any, Final
 from usher.core.domain.records import User
 from usher.core.domain.reply import Reply
 from usher.core.domain.roles import effective
-from usher.core.strict_json import StrictJsonError, loads_object
+from usher.core.strict_json import StrictJsonError, equal, loads_object
 
 EXAMPLES: Final = 3
 
@@ -75,6 +75,22 @@ def reply_in_words(reply: Reply) -> str:
     return f"{reply.status} {said}".rstrip()
 
 
+def replies_in_words(was: Reply, now: Reply) -> tuple[str, str]:
+    """Two replies in words, which are the same only where the replies mean the same."""
+    first, second = reply_in_words(was), reply_in_words(now)
+    same = was.status == now.status and equal(_content(was), _content(now))
+    if same:
+        return first, first
+    return (first, second) if first != second else _around(was.body, now.body)
+
+
+def _content(reply: Reply) -> Any:
+    try:
+        return loads_object(reply.body.encode())
+    except StrictJsonError:
+        return reply.body
+
+
 def user_differences(
     was: User | None, now: User | None, at: datetime
 ) -> Iterator[tuple[str, str, str]]:
@@ -86,12 +102,30 @@ def user_differences(
     yield "roles", _roles(was, at), _roles(now, at)
     yield "email", was.email, now.email
     for name in ("user_metadata", "app_metadata", "profile", "extra_app_metadata"):
-        if getattr(was, name) != getattr(now, name):
-            yield name, _short(getattr(was, name)), _short(getattr(now, name))
+        if not equal(getattr(was, name), getattr(now, name)):
+            yield name, *_apart(getattr(was, name), getattr(now, name))
 
 
 def _roles(user: User, at: datetime) -> str:
     return ", ".join(sorted(effective(user.grants, at))) or "none"
+
+
+def _apart(was: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str]:
+    """Two maps in a few words: of their keys, those whose values differ."""
+    same = {key for key in was.keys() & now.keys() if equal(was[key], now[key])}
+    one, other = (
+        {key: value for key, value in each.items() if key not in same} for each in (was, now)
+    )
+    first, second = _short(one), _short(other)
+    return (first, second) if first != second else _around(str(one), str(other))
+
+
+def _around(one: str, other: str) -> tuple[str, str]:
+    """Two long texts, cut shortly before the place where they begin to differ."""
+    shorter = min(len(one), len(other))
+    place = next((at for at in range(shorter) if one[at] != other[at]), shorter)
+    start = max(0, place - 20)
+    return f"…{_short(one[start:])}", f"…{_short(other[start:])}"
 
 
 def _short(value: Any) -> str:

@@ -21,6 +21,7 @@ from usher.core.bounds import (
     MAX_PROVIDER_CHARACTERS,
     MAX_ROLE_CHARACTERS,
 )
+from usher.core.domain.domains import to_a_labels
 from usher.core.errors import BodyFieldError, BodyJsonError, InstanceMismatchError
 from usher.core.jws import Claims
 from usher.core.opaque import APP_METADATA, SetAside, read_envelope
@@ -28,10 +29,19 @@ from usher.core.strict_json import StrictJsonError, dumps
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
-_PLAIN = r"[^\s<>()@\",;:\\\[\]]+@(?:[\w-]+\.)*[\w-]+"
-_ADDRESS = re.compile(
-    rf"(?:(?P<bare>{_PLAIN})\.?|[^<>()@]*<(?P<named>{_PLAIN})\.?>)(?:\s*\([^()<>@]*\))?"
-)
+_LOCAL = r"[^\s<>()@\",;:\\\[\]]+"
+
+
+def _address_with(domain: str) -> re.Pattern[str]:
+    """The forms of an address, bare and named, with this pattern of a domain."""
+    plain = f"{_LOCAL}@{domain}"
+    return re.compile(
+        rf"(?:(?P<bare>{plain})\.?|[^<>()@]*<(?P<named>{plain})\.?>)(?:\s*\([^()<>@]*\))?"
+    )
+
+
+_ADDRESS = _address_with(r"(?:[a-z0-9_-]+\.)*[a-z0-9_-]+")
+_ANY_ADDRESS = _address_with(f"{_LOCAL}?")
 
 
 class EventName(StrEnum):
@@ -132,20 +142,35 @@ class UnknownEvent:
 
 
 def email_key(email: str) -> str:
-    """The key of an address, for look-ups and for the policy: NFC in lower case.
+    """The key of an address, for look-ups and for the policy.
 
-    Case folding would make one of ``strasse.de`` and ``straße.de``, which may be registered by
-    different people (IDNA 2008).
+    The text is in NFC and lower case, the domain in A-labels (``to_a_labels``). A domain that
+    cannot be mapped stays as it is, outside ASCII; ``split_address`` does not read it.
     """
-    lowered = unicodedata.normalize("NFC", email.strip()).lower()
-    return unicodedata.normalize("NFC", lowered)
+    text = email.strip()
+    if text.isascii():
+        return text.lower()
+    text = unicodedata.normalize("NFC", text)
+    found = _ANY_ADDRESS.fullmatch(text) if len(text) <= MAX_EMAIL_CHARACTERS else None
+    if found:
+        end = found.end("bare" if found["bare"] else "named")
+        start = text.rindex("@", 0, end) + 1
+        if domain := to_a_labels(text[start:end]):
+            return _lower(text[:start]) + domain + _lower(text[end:])
+    return _lower(text)
+
+
+def _lower(text: str) -> str:
+    """The text in lower case, composed again (NFC)."""
+    return unicodedata.normalize("NFC", text.lower())
 
 
 def split_address(key: str) -> tuple[str, str]:
     """The plain address and the domain of an ``email_key``; two empty strings if unreadable.
 
     Go's address parser accepts ``Name <a@b.c>`` and ``a@b.c (note)``, and GoTrue stores them as
-    typed; mail goes to ``a@b.c``. A form with two possible readings counts as unreadable.
+    typed; mail goes to ``a@b.c``. A form with two possible readings counts as unreadable, and so
+    does a domain that has no A-labels.
     """
     found = _ADDRESS.fullmatch(key) if key.isprintable() else None
     if not found:

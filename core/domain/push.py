@@ -15,6 +15,7 @@ from typing import Any, Final
 from usher.core.domain.events import IdentityUser
 from usher.core.domain.records import Status, User
 from usher.core.domain.roles import effective, take_over
+from usher.core.strict_json import equal
 
 _ABSENT: Final = object()
 
@@ -101,5 +102,5 @@ def _difference(wanted: Mapping[str, Any], held: Mapping[str, Any]) -> dict[str,
     return {
         key: value
         for key, value in wanted.items()
-        if (key in held if value is None else held.get(key, _ABSENT) != value)
+        if (key in held if value is None else not equal(held.get(key, _ABSENT), value))
     }

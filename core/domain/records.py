@@ -12,6 +12,7 @@ from uuid import UUID
 from usher.core.domain.at_identity import UNKNOWN, AtIdentity
 from usher.core.domain.policy import Reason
 from usher.core.domain.reply import Reply
+from usher.core.strict_json import equal
 
 Item = TypeVar("Item")
 BODY_NOT_KEPT: Final = "body.not_kept"
@@ -217,7 +218,7 @@ def audit(
     new = _snapshot(after)
     old = _snapshot(before) if before else None
     if old is not None:
-        changed = [key for key in new if new[key] != old[key]]
+        changed = [key for key in new if not equal(new[key], old[key])]
         if not changed:
             return None
         old = {key: old[key] for key in changed}

@@ -20,6 +20,7 @@ from usher.core.domain.push import patch_for
 from usher.core.domain.records import AuditEntry, Status, User, audit
 from usher.core.domain.roles import follow_policy, take_over
 from usher.core.domain.sync_plan import Plan
+from usher.core.strict_json import equal
 
 ACTOR: Final = "sync"
 
@@ -62,7 +63,8 @@ def compare(person: IdentityUser, record: User | None, now: datetime) -> tuple[K
     if person.email != record.email:
         found.append(Kind.EMAIL)
     held = {key: v for key, v in (person.app_metadata or {}).items() if key != "roles"}
-    if (person.user_metadata or {}) != record.user_metadata or held != record.app_metadata:
+    of_person = person.user_metadata or {}
+    if not equal(of_person, record.user_metadata) or not equal(held, record.app_metadata):
         found.append(Kind.METADATA)
     if person.confirmed_at and not record.confirmed_at:
         found.append(Kind.STATUS)
@@ -139,7 +141,7 @@ class Mending:
             left = compare(person, user, self._now)
             kinds = (*kinds, *(kind for kind in left if kind not in kinds))
             self.mended.update(kind.value for kind in kinds if kind in PULLED)
-            if user != record:
+            if not equal(user, record):
                 user = self._audited(record, user)
         self.found.update(kind.value for kind in kinds)
         pushed = [kind.value for kind in kinds if kind in PUSHED] if self._plan.push else []
@@ -180,4 +182,6 @@ def _absorb(instance_id: UUID, person: IdentityUser, record: User | None, now: d
 def _policy_may_differ(before: User, after: User) -> bool:
     """Whether the policy's input about a confirmed account differs."""
     asked = EventName.LOGIN
-    return not before.confirmed_at or applicant(asked, before) != applicant(asked, after)
+    if not before.confirmed_at:
+        return True
+    return not equal(applicant(asked, before), applicant(asked, after))

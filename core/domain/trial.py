@@ -15,6 +15,7 @@ from usher.core.domain.events import Event
 from usher.core.domain.policy import Applicant, Policy, Verdict
 from usher.core.domain.records import Decision, Outcome, User
 from usher.core.domain.roles import effective
+from usher.core.strict_json import equal
 
 DatedEvent = tuple[Event, datetime]
 """An event with its time of receipt, UTC."""
@@ -64,7 +65,7 @@ def try_on_user(
         recording.verdicts.clear()
         by_old = decide(event, before, recording, moment)
         alike = before is after and all(
-            new.evaluate(applicant) == verdict for applicant, verdict in recording.verdicts
+            equal(new.evaluate(applicant), verdict) for applicant, verdict in recording.verdicts
         )
         by_new = by_old if alike else decide(event, after, new, moment)
         before, after = by_old.user, by_new.user

@@ -47,6 +47,15 @@ def test_the_link_header_leads_through_every_user_once(people: People) -> None:
     assert found == [f"zoë+{number}@example.com" for number in range(6, -1, -1)]
 
 
+def test_b1_a_search_by_address_finds_either_spelling_of_the_domain(people: People) -> None:
+    """``münchen.example`` and ``xn--mnchen-3ya.example`` are one."""
+    for email in ("ada@xn--mnchen-3ya.example", "ada@münchen.example"):
+        deliver(people.app, [signed("signup", account(email=email))])
+    for prefix in ("ada@m%C3%BCnchen.ex", "ada@xn--mnchen", "ADA@M%C3%9CNCHEN"):
+        found = people.ask(ADMIN, "GET", f"/users?email={prefix}").json["users"]
+        assert len(found) == 2
+
+
 def test_filters_reach_the_search(people: People) -> None:
     """Each of them; what no user meets gives an empty page."""
     for query, expected in [
@@ -129,6 +138,18 @@ def test_a_merge_patch_sets_and_takes_away(people: People) -> None:
     )
     assert answer.json["profile"] == {"a": {"c": 2, "e": 3}}
     assert answer.json["extra_app_metadata"] == {"plan": "gold"}
+
+
+def test_b2_a_number_becomes_a_boolean(people: People) -> None:
+    """Python calls 1 and true equal; the profile, its version and the audit tell them apart."""
+    people.ask("user", "PATCH", "/me", {"profile": {"newsletter": 1}})
+    before = people.ask("user", "GET", "/me").json
+    after = people.ask("user", "PATCH", "/me", {"profile": {"newsletter": True}}).json
+    assert after["profile"]["newsletter"] is True
+    assert people.ask("user", "GET", "/me").json["profile"]["newsletter"] is True
+    assert after["version"] == before["version"] + 1
+    again = people.ask("user", "PATCH", "/me", {"profile": {"newsletter": True}}).json
+    assert again["version"] == after["version"]
 
 
 def test_further_app_metadata_reaches_the_token_and_leaves_it_again(people: People) -> None:

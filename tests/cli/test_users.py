@@ -47,6 +47,17 @@ def test_filters_narrow_the_list(people: Program) -> None:
         assert [user["email"] for user in listed] == expected, filters
 
 
+def test_b1_a_user_is_found_by_either_spelling_of_the_domain(on_both: Program) -> None:
+    """``münchen.example`` and ``xn--mnchen-3ya.example`` are one."""
+    on_both.sign_up("ada@xn--mnchen-3ya.example", "bob@münchen.example")
+    for ada in ("ada@münchen.example", "Ada@xn--mnchen-3ya.example"):
+        assert on_both.json("users", "show", ada)["email"] == "ada@xn--mnchen-3ya.example"
+    shown = on_both.json("users", "show", "bob@xn--mnchen-3ya.example")
+    assert shown["email"] == "bob@münchen.example"
+    listed = on_both.json("users", "list", "--email", "ada@münchen")["users"]
+    assert [user["email"] for user in listed] == ["ada@xn--mnchen-3ya.example"]
+
+
 def test_pages_follow_one_another_without_gap_or_repetition(on_both: Program) -> None:
     """The cursor of each page leads to the next; the last has none."""
     ids = on_both.sign_up(*(f"user{number}@example.com" for number in range(5)))

@@ -165,7 +165,7 @@ ADDRESSES = {
     "ada@example.com ()": "ada@example.com",
     "ada%example.com@evil.com": "ada%example.com@evil.com",
     "ada@sub.example.com": "ada@sub.example.com",
-    "am\u00e9lie@b\u00fccher.example": "am\u00e9lie@b\u00fccher.example",
+    "am\u00e9lie@xn--bcher-kva.example": "am\u00e9lie@xn--bcher-kva.example",
 }
 
 
@@ -217,6 +217,7 @@ def test_the_one_address_is_found(key: str, address: str) -> None:
         "ada @example.com",
         "ada@ example.com",
         "ada@exa mple.com",
+        "ada@b\u00fccher.example",
     ],
     ids=ascii,
 )

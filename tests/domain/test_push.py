@@ -111,7 +111,8 @@ def test_only_what_differs_is_written(ada: User, account: IdentityUser, patch: A
         ({"plan": "gold"}, {"plan": "gold"}, {}),
         ({"plan": None}, {"plan": "gold"}, {"plan": None}),
         ({"plan": None}, {}, {}),
-        ({"plan": False}, {"plan": 0, "x": 1}, {}),
+        ({"plan": False}, {"plan": 0, "x": 1}, {"plan": False}),
+        ({"plan": 1.0}, {"plan": 1}, {}),
     ],
 )
 def test_further_app_metadata_is_written_by_key(

@@ -138,6 +138,21 @@ def test_a_mark_that_finds_nothing_is_told(project: Project, test: str, said: st
     assert said in project.pytest(code=2)
 
 
+def test_b2_a_golden_file_approved_with_1_is_not_met_by_true(project: Project) -> None:
+    """Nor is a key that is null met by an absent one."""
+    policy = project.root / "policy.toml"
+    rules = policy.read_text()
+    policy.write_text(f"{rules}\n[app_metadata]\nbeta = 1\n")
+    project.pytest("--approve")
+    assert "1 passed" in project.pytest()
+    policy.write_text(f"{rules}\n[app_metadata]\nbeta = true\n")
+    assert "answer.app_metadata.beta: 1 is now true" in project.pytest(code=1)
+    project.pytest("--approve")
+    golden = project.capture.with_suffix(".golden.json")
+    golden.write_text(golden.read_text().replace('"beta": true', '"beta": true, "x": null', 1))
+    assert "null is now absent" in project.pytest(code=1)
+
+
 def test_a_damaged_capture_and_golden_file_are_told(project: Project) -> None:
     """By the number of the line; a golden file that is no JSON."""
     golden = project.capture.with_suffix(".golden.json")
