@@ -211,13 +211,13 @@ def test_dev_runs_on_what_the_environment_sets_and_says_so(
     said = bare("dev", "--port", "9999").stdout
     assert "Set aside, for the installation of .env has it: USHER_WEBHOOK_SECRETS\n" in said
     assert "Your environment" not in said
-    monkeypatch.setenv("USHER_DATABASE_URL", "postgresql://me:hidden@db.example.com/real")
+    monkeypatch.setenv("USHER_DATABASE_URL", "postgresql://me:hunter2secret@db.example.com/real")
     said = bare("dev", "--port", "9999").stdout
     assert "Database: real of postgresql at db.example.com\n" in said
     assert "Your environment sets USHER_DATABASE_URL," in said
-    assert "hidden" not in said
-    monkeypatch.setenv("USHER_DATABASE_URL", "hidden")
-    assert "hidden" not in bare("dev", "--port", "9999").stdout
+    assert "hunter2secret" not in said
+    monkeypatch.setenv("USHER_DATABASE_URL", "hunter2secret")
+    assert "hunter2secret" not in bare("dev", "--port", "9999").stdout
 
 
 def test_with_another_identity_tokens_are_its_own(
