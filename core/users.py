@@ -20,7 +20,7 @@ from usher.core.domain.administration import (
 from usher.core.domain.decide import ACTOR, decide, newcomer, welcome
 from usher.core.domain.events import Event, IdentityUser, email_key
 from usher.core.domain.policy import Policy
-from usher.core.domain.push import must_be_told
+from usher.core.domain.push import may_be_overwritten, must_be_told
 from usher.core.domain.records import AuditEntry, Decision, Delivery, Key, Page, Status, User, audit
 from usher.core.errors import (
     AmbiguousUserError,
@@ -263,6 +263,15 @@ class UserService:
                 return user
 
         return again_on_conflict(note)
+
+    def after_event(self, decided: User, now: datetime) -> User:
+        """The record after an event, marked pending where an answer in flight may undo it.
+
+        Without a way to Identity's admin API the next answer tells it again.
+        """
+        if not self._tells_identity or not may_be_overwritten(decided, now):
+            return decided
+        return replace(decided, at_identity=decided.at_identity.marked_pending())
 
     # --- changes ------------------------------------------------------------------------------
 

@@ -310,7 +310,7 @@ class Webhooks:
                     lines.append(("event.repeated", fields))
                     continue
                 try:
-                    delivery = self._decide(verified, after, entries)
+                    delivery = self._decide(store.users, verified, after, entries)
                 except Exception as error:  # a callable policy's; only this delivery fails
                     answers.append(error)
                     continue
@@ -330,6 +330,7 @@ class Webhooks:
 
     def _decide(
         self,
+        service: UserService,
         verified: Verified,
         users: dict[Key, User],
         entries: list[AuditEntry],
@@ -347,7 +348,7 @@ class Webhooks:
         at, given = verified.received.at, verified.given
         decision = decide(content, users.get(key), self._policy, at, given)
         if decision.user is not None:
-            users[key] = decision.user
+            users[key] = service.after_event(decision.user, at)
         if decision.audit is not None:
             entries.append(replace(decision.audit, delivery_id=verified.id))
         delivery = self._delivery(verified, content.name.value, decision)

@@ -19,6 +19,49 @@ IN_FLIGHT_SECONDS: Final = 20
 """Identity stores an answer within this time: three attempts of 5 s, and a margin."""
 WRITE_SECONDS: Final = 120
 """A push may explain a payload's roles for this long: its lease and the wait after it."""
+_NONE: Final[frozenset[str]] = frozenset()
+MOST_IN_FLIGHT: Final = 16
+"""Answers remembered at once. Beyond it the oldest is forgotten, as though it had arrived."""
+MOST_IN_FLIGHT_CHARACTERS: Final = 16_384
+"""Characters of all remembered roles. Beyond it the oldest answers are forgotten as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """An answer that may still replace what Identity holds, or a state that it held just before.
+
+    Identity holds no lock while it waits for an answer. So the answer may land over a later change,
+    and an event may show roles that were read before one.
+
+    Attributes:
+        signed_at: ``iat`` of the answered event, by Identity's clock.
+        at: its receipt, by ours.
+        held: the roles that Identity had.
+        told: the roles of the answer; None: nothing is on its way, ``held`` may still be shown.
+        repeated: several such answers are on their way.
+    """
+
+    signed_at: int
+    at: int
+    held: frozenset[str]
+    told: frozenset[str] | None = None
+    repeated: bool = False
+
+    def is_past(self, now: int, signed_at: int | None) -> bool:
+        """Whether a look at this time came after the answer: it has landed, or never will."""
+        if signed_at is None:
+            return now >= self.at + IN_FLIGHT_SECONDS
+        return signed_at >= self.signed_at + IN_FLIGHT_SECONDS
+
+    def may_show(self, shown: frozenset[str]) -> bool:
+        """Whether these roles show all that the answer changed, so that it may have landed."""
+        if self.told is None:
+            return False
+        return self.told - self.held <= shown and not (self.held - self.told) & shown
+
+    def is_shown(self, shown: frozenset[str]) -> bool:
+        """Whether these roles are those of the answer, and perhaps others that it did not take."""
+        return self.told is not None and self.told <= shown and self.may_show(shown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +75,8 @@ class AtIdentity:
         pending: a change must still be pushed to Identity (usher.core.identity.push).
         pushing: the roles that a push is writing now; None: no push is under way.
         pushing_since: the time at which that push was noted.
+        in_flight: answers that Identity may still store, oldest first, until a look that is later
+            by ``IN_FLIGHT_SECONDS`` has been seen.
     """
 
     seen: frozenset[str] = frozenset()
@@ -40,52 +85,101 @@ class AtIdentity:
     pending: bool = False
     pushing: frozenset[str] | None = None
     pushing_since: int = 0
+    in_flight: tuple[InFlight, ...] = ()
 
     @property
     def expected(self) -> AbstractSet[str]:
         """The roles at Identity once all our answers have arrived."""
         return (self.seen | self.sent.keys()) - self.withdrawn.keys()
 
-    def observe(self, shown: frozenset[str], now: datetime) -> Observed:
+    def observe(
+        self,
+        shown: frozenset[str],
+        now: datetime,
+        *,
+        signed_at: int | None = None,
+        read_early: bool = False,
+    ) -> Observed:
         """Compare the roles in a payload or an admin answer with the notes.
 
-        Added there = shown - seen - sent; removed there = seen - shown - withdrawn. During a push,
-        a role shown as the push writes it counts as the push's doing: the push was worked out
-        before, without knowing of anybody's change meanwhile.
+        Added there = shown - seen - sent; removed there = seen - shown - withdrawn; each without
+        what an answer in flight explains. During a push, a role shown as the push writes it counts
+        as the push's doing: the push was worked out before, without knowing of anybody's change
+        meanwhile.
+
+        Args:
+            signed_at: ``iat`` of the event; None: Identity was asked.
+            read_early: the event shows what was read some time before it was signed.
         """
         seen = self.seen
-        if self.pushing is not None and now.timestamp() < self.pushing_since + WRITE_SECONDS:
-            not_ours = shown ^ self.pushing
+        pushing = self._being_written(now)
+        if pushing is not None:
+            not_ours = shown ^ pushing
             seen = (seen & not_ours) | (shown - not_ours)
+        added: AbstractSet[str] = shown - seen - self.sent.keys()
+        removed: AbstractSet[str] = seen - shown - self.withdrawn.keys()
+        moment = int(now.timestamp())
+        in_flight, noted_seen = self.in_flight, shown
+        if in_flight:
+            by_people = signed_at is not None and not read_early
+            young = [one for one in in_flight if not one.is_past(moment, signed_at)]
+            for one in in_flight:
+                if one.told is not None and (one.may_show(shown) or not by_people):
+                    added -= one.told
+                if one.told is not None and one.may_show(shown):
+                    removed &= one.told
+            for one in young if read_early else ():
+                outdated = shown == one.held
+                noted_seen = noted_seen - (added & one.held) | (removed if outdated else _NONE)
+                added -= one.held
+                removed = _NONE if outdated else removed
+            # Changes that one answer alone told, shown for the first time: that answer has landed.
+            new = [one for one in young if one.is_shown(shown) and not one.may_show(self.seen)]
+            landed = new[0] if len(new) == 1 and pushing is None and not new[0].repeated else None
+            in_flight = tuple(
+                InFlight(one.signed_at, one.at, one.held) if one is landed else one for one in young
+            )
+        if added or removed or (pushing is not None and shown != self.seen):
+            # A login that read the account before this change may come after it.
+            before = InFlight(moment if signed_at is None else signed_at, moment, self.seen)
+            in_flight = _bounded(in_flight, before)
         # A payload that shows our answer confirms it. Another may be older than the answer for
         # ECHO_SECONDS; after that the answer counts as rolled back.
-        horizon = int(now.timestamp()) - ECHO_SECONDS
+        horizon = moment - ECHO_SECONDS
         sent, withdrawn = self.sent.items(), self.withdrawn.items()
         noted = AtIdentity(
-            shown,
+            noted_seen,
             {role: at for role, at in sent if role not in shown and at >= horizon},
             {role: at for role, at in withdrawn if role in shown and at >= horizon},
             self.pending,
             self.pushing,
             self.pushing_since,
+            in_flight,
         )
-        added = shown - seen - self.sent.keys()
-        removed = seen - shown - self.withdrawn.keys()
         return Observed(noted, added, removed)
 
     def told(self, roles: frozenset[str], shown: frozenset[str], now: datetime) -> AtIdentity:
-        """Note an answer or a push with these roles; Identity had ``shown`` before it."""
+        """Note that Identity is told these roles; it had ``shown`` before it."""
         if roles == shown:
             return self
         moment = int(now.timestamp())
-        return AtIdentity(
-            self.seen,
-            {**self.sent, **dict.fromkeys(sorted(roles - shown), moment)},
-            {**self.withdrawn, **dict.fromkeys(sorted(shown - roles), moment)},
-            self.pending,
-            self.pushing,
-            self.pushing_since,
+        return replace(
+            self,
+            sent={**self.sent, **dict.fromkeys(sorted(roles - shown), moment)},
+            withdrawn={**self.withdrawn, **dict.fromkeys(sorted(shown - roles), moment)},
         )
+
+    def answered(
+        self, roles: frozenset[str], shown: frozenset[str], now: datetime, signed_at: int
+    ) -> AtIdentity:
+        """Note a 200 answer with these roles to an event that showed ``shown``."""
+        answer = InFlight(signed_at, int(now.timestamp()), shown, roles)
+        told = self.told(roles, shown, now)
+        return replace(told, in_flight=_bounded(self.in_flight, answer))
+
+    def may_come_to_differ(self, wanted: frozenset[str]) -> bool:
+        """Whether an answer in flight holds other roles than these."""
+        return any(one.told is not None and one.told != wanted for one in self.in_flight)
 
     def marked_pending(self) -> AtIdentity:
         """Note a change here that no answer carries."""
@@ -98,13 +192,24 @@ class AtIdentity:
             before: the notes before that answer was worked out.
         """
         return replace(
-            self, pending=True, pushing=before.pushing, pushing_since=before.pushing_since
+            self,
+            pending=True,
+            pushing=before.pushing,
+            pushing_since=before.pushing_since,
+            in_flight=before.in_flight,
         )
 
     def push_begun(self, roles: frozenset[str], shown: frozenset[str], now: datetime) -> AtIdentity:
         """Note the start of a push that writes these roles; Identity had ``shown`` before it."""
         told = self.told(roles, shown, now)
         return replace(told, pushing=roles, pushing_since=int(now.timestamp()))
+
+    def _being_written(self, now: datetime) -> frozenset[str] | None:
+        return self.pushing if now.timestamp() < self.pushing_since + WRITE_SECONDS else None
+
+    def writes(self, roles: frozenset[str], now: datetime) -> bool:
+        """Whether a push is writing exactly these roles."""
+        return self._being_written(now) == roles
 
     def settled(self, *, look_again: bool = False) -> AtIdentity:
         """Note that Identity was told, and that no push is under way.
@@ -120,8 +225,14 @@ class AtIdentity:
         return any(at > young for at in (*self.sent.values(), *self.withdrawn.values()))
 
     def answered_since(self, earlier: AtIdentity) -> bool:
-        """Whether an answer since ``earlier`` had other roles than its event showed."""
-        return _newer(self.sent, earlier.sent) or _newer(self.withdrawn, earlier.withdrawn)
+        """Whether an answer since ``earlier`` had other roles than the push, or than its event."""
+        if _newer(self.sent, earlier.sent) or _newer(self.withdrawn, earlier.withdrawn):
+            return True
+        return any(
+            one.told not in (None, earlier.pushing)
+            for one in self.in_flight
+            if one not in earlier.in_flight
+        )
 
     def document(self) -> dict[str, Any]:
         """The notes as JSON."""
@@ -135,6 +246,17 @@ class AtIdentity:
         if self.pushing is not None:
             found["pushing"] = sorted(self.pushing)
             found["pushing_since"] = self.pushing_since
+        if self.in_flight:
+            found["in_flight"] = [
+                [
+                    one.signed_at,
+                    one.at,
+                    sorted(one.held),
+                    None if one.told is None else sorted(one.told),
+                    one.repeated,
+                ]
+                for one in self.in_flight
+            ]
         return found
 
     @classmethod
@@ -148,6 +270,16 @@ class AtIdentity:
             "pending" in document,
             frozenset(pushing) if pushing is not None else None,
             document.get("pushing_since", 0),
+            tuple(
+                InFlight(
+                    signed_at,
+                    at,
+                    frozenset(held),
+                    None if told is None else frozenset(told),
+                    repeated,
+                )
+                for signed_at, at, held, told, repeated in document.get("in_flight", ())
+            ),
         )
 
 
@@ -171,3 +303,22 @@ class Observed:
 
 def _newer(notes: Mapping[str, int], earlier: Mapping[str, int]) -> bool:
     return any(earlier.get(role) != at for role, at in notes.items())
+
+
+def _bounded(in_flight: tuple[InFlight, ...], new: InFlight) -> tuple[InFlight, ...]:
+    """The remembered answers with a new one; the oldest are forgotten beyond the bounds.
+
+    One that says the same as an earlier one renews it. So logins in a loop add nothing.
+    """
+    if any(replace(one, repeated=False) == new for one in in_flight):
+        return in_flight  # the same event again
+    kept = [one for one in in_flight if (one.held, one.told) != (new.held, new.told)]
+    new = replace(new, repeated=len(kept) < len(in_flight))
+    kept = [*kept, new][-MOST_IN_FLIGHT:]
+    while len(kept) > 1 and sum(map(_characters, kept)) > MOST_IN_FLIGHT_CHARACTERS:
+        del kept[0]
+    return tuple(kept)
+
+
+def _characters(one: InFlight) -> int:
+    return sum(map(len, one.held)) + sum(map(len, one.told or ()))

@@ -27,6 +27,7 @@ _NO_KEYS: Final[frozenset[str]] = frozenset()
 _TOO_LARGE: Final = Reason(
     "answer.too_large", f"over {MAX_MAP_BYTES} bytes; roles go to Identity by a push"
 )
+_ECHO: Final = Reason("push.echo", "Identity tells of what a push of ours wrote there")
 _NO_RULE: Final = Reason("policy.no_rule", "no role rule of the policy concerns this user")
 
 
@@ -224,7 +225,15 @@ def _enter(
         reasons += (Reason("user.pending", "the policy gives roles to confirmed accounts only"),)
     at_identity = user.at_identity
     if newer:
-        merged = merge(grants, at_identity, event.user.roles, now)
+        merged = merge(
+            grants,
+            at_identity,
+            event.user.roles,
+            now,
+            signed_at=event.issued_at,
+            # A login's account is read before the password is checked.
+            read_early=event.name is not EventName.USERMODIFIED,
+        )
         grants, at_identity = merged.grants, merged.at_identity
         reasons += merged.reasons
     else:
@@ -242,14 +251,35 @@ def _enter(
         reply = case.given
         told = frozenset((reply.app_metadata or {}).get("roles", ()))
     if reply.status == 200:
-        at_identity = at_identity.told(told, event.user.roles, now)
+        at_identity = at_identity.answered(told, event.user.roles, now, event.issued_at)
     by_answer = newer and case.given is None and event.name is not EventName.USERMODIFIED
     if untold:
         at_identity = at_identity.marked_pending()
     elif at_identity.pending and by_answer and event.user.whole:
         # This answer tells Identity everything. A usermodified's could be lost unnoticed.
         at_identity = at_identity.settled()
-    return _applied(case, replace(user, grants=grants, at_identity=at_identity), reply, reasons)
+    user = replace(user, grants=grants, at_identity=at_identity)
+    if newer and _echoes_a_push(case, user):
+        reasons += (_ECHO,)
+    return _applied(case, user, reply, reasons)
+
+
+def _echoes_a_push(case: _Case, user: User) -> bool:
+    """Whether a usermodified shows what a push is writing, and nothing else that matters."""
+    before, event = case.user, case.event
+    if before is None or event.name is not EventName.USERMODIFIED:
+        return False
+    if not before.at_identity.writes(event.user.roles, case.now):
+        return False
+    pushed = before.extra_app_metadata.keys()
+    known = replace(
+        before,
+        app_metadata={
+            **{key: v for key, v in before.app_metadata.items() if key not in pushed},
+            **{key: v for key, v in user.app_metadata.items() if key in pushed},
+        },
+    )
+    return audit("", ACTOR, known, user, case.now) is None
 
 
 def _absorb(case: _Case, record: User | None) -> User:
@@ -369,10 +399,11 @@ def _applied(case: _Case, user: User, reply: Reply, reasons: tuple[Reason, ...])
     if user.status is Status.DELETED:
         action = "user.deleted"
     entry = audit(action, ACTOR, before, user, case.now)
+    outcome = Outcome.UNCHANGED if _ECHO in reasons else Outcome.APPLIED
     if before is not None:
         version = before.version + (entry is not None)
         user = replace(user, updated_at=case.now, version=version)
-    return Decision(Outcome.APPLIED, user, reply, reasons, entry)
+    return Decision(outcome, user, reply, reasons, entry)
 
 
 def _denied(case: _Case, message: str, reasons: tuple[Reason, ...]) -> Decision:

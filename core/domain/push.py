@@ -44,8 +44,15 @@ def must_be_told(before: User | None, after: User, now: datetime) -> bool:
     """Whether Identity, as far as we know, differs from the record after a change."""
     if after.status is Status.DELETED:
         return before is None or before.status is not Status.DELETED
-    extra = _difference(after.extra_app_metadata, after.app_metadata)
-    return wanted_roles(after, now) != after.at_identity.expected or bool(extra)
+    if _difference(after.extra_app_metadata, after.app_metadata):
+        return True
+    return wanted_roles(after, now) != after.at_identity.expected or may_be_overwritten(after, now)
+
+
+def may_be_overwritten(user: User, now: datetime) -> bool:
+    """Whether an answer in flight may leave other roles at Identity than it shall have."""
+    noted = user.at_identity
+    return bool(noted.in_flight) and noted.may_come_to_differ(wanted_roles(user, now))
 
 
 def patch_for(user: User, found: IdentityUser, now: datetime) -> dict[str, Any]:
@@ -62,7 +69,7 @@ def patch_for(user: User, found: IdentityUser, now: datetime) -> dict[str, Any]:
 def prepare(user: User, found: IdentityUser, now: datetime) -> Prepared:
     """Merge the account as Identity answered it, and note the coming write."""
     user = take_over(user, found.roles, now)
-    unsettled = user.at_identity.may_be_undone(now)
+    unsettled = user.at_identity.may_be_undone(now) or may_be_overwritten(user, now)
     patch = patch_for(user, found, now)
     if patch:
         noted = user.at_identity.push_begun(wanted_roles(user, now), found.roles, now)

@@ -66,15 +66,24 @@ def take_over(user: User, payload: frozenset[str], now: datetime) -> User:
 
 
 def merge(
-    grants: tuple[Grant, ...], at_identity: AtIdentity, payload: frozenset[str], now: datetime
+    grants: tuple[Grant, ...],
+    at_identity: AtIdentity,
+    payload: frozenset[str],
+    now: datetime,
+    *,
+    signed_at: int | None = None,
+    read_early: bool = False,
 ) -> Merge:
     """Take over people's changes at Identity since our last look.
 
     A role added there lifts Identity's denial, and becomes Identity's grant unless it is effective
     here. A role removed there ends Identity's grant. Where another source still gives it,
     Identity's denial lies over it, and that source's grant stays on record.
+
+    Args:
+        signed_at, read_early: of the event that shows the payload (see ``AtIdentity.observe``).
     """
-    observed = at_identity.observe(payload, now)
+    observed = at_identity.observe(payload, now, signed_at=signed_at, read_early=read_early)
     held = {(grant.role, grant.source): grant for grant in grants}
 
     def is_effective(role: str) -> bool:

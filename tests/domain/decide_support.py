@@ -62,6 +62,19 @@ def outcome(
     return decide(each, user, policy, now)
 
 
+def nobody_could_tell(user: User, shown: Iterable[str], role: str, give: bool) -> bool:
+    """Whether an answer of ours may do what somebody at Identity is about to do to a role.
+
+    Args:
+        shown: the roles there, before that change.
+    """
+    there = user.at_identity
+    told = role in there.sent or role in there.withdrawn
+    unseen = (role in shown) is not (role in there.seen)
+    answers = [one.told for one in there.in_flight if one.told is not None]
+    return told or unseen or any((role in answer) is give for answer in answers)
+
+
 def message(reply: Reply) -> str:
     """What a refusal tells the person; empty for any other answer."""
     told: str = json.loads(reply.body)["detail"] if reply.status == 403 else ""

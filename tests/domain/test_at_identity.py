@@ -12,9 +12,12 @@ from tests.domain.decide_support import NOON, T0
 from usher.core.domain.at_identity import (
     ECHO_SECONDS,
     IN_FLIGHT_SECONDS,
+    MOST_IN_FLIGHT,
+    MOST_IN_FLIGHT_CHARACTERS,
     UNKNOWN,
     WRITE_SECONDS,
     AtIdentity,
+    InFlight,
 )
 
 LATER = NOON + timedelta(minutes=5)
@@ -56,7 +59,9 @@ def test_a_look_tells_what_people_changed_there(name: str) -> None:
     before, shown, after, added, removed = LOOKS[name]
     for pending in (False, True):
         found = replace(before, pending=pending).observe(shown, LATER)
-        assert found.at_identity == replace(after, pending=pending)
+        changed = found.added or found.removed or before.pushing is not None
+        in_flight = (InFlight(AT, AT, before.seen),) if changed else ()
+        assert found.at_identity == replace(after, pending=pending, in_flight=in_flight)
         assert (found.added, found.removed) == (added, removed)
 
 
@@ -93,6 +98,35 @@ def test_a_young_answer_may_undo_a_push(age: int, undone: bool) -> None:
     assert AtIdentity(withdrawn={"a": AT - age}).may_be_undone(LATER) is undone
 
 
+def test_e1_answers_are_forgotten_oldest_first_beyond_their_number_and_size() -> None:
+    """One that says the same again renews the earlier one; logins in a loop add nothing."""
+    there = UNKNOWN
+    for number in range(MOST_IN_FLIGHT + 3):
+        for _ in range(2):
+            there = there.answered(roles(f"r{number}"), roles(), LATER, AT + number)
+    assert [one.signed_at - AT for one in there.in_flight] == list(range(3, MOST_IN_FLIGHT + 3))
+    again = there.answered(roles("r3"), roles(), LATER, AT + 40)
+    assert again.in_flight[-1] == InFlight(AT + 40, AT, roles(), roles("r3"), repeated=True)
+    assert len(again.in_flight) == MOST_IN_FLIGHT
+    large = there.answered(roles("x" * MOST_IN_FLIGHT_CHARACTERS), roles(), LATER, AT + 50)
+    assert [one.signed_at for one in large.in_flight] == [AT + 50]
+
+
+@pytest.mark.parametrize(("age", "signed", "kept"), [
+    (99, IN_FLIGHT_SECONDS - 1, True), (0, IN_FLIGHT_SECONDS, False),
+    (IN_FLIGHT_SECONDS - 1, None, True), (IN_FLIGHT_SECONDS, None, False),
+])  # fmt: skip
+def test_e1_an_answer_is_remembered_until_evidence_after_twenty_seconds(
+    age: int, signed: int | None, kept: bool
+) -> None:
+    """An event's signature counts by Identity's clock; a look at Identity by ours."""
+    answered = roles("a"), roles("a")
+    there = AtIdentity(roles("a")).answered(*answered, LATER - timedelta(seconds=age), 500)
+    signed_at = None if signed is None else 500 + signed
+    found = there.observe(roles("a"), LATER, signed_at=signed_at)
+    assert bool(found.at_identity.in_flight) is kept
+
+
 STORED: list[tuple[AtIdentity, dict[str, Any]]] = [
     (UNKNOWN, {"seen": [], "sent": {}, "withdrawn": {}}),
     (
@@ -104,6 +138,14 @@ STORED: list[tuple[AtIdentity, dict[str, Any]]] = [
         {
             "seen": [], "sent": {}, "withdrawn": {},
             "pending": True, "pushing": [], "pushing_since": 5,
+        },
+    ),
+    (
+        AtIdentity(in_flight=(InFlight(1, 2, roles("b", "a"), roles("c"), repeated=True),
+                              InFlight(3, 4, roles("a")))),
+        {
+            "seen": [], "sent": {}, "withdrawn": {},
+            "in_flight": [[1, 2, ["a", "b"], ["c"], True], [3, 4, ["a"], None, False]],
         },
     ),
 ]  # fmt: skip

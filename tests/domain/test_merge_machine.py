@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.domain.decide_support import NOON, POLICY, T0, event
+from tests.domain.decide_support import NOON, POLICY, T0, event, nobody_could_tell
 from tests.profiles import examples
 from usher.core.domain.administration import grant_role, revoke_role
 from usher.core.domain.decide import decide
@@ -80,15 +80,13 @@ class Merge(RuleBasedStateMachine):
         assert self.user is not None
         if (role in self.identity) is give:
             return
-        noted = self.user.at_identity
-        told = role in noted.sent or role in noted.withdrawn
-        unseen = (role in self.identity) is not (role in noted.seen)
+        unclear = nobody_could_tell(self.user, self.identity, role, give)
         denied = any(
             g.role == role and g.denies and g.source is Source.ADMINISTRATOR
             for g in self.user.grants
         )
         self.identity ^= {role}
-        if told or unseen:
+        if unclear:
             self.said.pop(role, None)
         elif not (give and denied):  # a denial of ours beats a grant at Identity
             self.said[role] = give

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.domain.decide_support import NOON, POLICY, T0, after, event
+from tests.domain.decide_support import NOON, POLICY, T0, after, event, nobody_could_tell
 from tests.profiles import examples
 from usher.core.domain.administration import grant_role, revoke_role
 from usher.core.domain.decide import decide
@@ -71,15 +71,14 @@ class Pushing(RuleBasedStateMachine):
         if (role in self.identity) is give:
             return
         noted = self.user.at_identity
-        told = role in noted.sent or role in noted.withdrawn
-        unseen = (role in self.identity) is not (role in noted.seen)
+        unclear = nobody_could_tell(self.user, self.identity, role, give)
         denied = any(
             g.role == role and g.denies and g.source is Source.ADMINISTRATOR
             for g in self.user.grants
         )
         self.identity ^= {role}
         ours = noted.pushing is not None and give is (role in noted.pushing)
-        if told or unseen or ours:
+        if unclear or ours:
             self.said.pop(role, None)  # nobody could tell it from our own writing
         elif not (give and denied):
             self.said[role] = give

@@ -97,11 +97,7 @@ def site(
         yield made
 
 
-IN_FLIGHT = pytest.mark.xfail(strict=True, reason="answers on their way are not remembered yet")
-
-
-@IN_FLIGHT
-def test_a_role_taken_away_while_an_answer_is_on_its_way_stays_away(site: Site) -> None:
+def test_e1_a_role_taken_away_while_an_answer_is_on_its_way_stays_away(site: Site) -> None:
     """The answer holds it still, and reaches Identity after the change."""
     site.grant("extra")
     site.meanwhile.append(lambda: site.hold(GIVEN[:-1]))
@@ -109,8 +105,7 @@ def test_a_role_taken_away_while_an_answer_is_on_its_way_stays_away(site: Site) 
     assert site.log_in() == GIVEN[:-1]
 
 
-@IN_FLIGHT
-def test_five_roles_taken_away_one_after_another_stay_away(site: Site) -> None:
+def test_e1_five_roles_taken_away_one_after_another_stay_away(site: Site) -> None:
     """Each time an answer is on its way that still has the role."""
     for left in range(4, -1, -1):
         site.grant(f"extra{left}")
@@ -119,8 +114,7 @@ def test_five_roles_taken_away_one_after_another_stay_away(site: Site) -> None:
     assert site.log_in() == []
 
 
-@IN_FLIGHT
-def test_a_role_given_while_an_answer_is_on_its_way_is_kept(site: Site) -> None:
+def test_e1_a_role_given_while_an_answer_is_on_its_way_is_kept(site: Site) -> None:
     """The other way round: an administrator's grant is lost."""
     site.hold([])
     site.log_in()

@@ -129,6 +129,9 @@ class Model:
         elif document is not None:
             user_id = UUID(document["user"]["id"])
             outcome, reply = self._decide(document["event"], sent, document["user"], at, given)
+            person = self.people.get(user_id)
+            if person and outcome in ("applied", "unchanged"):
+                person.pending = person.pending or person.overwritten(at)
         kept = Kept(sent.key, user_id, outcome, given or reply, readable=True, at=at)
         self.ledger[sent.key] = kept
         self.days[f"day:{at:%Y-%m-%d}:{sent.key[0]}:{outcome}"] += 1
@@ -167,7 +170,11 @@ class Model:
         if name == "userdeleted":
             person.bury()
         elif name != "validate":
-            reply = self._enter(person, name, user, at, given, newer=newer)
+            echo = newer and _echoes(before, name, user, at)
+            reply = self._enter(person, name, user, at, given, sent.issued_at, newer=newer)
+            if echo and before is not None and _same_but_pushed(before, person):
+                self._store(before, person, "user.changed", "identity")
+                return "unchanged", reply
         if person == before:
             return "unchanged", reply
         self._store(before, person, "user.changed", "identity")
@@ -195,7 +202,14 @@ class Model:
 
     @staticmethod
     def _enter(
-        person: Person, name: str, user: Metadata, at: datetime, given: Reply | None, *, newer: bool
+        person: Person,
+        name: str,
+        user: Metadata,
+        at: datetime,
+        given: Reply | None,
+        signed_at: int,
+        *,
+        newer: bool,
     ) -> Reply:
         held: Metadata = user["app_metadata"]
         extra = {}
@@ -203,7 +217,7 @@ class Model:
             person.follow_policy()
             extra = CONSTANTS
         if newer:
-            person.look(roles_of(held), at)
+            person.look(roles_of(held), at, signed_at, name != "usermodified")
         reply: Reply = (204, None)
         if not person.suspended:
             want = {**held, **extra, **person.extra}
@@ -213,7 +227,7 @@ class Model:
             reply = (204, None) if want == held else (200, want)
         told = given or reply
         if told[1] is not None:
-            person.note(roles_of(told[1]), roles_of(held), at)
+            person.answer(roles_of(told[1]), roles_of(held), at, signed_at)
         if newer and given is None and name != "usermodified":
             person.pending, person.writing, person.writing_since = _settled(person)
         return reply
@@ -284,7 +298,7 @@ class Model:
         person.look(roles_of(held), now)
         person.writing, person.writing_since = None, 0
         noted = (*person.sent.values(), *person.withdrawn.values())
-        unsettled = any(at > int(now.timestamp()) - 20 for at in noted)
+        unsettled = any(at > int(now.timestamp()) - 20 for at in noted) or person.overwritten(now)
         if person.patch(held, now):
             wanted = person.wanted(now)
             person.note(wanted, roles_of(held), now)
@@ -306,6 +320,11 @@ class Model:
         else:
             answered = any(noted.sent.get(role) != at for role, at in person.sent.items()) or any(
                 noted.withdrawn.get(role) != at for role, at in person.withdrawn.items()
+            )
+            answered = answered or any(
+                one[3] not in (None, noted.writing)
+                for one in person.flying
+                if one not in noted.flying
             )
             person.look(roles_of(held), now)
             done = not answered and not person.patch(held, now)
@@ -381,6 +400,25 @@ def retained(now: datetime) -> datetime:
 def stale(sent: Sent, now: datetime) -> bool:
     """Whether a delivery is too old to be believed."""
     return sent.issued_at < now.timestamp() - 300
+
+
+def _echoes(before: Person | None, name: str, user: Metadata, now: datetime) -> bool:
+    """Whether a usermodified shows exactly the roles that a push is writing."""
+    if before is None or name != "usermodified" or before.writing is None:
+        return False
+    fresh = now.timestamp() < before.writing_since + 120
+    return fresh and before.writing == roles_of(user["app_metadata"])
+
+
+def _same_but_pushed(before: Person, person: Person) -> bool:
+    """Whether nothing that matters differs but keys that were pushed."""
+    pushed = before.extra.keys()
+    known = before.copy()
+    known.app_metadata = {
+        **{key: value for key, value in before.app_metadata.items() if key not in pushed},
+        **{key: value for key, value in person.app_metadata.items() if key in pushed},
+    }
+    return bool(known.snapshot() == person.snapshot())
 
 
 def _settled(person: Person) -> tuple[bool, set[str] | None, int]:

@@ -76,6 +76,10 @@ class Person:
     pending: bool = False
     writing: set[str] | None = None
     writing_since: int = 0
+    # What may land late: (signed at, at, held, told or None, repeated), oldest first.
+    flying: list[tuple[int, int, frozenset[str], frozenset[str] | None, bool]] = field(
+        default_factory=list
+    )
     version: int = field(default=1, compare=False)
 
     @property
@@ -137,26 +141,84 @@ class Person:
 
     # --- Identity's side -----------------------------------------------------------------------
 
-    def look(self, payload: set[str], now: datetime) -> None:
+    def look(
+        self, payload: set[str], now: datetime, signed_at: int | None = None, login: bool = False
+    ) -> None:
         """The merge: what people changed at Identity since it was last looked at."""
         moment = int(now.timestamp())
-        if self.writing is not None and now.timestamp() < self.writing_since + 120:
-            for role in self.seen | payload | self.writing:
-                if (role in payload) is (role in self.writing):  # by us, not by people there
-                    (self.seen.add if role in payload else self.seen.discard)(role)
-        for role in payload - self.seen - self.sent.keys():
+        shown, before, seen = frozenset(payload), set(self.seen), set(self.seen)
+        writing = self.writing if now.timestamp() < self.writing_since + 120 else None
+        if writing is not None:
+            for role in self.seen | payload | writing:
+                if (role in payload) is (role in writing):  # by us, not by people there
+                    (seen.add if role in payload else seen.discard)(role)
+        added = payload - seen - self.sent.keys()
+        removed = seen - payload - self.withdrawn.keys()
+        keeps = set(payload)
+        late = [
+            one for one in self.flying
+            if (signed_at - one[0] if signed_at is not None else moment - one[1]) < 20
+        ]  # fmt: skip
+        for _, _, held, told, _ in self.flying:
+            if told is not None and (login or signed_at is None or _landed(held, told, shown)):
+                added -= told
+            if told is not None and _landed(held, told, shown):
+                removed &= told
+        for _, _, held, _, _ in late if login else ():
+            keeps -= added & held
+            added -= held
+            if held == shown:
+                keeps |= removed
+                removed = set()
+        self._land(late, shown, frozenset(before), writing is not None)
+        if added or removed or (writing is not None and payload != before):
+            when = moment if signed_at is None else signed_at
+            self._fly(when, moment, frozenset(before), None)
+        for role in added:
             if self.words.get((role, "identity"), (False, None))[0]:
                 del self.words[role, "identity"]
             if role not in self.roles(now):
                 self.words[role, "identity"] = (False, None)
-        for role in self.seen - payload - self.withdrawn.keys():
+        for role in removed:
             self.words.pop((role, "identity"), None)
             if role in self.roles(now):
                 self.words[role, "identity"] = (True, None)
-        self.seen = set(payload)
+        self.seen = keeps
         young = moment - 3600
         self.sent = {r: at for r, at in self.sent.items() if r not in payload and at >= young}
         self.withdrawn = {r: at for r, at in self.withdrawn.items() if r in payload and at >= young}
+
+    def _land(
+        self, late: list[Any], shown: frozenset[str], before: frozenset[str], writing: bool
+    ) -> None:
+        """Keep what is late; an answer that alone explains what is new has landed."""
+        new = [
+            one for one in late
+            if one[3] is not None and one[3] <= shown
+            and _landed(one[2], one[3], shown) and not _landed(one[2], one[3], before)
+        ]  # fmt: skip
+        if len(new) == 1 and not writing and not new[0][4]:
+            one = new[0]
+            late[late.index(one)] = (*one[:3], None, False)
+        self.flying = late
+
+    def _fly(
+        self, signed_at: int, at: int, held: frozenset[str], told: frozenset[str] | None
+    ) -> None:
+        if any(one[:4] == (signed_at, at, held, told) for one in self.flying):
+            return
+        kept = [one for one in self.flying if one[2:4] != (held, told)]
+        again = len(kept) < len(self.flying)
+        self.flying = [*kept, (signed_at, at, held, told, again)][-16:]
+
+    def answer(self, told: set[str], held: set[str], now: datetime, signed_at: int) -> None:
+        """An event was answered 200 with these roles."""
+        self.note(told, held, now)
+        self._fly(signed_at, int(now.timestamp()), frozenset(held), frozenset(told))
+
+    def overwritten(self, now: datetime) -> bool:
+        """Whether an answer may leave other roles at Identity than tokens shall hold."""
+        return any(told is not None and told != self.wanted(now) for *_, told, _ in self.flying)
 
     def note(self, told: set[str], held: set[str], now: datetime) -> None:
         """Roles were sent to Identity, which held others."""
@@ -178,7 +240,8 @@ class Person:
     def must_be_told(self, now: datetime) -> bool:
         """Whether Identity, as far as is known, has not what holds here."""
         known = (self.seen | self.sent.keys()) - self.withdrawn.keys()
-        return self.wanted(now) != known or bool(_difference(self.extra, self.app_metadata))
+        late = self.overwritten(now)
+        return late or self.wanted(now) != known or bool(_difference(self.extra, self.app_metadata))
 
     # --- what administrators do ------------------------------------------------------------------
 
@@ -207,6 +270,10 @@ class Person:
         """A tombstone: nothing of the person is left."""
         kept = Person(self.id, self.created_at, deleted=True, version=self.version)
         self.__dict__.update(kept.__dict__)
+
+
+def _landed(held: frozenset[str], told: frozenset[str], shown: frozenset[str]) -> bool:
+    return told - held <= shown and not (held - told) & shown
 
 
 def _difference(wanted: Metadata, held: Metadata) -> Metadata:

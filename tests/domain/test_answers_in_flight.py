@@ -1,0 +1,127 @@
+"""E1 and E2 as tables: answers that land late explain what Identity shows; pushes echo."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.domain.decide_support import NOON, T0, after, event, moment
+from usher.core.domain.administration import revoke_role
+from usher.core.domain.decide import decide
+from usher.core.domain.policy import FilePolicy
+from usher.core.domain.push import conclude, may_be_overwritten, must_be_told, prepare
+from usher.core.domain.records import Decision, Outcome, User
+from usher.core.domain.roles import effective
+
+NOTHING = FilePolicy()
+ALL = ["a", "b", "c", "d", "e"]
+
+
+def receive(user: User | None, name: str, at: int, roles: list[str]) -> Decision:
+    """One event, received as it was signed."""
+    return decide(event(name, at, roles=roles, confirmed_at=NOON), user, NOTHING, moment(at))
+
+
+def known(roles: list[str]) -> User:
+    """Somebody whose roles were given at Identity, an hour ago."""
+    found = after([event("login", -3600, roles=roles)], policy=NOTHING, now=moment(-3600))
+    assert found is not None
+    return found
+
+
+def change(found: Decision) -> User:
+    """The record after a decision."""
+    assert found.user is not None
+    return found.user
+
+
+@pytest.mark.parametrize("pushed", [True, False])
+def test_e1_a_role_that_a_late_answer_brings_back_is_no_grant(pushed: bool) -> None:
+    """Revoked here or at Identity: the answer of a login that began before lands over it."""
+    user = revoke_role(known(ALL), "a", actor="cli", now=moment(0))
+    found = receive(user, "login", 1, ALL)
+    assert found.reply.app_metadata == {"provider": "email", "roles": ALL[1:]}
+    user = change(found)
+    if pushed:
+        user = revoke_role(user, "b", actor="cli", now=moment(2))
+        prepared = prepare(user, event("login", roles=ALL).user, moment(2))
+        user = change(receive(prepared.user, "usermodified", 2, ALL[2:]))
+        user, done = conclude(user, prepared, event("login", roles=ALL[2:]).user, moment(2))
+        assert done
+        assert prepared.unsettled
+    else:
+        user = change(receive(user, "usermodified", 2, ALL[2:]))
+    assert may_be_overwritten(user, moment(2))
+    assert must_be_told(user, user, moment(2))
+    found = receive(user, "login", 3, ALL[1:])  # the answer to the first login has landed
+    assert effective(change(found).grants, NOON) == set(ALL[2:])
+    assert found.reply.app_metadata == {"provider": "email", "roles": ALL[2:]}
+    later = prepare(change(found), event("login", roles=ALL[1:]).user, moment(40))
+    assert later.patch == {"roles": ALL[2:]}
+    assert effective(later.user.grants, NOON) == set(ALL[2:])
+    assert not may_be_overwritten(later.user, moment(40))
+
+
+def test_e1_a_grant_at_identity_that_a_late_answer_overwrites_stays() -> None:
+    """Both administrators' changes are there: the role taken here, and the one given there."""
+    user = revoke_role(known(["a", "b"]), "a", actor="cli", now=moment(0))
+    user = change(receive(user, "login", 1, ["a", "b"]))
+    user = change(receive(user, "usermodified", 2, ["a", "b", "x"]))
+    found = receive(user, "login", 3, ["b"])
+    assert effective(change(found).grants, NOON) == {"b", "x"}
+    assert found.reply.app_metadata == {"provider": "email", "roles": ["b", "x"]}
+
+
+@pytest.mark.parametrize(("roles", "left"), [(["b"], {"b"}), (["b", "x"], {"b"})])
+def test_e1_a_role_taken_at_identity_stays_so_whatever_a_late_answer_says(
+    roles: list[str], left: set[str]
+) -> None:
+    """An answer explains a loss only where the payload shows all that it changed."""
+    user = change(receive(known(["b", "x"]), "usermodified", 0, ["b"]))
+    user = revoke_role(user, "z", actor="cli", now=moment(0))
+    user = change(receive(user, "login", 0, ["b", "x"]))  # older: read before, answered with b
+    found = receive(user, "login", 2, roles)
+    assert effective(change(found).grants, NOON) == left
+
+
+@pytest.mark.parametrize(("at", "given"), [(19, False), (20, True)])
+def test_e1_a_login_may_show_what_was_read_before_a_change(at: int, given: bool) -> None:
+    """Within twenty seconds it is no grant; afterwards it was given again."""
+    user = change(receive(known(["a", "b"]), "usermodified", 0, ["b"]))
+    found = receive(user, "login", at, ["a", "b"])
+    assert ("a" in effective(change(found).grants, NOON)) is given
+    given_again = receive(user, "usermodified", 1, ["a", "b"])
+    assert "a" in effective(change(given_again).grants, NOON)
+
+
+def test_e1_an_answer_that_changes_no_role_is_remembered_too() -> None:
+    """It replaces the whole map: a role taken away meanwhile would come back."""
+    constants = FilePolicy(app_metadata={"plan": "free"})
+    login = event("login", 0, roles=["a"], confirmed_at=NOON)
+    found = decide(login, known(["a"]), constants, NOON)
+    assert found.reply.status == 200
+    user = change(receive(change(found), "usermodified", 1, []))
+    found = receive(user, "login", 2, ["a"])
+    assert effective(change(found).grants, NOON) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("roles", "pushing", "outcome"),
+    [
+        (["b"], frozenset({"b"}), Outcome.UNCHANGED),
+        (["b"], None, Outcome.APPLIED),
+        (["b", "x"], frozenset({"b"}), Outcome.APPLIED),
+    ],
+)
+def test_e2_a_usermodified_after_our_push_echoes_it(
+    roles: list[str], pushing: frozenset[str] | None, outcome: Outcome
+) -> None:
+    """The record notes it; nothing has changed. More than that was somebody's change."""
+    user = known(["b"])
+    there = replace(user.at_identity, pushing=pushing, pushing_since=T0)
+    found = receive(replace(user, at_identity=there), "usermodified", 1, roles)
+    assert found.outcome is outcome
+    echo = ("push.echo", "Identity tells of what a push of ours wrote there")
+    assert ((found.reasons[-1].rule, found.reasons[-1].text) == echo) is (outcome == "unchanged")
+    assert change(found).order > user.order
