@@ -159,21 +159,35 @@ class Person:
             one for one in self.flying
             if (signed_at - one[0] if signed_at is not None else moment - one[1]) < 20
         ]  # fmt: skip
-        for _, _, held, told, _ in self.flying:
-            if told is not None and (login or signed_at is None or _landed(held, told, shown)):
-                added -= told
-            if told is not None and _landed(held, told, shown):
-                removed &= told
+        people = not login and signed_at is not None
+        added, removed = self._unexplained(shown, added, removed, people=people)
         for _, _, held, _, _ in late if login else ():
-            keeps -= added & held
-            added -= held
-            if held == shown:
-                keeps |= removed
-                removed = set()
+            keeps = (keeps - (added & held)) | (removed if held == shown else set())
+            added = added - held
+            removed = set() if held == shown else removed
         self._land(late, shown, frozenset(before), writing is not None)
         if added or removed or (writing is not None and payload != before):
             when = moment if signed_at is None else signed_at
             self._fly(when, moment, frozenset(before), None)
+        self._believe(added, removed, now)
+        self.seen = keeps
+        young = moment - 3600
+        self.sent = {r: at for r, at in self.sent.items() if r not in payload and at >= young}
+        self.withdrawn = {r: at for r, at in self.withdrawn.items() if r in payload and at >= young}
+
+    def _unexplained(
+        self, shown: frozenset[str], added: set[str], removed: set[str], *, people: bool
+    ) -> tuple[set[str], set[str]]:
+        """What no answer on its way explains."""
+        for _, _, held, told, _ in self.flying:
+            if told is not None and (not people or _landed(held, told, shown)):
+                added = added - told
+            if told is not None and _landed(held, told, shown):
+                removed = removed & told
+        return added, removed
+
+    def _believe(self, added: set[str], removed: set[str], now: datetime) -> None:
+        """People at Identity gave and took these."""
         for role in added:
             if self.words.get((role, "identity"), (False, None))[0]:
                 del self.words[role, "identity"]
@@ -183,10 +197,6 @@ class Person:
             self.words.pop((role, "identity"), None)
             if role in self.roles(now):
                 self.words[role, "identity"] = (True, None)
-        self.seen = keeps
-        young = moment - 3600
-        self.sent = {r: at for r, at in self.sent.items() if r not in payload and at >= young}
-        self.withdrawn = {r: at for r, at in self.withdrawn.items() if r in payload and at >= young}
 
     def _land(
         self, late: list[Any], shown: frozenset[str], before: frozenset[str], writing: bool
