@@ -310,7 +310,7 @@ class Webhooks:
                     lines.append(("event.repeated", fields))
                     continue
                 try:
-                    delivery = self._decide(store.users, verified, after, entries)
+                    delivery = self._decide(verified, after, entries)
                 except Exception as error:  # a callable policy's; only this delivery fails
                     answers.append(error)
                     continue
@@ -319,6 +319,8 @@ class Webhooks:
                 answers.append(delivery.reply)
                 fields["rules"] = [reason.rule for reason in delivery.reasons]
                 lines.append((f"event.{delivery.outcome}", fields))
+            now = batch[-1].received.at
+            after = {key: store.users.after_event(user, now) for key, user in after.items()}
             # The ledger first: a deletion in this batch also erases deliveries of this batch.
             store.ledger.record(connection, deliveries)
             store.users.store(connection, before, after, entries, deliveries)
@@ -330,7 +332,6 @@ class Webhooks:
 
     def _decide(
         self,
-        service: UserService,
         verified: Verified,
         users: dict[Key, User],
         entries: list[AuditEntry],
@@ -348,7 +349,7 @@ class Webhooks:
         at, given = verified.received.at, verified.given
         decision = decide(content, users.get(key), self._policy, at, given)
         if decision.user is not None:
-            users[key] = service.after_event(decision.user, at)
+            users[key] = decision.user
         if decision.audit is not None:
             entries.append(replace(decision.audit, delivery_id=verified.id))
         delivery = self._delivery(verified, content.name.value, decision)
