@@ -178,8 +178,15 @@ class AtIdentity:
         return replace(told, in_flight=_bounded(self.in_flight, answer))
 
     def may_come_to_differ(self, wanted: frozenset[str]) -> bool:
-        """Whether an answer in flight holds other roles than these."""
-        return any(one.told is not None and one.told != wanted for one in self.in_flight)
+        """Whether an answer in flight may leave other roles at Identity than these.
+
+        Where the newest answer has just told them, an older one counts only for roles that it has
+        too many: what it lacks is told by the next answer.
+        """
+        told = [one.told for one in self.in_flight if one.told is not None]
+        if told and told[-1] == wanted:
+            return any(roles - wanted for roles in told)
+        return any(roles != wanted for roles in told)
 
     def marked_pending(self) -> AtIdentity:
         """Note a change here that no answer carries."""

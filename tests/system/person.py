@@ -228,7 +228,11 @@ class Person:
 
     def overwritten(self, now: datetime) -> bool:
         """Whether an answer may leave other roles at Identity than tokens shall hold."""
-        return any(told is not None and told != self.wanted(now) for *_, told, _ in self.flying)
+        answers = [told for _, _, _, told, _ in self.flying if told is not None]
+        wanted = self.wanted(now)
+        if answers and answers[-1] == wanted:
+            return any(told - wanted for told in answers)
+        return any(told != wanted for told in answers)
 
     def note(self, told: set[str], held: set[str], now: datetime) -> None:
         """Roles were sent to Identity, which held others."""
