@@ -156,3 +156,10 @@ def test_it_is_stored_as_json(noted: AtIdentity, document: dict[str, Any]) -> No
     """Whatever is not so is left out; databases hold this form."""
     assert noted.document() == document
     assert AtIdentity.read(document | {"proven": []}) == noted
+
+
+def test_what_identity_held_before_a_change_there_is_no_answer_that_shows() -> None:
+    """Without ``told`` there is no answer whose roles a payload could show."""
+    before = InFlight(AT, AT, roles("a"))
+    assert not before.may_show(roles("a"))
+    assert not before.is_shown(roles("a"))

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from tests.profiles import examples
 from usher.core import bounds
+from usher.core.domain.events import reduce_body
+from usher.core.errors import BodyJsonError
 from usher.core.opaque import read_envelope
 from usher.core.strict_json import StrictJsonError, dumps, loads_object
 
@@ -197,3 +199,33 @@ def test_no_content_of_the_maps_is_ever_refused(
         assert loads_object(dumps(kept).encode(), doubles=True) == kept
     if not notes:
         assert (app_metadata, user_metadata) == (ours, theirs)
+
+
+LARGE = b'"x":"' + b"a" * bounds.MAX_MAP_BYTES + b'"'
+UNREADABLE: dict[str, tuple[bytes, str]] = {
+    "no value": (b'{"event":}', "Expecting value"),
+    "a string without an end": (b'{"event":"x' + b"\\", "Unterminated string"),
+    "a large app_metadata that is no JSON": (body(app_metadata=b"{%s,1:2}" % LARGE), "is no JSON"),
+    "a provider too large to be read": (
+        body(app_metadata=b'{"provider":"%s"}' % (b"p" * 10 * bounds.MAX_MAP_BYTES)),
+        "app_metadata.provider is over",
+    ),
+    "roles too deep to be read": (
+        body(app_metadata=b'{%s,"roles":%s%s}' % (LARGE, b"[" * 40, b"]" * 40)),
+        "app_metadata.roles is over",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_broken_grammar_is_a_refusal(name: str) -> None:
+    """No encoder makes these: brackets, strings and members are told apart to the end."""
+    data, words = UNREADABLE[name]
+    with pytest.raises(StrictJsonError, match=words):
+        read_envelope(data, "user")
+
+
+def test_a_large_body_that_is_no_json_is_told_as_such() -> None:
+    """Its bytes are not kept, but it is an invalid event like any other."""
+    with pytest.raises(BodyJsonError):
+        reduce_body(b'{"event":')
