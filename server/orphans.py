@@ -16,6 +16,8 @@ from typing import Final
 
 GRACE_SECONDS: Final = 5.0
 """The time for requests under way; the port is closed at once."""
+_LOOK_SECONDS: Final = 0.5
+"""How often a worker looks whether its master is still its parent."""
 _PR_SET_PDEATHSIG: Final = 1
 """prctl(2)."""
 
@@ -30,11 +32,7 @@ def end_with_master() -> None:
 
 
 def _ask_for_signal() -> None:
-    """On Linux the system tells every worker at once.
-
-    The pipe that is watched as well has its other end in workers that were forked later, so that
-    by it alone they would end one after the other.
-    """
+    """On Linux the system tells every worker at once, if the master lives when it is asked."""
     if sys.platform != "linux":
         return
     import ctypes  # noqa: PLC0415 - for this alone
@@ -43,8 +41,15 @@ def _ask_for_signal() -> None:
 
 
 def _watch(master: BaseProcess) -> None:
-    """Wait for the end of the pipe that multiprocessing keeps between a process and its parent."""
-    master.join()
+    """Wait for the end of the pipe that multiprocessing keeps between a process and its parent.
+
+    Workers that were forked later hold its other end, too, and would end one after the other by
+    the pipe alone. So the parent is looked at as well: an orphan has another one.
+    """
+    while os.getppid() == master.pid:
+        master.join(_LOOK_SECONDS)
+        if not master.is_alive():
+            break
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE_SECONDS)
     os._exit(1)
