@@ -14,30 +14,17 @@ from multiprocessing.process import BaseProcess
 from threading import Thread
 from typing import Final
 
-GRACE_SECONDS: Final = 5.0
+GRACE_SECONDS: Final = 5
 """The time for requests under way; the port is closed at once."""
-_LOOK_SECONDS: Final = 0.5
+_LOOK_SECONDS: Final = 0.2
 """How often a worker looks whether its master is still its parent."""
-_PR_SET_PDEATHSIG: Final = 1
-"""prctl(2)."""
 
 
 def end_with_master() -> None:
     """See to it that this worker ends when its master does; nothing, where it has none."""
     master = multiprocessing.parent_process()
-    if master is None:
-        return
-    _ask_for_signal()
-    Thread(target=_watch, args=(master,), name="orphan", daemon=True).start()
-
-
-def _ask_for_signal() -> None:
-    """On Linux the system tells every worker at once, if the master lives when it is asked."""
-    if sys.platform != "linux":
-        return
-    import ctypes  # noqa: PLC0415 - for this alone
-
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if master is not None:
+        Thread(target=_watch, args=(master,), name="orphan", daemon=True).start()
 
 
 def _watch(master: BaseProcess) -> None:
@@ -45,11 +32,14 @@ def _watch(master: BaseProcess) -> None:
 
     Workers that were forked later hold its other end, too, and would end one after the other by
     the pipe alone. So the parent is looked at as well: an orphan has another one.
+
+    A worker that is asked to end while it starts may stand still for good, and hold the lock of
+    the interpreter. So the system's alarm ends it, which needs no Python.
     """
-    while os.getppid() == master.pid:
+    while os.getppid() == master.pid and master.is_alive():
         master.join(_LOOK_SECONDS)
-        if not master.is_alive():
-            break
+    if sys.platform != "win32":
+        signal.alarm(GRACE_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE_SECONDS)
     os._exit(1)
