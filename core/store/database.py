@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import socket
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -69,6 +70,11 @@ _AWAY_SQLITE: Final = frozenset(
 _AWAY_POSTGRESQL: Final = ("08", "25006", "53", "55P03", "57", "58")
 """Beginnings of SQLSTATE that mean away: no connection, read-only, out of resources (a full disk
 too), a lock not had in time, an operator's intervention, a system error."""
+_CONFLICTS: Final = frozenset({"40001", "40P01"})
+"""SQLSTATE: a serialization failure, a deadlock."""
+_NOT_MIGRATED: Final = frozenset({"42P01", "42703"})
+"""SQLSTATE: a table, a column that is not there."""
+_NOT_MIGRATED_SQLITE: Final = re.compile("no such (table|column)|table [^ ]+ has no column")
 RECYCLE_SECONDS: Final = 300
 """Age at which a connection to PostgreSQL is replaced. The connection of a frozen function, or one
 that a network cut for idleness (AWS does after 350 s), would fail somebody's login."""
@@ -85,6 +91,27 @@ second; under load another process then has the lock each time."""
 _DECODER: Final = json.JSONDecoder()
 _READ_ONLY: Final = "usher_read_only"
 _QUEUE: Final = "usher_queue"
+_POOLED: Final = "usher_pooled"
+_BEGIN_WRITE: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
+_BEGIN_READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+"""The database's default may be another level, at which a transaction fails for what others do."""
+_POSTGRESQL_SETTINGS: Final = {
+    "lock_timeout": str(BUSY_TIMEOUT_MS),
+    # Every statement has its index. A plan made while a table was empty scans the table, and is
+    # kept until the first ANALYZE, however much the table grows (measured with 8,000 deliveries: a
+    # quarter of an event's time, and growing).
+    "enable_seqscan": "off",
+    # enable_seqscan = off inflates the cost of a scan; jit would take it as worth compiling.
+    "jit": "off",
+}
+_IN_SESSION: Final = "; ".join(f"SET {one} = {to}" for one, to in _POSTGRESQL_SETTINGS.items())
+_IN_TRANSACTION: Final = "; ".join(
+    f"SET LOCAL {one} = {to}" for one, to in _POSTGRESQL_SETTINGS.items()
+)
+_IN_TRANSACTION_QUEUED: Final = "SELECT " + ", ".join(
+    f"set_config('{one}', '{to}', true)" for one, to in _POSTGRESQL_SETTINGS.items()
+)
+"""The same as one statement, which is all that a message in pipeline mode may hold."""
 
 Result = TypeVar("Result")
 
@@ -183,6 +210,15 @@ class Database:
         except driver.Error as error:
             connection.invalidate()
             raise DatabaseAwayError(f"The connection is lost: {error}", lost=True) from error
+
+    def pooled(self) -> bool:
+        """Whether a pooler such as PgBouncer stands before PostgreSQL.
+
+        Raises:
+            DatabaseError: the database cannot be used.
+        """
+        with self.read() as connection:
+            return bool(connection.info.get(_POOLED))
 
     def check(self) -> None:
         """Read the newest table and try a write that changes no row.
@@ -297,10 +333,10 @@ def _translated() -> Iterator[None]:
     except (SQLAlchemyError, sqlite3.Error) as error:
         fault = getattr(error, "orig", None) or error
         message = str(fault).partition("\n")[0]
-        deadlocked = getattr(fault, "sqlstate", None) == "40P01"
-        if isinstance(error, IntegrityError) or deadlocked:
+        state = getattr(fault, "sqlstate", None)
+        if isinstance(error, IntegrityError) or state in _CONFLICTS:
             raise ConflictError(f"Another change came first ({type(fault).__name__}).") from error
-        if "no such table" in message or "does not exist" in message:
+        if state in _NOT_MIGRATED or _NOT_MIGRATED_SQLITE.match(message):
             raise NotMigratedError(
                 f"The database is not migrated ({message[:120]}). Run: usher db upgrade"
             ) from error
@@ -336,25 +372,34 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
         connection.execute(f"PRAGMA {pragma}").close()
 
 
-def _prepare_postgresql(connection: Any, _record: Any) -> None:
-    for setting in (
-        f"lock_timeout = {BUSY_TIMEOUT_MS}",
-        # Every statement has its index. A plan made while a table was empty scans the table, and
-        # is kept until the first ANALYZE, however much the table grows (measured with 8,000
-        # deliveries: a quarter of an event's time, and growing).
-        "enable_seqscan = off",
-        # enable_seqscan = off inflates the cost of a scan; jit would take it as worth compiling.
-        "jit = off",
-    ):
-        connection.execute(f"SET {setting}")
-    connection.commit()
+def _prepare_postgresql(connection: Any, record: Any) -> None:
+    """Settings of the session and named prepared statements only where the session is our own.
+
+    Behind a pooler, the next transaction may run on another server process, which knows neither,
+    and ours would be left to others.
+    """
     connection.autocommit = True  # _begin_postgresql says BEGIN
+    answering = connection.execute("SELECT pg_backend_pid()").fetchone()[0]
+    record.info[_POOLED] = answering != connection.info.backend_pid
+    if record.info[_POOLED]:
+        connection.prepare_threshold = None
+    else:
+        connection.execute(_IN_SESSION)
 
 
 def _begin_postgresql(connection: Connection) -> None:
     # The driver's own BEGIN waits for its answer, in pipeline mode too.
-    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-        connection.exec_driver_sql("BEGIN")
+    options = connection.get_execution_options()
+    if options.get("isolation_level") == "AUTOCOMMIT":
+        return
+    begin = _BEGIN_READ if options.get(_READ_ONLY) else _BEGIN_WRITE
+    pooled = connection.info[_POOLED]
+    if _QUEUE not in connection.info:
+        connection.exec_driver_sql(f"{begin}; {_IN_TRANSACTION}" if pooled else begin)
+        return
+    connection.exec_driver_sql(begin)
+    if pooled:
+        connection.exec_driver_sql(_IN_TRANSACTION_QUEUED)
 
 
 def _drain_queue(connection: Connection) -> None:
@@ -366,9 +411,12 @@ def _drain_queue(connection: Connection) -> None:
 
 
 def _await_answer(connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
-    """Wait for the answer to every statement but BEGIN and INSERT without RETURNING."""
+    """Wait for the answer to every statement but the first ones and INSERT without RETURNING."""
     queue = connection.info.get(_QUEUE)
-    unanswered = statement.startswith(("BEGIN", "INSERT")) and "RETURNING" not in statement
+    unanswered = (
+        statement.startswith(("BEGIN", "INSERT", _IN_TRANSACTION_QUEUED))
+        and "RETURNING" not in statement
+    )
     if queue is not None and not unanswered:
         queue.sync()
 
