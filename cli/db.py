@@ -23,5 +23,10 @@ def upgrade() -> None:
         if migrations.pending(database):
             migrations.upgrade(database)
             click.echo("The database is now at the newest revision.")
+        elif found := migrations.ahead(database):
+            click.echo(
+                f"The database is at revision {found}, which a newer version of Usher made. This "
+                f"version knows {migrations.newest()}, and changed nothing."
+            )
         else:
             click.echo("The database was at the newest revision already.")

@@ -30,10 +30,24 @@ def newest() -> str:
 
 def pending(database: Database) -> bool:
     """Whether ``upgrade`` would change something."""
+    found = revision(database)
+    return found is None or found < newest()
+
+
+def ahead(database: Database) -> str | None:
+    """The revision of a database that a newer version of Usher has migrated; None: none has."""
+    found = revision(database)
+    return found if found is not None and found > newest() else None
+
+
+def revision(database: Database) -> str | None:
+    """The database's revision; None: it was never migrated."""
     from sqlalchemy import inspect, text  # noqa: PLC0415
 
     with database.read() as connection:
         if not inspect(connection).has_table("alembic_version"):
-            return True
-        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    return found != newest()
+            return None
+        found: str | None = connection.execute(
+            text("SELECT version_num FROM alembic_version")
+        ).scalar()
+    return found

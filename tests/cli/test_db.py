@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from tests.cli.conftest import Program
+from usher import migrations
+from usher.core.store.database import Database
 
 DONE = "The database is now at the newest revision.\n"
 ALREADY = "The database was at the newest revision already.\n"
@@ -155,3 +159,19 @@ def test_j2_the_doctor_names_the_missing_driver(
     assert found["database"]["text"] == "The driver for PostgreSQL is not installed"
     assert found["database"]["remedy"] == "Run: pip install 'usher-identity[postgres]'"
     assert [name for name, each in found.items() if not each["well"]] == ["database"]
+
+
+def test_i5_an_older_version_goes_on_with_a_newer_database(empty: Program) -> None:
+    """What a newer version added stays as it is, and nothing is migrated back."""
+    empty("db", "upgrade")
+    database = Database(os.environ["USHER_DATABASE_URL"])
+    with database.write() as connection:
+        connection.execute(text("ALTER TABLE users ADD COLUMN later TEXT"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    said = empty("db", "upgrade").stdout
+    assert said.startswith("The database is at revision 9999, which a newer version of Usher made.")
+    empty.sign_up("ada@example.com")
+    assert [user["email"] for user in empty.json("users", "list")["users"]] == ["ada@example.com"]
+    assert empty("doctor").exit_code == 0
+    assert migrations.revision(database) == "9999"
+    database.dispose()
