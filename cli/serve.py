@@ -27,7 +27,7 @@ def run_server(host: str, port: int, workers: int) -> None:
     check_address(host, port)
     try:
         with opened(installation()) as app:
-            app.store.database.check()
+            app.store.check()
             _ = app.policy
     except DatabaseAwayError as error:
         _check_without_database(error)

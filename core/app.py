@@ -49,6 +49,16 @@ class _Store:
     def write(self) -> AbstractContextManager[Any]:
         return self.database.write()
 
+    def check(self) -> None:
+        """See ``usher.core.store.readiness``.
+
+        Raises:
+            DatabaseError: no event could be stored now.
+        """
+        from usher.core.store.readiness import check  # noqa: PLC0415 - no event needs it
+
+        check(self.database)
+
 
 class App:
     """The services of one process, each made at first use.

@@ -117,7 +117,7 @@ def is_degraded(usher: App) -> bool:
     degraded = fallback is not None and fallback.active
     if not degraded:
         try:
-            usher.store.database.check()
+            usher.store.check()
         except DatabaseAwayError:
             if fallback is None:
                 raise

@@ -125,7 +125,7 @@ def _database(app: App) -> str:
         if database.is_sqlite:
             return "sqlite, will be brought to the newest revision at the next start"
         raise NotMigratedError("not at the newest revision")
-    database.check()
+    app.store.check()
     return f"{database.url.get_backend_name()}, at the newest revision"
 
 

@@ -30,7 +30,7 @@ def _composed() -> Application:
         os.environ.update(asked.variables(os.environ))
     usher = app.current()
     upgrade_if_local(usher)
-    usher.store.database.check()
+    usher.store.check()
     _ = usher.policy
     guest = local_identity(usher.settings, asked) if asked.local else None
     return Application(guest, own_pages=True)

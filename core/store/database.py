@@ -19,7 +19,7 @@ from threading import Lock
 from time import monotonic, sleep
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     DBAPIError,
@@ -219,18 +219,6 @@ class Database:
         """
         with self.read() as connection:
             return bool(connection.info.get(_POOLED))
-
-    def check(self) -> None:
-        """Read the newest table and try a write that changes no row.
-
-        Raises:
-            DatabaseAwayError: the database is away, locked or read-only.
-            NotMigratedError: the newest table is missing.
-            DatabaseError: any other error.
-        """
-        with self.write() as connection:
-            connection.execute(text("SELECT 1 FROM syncs LIMIT 1"))
-            connection.execute(text("DELETE FROM deliveries WHERE 1 = 0"))
 
     def checkpoint_wal(self) -> bool:
         """Copy SQLite's write-ahead log into the file, beside a writer; nobody waits for it.
