@@ -140,6 +140,8 @@ def show(user: str, as_json: bool) -> None:
         ("last seen", moment(found.last_seen_at)),
     ):
         say(f"{label:<11}{value}", bold=label == "roles")
+    if found.at_identity.unreadable:
+        say(f"{'':<11}unreadable: {found.at_identity.unreadable}", fg="yellow")
     click.echo()
     print_table(
         ("role", "", "by", "actor", "reason", "until (UTC)"),

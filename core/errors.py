@@ -279,6 +279,13 @@ class IdentityAccountMissingError(UsherError):
     code, status, title = "identity_account_missing", 409, "Identity has no such account"
 
 
+class IdentityRolesUnreadableError(UsherError):
+    """The account's ``roles`` at Identity is no list of names, and is not written over."""
+
+    code, status = "identity_roles_unreadable", 409
+    title = "The roles at Identity cannot be read"
+
+
 class IdentityRefusedError(UsherError):
     """Identity refused our request."""
 

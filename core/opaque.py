@@ -21,10 +21,18 @@ from usher.core.bounds import (
     MAX_ROLES_BYTES,
     MAX_STRING_BYTES,
 )
-from usher.core.strict_json import StrictJsonError, depth_exceeds, fits_a_double, loads_object
+from usher.core.strict_json import (
+    StrictJsonError,
+    depth_exceeds,
+    dumps,
+    fits_a_double,
+    loads_object,
+)
 
 APP_METADATA: Final = "app_metadata"
 USER_METADATA: Final = "user_metadata"
+UNREADABLE_ROLES: Final[dict[str, Any]] = {}
+"""Stands for ``roles`` that cannot be taken as they are: like any other object, nobody's roles."""
 _STRINGS: Final = frozenset({"email", "aud"})
 _KEPT_BYTES: Final = {"provider": MAX_STRING_BYTES, "roles": MAX_ROLES_BYTES}
 
@@ -165,12 +173,11 @@ def _kept_of(data: bytes, found: _Member) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for member in members:
         limit = _KEPT_BYTES.get(member.key, 0)
-        if not limit:
-            continue
         value = data[member.start : member.end]
-        if len(value) > limit or depth_exceeds(value, MAX_MAP_DEPTH):
-            raise StrictJsonError(f"{found.key}.{member.key} is over {limit} bytes, or too deep")
-        kept |= _loads_leniently(b'{"%s":%s}' % (member.key.encode(), value))
+        if limit and len(value) <= limit and not depth_exceeds(value, MAX_MAP_DEPTH - 1):
+            kept |= _loads_leniently(b'{"%s":%s}' % (member.key.encode(), value))
+        elif member.key == "roles":
+            kept["roles"] = UNREADABLE_ROLES
     return kept
 
 
@@ -199,10 +206,35 @@ def _loads_leniently(data: bytes) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise StrictJsonError(f"{error.msg} at character {error.pos}") from None
     clean: dict[str, Any] = _clean(document)
-    if isinstance(document.get("roles"), list):
-        # A name with a character replaced would be another role.
-        clean["roles"] = [item for item in document["roles"] if _clean(item) == item]
+    if "roles" in document:
+        clean["roles"] = _exact(document["roles"])
+        if clean["roles"] is None and not _says_null(data):
+            clean["roles"] = UNREADABLE_ROLES
     return clean
+
+
+def _exact(roles: Any) -> Any:
+    """The roles as Identity holds them: with a character replaced, a name would be another role.
+
+    Half a pair, which Identity does not hold and nobody can write, makes an element null.
+    """
+    if isinstance(roles, list):
+        return [each if _can_be_written(each) else None for each in roles]
+    return roles if _can_be_written(roles) else UNREADABLE_ROLES
+
+
+def _can_be_written(value: Any) -> bool:
+    try:
+        dumps(value).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _says_null(data: bytes) -> bool:
+    """Whether the ``roles`` of a map are null, and no number that is read as null."""
+    members, _ = _members(data, 0, None)
+    return [data[each.start : each.end] for each in members if each.key == "roles"][-1] == b"null"
 
 
 def _clean(value: Any) -> Any:

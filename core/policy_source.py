@@ -10,7 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from usher.core.domain.events import EventName, email_key, is_role, split_address
+from usher.core.domain.events import EventName, email_key, split_address
+from usher.core.domain.held_roles import is_role
 from usher.core.domain.policy import (
     DEFAULT_MESSAGE,
     Admission,

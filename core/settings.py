@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from usher.core.domain.events import is_role
+from usher.core.domain.held_roles import is_role
 from usher.core.errors import SettingsError
 from usher.core.jws import MIN_SECRET_BYTES, PUBLIC_SECRET, Tolerance
 from usher.core.limits import Network

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from usher.core.captures.format import Capture, Decided
 from usher.core.domain.events import delivery_id, email_key
+from usher.core.domain.held_roles import is_role
 from usher.core.domain.policy import Reason
 from usher.core.domain.records import AuditEntry
 from usher.core.domain.reply import Reply
@@ -157,7 +158,23 @@ class Redactor:
             return self._value(value)
 
     def _app_metadata(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        return {k: v if k in KEPT_APP_METADATA else self._value(v) for k, v in values.items()}
+        redacted = {k: v if k in KEPT_APP_METADATA else self._value(v) for k, v in values.items()}
+        if "roles" in redacted:
+            redacted["roles"] = self._roles(redacted["roles"])
+        return redacted
+
+    def _roles(self, value: Any) -> Any:
+        """Role names as they are; what is none may name anybody, and stays none."""
+        if isinstance(value, list):
+            return [
+                self._role(each) if isinstance(each, str) else self._value(each) for each in value
+            ]
+        return self._role(value) if isinstance(value, str) else self._value(value)
+
+    def _role(self, text: str) -> str:
+        if is_role(text.strip()) or not text.strip():
+            return text
+        return f"{self._value(text)}\tno role"
 
     def _answer(self, answer: Reply) -> Reply:
         if answer.status != 200:

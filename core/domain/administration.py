@@ -13,7 +13,7 @@ from usher.core.bounds import (
     MAX_ROLE_CHARACTERS,
 )
 from usher.core.domain.decide import tombstone
-from usher.core.domain.events import is_role
+from usher.core.domain.held_roles import is_role
 from usher.core.domain.policy import RESERVED_APP_METADATA, listed
 from usher.core.domain.records import Grant, Source, Status, User
 from usher.core.domain.roles import effective, with_grant, without

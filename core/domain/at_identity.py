@@ -7,7 +7,7 @@ else (docs/lifecycle.md).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -77,6 +77,7 @@ class AtIdentity:
         pushing_since: the time at which that push was noted.
         in_flight: answers that Identity may still store, oldest first, until a look that is later
             by ``IN_FLIGHT_SECONDS`` has been seen.
+        unreadable: what of ``roles`` could not be read at the newest look; empty: all could.
     """
 
     seen: frozenset[str] = frozenset()
@@ -86,6 +87,7 @@ class AtIdentity:
     pushing: frozenset[str] | None = None
     pushing_since: int = 0
     in_flight: tuple[InFlight, ...] = ()
+    unreadable: str = ""
 
     @property
     def expected(self) -> AbstractSet[str]:
@@ -121,24 +123,12 @@ class AtIdentity:
         moment = int(now.timestamp())
         in_flight, noted_seen = self.in_flight, shown
         if in_flight:
-            by_people = signed_at is not None and not read_early
             young = [one for one in in_flight if not one.is_past(moment, signed_at)]
-            for one in in_flight:
-                if one.told is not None and (one.may_show(shown) or not by_people):
-                    added -= one.told
-                if one.told is not None and one.may_show(shown):
-                    removed &= one.told
-            for one in young if read_early else ():
-                outdated = shown == one.held
-                noted_seen = noted_seen - (added & one.held) | (removed if outdated else _NONE)
-                added -= one.held
-                removed = _NONE if outdated else removed
-            # Changes that one answer alone told, shown for the first time: that answer has landed.
-            new = [one for one in young if one.is_shown(shown) and not one.may_show(self.seen)]
-            landed = new[0] if len(new) == 1 and pushing is None and not new[0].repeated else None
-            in_flight = tuple(
-                InFlight(one.signed_at, one.at, one.held) if one is landed else one for one in young
-            )
+            by_people = signed_at is not None and not read_early
+            added, removed = _unexplained(in_flight, shown, added, removed, by_people)
+            if read_early:
+                noted_seen, added, removed = _unless_outdated(young, shown, added, removed)
+            in_flight = self._still_in_flight(young, shown, pushing)
         if added or removed or (pushing is not None and shown != self.seen):
             # A login that read the account before this change may come after it.
             before = InFlight(moment if signed_at is None else signed_at, moment, self.seen)
@@ -211,6 +201,19 @@ class AtIdentity:
         told = self.told(roles, shown, now)
         return replace(told, pushing=roles, pushing_since=int(now.timestamp()))
 
+    def _still_in_flight(
+        self, young: Sequence[InFlight], shown: frozenset[str], pushing: frozenset[str] | None
+    ) -> tuple[InFlight, ...]:
+        """The answers to remember after a look; one that has landed as what was held before it.
+
+        That is one whose changes are shown for the first time, and by no other answer.
+        """
+        new = [one for one in young if one.is_shown(shown) and not one.may_show(self.seen)]
+        landed = new[0] if len(new) == 1 and pushing is None and not new[0].repeated else None
+        return tuple(
+            InFlight(one.signed_at, one.at, one.held) if one is landed else one for one in young
+        )
+
     def _being_written(self, now: datetime) -> frozenset[str] | None:
         return self.pushing if now.timestamp() < self.pushing_since + WRITE_SECONDS else None
 
@@ -253,6 +256,8 @@ class AtIdentity:
         if self.pushing is not None:
             found["pushing"] = sorted(self.pushing)
             found["pushing_since"] = self.pushing_since
+        if self.unreadable:
+            found["unreadable"] = self.unreadable
         if self.in_flight:
             found["in_flight"] = [
                 [
@@ -287,6 +292,7 @@ class AtIdentity:
                 )
                 for signed_at, at, held, told, repeated in document.get("in_flight", ())
             ),
+            document.get("unreadable", ""),
         )
 
 
@@ -306,6 +312,49 @@ class Observed:
     at_identity: AtIdentity
     added: AbstractSet[str]
     removed: AbstractSet[str]
+
+
+def _unexplained(
+    in_flight: Sequence[InFlight],
+    shown: frozenset[str],
+    added: AbstractSet[str],
+    removed: AbstractSet[str],
+    by_people: bool,
+) -> tuple[AbstractSet[str], AbstractSet[str]]:
+    """The changes that no answer in flight made.
+
+    Args:
+        by_people: somebody at Identity has just changed the account.
+    """
+    for one in in_flight:
+        if one.told is None:
+            continue
+        may_have_landed = one.may_show(shown)
+        if may_have_landed or not by_people:
+            added -= one.told
+        if may_have_landed:
+            removed &= one.told
+    return added, removed
+
+
+def _unless_outdated(
+    young: Sequence[InFlight],
+    shown: frozenset[str],
+    added: AbstractSet[str],
+    removed: AbstractSet[str],
+) -> tuple[frozenset[str], AbstractSet[str], AbstractSet[str]]:
+    """What an event that was read early has seen, and the changes that are newer than its reading.
+
+    Returns:
+        The roles to note as seen; those that people added and removed.
+    """
+    seen = shown
+    for one in young:
+        outdated = shown == one.held
+        seen = seen - (added & one.held) | (removed if outdated else _NONE)
+        added -= one.held
+        removed = _NONE if outdated else removed
+    return seen, added, removed
 
 
 def _newer(notes: Mapping[str, int], earlier: Mapping[str, int]) -> bool:

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from usher.core.bounds import MAX_ESCAPE_BYTES, MAX_MAP_BYTES
 from usher.core.domain.events import Event, EventName, IdentityUser, email_key, split_address
+from usher.core.domain.held_roles import HeldRoles, read_roles
 from usher.core.domain.policy import Applicant, Policy, Reason, Verdict
 from usher.core.domain.records import Decision, Grant, Outcome, Status, User, audit
 from usher.core.domain.reply import NO_CONTENT, Reply
@@ -38,6 +39,7 @@ class _Case:
     policy: Policy
     now: datetime
     given: Reply | None
+    held: HeldRoles
 
     @property
     def known(self) -> User:
@@ -63,13 +65,22 @@ def decide(
     Raises:
         PolicyError: only from a callable policy that breaks its contract.
     """
-    case = _Case(event, user, policy, now, given)
+    held = event.user.held_roles
+    case = _Case(event, user, policy, now, given, held)
     decision = _TABLE[event.name][user.status if user else None](case)
-    if event.user.set_aside:
-        said = "; ".join(map(str, event.user.set_aside))
-        unreadable = Reason("metadata.unreadable", said)
-        return replace(decision, reasons=(*decision.reasons, unreadable))
+    if unreadable := _unreadable(event.user, held):
+        return replace(decision, reasons=(*decision.reasons, *unreadable))
     return decision
+
+
+def _unreadable(person: IdentityUser, held: HeldRoles) -> tuple[Reason, ...]:
+    """The reasons that name what of an event could not be read."""
+    found: tuple[Reason, ...] = ()
+    if held.kept or held.foreign:
+        found += (Reason("identity.roles_unreadable", held.unreadable),)
+    if person.set_aside:
+        found += (Reason("metadata.unreadable", "; ".join(map(str, person.set_aside))),)
+    return found
 
 
 def applicant(event_name: EventName, user: User) -> Applicant:
@@ -122,9 +133,10 @@ def welcome(
     user = replace(record or newcomer(instance_id, caller, now), confirmed_at=now)
     verdict = policy.evaluate(applicant(EventName.LOGIN, user))
     grants = follow_policy(user.grants, verdict.roles, policy.fingerprint, now)
-    if not caller.roles:  # a token's are not believed, so their absence removes nothing
-        return replace(user, grants=grants)
-    return take_over(replace(user, grants=grants), caller.roles, now)
+    held = caller.held_roles
+    if not held.names and not held.unreadable:
+        return replace(user, grants=grants)  # a token's are not believed: absence removes nothing
+    return take_over(replace(user, grants=grants), held, now)
 
 
 def tombstone(user: User, now: datetime) -> User:
@@ -212,7 +224,7 @@ def _enter(
         verdict: the policy's verdict on it; None: not asked yet.
         reasons: those of the admission.
     """
-    event, now = case.event, case.now
+    event, now, held = case.event, case.now, case.held
     newer = case.user is None or event.order > case.user.order
     grants = user.grants
     extra: Mapping[str, Any] = {}
@@ -228,7 +240,7 @@ def _enter(
         merged = merge(
             grants,
             at_identity,
-            event.user.roles,
+            held,
             now,
             signed_at=event.issued_at,
             # A login's account is read before the password is checked.
@@ -244,18 +256,19 @@ def _enter(
         reasons += (Reason("user.suspended", "no roles are answered for a suspended user"),)
     else:
         reasons += _held_back(grants, now)
-        reply, untold, why = _answer(event.user, roles, {**extra, **user.extra_app_metadata})
+        extra = {**extra, **user.extra_app_metadata}
+        reply, untold, why = _answer(event.user, held, roles, extra)
         reasons += why
     told = roles
     if case.given is not None:
         reply = case.given
-        told = frozenset((reply.app_metadata or {}).get("roles", ()))
+        told = read_roles((reply.app_metadata or {}).get("roles")).names
     if reply.status == 200:
-        at_identity = at_identity.answered(told, event.user.roles, now, event.issued_at)
+        at_identity = at_identity.answered(told, held.names, now, event.issued_at)
     by_answer = newer and case.given is None and event.name is not EventName.USERMODIFIED
     if untold:
         at_identity = at_identity.marked_pending()
-    elif at_identity.pending and by_answer and event.user.whole:
+    elif at_identity.pending and by_answer and event.user.whole and not held.foreign:
         # This answer tells Identity everything. A usermodified's could be lost unnoticed.
         at_identity = at_identity.settled()
     user = replace(user, grants=grants, at_identity=at_identity)
@@ -269,7 +282,7 @@ def _echoes_a_push(case: _Case, user: User) -> bool:
     before, event = case.user, case.event
     if before is None or event.name is not EventName.USERMODIFIED:
         return False
-    if not before.at_identity.writes(event.user.roles, case.now):
+    if not before.at_identity.writes(case.held.names, case.now):
         return False
     pushed = before.extra_app_metadata.keys()
     known = replace(
@@ -350,7 +363,7 @@ def proves(name: EventName, user: IdentityUser) -> bool:
 
 
 def _answer(
-    held: IdentityUser, roles: frozenset[str], extra: Mapping[str, Any]
+    person: IdentityUser, held: HeldRoles, roles: frozenset[str], extra: Mapping[str, Any]
 ) -> tuple[Reply, bool, tuple[Reason, ...]]:
     """200 with the whole ``app_metadata`` where it differs from Identity's, else 204.
 
@@ -359,16 +372,17 @@ def _answer(
     Returns:
         The reply; whether it leaves untold what a push must tell, and why.
     """
-    if not held.whole:  # an answer would replace the map at Identity by the part that is left
-        return NO_CONTENT, roles != held.roles, ()
-    received = held.app_metadata or {}
+    if not person.whole:  # an answer would replace the map at Identity by the part that is left
+        return NO_CONTENT, roles != held.names, ()
+    if held.foreign:
+        return NO_CONTENT, bool(roles or extra), ()
+    received = person.app_metadata or {}
     merged = {**received, **extra}
     wanted = {key: v for key, v in merged.items() if v is not None or key not in extra}
     if roles or "roles" in received:
-        wanted["roles"] = sorted(roles)
-    current = received.get("roles")
-    if isinstance(current, list) and len(current) == len(roles) and held.roles == roles:
-        received = {**received, "roles": sorted(roles)}  # their order does not matter
+        wanted["roles"] = held.telling(roles)
+        if held.shows(roles):
+            received = {**received, "roles": wanted["roles"]}  # their order does not matter
     if equal(wanted, received):
         return NO_CONTENT, False, ()
     reply = Reply.telling(wanted)

@@ -68,7 +68,7 @@ def reply_in_words(reply: Reply) -> str:
     if reply.status == 200:
         held = document.get("app_metadata") or {}
         roles = held.get("roles") or []
-        words = [f"roles: {', '.join(map(str, roles)) or 'none'}"]
+        words = [f"roles: {', '.join(map(_short, roles)) or 'none'}"]
         words += [f"{k}: {_short(v)}" for k, v in sorted(held.items()) if k != "roles"]
         return "200 " + "; ".join(words)
     said = document.get("detail") or document.get("code") or ""

@@ -18,6 +18,7 @@ def user_document(user: User, now: datetime) -> dict[str, Any]:
         "extra_app_metadata": user.extra_app_metadata,
         "grants": [grant_document(grant, now) for grant in user.grants],
         "identity": identity_state(user),
+        "unreadable_roles": user.at_identity.unreadable or None,
         "suspended_at": utc(user.suspended_at),
         "deleted_at": utc(user.deleted_at),
     }

@@ -19,9 +19,9 @@ from usher.core.bounds import (
     MAX_EMAIL_CHARACTERS,
     MAX_EMAIL_KEY_BYTES,
     MAX_PROVIDER_CHARACTERS,
-    MAX_ROLE_CHARACTERS,
 )
 from usher.core.domain.domains import to_a_labels
+from usher.core.domain.held_roles import ABSENT, HeldRoles, read_roles
 from usher.core.errors import BodyFieldError, BodyJsonError, InstanceMismatchError
 from usher.core.jws import Claims
 from usher.core.opaque import APP_METADATA, SetAside, read_envelope
@@ -93,12 +93,15 @@ class IdentityUser:
         return found
 
     @property
+    def held_roles(self) -> HeldRoles:
+        """``app_metadata.roles``, read as far as it can be."""
+        held = self.app_metadata
+        return read_roles(held["roles"]) if held and "roles" in held else ABSENT
+
+    @property
     def roles(self) -> frozenset[str]:
-        """``app_metadata.roles`` as a set; anything but role names in a list counts as no role."""
-        found = (self.app_metadata or {}).get("roles")
-        if not isinstance(found, list):
-            return frozenset()
-        return frozenset(role for role in found if isinstance(role, str) and is_role(role))
+        """The role names in ``app_metadata.roles``."""
+        return self.held_roles.names
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +180,6 @@ def split_address(key: str) -> tuple[str, str]:
         return "", ""
     address: str = found["bare"] or found["named"]
     return address, address.rpartition("@")[2]
-
-
-def is_role(name: str) -> bool:
-    """Whether a name can be a role: 1 to 100 printable characters, no space at either end."""
-    return 0 < len(name) <= MAX_ROLE_CHARACTERS and name.isprintable() and name == name.strip()
 
 
 def is_text(value: object) -> bool:

@@ -14,11 +14,14 @@ from typing import Any, Final, Protocol
 from uuid import UUID
 
 from usher.core.bounds import MAX_GRANTED_BYTES
-from usher.core.domain.events import EventName, is_role, is_text
+from usher.core.domain.events import EventName, is_text
+from usher.core.domain.held_roles import is_role
 from usher.core.errors import PolicyError
 from usher.core.strict_json import cannot_travel, dumps, written_bytes
 
 DEFAULT_MESSAGE: Final = "This site does not admit this account."
+UNREADABLE_MESSAGE: Final = "This site needs an e-mail address that it can read."
+UNPROVEN_MESSAGE: Final = "This e-mail address has to be confirmed first."
 NO_POLICY: Final = "no-policy"
 """The fingerprint of the empty policy, where there is no file."""
 RESERVED_APP_METADATA: Final = frozenset({"roles", "provider"})
@@ -188,7 +191,7 @@ class FilePolicy:
         for name, deny, value, said in denies:
             if deny.values and not applicant.address:
                 text = "the address cannot be read as one address, and there is a deny list"
-                return False, deny.message, Reason(name, text)
+                return False, UNREADABLE_MESSAGE, Reason(name, text)
             if value in deny.values:
                 return False, deny.message, Reason(name, f"{said} is on the deny list")
         if rules.default_allow:
@@ -210,7 +213,10 @@ class FilePolicy:
                     text = f"{said} is on the allow list; the signup must prove the address"
                     return True, "", Reason(name, text)
                 text = f"{said} is on the allow list, but nobody proved the address"
-                return False, rules.message, Reason(name, text)
+                return False, UNPROVEN_MESSAGE, Reason(name, text)
+        if not applicant.address and (rules.allow_emails or rules.allow_email_domains):
+            text = "the address cannot be read as one address, and there is an allow list"
+            return False, UNREADABLE_MESSAGE, Reason("admission.default", text)
         return False, rules.message, Reason("admission.default", "nobody is admitted by default")
 
     def describe(self) -> list[str]:

@@ -28,11 +28,13 @@ class Prepared:
         user: the record with people's changes at Identity, and the coming write noted.
         patch: keys of ``app_metadata`` to merge there; empty: Identity has everything.
         unsettled: an answer to an event may still be on its way, and would undo the write.
+        refused: why the roles are not written there although they may differ; empty: they are.
     """
 
     user: User
     patch: Mapping[str, Any]
     unsettled: bool
+    refused: str = ""
 
 
 def wanted_roles(user: User, now: datetime) -> frozenset[str]:
@@ -57,25 +59,26 @@ def may_be_overwritten(user: User, now: datetime) -> bool:
 
 def patch_for(user: User, found: IdentityUser, now: datetime) -> dict[str, Any]:
     """The keys to merge into the account's ``app_metadata``; its other keys stay."""
-    held = found.app_metadata or {}
-    patch = _difference(user.extra_app_metadata, held)
-    wanted = wanted_roles(user, now)
-    listed = held.get("roles", [])
-    if found.roles != wanted or not isinstance(listed, list) or len(listed) != len(wanted):
-        patch["roles"] = sorted(wanted)
+    patch = _difference(user.extra_app_metadata, found.app_metadata or {})
+    wanted, held = wanted_roles(user, now), found.held_roles
+    if not held.foreign and not held.shows(wanted):
+        patch["roles"] = held.telling(wanted)
     return patch
 
 
 def prepare(user: User, found: IdentityUser, now: datetime) -> Prepared:
     """Merge the account as Identity answered it, and note the coming write."""
-    user = take_over(user, found.roles, now)
-    unsettled = user.at_identity.may_be_undone(now) or may_be_overwritten(user, now)
+    held = found.held_roles
+    user = take_over(user, held, now)
+    wanted, noted = wanted_roles(user, now), user.at_identity
+    unsettled = noted.may_be_undone(now) or may_be_overwritten(user, now)
+    refused = held.unreadable if held.foreign and (wanted or noted.expected) else ""
     patch = patch_for(user, found, now)
-    if patch:
-        noted = user.at_identity.push_begun(wanted_roles(user, now), found.roles, now)
-    else:
-        noted = user.at_identity.settled(look_again=unsettled)
-    return Prepared(replace(user, at_identity=noted), patch, unsettled)
+    if not patch:
+        noted = noted.settled(look_again=unsettled or bool(refused))
+    elif not held.foreign:
+        noted = noted.push_begun(wanted, held.names, now)
+    return Prepared(replace(user, at_identity=noted), patch, unsettled, refused)
 
 
 def conclude(
@@ -93,9 +96,10 @@ def conclude(
     if answer.roles != user.at_identity.seen and not same_view(user, noted):
         return replace(user, at_identity=user.at_identity.marked_pending()), False
     answered = user.at_identity.answered_since(noted.at_identity)
-    user = take_over(user, answer.roles, now)
+    user = take_over(user, answer.held_roles, now)
     done = not answered and not patch_for(user, answer, now)
-    settled = user.at_identity.settled(look_again=prepared.unsettled or not done)
+    look_again = prepared.unsettled or bool(prepared.refused) or not done
+    settled = user.at_identity.settled(look_again=look_again)
     return replace(user, at_identity=settled), done
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from usher.core.domain.at_identity import AtIdentity
+from usher.core.domain.held_roles import HeldRoles
 from usher.core.domain.policy import Reason
 from usher.core.domain.records import Grant, Source, User
 
@@ -59,16 +60,16 @@ def follow_policy(
     return tuple(sorted((*kept, *new), key=lambda grant: (grant.role, grant.source)))
 
 
-def take_over(user: User, payload: frozenset[str], now: datetime) -> User:
+def take_over(user: User, held: HeldRoles, now: datetime) -> User:
     """The record after ``merge`` with the roles that Identity has."""
-    merged = merge(user.grants, user.at_identity, payload, now)
+    merged = merge(user.grants, user.at_identity, held, now)
     return replace(user, grants=merged.grants, at_identity=merged.at_identity)
 
 
 def merge(
     grants: tuple[Grant, ...],
     at_identity: AtIdentity,
-    payload: frozenset[str],
+    shown: HeldRoles,
     now: datetime,
     *,
     signed_at: int | None = None,
@@ -78,12 +79,18 @@ def merge(
 
     A role added there lifts Identity's denial, and becomes Identity's grant unless it is effective
     here. A role removed there ends Identity's grant. Where another source still gives it,
-    Identity's denial lies over it, and that source's grant stays on record.
+    Identity's denial lies over it, and that source's grant stays on record. A value that cannot be
+    read changes nothing, for nobody can tell what it takes away.
 
     Args:
-        signed_at, read_early: of the event that shows the payload (see ``AtIdentity.observe``).
+        signed_at, read_early: of the event that shows the roles (see ``AtIdentity.observe``).
     """
-    observed = at_identity.observe(payload, now, signed_at=signed_at, read_early=read_early)
+    if shown.foreign:
+        return Merge(grants, replace(at_identity, unreadable=shown.unreadable), ())
+    observed = at_identity.observe(shown.names, now, signed_at=signed_at, read_early=read_early)
+    noted = observed.at_identity
+    if shown.kept:
+        noted = replace(noted, unreadable=shown.unreadable)
     held = {(grant.role, grant.source): grant for grant in grants}
 
     def is_effective(role: str) -> bool:
@@ -104,4 +111,4 @@ def merge(
             denial = Grant(role, Source.IDENTITY, now, denies=True, actor="identity")
             held[role, Source.IDENTITY] = denial
         reasons.append(Reason("identity.removed", f"{role!r} was taken away at Identity"))
-    return Merge(tuple(held[key] for key in sorted(held)), observed.at_identity, tuple(reasons))
+    return Merge(tuple(held[key] for key in sorted(held)), noted, tuple(reasons))

@@ -68,7 +68,7 @@ def compare(person: IdentityUser, record: User | None, now: datetime) -> tuple[K
         found.append(Kind.METADATA)
     if person.confirmed_at and not record.confirmed_at:
         found.append(Kind.STATUS)
-    merged = take_over(record, person.roles, now).grants
+    merged = take_over(record, person.held_roles, now).grants
     if set(merged) != set(record.grants):  # sets: databases sort by their locale
         found.append(Kind.ROLES_THERE)
     patch = patch_for(replace(record, grants=merged), person, now)
@@ -100,7 +100,7 @@ def adopt(
     if user.confirmed_at and (record is None or _policy_may_differ(record, user)):
         verdict = policy.evaluate(applicant(EventName.LOGIN, user))
         grants = follow_policy(grants, verdict.roles, policy.fingerprint, now)
-    user = take_over(replace(user, grants=grants), person.roles, now)
+    user = take_over(replace(user, grants=grants), person.held_roles, now)
     # Databases sort grants by their locale, so another order is no change.
     return replace(user, grants=grants) if set(user.grants) == set(grants) else user
 

@@ -27,6 +27,7 @@ from usher.core.domain.records import Key, Status, User, audit
 from usher.core.errors import (
     IdentityAccountMissingError,
     IdentityNotConfiguredError,
+    IdentityRolesUnreadableError,
     IdentityUnavailableError,
     UsherError,
 )
@@ -217,11 +218,14 @@ class Pushes:
         prepared = self._prepare(user, lease, found)
         if prepared is None:
             return _Step.AGAIN
-        if not prepared.patch:
-            return _Step.LATER if prepared.unsettled else _Step.SETTLED
-        answer = _existing(identity.update(user.id, app_metadata=prepared.patch))
-        if not self._conclude(key, lease, prepared, answer):
-            return _Step.AGAIN
+        if prepared.patch:
+            answer = _existing(identity.update(user.id, app_metadata=prepared.patch))
+            if not self._conclude(key, lease, prepared, answer):
+                return _Step.AGAIN
+        if prepared.refused:
+            raise IdentityRolesUnreadableError(
+                f"At Identity, {prepared.refused}. Make it a list of role names there."
+            )
         return _Step.LATER if prepared.unsettled else _Step.SETTLED
 
     # --- transactions --------------------------------------------------------------------------

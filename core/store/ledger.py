@@ -28,7 +28,7 @@ from usher.core.store.bulk_insert import BulkInsert
 from usher.core.store.counters import Counters
 from usher.core.store.database import Database
 from usher.core.store.instances import the_instance
-from usher.core.store.keyset import Order, fetch
+from usher.core.store.keyset import MAX_PAGE, Order, fetch
 from usher.core.store.tables import DeliveryRow
 
 MIN_PREFIX: Final = 6
@@ -167,6 +167,23 @@ class Ledger:
                 f"Several events' ids begin with {prefix[:72]!r}; give more characters."
             )
         return to_delivery(rows[0])
+
+    def newest_sequence(self) -> int:
+        """The ``sequence`` of the newest delivery; 0 before the first."""
+        with self._database.read() as connection:
+            return newest_sequence(connection)
+
+    def denied_after(self, sequence: int) -> list[Delivery]:
+        """The denied deliveries after the one of this ``sequence``, the newest first."""
+        columns = _DELIVERIES.c
+        denied = (
+            select(_DELIVERIES)
+            .where(columns.sequence > sequence, columns.outcome == Outcome.DENIED.value)
+            .order_by(columns.sequence.desc())
+            .limit(MAX_PAGE)
+        )
+        with self._database.read() as connection:
+            return [to_delivery(row) for row in connection.execute(denied)]
 
     def page(
         self,

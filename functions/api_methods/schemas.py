@@ -78,6 +78,9 @@ class User(Own):
     )
     grants: list[Grant]
     identity: IdentityState
+    unreadable_roles: str | None = Field(
+        description="What of the roles at Identity cannot be read; null: all can."
+    )
     suspended_at: datetime | None
     deleted_at: datetime | None
 

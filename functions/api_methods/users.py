@@ -19,10 +19,10 @@ from usher.core.domain.documents import (
     user_document,
     utc,
 )
-from usher.core.domain.events import is_role
+from usher.core.domain.held_roles import is_role
 from usher.core.domain.records import Page, Status, User
 from usher.core.domain.roles import effective
-from usher.core.errors import IdentityNotConfiguredError, InvalidInputError
+from usher.core.errors import InvalidInputError
 from usher.core.store.ledger import DeliveryFilters
 from usher.core.store.user_search import Sort, UserFilters
 from usher.functions._shared.http import Response
@@ -62,13 +62,6 @@ class ListQuery(Paging):
     seen_until: Moment | None = Field(None, description="Excluded.")
     sort: Literal["created", "last_seen", "email"] = "created"
     order: Literal["asc", "desc"] = "asc"
-
-
-class Invitation(Input):
-    """The person to invite."""
-
-    email: str = Field(min_length=3, max_length=320, pattern=r"^[^\s@]+@[^\s@]+$")
-    data: dict[str, Any] = Field(default_factory=dict, description="Their user_metadata.")
 
 
 class Edit(Why):
@@ -126,21 +119,6 @@ def list_users(call: Call) -> Response:
         "next_cursor": page.next_cursor,
     }
     return json_response(document, headers=next_link(call, page))
-
-
-def invite(call: Call) -> Response:
-    """Have Identity invite somebody."""
-    identity = call.app.identity
-    if identity is None:
-        raise IdentityNotConfiguredError("USHER_IDENTITY_URL is not set.")
-    invited = identity.invite(call.body.email, call.body.data)
-    user = call.app.store.users.invited(invited, call.principal.actor)
-    return json_response(
-        user_document(user, call.now),
-        201,
-        version=user.version,
-        headers={"Location": f"{call.base}/users/{user.id}"},
-    )
 
 
 def read(call: Call) -> Response:
@@ -269,17 +247,6 @@ OPERATIONS = (
         query=ListQuery,
         pages=True,
         csv=True,
-    ),
-    Operation(
-        "POST",
-        "/users",
-        "Invite somebody through Identity",
-        _ADMIN,
-        invite,
-        schemas.User,
-        status=201,
-        body=Invitation,
-        errors=(409, 503),
     ),
     Operation("GET", "/users/{id}", "One user", _ADMIN, read, schemas.User, errors=(404,)),
     Operation(

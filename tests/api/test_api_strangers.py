@@ -17,7 +17,7 @@ from tests.store.store_support import deliver
 from tests.support import NOON, account, signed
 from usher.core.bounds import MAX_ACCESS_TOKEN_BYTES
 from usher.core.domain import administration
-from usher.core.domain.events import is_role
+from usher.core.domain.held_roles import is_role
 from usher.core.limits import RateLimiter
 from usher.functions._shared.cors import cors_headers, preflight
 from usher.functions._shared.http import Request

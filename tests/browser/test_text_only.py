@@ -15,7 +15,7 @@ from tests.browser.console import OLIVIA, PASSWORD, Console, alone, console
 from tests.browser.people import CANARY, NAUGHTY, OWNER
 from usher.core.domain import administration
 from usher.core.domain.administration import Change
-from usher.core.domain.events import is_role
+from usher.core.domain.held_roles import is_role
 from usher.core.domain.records import User
 
 Visit = Callable[..., tuple[Page, Watch]]

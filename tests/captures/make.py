@@ -257,6 +257,21 @@ def odd(story: Story) -> None:
     )
 
 
+def odd_roles(story: Story) -> None:
+    """Scripts at Identity wrote as roles what is no list of names, and mended it in the end."""
+    ada = story.person("ada@example.com")
+    story.send("signup", ada)
+    ada = replace(ada, confirmed_at=story.now)
+    odd: list[Any] = ["editor", 7, "", {"x": 1}, "  ", "x" * 300]
+    answered = ["editor", "member", "staff", *odd[1:]]
+    for held in (" editor ", odd, answered, ["editor ", "member", "staff"], 7, {"editor": True}):
+        ada = replace(ada, app_metadata={"provider": "email", "roles": held})
+        story.send("usermodified", ada)
+        story.send("login", ada)
+    ada = replace(ada, app_metadata={"provider": "email", "roles": ["editor", "member", "staff"]})
+    story.send("usermodified", ada)
+
+
 STORIES = (
     email_signup,
     providers,
@@ -271,6 +286,7 @@ STORIES = (
     deletion,
     changes,
     odd,
+    odd_roles,
 )
 
 

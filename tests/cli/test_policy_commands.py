@@ -106,7 +106,7 @@ QUESTIONS: list[tuple[list[str], int, str, list[str]]] = [
     (
         ["a@b@c"],
         1,
-        "a@b@c (proven) is refused: Please use an address that lasts.",
+        "a@b@c (proven) is refused: This site needs an e-mail address that it can read.",
         ["admission.deny_email_domains"],
     ),
 ]

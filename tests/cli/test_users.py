@@ -113,6 +113,29 @@ def test_show_has_the_record_its_grants_and_its_events(on_both: Program) -> None
     assert any(row.startswith("signup applied") for row in rows)
 
 
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        (7, "roles is a number, not a list: neither read nor written over"),
+        (["editor", 7, ""], "roles has elements that are no role names; they stay (2: a number, "),
+        (["editor "], ""),
+    ],
+)
+def test_c1_roles_that_cannot_be_read_are_shown(on_both: Program, held: object, said: str) -> None:
+    """With the record, and with the event that told of them."""
+    metadata = {"provider": "email", "roles": held}
+    ada = on_both.deliver("login", "ada@example.com", app_metadata=metadata)
+    shown = on_both("users", "show", str(ada)).stdout
+    assert (f"           unreadable: {said}" in shown) is bool(said)
+    assert (on_both.json("users", "show", str(ada))["unreadable_roles"] or "").startswith(said)
+    (event,) = on_both.json("events", "list")["events"]
+    texts = [r["text"] for r in event["reasons"] if r["rule"] == "identity.roles_unreadable"]
+    assert len(texts) == bool(said)
+    assert all(text.startswith(said) for text in texts)
+    words = " ".join(on_both("events", "show", event["id"]).stdout.split())
+    assert ("identity.roles_unreadable roles" in words) is bool(said)
+
+
 def test_json_has_the_whole_record(program: Program) -> None:
     """Times in RFC 3339, grants with their sources, metadata as received."""
     ada = program.deliver("signup", "ada@example.com", user_metadata={"full_name": "Ada"})

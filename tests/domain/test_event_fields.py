@@ -16,11 +16,11 @@ from tests.support import account
 from usher.core.domain.events import (
     Event,
     email_key,
-    is_role,
     parse_event,
     parse_time,
     split_address,
 )
+from usher.core.domain.held_roles import is_role
 from usher.core.jws import Claims
 from usher.emulator.payload import ZERO_INSTANCE, event_body
 

@@ -98,16 +98,47 @@ def test_a_map_is_kept_sanitised_or_set_aside(
 
 
 def test_roles_and_provider_are_read_where_the_rest_is_set_aside() -> None:
-    """They decide; a name that would have to be altered is none."""
+    """They decide; a name that cannot be stored stays as it is, and is none."""
     large = b'{"x":"%s","roles":["editor","a\\u0000"],"provider":"google","deep":%s%s}' % (
         b"x" * bounds.MAX_MAP_BYTES,
         b"[" * 1000,
         b"]" * 1000,
     )
     app_metadata, user_metadata, notes = read(body(b'{"a":1}', large))
-    assert app_metadata == {"roles": ["editor"], "provider": "google"}
+    assert app_metadata == {"roles": ["editor", "a\x00"], "provider": "google"}
     assert user_metadata == {"a": 1}
     assert notes == [f"app_metadata: over {bounds.MAX_MAP_BYTES} bytes, set aside"]
+
+
+LARGE = b'"x":"' + b"a" * bounds.MAX_MAP_BYTES + b'"'
+# roles as they stand in an app_metadata that is not kept as it came -> what is read
+ROLES: dict[str, tuple[bytes, Any]] = {
+    "null": (b"null", None),
+    "a text": (b'"editor"', "editor"),
+    "a text that cannot be stored": (b'"a\\u0000"', "a\x00"),
+    "a number that no double holds": (b"1e400", {}),
+    "half a pair": (b'"\\ud800"', {}),
+    "an object with half a pair": (b'{"\\ud800":1}', {}),
+    "elements with half a pair": (b'["a",["\\ud800"],{"b":"c"}]', ["a", None, {"b": "c"}]),
+    "too deep": (b"[" * 40 + b"]" * 40, {}),
+    "too large": (b'["%s"]' % (b"a" * bounds.MAX_ROLES_BYTES), {}),
+}
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["sanitised", "set aside"])
+@pytest.mark.parametrize("name", ROLES)
+def test_c1_roles_are_never_read_as_others(name: str, large: bool) -> None:
+    """What cannot be taken as it is stands as an object, which is nobody's role."""
+    written, read_as = ROLES[name]
+    more = LARGE if large else b'"x":"\\u0000"'
+    app_metadata, _, notes = read(body(app_metadata=b'{%s,"roles":%s}' % (more, written)))
+    assert (app_metadata["roles"], len(notes)) == (read_as, 1)
+
+
+def test_a_provider_too_large_to_be_read_is_left_out() -> None:
+    """Nothing below a map makes an event unreadable."""
+    found, _, notes = read(body(app_metadata=b'{"provider":"%s"}' % (b"p" * 70_000)))
+    assert (found, len(notes)) == ({}, 1)
 
 
 ENVELOPES = {
@@ -201,19 +232,10 @@ def test_no_content_of_the_maps_is_ever_refused(
         assert (app_metadata, user_metadata) == (ours, theirs)
 
 
-LARGE = b'"x":"' + b"a" * bounds.MAX_MAP_BYTES + b'"'
 UNREADABLE: dict[str, tuple[bytes, str]] = {
     "no value": (b'{"event":}', "Expecting value"),
     "a string without an end": (b'{"event":"x' + b"\\", "Unterminated string"),
     "a large app_metadata that is no JSON": (body(app_metadata=b"{%s,1:2}" % LARGE), "is no JSON"),
-    "a provider too large to be read": (
-        body(app_metadata=b'{"provider":"%s"}' % (b"p" * 10 * bounds.MAX_MAP_BYTES)),
-        "app_metadata.provider is over",
-    ),
-    "roles too deep to be read": (
-        body(app_metadata=b'{%s,"roles":%s%s}' % (LARGE, b"[" * 40, b"]" * 40)),
-        "app_metadata.roles is over",
-    ),
 }
 
 

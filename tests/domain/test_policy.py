@@ -55,6 +55,12 @@ EVERYONE_IS = "everyone is admitted by default"
 NOBODY_IS = "nobody is admitted by default"
 DENIED = "the address is on the deny list"
 UNREADABLE = "the address cannot be read as one address, and there is a deny list"
+NOT_ON_A_LIST = "the address cannot be read as one address, and there is an allow list"
+NEEDS_ADDRESS = "This site needs an e-mail address that it can read."
+ONE_GUEST = FilePolicy(Admission(False, "Members only.", allow_emails=frozenset({"g@b.example"})))
+ONE_DOMAIN = FilePolicy(
+    Admission(False, "Members only.", allow_email_domains=frozenset({"a.example"}))
+)
 
 # policy, applicant, admitted, message, deciding rule, its text
 ADMISSIONS: list[tuple[FilePolicy, Applicant, bool, str, str, str]] = [
@@ -81,8 +87,22 @@ ADMISSIONS: list[tuple[FilePolicy, Applicant, bool, str, str, str]] = [
         "the domain mailinator.com is on the deny list",
     ),
     (DENIES, applicant("x@sub.mailinator.com"), True, "", "admission.default", EVERYONE_IS),
-    (DENIES, applicant("a@b@c"), False, "Not you.", "admission.deny_emails", UNREADABLE),
-    (DENIES, applicant(""), False, "Not you.", "admission.deny_emails", UNREADABLE),
+    (DENIES, applicant("a@b@c"), False, NEEDS_ADDRESS, "admission.deny_emails", UNREADABLE),
+    (DENIES, applicant(""), False, NEEDS_ADDRESS, "admission.deny_emails", UNREADABLE),
+    (
+        FilePolicy(Admission(deny_email_domains=DenyList(frozenset({"b.example"}), "Not there."))),
+        applicant("x@b.example <x@a.example>"),
+        False,
+        NEEDS_ADDRESS,
+        "admission.deny_email_domains",
+        UNREADABLE,
+    ),
+    *(
+        (policy, applicant(email), False, NEEDS_ADDRESS, "admission.default", NOT_ON_A_LIST)
+        for policy in (ONE_GUEST, ONE_DOMAIN)
+        for email in ("", "a@b@c")
+    ),
+    (ONE_GUEST, applicant(), False, "Members only.", "admission.default", NOBODY_IS),
     (
         ALLOWS,
         applicant(),
@@ -105,7 +125,7 @@ ADMISSIONS: list[tuple[FilePolicy, Applicant, bool, str, str, str]] = [
         ALLOWS,
         applicant(proven=False),
         False,
-        "Members only.",
+        "This e-mail address has to be confirmed first.",
         "admission.allow_email_domains",
         "the domain a.example is on the allow list, but nobody proved the address",
     ),

@@ -7,7 +7,8 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usher.core.domain.events import EventName, email_key, is_role, split_address
+from usher.core.domain.events import EventName, email_key, split_address
+from usher.core.domain.held_roles import is_role
 from usher.core.domain.policy import Admission, Applicant, DenyList, FilePolicy, RoleRule
 from usher.core.errors import PolicyError
 from usher.core.policy_source import parse_policy

@@ -14,6 +14,7 @@ from tests.support import NOON
 from usher.core.captures.format import Capture, from_delivery
 from usher.core.captures.redact import Redactor
 from usher.core.domain.differences import Differences, reply_in_words, user_differences
+from usher.core.domain.held_roles import read_roles
 from usher.core.domain.policy import Reason
 from usher.core.domain.records import AuditEntry, Delivery, Grant, Outcome, Source, User
 from usher.core.domain.reply import Reply
@@ -92,6 +93,30 @@ def test_no_value_of_an_event_is_left(first: Any, second: Any, third: Any) -> No
     )
 
 
+# roles in an event -> those in the capture; an ellipsis: something else that is no role either
+REDACTED: list[tuple[Any, Any]] = [
+    ("editor", "editor"),
+    (["editor", " author ", "", "  "], ["editor", " author ", "", "  "]),
+    (None, None),
+    (CANARY * 30, ...),
+    ({"x": CANARY}, ...),
+    ([CANARY * 30, f"{CANARY}\tx", {"x": CANARY}, [CANARY], 7, None], ...),
+]
+
+
+@pytest.mark.parametrize(("held", "kept"), REDACTED)
+def test_c1_roles_that_are_none_are_redacted_and_stay_none(held: Any, kept: Any) -> None:
+    """They may name anybody; the decision is the same."""
+    user = {"id": str(UUID(int=9)), "app_metadata": {"roles": held}}
+    body = {"event": "signup", "instance_id": str(UUID(int=0)), "user": user}
+    redacted = REDACTOR.capture(from_delivery(delivery(json.dumps(body).encode())))
+    found = json.loads(redacted.body or b"")["user"]["app_metadata"]["roles"]
+    assert found == kept if kept is not ... else CANARY not in json.dumps(found)
+    before, after = read_roles(held), read_roles(found)
+    assert (before.names, before.unreadable[:20]) == (after.names, after.unreadable[:20])
+    assert len(before.kept) == len(after.kept)
+
+
 @pytest.mark.parametrize(
     "body",
     [b"canary", b'"canary"', b'{"user":"canary"}', b'{"user":{"id":"canary","email":5}}',
@@ -152,6 +177,7 @@ def test_an_act_says_who_did_what_and_nothing_personal() -> None:
         (Reply(204, "", ""), "204"),
         (Reply(200, "", '{"app_metadata":{"roles":["b"],"plan":1}}'), "200 roles: b; plan: 1"),
         (Reply(200, "", "{}"), "200 roles: none"),
+        (Reply(200, "", '{"app_metadata":{"roles":["b",7,{}]}}'), "200 roles: b, 7, {}"),
         (Reply(403, "", '{"detail":"No.","code":"denied"}'), "403 No."),
         (Reply(401, "", '{"code":"signature_invalid"}'), "401 signature_invalid"),
         (Reply(502, "", "<html>"), "502 <html>"),

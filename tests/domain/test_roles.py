@@ -10,6 +10,7 @@ import pytest
 from tests.domain.decide_support import NOON, T0, after, event, outcome
 from usher.core.domain.administration import grant_role, reactivate_user, revoke_role, suspend_user
 from usher.core.domain.at_identity import AtIdentity
+from usher.core.domain.held_roles import HeldRoles
 from usher.core.domain.records import Grant, Source, User
 from usher.core.domain.roles import effective, follow_policy, merge
 from usher.core.errors import RoleInvalidError, UserDeletedError
@@ -82,14 +83,14 @@ def test_the_three_way_merge(name: str) -> None:
     """Added there, removed there, or merely our own echo."""
     grants, payload, seen, sent, withdrawn, roles = MERGES[name]
     there = AtIdentity(frozenset(seen), sent, withdrawn)
-    found = merge(grants, there, frozenset(payload), NOON)
+    found = merge(grants, there, HeldRoles(frozenset(payload)), NOON)
     assert effective(found.grants, NOON) == roles
     assert found.at_identity.seen == payload
 
 
 def test_an_administrators_grant_stays_on_record_under_identitys_denial() -> None:
     """Nobody's word is lost: both can be read afterwards."""
-    found = merge((grant("x", A),), AtIdentity(frozenset({"x"})), frozenset(), NOON)
+    found = merge((grant("x", A),), AtIdentity(frozenset({"x"})), HeldRoles(), NOON)
     assert {(g.source, g.denies) for g in found.grants} == {(A, False), (I, True)}
 
 
@@ -100,7 +101,7 @@ def test_sent_is_kept_until_shown_or_contradicted_after_an_hour(
     payload: set[str], age: int, kept: bool
 ) -> None:
     """A payload without the role may be older than the reply; an hour later it is not."""
-    found = merge((), AtIdentity(sent={"x": T0 - age}), frozenset(payload), NOON)
+    found = merge((), AtIdentity(sent={"x": T0 - age}), HeldRoles(frozenset(payload)), NOON)
     assert ("x" in found.at_identity.sent) is kept
 
 
