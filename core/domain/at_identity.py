@@ -7,61 +7,25 @@ else (docs/lifecycle.md).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
+from usher.core.domain.in_flight import (
+    IN_FLIGHT_SECONDS,
+    InFlight,
+    remembered,
+    still_in_flight,
+    unexplained,
+    unless_outdated,
+)
+
 ECHO_SECONDS: Final = 3600
 """A payload may contradict our answer for this long; later ones show that it was rolled back."""
-IN_FLIGHT_SECONDS: Final = 20
-"""Identity stores an answer within this time: three attempts of 5 s, and a margin."""
 WRITE_SECONDS: Final = 120
 """A push may explain a payload's roles for this long: its lease and the wait after it."""
-_NONE: Final[frozenset[str]] = frozenset()
-MOST_IN_FLIGHT: Final = 16
-"""Answers remembered at once. Beyond it the oldest is forgotten, as though it had arrived."""
-MOST_IN_FLIGHT_CHARACTERS: Final = 16_384
-"""Characters of all remembered roles. Beyond it the oldest answers are forgotten as well."""
-
-
-@dataclass(frozen=True, slots=True)
-class InFlight:
-    """An answer that may still replace what Identity holds, or a state that it held just before.
-
-    Identity holds no lock while it waits for an answer. So the answer may land over a later change,
-    and an event may show roles that were read before one.
-
-    Attributes:
-        signed_at: ``iat`` of the answered event, by Identity's clock.
-        at: its receipt, by ours.
-        held: the roles that Identity had.
-        told: the roles of the answer; None: nothing is on its way, ``held`` may still be shown.
-        repeated: several such answers are on their way.
-    """
-
-    signed_at: int
-    at: int
-    held: frozenset[str]
-    told: frozenset[str] | None = None
-    repeated: bool = False
-
-    def is_past(self, now: int, signed_at: int | None) -> bool:
-        """Whether a look at this time came after the answer: it has landed, or never will."""
-        if signed_at is None:
-            return now >= self.at + IN_FLIGHT_SECONDS
-        return signed_at >= self.signed_at + IN_FLIGHT_SECONDS
-
-    def may_show(self, shown: frozenset[str]) -> bool:
-        """Whether these roles show all that the answer changed, so that it may have landed."""
-        if self.told is None:
-            return False
-        return self.told - self.held <= shown and not (self.held - self.told) & shown
-
-    def is_shown(self, shown: frozenset[str]) -> bool:
-        """Whether these roles are those of the answer, and perhaps others that it did not take."""
-        return self.told is not None and self.told <= shown and self.may_show(shown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +89,14 @@ class AtIdentity:
         if in_flight:
             young = [one for one in in_flight if not one.is_past(moment, signed_at)]
             by_people = signed_at is not None and not read_early
-            added, removed = _unexplained(in_flight, shown, added, removed, by_people)
+            added, removed = unexplained(in_flight, shown, added, removed, by_people)
             if read_early:
-                noted_seen, added, removed = _unless_outdated(young, shown, added, removed)
-            in_flight = self._still_in_flight(young, shown, pushing)
+                noted_seen, added, removed = unless_outdated(young, shown, added, removed)
+            in_flight = still_in_flight(young, shown, self.seen, writing=pushing is not None)
         if added or removed or (pushing is not None and shown != self.seen):
             # A login that read the account before this change may come after it.
             before = InFlight(moment if signed_at is None else signed_at, moment, self.seen)
-            in_flight = _bounded(in_flight, before)
+            in_flight = remembered(in_flight, before)
         # A payload that shows our answer confirms it. Another may be older than the answer for
         # ECHO_SECONDS; after that the answer counts as rolled back.
         horizon = moment - ECHO_SECONDS
@@ -165,7 +129,7 @@ class AtIdentity:
         """Note a 200 answer with these roles to an event that showed ``shown``."""
         answer = InFlight(signed_at, int(now.timestamp()), shown, roles)
         told = self.told(roles, shown, now)
-        return replace(told, in_flight=_bounded(self.in_flight, answer))
+        return replace(told, in_flight=remembered(self.in_flight, answer))
 
     def may_come_to_differ(self, wanted: frozenset[str]) -> bool:
         """Whether an answer in flight may leave other roles at Identity than these.
@@ -200,19 +164,6 @@ class AtIdentity:
         """Note the start of a push that writes these roles; Identity had ``shown`` before it."""
         told = self.told(roles, shown, now)
         return replace(told, pushing=roles, pushing_since=int(now.timestamp()))
-
-    def _still_in_flight(
-        self, young: Sequence[InFlight], shown: frozenset[str], pushing: frozenset[str] | None
-    ) -> tuple[InFlight, ...]:
-        """The answers to remember after a look; one that has landed as what was held before it.
-
-        That is one whose changes are shown for the first time, and by no other answer.
-        """
-        new = [one for one in young if one.is_shown(shown) and not one.may_show(self.seen)]
-        landed = new[0] if len(new) == 1 and pushing is None and not new[0].repeated else None
-        return tuple(
-            InFlight(one.signed_at, one.at, one.held) if one is landed else one for one in young
-        )
 
     def _being_written(self, now: datetime) -> frozenset[str] | None:
         return self.pushing if now.timestamp() < self.pushing_since + WRITE_SECONDS else None
@@ -314,67 +265,5 @@ class Observed:
     removed: AbstractSet[str]
 
 
-def _unexplained(
-    in_flight: Sequence[InFlight],
-    shown: frozenset[str],
-    added: AbstractSet[str],
-    removed: AbstractSet[str],
-    by_people: bool,
-) -> tuple[AbstractSet[str], AbstractSet[str]]:
-    """The changes that no answer in flight made.
-
-    Args:
-        by_people: somebody at Identity has just changed the account.
-    """
-    for one in in_flight:
-        if one.told is None:
-            continue
-        may_have_landed = one.may_show(shown)
-        if may_have_landed or not by_people:
-            added -= one.told
-        if may_have_landed:
-            removed &= one.told
-    return added, removed
-
-
-def _unless_outdated(
-    young: Sequence[InFlight],
-    shown: frozenset[str],
-    added: AbstractSet[str],
-    removed: AbstractSet[str],
-) -> tuple[frozenset[str], AbstractSet[str], AbstractSet[str]]:
-    """What an event that was read early has seen, and the changes that are newer than its reading.
-
-    Returns:
-        The roles to note as seen; those that people added and removed.
-    """
-    seen = shown
-    for one in young:
-        outdated = shown == one.held
-        seen = seen - (added & one.held) | (removed if outdated else _NONE)
-        added -= one.held
-        removed = _NONE if outdated else removed
-    return seen, added, removed
-
-
 def _newer(notes: Mapping[str, int], earlier: Mapping[str, int]) -> bool:
     return any(earlier.get(role) != at for role, at in notes.items())
-
-
-def _bounded(in_flight: tuple[InFlight, ...], new: InFlight) -> tuple[InFlight, ...]:
-    """The remembered answers with a new one; the oldest are forgotten beyond the bounds.
-
-    One that says the same as an earlier one renews it. So logins in a loop add nothing.
-    """
-    if any(replace(one, repeated=False) == new for one in in_flight):
-        return in_flight  # the same event again
-    kept = [one for one in in_flight if (one.held, one.told) != (new.held, new.told)]
-    new = replace(new, repeated=len(kept) < len(in_flight))
-    kept = [*kept, new][-MOST_IN_FLIGHT:]
-    while len(kept) > 1 and sum(map(_characters, kept)) > MOST_IN_FLIGHT_CHARACTERS:
-        del kept[0]
-    return tuple(kept)
-
-
-def _characters(one: InFlight) -> int:
-    return sum(map(len, one.held)) + sum(map(len, one.told or ()))

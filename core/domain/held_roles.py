@@ -41,7 +41,7 @@ class HeldRoles:
 
     @property
     def unreadable(self) -> str:
-        """What of the value cannot be read, in words and without its content; empty: all can."""
+        """The part that cannot be read, in words and without its content; empty: all can be."""
         if self.foreign:
             return f"roles is {self.foreign}, not a list: neither read nor written over"
         if not self.kept:

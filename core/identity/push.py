@@ -19,9 +19,9 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
 
-from usher.core.domain.at_identity import IN_FLIGHT_SECONDS
 from usher.core.domain.decide import ACTOR
 from usher.core.domain.events import IdentityUser
+from usher.core.domain.in_flight import IN_FLIGHT_SECONDS
 from usher.core.domain.push import Prepared, conclude, prepare, same_view
 from usher.core.domain.records import Key, Status, User, audit
 from usher.core.errors import (

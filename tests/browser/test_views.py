@@ -9,6 +9,8 @@ from playwright.sync_api import Page, expect
 from tests.browser.browser import Watch, settle
 from tests.browser.console import Console
 from tests.browser.people import OWNER, PLAIN
+from tests.support import account, signed, verified
+from usher.core.store.ledger import DeliveryFilters
 
 AsOwner = Callable[..., tuple[Page, Watch]]
 
@@ -100,6 +102,19 @@ def test_a_record_is_changed_and_nobodys_change_is_lost(
     dialog.get_by_role("button", name="Delete for good").click()
     expect(page.get_by_text("This account was deleted")).to_be_visible()
     assert user.email not in page.locator("#main").inner_text()
+
+
+def test_c1_roles_that_cannot_be_read_are_told(as_owner: AsOwner, populated: Console) -> None:
+    """On the record, and with the event that told of them."""
+    webhooks, now = populated.app.webhooks, populated.app.clock()
+    who = account(at=now, app_metadata={"provider": "email", "roles": ["editor", 7]})
+    webhooks.process([verified(webhooks, signed("login", who, at=now), now)])
+    page, _ = as_owner(f"/#/users/{who.id}")
+    expect(page.get_by_text("elements that are no role names")).to_be_visible()
+    expect(page.locator("[data-role=editor]")).to_be_visible()
+    (seen,) = populated.app.store.ledger.page(DeliveryFilters(user_id=who.id)).items
+    page, _ = as_owner(f"/#/events/{seen.id}")
+    expect(page.get_by_text("elements that are no role names")).to_be_visible()
 
 
 def test_the_last_administrator_cannot_lock_everybody_out(as_owner: AsOwner) -> None:

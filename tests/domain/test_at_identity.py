@@ -9,14 +9,11 @@ from typing import Any
 import pytest
 
 from tests.domain.decide_support import NOON, T0
-from usher.core.domain.at_identity import (
-    ECHO_SECONDS,
+from usher.core.domain.at_identity import ECHO_SECONDS, UNKNOWN, WRITE_SECONDS, AtIdentity
+from usher.core.domain.in_flight import (
     IN_FLIGHT_SECONDS,
     MOST_IN_FLIGHT,
     MOST_IN_FLIGHT_CHARACTERS,
-    UNKNOWN,
-    WRITE_SECONDS,
-    AtIdentity,
     InFlight,
 )
 

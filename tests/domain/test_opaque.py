@@ -111,6 +111,7 @@ def test_roles_and_provider_are_read_where_the_rest_is_set_aside() -> None:
 
 
 LARGE = b'"x":"' + b"a" * bounds.MAX_MAP_BYTES + b'"'
+MOST = bounds.MAX_ROLES_BYTES
 # roles as they stand in an app_metadata that is not kept as it came -> what is read
 ROLES: dict[str, tuple[bytes, Any]] = {
     "null": (b"null", None),
@@ -120,8 +121,10 @@ ROLES: dict[str, tuple[bytes, Any]] = {
     "half a pair": (b'"\\ud800"', {}),
     "an object with half a pair": (b'{"\\ud800":1}', {}),
     "elements with half a pair": (b'["a",["\\ud800"],{"b":"c"}]', ["a", None, {"b": "c"}]),
-    "too deep": (b"[" * 40 + b"]" * 40, {}),
-    "too large": (b'["%s"]' % (b"a" * bounds.MAX_ROLES_BYTES), {}),
+    "31 levels": (b"[" * 31 + b"]" * 31, json.loads("[" * 31 + "]" * 31)),
+    "32 levels": (b"[" * 32 + b"]" * 32, {}),
+    "the largest": (b'["%s"]' % (b"a" * (MOST - 4)), ["a" * (MOST - 4)]),
+    "one byte more": (b'["%s"]' % (b"a" * (MOST - 3)), {}),
 }
 
 

@@ -15,9 +15,10 @@ from usher.core.domain.administration import (
     revoke_role,
     suspend_user,
 )
-from usher.core.domain.at_identity import IN_FLIGHT_SECONDS, WRITE_SECONDS
+from usher.core.domain.at_identity import WRITE_SECONDS
 from usher.core.domain.decide import decide, tombstone
 from usher.core.domain.events import IdentityUser
+from usher.core.domain.in_flight import IN_FLIGHT_SECONDS
 from usher.core.domain.push import (
     conclude,
     must_be_told,

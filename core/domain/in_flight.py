@@ -1,0 +1,135 @@
+"""Answers on their way to Identity, and the changes there that they explain. Pure.
+
+Identity holds no lock while it waits for an answer. So the answer may land over a later change, and
+an event may show roles that were read before one (docs/lifecycle.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from typing import Final
+
+IN_FLIGHT_SECONDS: Final = 20
+"""Identity stores an answer within this time: three attempts of 5 s, and a margin."""
+MOST_IN_FLIGHT: Final = 16
+"""Answers remembered at once. Beyond it the oldest is forgotten, as though it had arrived."""
+MOST_IN_FLIGHT_CHARACTERS: Final = 16_384
+"""Characters of all remembered roles. Beyond it the oldest answers are forgotten as well."""
+_NONE: Final[frozenset[str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """An answer that may still replace what Identity holds, or a state that it held just before.
+
+    Attributes:
+        signed_at: ``iat`` of the answered event, by Identity's clock.
+        at: its receipt, by ours.
+        held: the roles that Identity had.
+        told: the roles of the answer; None: nothing is on its way, ``held`` may still be shown.
+        repeated: several such answers are on their way.
+    """
+
+    signed_at: int
+    at: int
+    held: frozenset[str]
+    told: frozenset[str] | None = None
+    repeated: bool = False
+
+    def is_past(self, now: int, signed_at: int | None) -> bool:
+        """Whether a look at this time came after the answer: it has landed, or never will."""
+        if signed_at is None:
+            return now >= self.at + IN_FLIGHT_SECONDS
+        return signed_at >= self.signed_at + IN_FLIGHT_SECONDS
+
+    def may_show(self, shown: frozenset[str]) -> bool:
+        """Whether these roles show all that the answer changed, so that it may have landed."""
+        if self.told is None:
+            return False
+        return self.told - self.held <= shown and not (self.held - self.told) & shown
+
+    def is_shown(self, shown: frozenset[str]) -> bool:
+        """Whether these roles are those of the answer, and perhaps others that it did not take."""
+        return self.told is not None and self.told <= shown and self.may_show(shown)
+
+
+def unexplained(
+    in_flight: Sequence[InFlight],
+    shown: frozenset[str],
+    added: AbstractSet[str],
+    removed: AbstractSet[str],
+    by_people: bool,
+) -> tuple[AbstractSet[str], AbstractSet[str]]:
+    """The changes that no answer in flight made.
+
+    Args:
+        by_people: somebody at Identity has just changed the account.
+    """
+    for one in in_flight:
+        if one.told is None:
+            continue
+        may_have_landed = one.may_show(shown)
+        if may_have_landed or not by_people:
+            added -= one.told
+        if may_have_landed:
+            removed &= one.told
+    return added, removed
+
+
+def unless_outdated(
+    young: Sequence[InFlight],
+    shown: frozenset[str],
+    added: AbstractSet[str],
+    removed: AbstractSet[str],
+) -> tuple[frozenset[str], AbstractSet[str], AbstractSet[str]]:
+    """The roles that an event read early has seen, and the changes newer than its reading.
+
+    Returns:
+        The roles to note as seen; those that people added and removed.
+    """
+    seen = shown
+    for one in young:
+        outdated = shown == one.held
+        seen = seen - (added & one.held) | (removed if outdated else _NONE)
+        added -= one.held
+        removed = _NONE if outdated else removed
+    return seen, added, removed
+
+
+def still_in_flight(
+    young: Sequence[InFlight], shown: frozenset[str], seen: frozenset[str], *, writing: bool
+) -> tuple[InFlight, ...]:
+    """The answers to remember after a look; one that has landed as what was held before it.
+
+    That is one whose changes are shown for the first time, and by no other answer.
+
+    Args:
+        seen: the roles at the look before.
+        writing: a push is under way.
+    """
+    new = [one for one in young if one.is_shown(shown) and not one.may_show(seen)]
+    landed = new[0] if len(new) == 1 and not writing and not new[0].repeated else None
+    return tuple(
+        InFlight(one.signed_at, one.at, one.held) if one is landed else one for one in young
+    )
+
+
+def remembered(in_flight: tuple[InFlight, ...], new: InFlight) -> tuple[InFlight, ...]:
+    """The remembered answers with a new one; the oldest are forgotten beyond the bounds.
+
+    One that says the same as an earlier one renews it. So logins in a loop add nothing.
+    """
+    if any(replace(one, repeated=False) == new for one in in_flight):
+        return in_flight  # the same event again
+    kept = [one for one in in_flight if (one.held, one.told) != (new.held, new.told)]
+    new = replace(new, repeated=len(kept) < len(in_flight))
+    kept = [*kept, new][-MOST_IN_FLIGHT:]
+    while len(kept) > 1 and sum(map(_characters, kept)) > MOST_IN_FLIGHT_CHARACTERS:
+        del kept[0]
+    return tuple(kept)
+
+
+def _characters(one: InFlight) -> int:
+    return sum(map(len, one.held)) + sum(map(len, one.told or ()))
