@@ -20,7 +20,8 @@ from usher.cli.output import (
 from usher.cli.transfer import export, import_, prune
 from usher.core.domain.documents import delivery_with_body
 from usher.core.domain.events import EventName
-from usher.core.domain.records import Outcome
+from usher.core.domain.failures import AT, ERROR
+from usher.core.domain.records import Delivery, Outcome
 from usher.core.store.ledger import DeliveryFilters
 
 OUTCOMES = tuple(outcome.value for outcome in Outcome)
@@ -77,7 +78,7 @@ def list_events(
                 d.event or "-",
                 d.outcome,
                 d.reply.status,
-                ", ".join(r.rule for r in d.reasons),
+                _why(d),
                 d.id[:20],
             )
             for d in page.items
@@ -88,6 +89,13 @@ def list_events(
     )
     if page.next_cursor:
         click.echo(f"More: --cursor {page.next_cursor}")
+
+
+def _why(delivery: Delivery) -> str:
+    """The rules that decided; of a failure what was raised, and where."""
+    if delivery.outcome is not Outcome.FAILED:
+        return ", ".join(reason.rule for reason in delivery.reasons)
+    return " at ".join(reason.text for reason in delivery.reasons if reason.rule in (ERROR, AT))
 
 
 @events.command()

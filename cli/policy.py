@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from uuid import UUID, uuid4
 
@@ -27,12 +29,17 @@ from usher.core.domain.documents import decision_document
 from usher.core.domain.events import EventName, email_key, split_address
 from usher.core.domain.policy import NO_POLICY, Applicant, CallablePolicy, FilePolicy, Verdict
 from usher.core.domain.records import Decision, Outcome
-from usher.core.errors import SettingsError
+from usher.core.errors import PolicyError, SettingsError
+from usher.core.faults import in_full
 from usher.core.policy_source import load_policy
 from usher.core.settings import PREFIX, Settings
 from usher.core.store.history import History
 from usher.core.store.ledger import DeliveryFilters
+from usher.core.webhooks import failed_decision
 from usher.emulator.payload import ZERO_INSTANCE
+
+_ASKED = (EventName.VALIDATE, EventName.SIGNUP, EventName.LOGIN, EventName.USERMODIFIED)
+"""The events at which a policy is asked."""
 
 
 @click.group()
@@ -44,8 +51,15 @@ def policy() -> None:
 @click.argument("source", required=False)
 @json_option
 def check(source: str | None, as_json: bool) -> None:
-    """Check the policy (or SOURCE) and print its rules in words."""
-    loaded = load_policy(source or _configured())
+    """Check the policy (or SOURCE) and print its rules in words.
+
+    A callable policy is also asked about somebody@example.com, at each event.
+    """
+    with _in_full():
+        loaded = load_policy(source or _configured())
+        if isinstance(loaded, CallablePolicy):
+            for event in _ASKED:
+                loaded.evaluate(_newcomer("somebody@example.com", "email", event=event))
     if as_json:
         print_json({"fingerprint": loaded.fingerprint, "rules": loaded.describe()})
         return
@@ -69,29 +83,20 @@ def explain(who: str, provider: str, unproven: bool, event: str, as_json: bool) 
 
     For an event, this compares the recorded decision with the one that would be made now; the
     first characters of its id are enough. Exits with 1 when WHO would not be admitted, or the
-    answers differ.
+    answers differ, or the policy fails.
     """
     if "@" not in who and not _is_uuid(who):
         sys.exit(_explain_event(who, as_json))
     if "@" in who:
-        loaded = load_policy(_configured())
-        address, domain = split_address(email_key(who))
-        question = Applicant(
-            event=EventName(event),
-            instance_id=ZERO_INSTANCE,
-            id=uuid4(),
-            email=who,
-            address=address,
-            domain=domain,
-            proven=not unproven,
-            provider=provider,
-            app_metadata={"provider": provider},
-        )
+        with _in_full():
+            loaded = load_policy(_configured())
+        question = _newcomer(who, provider, proven=not unproven, event=EventName(event))
     else:
         with opened() as app:
             question = applicant(EventName(event), app.store.users.find(who))
             loaded = app.policy
-    verdict = loaded.evaluate(question)
+    with _in_full():
+        verdict = loaded.evaluate(question)
     _show(question, verdict, loaded, as_json)
     sys.exit(0 if verdict.admitted else 1)
 
@@ -122,6 +127,39 @@ def try_(source: str, since: datetime | None, as_json: bool) -> None:
     sys.exit(1 if groups else 0)
 
 
+def _newcomer(
+    email: str, provider: str, *, proven: bool = True, event: EventName = EventName.SIGNUP
+) -> Applicant:
+    """The question about somebody who is not on record."""
+    address, domain = split_address(email_key(email))
+    return Applicant(
+        event=event,
+        instance_id=ZERO_INSTANCE,
+        id=uuid4(),
+        email=email,
+        address=address,
+        domain=domain,
+        proven=proven and event is not EventName.VALIDATE,
+        provider=provider,
+        app_metadata={"provider": provider},
+    )
+
+
+@contextmanager
+def _in_full() -> Iterator[None]:
+    """Print the traceback of a callable policy before the sentence that ends the command."""
+    try:
+        yield
+    except PolicyError as error:
+        _print_traceback(error)
+        raise
+
+
+def _print_traceback(error: PolicyError) -> None:
+    for line in in_full(error).splitlines():
+        say(line, err=True)
+
+
 def _is_uuid(text: str) -> bool:
     try:
         UUID(text)
@@ -135,7 +173,12 @@ def _explain_event(prefix: str, as_json: bool) -> int:
     with opened() as app:
         delivery = app.store.ledger.find(prefix)
         user = app.store.users.look_up(delivery.user_id) if delivery.user_id else None
-        now = app.webhooks.rehearse(delivery, user, app.clock())
+        try:
+            now = app.webhooks.rehearse(delivery, user, app.clock())
+        except PolicyError as error:
+            _print_traceback(error)
+            now = failed_decision(error)
+    fails = now is not None and now.outcome is Outcome.FAILED
     differs = now is not None and now.reply != delivery.reply
     if as_json:
         print_json(
@@ -148,7 +191,7 @@ def _explain_event(prefix: str, as_json: bool) -> int:
                 "differs": differs,
             }
         )
-        return int(differs)
+        return int(differs or fails)
     say(f"{delivery.event or 'no event'} of {delivery.user_id}, {moment(delivery.received_at)} UTC")
     _show_decision("It was", delivery.recorded)
     if now is None:
@@ -156,11 +199,11 @@ def _explain_event(prefix: str, as_json: bool) -> int:
     else:
         _show_decision("It would now be", now)
         say("The answers differ." if differs else "The answers are the same.")
-    return int(differs)
+    return int(differs or fails)
 
 
 def _show_decision(begin: str, decision: Decision) -> None:
-    style = "red" if decision.outcome is Outcome.DENIED else "green"
+    style = "red" if decision.outcome in (Outcome.DENIED, Outcome.FAILED) else "green"
     say(f"{begin} {decision.outcome}: {reply_in_words(decision.reply)}", fg=style)
     for reason in decision.reasons:
         say(f"  {reason.rule:<32} {reason.text}")

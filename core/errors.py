@@ -49,9 +49,13 @@ class ExtraMissingError(UsherError):
 
 
 class PolicyError(UsherError):
-    """The policy does not parse or its callable failed to load; ``where`` names the place."""
+    """The policy does not parse, or its callable failed; ``where`` names the place.
+
+    ``at`` is the file and line of a callable whose answer is wrong; no traceback leads to them.
+    """
 
     code, title = "policy_invalid", "The policy is not usable"
+    at: tuple[str, int] | None = None
 
     def __init__(self, where: str, problem: str) -> None:
         super().__init__(f"{where}: {problem}")

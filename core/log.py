@@ -19,23 +19,31 @@ import structlog
 from usher.core.errors import UsherError
 from usher.core.strict_json import dumps
 
-_NOT_SHOWN: Final = ("level", "event", "where")
+_TRACEBACK: Final = "traceback"
+_NOT_SHOWN: Final = ("level", "event", "where", _TRACEBACK)
 AGAIN_SECONDS: Final = 60.0
 """Pause between two lines about the same recurring failure."""
 
 
 def configure(
-    stream: TextIO | None = None, level: int = logging.INFO, *, plain: bool = False
+    stream: TextIO | None = None,
+    level: int = logging.INFO,
+    *,
+    plain: bool = False,
+    tracebacks: bool = False,
 ) -> None:
     """Send our log lines to ``stream``; None: standard error.
 
     Args:
         level: lines below it are dropped.
         plain: write words and ``name=value``, for a terminal, in place of JSON.
+        tracebacks: write the traceback of unforeseen errors below their line. It may quote
+            anything, so this is for a developer's own machine.
     """
+    _Tracebacks.shown = tracebacks
     as_json: list[structlog.typing.Processor] = [
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.JSONRenderer(serializer=lambda value, **_: dumps(value)),
+        _in_json,
     ]
     structlog.configure(
         processors=[structlog.processors.add_log_level, *([_in_words] if plain else as_json)],
@@ -43,6 +51,18 @@ def configure(
         logger_factory=structlog.WriteLoggerFactory(_Lossy(stream or sys.stderr)),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,
     )
+
+
+class _Tracebacks:
+    """Whether errors are described with their traceback."""
+
+    shown = False
+
+
+def _in_json(_logger: Any, _method: str, fields: structlog.typing.EventDict) -> str:
+    """Render a line as JSON; a traceback stands below it."""
+    below = fields.pop(_TRACEBACK, "")
+    return dumps(fields) + f"\n{below}" * bool(below)
 
 
 def _in_words(_logger: Any, _method: str, fields: structlog.typing.EventDict) -> str:
@@ -127,11 +147,23 @@ def describe(error: BaseException) -> dict[str, Any]:
     The message of an error that is not ours may hold anything, and is left out.
     """
     frames = traceback.extract_tb(error.__traceback__)[-6:]
-    return {
+    fields: dict[str, Any] = {
         "code": error.code if isinstance(error, UsherError) else type(error).__name__,
         "detail": error.detail if isinstance(error, UsherError) else "",
         "where": [f"{PurePath(frame.filename).name}:{frame.lineno}" for frame in frames],
     }
+    if _Tracebacks.shown:
+        from usher.core.faults import in_full  # noqa: PLC0415 - for developers alone
+
+        fields[_TRACEBACK] = in_full(error)
+    return fields
+
+
+def describe_failure(error: BaseException) -> dict[str, Any]:
+    """The fields of ``describe``, and the failure of a delivery: class, message, file and line."""
+    from usher.core.faults import failure_of  # noqa: PLC0415 - most processes meet no failure
+
+    return describe(error) | failure_of(error).fields()
 
 
 def get_logger() -> structlog.typing.FilteringBoundLogger:

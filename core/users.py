@@ -28,9 +28,10 @@ from usher.core.errors import (
     UserNotFoundError,
 )
 from usher.core.store.audit import AuditFilters, audit_page, has_entry, prune_audit
-from usher.core.store.counters import Counters, read_counters
+from usher.core.store.counters import Counted, Counters, read_counters
 from usher.core.store.database import Connection, Database, again_on_conflict
 from usher.core.store.instances import the_instance
+from usher.core.store.ledger import settle
 from usher.core.store.user_search import Sort, UserFilters, another_holder, search
 from usher.core.store.users import (
     find_by_address,
@@ -82,6 +83,7 @@ class UserService:
         after: Mapping[Key, User],
         entries: Sequence[AuditEntry],
         deliveries: Sequence[Delivery] = (),
+        superseded: Sequence[Counted] = (),
     ) -> None:
         """Write the differences between two states of users, their audit, and all counters.
 
@@ -90,9 +92,10 @@ class UserService:
             after: the records as they shall be; keys that ``before`` lacks are new users.
             entries: the audit of the changes.
             deliveries: those that the ledger recorded in this transaction.
+            superseded: those that it removed.
         """
         counters = Counters()
-        counters.count_deliveries(deliveries)
+        counters.count_deliveries(deliveries, superseded)
         store_users(connection, counters, before, after, entries)
         counters.write(connection)
 
@@ -306,8 +309,13 @@ class UserService:
 
         return again_on_conflict(work)
 
-    def decide_again(self, event: Event, policy: Policy, change: Change) -> Decision:
+    def decide_again(
+        self, event: Event, policy: Policy, change: Change, failed: Delivery | None = None
+    ) -> Decision:
         """Decide an event of the ledger again, by the policy and record of now; store the result.
+
+        Args:
+            failed: the event's delivery, where it failed; it gets the outcome of now.
 
         Returns:
             The decision; its ``user`` is the record afterwards, None where there is none.
@@ -324,6 +332,8 @@ class UserService:
                 current = self.load(connection, [key]).get(key)
                 change.check(current)
                 decision = decide(event, current, policy, now)
+                if failed is not None:
+                    settle(connection, failed, decision, policy.fingerprint)
                 if decision.user is None:
                     return decision
                 # Nobody receives this reply, so a push must tell Identity.

@@ -7,7 +7,7 @@ A server's batch holds many requests, a serverless function's one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -24,6 +24,7 @@ from usher.core.domain.events import (
     parse_event,
     reduce_body,
 )
+from usher.core.domain.failures import ERASED
 from usher.core.domain.outage import KEPT, REASONS
 from usher.core.domain.policy import Policy, Reason
 from usher.core.domain.records import (
@@ -42,10 +43,12 @@ from usher.core.errors import (
     ConflictError,
     DatabaseAwayError,
     EventMismatchError,
+    NotMigratedError,
     SignatureError,
+    UsherError,
 )
 from usher.core.jws import Claims, verify_claims, verify_event
-from usher.core.log import describe, elapsed_ms, get_logger
+from usher.core.log import describe_failure, elapsed_ms, get_logger
 from usher.core.opaque import SetAside
 from usher.core.settings import Settings
 
@@ -103,14 +106,15 @@ class Verified:
     """A delivery with a good signature.
 
     Attributes:
-        content: the event of the body, known or not, or the error in it.
+        content: the event of the body, known or not, or the error in it: ``BodyError`` where the
+            body is no event, any other where reading it failed.
         id: the delivery id; retries have the same.
         given: the answer that was given while the database was away; None: not answered yet.
     """
 
     received: Received
     claims: Claims
-    content: Event | UnknownEvent | BodyError
+    content: Event | UnknownEvent | Exception
     id: str
     given: Reply | None = None
 
@@ -152,10 +156,6 @@ class Webhooks:
         self._in_force = policy
         self._open_store = open_store
         self.fallback: Fallback | None = None
-
-    @property
-    def _policy(self) -> Policy:
-        return self._in_force.current
 
     def verify(self, received: Received) -> Verified:
         """Check the signature and read the body; needs no database.
@@ -254,7 +254,7 @@ class Webhooks:
         event = event_of(delivery)
         if event is None:
             return None
-        return decide(event, user, self._policy, now)
+        return decide(event, user, self._in_force.current, now)
 
     def _log_failures(
         self, batch: Sequence[Verified], answers: list[Reply | Exception], started: float
@@ -264,7 +264,7 @@ class Webhooks:
                 get_logger().error(
                     "event.failed",
                     duration_ms=elapsed_ms(started),
-                    **describe(answer),
+                    **describe_failure(answer),
                     **log_fields(verified),
                 )
         return answers
@@ -276,9 +276,35 @@ class Webhooks:
             except ConflictError as error:  # another process stored this delivery or this user
                 if attempt == CONFLICT_ATTEMPTS:
                     return error
-            except Exception as error:
+            except (DatabaseAwayError, NotMigratedError) as error:
                 return error
+            except Exception as error:
+                return self._keep_failed(store, verified, error)
         raise AssertionError("unreachable")
+
+    def _keep_failed(self, store: Store, verified: Verified, error: Exception) -> Reply | Exception:
+        """Keep a delivery whose own transaction failed, in another one.
+
+        Returns:
+            The error; DatabaseAwayError where the database went away meanwhile; or the reply that
+            another process has stored.
+        """
+        content = verified.content
+        keys = [_key(content)] if isinstance(content, Event) else []
+        try:
+            with store.write() as connection:
+                known = store.ledger.known(connection, [verified.id])
+                if verified.id in known.replies:
+                    return known.replies[verified.id]
+                users = store.users.load(connection, keys)
+                failed = self._failed(verified, users, error, self._in_force.current)
+                store.ledger.record(connection, [failed])
+                store.users.store(connection, users, users, [], [failed], known.superseded)
+        except DatabaseAwayError as away:
+            return away
+        except Exception:  # the database refuses it altogether; the first error is the news
+            return error
+        return error
 
     def _commit_again(self, store: Store, batch: Sequence[Verified]) -> list[Reply | Exception]:
         """Commit; repeat after a broken connection, since the pool has then dropped the others."""
@@ -292,17 +318,19 @@ class Webhooks:
 
     def _commit(self, store: Store, batch: Sequence[Verified]) -> list[Reply | Exception]:
         started = perf_counter()
+        policy = self._in_force.current
         answers: list[Reply | Exception] = []
         lines: list[tuple[str, dict[str, Any]]] = []
         with store.write() as connection:
-            known = store.ledger.replies(connection, [verified.id for verified in batch])
+            found = store.ledger.known(connection, [verified.id for verified in batch])
+            known = found.replies
             fresh = [verified for verified in batch if verified.id not in known]
             before = store.users.load(
                 connection, [_key(v.content) for v in fresh if isinstance(v.content, Event)]
             )
             after: dict[Key, User] = dict(before)
             entries: list[AuditEntry] = []
-            deliveries: list[Delivery] = []
+            decided: dict[str, Delivery] = {}
             for verified in batch:
                 fields = log_fields(verified)
                 if verified.id in known:
@@ -310,20 +338,22 @@ class Webhooks:
                     lines.append(("event.repeated", fields))
                     continue
                 try:
-                    delivery = self._decide(verified, after, entries)
+                    delivery = self._decide(verified, after, entries, policy)
                 except Exception as error:  # a callable policy's; only this delivery fails
+                    decided[verified.id] = self._failed(verified, after, error, policy)
                     answers.append(error)
                     continue
                 known[delivery.id] = delivery.reply
-                deliveries.append(delivery)
+                decided[delivery.id] = delivery
                 answers.append(delivery.reply)
                 fields["rules"] = [reason.rule for reason in delivery.reasons]
                 lines.append((f"event.{delivery.outcome}", fields))
+            deliveries = list(decided.values())
             now = batch[-1].received.at
             after = {key: store.users.after_event(user, now) for key, user in after.items()}
             # The ledger first: a deletion in this batch also erases deliveries of this batch.
             store.ledger.record(connection, deliveries)
-            store.users.store(connection, before, after, entries, deliveries)
+            store.users.store(connection, before, after, entries, deliveries, found.superseded)
         log = get_logger().bind()
         duration = elapsed_ms(started)
         for name, fields in lines:
@@ -335,31 +365,45 @@ class Webhooks:
         verified: Verified,
         users: dict[Key, User],
         entries: list[AuditEntry],
+        policy: Policy,
     ) -> Delivery:
         content = verified.content
         if isinstance(content, BodyError):
             reasons = (Reason(content.code, str(content)),)
             invalid = Decision(Outcome.INVALID, None, Reply.refusing(content), reasons)
-            return self._delivery(verified, "", invalid)
+            return self._delivery(verified, invalid, policy)
         if isinstance(content, UnknownEvent):
             reasons = (Reason("event.unknown", "an event that Usher does not know"),)
             ignored = Decision(Outcome.IGNORED, None, NO_CONTENT, reasons)
-            return self._delivery(verified, content.name, ignored)
+            return self._delivery(verified, ignored, policy)
+        if isinstance(content, Exception):
+            raise content
         key = _key(content)
         at, given = verified.received.at, verified.given
-        decision = decide(content, users.get(key), self._policy, at, given)
+        decision = decide(content, users.get(key), policy, at, given)
+        # Nothing below fails: a failure must leave neither record nor entry.
+        delivery = self._delivery(verified, decision, policy)
         if decision.user is not None:
             users[key] = decision.user
         if decision.audit is not None:
             entries.append(replace(decision.audit, delivery_id=verified.id))
-        delivery = self._delivery(verified, content.name.value, decision)
         if decision.user is not None and decision.user.status is Status.DELETED:
             # The ledger holds nothing personal of a deleted user.
             reply = NO_CONTENT if delivery.reply.status == 200 else delivery.reply
             return replace(delivery, body=None, reply=reply)
         return delivery
 
-    def _delivery(self, verified: Verified, event: str, decision: Decision) -> Delivery:
+    def _failed(
+        self, verified: Verified, users: Mapping[Key, User], error: Exception, policy: Policy
+    ) -> Delivery:
+        delivery = self._delivery(verified, failed_decision(error), policy)
+        content = verified.content
+        user = users.get(_key(content)) if isinstance(content, Event) else None
+        if user is not None and user.status is Status.DELETED:
+            return replace(delivery, body=None, reasons=(ERASED,))
+        return delivery
+
+    def _delivery(self, verified: Verified, decision: Decision, policy: Policy) -> Delivery:
         received, claims, content = verified.received, verified.claims, verified.content
         reply, reasons = decision.reply, decision.reasons
         if verified.given is not None:
@@ -371,7 +415,7 @@ class Webhooks:
         return Delivery(
             id=verified.id,
             instance_id=claims.instance_id,
-            event=event,
+            event=_name(content),
             user_id=content.user.id if isinstance(content, Event) else None,
             issued_at=claims.issued_at,
             received_at=received.at,
@@ -381,10 +425,18 @@ class Webhooks:
             key_index=claims.key_index,
             outcome=decision.outcome,
             reasons=reasons,
-            policy=self._policy.fingerprint,
+            policy=policy.fingerprint,
             reply=reply,
             origin="replay" if _replayed(verified) else "live",
         )
+
+
+def failed_decision(error: Exception) -> Decision:
+    """The decision on an event that failed with this error."""
+    from usher.core.faults import failure_of  # noqa: PLC0415 - most processes meet no failure
+
+    ours = error if isinstance(error, UsherError) else UsherError()
+    return Decision(Outcome.FAILED, None, Reply.refusing(ours), failure_of(error).reasons)
 
 
 def event_of(delivery: Delivery) -> Event | None:
@@ -399,6 +451,12 @@ def event_of(delivery: Delivery) -> Event | None:
     except BodyError:
         return None
     return event if isinstance(event, Event) else None
+
+
+def _name(content: Event | UnknownEvent | Exception) -> str:
+    if isinstance(content, Event):
+        return content.name.value
+    return content.name if isinstance(content, UnknownEvent) else ""
 
 
 def _key(event: Event) -> Key:
@@ -422,18 +480,21 @@ def log_fields(verified: Verified) -> dict[str, Any]:
 
 def read_content(received: Received, claims: Claims) -> Verified:
     """The delivery of a request whose claims are known to be good; reads the body."""
-    content: Event | UnknownEvent | BodyError
     try:
         if received.reduced is None and len(received.body) > MAX_KEPT_BODY_BYTES:
             body, received = received.body, replace(received, body=b"", reduced=())
             reduced, set_aside = reduce_body(body)
             received = replace(received, body=reduced, reduced=set_aside)
         content = parse_event(received.body, claims, received.reduced or ())
-        expected = received.expected
-        if expected and not (isinstance(content, Event) and content.name is expected):
-            raise EventMismatchError(content.name)
-    except BodyError as error:
+        if received.expected:
+            _require(content, received.expected)
+    except Exception as error:  # a BodyError, or else our own fault, which is kept as failed
         # The id names no event, so that the same bytes at the right address are another delivery.
-        invalid = delivery_id(claims.instance_id, "", claims.issued_at, claims.body_digest)
-        return Verified(received, claims, error, invalid)
+        unread = delivery_id(claims.instance_id, "", claims.issued_at, claims.body_digest)
+        return Verified(received, claims, error, unread)
     return Verified(received, claims, content, content.delivery_id)
+
+
+def _require(content: Event | UnknownEvent, expected: EventName) -> None:
+    if not (isinstance(content, Event) and content.name is expected):
+        raise EventMismatchError(content.name)

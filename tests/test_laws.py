@@ -39,6 +39,7 @@ CORE = (
     ("opaque",),
     ("jws",),
     ("domain",),
+    ("faults",),
     ("log", "limits", "settings", "policy_source"),
     ("store",),
     ("users",),

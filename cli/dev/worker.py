@@ -21,7 +21,7 @@ def _composed() -> Application:
     """Build the application. Imports stand here so that their errors are caught, too."""
     from usher.cli.dev.local_identity import Asked, local_identity  # noqa: PLC0415
     from usher.cli.environment import dev_environment, upgrade_if_local  # noqa: PLC0415
-    from usher.core import app  # noqa: PLC0415
+    from usher.core import app, log  # noqa: PLC0415
     from usher.server.app import Application  # noqa: PLC0415
 
     asked = Asked.from_json(os.environ[ASKED_VARIABLE])
@@ -29,6 +29,7 @@ def _composed() -> Application:
     if asked.local:
         os.environ.update(asked.variables(os.environ))
     usher = app.current()
+    log.configure(tracebacks=True)
     upgrade_if_local(usher)
     usher.store.check()
     _ = usher.policy

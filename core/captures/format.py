@@ -185,7 +185,8 @@ def require_fit(delivery: Delivery) -> None:
     if delivery.body_digest != digest:
         raise CaptureError("decided: body_digest is not the body's SHA-256")
     event, user_id = "", None
-    if delivery.outcome is not Outcome.INVALID:
+    unread = delivery.outcome is Outcome.FAILED and not delivery.event
+    if delivery.outcome is not Outcome.INVALID and not unread:
         try:
             found = parse_event(body, Claims(instance_id, issued_at, digest, 0))
         except BodyError as error:

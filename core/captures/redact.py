@@ -17,6 +17,7 @@ from uuid import UUID
 
 from usher.core.captures.format import Capture, Decided
 from usher.core.domain.events import delivery_id, email_key
+from usher.core.domain.failures import AT, ERROR
 from usher.core.domain.held_roles import is_role
 from usher.core.domain.policy import Reason
 from usher.core.domain.records import AuditEntry
@@ -110,7 +111,14 @@ class Redactor:
         return shell.format(f"{made}@{self._domain(domain)}") + note
 
     def _reason(self, reason: Reason) -> Reason:
-        """The reason, without its text where that may name a mapped domain."""
+        """The reason, without a text that may name a mapped domain, and without what was raised.
+
+        Of a failure its class and the name of the file stay.
+        """
+        if reason.rule == ERROR:
+            reason = Reason(ERROR, reason.text.partition(":")[0])
+        elif reason.rule == AT:
+            reason = Reason(AT, reason.text.rpartition("/")[2])
         return Reason(reason.rule, "") if self.map_domains else reason
 
     def _domain(self, domain: str) -> str:

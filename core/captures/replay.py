@@ -127,7 +127,8 @@ class Replayer:
         require_fit(delivery)
         at = capture.received_at
         with self._store.write() as connection:
-            if delivery.id in self._store.ledger.replies(connection, [delivery.id]):
+            known = self._store.ledger.known(connection, [delivery.id])
+            if delivery.id in known.replies:
                 return delivery.reply
             before: dict[Key, User] = {}
             after: dict[Key, User] = {}
@@ -146,7 +147,9 @@ class Replayer:
                     entry = audit("user.deleted", ACTOR, old, after[key], at)
                     entries = [replace(entry, delivery_id=delivery.id)] if entry else []
             self._store.ledger.record(connection, [delivery])
-            self._store.users.store(connection, before, after, entries, [delivery])
+            self._store.users.store(
+                connection, before, after, entries, [delivery], known.superseded
+            )
         return delivery.reply
 
     def _play_act(self, act: AuditEntry) -> None:

@@ -52,7 +52,10 @@ class Applicant:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One rule that took part in a decision, without personal data: reasons outlive erasure."""
+    """One rule that took part in a decision, without personal data: reasons outlive erasure.
+
+    Those of a failure alone may quote a person's data, and are erased with it.
+    """
 
     rule: str
     text: str
@@ -272,8 +275,17 @@ class CallablePolicy:
         """
         try:
             verdict = self.function(applicant)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise  # a person ends a command
+        except BaseException as error:  # sys.exit() in a policy must not end a server
             raise PolicyError(self.name, f"raised {type(error).__name__}") from error
+        try:
+            return self._checked(verdict)
+        except PolicyError as error:
+            error.at = _defined_at(self.function)
+            raise
+
+    def _checked(self, verdict: object) -> Verdict:
         if not isinstance(verdict, Verdict):
             raise PolicyError(self.name, f"must return a Verdict, not {type(verdict).__name__}")
         if not isinstance(
@@ -286,20 +298,38 @@ class CallablePolicy:
         if wrong := [r for r in verdict.roles if not (isinstance(r, str) and is_role(r))]:
             raise PolicyError(self.name, f"{wrong[0]!r} is not a role name")
         check_roles(verdict.roles, self.name)
+        for reasons in (verdict.reasons, verdict.role_reasons):
+            if not (isinstance(reasons, tuple | list) and all(map(_is_reason, reasons))):
+                raise PolicyError(self.name, "reasons must be a tuple of Reason, each of two texts")
         reason = Reason(self.name, "admitted" if verdict.admitted else "not admitted")
         return Verdict(
             verdict.admitted,
             verdict.message or ("" if verdict.admitted else DEFAULT_MESSAGE),
             frozenset(verdict.roles),
             verdict.app_metadata,
-            verdict.reasons or (reason,),
-            verdict.role_reasons
+            tuple(verdict.reasons) or (reason,),
+            tuple(verdict.role_reasons)
             or tuple(Reason(self.name, f"grants {role!r}") for role in sorted(verdict.roles)),
         )
 
     def describe(self) -> list[str]:
         """One line: the rules are code."""
         return [f"The callable {self.name} decides."]
+
+
+def _is_reason(value: object) -> bool:
+    return isinstance(value, Reason) and is_text(value.rule) and is_text(value.text)
+
+
+def _defined_at(function: object) -> tuple[str, int] | None:
+    """The file and line of a callable's definition; None where it is not written in Python."""
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    called = vars(type(function)).get("__call__")
+    for named in (function, called, getattr(function, "func", None)):
+        if (code := getattr(named, "__code__", None)) is not None:
+            return code.co_filename, code.co_firstlineno
+    return None
 
 
 def _role_reason(rule: RoleRule, applicant: Applicant) -> tuple[bool, Reason] | None:

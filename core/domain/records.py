@@ -31,13 +31,17 @@ class Status(StrEnum):
 
 
 class Outcome(StrEnum):
-    """The outcome of a delivery: ``ignored`` is an unknown event, ``invalid`` a bad body."""
+    """The outcome of a delivery.
+
+    ``ignored`` is an unknown event, ``invalid`` a bad body, ``failed`` an error on our side.
+    """
 
     APPLIED = "applied"
     UNCHANGED = "unchanged"
     DENIED = "denied"
     IGNORED = "ignored"
     INVALID = "invalid"
+    FAILED = "failed"
 
 
 class Source(StrEnum):

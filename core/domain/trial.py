@@ -14,7 +14,9 @@ from usher.core.domain.differences import Differences
 from usher.core.domain.events import Event
 from usher.core.domain.policy import Applicant, Policy, Verdict
 from usher.core.domain.records import Decision, Outcome, User
+from usher.core.domain.reply import Reply
 from usher.core.domain.roles import effective
+from usher.core.errors import PolicyError
 from usher.core.strict_json import equal
 
 DatedEvent = tuple[Event, datetime]
@@ -51,9 +53,6 @@ def try_on_user(
 
     Returns:
         The number of events.
-
-    Raises:
-        PolicyError: a callable policy broke its contract.
     """
     before: User | None = None
     after: User | None = None
@@ -63,11 +62,13 @@ def try_on_user(
     for event, moment in history:
         count += 1
         recording.verdicts.clear()
-        by_old = decide(event, before, recording, moment)
-        alike = before is after and all(
-            equal(new.evaluate(applicant), verdict) for applicant, verdict in recording.verdicts
+        by_old = _decide(event, before, recording, moment)
+        alike = (
+            before is after
+            and by_old.outcome is not Outcome.FAILED
+            and all(_agrees(new, *asked) for asked in recording.verdicts)
         )
-        by_new = by_old if alike else decide(event, after, new, moment)
+        by_new = by_old if alike else _decide(event, after, new, moment)
         before, after = by_old.user, by_new.user
         if not alike:
             example = str(event.user.id)
@@ -84,7 +85,24 @@ def try_on_user(
     return count
 
 
+def _decide(event: Event, user: User | None, policy: Policy, moment: datetime) -> Decision:
+    """The decision, or a failed one where a callable policy fails; that changes no record."""
+    try:
+        return decide(event, user, policy, moment)
+    except PolicyError as error:
+        return Decision(Outcome.FAILED, user, Reply.refusing(error), ())
+
+
+def _agrees(policy: Policy, applicant: Applicant, verdict: Verdict) -> bool:
+    try:
+        return equal(policy.evaluate(applicant), verdict)
+    except PolicyError:
+        return False
+
+
 def _admission(decision: Decision) -> str:
+    if decision.outcome is Outcome.FAILED:
+        return "failed"
     if decision.outcome is not Outcome.DENIED:
         return "admitted"
     return f"denied by {decision.reasons[-1].rule}"

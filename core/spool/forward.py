@@ -27,11 +27,10 @@ from usher.core.errors import (
     ConflictError,
     DatabaseAwayError,
     NotMigratedError,
-    PolicyError,
     SpoolError,
 )
 from usher.core.jws import Claims
-from usher.core.log import Recurring, describe, elapsed_ms, get_logger
+from usher.core.log import Recurring, describe_failure, elapsed_ms, get_logger
 from usher.core.opaque import SetAside
 from usher.core.policy_source import PolicyInForce
 from usher.core.spool.files import Spool, SpoolFile, read
@@ -178,7 +177,7 @@ class StoreAndForward:
                     get_logger().info("outage.lasts", times=self._lasts.times, detail=result.detail)
                 return False
             if isinstance(result, Exception):
-                get_logger().error("event.dead_letter", **describe(result))
+                get_logger().error("event.dead_letter", **describe_failure(result))
                 refused.append(record)
         if refused:
             self._spool.keep_dead_letters(refused)
@@ -224,11 +223,13 @@ class StoreAndForward:
             return Reply.refusing(content)
         if isinstance(content, UnknownEvent):
             return NO_CONTENT
+        if isinstance(content, Exception):
+            return content
         if content.name in self._policy.current.outage.refused:
             return away
         try:
             return answer_without_record(content, self._policy.current, verified.received.at)
-        except PolicyError as error:  # a callable policy's; only this delivery fails
+        except Exception as error:  # noqa: BLE001 - a callable policy's; only this delivery fails
             return error
 
     def _remember(self, verified: Verified, answer: Reply, started: float) -> None:

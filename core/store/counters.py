@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from random import SystemRandom
 from typing import Any, Final
@@ -43,6 +44,16 @@ _ADD = BulkInsert(_COUNTERS, upsert=True, adding="value")
 _SHARD: Final = SystemRandom().randrange(SHARDS)
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A delivery as far as it is counted."""
+
+    instance_id: UUID
+    received_at: datetime
+    event: str
+    outcome: str
+
+
 class Counters:
     """The changes of one transaction to the counters."""
 
@@ -65,12 +76,17 @@ class Counters:
             self._changes.subtract({(before.instance_id, n): 1 for n in _user_names(before)})
         self._changes.update({(after.instance_id, name): 1 for name in _user_names(after)})
 
-    def count_deliveries(self, deliveries: Sequence[Delivery]) -> None:
-        """Count deliveries by day of receipt (UTC), event and outcome."""
-        self._changes.update(
-            (d.instance_id, f"day:{d.received_at:%Y-%m-%d}:{d.event[:40]}:{d.outcome}")
-            for d in deliveries
-        )
+    def count_deliveries(
+        self, deliveries: Sequence[Delivery], superseded: Sequence[Counted | Delivery] = ()
+    ) -> None:
+        """Count deliveries by day of receipt (UTC), event and outcome.
+
+        Args:
+            superseded: those that count no more.
+        """
+        self._changes.update(map(_delivery_name, deliveries))
+        if superseded:
+            self._changes.subtract(map(_delivery_name, superseded))
 
     def write(self, connection: Connection) -> None:
         """Add the changes to the table; last in a transaction, for others may wait for the rows."""
@@ -113,6 +129,10 @@ def read_counters(
     start = len(kind) + 1
     rows: Sequence[Any] = connection.execute(statement).all()
     return {name[start:]: int(value) for name, value in rows}
+
+
+def _delivery_name(each: Counted | Delivery) -> tuple[UUID, str]:
+    return each.instance_id, f"day:{each.received_at:%Y-%m-%d}:{each.event[:40]}:{each.outcome}"
 
 
 def _ended(connection: Connection, instance_id: UUID, now: datetime) -> Select[Any]:

@@ -20,12 +20,13 @@ from sqlalchemy import (
     update,
 )
 
+from usher.core.domain.failures import ERASED
 from usher.core.domain.policy import Reason
-from usher.core.domain.records import Delivery, Outcome, Page
+from usher.core.domain.records import Decision, Delivery, Outcome, Page
 from usher.core.domain.reply import Reply
 from usher.core.errors import DeliveryNotFoundError
 from usher.core.store.bulk_insert import BulkInsert
-from usher.core.store.counters import Counters
+from usher.core.store.counters import Counted, Counters
 from usher.core.store.database import Database
 from usher.core.store.instances import the_instance
 from usher.core.store.keyset import MAX_PAGE, Order, fetch
@@ -43,6 +44,10 @@ _REPLIES = select(
     _DELIVERIES.c.reply_type,
     _DELIVERIES.c.reply_body,
     _DELIVERIES.c.key_index,
+    _DELIVERIES.c.outcome,
+    _DELIVERIES.c.instance_id,
+    _DELIVERIES.c.event,
+    _DELIVERIES.c.received_at,
 ).where(_DELIVERIES.c.id.in_(bindparam("ids", expanding=True)))
 _NEWEST_SEQUENCE = select(func.max(_DELIVERIES.c.sequence))
 _NEWEST = Order(
@@ -61,6 +66,19 @@ class DeliveryFilters:
     until: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the ledger has of some deliveries.
+
+    Attributes:
+        replies: the stored replies by delivery id.
+        superseded: failed and imported deliveries that were removed, for they are decided now.
+    """
+
+    replies: dict[str, Reply]
+    superseded: tuple[Counted, ...]
+
+
 class Ledger:
     """Records and finds deliveries.
 
@@ -72,17 +90,24 @@ class Ledger:
         self._database = database
         self._instance_id = instance_id
 
-    def replies(self, connection: Connection, ids: Iterable[str]) -> dict[str, Reply]:
-        """Stored replies by delivery id; unknown ids are left out.
+    def known(self, connection: Connection, ids: Iterable[str]) -> Known:
+        """The stored replies to deliveries that come again; unknown ids are left out.
 
-        An imported delivery counts as unknown, since its reply is what a file says. Its row is
-        removed.
+        An imported delivery counts as unknown, since its reply is what a file says. So does a
+        failed one, which has no good reply. Their rows are removed.
         """
         rows = connection.execute(_REPLIES, {"ids": list(ids)}).all()
-        imported = [row[0] for row in rows if row[4] == IMPORTED]
-        if imported:
-            connection.execute(delete(_DELIVERIES).where(_DELIVERIES.c.id.in_(imported)))
-        return {row[0]: Reply(row[1], row[2], row[3]) for row in rows if row[4] != IMPORTED}
+        open_ = [row for row in rows if _is_open(row)]
+        if not open_:
+            return Known({row[0]: Reply(row[1], row[2], row[3]) for row in rows}, ())
+        removed = _DELIVERIES.c.id.in_([row.id for row in open_])
+        connection.execute(delete(_DELIVERIES).where(removed))
+        return Known(
+            {row[0]: Reply(row[1], row[2], row[3]) for row in rows if not _is_open(row)},
+            tuple(
+                Counted(row.instance_id, row.received_at, row.event, row.outcome) for row in open_
+            ),
+        )
 
     def record(self, connection: Connection, deliveries: Sequence[Delivery]) -> None:
         """Add deliveries in their order of arrival.
@@ -103,7 +128,7 @@ class Ledger:
         """
         with self._database.write() as connection:
             rows = connection.execute(_REPLIES, {"ids": [delivery.id for delivery in deliveries]})
-            known = {row[0] for row in rows}
+            known = {row.id for row in rows}
             new = {
                 each.id: replace(each, key_index=IMPORTED)
                 for each in deliveries
@@ -234,15 +259,23 @@ def conditions(filters: DeliveryFilters) -> list[ColumnElement[bool]]:
     return found
 
 
+def _is_open(row: Any) -> bool:
+    """Whether a delivery that comes again is decided, and not answered from its row."""
+    return bool(
+        row.key_index == IMPORTED or row.outcome == Outcome.FAILED.value or row.reply_status >= 500
+    )
+
+
 def newest_sequence(connection: Connection) -> int:
     """The ``sequence`` of the newest delivery; 0 before the first."""
     return connection.execute(_NEWEST_SEQUENCE).scalar() or 0
 
 
 def erase_deliveries(connection: Connection, instance_id: UUID, user_id: UUID) -> None:
-    """Erase the bodies of a user's deliveries, and the replies that hold metadata.
+    """Erase the bodies of a user's deliveries, and what else of them may be personal.
 
-    Ids, digests, outcomes and reasons stay; none of them is personal.
+    These are replies that hold metadata, and the messages of failures. Ids, digests, outcomes and
+    other reasons stay.
     """
     mine = and_(_DELIVERIES.c.user_id == user_id, _DELIVERIES.c.instance_id == instance_id)
     connection.execute(update(_DELIVERIES).where(mine).values(body=None))
@@ -251,6 +284,33 @@ def erase_deliveries(connection: Connection, instance_id: UUID, user_id: UUID) -
         .where(mine, _DELIVERIES.c.reply_status == 200)
         .values(reply_status=204, reply_type="", reply_body="")
     )
+    connection.execute(
+        update(_DELIVERIES)
+        .where(mine, _DELIVERIES.c.outcome == Outcome.FAILED.value)
+        .values(reasons=[[ERASED.rule, ERASED.text]])
+    )
+
+
+def settle(connection: Connection, failed: Delivery, decision: Decision, fingerprint: str) -> None:
+    """Note what a failed delivery came to when it was decided again by hand.
+
+    Its reply stays: Identity got no other. Nothing happens where it has come again meanwhile.
+
+    Args:
+        fingerprint: of the policy that decided.
+    """
+    settled = replace(
+        failed, outcome=decision.outcome, reasons=decision.reasons, policy=fingerprint
+    )
+    written = connection.execute(
+        update(_DELIVERIES)
+        .where(_DELIVERIES.c.id == failed.id, _DELIVERIES.c.outcome == Outcome.FAILED.value)
+        .values({name: _to_row(settled)[name] for name in ("outcome", "reasons", "policy")})
+    )
+    if written.rowcount:
+        counters = Counters()
+        counters.count_deliveries([settled], superseded=[failed])
+        counters.write(connection)
 
 
 def _to_row(delivery: Delivery) -> dict[str, Any]:

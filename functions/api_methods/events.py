@@ -15,9 +15,11 @@ from usher.core.domain.documents import (
     delivery_with_body,
     user_document,
 )
-from usher.core.errors import EventUnreadableError
+from usher.core.domain.events import Event
+from usher.core.domain.records import Decision, Outcome, User
+from usher.core.errors import EventUnreadableError, PolicyError
 from usher.core.store.ledger import DeliveryFilters
-from usher.core.webhooks import event_of
+from usher.core.webhooks import event_of, failed_decision
 from usher.functions._shared.http import Response
 from usher.functions._shared.operation import (
     Access,
@@ -36,7 +38,7 @@ class ListQuery(Paging):
     """Filters of events."""
 
     event: Literal["validate", "signup", "login", "usermodified", "userdeleted"] | None = None
-    outcome: Literal["applied", "unchanged", "denied", "ignored", "invalid"] | None = None
+    outcome: Literal["applied", "unchanged", "denied", "ignored", "invalid", "failed"] | None = None
     user: UUID | None = None
     since: Moment | None = None
     until: Moment | None = Field(None, description="Excluded.")
@@ -83,9 +85,10 @@ def replay(call: Call) -> Response:
     wish: ReplayRequest = call.body
     users, policy = call.app.store.users, call.app.policy
     if wish.dry_run:
-        decision = decide(event, users.look_up(event.user.id), policy, call.now)
+        decision = _rehearsed(event, users.look_up(event.user.id), call)
     else:
-        decision = users.decide_again(event, policy, call.change(wish))
+        failed = delivery if delivery.outcome is Outcome.FAILED else None
+        decision = users.decide_again(event, policy, call.change(wish), failed)
         if decision.user is not None:
             decision = replace(decision, user=call.app.pushes.push(decision.user))
     recorded = decision_document(delivery.recorded)
@@ -99,6 +102,13 @@ def replay(call: Call) -> Response:
             "user": user_document(decision.user, call.now) if decision.user else None,
         }
     )
+
+
+def _rehearsed(event: Event, user: User | None, call: Call) -> Decision:
+    try:
+        return decide(event, user, call.app.policy, call.now)
+    except PolicyError as error:
+        return failed_decision(error)
 
 
 _ADMIN = Access.ADMINISTRATOR

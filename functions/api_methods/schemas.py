@@ -125,7 +125,7 @@ class Event(Document):
     issued_at: datetime
     received_at: datetime
     path: str
-    outcome: Literal["applied", "unchanged", "denied", "ignored", "invalid"]
+    outcome: Literal["applied", "unchanged", "denied", "ignored", "invalid", "failed"]
     reasons: list[Reason]
     policy: str = Field(description="Fingerprint of the policy that was asked.")
     key_index: int = Field(

@@ -114,14 +114,16 @@ def decide(applicant):
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
 def test_a_poisoned_delivery_fails_alone(make_app: MakeApp, fault: str) -> None:
-    """Its neighbours are stored; of itself there is nothing but a log line."""
+    """Its neighbours are applied; itself it is kept as failed, and changed nothing."""
     app = make_app(POISONED.replace("{FAULTS}", fault))
     names = ("a", "bad", "c")
     batch = [signed("signup", account(email=f"{name}@example.com")) for name in names]
     lines = LogLines()
     answers = deliver(app, batch)
     assert [isinstance(answer, Reply) for answer in answers] == [True, False, True]
-    assert counts(app.store.database) == {"users": 2, "grants": 2, "deliveries": 2, "audit": 2}
+    assert counts(app.store.database) == {"users": 2, "grants": 2, "deliveries": 3, "audit": 2}
+    outcomes = [kept.outcome for kept in reversed(app.store.ledger.page().items)]
+    assert outcomes == ["applied", "failed", "applied"]
     (failed,) = lines("event.failed")
     assert failed["level"] == "error"
     assert "bad@example.com" not in json.dumps(lines())
@@ -131,12 +133,12 @@ def test_a_poisoned_delivery_fails_alone(make_app: MakeApp, fault: str) -> None:
 def test_a_poisoned_delivery_is_answered_500_and_runs_once_the_policy_is_mended(
     make_app: MakeApp, fault: str
 ) -> None:
-    """A failure is not stored: the retry of the same bytes asks the policy again."""
+    """A failure is no stored answer: the retry of the same bytes asks the policy again."""
     app = make_app(POISONED.replace("{FAULTS}", fault))
     delivery = signed("signup", account(email="bad@example.com"))
     answer = call(delivery)
     assert answer["statusCode"] == 500
-    assert counts(app.store.database) == {"users": 0, "grants": 0, "deliveries": 0, "audit": 0}
+    assert counts(app.store.database) == {"users": 0, "grants": 0, "deliveries": 1, "audit": 0}
     sys.modules[app.settings.policy.partition(":")[0]].faults.clear()
     assert call(delivery)["statusCode"] == 200
     assert counts(app.store.database) == {"users": 1, "grants": 1, "deliveries": 1, "audit": 1}
@@ -157,4 +159,5 @@ def decide(applicant):
     assert [isinstance(answer, Reply) for answer in answers] == [True, False, True]
     user = app.store.users.find(str(ada.id))
     assert [grant.role for grant in user.grants] == ["member"]
-    assert [delivery.event for delivery in app.store.ledger.page().items] == ["signup"]
+    kept = [(each.event, each.outcome) for each in reversed(app.store.ledger.page().items)]
+    assert kept == [("signup", "applied"), ("login", "failed")]

@@ -18,6 +18,7 @@ from usher.core.domain.records import Status
 from usher.core.domain.reply import Reply
 from usher.core.domain.roles import effective
 from usher.core.settings import Settings
+from usher.core.store.ledger import Known
 
 THREADS = 8
 
@@ -106,15 +107,15 @@ def test_a_delivery_that_another_process_stores_midway_gets_the_reply_stored_the
     second = App(make_settings(database_url=postgresql_url), clock)
     batch = [signed("signup", account(email=f"p{n}@example.com")) for n in range(3)]
     elsewhere: list[Any] = []
-    original = first.store.ledger.replies
+    original = first.store.ledger.known
 
-    def replies(connection: Connection, ids: Sequence[str]) -> dict[str, Reply]:
+    def known(connection: Connection, ids: Sequence[str]) -> Known:
         found = original(connection, ids)
         if not elsewhere:
             elsewhere.extend(deliver(second, [batch[1]]))
         return found
 
-    monkeypatch.setattr(first.store.ledger, "replies", replies)
+    monkeypatch.setattr(first.store.ledger, "known", known)
     answers = deliver(first, batch)
     assert answers[1] == elsewhere[0]
     assert [answer.status for answer in answers if isinstance(answer, Reply)] == [200] * 3

@@ -1,0 +1,95 @@
+"""The failure of one delivery, in words that may be kept: class, message, file and line. Pure.
+
+The message of an exception may hold anything. What is kept of it is short, can be stored, and shows
+no address, token or password.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+from usher.core.domain.policy import Reason
+
+ERROR: Final = "error"
+"""The rule that names a failure's class and message."""
+AT: Final = "error.at"
+"""The rule that names a failure's file and line."""
+ERASED: Final = Reason("error.erased", "erased with the person's data")
+"""In the place of the other two, once the person is deleted."""
+MAX_NAME: Final = 100
+MAX_MESSAGE: Final = 300
+MAX_FILE: Final = 300
+_READ: Final = 4_000
+"""Characters of a message that are looked at."""
+_WORD: Final = r"[^\s<>()\[\]{}\"'`,;:=|@]"
+_HIDDEN: Final = (
+    (re.compile(r"://[^/\s@]{1,200}@"), "://[hidden]@"),
+    (re.compile(f"{_WORD}{{1,64}}@{_WORD}+"), "[address]"),
+    (re.compile(r"[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}"), "[hidden]"),
+    (
+        re.compile(
+            r"(?i)(passw(?:or)?d|secret|token|api[_-]?key|bearer)(['\"]?(?:\s*[=:]\s*|\s+))\S+"
+        ),
+        r"\1\2[hidden]",
+    ),
+    (re.compile(r"(?=[A-Za-z_-]{0,200}\d)[A-Za-z0-9_-]{32,}"), "[hidden]"),
+)
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_SET_ASIDE: Final = "\ue000"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a delivery failed; texts as ``shown`` leaves them.
+
+    Attributes:
+        error: name of the exception's class.
+        message: its first words.
+        file: that of the developer's line, or empty.
+        line: counts from 1; 0 where no line is known.
+    """
+
+    error: str
+    message: str
+    file: str
+    line: int
+
+    @property
+    def place(self) -> str:
+        """``file:line``, or an empty text."""
+        return f"{self.file}:{self.line}" if self.file else ""
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """The failure for the ledger."""
+        said = f"{self.error}: {self.message}" if self.message else self.error
+        where = (Reason(AT, self.place),) if self.file else ()
+        return (Reason(ERROR, said), *where)
+
+    def fields(self) -> dict[str, Any]:
+        """The failure for a line of the log."""
+        return {
+            "error": self.error,
+            "message": self.message,
+            "file": self.file,
+            "line": self.line,
+        }
+
+
+def shown(text: str, most: int) -> str:
+    """A text on one line that any database stores, bounded, without secrets and addresses."""
+    if len(text) > _READ:
+        text = text[:_READ].rpartition(" ")[0]  # half an address is not known as one
+    text = "".join(
+        "\ufffd" if "\ud800" <= c <= "\udfff" else c if c.isprintable() else " " for c in text
+    )
+    text = " ".join(text.replace(_SET_ASIDE, " ").split())
+    ids = _UUID.findall(text)
+    text = _UUID.sub(_SET_ASIDE, text)  # a user's id is no secret, but long enough for one
+    for pattern, instead in _HIDDEN:
+        text = pattern.sub(instead, text)
+    for each in ids:
+        text = text.replace(_SET_ASIDE, each, 1)
+    return text if len(text) <= most else text[: most - 1] + "…"
