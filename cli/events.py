@@ -7,6 +7,7 @@ from datetime import datetime
 
 import click
 
+from usher.cli.decisions import show_decision, told_in_full
 from usher.cli.environment import opened
 from usher.cli.moments import PAST
 from usher.cli.output import (
@@ -18,11 +19,15 @@ from usher.cli.output import (
     say,
 )
 from usher.cli.transfer import export, import_, prune
-from usher.core.domain.documents import delivery_with_body
+from usher.cli.users import actor, force_option, reason_option
+from usher.core.domain.administration import Change
+from usher.core.domain.documents import decision_document, delivery_with_body
 from usher.core.domain.events import EventName
-from usher.core.domain.failures import AT, ERROR
+from usher.core.domain.failures import in_words
 from usher.core.domain.records import Delivery, Outcome
+from usher.core.errors import EventUnreadableError
 from usher.core.store.ledger import DeliveryFilters
+from usher.core.webhooks import event_of
 
 OUTCOMES = tuple(outcome.value for outcome in Outcome)
 
@@ -91,11 +96,39 @@ def list_events(
         click.echo(f"More: --cursor {page.next_cursor}")
 
 
+@events.command()
+@click.argument("event_id")
+@reason_option
+@force_option
+@json_option
+def again(event_id: str, reason: str, force: bool, as_json: bool) -> None:
+    """Decide one event again, by today's policy and record, and apply it.
+
+    For events that failed and that Identity does not send again. The first characters of its id
+    are enough.
+    """
+    with opened() as app, told_in_full():
+        delivery = app.store.ledger.find(event_id)
+        event = event_of(delivery)
+        if event is None:
+            raise EventUnreadableError("Its body was erased, or is not an event that can be read.")
+        failed = delivery if delivery.outcome is Outcome.FAILED else None
+        change = Change(actor(), reason, force=force)
+        decision = app.store.users.decide_again(event, app.policy, change, failed)
+        if decision.user is not None:
+            app.pushes.push(decision.user)
+    if as_json:
+        recorded, now = decision_document(delivery.recorded), decision_document(decision)
+        print_json({"id": delivery.id, "recorded": recorded, "now": now})
+        return
+    show_decision("It was", delivery.recorded)
+    show_decision("It is now", decision)
+
+
 def _why(delivery: Delivery) -> str:
     """The rules that decided; of a failure what was raised, and where."""
-    if delivery.outcome is not Outcome.FAILED:
-        return ", ".join(reason.rule for reason in delivery.reasons)
-    return " at ".join(reason.text for reason in delivery.reasons if reason.rule in (ERROR, AT))
+    failure = in_words(delivery.reasons) if delivery.outcome is Outcome.FAILED else ""
+    return failure or ", ".join(reason.rule for reason in delivery.reasons)
 
 
 @events.command()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from uuid import UUID, uuid4
 
 import click
 
+from usher.cli.decisions import print_traceback, show_decision, told_in_full
 from usher.cli.environment import environment, opened
 from usher.cli.moments import PAST
 from usher.cli.output import (
@@ -24,13 +23,11 @@ from usher.cli.output import (
 )
 from usher.cli.trying import try_policy
 from usher.core.domain.decide import applicant
-from usher.core.domain.differences import reply_in_words
 from usher.core.domain.documents import decision_document
 from usher.core.domain.events import EventName, email_key, split_address
 from usher.core.domain.policy import NO_POLICY, Applicant, CallablePolicy, FilePolicy, Verdict
-from usher.core.domain.records import Decision, Outcome
+from usher.core.domain.records import Outcome
 from usher.core.errors import PolicyError, SettingsError
-from usher.core.faults import in_full
 from usher.core.policy_source import load_policy
 from usher.core.settings import PREFIX, Settings
 from usher.core.store.history import History
@@ -55,7 +52,7 @@ def check(source: str | None, as_json: bool) -> None:
 
     A callable policy is also asked about somebody@example.com, at each event.
     """
-    with _in_full():
+    with told_in_full():
         loaded = load_policy(source or _configured())
         if isinstance(loaded, CallablePolicy):
             for event in _ASKED:
@@ -88,14 +85,14 @@ def explain(who: str, provider: str, unproven: bool, event: str, as_json: bool) 
     if "@" not in who and not _is_uuid(who):
         sys.exit(_explain_event(who, as_json))
     if "@" in who:
-        with _in_full():
+        with told_in_full():
             loaded = load_policy(_configured())
         question = _newcomer(who, provider, proven=not unproven, event=EventName(event))
     else:
         with opened() as app:
             question = applicant(EventName(event), app.store.users.find(who))
             loaded = app.policy
-    with _in_full():
+    with told_in_full():
         verdict = loaded.evaluate(question)
     _show(question, verdict, loaded, as_json)
     sys.exit(0 if verdict.admitted else 1)
@@ -145,21 +142,6 @@ def _newcomer(
     )
 
 
-@contextmanager
-def _in_full() -> Iterator[None]:
-    """Print the traceback of a callable policy before the sentence that ends the command."""
-    try:
-        yield
-    except PolicyError as error:
-        _print_traceback(error)
-        raise
-
-
-def _print_traceback(error: PolicyError) -> None:
-    for line in in_full(error).splitlines():
-        say(line, err=True)
-
-
 def _is_uuid(text: str) -> bool:
     try:
         UUID(text)
@@ -176,7 +158,7 @@ def _explain_event(prefix: str, as_json: bool) -> int:
         try:
             now = app.webhooks.rehearse(delivery, user, app.clock())
         except PolicyError as error:
-            _print_traceback(error)
+            print_traceback(error)
             now = failed_decision(error)
     fails = now is not None and now.outcome is Outcome.FAILED
     differs = now is not None and now.reply != delivery.reply
@@ -193,20 +175,13 @@ def _explain_event(prefix: str, as_json: bool) -> int:
         )
         return int(differs or fails)
     say(f"{delivery.event or 'no event'} of {delivery.user_id}, {moment(delivery.received_at)} UTC")
-    _show_decision("It was", delivery.recorded)
+    show_decision("It was", delivery.recorded)
     if now is None:
         say("Its body was erased, or is not an event that can be read; it cannot be decided again.")
     else:
-        _show_decision("It would now be", now)
+        show_decision("It would now be", now)
         say("The answers differ." if differs else "The answers are the same.")
     return int(differs or fails)
-
-
-def _show_decision(begin: str, decision: Decision) -> None:
-    style = "red" if decision.outcome in (Outcome.DENIED, Outcome.FAILED) else "green"
-    say(f"{begin} {decision.outcome}: {reply_in_words(decision.reply)}", fg=style)
-    for reason in decision.reasons:
-        say(f"  {reason.rule:<32} {reason.text}")
 
 
 def _show(

@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from usher import migrations
+from usher.cli.checks.failures import failures_finding
 from usher.cli.checks.findings import Finding
 from usher.cli.checks.identity import identity_findings, push_remedy
 from usher.cli.checks.site import site_findings
@@ -90,7 +91,7 @@ def examine() -> list[Finding]:
         findings.append(_spool(app))
         if database.well and not migrations.pending(app.store.database):
             findings.append(_try("clock", lambda: _clock(app), "Set the system's clock (NTP)."))
-            findings += [_pushes(app), _drift(app)]
+            findings += [_failures(app), _pushes(app), _drift(app)]
         findings += [*identity_findings(app), *site_findings(settings)]
     return findings
 
@@ -166,6 +167,13 @@ def _clock(app: App) -> str:
     if abs(skew) > 60:
         raise UsherError(f"the newest event came {skew:.0f} s after it was signed")
     return f"the newest event came {skew:.0f} s after it was signed"
+
+
+def _failures(app: App) -> Finding:
+    try:
+        return failures_finding(app)
+    except SeveralInstancesError as error:
+        return Finding("failures", False, str(error), INSTANCES_REMEDY)
 
 
 def _pushes(app: App) -> Finding:

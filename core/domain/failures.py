@@ -7,6 +7,7 @@ no address, token or password.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ ERROR: Final = "error"
 """The rule that names a failure's class and message."""
 AT: Final = "error.at"
 """The rule that names a failure's file and line."""
+_RULES: Final = (ERROR, AT)
 ERASED: Final = Reason("error.erased", "erased with the person's data")
 """In the place of the other two, once the person is deleted."""
 MAX_NAME: Final = 100
@@ -76,6 +78,11 @@ class Failure:
             "file": self.file,
             "line": self.line,
         }
+
+
+def in_words(reasons: Iterable[Reason]) -> str:
+    """The failure among the reasons of a delivery, for a list."""
+    return " at ".join(reason.text for reason in reasons if reason.rule in _RULES)
 
 
 def shown(text: str, most: int) -> str:

@@ -17,7 +17,7 @@ export function link(label, href, { kind, symbol, ...rest } = {}) {
 
 const TONES = {
   active: "good", pending: "warn", suspended: "bad", deleted: "mute",
-  applied: "good", unchanged: "mute", denied: "bad", ignored: "mute", invalid: "warn",
+  applied: "good", unchanged: "mute", denied: "bad", ignored: "mute", invalid: "warn", failed: "bad",
 };
 
 export function chip(text, tone = "mute", { dot = false, title } = {}) {

@@ -31,7 +31,7 @@ export const EVENTS = {
   userdeleted: "Deleted at Identity",
 };
 export const OUTCOMES = {
-  applied: "Applied", unchanged: "Unchanged", denied: "Denied", ignored: "Ignored", invalid: "Invalid",
+  applied: "Applied", unchanged: "Unchanged", denied: "Denied", ignored: "Ignored", invalid: "Invalid", failed: "Failed",
 };
 export const STATUSES = { active: "Active", pending: "Pending", suspended: "Suspended", deleted: "Deleted" };
 export const ACTIONS = {
@@ -80,7 +80,7 @@ export function ruleName(rule) {
   const numbered = /^role\.(\d+)$/.exec(rule);
   if (numbered) return `Role rule ${numbered[1]}`;
   const [family] = rule.split(".");
-  return { admission: "Admission", user: "Status", identity: "Identity", denial: "Denial", event: "Event", policy: "Policy" }[family] ?? "Rule";
+  return { admission: "Admission", user: "Status", identity: "Identity", denial: "Denial", event: "Event", policy: "Policy", error: "Error" }[family] ?? "Rule";
 }
 
 /** The answer to Identity, as a sentence. */
@@ -92,10 +92,22 @@ export function replyWords(reply) {
     return roles.length ? `Admitted with ${listed(roles.map(String))}` : "Admitted with no role";
   }
   if (reply.status === 204) return "Nothing to change at Identity";
+  if (reply.status === 202) return "Accepted, to be applied later";
+  if (reply.status >= 500) return "Not processed, so Identity tried again";
   const detail = typeof body?.detail === "string" ? body.detail : "";
   if (reply.status === 403) return `Refused${detail ? `: ${detail}` : ""}`;
   return `Could not be read${detail ? `: ${detail}` : ""}`;
 }
+
+/** What failed and where, for a failed event; else an empty text. */
+export function failure(event) {
+  if (event.outcome !== "failed") return "";
+  const text = (rule) => event.reasons.find((each) => each.rule === rule)?.text;
+  return [text("error"), text("error.at")].filter(Boolean).join(" at ");
+}
+
+/** Whether an event is of somebody who was turned away before there was a record. */
+export const isNewcomer = (event) => ["denied", "failed"].includes(event.outcome) && ["validate", "signup"].includes(event.event);
 
 export function parsed(text) {
   try {

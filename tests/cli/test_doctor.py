@@ -38,6 +38,7 @@ def test_a_good_installation_is_well(on_both: Program) -> None:
         "policy",
         "spool",
         "clock",
+        "failures",
         "pushes",
         "drift",
         "identity",
@@ -54,7 +55,7 @@ def test_of_several_instances_one_must_be_named(program: Program) -> None:
     for number in (1, 2):
         program.deliver("signup", "ada@example.com", instance_id=UUID(int=number))
     found = bad(program)
-    assert set(found) == {"clock", "drift"}
+    assert set(found) == {"clock", "failures", "drift"}
     remedy = "Set USHER_INSTANCE_ID to the one that is meant."
     assert {each["remedy"] for each in found.values()} == {remedy}
 

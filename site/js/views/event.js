@@ -18,7 +18,7 @@ export function show(place, { id, signal, title }) {
 }
 
 function page(event, path, signal) {
-  const newcomer = event.outcome === "denied" && ["validate", "signup"].includes(event.event);
+  const newcomer = words.isNewcomer(event);
   const address = words.parsed(event.body ?? "")?.user?.email;
   return h("div", {},
     pageHead(words.eventName(event.event), {
@@ -27,7 +27,9 @@ function page(event, path, signal) {
     }),
     h("div", { class: "columns" },
       h("div", { class: "stack" },
-        card("Why", { note: "The rules that made this decision, in order." }, reasons(event.reasons)),
+        event.outcome === "failed"
+          ? card("What failed", { note: "The error, and the line of your own code that it came from. `usher policy explain` shows the whole traceback." }, reasons(event.reasons))
+          : card("Why", { note: "The rules that made this decision, in order." }, reasons(event.reasons)),
         replay(path, signal),
         card("What Identity sent", {}, event.body === null
           ? h("p", { class: "faint" }, "The body was erased, because the person was deleted or the ledger was pruned.")

@@ -128,13 +128,13 @@ function older(view, cursor) {
 }
 
 function cells(each, signal) {
-  // A newcomer who was refused has no record to ask for.
-  const nobody = !each.user_id || (each.outcome === "denied" && ["validate", "signup"].includes(each.event)) || each.outcome === "invalid";
+  // A newcomer who was turned away has no record to ask for.
+  const nobody = !each.user_id || words.isNewcomer(each) || each.outcome === "invalid";
   return [
     h("a", { href: `#/events/${each.id}`, class: "event-name" }, words.eventName(each.event)),
     outcomeChip(each.outcome),
     nobody ? h("span", { class: "faint" }, each.user_id ? "a newcomer" : "nobody known") : person(each.user_id, signal),
-    h("span", { class: "decision" }, words.replyWords(each.reply)),
+    h("span", { class: "decision" }, words.failure(each) || words.replyWords(each.reply)),
     time(each.received_at),
   ];
 }
@@ -150,7 +150,7 @@ export async function history(place, { path, signal }) {
       if (signal.aborted) return;
       list.append(...found.items.map((each) => h("li",
         h("div", { class: "entry-line" }, outcomeChip(each.outcome), h("a", { href: `#/events/${each.id}` }, words.eventName(each.event)), h("span", { class: "entry-when" }, time(each.received_at))),
-        h("p", words.replyWords(each.reply), "."))));
+        h("p", words.failure(each) || words.replyWords(each.reply), "."))));
       if (list.childElementCount) fill(place, list, more);
       else fill(place, empty("No events", "Identity has sent none about this person, or they were removed since."));
       fill(more, found.next && button("Load more", { onClick: () => next(found.next) }));

@@ -11,6 +11,7 @@ const PLOTS = [
   ["Sign-ups", "good", (each) => each.event === "signup" && ["applied", "unchanged"].includes(each.outcome)],
   ["Logins", "accent", (each) => each.event === "login" && ["applied", "unchanged"].includes(each.outcome)],
   ["Denials", "bad", (each) => each.outcome === "denied"],
+  ["Failures", "bad", (each) => each.outcome === "failed"],
 ];
 const STATUS_TONES = { active: "good", pending: "warn", suspended: "bad", deleted: "mute" };
 
@@ -19,7 +20,7 @@ export function show(place, { query, signal, title }) {
   const box = h("div");
   const days = SPANS.some(([key]) => key === query.get("days")) ? query.get("days") : "30";
   const draw = (span) => load(box, async () => (await get("/stats", { days: span }, signal)).data, (stats) => page(stats, Number(span)),
-    { signal, bones: [skeleton(4, "tiles"), skeleton(3, "plots"), skeleton(3, "plots")] });
+    { signal, bones: [skeleton(5, "tiles"), skeleton(4, "plots"), skeleton(3, "plots")] });
   place.append(pageHead("Overview", {
     lead: "Who is here, and what Identity told us.",
     actions: segments("Days shown", SPANS, days, (span) => {
@@ -42,7 +43,8 @@ function page(stats, span) {
       tile("People", stats.users, "#/users"),
       tile("Active", status("active"), "#/users?status=active", "good"),
       tile("Pending", status("pending"), "#/users?status=pending", "warn"),
-      tile("Suspended", status("suspended"), "#/users?status=suspended", "bad")),
+      tile("Suspended", status("suspended"), "#/users?status=suspended", "bad"),
+      tile("Failed events", total(counted.at(-1).counts), "#/events?outcome=failed", "bad")),
     card("Day by day", { note: `Events received in the last ${span} days, by UTC day.` },
       h("div", { class: "plots" }, counted.map(perDay)),
       numbers(counted, days)),
@@ -54,6 +56,8 @@ function page(stats, span) {
           name: words.STATUSES[name], count: status(name), href: `#/users?status=${name}`, tone: STATUS_TONES[name],
         }))))));
 }
+
+const total = (counts) => counts.reduce((sum, each) => sum + each, 0);
 
 function tile(name, count, href, tone = "") {
   return h("li", h("a", { class: `tile ${tone}`, href }, h("span", { class: "tile-name" }, name), h("span", { class: "tile-count" }, words.number(count))));
@@ -72,7 +76,7 @@ function numbers(counted, days) {
   const shown = h("details", { class: "as-table" }, h("summary", "The numbers as a table"), box);
   shown.addEventListener("toggle", () => fill(box, shown.open && h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Numbers by day" },
     h("table", { class: "plain-table" },
-      h("caption", { class: "hidden-text" }, "Sign-ups, logins and denials by day"),
+      h("caption", { class: "hidden-text" }, "Sign-ups, logins, denials and failures by day"),
       h("thead", h("tr", h("th", { scope: "col" }, "Day (UTC)"), counted.map((each) => h("th", { scope: "col" }, each.name)))),
       h("tbody", days.map((_, n) => days.length - 1 - n).map((n) => h("tr", h("th", { scope: "row" }, day(days[n])),
         counted.map((each) => h("td", words.number(each.counts[n]))))))))));

@@ -1,0 +1,48 @@
+"""The check of events that failed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from usher.cli.checks.findings import Finding
+from usher.cli.output import moment
+from usher.core.app import App
+from usher.core.domain.failures import ERASED, in_words
+from usher.core.domain.records import Delivery, Outcome
+from usher.core.store.ledger import DeliveryFilters
+
+TOLD_DAYS: Final = 7
+"""Days for which a failed event is told of."""
+FAILURES_REMEDY: Final = (
+    "See the whole traceback: usher policy explain {id}. Mend that line, and start the server "
+    "again. A person who was turned away tries again; what Identity does not send again "
+    "(usermodified, userdeleted) is applied by: usher events again ID. This is told for "
+    f"{TOLD_DAYS} days; all of them: usher events list --outcome failed"
+)
+
+
+def failures_finding(app: App) -> Finding:
+    """Tell how many events failed in the last days, and where the newest did."""
+    first = app.clock() - timedelta(days=TOLD_DAYS - 1)
+    by_day = app.store.users.counts("day", f"{first:%Y-%m-%d}")
+    count = sum(n for name, n in by_day.items() if name.endswith(f":{Outcome.FAILED.value}"))
+    newest = _newest(app) if count else None
+    if newest is None:
+        return Finding("failures", True, f"no event failed in {TOLD_DAYS} days")
+    events = "1 event" if count == 1 else f"{count} events"
+    said = in_words(newest.reasons) or ERASED.text
+    text = f"{events} failed in {TOLD_DAYS} days, the newest at {moment(newest.received_at)} UTC"
+    return Finding("failures", False, f"{text}: {said}", FAILURES_REMEDY.format(id=newest.id[:20]))
+
+
+def _newest(app: App) -> Delivery | None:
+    filters = DeliveryFilters(
+        outcome=Outcome.FAILED.value, since=app.clock() - timedelta(days=TOLD_DAYS)
+    )
+    cursor = None
+    while True:
+        page = app.store.ledger.page(filters, limit=1, cursor=cursor)
+        if page.items or page.next_cursor is None:
+            return next(iter(page.items), None)
+        cursor = page.next_cursor
