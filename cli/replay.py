@@ -33,10 +33,11 @@ from usher.core.captures.format import Capture, from_delivery
 from usher.core.captures.replay import Played, Replayer
 from usher.core.domain.differences import Differences, replies_in_words, user_differences
 from usher.core.domain.records import Delivery
-from usher.core.errors import UsherError
+from usher.core.errors import CaptureError, SignatureError, UsherError
 from usher.core.settings import database_url
 from usher.core.store.history import History
 from usher.core.store.ledger import DeliveryFilters
+from usher.core.webhooks import failed_decision
 
 BATCH = 2_000
 
@@ -176,16 +177,23 @@ class _Run:
         return len(done)
 
     def _note(self, number: int, played: Played) -> None:
-        if isinstance(played.result, Exception):
-            self.failed += 1
-            shown = played.result if isinstance(played.result, UsherError) else UsherError()
-            reason = getattr(shown, "reason", "")
-            say(f"step {number}: {shown}{f' ({reason})' if reason else ''}", err=True, fg="red")
-        elif self._diff and isinstance(played.step, Capture) and played.step.answer:
+        recorded = played.step.answer if isinstance(played.step, Capture) else None
+        result = played.result
+        if isinstance(result, Exception):
+            if recorded is None or recorded.status < 500:  # else it failed at its receipt, too
+                self.failed += 1
+                shown = result if isinstance(result, UsherError) else UsherError()
+                reason = getattr(shown, "reason", "")
+                said = f"step {number}: {shown}{f' ({reason})' if reason else ''}"
+                say(said, err=True, fg="red")
+            if isinstance(result, CaptureError | SignatureError):
+                return
+            result = failed_decision(result).reply
+        if self._diff and recorded is not None and isinstance(played.step, Capture):
             decided = played.step.decided
             self.differences.note(
                 f"answer to {decided.event or 'no event' if decided else 'a request'}",
-                *replies_in_words(played.step.answer, played.result),
+                *replies_in_words(recorded, result),
                 f"step {number}" + (f" ({decided.id[:20]})" if decided else ""),
             )
 

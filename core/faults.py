@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import usher
-from usher.core.domain.failures import MAX_FILE, MAX_MESSAGE, MAX_NAME, Failure, shown
+from usher.core.domain.failures import MAX_NAME, Failure, one_line, shown
 from usher.core.errors import PolicyError, UsherError
 
 _OURS: Final = Path(usher.__file__).parent
@@ -30,9 +30,9 @@ def failure_of(error: BaseException) -> Failure:
     source = cause(error)
     file, line = _place(source)
     return Failure(
-        shown(type(source).__name__, MAX_NAME),
-        shown(_message(source), MAX_MESSAGE),
-        shown(_relative(Path(file)), MAX_FILE) if file else "",
+        one_line(type(source).__name__)[:MAX_NAME],
+        shown(_message(source)),
+        one_line(_relative(Path(file)))[-MAX_NAME:] if file else "",
         line,
     )
 

@@ -20,9 +20,8 @@ AT: Final = "error.at"
 _RULES: Final = (ERROR, AT)
 ERASED: Final = Reason("error.erased", "erased with the person's data")
 """In the place of the other two, once the person is deleted."""
-MAX_NAME: Final = 100
 MAX_MESSAGE: Final = 300
-MAX_FILE: Final = 300
+MAX_NAME: Final = 200
 _READ: Final = 4_000
 """Characters of a message that are looked at."""
 _WORD: Final = r"[^\s<>()\[\]{}\"'`,;:=|@]"
@@ -44,11 +43,11 @@ _SET_ASIDE: Final = "\ue000"
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a delivery failed; texts as ``shown`` leaves them.
+    """Why a delivery failed; each text is on one line.
 
     Attributes:
         error: name of the exception's class.
-        message: its first words.
+        message: as ``shown`` leaves it.
         file: that of the developer's line, or empty.
         line: counts from 1; 0 where no line is known.
     """
@@ -85,18 +84,21 @@ def in_words(reasons: Iterable[Reason]) -> str:
     return " at ".join(reason.text for reason in reasons if reason.rule in _RULES)
 
 
-def shown(text: str, most: int) -> str:
-    """A text on one line that any database stores, bounded, without secrets and addresses."""
+def shown(text: str) -> str:
+    """The first words of a message, on one line, without secrets and addresses."""
     if len(text) > _READ:
         text = text[:_READ].rpartition(" ")[0]  # half an address is not known as one
-    text = "".join(
-        "\ufffd" if "\ud800" <= c <= "\udfff" else c if c.isprintable() else " " for c in text
-    )
-    text = " ".join(text.replace(_SET_ASIDE, " ").split())
+    text = one_line(text.replace(_SET_ASIDE, " "))
     ids = _UUID.findall(text)
     text = _UUID.sub(_SET_ASIDE, text)  # a user's id is no secret, but long enough for one
     for pattern, instead in _HIDDEN:
         text = pattern.sub(instead, text)
     for each in ids:
         text = text.replace(_SET_ASIDE, each, 1)
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"
+
+
+def one_line(text: str) -> str:
+    """A text that any database stores and any terminal shows."""
+    kept = ("\ufffd" if "\ud800" <= c <= "\udfff" else c if c.isprintable() else " " for c in text)
+    return " ".join("".join(kept).split())
