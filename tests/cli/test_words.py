@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Program
+from tests.support import NOON, ROOT
 
 GOLDEN = Path(__file__).parent / "golden"
 ADA, BOB, PIA, NOBODY = "ada@example.com", "bob@b.example", "pia@example.com", "nobody@b.example"
@@ -49,6 +52,24 @@ SESSIONS: dict[str, list[str]] = {
         "users revoke owner@example.com admin",
     ],
     "events-empty": ["events list"],
+    "failed": [
+        "events list --outcome failed",
+        "events show {event}",
+        "policy check",
+        "policy check rules:answer",
+        f"policy explain {ADA}",
+        "policy explain {event}",
+        "doctor",
+        "events again {event}",
+        "events again x",
+    ],
+    "mended": [
+        "events again {event} --reason 'the rules are mended'",
+        "events list",
+        "events show {event}",
+        "policy explain {event}",
+        "doctor",
+    ],
     "events": [
         "events list",
         "events list --limit 1",
@@ -77,6 +98,25 @@ SESSIONS: dict[str, list[str]] = {
 }
 """What is typed, one after the other, each session on a database of its own."""
 
+RULES = '''"""The rules of a site, as code."""
+
+from usher.core.domain.policy import Verdict
+
+
+def decide(applicant):
+    """Everybody has a plan, but for somebody."""
+    return Verdict(roles=frozenset({plans()[applicant.address]}))
+
+
+def plans():
+    return {}
+
+
+def answer(applicant):
+    """No verdict."""
+    return "yes"
+'''
+
 PATTERNS = (
     (r"\b[0-9a-f]{20}(?:[0-9a-f]{52})?\b", "event"),
     (r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "id"),
@@ -98,6 +138,9 @@ class Names:
     def hide(self, text: str) -> str:
         """The text with its ids, times and folder replaced, and no blanks at the ends of lines."""
         text = text.replace(self._folder, "FOLDER").replace("python -m pytest.usher", "usher")
+        text = text.replace(str(ROOT), "USHER")
+        text = re.sub(r'(File "USHER/.*", line )\d+', r"\1N", text)
+        text = re.sub(r"^ *[~^]+\n", "", text, flags=re.MULTILINE)  # differ by version of Python
         for pattern, kind in PATTERNS:
             text = re.sub(pattern, lambda found, kind=kind: self._name(found[0], kind), text)  # type: ignore[misc]
         text = re.sub(r"came \d+ s after", "came 0 s after", text)
@@ -117,10 +160,26 @@ def events(program: Program) -> list[str]:
     return [event["id"] for event in program.json("events", "list")["events"]][::-1]
 
 
+@pytest.fixture
+def rules(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """A call fails an event by a callable policy; its id. Afterwards the policy can be mended."""
+
+    def fail() -> str:
+        (tmp_path / "rules.py").write_text(RULES)
+        monkeypatch.setenv("USHER_POLICY", "rules:decide")
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, "rules", raising=False)
+        program.deliver("usermodified", ADA, answers=500, confirmed_at=NOON)
+        return events(program)[-1][:12]
+
+    return fail
+
+
 @pytest.mark.parametrize("session", sorted(SESSIONS))
 def test_a_command_prints_what_was_approved(
     program: Program,
     session: str,
+    rules: Callable[[], str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     pytestconfig: pytest.Config,
@@ -128,7 +187,11 @@ def test_a_command_prints_what_was_approved(
     """Standard output and standard error of each command, and its exit code."""
     monkeypatch.setenv("COLUMNS", "120")
     event = ""
-    if not session.endswith("-empty"):
+    if session in ("failed", "mended"):
+        event = rules()
+        if session == "mended":
+            sys.modules["rules"].plans = lambda: {ADA: "member"}  # type: ignore[attr-defined]
+    elif not session.endswith("-empty"):
         program.sign_up(ADA, BOB, "owner@example.com", "x@mailinator.com")
         program.deliver("validate", PIA)
         event = events(program)[0][:12]
@@ -136,7 +199,7 @@ def test_a_command_prints_what_was_approved(
     said = []
     for line in SESSIONS[session]:
         filled = line.replace("{event}", event).replace("{policy}", str(tmp_path / "policy.toml"))
-        done = program(*shlex.split(filled), code=(0, 1, 2))
+        done = program(*shlex.split(filled), code=(0, 1, 2), traceback=session == "failed")
         told = f"$ usher {line}\n{done.stdout}{done.stderr}".rstrip()
         said.append(told + (f"\n[exit code {done.exit_code}]" if done.exit_code else ""))
     found = names.hide("\n\n".join(said)) + "\n"

@@ -51,7 +51,7 @@ HIDDEN = [
     ("{'api_key': 'k-1'}", "{'api_key': [hidden]"),
     ("Authorization: Bearer abc", "Authorization: Bearer [hidden]"),
     ("0123456789abcdef0123456789abcdef is short", "[hidden] is short"),
-    ("no user 5a6c2a0e-7a59-4a70-9d1b-7c8e2e2f0a51", "no user 5a6c2a0e-7a59-4a70-9d1b-7c8e2e2f0a51"),
+    ("of 5a6c2a0e-7a59-4a70-9d1b-7c8e2e2f0a51", "of 5a6c2a0e-7a59-4a70-9d1b-7c8e2e2f0a51"),
     ("a_name_of_a_function_that_is_long", "a_name_of_a_function_that_is_long"),
     ("plain words, 12 > 3", "plain words, 12 > 3"),
     ("two\nlines\tand a \x00 \x1b[31m", "two lines and a [31m"),
