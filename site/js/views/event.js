@@ -28,7 +28,7 @@ function page(event, path, signal) {
     h("div", { class: "columns" },
       h("div", { class: "stack" },
         event.outcome === "failed"
-          ? card("What failed", { note: "The error, and the line of your own code that it came from. `usher policy explain` shows the whole traceback." }, reasons(event.reasons))
+          ? card("What failed", { note: "The error, and the line of your own code that it came from. The command usher policy explain shows the whole traceback." }, reasons(event.reasons))
           : card("Why", { note: "The rules that made this decision, in order." }, reasons(event.reasons)),
         replay(path, signal),
         card("What Identity sent", {}, event.body === null
@@ -58,7 +58,7 @@ function reasons(list, others = null) {
   if (!list.length) return h("p", { class: "faint" }, "No rule took part.");
   return h("ol", { class: "reasons" }, list.map(({ rule, text }) => {
     const isNew = others && !others.some((each) => each.rule === rule && each.text === text);
-    return h("li", { class: isNew ? "differs" : "" }, h("span", { class: "reason-text" }, words.sentence(text)),
+    return h("li", { class: isNew ? "differs" : "" }, h("span", { class: "reason-text" }, rule.startsWith("error") ? text : words.sentence(text)),
       h("span", { class: "reason-rule" }, words.ruleName(rule), " ", h("code", rule), isNew && chip("only here", "accent")));
   }));
 }
