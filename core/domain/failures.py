@@ -1,7 +1,7 @@
 """The failure of one delivery, in words that may be kept: class, message, file and line. Pure.
 
-The message of an exception may hold anything. What is kept of it is short, can be stored, and shows
-no address, token or password.
+The message of an exception may hold anything. Only a short part of it is kept, which can be stored
+and shows no address, token or password.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class DeliveryFilters:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the ledger has of some deliveries.
+    """The deliveries of a batch that the ledger has already.
 
     Attributes:
         replies: the stored replies by delivery id.
