@@ -340,6 +340,7 @@ class Webhooks:
                 try:
                     delivery = self._decide(verified, after, entries, policy)
                 except Exception as error:  # a callable policy's; only this delivery fails
+                    decided.pop(verified.id, None)  # twice in a batch: the last time counts
                     decided[verified.id] = self._failed(verified, after, error, policy)
                     answers.append(error)
                     continue

@@ -20,7 +20,8 @@ Visit = Callable[..., tuple[Page, Watch]]
 
 def broken(applicant: Applicant) -> Verdict:
     """A policy that knows nobody."""
-    return Verdict(roles=frozenset({str({}[applicant.provider])}))  # here it fails
+    plans: dict[str, str] = {}
+    return Verdict(roles=frozenset({plans[applicant.provider]}))  # here it fails
 
 
 def failing(app: App, now: datetime) -> None:

@@ -274,6 +274,11 @@ class Deeds:
         else:
             self.system.end_outage()
 
+    def policy_breaks_or_is_mended(self) -> None:
+        """A callable policy raises from now on, or no more; not while older events wait."""
+        waits = self.system.outage is not None or self.system.app.store_and_forward.active
+        self.model.broken = not (self.model.broken or waits)
+
     def apply_a_little(self) -> None:
         """Some of what was kept during an outage."""
         with self.system.living():

@@ -59,6 +59,10 @@ class Kept:
     at: datetime
 
 
+class PolicyFailsError(Exception):
+    """The policy was asked while it is broken."""
+
+
 class Model:
     """The whole system.
 
@@ -67,6 +71,7 @@ class Model:
         refused: events that ``[outage]`` refuses.
         spool: what waits there, with the answers given.
         remembered: answers that the living process has given during this outage.
+        broken: the policy fails whenever it is asked.
     """
 
     def __init__(self, refused: Iterable[str] = ()) -> None:
@@ -77,6 +82,7 @@ class Model:
         self.spool: dict[Key, tuple[Sent, datetime, Reply]] = {}
         self.remembered: dict[Key, Reply] = {}
         self.refused = set(refused)
+        self.broken = False
         self._written: dict[UUID, tuple[Person, bool]] = {}
 
     # --- events ----------------------------------------------------------------------------------
@@ -88,12 +94,12 @@ class Model:
             held: out of the spool, where their answers were given.
         """
         if held:
-            new = [sent.key for sent, _ in batch if sent.key not in self.ledger]
+            new = [sent.key for sent, _ in batch if self._open(sent.key)]
             new = list(dict.fromkeys(new))
             assert new == list(self.spool)[: len(new)], "the order of arrival was not kept"
         answers = []
         for sent, at in batch:
-            if sent.key not in self.ledger:
+            if self._open(sent.key):
                 self._keep(*(self.spool.pop(sent.key) if held else (sent, at, None)))
             answers.append(self.ledger[sent.key].reply)
         return answers
@@ -116,25 +122,46 @@ class Model:
         """What can be answered is on disk."""
         for sent, at in batch:
             reply = self.hold(sent, at)
-            if reply[0] != 503 and sent.key not in self.ledger and sent.key not in self.spool:
+            if reply[0] != 503 and self._open(sent.key) and sent.key not in self.spool:
                 self.spool[sent.key] = (sent, at, reply)
+
+    def _open(self, key: Key) -> bool:
+        """Whether a delivery with this key is decided, and not answered as before."""
+        return key not in self.ledger or self.ledger[key].outcome == "failed"
+
+    def _ask(self, *, of: bool = True) -> None:
+        """Ask the policy, which may fail; not ``of`` somebody who is unconfirmed."""
+        if self.broken and of:
+            raise PolicyFailsError
+
+    def _admits(self, email: str) -> bool:
+        self._ask()
+        return admitted(email)
 
     def _keep(self, sent: Sent, at: datetime, given: Reply | None) -> None:
         document = sent.document
         user_id = None
         outcome = "invalid"
         reply: Reply = (400, None)
+        if failed := self.ledger.pop(sent.key, None):
+            self.days[_day(failed)] -= 1
         if document is not None and document["event"] not in EVENTS:
             outcome, reply = "ignored", (204, None)
         elif document is not None:
             user_id = UUID(document["user"]["id"])
-            outcome, reply = self._decide(document["event"], sent, document["user"], at, given)
+            before = self.people[user_id].copy() if user_id in self.people else None
+            try:
+                outcome, reply = self._decide(document["event"], sent, document["user"], at, given)
+            except PolicyFailsError:
+                outcome, reply = "failed", (500, None)
+                if before is not None:
+                    self.people[user_id] = before
             person = self.people.get(user_id)
             if person and outcome in ("applied", "unchanged"):
                 person.pending = person.pending or person.overwritten(at)
         kept = Kept(sent.key, user_id, outcome, given or reply, readable=True, at=at)
         self.ledger[sent.key] = kept
-        self.days[f"day:{at:%Y-%m-%d}:{sent.key[0]}:{outcome}"] += 1
+        self.days[_day(kept)] += 1
         if user_id in self.people and self.people[user_id].deleted:
             self._forget(user_id)
 
@@ -158,7 +185,7 @@ class Model:
             return "denied", (403, None)
         if status == "active" and name == "validate":
             return "unchanged", (204, None)
-        if name in ("validate", "signup") and not admitted(user["email"]):
+        if name in ("validate", "signup") and not self._admits(user["email"]):
             return "denied", (403, None)
         before = person.copy() if person else None
         person = person or Person(UUID(user["id"]), at)
@@ -170,6 +197,7 @@ class Model:
         if name == "userdeleted":
             person.bury()
         elif name != "validate":
+            self._ask(of=person.confirmed is not None)
             echo = newer and _echoes(before, name, user, at)
             reply = self._enter(person, name, user, at, given, sent.issued_at, newer=newer)
             if echo and before is not None and _same_but_pushed(before, person):
@@ -371,6 +399,11 @@ class Model:
         ):
             person.follow_policy()
         person.look(roles_of(account["app_metadata"]), now)
+
+
+def _day(kept: Kept) -> str:
+    """The counter of a delivery."""
+    return f"day:{kept.at:%Y-%m-%d}:{kept.key[0]}:{kept.outcome}"
 
 
 def proves(name: str, user: Metadata) -> bool:

@@ -22,7 +22,7 @@ from tests.system.model import Model, Reply, Sent, retained
 from tests.system.there import Identity
 from usher.core import app as core_app
 from usher.core.app import App
-from usher.core.errors import UsherError
+from usher.core.errors import PolicyError, UsherError
 from usher.core.identity.client import IdentityClient
 from usher.core.identity.push import Pushes
 from usher.core.identity.sync_removals import Removals
@@ -121,6 +121,7 @@ class System:
 
     def begin_outage(self) -> None:
         """Somebody else holds the database locked."""
+        self.model.broken = False  # what fails out of the spool is a dead letter
         self.outage = ExitStack()
         self.outage.enter_context(locked(self.settings.database_url))
 
@@ -249,6 +250,12 @@ class System:
                     model.remembered[sent.key] = reply
             return answers
 
+        decide = Webhooks._decide
+
+        def decided(its: Any, verified: Verified, users: Any, entries: Any, policy: Any) -> Any:
+            return decide(its, verified, users, entries, _Broken() if model.broken else policy)
+
+        self._patch.setattr(Webhooks, "_decide", decided)
         self._patch.setattr(Webhooks, "_commit", committed)
         self._patch.setattr(holding.StoreAndForward, "hold", held)
 
@@ -403,7 +410,16 @@ class System:
                 counts.update(f"role:{role}" for role in one.on_record())
                 if one.provider:
                     counts[f"provider:{one.provider}"] += 1
-        return dict(counts)
+        return {name: count for name, count in counts.items() if count}
+
+
+class _Broken:
+    """A policy that raises."""
+
+    fingerprint = "broken"
+
+    def evaluate(self, applicant: Any) -> Any:
+        raise PolicyError("rules:decide", f"raised at {applicant.event}")
 
 
 _STATEMENTS = {

@@ -94,6 +94,8 @@ BEFALLS = st.one_of(
     deed("outage_begins_or_ends"),
     deed("outage_begins_or_ends"),
     deed("apply_a_little"),
+    deed("policy_breaks_or_is_mended"),
+    deed("policy_breaks_or_is_mended"),
     deed("restart"),
 )
 
