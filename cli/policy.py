@@ -56,7 +56,8 @@ def check(source: str | None, as_json: bool) -> None:
         loaded = load_policy(source or _configured())
         if isinstance(loaded, CallablePolicy):
             for event in _ASKED:
-                loaded.evaluate(_newcomer("somebody@example.com", "email", event=event))
+                proven = event is not EventName.VALIDATE
+                loaded.evaluate(_newcomer("somebody@example.com", "email", proven, event))
     if as_json:
         print_json({"fingerprint": loaded.fingerprint, "rules": loaded.describe()})
         return
@@ -87,7 +88,7 @@ def explain(who: str, provider: str, unproven: bool, event: str, as_json: bool) 
     if "@" in who:
         with told_in_full():
             loaded = load_policy(_configured())
-        question = _newcomer(who, provider, proven=not unproven, event=EventName(event))
+        question = _newcomer(who, provider, not unproven, EventName(event))
     else:
         with opened() as app:
             question = applicant(EventName(event), app.store.users.find(who))
@@ -124,9 +125,7 @@ def try_(source: str, since: datetime | None, as_json: bool) -> None:
     sys.exit(1 if groups else 0)
 
 
-def _newcomer(
-    email: str, provider: str, *, proven: bool = True, event: EventName = EventName.SIGNUP
-) -> Applicant:
+def _newcomer(email: str, provider: str, proven: bool, event: EventName) -> Applicant:
     """The question about somebody who is not on record."""
     address, domain = split_address(email_key(email))
     return Applicant(
@@ -136,7 +135,7 @@ def _newcomer(
         email=email,
         address=address,
         domain=domain,
-        proven=proven and event is not EventName.VALIDATE,
+        proven=proven,
         provider=provider,
         app_metadata={"provider": provider},
     )

@@ -71,6 +71,7 @@ def test_the_text_has_a_line_for_each_finding(program: Program) -> None:
         ["ok", "policy"],
         ["ok", "spool"],
         ["ok", "clock"],
+        ["ok", "failures"],
         ["ok", "pushes"],
         ["ok", "drift"],
         ["ok", "identity"],

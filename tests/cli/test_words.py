@@ -67,7 +67,6 @@ SESSIONS: dict[str, list[str]] = {
         "events again {event} --reason 'the rules are mended'",
         "events list",
         "events show {event}",
-        "policy explain {event}",
         "doctor",
     ],
     "events": [
