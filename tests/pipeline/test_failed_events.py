@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ import pytest
 from tests.pipeline.outage_support import locked
 from tests.store.store_support import LogLines, counts, deliver, rows
 from tests.support import NOON, Clock, Signed, account, call, signed, verified
+from usher.core import log
 from usher.core.app import App, use
 from usher.core.captures.format import (
     from_delivery,
@@ -185,7 +187,7 @@ def test_c2_one_that_fails_harms_no_neighbour_in_its_batch(site: Site) -> None:
     batch = [signed("signup", ada), bad, signed("login", ada), bad]
     answers = deliver(site.app, batch)
     assert [isinstance(answer, Reply) for answer in answers] == [True, False, True, False]
-    assert [each.outcome for each in site.ledger()] == ["applied", "failed", "applied"]
+    assert [each.outcome for each in site.ledger()] == ["applied", "applied", "failed"]
     assert site.counted() == {"signup:applied": 1, "signup:failed": 1, "login:applied": 1}
 
 
@@ -354,6 +356,34 @@ def test_c2_one_that_fails_during_an_outage_harms_no_neighbour(
     with locked(site.app.settings.database_url):
         answers = deliver(site.app, batch)
     assert [type(answer) for answer in answers] == [Reply, ZeroDivisionError, Reply]
+
+
+def test_c2_a_body_that_cannot_be_read_during_an_outage_is_no_answer_either(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sender comes again; nothing of it is in the spool."""
+    site.app.start_store_and_forward()
+    delivery = of("nobody")
+    with monkeypatch.context() as patched, locked(site.app.settings.database_url):
+        patched.setattr("usher.core.webhooks.parse_event", lambda *_: 1 / 0)
+        (answer,) = deliver(site.app, [delivery])
+    assert isinstance(answer, ZeroDivisionError)
+    while site.app.store_and_forward.step():
+        pass
+    assert site.ledger() == []
+
+
+def test_c2_the_traceback_is_logged_only_where_it_is_asked_for(site: Site) -> None:
+    """Below the line, which stays JSON; ``usher dev`` asks for it."""
+    for asked in (True, False):
+        stream = io.StringIO()
+        log.configure(stream, tracebacks=asked)
+        call(of("raises"))
+        line, *below = stream.getvalue().splitlines()
+        assert "traceback" not in json.loads(line)
+        assert (below[:1] == ["Traceback (most recent call last):"]) is asked
+        assert (below[-1:] == ["KeyError: 'plan of raises@bad.example'"]) is asked
+    log.configure()
 
 
 def test_c2_decided_again_by_hand_the_failed_event_gets_its_outcome(site: Site) -> None:
