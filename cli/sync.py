@@ -11,11 +11,15 @@ import click
 from usher.cli.environment import log_for_command, opened
 from usher.cli.output import collecting_less, json_option, print_json, print_table, say, working
 from usher.core.app import App
-from usher.core.domain.sync_plan import Phase, Plan, Run
+from usher.core.domain.sync import Kind
+from usher.core.domain.sync_plan import MOST_NAMED, Phase, Plan, Progress, Run, Trouble
 from usher.core.errors import SyncRemovalsError
 
 DRIFT = 3
 """The exit code where differences are left."""
+NOT_READ = 4
+"""The exit code where accounts at Identity could not be read; differences may be left as well."""
+MOST_SHOWN = 20
 MEANINGS = {
     "missing_here": "accounts at Identity without a record here",
     "missing_there": "records here without an account at Identity",
@@ -27,7 +31,14 @@ MEANINGS = {
     "roles_here": "roles of which Identity does not know",
     "suspended": "suspended here, and with roles at Identity",
     "keys": "further app_metadata that Identity does not have",
+    "unreadable": "accounts at Identity that could not be read",
     "pending": "changes of which Identity could not be told yet",
+}
+
+REMEDIES = {
+    Trouble.TOO_LARGE: "shorten its metadata at Identity, or delete it there",
+    Trouble.FORM: "mend it at Identity, or delete it there",
+    Trouble.NO_ANSWER: "look for its number or id in Identity's log",
 }
 
 
@@ -46,7 +57,8 @@ def sync(
 
     Without --pull, --push or --both, differences are only reported. The same command continues an
     interrupted run within a day. Exits with 0 when no differences are left, with 3 when some are,
-    and with 1 when it failed, was interrupted or refused to remove so many.
+    with 4 when accounts at Identity could not be read, and with 1 when it failed, was interrupted
+    or refused to remove so many.
     """
     plan = Plan(pull or both, push or both, prune)
     if prune and not (plan.pull or plan.push):
@@ -61,7 +73,7 @@ def sync(
         _tell(run)
     if run.progress.refused:
         raise SyncRemovalsError(run.progress.refused)
-    raise SystemExit(DRIFT if left else 0)
+    raise SystemExit(NOT_READ if run.progress.unreadable else DRIFT if left else 0)
 
 
 def _run(app: App, plan: Plan, *, force: bool, restart: bool) -> Run:
@@ -96,6 +108,22 @@ def _tell(run: Run) -> None:
         if count
     ]
     print_table(("found", "mended", "kind", "what"), rows, "Nothing differs.")
+    if progress.unreadable:
+        _tell_unreadable(progress)
+
+
+def _tell_unreadable(progress: Progress) -> None:
+    """Name the accounts that could not be read, with what is wrong and what to do."""
+    say("")
+    say("Could not be read, and left as they are on both sides:")
+    rows = [
+        (each.id or f"number {each.number} by age", each.why, REMEDIES[each.trouble])
+        for each in progress.unreadable[:MOST_SHOWN]
+    ]
+    print_table(("account", "what is wrong", "what to do"), rows, "")
+    more = progress.found[Kind.UNREADABLE] - len(rows)
+    if more:
+        say(f"And {more} more; --json names {MOST_NAMED} at most.")
 
 
 def _document(run: Run, plan: Plan) -> dict[str, Any]:
@@ -109,4 +137,14 @@ def _document(run: Run, plan: Plan) -> dict[str, Any]:
         "mended": {kind: count for kind, count in progress.mended.items() if count},
         "left": progress.left,
         "refused": progress.refused or None,
+        "unreadable": [
+            {
+                "id": each.id or None,
+                "number": each.number or None,
+                "trouble": each.trouble.value,
+                "why": each.why,
+                "remedy": REMEDIES[each.trouble],
+            }
+            for each in progress.unreadable
+        ],
     }

@@ -290,6 +290,29 @@ class IdentityRolesUnreadableError(UsherError):
     title = "The roles at Identity cannot be read"
 
 
+class IdentityAccountUnreadableError(UsherError):
+    """Identity has the account, and its answer cannot be read; others may be well.
+
+    ``trouble`` is ``form``, ``too_large`` or ``no_answer``.
+    """
+
+    code, status, title = "identity_account_unreadable", 502, "That account cannot be read"
+
+    def __init__(self, detail: str, trouble: str = "form") -> None:
+        super().__init__(detail)
+        self.trouble = trouble
+
+
+class IdentityAnswerTooLargeError(IdentityAccountUnreadableError):
+    """An answer of Identity is larger than is read; ``start`` holds its first bytes, if any."""
+
+    code, title = "identity_answer_too_large", "Identity's answer is too large"
+
+    def __init__(self, detail: str, start: bytes = b"") -> None:
+        super().__init__(detail, "too_large")
+        self.start = start
+
+
 class IdentityRefusedError(UsherError):
     """Identity refused our request."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -34,6 +35,7 @@ USER_METADATA: Final = "user_metadata"
 UNREADABLE_ROLES: Final[dict[str, Any]] = {}
 """Stands for ``roles`` that cannot be taken as they are: like any other object, nobody's roles."""
 _STRINGS: Final = frozenset({"email", "aud"})
+_REPLACED: Final = "what cannot be stored was replaced"
 _KEPT_BYTES: Final = {"provider": MAX_STRING_BYTES, "roles": MAX_ROLES_BYTES}
 
 # Each ends after a megabyte at most, for the interpreter waits while one of them matches; the loops
@@ -57,6 +59,8 @@ class SetAside:
 
     field: str
     why: str
+    keeps_keys: bool = False
+    """A map with all of its keys: only what cannot be stored was replaced."""
 
     def __str__(self) -> str:
         return f"{self.field}: {self.why}"
@@ -93,6 +97,62 @@ def read_envelope(
         except StrictJsonError:
             pass  # somewhere; what follows tells where
     return _read_apart(data, parent)
+
+
+def read_list(data: bytes, name: str) -> tuple[dict[str, Any], tuple[bytes, ...]]:
+    """Read one JSON object that holds a list of documents, each of which is read by itself.
+
+    Args:
+        name: the key of the list.
+
+    Returns:
+        The object with an empty list, and the bytes of each element.
+
+    Raises:
+        StrictJsonError: this is no strict JSON object with such a list.
+    """
+    found = [member for member in _all_members(data) if member.key == name]
+    if len(found) != 1 or data[found[0].start] != ord("["):
+        raise StrictJsonError(f"no list {name!r}")
+    start, end = found[0].start, found[0].end
+    try:
+        elements = _elements(data, start)
+    except (IndexError, ValueError):
+        raise StrictJsonError(f"{name!r} is no list of JSON") from None
+    return loads_object(data[:start] + b"[]" + data[end:]), elements
+
+
+def only(data: bytes, keys: Collection[str]) -> bytes:
+    """The object with these members alone, so that nothing else of it needs to be readable.
+
+    Raises:
+        StrictJsonError: this is no JSON object.
+    """
+    members = [
+        b'"%s":%s' % (each.key.encode(), data[each.start : each.end])
+        for each in _all_members(data)
+        if each.key in keys
+    ]
+    return b"{%s}" % b",".join(members)
+
+
+def is_object(data: bytes) -> bool:
+    """Whether this is one JSON object, as far as its brackets and quotes tell."""
+    try:
+        _all_members(data)
+    except StrictJsonError:
+        return False
+    return True
+
+
+def _all_members(data: bytes) -> tuple[_Member, ...]:
+    try:
+        members, end = _members(data, _after_space(data, 0), None)
+    except (IndexError, ValueError, RecursionError):
+        raise StrictJsonError("not an object") from None
+    if _after_space(data, end) != len(data):
+        raise StrictJsonError("data after the object")
+    return members
 
 
 def _read_apart(data: bytes, parent: str | None) -> tuple[dict[str, Any], tuple[SetAside, ...]]:
@@ -161,7 +221,7 @@ def _read_map(data: bytes, found: _Member) -> tuple[dict[str, Any], SetAside | N
         return loads_object(span, MAX_MAP_DEPTH, doubles=True), None
     except StrictJsonError:
         pass
-    return _loads_leniently(span), SetAside(found.key, "what cannot be stored was replaced")
+    return _loads_leniently(span), SetAside(found.key, _REPLACED, keeps_keys=True)
 
 
 def _kept_of(data: bytes, found: _Member) -> dict[str, Any]:
@@ -278,6 +338,23 @@ def _members(data: bytes, start: int, inside: str | None) -> tuple[tuple[_Member
         if data[at] == ord("}"):
             return tuple(found), at + 1
         at = _after_space(data, _expect(data, at, b","))
+
+
+def _elements(data: bytes, at: int) -> tuple[bytes, ...]:
+    """The elements of the list that begins here.
+
+    Raises:
+        IndexError, ValueError: this is no list of JSON.
+    """
+    found: list[bytes] = []
+    at = _after_space(data, _expect(data, at, b"["))
+    while data[at] != ord("]"):
+        if found:
+            at = _after_space(data, _expect(data, at, b","))
+        end = _end_of_value(data, at)
+        found.append(data[at:end])
+        at = _after_space(data, end)
+    return tuple(found)
 
 
 def _end_of_value(data: bytes, at: int) -> int:

@@ -12,6 +12,8 @@ from usher.core.app import App
 from usher.core.errors import (
     BridgeError,
     IdentityAccountMissingError,
+    IdentityAccountUnreadableError,
+    IdentityAnswerTooLargeError,
     IdentityCredentialsError,
     IdentityNotConfiguredError,
     IdentityRefusedError,
@@ -42,6 +44,10 @@ _PUSHES: Final[Mapping[str, str]] = {
     IdentityAccountMissingError.code: (
         "The account is not at Identity: delete the user here (usher users delete) if it is gone."
     ),
+    IdentityAccountUnreadableError.code: (
+        "The account cannot be read at Identity: mend it there, or delete it. Others go on."
+    ),
+    IdentityAnswerTooLargeError.code: "Shorten the account's metadata at Identity. Others go on.",
     IdentityRefusedError.code: "See what Identity said, and its log.",
 }
 

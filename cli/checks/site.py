@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from usher.cli.checks.findings import Finding
-from usher.core.errors import IdentityUnavailableError, NotThroughSiteError
+from usher.core.errors import (
+    IdentityAnswerTooLargeError,
+    IdentityUnavailableError,
+    NotThroughSiteError,
+)
 from usher.core.identity.http import BoundedHttp
 from usher.core.settings import Settings
 
@@ -28,7 +32,7 @@ def site_findings(settings: Settings) -> list[Finding]:
 def _ask(site: str) -> Finding:
     try:
         answer = BoundedHttp(site).request("GET", "/api/health", {})
-    except IdentityUnavailableError:
+    except (IdentityAnswerTooLargeError, IdentityUnavailableError):
         return _bad(
             f"{site}/api/health does not answer as Usher does",
             "Is the site deployed, with BACKEND_URL set when it was built?",

@@ -85,6 +85,13 @@ class IdentityUser:
         return not any(each.field == APP_METADATA for each in self.set_aside)
 
     @property
+    def shows_keys(self) -> bool:
+        """Whether ``app_metadata`` has all keys that Identity holds, values replaced or not."""
+        return not any(
+            each.field == APP_METADATA and not each.keeps_keys for each in self.set_aside
+        )
+
+    @property
     def provider(self) -> str:
         """``app_metadata.provider``: ``email``, ``google``, … or empty when absent."""
         found = (self.app_metadata or {}).get("provider")

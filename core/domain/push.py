@@ -58,7 +58,10 @@ def may_be_overwritten(user: User, now: datetime) -> bool:
 
 
 def patch_for(user: User, found: IdentityUser, now: datetime) -> dict[str, Any]:
-    """The keys to merge into the account's ``app_metadata``; its other keys stay."""
+    """The keys to merge into the account's ``app_metadata``; its other keys stay.
+
+    Keys that cannot be seen there (``IdentityUser.shows_keys``) are among them.
+    """
     patch = _difference(user.extra_app_metadata, found.app_metadata or {})
     wanted, held = wanted_roles(user, now), found.held_roles
     if not held.foreign and not held.shows(wanted):
@@ -97,7 +100,9 @@ def conclude(
         return replace(user, at_identity=user.at_identity.marked_pending()), False
     answered = user.at_identity.answered_since(noted.at_identity)
     user = take_over(user, answer.held_roles, now)
-    done = not answered and not patch_for(user, answer, now)
+    left = patch_for(user, answer, now)
+    # Of keys that the answer cannot show, 200 is the only word; Identity merged them.
+    done = not answered and not (left if answer.shows_keys else "roles" in left)
     look_again = prepared.unsettled or bool(prepared.refused) or not done
     settled = user.at_identity.settled(look_again=look_again)
     return replace(user, at_identity=settled), done

@@ -19,7 +19,7 @@ from usher.core.domain.policy import Policy
 from usher.core.domain.push import patch_for
 from usher.core.domain.records import AuditEntry, Status, User, audit
 from usher.core.domain.roles import follow_policy, take_over
-from usher.core.domain.sync_plan import Plan
+from usher.core.domain.sync_plan import UNREADABLE, Plan
 from usher.core.strict_json import equal
 
 ACTOR: Final = "sync"
@@ -38,6 +38,7 @@ class Kind(StrEnum):
     ROLES_HERE = "roles_here"
     SUSPENDED = "suspended"
     KEYS = "keys"
+    UNREADABLE = UNREADABLE
 
 
 PULLED: Final = frozenset(
@@ -75,7 +76,7 @@ def compare(person: IdentityUser, record: User | None, now: datetime) -> tuple[K
     if "roles" in patch:
         suspended = record.status is Status.SUSPENDED
         found.append(Kind.SUSPENDED if suspended else Kind.ROLES_HERE)
-    if patch.keys() - {"roles"}:
+    if patch.keys() - {"roles"} and person.shows_keys:
         found.append(Kind.KEYS)
     return tuple(found)
 

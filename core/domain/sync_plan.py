@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any, Final
 from uuid import UUID
 
+from usher.core.domain.sync_place import Place
+
+MOST_NAMED: Final = 1_000
+"""Unreadable accounts that a run names; of others it keeps the number alone."""
+UNREADABLE: Final = "unreadable"
+"""Their kind among the differences."""
 MOST_REMOVED_PERCENT: Final = 5
 """Of one side's users; a sync removes more only when told to (docs/sync.md)."""
 
@@ -48,26 +54,48 @@ class Plan:
         return names.get((self.pull, self.push), "report") + ("+prune" if self.prune else "")
 
 
+class Trouble(StrEnum):
+    """What is wrong with an account that cannot be read."""
+
+    TOO_LARGE = "too_large"
+    FORM = "form"
+    NO_ANSWER = "no_answer"
+    """Identity answers, but never when it is asked for this account."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An account at Identity that could not be read.
+
+    Attributes:
+        id: empty where it is not known.
+        number: its number in Identity's list, oldest first, from 1; 0: it was asked for by id.
+        why: in words; no personal data.
+    """
+
+    id: str
+    number: int
+    trouble: Trouble
+    why: str
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """The progress of a run, kept as JSON with every step.
 
     Attributes:
-        page: the next page of Identity's accounts to read.
-        anchors: the last ids of the pages before it, the nearest last.
-        steps_back: times in a row that the pages were seen to have moved.
+        at: the next page of Identity's accounts to read.
         place: the id after which the walk over the records (or the removals) goes on.
         accounts: the number of accounts compared.
         total: the number of accounts by Identity's own count.
         records: the number of records looked for at Identity.
         found, mended: counts of differences, by kind.
         refused: the reason why removals were not made; empty: made, or not asked for.
+        unreadable: accounts that could not be read, ``MOST_NAMED`` at most; ``found`` counts all.
     """
 
     phase: Phase = Phase.ACCOUNTS
-    page: int = 1
-    anchors: tuple[str, ...] = ()
-    steps_back: int = 0
+    at: Place = field(default_factory=Place)
     place: str = ""
     accounts: int = 0
     total: int = 0
@@ -75,6 +103,7 @@ class Progress:
     found: Mapping[str, int] = field(default_factory=dict)
     mended: Mapping[str, int] = field(default_factory=dict)
     refused: str = ""
+    unreadable: tuple[Unreadable, ...] = ()
 
     @property
     def left(self) -> dict[str, int]:
@@ -86,16 +115,49 @@ class Progress:
         """The progress with these counts added."""
         return replace(self, found=_sum(self.found, found), mended=_sum(self.mended, mended))
 
+    def naming(self, accounts: Iterable[Unreadable]) -> Progress:
+        """The progress with these accounts named, unless the same place in the list is already."""
+        numbers = {each.number for each in self.unreadable if not each.id}
+        new = [each for each in accounts if each.id or each.number not in numbers]
+        named = (*self.unreadable, *new)[:MOST_NAMED]
+        counted = self.counting({UNREADABLE: len(new)} if new else {}, {})
+        return replace(counted, unreadable=named)
+
+    def naming_asked(self, account: Unreadable) -> Progress:
+        """The progress with an account named that was asked for by its id.
+
+        The list had shown it, so it is one of those that are named by their number alone.
+        """
+        for at, each in enumerate(self.unreadable):
+            if not each.id:
+                found = replace(account, number=each.number)
+                named = (*self.unreadable[:at], found, *self.unreadable[at + 1 :])
+                return replace(self, unreadable=named)
+        return self.naming([account])
+
+    def back(self) -> Progress:
+        """The progress one large page earlier; accounts without an id get their numbers anew."""
+        at = self.at.back()
+        kept = tuple(each for each in self.unreadable if each.id or each.number <= at.offset)
+        dropped = len(self.unreadable) - len(kept)
+        less = self.counting({UNREADABLE: -dropped} if dropped else {}, {})
+        return replace(less, at=at, unreadable=kept)
+
     def document(self) -> dict[str, Any]:
         """The progress as JSON."""
-        return asdict(self) | {"anchors": list(self.anchors)}
+        return asdict(self) | {"unreadable": [asdict(each) for each in self.unreadable]}
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Progress:
-        """Read back what ``document`` wrote."""
-        values = dict(document)
+        """Read back what ``document`` wrote, here or in an earlier version."""
+        values = {name: document[name] for name in cls.__slots__ if name in document}
         values["phase"] = Phase(values["phase"])
-        values["anchors"] = tuple(values["anchors"])
+        # Runs counted pages of 200, before they kept a place.
+        values["at"] = Place(**document.get("at", {"offset": 200 * (document.get("page", 1) - 1)}))
+        values["unreadable"] = tuple(
+            Unreadable(**each | {"trouble": Trouble(each["trouble"])})
+            for each in document.get("unreadable", ())
+        )
         return cls(**values)
 
 

@@ -11,9 +11,21 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from usher.core.errors import BridgeError, IdentityUnavailableError
-from usher.core.identity.http import ADMIN_READ_SECONDS, MAX_PAGE_BYTES, AdminAnswer, BoundedHttp
+from usher.core.errors import (
+    BridgeError,
+    IdentityAnswerTooLargeError,
+    IdentityUnavailableError,
+    UsherError,
+)
+from usher.core.identity.http import (
+    ADMIN_BODY_SECONDS,
+    ADMIN_READ_SECONDS,
+    MAX_ADMIN_ANSWER_BYTES,
+    AdminAnswer,
+    BoundedHttp,
+)
 from usher.core.jws import sign_compact
+from usher.core.opaque import is_object
 from usher.core.strict_json import StrictJsonError, dumps, loads_object
 
 ISSUER: Final = "usher"
@@ -34,7 +46,7 @@ class BridgeTransport:
     """
 
     def __init__(self, url: str, secret: bytes, clock: Callable[[], float]) -> None:
-        self._http = BoundedHttp(url, ADMIN_READ_SECONDS)
+        self._http = BoundedHttp(url, ADMIN_READ_SECONDS, ADMIN_BODY_SECONDS)
         self._secret = secret
         self._clock = clock
 
@@ -44,6 +56,7 @@ class BridgeTransport:
         Raises:
             BridgeError: the bridge did not carry the call out.
             IdentityUnavailableError: Identity answered 200 without a JSON object.
+            IdentityAnswerTooLargeError: the answer is larger than the bridge carries.
         """
         call = {
             "method": method,
@@ -52,26 +65,26 @@ class BridgeTransport:
         }
         headers = {SIGNATURE_HEADER: self._sign(dumps(call).encode())}
         try:
-            answer = self._http.request("POST", "", headers, call, MAX_PAGE_BYTES)
+            answer = self._http.request("POST", "", headers, call, MAX_ADMIN_ANSWER_BYTES)
         except IdentityUnavailableError as error:
             raise BridgeError(f"At USHER_BRIDGE_URL: {error}") from None
-        if answer.status in _WORTH_A_REPEAT and not answer.document:
+        except IdentityAnswerTooLargeError as error:
+            raise IdentityAnswerTooLargeError(error.detail, _unquoted(error.start)) from None
+        document = answer.document
+        if answer.status in _WORTH_A_REPEAT and not document:
             return answer
-        status, found, text = map(answer.document.get, ("status", "headers", "body"))
+        status, found, text = map(document.get, ("status", "headers", "body"))
         if type(status) is not int or not isinstance(found, dict) or not isinstance(text, str):
             raise BridgeError(
                 f"USHER_BRIDGE_URL answered {answer.status}, and not as the bridge does: "
                 "is the function deployed there?"
             )
-        try:
-            document = loads_object(text.encode())
-        except StrictJsonError:
-            if status == 200:
-                raise IdentityUnavailableError("Identity answered with no JSON object.") from None
-            document = {}
+        inner = text.encode()
         if answer.status != 200:
-            raise BridgeError(_refusal(str(document.get("code"))[:40]))
-        return AdminAnswer(status, {name: str(value) for name, value in found.items()}, document)
+            raise _refusal(inner)
+        if status == 200 and not is_object(inner):
+            raise IdentityUnavailableError("Identity answered with no JSON object.")
+        return AdminAnswer(status, {name: str(value) for name, value in found.items()}, inner)
 
     def _sign(self, body: bytes) -> str:
         claims = {
@@ -83,12 +96,23 @@ class BridgeTransport:
         return sign_compact(_HEADER, dumps(claims).encode(), self._secret)
 
 
-def _refusal(code: str) -> str:
+def _refusal(body: bytes) -> UsherError:
+    try:
+        code = str(loads_object(body).get("code"))[:40]
+    except StrictJsonError:
+        code = "None"
+    if code == "answer_too_large":
+        return IdentityAnswerTooLargeError("Identity's answer is larger than the bridge carries.")
     if code == "bridge_closed":
-        return "The bridge is closed; its function's log on Netlify says why."
+        return BridgeError("The bridge is closed; its function's log on Netlify says why.")
     if code == "signature_invalid":
-        return (
+        return BridgeError(
             "The bridge does not accept Usher's signature: compare USHER_BRIDGE_SECRET on both "
             "sides, and the clocks."
         )
-    return f"The bridge refused the request: {code}."
+    return BridgeError(f"The bridge refused the request: {code}.")
+
+
+def _unquoted(start: bytes) -> bytes:
+    """The start of the text within the start of the bridge's document."""
+    return start.replace(b"\\", b"")

@@ -7,6 +7,7 @@ All other calls fail at once; their callers decide.
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,19 +16,31 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from usher.core.domain.events import IdentityUser, read_user
+from usher.core.domain.sync_plan import Trouble, Unreadable
 from usher.core.errors import (
     BodyError,
+    IdentityAccountUnreadableError,
+    IdentityAnswerTooLargeError,
     IdentityCredentialsError,
     IdentityNotConfiguredError,
     IdentityRefusedError,
     IdentityUnavailableError,
+    UsherError,
 )
 from usher.core.identity.http import AdminAnswer, AdminTransport, BoundedHttp
+from usher.core.opaque import SetAside, only, read_envelope, read_list
+from usher.core.strict_json import StrictJsonError, loads_object
 
 ATTEMPTS: Final = 3
 FIRST_PAUSE_SECONDS: Final = 0.2
 PATIENCE_SECONDS: Final = 2.0
 MAX_PER_PAGE: Final = 1_000
+BEYOND_ALL: Final = 1_000_000
+"""A page that no Identity has so many accounts for."""
+LEFT_OUT: Final = "usher_left_out"
+"""The member in which the bridge names the maps that were too large for its answer."""
+_METADATA: Final = ("id", "app_metadata", LEFT_OUT)
+_FIRST_ID: Final = re.compile(rb'"users":\s*\[\s*\{\s*"id":\s*"([0-9a-fA-F-]{36})"')
 _WORTH_A_REPEAT: Final = frozenset({429, 500, 502, 503, 504})
 _REPEATABLE: Final = frozenset({"GET", "PUT", "DELETE"})
 
@@ -37,13 +50,24 @@ class UserPage:
     """One page of Identity's accounts.
 
     Attributes:
+        accounts: in Identity's order, each as it could be read.
         more: whether there is a further page.
         total: number of all accounts; None where Identity does not say.
     """
 
-    users: tuple[IdentityUser, ...]
+    accounts: tuple[IdentityUser | Unreadable, ...]
     more: bool
     total: int | None
+
+    @property
+    def users(self) -> tuple[IdentityUser, ...]:
+        """The accounts that could be read."""
+        return tuple(each for each in self.accounts if isinstance(each, IdentityUser))
+
+    @property
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """The others."""
+        return tuple(each for each in self.accounts if isinstance(each, Unreadable))
 
 
 class IdentityClient:
@@ -82,12 +106,15 @@ class IdentityClient:
         """
         if self._http is None:
             raise IdentityUnavailableError("USHER_IDENTITY_URL is not set.")
-        answer = self._http.request("GET", "/user", {"Authorization": f"Bearer {token}"})
+        try:
+            answer = self._http.request("GET", "/user", {"Authorization": f"Bearer {token}"})
+        except IdentityAnswerTooLargeError as error:
+            raise IdentityUnavailableError(error.detail) from None
         if answer.status in (401, 403, 404):  # 404: a good token, but its account is gone
             return None
         if answer.status != 200:
             raise IdentityUnavailableError(f"Identity answered GET /user with {answer.status}.")
-        return _user(answer.document)
+        return _described(answer.body)
 
     # --- admin calls: each raises IdentityUnavailableError, IdentityCredentialsError,
     # --- IdentityNotConfiguredError and IdentityRefusedError (400, 404, 409, 422) -----------------
@@ -96,30 +123,50 @@ class IdentityClient:
         """A page of all accounts, the oldest first, so that new ones do not move the pages."""
         query = urlencode({"page": page, "per_page": per_page, "sort": "created_at asc"})
         answer = self._ask("GET", f"/admin/users?{query}")
-        documents = answer.document.get("users")
-        if not isinstance(documents, list) or not all(isinstance(d, dict) for d in documents):
-            raise IdentityUnavailableError("Identity answered GET /admin/users without users.")
+        try:
+            _, documents = read_list(answer.body, "users")
+        except StrictJsonError as error:
+            raise IdentityUnavailableError(
+                f"Identity answered GET /admin/users without users: {error}."
+            ) from None
+        first = (page - 1) * per_page + 1
         total = answer.headers.get("x-total-count", "")
         link = answer.headers.get("link")
         return UserPage(
-            tuple(_user(document) for document in documents),
+            tuple(_listed(document, first + at) for at, document in enumerate(documents)),
             more='rel="next"' in link if link is not None else len(documents) >= per_page,
             total=int(total) if total.isascii() and total.isdecimal() and len(total) < 19 else None,
         )
 
     def user(self, user_id: UUID) -> IdentityUser | None:
-        """One account; None where there is no such account."""
+        """One account; None where there is no such account.
+
+        Raises:
+            IdentityAccountUnreadableError: there is one, and it cannot be read.
+        """
         answer = self._ask("GET", f"/admin/users/{user_id}", missing=404)
-        return None if answer.status == 404 else self._same(user_id, answer)
+        return None if answer.status == 404 else _account(_about(user_id, answer))
+
+    def metadata(self, user_id: UUID) -> IdentityUser | None:
+        """One account with nothing but its id and ``app_metadata``, however odd the rest of it is.
+
+        Raises:
+            IdentityAccountUnreadableError: even these cannot be read.
+        """
+        answer = self._ask("GET", f"/admin/users/{user_id}", missing=404)
+        return None if answer.status == 404 else _metadata(_about(user_id, answer))
 
     def update(self, user_id: UUID, *, app_metadata: Mapping[str, Any]) -> IdentityUser | None:
         """Change an account's ``app_metadata``; None where there is no such account.
 
         Identity merges it key by key: other keys stay, and null removes a key.
+
+        Returns:
+            The account afterwards, as ``metadata`` reads it.
         """
         body = {"app_metadata": app_metadata}
         answer = self._ask("PUT", f"/admin/users/{user_id}", body, missing=404)
-        return None if answer.status == 404 else self._same(user_id, answer)
+        return None if answer.status == 404 else _metadata(_about(user_id, answer))
 
     def create(
         self,
@@ -141,7 +188,7 @@ class IdentityClient:
             "confirm": confirm,
             "user_metadata": data or {},
         }
-        return _user(self._ask("POST", "/admin/users", body).document)
+        return _described(self._ask("POST", "/admin/users", body).body)
 
     def invite(self, email: str, data: Mapping[str, Any]) -> IdentityUser:
         """Have Identity make an account and mail an invitation.
@@ -149,21 +196,30 @@ class IdentityClient:
         Args:
             data: the account's ``user_metadata``.
         """
-        return _user(self._ask("POST", "/invite", {"email": email, "data": data}).document)
+        return _described(self._ask("POST", "/invite", {"email": email, "data": data}).body)
 
     def delete(self, user_id: UUID) -> bool:
         """Delete an account; False where there was none."""
         return self._ask("DELETE", f"/admin/users/{user_id}", missing=404).status != 404
 
     def probe(self) -> Mapping[str, str]:
-        """Make one admin call that changes nothing; return the headers of its answer."""
-        return self._ask("GET", "/admin/users?page=1&per_page=1").headers
+        """Make one admin call that changes nothing; return the headers of its answer.
 
-    def _same(self, user_id: UUID, answer: AdminAnswer) -> IdentityUser:
-        user = _user(answer.document)
-        if user.id != user_id:
-            raise IdentityUnavailableError("Identity answered about another user.")
-        return user
+        It asks for a page beyond all accounts, so no account can make it fail.
+        """
+        query = urlencode({"page": BEYOND_ALL, "per_page": 1})
+        answer = self._ask("GET", f"/admin/users?{query}")
+        if answer.document.get("users") not in ([], None):
+            raise IdentityUnavailableError("Identity gives accounts on a page beyond all of them.")
+        return answer.headers
+
+    def is_away(self) -> bool:
+        """Whether Identity fails even where no account can be at fault."""
+        try:
+            self.probe()
+        except UsherError:
+            return True
+        return False
 
     def _ask(
         self,
@@ -220,8 +276,57 @@ class IdentityClient:
         return outcome
 
 
-def _user(document: dict[str, Any]) -> IdentityUser:
+def _described(body: bytes) -> IdentityUser:
+    """The account that an answer describes."""
     try:
-        return read_user(document)
-    except BodyError as error:
+        return _account(body)
+    except IdentityAccountUnreadableError as error:
         raise IdentityUnavailableError(f"Identity described a user oddly: {error}") from None
+
+
+def _about(user_id: UUID, answer: AdminAnswer) -> bytes:
+    """The body of an answer about this account."""
+    if _id_of(answer.body) != str(user_id):
+        raise IdentityUnavailableError("Identity answered about another user.")
+    return answer.body
+
+
+def _listed(document: bytes, number: int) -> IdentityUser | Unreadable:
+    try:
+        return _account(document)
+    except IdentityAccountUnreadableError as error:
+        return Unreadable(_id_of(document), number, Trouble.FORM, error.detail)
+
+
+def _account(document: bytes) -> IdentityUser:
+    """An account, read as an event's is."""
+    try:
+        fields, set_aside = read_envelope(document)
+        return read_user(fields, set_aside + _left_out(fields))
+    except (StrictJsonError, BodyError) as error:
+        raise IdentityAccountUnreadableError(str(error)[:200]) from None
+
+
+def _metadata(document: bytes) -> IdentityUser:
+    return _account(only(document, _METADATA))
+
+
+def _left_out(fields: Mapping[str, Any]) -> tuple[SetAside, ...]:
+    names = fields.get(LEFT_OUT)
+    if not isinstance(names, list):
+        return ()
+    return tuple(SetAside(str(name), "left out by the bridge: too large") for name in names)
+
+
+def _id_of(document: bytes) -> str:
+    """The id of an account, or nothing where that cannot be read."""
+    try:
+        return str(UUID(loads_object(only(document, ("id",)))["id"]))
+    except (StrictJsonError, KeyError, TypeError, ValueError, AttributeError):
+        return ""
+
+
+def first_id(start: bytes) -> str:
+    """The id of the first account of a page of which only the start came, if it is there."""
+    found = _FIRST_ID.search(start)
+    return found[1].decode().lower() if found else ""

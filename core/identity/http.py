@@ -13,9 +13,9 @@ from uuid import UUID
 
 import urllib3
 
-from usher.core.errors import IdentityUnavailableError
+from usher.core.errors import IdentityAnswerTooLargeError, IdentityUnavailableError
 from usher.core.jws import sign_compact
-from usher.core.opaque import read_envelope
+from usher.core.opaque import is_object
 from usher.core.strict_json import StrictJsonError, dumps, loads_object
 
 CONNECT_SECONDS: Final = 2.0
@@ -23,25 +23,36 @@ READ_SECONDS: Final = 4.0
 ADMIN_READ_SECONDS: Final = 8.0
 """Identity answers a change after the delivery of its event, for which it makes three attempts."""
 BODY_SECONDS: Final = 4.0
+ADMIN_BODY_SECONDS: Final = 10.0
 MAX_ANSWER_BYTES: Final = 1_048_576
-MAX_PAGE_BYTES: Final = 33_554_432
-"""A page of a thousand users, each with as much metadata as an event can carry."""
+MAX_ADMIN_ANSWER_BYTES: Final = 33_554_432
+"""One account with as much metadata as an event can carry, or a page of several."""
 SYSTEM_SUBJECT: Final = UUID(int=0)
 """Subject of the tokens of Identity's own system (GoTrue api/auth.go)."""
 SYSTEM_TOKEN_SECONDS: Final = 60
 _SYSTEM_HEADER: Final = b'{"alg":"HS256","typ":"JWT"}'
 _PIECE_BYTES: Final = 65_536
+_START_BYTES: Final = 4_096
+"""Kept of an answer that is too large: the id of its first account stands there."""
 
 
 class AdminAnswer(NamedTuple):
-    """An answer: its status, its headers by lower-case name, the body's JSON object.
+    """An answer: its status, its headers by lower-case name, its body.
 
-    The document is empty where an error or a 204 has none.
+    The body of a 200 is one JSON object, as far as brackets and quotes tell.
     """
 
     status: int
     headers: Mapping[str, str]
-    document: dict[str, Any]
+    body: bytes
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The body's JSON object; empty where it has none that can be read."""
+        try:
+            return loads_object(self.body)
+        except StrictJsonError:
+            return {}
 
 
 class AdminTransport(Protocol):
@@ -56,6 +67,7 @@ class AdminTransport(Protocol):
         Raises:
             IdentityUnavailableError: Identity could not be reached, or answered 200 without a JSON
                 object.
+            IdentityAnswerTooLargeError: the answer is larger than is read.
         """
 
 
@@ -65,10 +77,14 @@ class BoundedHttp:
     Args:
         url: without a slash at its end.
         read_seconds: longest wait for a piece of an answer; None: ``READ_SECONDS``.
+        body_seconds: longest time for a whole body; None: ``BODY_SECONDS``.
     """
 
-    def __init__(self, url: str, read_seconds: float | None = None) -> None:
+    def __init__(
+        self, url: str, read_seconds: float | None = None, body_seconds: float | None = None
+    ) -> None:
         self._url = url
+        self._body_seconds = BODY_SECONDS if body_seconds is None else body_seconds
         read = READ_SECONDS if read_seconds is None else read_seconds
         self._pool = urllib3.PoolManager(
             num_pools=2,
@@ -88,8 +104,9 @@ class BoundedHttp:
         """One call with JSON both ways.
 
         Raises:
-            IdentityUnavailableError: no answer, one too slow or too large, or a 200 without a JSON
-                object.
+            IdentityUnavailableError: no answer, one too slow, or a 200 without a JSON object.
+            IdentityAnswerTooLargeError: the answer has more than ``limit_bytes``, or more than came
+                in time.
         """
         sent = {"Accept": "application/json", **headers}
         if body is not None:
@@ -105,7 +122,7 @@ class BoundedHttp:
                 preload_content=False,
             )
             try:
-                octets = _read(answer, time.monotonic() + BODY_SECONDS, limit_bytes)
+                octets = _read(answer, what, self._body_seconds, limit_bytes)
             finally:
                 # Closed first: a connection with unread bytes must not be used again.
                 answer.close()
@@ -115,17 +132,10 @@ class BoundedHttp:
             raise IdentityUnavailableError(
                 f"Identity could not be reached: {type(error).__name__}."
             ) from None
-        if octets is None:
-            raise IdentityUnavailableError(f"Identity answered {what} without end.")
+        if answer.status == 200 and not is_object(octets):
+            raise IdentityUnavailableError(f"Identity answered {what} with no JSON object.")
         found = {name.lower(): value for name, value in answer.headers.items()}
-        try:
-            return AdminAnswer(answer.status, found, _read_document(octets))
-        except StrictJsonError:
-            if answer.status == 200:
-                raise IdentityUnavailableError(
-                    f"Identity answered {what} with no JSON object."
-                ) from None
-            return AdminAnswer(answer.status, found, {})
+        return AdminAnswer(answer.status, found, octets)
 
 
 class HttpTransport:
@@ -137,14 +147,13 @@ class HttpTransport:
     """
 
     def __init__(self, url: str, token: Callable[[], str]) -> None:
-        self._http = BoundedHttp(url, ADMIN_READ_SECONDS)
+        self._http = BoundedHttp(url, ADMIN_READ_SECONDS, ADMIN_BODY_SECONDS)
         self._token = token
 
     def request(self, method: str, path: str, body: Mapping[str, Any] | None) -> AdminAnswer:
         """See ``AdminTransport``."""
         headers = {"Authorization": f"Bearer {self._token()}"}
-        limit = MAX_PAGE_BYTES if path.startswith("/admin/users?") else MAX_ANSWER_BYTES
-        return self._http.request(method, path, headers, body, limit)
+        return self._http.request(method, path, headers, body, MAX_ADMIN_ANSWER_BYTES)
 
 
 def system_token(secret: bytes, audience: str | None, now: float) -> str:
@@ -163,22 +172,22 @@ def system_token(secret: bytes, audience: str | None, now: float) -> str:
     return sign_compact(_SYSTEM_HEADER, dumps(claims).encode(), secret)
 
 
-def _read_document(octets: bytes) -> dict[str, Any]:
-    """The answer; of one account also where its metadata cannot be stored as it is."""
-    try:
-        return loads_object(octets)
-    except StrictJsonError:
-        return read_envelope(octets)[0]
-
-
-def _read(answer: urllib3.BaseHTTPResponse, deadline: float, limit_bytes: int) -> bytes | None:
-    """The body; None where it exceeds ``limit_bytes`` or the deadline.
+def _read(answer: urllib3.BaseHTTPResponse, what: str, seconds: float, limit_bytes: int) -> bytes:
+    """The body.
 
     urllib3's time limit holds for each piece. One byte a second would never meet it.
     """
     octets = bytearray()
+    deadline = time.monotonic() + seconds
     while piece := answer.read1(_PIECE_BYTES):
         octets += piece
-        if len(octets) > limit_bytes or time.monotonic() > deadline:
-            return None
+        said = ""
+        if len(octets) > limit_bytes:
+            said = f"Identity answered {what} with over {limit_bytes} bytes."
+        elif time.monotonic() > deadline:
+            said = f"Identity's answer to {what} had no end after {seconds:g} seconds."
+            if len(octets) <= MAX_ANSWER_BYTES:
+                raise IdentityUnavailableError(said)
+        if said:
+            raise IdentityAnswerTooLargeError(said, bytes(octets[:_START_BYTES]))
     return bytes(octets)

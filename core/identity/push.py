@@ -26,6 +26,8 @@ from usher.core.domain.push import Prepared, conclude, prepare, same_view
 from usher.core.domain.records import Key, Status, User, audit
 from usher.core.errors import (
     IdentityAccountMissingError,
+    IdentityAccountUnreadableError,
+    IdentityCredentialsError,
     IdentityNotConfiguredError,
     IdentityRolesUnreadableError,
     IdentityUnavailableError,
@@ -172,6 +174,7 @@ class Pushes:
         try:
             step = self._make_attempts(key, lease)
         except UsherError as error:
+            error = self._of_account(error)
             if isinstance(error, IdentityUnavailableError):
                 self._away_until = time.monotonic() + AWAY_SECONDS
             get_logger().warning(
@@ -196,6 +199,14 @@ class Pushes:
         )
         return step
 
+    def _of_account(self, error: UsherError) -> UsherError:
+        """The error, told as the account's where Identity fails for that account alone."""
+        if isinstance(error, IdentityCredentialsError) or self._identity is None:
+            return error
+        if not isinstance(error, IdentityUnavailableError) or self._identity.is_away():
+            return error
+        return IdentityAccountUnreadableError(error.detail, "no_answer")
+
     def _make_attempts(self, key: Key, lease: UUID) -> _Step:
         identity = self._identity
         if identity is None or not identity.is_admin:
@@ -214,7 +225,7 @@ class Pushes:
             identity.delete(user.id)
             self._conclude_deletion(key, lease)
             return _Step.SETTLED
-        found = _existing(identity.user(user.id))
+        found = _existing(identity.metadata(user.id))
         prepared = self._prepare(user, lease, found)
         if prepared is None:
             return _Step.AGAIN

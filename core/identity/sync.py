@@ -130,7 +130,7 @@ class Sync:
         run = self._begin_patiently(plan, restart=restart, wait=wait)
         started = time.perf_counter()
         fields: dict[str, Any] = {"plan": plan.name, "run_id": str(run.id)}
-        get_logger().info("sync.begun", resumed=run.resumed, page=run.progress.page, **fields)
+        get_logger().info("sync.begun", resumed=run.resumed, page=run.progress.at.page, **fields)
         work = Steps(
             self._database,
             self._users,

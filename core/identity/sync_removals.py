@@ -99,7 +99,7 @@ class Removals:
     def _remove_here(self, user_id: UUID) -> bool:
         """Leave a tombstone, if Identity is asked once more and has no such account."""
         user = self._users.look_up(user_id)
-        if user is None or user.deleted_at or self._accounts.account(user_id) is not None:
+        if user is None or user.deleted_at or self._accounts.exists(user_id):
             return False
         try:
             self._delete_here(user)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -11,17 +12,22 @@ from uuid import UUID
 from usher.core.domain.events import IdentityUser
 from usher.core.domain.records import Status, User
 from usher.core.domain.sync import Kind, Mending, compare
-from usher.core.domain.sync_plan import Mark, Phase, Plan, Progress, Run
-from usher.core.errors import SyncStrangerError
-from usher.core.identity import sync_accounts
+from usher.core.domain.sync_plan import Mark, Phase, Plan, Progress, Run, Unreadable
+from usher.core.errors import (
+    IdentityAccountUnreadableError,
+    IdentityAnswerTooLargeError,
+    SyncStrangerError,
+)
+from usher.core.identity.client import first_id
 from usher.core.identity.push import Pushes
-from usher.core.identity.sync_accounts import ANCHORS, Accounts
+from usher.core.identity.sync_accounts import Accounts, ids_of, named
 from usher.core.identity.sync_removals import Removals
 from usher.core.policy_source import PolicyInForce
 from usher.core.store import syncs as rows
 from usher.core.store.database import Database, again_on_conflict
 from usher.core.users import UserService
 
+RECORDS_AT_ONCE: Final = 200
 LOOKS: Final = 3
 """Repeated look-ups of an account whose record changes at the same time."""
 SAMPLE: Final = 5
@@ -77,41 +83,58 @@ class Steps:
     # --- accounts ----------------------------------------------------------------------------
 
     def _compare_page(self, run: Run) -> Run:
-        progress = run.progress
+        place = run.progress.at
         asked_at = self._clock()
-        page = self._accounts.page(progress.page)
-        if progress.page == 1 and not self._force:
-            self._not_a_stranger(run, page.users)
-        if self._accounts.have_moved(progress):
-            back = replace(
-                progress,
-                page=progress.page - 1,
-                anchors=progress.anchors[:-1],
-                steps_back=progress.steps_back + 1,
-            )
-            return self._keep(replace(run, progress=back))
-        anchors = (*progress.anchors, str(page.users[-1].id)) if page.users else ()
+        try:
+            page = self._accounts.page(place)
+        except IdentityAccountUnreadableError as error:
+            return self._ask_for_less(run, error)
+        if self._accounts.have_moved(place):
+            return self._keep(replace(run, progress=run.progress.back()))
+        if not run.progress.accounts and not self._force:
+            self._not_a_stranger(run, [UUID(user_id) for user_id in ids_of(page) if user_id])
+        run = self._name(run, page.unreadable)
         after = replace(
-            progress,
-            page=progress.page + 1,
+            run.progress,
+            at=place.after(len(page.accounts), ids_of(page)),
             phase=Phase.ACCOUNTS if page.more else Phase.RECORDS,
-            anchors=anchors[-ANCHORS:],
-            steps_back=0,
-            total=progress.total if page.total is None else page.total,
+            total=run.progress.total if page.total is None else page.total,
         )
         return self._settle(run, page.users, asked_at, after)
 
-    def _not_a_stranger(self, run: Run, people: Sequence[IdentityUser]) -> None:
+    def _ask_for_less(self, run: Run, error: IdentityAccountUnreadableError) -> Run:
+        """Make the next page smaller; an account that fails alone is named and passed by."""
+        place = run.progress.at
+        if place.size > 1:
+            return self._keep(replace(run, progress=replace(run.progress, at=place.smaller())))
+        start = error.start if isinstance(error, IdentityAnswerTooLargeError) else b""
+        account = named(error, first_id(start), place.offset + 1)
+        run = self._name(run, [account])
+        after = replace(run.progress, at=place.after(1, [account.id]))
+        return self._keep(replace(run, progress=after))
+
+    def _name(self, run: Run, unreadable: Sequence[Unreadable]) -> Run:
+        """Name accounts that cannot be read, and mark those whose id is known as seen."""
+        if not unreadable:
+            return run
+        ids = [UUID(account.id) for account in unreadable if account.id]
+        with self._database.write() as connection:
+            known = set(map(str, rows.marked(connection, run.id, ids)))
+            new = [account for account in unreadable if account.id not in known]
+            rows.put_marks(connection, run.id, dict.fromkeys(ids, Mark.SEEN))
+            run = replace(run, progress=run.progress.naming(new))
+            rows.keep_progress(connection, run, self._clock())
+        return run
+
+    def _not_a_stranger(self, run: Run, ids: Sequence[UUID]) -> None:
         """Refuse an Identity that shares nobody with us, before anything is mended."""
         with self._database.read() as connection:
             sample = rows.some_ids(connection, run.instance_id, SAMPLE)
-            known = rows.known_ids(connection, run.instance_id, [person.id for person in people])
-        if not sample or known:
-            return
-        if any(self._accounts.account(user_id) for user_id in sample):
+            known = rows.known_ids(connection, run.instance_id, ids)
+        if not sample or known or any(map(self._accounts.exists, sample)):
             return
         raise SyncStrangerError(
-            f"None of Identity's first {len(people)} accounts is known here, and none of "
+            f"None of Identity's first {len(ids)} accounts is known here, and none of "
             f"{len(sample)} users looked for there exists. Is USHER_IDENTITY_URL the right one? "
             "If it is, repeat with --force."
         )
@@ -125,10 +148,17 @@ class Steps:
             if not moving:
                 break
             asked_at = self._clock()
-            found = [self._accounts.account(user_id) for user_id in moving]
-            again = [person for person in found if person is not None]
+            again = self._ask_again(moving)
             run, moving = self._compare(run, again, asked_at, run.progress, moving)
         return run
+
+    def _ask_again(self, ids: Iterable[UUID]) -> list[IdentityUser]:
+        """Those of the accounts that are there and can be read."""
+        found = []
+        for user_id in ids:
+            with suppress(IdentityAccountUnreadableError):
+                found.append(self._accounts.account(user_id))
+        return [person for person in found if person is not None]
 
     def _compare(
         self,
@@ -209,29 +239,35 @@ class Steps:
 
     def _look_for_records(self, run: Run) -> Run:
         """Ask for the account of each record that no page showed, by its id."""
-        users, place, count = self._unseen(run, sync_accounts.PER_PAGE)
-        progress = replace(run.progress, place=place, records=run.progress.records + count)
-        if not place:
-            progress = replace(progress, phase=Phase.REMOVALS)
+        users, place, count = self._unseen(run, RECORDS_AT_ONCE)
         asked_at = self._clock()
         found, missing = [], []
         for number, user in enumerate(users, 1):
-            person = self._accounts.account(user.id)
-            if person is None:
-                missing.append(user.id)
+            try:
+                person = self._accounts.account(user.id)
+            except IdentityAccountUnreadableError as error:
+                run = self._name_asked(run, user.id, error)
             else:
-                found.append(person)
+                if person is None:
+                    missing.append(user.id)
+                else:
+                    found.append(person)
             if number % 20 == 0:
                 run = self._keep(run)
         if found:
             run = self._settle(run, found, asked_at, run.progress)
-            progress = replace(
-                progress,
-                accounts=run.progress.accounts,
-                found=run.progress.found,
-                mended=run.progress.mended,
-            )
-        return self._note_absent(run, missing, progress)
+        after = replace(run.progress, place=place, records=run.progress.records + count)
+        if not place:
+            after = replace(after, phase=Phase.REMOVALS)
+        return self._note_absent(run, missing, after)
+
+    def _name_asked(self, run: Run, user_id: UUID, error: IdentityAccountUnreadableError) -> Run:
+        """Name the account of a record, which is there and cannot be read."""
+        with self._database.write() as connection:
+            rows.put_marks(connection, run.id, {user_id: Mark.SEEN})
+            run = replace(run, progress=run.progress.naming_asked(named(error, str(user_id))))
+            rows.keep_progress(connection, run, self._clock())
+        return run
 
     def _unseen(self, run: Run, limit: int) -> tuple[list[User], str, int]:
         """The next records that the run did not see at Identity.

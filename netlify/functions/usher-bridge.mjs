@@ -12,6 +12,8 @@ const MIN_SECRET_BYTES = 32;
 const WINDOW_SECONDS = 30;
 const MAX_TOKEN_BYTES = 4096;
 const MAX_BODY_BYTES = 1_048_576;
+const MAX_ANSWER_BYTES = 5_500_000; // the platform carries 6 MB of a buffered answer
+const MAX_MAP_BYTES = 65_536; // Usher sets larger metadata aside (core/bounds.py)
 const TIMEOUT_MS = 7_000; // Usher waits eight seconds
 const PASSED_ON = ["date", "link", "x-total-count"];
 
@@ -50,7 +52,10 @@ export default async function bridge(request) {
     return refuse(503, "bridge_closed");
   }
   try {
-    return answer(200, await ask(identity, call));
+    const found = await ask(identity, call);
+    if (fits(found)) return answer(200, found);
+    const lighter = { ...found, body: lighten(found.body) };
+    return fits(lighter) ? answer(200, lighter) : refuse(413, "answer_too_large");
   } catch (error) {
     console.error(`usher-bridge: Identity could not be asked: ${error.name}`);
     return answer(200, { status: 504, headers: {}, body: "" });
@@ -131,6 +136,27 @@ async function ask({ url, token }, { method, path, body }) {
   const headers = Object.fromEntries([...response.headers].filter(([name]) => PASSED_ON.includes(name)));
   return { status: response.status, headers, body: await response.text() };
 }
+
+const fits = (document) => Buffer.byteLength(JSON.stringify(document)) <= MAX_ANSWER_BYTES;
+
+// Identity's answer without the metadata that Usher would set aside; each account names what was left out.
+function lighten(text) {
+  const document = readJson(Buffer.from(text));
+  if (document === null) return text;
+  for (const user of Array.isArray(document.users) ? document.users : [document]) {
+    const isLarge = (name) => goBytes(user?.[name] ?? null) > MAX_MAP_BYTES;
+    const left = ["app_metadata", "user_metadata"].filter(isLarge);
+    if (left.length === 0) continue;
+    const { provider, roles } = user.app_metadata ?? {};
+    if (left.includes("app_metadata")) user.app_metadata = { provider, roles };
+    if (left.includes("user_metadata")) user.user_metadata = {};
+    user.usher_left_out = left;
+  }
+  return JSON.stringify(document);
+}
+
+// The size of a value as Identity writes it: Go escapes what means something in HTML.
+const goBytes = (value) => Buffer.byteLength(JSON.stringify(value).replace(/[<>&\u2028\u2029]/g, "\\u0000"));
 
 const refuse = (status, code, headers = {}) =>
   answer(status, { status, headers: {}, body: JSON.stringify({ code }) }, headers);

@@ -19,14 +19,19 @@ from click.testing import CliRunner, Result
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
+from tests.cli.sync_support import Site
 from tests.dev_process import GUIDED, Dev
+from tests.emulator.world import MOUNT, OPERATOR, world
 from tests.stub import Stub, functions
 from tests.support import ROOT, SECRET, WAIT_SECONDS, account, call, clean_environment, signed
 from usher.cli.main import main
 from usher.core.app import App, use, utc_now
+from usher.core.domain import sync_place
+from usher.core.identity import sync_accounts
 from usher.core.settings import Settings
 from usher.core.store.database import Database
 from usher.emulator.payload import ZERO_INSTANCE
+from usher.emulator.server import serving
 
 
 class _Main:
@@ -187,3 +192,25 @@ def dev(folder: Path) -> Iterator[Dev]:
     running.says(GUIDED)
     yield running
     running.stop()
+
+
+@pytest.fixture
+def site(on_both: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """No record here yet, and the instance known."""
+    folder = tmp_path / "identity"
+    folder.mkdir()
+    with ExitStack() as stack:
+        identity = stack.enter_context(world(folder, clock=lambda: datetime.now(UTC)))
+        found = Site(on_both, identity)
+        url = stack.enter_context(serving(found.handle))
+        monkeypatch.setenv("USHER_IDENTITY_URL", url + MOUNT)
+        monkeypatch.setenv("USHER_IDENTITY_ADMIN_TOKEN", OPERATOR)
+        monkeypatch.setenv("USHER_INSTANCE_ID", str(ZERO_INSTANCE))
+        yield found
+
+
+@pytest.fixture
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten accounts a page, and no pause before a page is asked for again."""
+    monkeypatch.setattr(sync_place, "SIZES", (10, 5, 1))
+    monkeypatch.setattr(sync_accounts, "FIRST_PAUSE_SECONDS", 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from uuid import UUID
@@ -39,12 +40,12 @@ class Script:
             return failed
         user_id = path.rpartition("/")[2]
         if user_id not in self.accounts:
-            return AdminAnswer(404, {}, {})
+            return AdminAnswer(404, {}, b"")
         metadata = self.accounts[user_id]
         if method == "PUT":
             assert body is not None
             metadata.update(body["app_metadata"])
-        return AdminAnswer(200, {}, {"id": user_id, "app_metadata": dict(metadata)})
+        return AdminAnswer(200, {}, json.dumps({"id": user_id, "app_metadata": metadata}).encode())
 
 
 class Site:
@@ -106,7 +107,7 @@ def test_an_identity_that_is_away_is_not_asked_about_the_others(site: Site) -> N
     ids = [site.person(f"p{number}@b.example") for number in range(3)]
     for user_id in ids:
         site.grant(user_id)
-    site.identity.fails = lambda _: AdminAnswer(503, {}, {})
+    site.identity.fails = lambda _: AdminAnswer(503, {}, b"")
     pushed = site.here.push_pending()
     assert (pushed.settled, pushed.left) == (0, 3)
     assert pushed.error == f"identity_unavailable: {_away(ids[0], site)}"
@@ -131,7 +132,7 @@ def test_waits_grow_to_a_minute_and_no_further(site: Site) -> None:
     """However often it was tried."""
     user_id = site.person()
     site.grant(user_id)
-    site.identity.fails = lambda _: AdminAnswer(503, {}, {})
+    site.identity.fails = lambda _: AdminAnswer(503, {}, b"")
     for seconds in (2, 4, 8, 16, 32, 60, 60):
         tried = site.clock()
         assert site.there.push_pending().error

@@ -90,14 +90,15 @@ class Identity:
             asked = {name: int(v[0]) for name, v in parse_qs(query).items() if name != "sort"}
             start = (asked["page"] - 1) * asked["per_page"]
             ids = list(self.accounts)[start : start + asked["per_page"]]
-            return AdminAnswer(200, {}, {"users": [self.document(user_id) for user_id in ids]})
+            documents = [self.document(user_id) for user_id in ids]
+            return AdminAnswer(200, {}, json.dumps({"users": documents}).encode())
         user_id = UUID(path.rpartition("/")[2])
         if user_id not in self.accounts:
-            return AdminAnswer(404, {}, {})
+            return AdminAnswer(404, {}, b"")
         if method == "PUT":
             assert body is not None
             self.patch(user_id, body["app_metadata"])
-        answer = AdminAnswer(200, {}, self.document(user_id))
+        answer = AdminAnswer(200, {}, json.dumps(self.document(user_id)).encode())
         if method != "GET":
             sent = self.event("usermodified" if method == "PUT" else "userdeleted", user_id)
             if method == "DELETE":
