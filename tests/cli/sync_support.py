@@ -26,6 +26,7 @@ class Site:
         self.program = program
         self.identity = identity
         self.calls: list[str] = []
+        self.filled = 0
         self.before: Callable[[str], None] | None = None
         self.answer: Callable[[str, Response], Response] = lambda _, answer: answer
 
@@ -39,9 +40,10 @@ class Site:
         return self.answer(what, self.identity.emulator.handle(request))
 
     def fill(self, count: int, **fields: Any) -> list[UUID]:
-        """So many accounts, without a password, as an existing site has them."""
+        """So many more accounts, without a password, as an existing site has them."""
         work, ids = Work(), []
-        for number in range(count):
+        self.filled += count
+        for number in range(self.filled - count, self.filled):
             at = START + timedelta(seconds=number)
             roles = ["member", "staff", "vip"] if number % 10 else []
             usual = {

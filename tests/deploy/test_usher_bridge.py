@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -13,9 +13,16 @@ from tests.support import account, signed, verified
 from usher.core.app import App, use
 from usher.core.domain import administration
 from usher.core.domain.administration import Change
-from usher.core.errors import BridgeError, IdentityCredentialsError, IdentityRefusedError
+from usher.core.errors import (
+    BridgeError,
+    IdentityAnswerTooLargeError,
+    IdentityCredentialsError,
+    IdentityRefusedError,
+)
 from usher.core.jws import read_unverified
 from usher.core.settings import Settings
+from usher.emulator.accounts import Record
+from usher.emulator.store import Work
 
 
 def test_every_admin_call_goes_by_way_of_it(bridge: Bridge) -> None:
@@ -128,3 +135,47 @@ def test_identity_away_is_told_as_identitys_trouble(bridge: Bridge) -> None:
     bridge.identity["url"] = "http://127.0.0.1:9"
     status, told = bridge.send(dump(LIST), sign(dump(LIST)))
     assert (status, told) == (200, {"status": 504, "headers": {}, "body": ""})
+
+
+def test_a4_what_is_too_large_for_the_platform_comes_without_large_metadata(bridge: Bridge) -> None:
+    """A page of thirty, and one account: roles and provider are there, and Identity's own stay."""
+    work, at = Work(), bridge.world.clock()
+    ids = [uuid4() for _ in range(30)]
+    for number, user_id in enumerate(ids):
+        large = {"x": "<\0é" * 10_000}
+        maps = {
+            "app_metadata": {"provider": "email", "roles": ["a"]} | (large if number % 2 else {}),
+            "user_metadata": large if number % 3 else {"full_name": "<Ada>"},
+        }
+        fields = {"email": f"u{number}@example.com", "created_at": at, "updated_at": at}
+        work.create(Record(id=user_id, aud="", **fields, **maps))
+    huge = {"x": "x" * 6_000_000}
+    work.create(Record(id=uuid4(), aud="", **fields | {"email": "h@b.example"}, user_metadata=huge))
+    bridge.world.emulator._instance.store.commit(work)
+    page = bridge.client.users(1, 50)
+    assert page.unreadable == ()
+    assert [user.id for user in page.users[:30]] == ids
+    for number, user in enumerate(page.users[:30]):
+        assert (user.roles, user.provider) == ({"a"}, "email")
+        assert user.user_metadata == ({} if number % 3 else {"full_name": "<Ada>"})
+        assert user.shows_keys is (number % 2 == 0)
+    assert page.users[30].user_metadata == {}
+    one = page.users[30].id
+    assert bridge.client.update(one, app_metadata={"roles": ["b"]}) is not None
+    assert bridge.client.metadata(one) is not None
+    held = bridge.world.admin("GET", f"/admin/users/{one}").json
+    assert held["app_metadata"]["roles"] == ["b"]
+    assert held["user_metadata"] == huge
+
+
+def test_a4_what_is_too_large_even_so_is_refused(bridge: Bridge) -> None:
+    """A page of many whose metadata are ordinary: fewer at a time are carried."""
+    work, at = Work(), bridge.world.clock()
+    for number in range(120):
+        fields = {"email": f"u{number}@example.com", "created_at": at, "updated_at": at}
+        large = {"x": "x" * 60_000}
+        work.create(Record(id=uuid4(), aud="", **fields, user_metadata=large))
+    bridge.world.emulator._instance.store.commit(work)
+    with pytest.raises(IdentityAnswerTooLargeError, match="larger than the bridge carries"):
+        bridge.client.users(1, 200)
+    assert len(bridge.client.users(1, 50).users) == 50

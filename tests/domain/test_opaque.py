@@ -13,7 +13,7 @@ from tests.profiles import examples
 from usher.core import bounds
 from usher.core.domain.events import reduce_body
 from usher.core.errors import BodyJsonError
-from usher.core.opaque import read_envelope
+from usher.core.opaque import is_object, only, read_envelope, read_list
 from usher.core.strict_json import StrictJsonError, dumps, loads_object
 
 
@@ -254,3 +254,70 @@ def test_a_large_body_that_is_no_json_is_told_as_such() -> None:
     """Its bytes are not kept, but it is an invalid event like any other."""
     with pytest.raises(BodyJsonError):
         reduce_body(b'{"event":')
+
+
+LISTS: list[tuple[bytes, tuple[bytes, ...]]] = [
+    (b'{"users":[]}', ()),
+    (b' {"users" : [ {"a":[1,{"b":"]}"}]} , 7,"x" ] } ', (b'{"a":[1,{"b":"]}"}]}', b"7", b'"x"')),
+    (rb'{"users":[{"a":"\u0000","a":1},{"b":1e400}]}', (rb'{"a":"\u0000","a":1}', b'{"b":1e400}')),
+    (b'{"users":[{"a":nonsense}]}', (b'{"a":nonsense}',)),
+    (b'{"users":[{"a":"\xff"}],"x":{"users":[1]}}', (b'{"a":"\xff"}',)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "elements"), LISTS)
+def test_the_elements_of_a_list_are_found_and_not_read(
+    data: bytes, elements: tuple[bytes, ...]
+) -> None:
+    """Each is read by itself, so that one cannot spoil the others."""
+    rest, found = read_list(data, "users")
+    assert found == elements
+    assert rest["users"] == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b"[]", b"{", b"{}", b'{"users":{}}', b'{"users":[}', b'{"users":[1,]}',
+        b'{"users":[,]}', b'{"users":[1 2]}', b'{"users":[1]', b'{"users":[],"users":[]}',
+        b'{"users":[]}x',
+        b'{"users":[],"aud":x}', b'{"users":[],"a":1,"a":2}', b'{"users":["]}', b'{"users":[{]}',
+    ],
+)  # fmt: skip
+def test_what_holds_no_such_list_is_refused(data: bytes) -> None:
+    """Whatever is around the elements is strict."""
+    with pytest.raises(StrictJsonError):
+        read_list(data, "users")
+
+
+@given(st.lists(st.dictionaries(st.text(), st.integers() | st.text() | st.lists(st.text()))))
+def test_every_list_of_documents_is_taken_apart(documents: list[dict[str, Any]]) -> None:
+    """Whatever they hold; what is ordinary is then read as it was written."""
+    data = json.dumps({"aud": "", "users": documents}).encode()
+    rest, found = read_list(data, "users")
+    assert rest == {"aud": "", "users": []}
+    assert [json.loads(each) for each in found] == documents
+    assert is_object(data)
+
+
+def test_some_members_alone_are_kept() -> None:
+    """As they stand, twice where they stand twice; nothing else needs to be readable."""
+    data = rb' { "x":1e999, "id":"7","y":nonsense,"app_metadata":{"a":"\u0000"},"id":8 } '
+    assert only(data, ("id", "app_metadata")) == rb'{"id":"7","app_metadata":{"a":"\u0000"},"id":8}'
+    assert only(data, ()) == b"{}"
+    for bad in (b"", b"7", b'{"id":', b'{"id":1}}', b"[]"):
+        with pytest.raises(StrictJsonError):
+            only(bad, ("id",))
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"{}", True), (b' {"a":[{}]} ', True), (rb'{"a":"\u0000","a":1}', True),
+        (b"<html>", False), (b"", False), (b"[]", False), (b'{"a":1', False), (b"{}{}", False),
+        (b'{"a":[}', False),
+    ],
+)  # fmt: skip
+def test_an_object_is_known_by_its_brackets(data: bytes, expected: bool) -> None:
+    """Its content is not judged."""
+    assert is_object(data) is expected

@@ -12,9 +12,13 @@ import pytest
 from tests.forge import encode
 from tests.stub import HANG, Answer, answering
 from tests.support import SECRET, free_port
-from usher.core.errors import BridgeError, IdentityUnavailableError
+from usher.core.errors import (
+    BridgeError,
+    IdentityAnswerTooLargeError,
+    IdentityUnavailableError,
+)
 from usher.core.identity.bridge import BridgeTransport
-from usher.core.identity.client import IdentityClient
+from usher.core.identity.client import IdentityClient, first_id
 
 NOW = 1_795_000_000.7
 PAGE = {"status": 200, "headers": {"x-total-count": "0"}, "body": '{"users":[]}'}
@@ -101,6 +105,44 @@ def test_identitys_nonsense_is_identitys() -> None:
         assert not isinstance(caught.value, BridgeError)
     with answering(told({"status": 504, "headers": {}, "body": ""})) as stub:
         assert transport(stub.url).request("GET", "/admin/users/7", None).status == 504
+
+
+def test_a4_an_answer_larger_than_the_bridge_carries() -> None:
+    """By the bridge's own word, and by our bound; neither is asked for again."""
+    with answering(refused("answer_too_large", 413)) as stub:
+        client = IdentityClient(None, transport(stub.url), sleep=lambda _: None)
+        with pytest.raises(IdentityAnswerTooLargeError, match="larger than the bridge carries"):
+            client.users()
+        assert len(stub.requests) == 1
+
+
+def test_a4_the_first_id_of_what_is_too_large_for_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands in the text within the bridge's document."""
+    monkeypatch.setattr("usher.core.identity.bridge.MAX_ADMIN_ANSWER_BYTES", 2_000)
+    user_id = "00000000-0000-0000-0000-000000000007"
+    body = f'{{"aud":"","users":[{{"id":"{user_id}","x":"{"x" * 3_000}"}}]}}'
+    with answering(told(PAGE | {"body": body})) as stub:
+        with pytest.raises(IdentityAnswerTooLargeError) as caught:
+            transport(stub.url).request("GET", "/admin/users?page=1", None)
+        assert first_id(caught.value.start) == user_id
+
+
+def test_a4_what_the_bridge_left_out_is_set_aside() -> None:
+    """And the keys of such an ``app_metadata`` count as unknown."""
+    user = {
+        "id": "00000000-0000-0000-0000-000000000007",
+        "app_metadata": {"provider": "email", "roles": ["a"]},
+        "user_metadata": {},
+        "usher_left_out": ["app_metadata", "user_metadata"],
+    }
+    for left in (user, user | {"usher_left_out": 7}):
+        body = json.dumps({"users": [left]})
+        with answering(told(PAGE | {"body": body})) as stub:
+            client = IdentityClient(None, transport(stub.url), sleep=lambda _: None)
+            (found,) = client.users().users
+        assert found.roles == {"a"}
+        assert found.shows_keys is (left is not user)
+        assert len(found.set_aside) == (2 if left is user else 0)
 
 
 def test_a_bridge_that_is_away_or_hangs(monkeypatch: pytest.MonkeyPatch) -> None:

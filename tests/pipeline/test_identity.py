@@ -11,9 +11,15 @@ import pytest
 
 from tests.stub import HANG, Answer, Stub, answering
 from tests.support import free_port
-from usher.core.errors import IdentityRefusedError, IdentityUnavailableError
+from usher.core.domain.sync_plan import Trouble
+from usher.core.errors import (
+    IdentityAccountUnreadableError,
+    IdentityAnswerTooLargeError,
+    IdentityRefusedError,
+    IdentityUnavailableError,
+)
 from usher.core.identity import http as identity_http
-from usher.core.identity.client import IdentityClient
+from usher.core.identity.client import IdentityClient, first_id
 from usher.core.identity.http import HttpTransport
 
 ADA = UUID(int=7)
@@ -102,8 +108,9 @@ def test_an_identity_that_is_away_is_tried_again_and_then_named(
         (answer([]), READS["page"][0]),
         (answer({}), READS["page"][0]),
         (answer({"users": {}}), READS["page"][0]),
-        (answer({"users": [7]}), READS["page"][0]),
-        (answer({"users": [{"id": "x"}]}), READS["page"][0]),
+        ((200, {}, b'{"users":[],"users":[]}'), READS["page"][0]),
+        ((200, {}, b'{"users":[{]}'), READS["page"][0]),
+        ((200, {}, b'{"users":[{}],"aud":x}'), READS["page"][0]),
         ((200, {}, b'{"users": ['), READS["page"][0]),
         (answer({}), READS["user"][0]),
         (answer({"id": str(UUID(int=8))}), READS["user"][0]),
@@ -118,6 +125,104 @@ def test_nonsense_is_an_error(bad: Answer, call: Call) -> None:
         client, _ = client_of(stub.url)
         with pytest.raises(IdentityUnavailableError):
             call(client)
+
+
+ODD = {
+    "no object": b"7",
+    "no id": b'{"email":"a@b.example"}',
+    "an id that is none": b'{"id":"x"}',
+    "an address that is none": b'{"id":"%s","email":7}',
+    "a key twice": b'{"id":"%s","email":"a@b.example","email":"b@b.example"}',
+    "no time": b'{"id":"%s","created_at":"yesterday"}',
+    "U+0000 in an address": rb'{"id":"%s","email":"a\u0000@b.example"}',
+    "no map": b'{"id":"%s","app_metadata":[]}',
+    "no UTF-8": b'{"id":"%s","email":"\xff"}',
+    "no JSON": b'{"id":"%s","email":nobody}',
+    "the id twice": b'{"id":"%s","id":"%s"}',
+    "deep": b'{"id":"%s","x":' + b"[" * 80 + b"]" * 80 + b"}",
+    "large beside its metadata": b'{"id":"%s","x":"' + b"x" * 300_000 + b'"}',
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a4_an_odd_account_spoils_no_page(name: str) -> None:
+    """It is told with its id, where that can be read, and its number in the whole list."""
+    odd = ODD[name].replace(b"%s", str(ADA).encode())
+    eve = {"id": str(UUID(int=9)), "email": "eve@example.com"}
+    page = b'{"users":[%s,%s],"aud":""}' % (odd, json.dumps(eve).encode())
+    with answering((200, {}, page)) as stub:
+        client, _ = client_of(stub.url)
+        found = client.users(3, 2)
+    assert [user.email for user in found.users] == ["eve@example.com"]
+    (unreadable,) = found.unreadable
+    assert (unreadable.number, unreadable.trouble) == (5, Trouble.FORM)
+    assert unreadable.id == (str(ADA) if name not in [*list(ODD)[:3], "the id twice"] else "")
+    assert unreadable.why
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a4_a_push_reads_only_what_it_needs(name: str) -> None:
+    """An account's id and its ``app_metadata``, however odd the rest is."""
+    document = ODD[name].replace(b"%s", str(ADA).encode())
+    legible = b'"app_metadata"' not in document and name in list(ODD)[3:]
+    legible = legible and name != "the id twice"
+    document = document[:-1] + b',"app_metadata":{"roles":["a"]}}' if legible else document
+    with answering((200, {}, document)) as stub:
+        client, _ = client_of(stub.url)
+        if legible:
+            for found in (client.metadata(ADA), client.update(ADA, app_metadata={})):
+                assert found is not None
+                assert found.roles == {"a"}
+            with pytest.raises(IdentityAccountUnreadableError):
+                client.user(ADA)
+        else:
+            with pytest.raises((IdentityAccountUnreadableError, IdentityUnavailableError)):
+                client.metadata(ADA)
+
+
+@pytest.mark.parametrize("read", [lambda c: c.users(), lambda c: c.user(ADA), lambda c: c.probe()])
+def test_a4_an_answer_too_large_is_told_at_once(
+    read: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the id of the first account where it has come; asking again would help nobody."""
+    monkeypatch.setattr(identity_http, "MAX_ADMIN_ANSWER_BYTES", 5_000)
+    page = b'{"aud":"","users":[{"id":"%s","x":"%s"}]}' % (str(ADA).encode(), b"x" * 6_000)
+    with answering((200, {}, page)) as stub:
+        client, pauses = client_of(stub.url)
+        with pytest.raises(IdentityAnswerTooLargeError, match="over 5000 bytes") as caught:
+            read(client)
+        assert len(stub.requests) == 1
+        assert pauses == []
+    assert first_id(caught.value.start) == str(ADA)
+    assert first_id(page[:30]) == ""
+
+
+def test_a4_a_large_answer_that_comes_too_slowly_is_too_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A small one that does is Identity's trouble."""
+    monkeypatch.setattr(identity_http, "ADMIN_BODY_SECONDS", -1.0)
+    monkeypatch.setattr(identity_http, "MAX_ANSWER_BYTES", 100)
+    with answering((200, {}, b"{" + b" " * 70_000 + b"}")) as stub:
+        client, _ = client_of(stub.url)
+        with pytest.raises(IdentityAnswerTooLargeError, match="had no end after"):
+            client.user(ADA)
+    with answering((200, {}, b"{}")) as stub:
+        client, _ = client_of(stub.url)
+        with pytest.raises(IdentityUnavailableError, match="had no end after"):
+            client.user(ADA)
+
+
+def test_a4_no_account_makes_the_probe_fail() -> None:
+    """It asks beyond all accounts; one there means that Identity does not give pages."""
+    with answering(answer({"users": [], "aud": ""})) as stub:
+        client, _ = client_of(stub.url)
+        client.probe()
+        assert stub.requests[0][0].startswith("/admin/users?page=1000000&per_page=1")
+        assert not client.is_away()
+    for spoilt in (PAGE, 500, (200, {}, b"<html>")):
+        with answering(spoilt) as stub:
+            assert client_of(stub.url)[0].is_away()
 
 
 @pytest.mark.parametrize(
