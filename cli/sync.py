@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
@@ -12,7 +13,7 @@ from usher.cli.environment import log_for_command, opened
 from usher.cli.output import collecting_less, json_option, print_json, print_table, say, working
 from usher.core.app import App
 from usher.core.domain.sync import Kind
-from usher.core.domain.sync_plan import MOST_NAMED, Phase, Plan, Progress, Run, Trouble
+from usher.core.domain.sync_plan import MOST_NAMED, Phase, Plan, Run, Trouble, Unreadable
 from usher.core.errors import SyncRemovalsError
 
 DRIFT = 3
@@ -31,6 +32,7 @@ MEANINGS = {
     "roles_here": "roles of which Identity does not know",
     "suspended": "suspended here, and with roles at Identity",
     "keys": "further app_metadata that Identity does not have",
+    "roles_unreadable": "accounts whose roles at Identity cannot all be read",
     "unreadable": "accounts at Identity that could not be read",
     "pending": "changes of which Identity could not be told yet",
 }
@@ -38,7 +40,8 @@ MEANINGS = {
 REMEDIES = {
     Trouble.TOO_LARGE: "shorten its metadata at Identity, or delete it there",
     Trouble.FORM: "mend it at Identity, or delete it there",
-    Trouble.NO_ANSWER: "look for its number or id in Identity's log",
+    Trouble.NO_ANSWER: "see Identity's log; or delete it there",
+    Trouble.ROLES: "make roles a list of role names at Identity",
 }
 
 
@@ -108,22 +111,39 @@ def _tell(run: Run) -> None:
         if count
     ]
     print_table(("found", "mended", "kind", "what"), rows, "Nothing differs.")
-    if progress.unreadable:
-        _tell_unreadable(progress)
+    found = progress.found
+    said = "Could not be read, and stay as they are on both sides:"
+    _name(said, progress.unreadable, found.get(Kind.UNREADABLE, 0))
+    said = "Have roles at Identity that cannot be read, and stay there as they are:"
+    _name(said, progress.odd_roles, found.get(Kind.ROLES_UNREADABLE, 0))
 
 
-def _tell_unreadable(progress: Progress) -> None:
-    """Name the accounts that could not be read, with what is wrong and what to do."""
+def _name(said: str, accounts: Sequence[Unreadable], count: int) -> None:
+    """Name accounts at Identity, with what is wrong and what to do."""
+    if not accounts:
+        return
     say("")
-    say("Could not be read, and left as they are on both sides:")
+    say(said)
     rows = [
         (each.id or f"number {each.number} by age", each.why, REMEDIES[each.trouble])
-        for each in progress.unreadable[:MOST_SHOWN]
+        for each in accounts[:MOST_SHOWN]
     ]
     print_table(("account", "what is wrong", "what to do"), rows, "")
-    more = progress.found[Kind.UNREADABLE] - len(rows)
-    if more:
-        say(f"And {more} more; --json names {MOST_NAMED} at most.")
+    if count > len(rows):
+        say(f"And {count - len(rows)} more; --json names {MOST_NAMED} at most.")
+
+
+def _named(accounts: Sequence[Unreadable]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": each.id or None,
+            "number": each.number or None,
+            "trouble": each.trouble.value,
+            "why": each.why,
+            "remedy": REMEDIES[each.trouble],
+        }
+        for each in accounts
+    ]
 
 
 def _document(run: Run, plan: Plan) -> dict[str, Any]:
@@ -137,14 +157,6 @@ def _document(run: Run, plan: Plan) -> dict[str, Any]:
         "mended": {kind: count for kind, count in progress.mended.items() if count},
         "left": progress.left,
         "refused": progress.refused or None,
-        "unreadable": [
-            {
-                "id": each.id or None,
-                "number": each.number or None,
-                "trouble": each.trouble.value,
-                "why": each.why,
-                "remedy": REMEDIES[each.trouble],
-            }
-            for each in progress.unreadable
-        ],
+        "unreadable": _named(progress.unreadable),
+        "roles_unreadable": _named(progress.odd_roles),
     }

@@ -85,7 +85,7 @@ class Options:
     mail_interval_seconds: float = 0.0
     attempt_timeout_seconds: float = 5.0
     lock_wait_seconds: float = 50.0
-    max_body_bytes: int = 262_144
+    max_body_bytes: int = 16_777_216
     mount: str = MOUNT
     instance_id: UUID = ZERO_INSTANCE
     on_mail: Callable[[Mail], None] | None = None

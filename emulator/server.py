@@ -12,7 +12,7 @@ from usher.functions._shared.http import Request, Response
 
 Handle = Callable[[Request], Response]
 
-MAX_BODY_BYTES: Final = 1_048_576
+MAX_BODY_BYTES: Final = 16_777_216
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 

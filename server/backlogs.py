@@ -10,6 +10,7 @@ from contextlib import suppress
 from math import nan
 from typing import TYPE_CHECKING, Final
 
+from usher.core.domain.sync_plan import UNREADABLE
 from usher.core.errors import UsherError
 from usher.core.spool.files import Tally
 from usher.server.metrics import Metrics
@@ -27,6 +28,7 @@ GAUGES: Final[Mapping[str, str]] = {
     "usher_pushes_oldest_timestamp_seconds": "Since when the oldest of them is pending.",
     "usher_sync_completed_timestamp_seconds": "When the records were compared last.",
     "usher_sync_differences": "Differences from Identity that the last comparison left.",
+    "usher_sync_unreadable": "Accounts at Identity that the last comparison could not read.",
 }
 
 
@@ -78,5 +80,6 @@ class Backlogs:
                 return {
                     "usher_sync_completed_timestamp_seconds": last.at.timestamp(),
                     "usher_sync_differences": sum(last.left.values()),
+                    "usher_sync_unreadable": last.left.get(UNREADABLE, 0),
                 }
         return {}

@@ -189,6 +189,12 @@ def _pushes(app: App) -> Finding:
     return Finding("pushes", False, f"{text}; the last error: {backlog.error}", push_remedy(code))
 
 
+_DRIFT_REMEDY = (
+    "See them: usher sync. Mend them: usher sync --both. Accounts that cannot be read are "
+    "named there, with what to do at Identity."
+)
+
+
 def _drift(app: App) -> Finding:
     """Check when the records were last compared with Identity, and what differences it left."""
     try:
@@ -200,7 +206,7 @@ def _drift(app: App) -> Finding:
     left, days = sum(last.left.values()), (app.clock() - last.at).days
     text = f"compared with Identity at {moment(last.at)} UTC ({last.plan}), {left} differences left"
     if left:
-        return Finding("drift", False, text, "See them: usher sync. Mend them: usher sync --both")
+        return Finding("drift", False, text, _DRIFT_REMEDY)
     if days >= MOST_DRIFT_DAYS:
         return Finding("drift", False, f"{text}; that is {days} days ago", "Run: usher sync")
     return Finding("drift", True, text)

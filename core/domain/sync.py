@@ -19,7 +19,7 @@ from usher.core.domain.policy import Policy
 from usher.core.domain.push import patch_for
 from usher.core.domain.records import AuditEntry, Status, User, audit
 from usher.core.domain.roles import follow_policy, take_over
-from usher.core.domain.sync_plan import UNREADABLE, Plan
+from usher.core.domain.sync_plan import UNREADABLE, Plan, Trouble, Unreadable
 from usher.core.strict_json import equal
 
 ACTOR: Final = "sync"
@@ -38,6 +38,7 @@ class Kind(StrEnum):
     ROLES_HERE = "roles_here"
     SUSPENDED = "suspended"
     KEYS = "keys"
+    ROLES_UNREADABLE = "roles_unreadable"
     UNREADABLE = UNREADABLE
 
 
@@ -46,7 +47,7 @@ PULLED: Final = frozenset(
 )
 """Mended here, from the account."""
 PUSHED: Final = frozenset({Kind.ROLES_HERE, Kind.SUSPENDED, Kind.KEYS})
-"""Mended at Identity, from the record. The other kinds are removals."""
+"""Mended at Identity, from the record. The other kinds are removals, and what cannot be read."""
 
 
 def compare(person: IdentityUser, record: User | None, now: datetime) -> tuple[Kind, ...]:
@@ -116,6 +117,7 @@ class Mending:
         found, mended: counts of differences, by kind.
         entries: of the audit.
         told: users with a change to push.
+        odd: accounts whose roles cannot all be read.
     """
 
     def __init__(self, plan: Plan, policy: Policy | None, now: datetime) -> None:
@@ -126,6 +128,7 @@ class Mending:
         self.mended: Counter[str] = Counter()
         self.entries: list[AuditEntry] = []
         self.told: list[User] = []
+        self.odd: list[Unreadable] = []
 
     def mend(
         self,
@@ -145,6 +148,9 @@ class Mending:
             if not equal(user, record):
                 user = self._audited(record, user)
         self.found.update(kind.value for kind in kinds)
+        if (why := person.held_roles.unreadable) and Kind.DELETED_HERE not in kinds:
+            self.found[Kind.ROLES_UNREADABLE.value] += 1
+            self.odd.append(Unreadable(str(person.id), 0, Trouble.ROLES, why))
         pushed = [kind.value for kind in kinds if kind in PUSHED] if self._plan.push else []
         if user is not None and pushed:
             self.mended.update(pushed)

@@ -15,6 +15,7 @@ MOST_NAMED: Final = 1_000
 """Unreadable accounts that a run names; of others it keeps the number alone."""
 UNREADABLE: Final = "unreadable"
 """Their kind among the differences."""
+_NAMED: Final = ("unreadable", "odd_roles")
 MOST_REMOVED_PERCENT: Final = 5
 """Of one side's users; a sync removes more only when told to (docs/sync.md)."""
 
@@ -55,12 +56,14 @@ class Plan:
 
 
 class Trouble(StrEnum):
-    """What is wrong with an account that cannot be read."""
+    """The trouble with an account that cannot be read."""
 
     TOO_LARGE = "too_large"
     FORM = "form"
     NO_ANSWER = "no_answer"
     """Identity answers, but never when it is asked for this account."""
+    ROLES = "roles"
+    """The account is read, but for its roles or some of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ class Progress:
         found, mended: counts of differences, by kind.
         refused: the reason why removals were not made; empty: made, or not asked for.
         unreadable: accounts that could not be read, ``MOST_NAMED`` at most; ``found`` counts all.
+        odd_roles: accounts whose roles cannot all be read, likewise.
     """
 
     phase: Phase = Phase.ACCOUNTS
@@ -104,6 +108,7 @@ class Progress:
     mended: Mapping[str, int] = field(default_factory=dict)
     refused: str = ""
     unreadable: tuple[Unreadable, ...] = ()
+    odd_roles: tuple[Unreadable, ...] = ()
 
     @property
     def left(self) -> dict[str, int]:
@@ -145,7 +150,9 @@ class Progress:
 
     def document(self) -> dict[str, Any]:
         """The progress as JSON."""
-        return asdict(self) | {"unreadable": [asdict(each) for each in self.unreadable]}
+        return asdict(self) | {
+            name: [asdict(each) for each in getattr(self, name)] for name in _NAMED
+        }
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Progress:
@@ -154,10 +161,11 @@ class Progress:
         values["phase"] = Phase(values["phase"])
         # Runs counted pages of 200, before they kept a place.
         values["at"] = Place(**document.get("at", {"offset": 200 * (document.get("page", 1) - 1)}))
-        values["unreadable"] = tuple(
-            Unreadable(**each | {"trouble": Trouble(each["trouble"])})
-            for each in document.get("unreadable", ())
-        )
+        for name in _NAMED:
+            values[name] = tuple(
+                Unreadable(**each | {"trouble": Trouble(each["trouble"])})
+                for each in document.get(name, ())
+            )
         return cls(**values)
 
 

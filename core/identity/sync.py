@@ -2,9 +2,10 @@
 
 There are two walks, both paged, so that memory stays small however many users there are. The first
 goes over Identity's pages: each page is compared with the records of its ids, and the ids are
-marked in the database. The second goes over the records: each one without a mark is asked for at
-Identity by id, since pages move when accounts are deleted meanwhile. Every step commits its
-changes together with the progress.
+marked in the database. A page that cannot be read is asked for in smaller ones; an account that
+cannot be read even alone is named, and never taken for missing. The second goes over the records:
+each one without a mark is asked for at Identity by id, since pages move when accounts are deleted
+meanwhile. Every step commits its changes together with the progress.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid4
 
-from usher.core.domain.sync_plan import Completed, Phase, Plan, Progress, Run
+from usher.core.domain.sync_plan import UNREADABLE, Completed, Phase, Plan, Progress, Run
 from usher.core.errors import (
     IdentityNotConfiguredError,
     InstanceUnknownError,
@@ -237,4 +238,5 @@ def _counts(run: Run) -> dict[str, int]:
         "records": run.progress.records,
         "found": sum(run.progress.found.values()),
         "mended": sum(run.progress.mended.values()),
+        "unreadable": run.progress.found.get(UNREADABLE, 0),
     }

@@ -12,7 +12,15 @@ from uuid import UUID
 from usher.core.domain.events import IdentityUser
 from usher.core.domain.records import Status, User
 from usher.core.domain.sync import Kind, Mending, compare
-from usher.core.domain.sync_plan import Mark, Phase, Plan, Progress, Run, Unreadable
+from usher.core.domain.sync_plan import (
+    MOST_NAMED,
+    Mark,
+    Phase,
+    Plan,
+    Progress,
+    Run,
+    Unreadable,
+)
 from usher.core.errors import (
     IdentityAccountUnreadableError,
     IdentityAnswerTooLargeError,
@@ -22,6 +30,7 @@ from usher.core.identity.client import first_id
 from usher.core.identity.push import Pushes
 from usher.core.identity.sync_accounts import Accounts, ids_of, named
 from usher.core.identity.sync_removals import Removals
+from usher.core.log import get_logger
 from usher.core.policy_source import PolicyInForce
 from usher.core.store import syncs as rows
 from usher.core.store.database import Database, again_on_conflict
@@ -124,6 +133,7 @@ class Steps:
             rows.put_marks(connection, run.id, dict.fromkeys(ids, Mark.SEEN))
             run = replace(run, progress=run.progress.naming(new))
             rows.keep_progress(connection, run, self._clock())
+        _log(new)
         return run
 
     def _not_a_stranger(self, run: Run, ids: Sequence[UUID]) -> None:
@@ -222,9 +232,12 @@ class Steps:
             rows.put_marks(connection, run.id, marks)
             progress = replace(progress, accounts=progress.accounts + len(marks))
             progress = progress.counting(mending.found, mending.mended)
+            odd_roles = (*progress.odd_roles, *mending.odd)[:MOST_NAMED]
+            progress = replace(progress, odd_roles=odd_roles)
             run = replace(run, progress=progress)
             self._users.store(connection, before, after, mending.entries)
             rows.keep_progress(connection, run, self._clock())
+        _log(mending.odd)
         return run, mending.told, moving
 
     def _push(self, run: Run, told: Sequence[User]) -> Run:
@@ -263,10 +276,12 @@ class Steps:
 
     def _name_asked(self, run: Run, user_id: UUID, error: IdentityAccountUnreadableError) -> Run:
         """Name the account of a record, which is there and cannot be read."""
+        account = named(error, str(user_id))
         with self._database.write() as connection:
             rows.put_marks(connection, run.id, {user_id: Mark.SEEN})
-            run = replace(run, progress=run.progress.naming_asked(named(error, str(user_id))))
+            run = replace(run, progress=run.progress.naming_asked(account))
             rows.keep_progress(connection, run, self._clock())
+        _log([account])
         return run
 
     def _unseen(self, run: Run, limit: int) -> tuple[list[User], str, int]:
@@ -329,3 +344,15 @@ class Steps:
         with self._database.write() as connection:
             rows.keep_progress(connection, run, self._clock())
         return run
+
+
+def _log(accounts: Iterable[Unreadable]) -> None:
+    """Name accounts in the log, for a run that nobody watches."""
+    for each in accounts:
+        get_logger().warning(
+            "sync.unreadable",
+            user_id=each.id,
+            number=each.number,
+            trouble=each.trouble.value,
+            detail=each.why,
+        )

@@ -305,3 +305,44 @@ def test_a4_what_is_written_to_a_large_app_metadata_is_told_once(site: Site) -> 
         assert not app.pushes.push(changed).at_identity.pending
     assert site.held(user_id) == MEMBER | {"odd": name, "plan": "gold"}
     assert site.sync("--both")["found"] == {}
+
+
+ODD_ROLES: dict[str, Any] = {
+    "an object": {"editor": True},
+    "a number": 7,
+    "a boolean": True,
+    "elements": ["member", 7, "", None, {"x": 1}],
+    "elements that are no text": [["editor"]],
+    "too long": ["r" * 101],
+}
+
+
+def test_c1_accounts_whose_roles_cannot_be_read_are_listed_and_stay_as_they_are(
+    site: Site,
+) -> None:
+    """By every plan and in every run, with what is wrong; what is no name is never taken away."""
+    fine = site.fill(2, app_metadata={"provider": "email", "roles": "editor"})
+    odd = {
+        site.fill(1, app_metadata={"provider": "email", "roles": roles})[0]: roles
+        for roles in ODD_ROLES.values()
+    }
+    for plan in ([], ["--pull"], ["--both"], ["--push"], ["--both", "--prune"]):
+        done = site.sync(*plan, code=3)
+        assert [each["id"] for each in done["roles_unreadable"]] == list(map(str, odd))
+        assert done["left"]["roles_unreadable"] == len(odd)
+        assert all(each["trouble"] == "roles" for each in done["roles_unreadable"])
+        assert done["unreadable"] == []
+    for user_id, roles in odd.items():
+        held = site.held(user_id)["roles"]
+        if isinstance(roles, list):
+            names = [each for each in held if each in ("member", "staff")]
+            assert held == [*names, *(each for each in roles if each != "member")]
+        else:
+            assert held == roles
+    assert "editor" in site.program.roles(fine[0])
+    told = site.program("sync", code=3).stdout
+    assert "roles is an object, not a list" in told
+    assert "make roles a list of role names at Identity" in told
+    for user_id in odd:
+        site.put(user_id, app_metadata={"roles": ["member", "staff"]})
+    assert site.sync("--both")["roles_unreadable"] == []

@@ -143,11 +143,15 @@ def test_a4_what_is_too_large_for_the_platform_comes_without_large_metadata(brid
     ids = [uuid4() for _ in range(30)]
     for number, user_id in enumerate(ids):
         large = {"x": "<\0é" * 10_000}
-        maps = {
+        maps: dict[str, Any] = {
             "app_metadata": {"provider": "email", "roles": ["a"]} | (large if number % 2 else {}),
             "user_metadata": large if number % 3 else {"full_name": "<Ada>"},
         }
-        fields = {"email": f"u{number}@example.com", "created_at": at, "updated_at": at}
+        fields: dict[str, Any] = {
+            "email": f"u{number}@example.com",
+            "created_at": at,
+            "updated_at": at,
+        }
         work.create(Record(id=user_id, aud="", **fields, **maps))
     huge = {"x": "x" * 6_000_000}
     work.create(Record(id=uuid4(), aud="", **fields | {"email": "h@b.example"}, user_metadata=huge))
@@ -172,7 +176,11 @@ def test_a4_what_is_too_large_even_so_is_refused(bridge: Bridge) -> None:
     """A page of many whose metadata are ordinary: fewer at a time are carried."""
     work, at = Work(), bridge.world.clock()
     for number in range(120):
-        fields = {"email": f"u{number}@example.com", "created_at": at, "updated_at": at}
+        fields: dict[str, Any] = {
+            "email": f"u{number}@b.example",
+            "created_at": at,
+            "updated_at": at,
+        }
         large = {"x": "x" * 60_000}
         work.create(Record(id=uuid4(), aud="", **fields, user_metadata=large))
     bridge.world.emulator._instance.store.commit(work)

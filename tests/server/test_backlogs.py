@@ -71,6 +71,7 @@ def test_each_backlog_is_told(app: App) -> None:
         "pushes_oldest_timestamp_seconds": "nan",
         "sync_completed_timestamp_seconds": "nan",
         "sync_differences": "nan",
+        "sync_unreadable": "nan",
     }
     assert shown(metrics) == nothing
 
@@ -92,7 +93,7 @@ def test_each_backlog_is_told(app: App) -> None:
                 lease_until=completed,
                 completed_at=completed,
                 completed_plan="look",
-                completed_left={"roles": 2, "missing": 3},
+                completed_left={"roles": 2, "unreadable": 3},
             )
         )
     backlogs.step()
@@ -102,6 +103,7 @@ def test_each_backlog_is_told(app: App) -> None:
         "pushes_oldest_timestamp_seconds": f"{NOON.timestamp():.0f}",
         "sync_completed_timestamp_seconds": f"{completed.timestamp():.0f}",
         "sync_differences": "5",
+        "sync_unreadable": "3",
     }
     spool.close()
 
