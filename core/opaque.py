@@ -111,15 +111,12 @@ def read_list(data: bytes, name: str) -> tuple[dict[str, Any], tuple[bytes, ...]
     Raises:
         StrictJsonError: this is no strict JSON object with such a list.
     """
-    found = [member for member in _all_members(data) if member.key == name]
+    found = [member for member in _all_members(data, name) if member.key == name]
     if len(found) != 1 or data[found[0].start] != ord("["):
         raise StrictJsonError(f"no list {name!r}")
-    start, end = found[0].start, found[0].end
-    try:
-        elements = _elements(data, start)
-    except (IndexError, ValueError):
-        raise StrictJsonError(f"{name!r} is no list of JSON") from None
-    return loads_object(data[:start] + b"[]" + data[end:]), elements
+    start, end, elements = found[0].start, found[0].end, found[0].members or ()
+    rest = loads_object(data[:start] + b"[]" + data[end:])
+    return rest, tuple(data[each.start : each.end] for each in elements)
 
 
 def only(data: bytes, keys: Collection[str]) -> bytes:
@@ -130,25 +127,16 @@ def only(data: bytes, keys: Collection[str]) -> bytes:
     """
     members = [
         b'"%s":%s' % (each.key.encode(), data[each.start : each.end])
-        for each in _all_members(data)
+        for each in _all_members(data, None)
         if each.key in keys
     ]
     return b"{%s}" % b",".join(members)
 
 
-def is_object(data: bytes) -> bool:
-    """Whether this is one JSON object, as far as its brackets and quotes tell."""
+def _all_members(data: bytes, inside: str | None) -> tuple[_Member, ...]:
     try:
-        _all_members(data)
-    except StrictJsonError:
-        return False
-    return True
-
-
-def _all_members(data: bytes) -> tuple[_Member, ...]:
-    try:
-        members, end = _members(data, _after_space(data, 0), None)
-    except (IndexError, ValueError, RecursionError):
+        members, end = _members(data, _after_space(data, 0), inside)
+    except (IndexError, ValueError):
         raise StrictJsonError("not an object") from None
     if _after_space(data, end) != len(data):
         raise StrictJsonError("data after the object")
@@ -315,7 +303,7 @@ def _members(data: bytes, start: int, inside: str | None) -> tuple[tuple[_Member
     """The members of the object that begins here, and where it ends.
 
     Args:
-        inside: the key of the member whose members are wanted as well.
+        inside: the key of the member whose members, or elements, are wanted as well.
 
     Raises:
         IndexError, ValueError: this is no object of JSON.
@@ -331,6 +319,8 @@ def _members(data: bytes, start: int, inside: str | None) -> tuple[tuple[_Member
         members = None
         if key == inside and data[begin] == ord("{"):
             members, end = _members(data, begin, None)
+        elif key == inside and data[begin] == ord("["):
+            members, end = _elements(data, begin)
         else:
             end = _end_of_value(data, begin)
         found.append(_Member(key, begin, end, members))
@@ -340,21 +330,21 @@ def _members(data: bytes, start: int, inside: str | None) -> tuple[tuple[_Member
         at = _after_space(data, _expect(data, at, b","))
 
 
-def _elements(data: bytes, at: int) -> tuple[bytes, ...]:
-    """The elements of the list that begins here.
+def _elements(data: bytes, start: int) -> tuple[tuple[_Member, ...], int]:
+    """The elements of the list that begins here, without keys, and where it ends.
 
     Raises:
         IndexError, ValueError: this is no list of JSON.
     """
-    found: list[bytes] = []
-    at = _after_space(data, _expect(data, at, b"["))
+    found: list[_Member] = []
+    at = _after_space(data, _expect(data, start, b"["))
     while data[at] != ord("]"):
         if found:
             at = _after_space(data, _expect(data, at, b","))
         end = _end_of_value(data, at)
-        found.append(data[at:end])
+        found.append(_Member("", at, end, None))
         at = _after_space(data, end)
-    return tuple(found)
+    return tuple(found), at + 1
 
 
 def _end_of_value(data: bytes, at: int) -> int:

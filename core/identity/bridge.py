@@ -23,9 +23,9 @@ from usher.core.identity.http import (
     MAX_ADMIN_ANSWER_BYTES,
     AdminAnswer,
     BoundedHttp,
+    looks_like_object,
 )
 from usher.core.jws import sign_compact
-from usher.core.opaque import is_object
 from usher.core.strict_json import StrictJsonError, dumps, loads_object
 
 ISSUER: Final = "usher"
@@ -82,7 +82,7 @@ class BridgeTransport:
         inner = text.encode()
         if answer.status != 200:
             raise _refusal(inner)
-        if status == 200 and not is_object(inner):
+        if status == 200 and not looks_like_object(inner):
             raise IdentityUnavailableError("Identity answered with no JSON object.")
         return AdminAnswer(status, {name: str(value) for name, value in found.items()}, inner)
 

@@ -145,7 +145,10 @@ class IdentityClient:
             IdentityAccountUnreadableError: there is one, and it cannot be read.
         """
         answer = self._ask("GET", f"/admin/users/{user_id}", missing=404)
-        return None if answer.status == 404 else _account(_about(user_id, answer))
+        if answer.status == 404:
+            return None
+        _insist(user_id, answer.body)
+        return _account(answer.body)
 
     def metadata(self, user_id: UUID) -> IdentityUser | None:
         """One account with nothing but its id and ``app_metadata``, however odd the rest of it is.
@@ -154,7 +157,7 @@ class IdentityClient:
             IdentityAccountUnreadableError: even these cannot be read.
         """
         answer = self._ask("GET", f"/admin/users/{user_id}", missing=404)
-        return None if answer.status == 404 else _metadata(_about(user_id, answer))
+        return None if answer.status == 404 else _metadata(user_id, answer.body)
 
     def update(self, user_id: UUID, *, app_metadata: Mapping[str, Any]) -> IdentityUser | None:
         """Change an account's ``app_metadata``; None where there is no such account.
@@ -166,7 +169,7 @@ class IdentityClient:
         """
         body = {"app_metadata": app_metadata}
         answer = self._ask("PUT", f"/admin/users/{user_id}", body, missing=404)
-        return None if answer.status == 404 else _metadata(_about(user_id, answer))
+        return None if answer.status == 404 else _metadata(user_id, answer.body)
 
     def create(
         self,
@@ -284,11 +287,19 @@ def _described(body: bytes) -> IdentityUser:
         raise IdentityUnavailableError(f"Identity described a user oddly: {error}") from None
 
 
-def _about(user_id: UUID, answer: AdminAnswer) -> bytes:
-    """The body of an answer about this account."""
-    if _id_of(answer.body) != str(user_id):
+def _metadata(user_id: UUID, body: bytes) -> IdentityUser:
+    try:
+        alone = only(body, _METADATA)
+    except StrictJsonError:
+        alone = b""
+    _insist(user_id, alone)
+    return _account(alone)
+
+
+def _insist(user_id: UUID, document: bytes) -> None:
+    """Refuse an answer that is not about this account."""
+    if _id_of(document) != str(user_id):
         raise IdentityUnavailableError("Identity answered about another user.")
-    return answer.body
 
 
 def _listed(document: bytes, number: int) -> IdentityUser | Unreadable:
@@ -305,10 +316,6 @@ def _account(document: bytes) -> IdentityUser:
         return read_user(fields, set_aside + _left_out(fields))
     except (StrictJsonError, BodyError) as error:
         raise IdentityAccountUnreadableError(str(error)[:200]) from None
-
-
-def _metadata(document: bytes) -> IdentityUser:
-    return _account(only(document, _METADATA))
 
 
 def _left_out(fields: Mapping[str, Any]) -> tuple[SetAside, ...]:

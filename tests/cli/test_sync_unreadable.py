@@ -346,3 +346,30 @@ def test_c1_accounts_whose_roles_cannot_be_read_are_listed_and_stay_as_they_are(
     for user_id in odd:
         site.put(user_id, app_metadata={"roles": ["member", "staff"]})
     assert site.sync("--both")["roles_unreadable"] == []
+
+
+def test_a4_what_identity_itself_takes_is_settled(site: Site) -> None:
+    """Written at its own API: U+0000, keys that stand twice, half a pair, and two megabytes."""
+    written = {
+        "U+0000": r'{"x":"a\u0000b","y\u0000":1}',
+        "twice": '{"x":1,"x":{"y":2,"y":3}}',
+        "half a pair": r'{"x":"\ud800"}',
+        "40 levels": '{"x":' + "[" * 40 + "]" * 40 + "}",
+        "two megabytes": f'{{"x":"{"x" * 2_000_000}"}}',
+    }
+    ids = {}
+    for number, (name, text) in enumerate(written.items()):
+        body = f'{{"email":"p{number}@example.com","password":"correct horse","confirm":true}}'
+        made = site.identity.admin("POST", "/admin/users", body).json["id"]
+        ids[made] = name
+        for where in ("user_metadata", "app_metadata"):
+            put = site.identity.admin("PUT", f"/admin/users/{made}", f'{{"{where}":{text}}}')
+            assert put.status == 200
+    assert "\\u0000" in site.identity.admin("GET", "/admin/users").text
+    done = site.sync("--both")
+    assert (done["accounts"], done["unreadable"], done["left"]) == (len(written), [], {})
+    for made, name in ids.items():
+        site.program("users", "grant", made, "editor")
+        held = site.held(made)
+        assert ("editor" in held["roles"], "x" in held) == (True, True), name
+    assert site.sync("--both")["found"] == {}

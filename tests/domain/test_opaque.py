@@ -13,7 +13,7 @@ from tests.profiles import examples
 from usher.core import bounds
 from usher.core.domain.events import reduce_body
 from usher.core.errors import BodyJsonError
-from usher.core.opaque import is_object, only, read_envelope, read_list
+from usher.core.opaque import only, read_envelope, read_list
 from usher.core.strict_json import StrictJsonError, dumps, loads_object
 
 
@@ -297,7 +297,6 @@ def test_every_list_of_documents_is_taken_apart(documents: list[dict[str, Any]])
     rest, found = read_list(data, "users")
     assert rest == {"aud": "", "users": []}
     assert [json.loads(each) for each in found] == documents
-    assert is_object(data)
 
 
 def test_some_members_alone_are_kept() -> None:
@@ -308,16 +307,3 @@ def test_some_members_alone_are_kept() -> None:
     for bad in (b"", b"7", b'{"id":', b'{"id":1}}', b"[]"):
         with pytest.raises(StrictJsonError):
             only(bad, ("id",))
-
-
-@pytest.mark.parametrize(
-    ("data", "expected"),
-    [
-        (b"{}", True), (b' {"a":[{}]} ', True), (rb'{"a":"\u0000","a":1}', True),
-        (b"<html>", False), (b"", False), (b"[]", False), (b'{"a":1', False), (b"{}{}", False),
-        (b'{"a":[}', False),
-    ],
-)  # fmt: skip
-def test_an_object_is_known_by_its_brackets(data: bytes, expected: bool) -> None:
-    """Its content is not judged."""
-    assert is_object(data) is expected

@@ -10,9 +10,11 @@ import pytest
 
 from tests.emulator.pushes_support import Together, together
 from tests.emulator.world import World
+from tests.store.store_support import LogLines
 from tests.support import Clock
 from usher.core.app import App
 from usher.core.errors import IdentityUnavailableError
+from usher.core.identity import http as identity_http
 from usher.core.identity.sync import Sync
 from usher.core.settings import Settings
 
@@ -104,3 +106,25 @@ def test_a_server_without_the_setting_has_none(make_settings: Callable[..., Sett
     assert make_settings().sync_interval_seconds == 0
     settings = {"USHER_WEBHOOK_SECRETS": "s" * 40, "USHER_SYNC_INTERVAL_SECONDS": "60"}
     assert Settings.from_env(settings).sync_interval_seconds == 60
+
+
+def test_a4_an_account_that_cannot_be_read_is_counted_and_named_in_the_log(
+    site: Together, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run beside a server comes to its end, and the next one is due an hour later."""
+    bob = str(next(user.id for user in site.app.store.users.page().items if "bob" in user.email))
+    body = {"user_metadata": {"x": "x" * 40_000}}
+    assert site.world.admin("PUT", f"/admin/users/{bob}", body).status == 200
+    site.clock.advance(seconds=60)
+    monkeypatch.setattr(identity_http, "MAX_ADMIN_ANSWER_BYTES", 20_000)
+    lines = LogLines()
+    all_steps(site.app.sync)
+    last = site.app.sync.completed()
+    assert last is not None
+    assert last.left == {"unreadable": 1}
+    assert "eve@example.com" in emails(site.app)
+    (line,) = lines("sync.unreadable")
+    assert (line["user_id"], line["trouble"]) == (bob, "too_large")
+    (line,) = lines("sync.done")
+    assert (line["unreadable"], line["left"], line["accounts"]) == (1, 1, 2)
+    assert all_steps(site.app.sync) == 0
