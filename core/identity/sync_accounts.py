@@ -59,12 +59,12 @@ class Accounts:
         """
         if not place.is_checked:
             return False
-        there: list[str]
         try:
-            page = self._patiently(lambda: self._client.users(place.anchored_at + 1, 1))
-            there = ids_of(page)
+            there = ids_of(self._if_well(lambda: self._client.users(place.anchored_at + 1, 1)))
         except IdentityAnswerTooLargeError as error:
             there = [first_id(error.start)]
+        except IdentityAccountUnreadableError:
+            return False  # the account there cannot be read any more; nothing tells
         return there != [place.anchor]
 
     def account(self, user_id: UUID) -> IdentityUser | None:

@@ -280,3 +280,20 @@ def test_a4_an_identity_that_fails_for_everybody_stops_the_run(site: Site) -> No
         site.sync(listed, Plan(pull=True))
     assert site.records() == set()
     assert site.app.sync.completed() is None
+
+
+def test_a4_an_anchor_that_cannot_be_read_any_more_stops_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last account of a page fails, or is too large, just after its page was read."""
+    monkeypatch.setattr("usher.core.domain.sync_place.SIZES", (10, 5, 1))
+    for kind in (SILENT, LARGE, NAMELESS):
+        listed = Listed([Kept(WELL, 0) for _ in range(35)])
+
+        def change(page: int, per_page: int, listed: Listed = listed, kind: str = kind) -> None:
+            if (page, per_page) == (2, 10):
+                listed.accounts[9].kind = kind
+                listed.accounts[9].size = 2 * BOUND if kind == LARGE else 0
+
+        listed.before = change
+        assert site.sync(listed, Plan(pull=True)).accounts == 35
