@@ -130,7 +130,6 @@ UNREADABLE = {
     "twice": '"email":"a@b.example","email":"b@b.example"',
     "scalar": '"email":x',
     "U+0000": r'"email":"a\u0000b@example.com"',
-    "roles": f'"app_metadata":{{"roles":["{"r" * 300_000}"]}}',
     "list": '"app_metadata":[]',
 }
 
@@ -161,9 +160,9 @@ def test_a4_an_account_that_cannot_be_read_is_named_and_left_alone(site: Site) -
     site.identity.admin("DELETE", f"/admin/users/{gone}")
     done = site.sync("--both", "--prune", "--force", code=4)
     assert [each["id"] for each in done["unreadable"]] == list(broken)
-    assert [each["number"] for each in done["unreadable"]] == [1, 2, 3, 4, 5, 6, 7]
+    assert [each["number"] for each in done["unreadable"]] == [1, 2, 3, 4, 5, 6]
     assert all(each["why"] and each["remedy"] for each in done["unreadable"])
-    assert done["left"] == {"unreadable": 7}
+    assert done["left"] == {"unreadable": 6}
     assert done["mended"] == {"missing_there": 1}
     assert {user_id for user_id, how in records(site).items() if how == "deleted"} == {str(gone)}
     told = site.program("sync", code=4).stdout
@@ -314,6 +313,7 @@ ODD_ROLES: dict[str, Any] = {
     "elements": ["member", 7, "", None, {"x": 1}],
     "elements that are no text": [["editor"]],
     "too long": ["r" * 101],
+    "too many": ["r" * 100] * 3_000,
 }
 
 
@@ -334,7 +334,7 @@ def test_c1_accounts_whose_roles_cannot_be_read_are_listed_and_stay_as_they_are(
         assert done["unreadable"] == []
     for user_id, roles in odd.items():
         held = site.held(user_id)["roles"]
-        if isinstance(roles, list):
+        if isinstance(roles, list) and len(roles) < 10:
             names = [each for each in held if each in ("member", "staff")]
             assert held == [*names, *(each for each in roles if each != "member")]
         else:
