@@ -27,6 +27,7 @@ from usher.core.domain.push import (
     wanted_roles,
 )
 from usher.core.domain.records import Source, User
+from usher.core.opaque import SetAside
 
 LATER = NOON + timedelta(minutes=5)
 
@@ -122,6 +123,18 @@ def test_further_app_metadata_is_written_by_key(
     """A null takes its key away there, once."""
     user = replace(ada, extra_app_metadata=extra)
     assert patch_for(user, held("member", "staff", **there), LATER) == patch
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a4_keys_that_cannot_be_seen_are_written_once(ada: User, replaced: bool) -> None:
+    """Identity's 200 is the word on them; of roles, its answer is, and of keys that it shows."""
+    aside = (SetAside("app_metadata", "", keeps_keys=replaced),)
+    there = replace(held("member", "staff"), set_aside=aside)
+    user = noted(replace(ada, extra_app_metadata={"plan": "gold"}), pending=True)
+    prepared = prepare(user, there, LATER)
+    assert prepared.patch == {"plan": "gold"}
+    told, done = conclude(prepared.user, prepared, there, LATER)
+    assert (done, told.at_identity.pending) == (not replaced, replaced)
 
 
 def test_a_push_that_nothing_disturbs(ada: User) -> None:

@@ -20,7 +20,9 @@ from usher.core.domain.decide import tombstone
 from usher.core.domain.events import IdentityUser, read_user
 from usher.core.domain.push import conclude, prepare
 from usher.core.domain.records import Grant, Source, User
-from usher.core.domain.sync import PULLED, PUSHED, Kind, adopt, compare
+from usher.core.domain.sync import PULLED, PUSHED, Kind, Mending, adopt, compare
+from usher.core.domain.sync_plan import Plan, Trouble, Unreadable
+from usher.core.opaque import SetAside
 from usher.core.policy_source import parse_policy
 from usher.emulator.payload import ZERO_INSTANCE, go_json, user_document
 
@@ -195,3 +197,36 @@ def test_what_a_push_is_writing_just_now_counts_as_nobodys_change() -> None:
     shown = person(roles=["member"])  # what was written has arrived; its answer has not
     assert compare(shown, user, NOON) == (Kind.ROLES_HERE,)
     assert adopt(ZERO_INSTANCE, shown, user, RULES, NOON).grants == user.grants
+
+
+SET_ASIDE = (SetAside("app_metadata", "over 65536 bytes, set aside"),)
+REPLACED = (SetAside("app_metadata", "replaced", keeps_keys=True),)
+
+
+@pytest.mark.parametrize(
+    ("set_aside", "kinds"), [((), (Kind.KEYS,)), (REPLACED, (Kind.KEYS,)), (SET_ASIDE, ())]
+)
+def test_a4_keys_that_cannot_be_seen_are_no_difference(
+    set_aside: tuple[SetAside, ...], kinds: tuple[Kind, ...]
+) -> None:
+    """Nobody can tell whether Identity has them; where values alone were replaced, one can."""
+    user = replace(SAME, extra_app_metadata={"plan": "pro"})
+    assert compare(replace(person(), set_aside=set_aside), user, NOON) == kinds
+
+
+@pytest.mark.parametrize("plan", [Plan(), Plan(pull=True), Plan(push=True)])
+@pytest.mark.parametrize("record", [None, SAME, tombstone(SAME, NOON)])
+def test_c1_odd_roles_are_counted_whatever_is_mended(plan: Plan, record: User | None) -> None:
+    """With the id and the reason; those of a tombstone concern nobody any more."""
+    mending = Mending(plan, RULES if plan.pull else None, NOON)
+    there = person()
+    there = replace(there, app_metadata={**(there.app_metadata or {}), "roles": {"member": True}})
+    mended = mending.mend(ZERO_INSTANCE, there, record, compare(there, record, NOON))
+    if record is not None and record.deleted_at:
+        assert (mending.odd, mending.found) == ([], {"deleted_here": 1})
+        return
+    assert mending.found["roles_unreadable"] == 1
+    why = "roles is an object, not a list: neither read nor written over"
+    assert mending.odd == [Unreadable(str(SOMEBODY), 0, Trouble.ROLES, why)]
+    if record is not None:
+        assert (mended or record).grants == record.grants
