@@ -40,7 +40,8 @@ BEYOND_ALL: Final = 1_000_000
 LEFT_OUT: Final = "usher_left_out"
 """The member in which the bridge names the maps that were too large for its answer."""
 _METADATA: Final = ("id", "app_metadata", LEFT_OUT)
-_FIRST_ID: Final = re.compile(rb'"users":\s*\[\s*\{\s*"id":\s*"([0-9a-fA-F-]{36})"')
+_UUID: Final = rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_FIRST_ID: Final = re.compile(rb'"users":\s*\[\s*\{\s*"id":\s*"(' + _UUID + rb')"')
 _WORTH_A_REPEAT: Final = frozenset({429, 500, 502, 503, 504})
 _REPEATABLE: Final = frozenset({"GET", "PUT", "DELETE"})
 

@@ -195,6 +195,7 @@ def test_a4_an_answer_too_large_is_told_at_once(
         assert pauses == []
     assert first_id(caught.value.start) == str(ADA)
     assert first_id(page[:30]) == ""
+    assert first_id(page.replace(str(ADA).encode(), b"-" * 36)) == ""
 
 
 def test_a4_a_large_answer_that_comes_too_slowly_is_too_large(
