@@ -268,8 +268,8 @@ class Application:
             answer = partial(self._traces.request, request, received, answer)
         pool = self._pool_for(request)
         response = await asyncio.get_running_loop().run_in_executor(pool, answer)
-        if response.due_seconds:
-            await asyncio.sleep(received + response.due_seconds - perf_counter())
+        if left := response.seconds_left(received):
+            await asyncio.sleep(left)
         return response
 
     def _pool_for(self, request: Request) -> ThreadPoolExecutor:

@@ -122,6 +122,10 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
     due_seconds: float = 0
 
+    def seconds_left(self, received: float, clock: Callable[[], float] = perf_counter) -> float:
+        """Return the time until it is due; ``received`` is the clock's value at the receipt."""
+        return max(0.0, received + self.due_seconds - clock()) if self.due_seconds else 0.0
+
     def with_headers(self, headers: Mapping[str, str]) -> Response:
         """Return a copy with further headers, which win over its own."""
         return replace(self, headers={**self.headers, **headers})
@@ -158,8 +162,7 @@ def hold(
     Args:
         received: the clock's value at the request's receipt.
     """
-    left = response.due_seconds and received + response.due_seconds - clock()
-    if left > 0:
+    if left := response.seconds_left(received, clock):
         pause(left)
     return response
 

@@ -20,7 +20,9 @@ from usher.functions.api_methods import OPERATIONS
 REACHED = {
     operation.path
     for operation in OPERATIONS
-    if "/events/{id}" not in operation.path and operation.path != "/roles/{role}"
+    if "/events/{id}" not in operation.path
+    and operation.path != "/roles/{role}"
+    and not operation.setting  # off, and so 404
 }
 
 
