@@ -20,6 +20,7 @@ from usher.core.domain.reply import Reply
 from usher.core.limits import LOCAL, client
 from usher.core.webhooks import Verified, log_fields
 from usher.functions import api
+from usher.functions._shared.addresses import DOOR_PATHS
 from usher.functions._shared.failure import failure
 from usher.functions._shared.http import Request, Response
 from usher.functions._shared.identity_hook import IdentityHook
@@ -273,7 +274,7 @@ class Application:
         return response
 
     def _pool_for(self, request: Request) -> ThreadPoolExecutor:
-        if request.path in routes.DOOR_PATHS:
+        if request.path in DOOR_PATHS:
             return self._doorkeepers
         only_reads = request.method in ("GET", "HEAD") and not self._asks_identity
         return self._readers if only_reads else self._waiters

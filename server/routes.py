@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from usher.server.site import Site
 
 API_PREFIXES: Final = tuple(base + "/" for base in API_BASES)
-DOOR_PATHS: Final = tuple(base + "/door" for base in API_BASES)
 HOOK_PATHS: Final = {
     FUNCTIONS_PREFIX + name: f"usher.functions.{name.replace('-', '_')}" for name in HOOKS
 }
