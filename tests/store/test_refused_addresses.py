@@ -9,6 +9,7 @@ from tests.support import NOON, account, signed
 from usher import migrations
 from usher.core.app import App
 from usher.core.errors import NotMigratedError
+from usher.core.store.readiness import check
 
 
 def test_door_column_comes_to_a_database_with_deliveries(usher: App) -> None:
@@ -21,9 +22,9 @@ def test_door_column_comes_to_a_database_with_deliveries(usher: App) -> None:
     execute(database, "UPDATE alembic_version SET version_num = '0006'")
     assert migrations.pending(database)
     with pytest.raises(NotMigratedError, match="usher db upgrade"):
-        database.check()
+        check(database)
     migrations.upgrade(database)
-    database.check()
+    check(database)
     assert not migrations.pending(database)
     assert ledger.page().items == before
     deliver(usher, [signed("validate", account(email="Eve@mailinator.com"))])
