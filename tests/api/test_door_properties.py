@@ -27,12 +27,14 @@ from usher.functions._shared.http import Request
 DENIED = "Please use an address that lasts."
 EVENTS = ("validate", "signup", "login", "usermodified", "userdeleted")
 STEP = st.tuples(
-    st.sampled_from((*EVENTS, *EVENTS, "suspend", "reactivate", "delete", "again")),
-    st.integers(0, 3),  # whose account
-    st.integers(0, 3),  # with whose address
+    st.sampled_from(
+        (*EVENTS, "validate", "signup", "suspend", "suspend", "reactivate", "delete", "again")
+    ),
+    st.integers(0, 1),  # whose account
+    st.integers(0, 1),  # with whose address
     st.booleans(),  # at a host that the policy refuses
-    st.sampled_from((0, 1, 59, 240, 599, 600)),  # seconds later
-    st.booleans(),  # played back
+    st.sampled_from((0, 1, 59, 599, 600)),  # seconds later
+    st.sampled_from((False, False, False, True)),  # played back
 )
 NUMBERS = count()
 
@@ -53,14 +55,15 @@ def house(
 
 
 class History:
-    """Four accounts, four addresses at two hosts, and when the policy last refused which."""
+    """Two accounts, two addresses at two hosts, and when the policy refused which."""
 
     def __init__(self, app: App, clock: Clock) -> None:
         self.app, self.clock = app, clock
         self.number = next(NUMBERS)
-        self.ids = [uuid4() for _ in range(4)]
+        self.ids = [uuid4() for _ in range(2)]
         self.refused: dict[str, list[tuple[UUID, datetime]]] = {}
         self.sent: Received | None = None
+        self.send("signup", self.ids[0], self.address(0, denied=False), replayed=False)
 
     def address(self, number: int, denied: bool) -> str:
         host = "mailinator.com" if denied else "example.com"
@@ -108,8 +111,8 @@ class History:
         return render(DENIED if fresh else NO_REASON)
 
 
-@given(st.lists(STEP, max_size=12), st.sampled_from((0, 1, 300, 599, 600, 3_600)))
-@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(STEP, min_size=2, max_size=16), st.sampled_from((0, 1, 300, 599, 600, 3_600)))
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_door_tells_of_fresh_refusals_and_nothing_else(
     house: App, clock: Clock, steps: list[tuple[str, int, int, bool, int, bool]], later: int
 ) -> None:
@@ -120,7 +123,7 @@ def test_door_tells_of_fresh_refusals_and_nothing_else(
         history.take(step)
     clock.advance(seconds=later)
     headers = {"content-type": ("application/json",)}
-    for number in range(4):
+    for number in range(2):
         for denied in (True, False):
             email = history.address(number, denied)
             body = json.dumps({"email": email.upper()}).encode()
