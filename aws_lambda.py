@@ -19,6 +19,7 @@ from usher.core import app
 from usher.core.app import App
 from usher.core.errors import RequestError, SettingsError
 from usher.core.log import describe, get_logger
+from usher.core.settings import DOOR_WITHOUT_LIMIT
 from usher.functions._shared.failure import failure
 from usher.functions._shared.http import Request, read_body
 from usher.server import routes
@@ -97,11 +98,14 @@ def _usher() -> App:
     """Return the App.
 
     Raises:
-        SettingsError: settings are unusable, or name a database that Lambda would lose.
+        SettingsError: settings are unusable, name a database that Lambda would lose, or open the
+            door without a limit.
     """
     usher = app.current()
     if usher.settings.database_scheme == "sqlite":
         raise SettingsError((NO_DISK,))
+    if usher.settings.door and not usher.settings.door_limit:
+        raise SettingsError((DOOR_WITHOUT_LIMIT,))
     return usher
 
 

@@ -21,6 +21,7 @@ from usher.core.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from usher.core.auth import Authenticator
+    from usher.core.door import Door
     from usher.core.identity.client import IdentityClient
     from usher.core.identity.http import AdminTransport
     from usher.core.identity.push import Pushes
@@ -147,6 +148,16 @@ class App:
         return RateLimiter(self.settings.api_address_requests_per_minute, monotonic)
 
     @cached_property
+    def door(self) -> Door:
+        """The door, which tells refused people why."""
+        from usher.core.door import Door  # noqa: PLC0415 - events need none
+
+        def find(address_key: str, after: datetime) -> str:
+            return self.store.ledger.refusal(address_key, after)  # opened by the first look-up
+
+        return Door(find, self.clock, monotonic, limit=self.settings.door_limit)
+
+    @cached_property
     def identity(self) -> IdentityClient | None:
         """The client of Identity's API; None where there is no way to it."""
         url, ways = self.settings.identity_url, self.admin_ways
@@ -248,7 +259,9 @@ class App:
         )
 
     def close(self) -> None:
-        """Close the spool and the database, if they were opened."""
+        """Close the door, the spool and the database, if they were opened."""
+        if "door" in self.__dict__:
+            self.door.close()
         if "store_and_forward" in self.__dict__:
             self.store_and_forward.close()
         if "_store" in self.__dict__:

@@ -56,6 +56,10 @@ MAX_GRANTED_BYTES: Final = 12 * KIB
 MAX_WRITTEN_BYTES: Final = 16 * KIB
 """Of a profile, of further ``app_metadata``, and of the policy's, as Identity writes them."""
 MAX_WRITTEN_DEPTH: Final = MAX_MAP_DEPTH
+MAX_MESSAGE_CHARACTERS: Final = 500
+"""Of the policy's sentence for somebody whom it refuses, in policy.toml and at the door."""
+DOOR_ANSWER_BYTES: Final = 4 * KIB
+"""Of every answer of the door, whatever it says: the longest sentence, escaped, has room."""
 
 # --- requests ------------------------------------------------------------------------------------
 

@@ -23,6 +23,8 @@ from usher.core.errors import TooManyRequestsError
 
 UNREADABLE: Final = "unreadable"
 """The bucket of everybody for whom a proxy of ours forwards what is no address."""
+LOCAL: Final = "local"
+"""The bucket of everybody whose address is not public, where all must be counted."""
 MAX_KEYS: Final = 10_000
 """Buckets that are kept; beyond them the one used longest ago is dropped, and is full again."""
 SECONDS: Final = 60.0

@@ -8,8 +8,9 @@ import tomllib
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from usher.core.bounds import MAX_MESSAGE_CHARACTERS
 from usher.core.domain.events import EventName, email_key, split_address
 from usher.core.domain.held_roles import is_role
 from usher.core.domain.policy import (
@@ -25,8 +26,6 @@ from usher.core.domain.policy import (
     listed,
 )
 from usher.core.errors import PolicyError
-
-MAX_MESSAGE_CHARACTERS: Final = 500
 
 
 class PolicyInForce:

@@ -24,6 +24,13 @@ HOW_TO_MAKE_A_SECRET: Final = "Make one with: usher secret"
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
 SQLITE: Final = "sqlite:///"
 POSTGRESQL: Final = "postgresql+psycopg://"
+DOOR_WITHOUT_LIMIT: Final = (
+    "USHER_DOOR is on, but here nothing counts requests by the caller's address. Set up such a "
+    "limit in what stands before Usher, and name it in USHER_DOOR_LIMIT (docs/door.md)."
+)
+MAX_NAME_CHARACTERS: Final = 100
+_SWITCHES: Final = frozenset({"on", "off", "yes", "no", "true", "false", "none", "0", "1"})
+"""They name nothing."""
 POSTGRESQL_SPELLINGS: Final = ("postgresql://", "postgres://")
 """Spellings of libpq and of database hosts."""
 
@@ -58,6 +65,8 @@ class Settings:
         metrics_token: bearer token for ``/metrics``; None: there is no such address.
         sync_interval_seconds: time between periodic syncs of a server; 0: never.
         spool: folder of the spool; empty: see ``spool_folder``.
+        door: whether ``POST /api/door`` tells refused people why.
+        door_limit: name of the limit by address that stands before Usher; empty: Usher counts.
     """
 
     database_url: str = "sqlite:///usher.db"
@@ -84,6 +93,8 @@ class Settings:
     metrics_token: str | None = None
     sync_interval_seconds: int = 0
     spool: str = ""
+    door: bool = False
+    door_limit: str = ""
 
     def __repr__(self) -> str:
         """A form without secrets, for logs and tracebacks."""
@@ -150,6 +161,8 @@ class Settings:
             problems.append(
                 "USHER_BRIDGE_URL and USHER_BRIDGE_SECRET go together: set both, or neither."
             )
+        if values.get("door") and "proxy_secret" in values and "door_limit" not in values:
+            problems.append(DOOR_WITHOUT_LIMIT)
         if problems:
             raise SettingsError(tuple(problems))
         return cls(**values)
@@ -262,6 +275,18 @@ def _interval(text: str) -> int:
     return 0 if text == "0" else _integer(60, 2_592_000)(text)
 
 
+def _switch(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise ValueError(f"must be on or off, not {text!r}")
+    return text == "on"
+
+
+def _name(text: str) -> str:
+    if text.lower() in _SWITCHES or not text.isprintable() or len(text) > MAX_NAME_CHARACTERS:
+        raise ValueError("must name a limit, such as: AWS WAF, rule door")
+    return text
+
+
 _SECRETS: Final = frozenset({"webhook_secrets", "jwt_secret", "bridge_secret", "proxy_secret"})
 
 _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
@@ -289,4 +314,6 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "metrics_token": _token,
     "sync_interval_seconds": _interval,
     "spool": str,
+    "door": _switch,
+    "door_limit": _name,
 }

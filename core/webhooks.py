@@ -429,6 +429,7 @@ class Webhooks:
             policy=policy.fingerprint,
             reply=reply,
             origin="replay" if _replayed(verified) else "live",
+            address_key=decision.address_key,
         )
 
 

@@ -7,6 +7,7 @@ role, parameters and body. Then one small file of ``api_methods`` does the work.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -22,10 +23,11 @@ from usher.core.errors import (
 )
 from usher.core.jws import SITE_HEADER, require_site
 from usher.core.log import elapsed_ms, get_logger
+from usher.core.settings import Settings
 from usher.functions._shared.addresses import API_BASES
 from usher.functions._shared.cors import VARY, cors_headers, preflight
 from usher.functions._shared.failure import failure
-from usher.functions._shared.http import Request, Response
+from usher.functions._shared.http import Request, Response, hold
 from usher.functions._shared.operation import Access, Call, Operation, read_body, read_query
 from usher.functions.api_methods import find_operations
 
@@ -37,21 +39,27 @@ def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
         event: as ``Request.from_event`` reads it.
         context: a ``usher.core.auth.TrustedCaller`` where the runtime vouches for the caller.
     """
+    received = perf_counter()
     try:
         request = Request.from_event(event)
     except Exception as error:
         return failure(error).with_headers(VARY).to_dict()
     trusted = context if isinstance(context, TrustedCaller) else None
-    return answer(request, trusted).to_dict(request.method)
+    return hold(answer(request, trusted), received).to_dict(request.method)
 
 
-def answer(request: Request, trusted: TrustedCaller | None = None) -> Response:
-    """Answer one request.
+def answer(
+    request: Request, trusted: TrustedCaller | None = None, network: str | None = None
+) -> Response:
+    """Answer one request; the runtime sends it when it is due (``Response.due_seconds``).
 
     Args:
         trusted: the caller, where the runtime vouches for them.
+        network: the key of the caller's network, where the runtime knows it.
     """
-    return _respond(request, lambda usher, fields: _answer(usher, request, trusted, fields))
+    return _respond(
+        request, lambda usher, fields: _answer(usher, request, trusted, network, fields)
+    )
 
 
 def refuse(request: Request, error: Exception) -> Response:
@@ -93,10 +101,14 @@ def _require_site(usher: App, request: Request) -> None:
 
 
 def _answer(
-    usher: App, request: Request, trusted: TrustedCaller | None, fields: dict[str, Any]
+    usher: App,
+    request: Request,
+    trusted: TrustedCaller | None,
+    network: str | None,
+    fields: dict[str, Any],
 ) -> Response:
     request.require_size(usher.settings.max_body_bytes)
-    base, operations, params = _resolve(request.path)
+    base, operations, params = _resolve(request.path, usher.settings)
     methods = _methods(operations)
     if request.method == "OPTIONS":
         return preflight(request, methods, usher.settings.allowed_origins)
@@ -116,17 +128,23 @@ def _answer(
             usher.own_changes_limit.take(fields["caller"])
     query = read_query(request, operation.query)
     body = read_body(request, operation)
-    call = Call(usher, request, caller, params, query, body, base, usher.clock())
+    call = Call(usher, request, caller, params, query, body, base, usher.clock(), network)
     return operation.run(call)
 
 
-def _resolve(path: str) -> tuple[str, Mapping[str, Operation], Mapping[str, str]]:
+def _resolve(
+    path: str, settings: Settings
+) -> tuple[str, Mapping[str, Operation], Mapping[str, str]]:
     for base in API_BASES:
         if path.startswith(base + "/"):
             operations, params = find_operations(path[len(base) :])
-            if operations:
+            if operations and all(map(partial(_is_on, settings), operations.values())):
                 return base, operations, params
     raise NotFoundError
+
+
+def _is_on(settings: Settings, operation: Operation) -> bool:
+    return not operation.setting or getattr(settings, operation.setting) is True
 
 
 def _methods(operations: Mapping[str, Operation]) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent
 
 
-def upgrade(database: Database) -> None:
-    """Bring the database's tables to the newest revision, unless they are there already."""
+def upgrade(database: Database, to: str = "head") -> None:
+    """Bring the database's tables to the newest revision, or this one, unless they are there."""
     from alembic import command  # noqa: PLC0415 - much to load, and seldom needed
     from alembic.config import Config  # noqa: PLC0415
 
@@ -20,7 +20,7 @@ def upgrade(database: Database) -> None:
     config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
     with database.write() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, to)
 
 
 def newest() -> str:

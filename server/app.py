@@ -17,9 +17,10 @@ from typing import Any, Final, Protocol
 from usher.core import app, log
 from usher.core.bounds import MAX_KEPT_BODY_BYTES
 from usher.core.domain.reply import Reply
-from usher.core.limits import client
+from usher.core.limits import LOCAL, client
 from usher.core.webhooks import Verified, log_fields
 from usher.functions import api
+from usher.functions._shared.addresses import DOOR_PATHS
 from usher.functions._shared.failure import failure
 from usher.functions._shared.http import Request, Response
 from usher.functions._shared.identity_hook import IdentityHook
@@ -38,6 +39,8 @@ READERS: Final = {"sqlite": 1, "postgresql": 4}
 would fight the first for the interpreter's lock (measured: a third fewer requests a second)."""
 WAITERS: Final = 8
 """Threads for requests that may wait long, for a lock or for Identity; others must not wait too."""
+DOORKEEPERS: Final = 8
+"""Threads for questions at the door: strangers ask them, and keep nobody else waiting."""
 GUESTS: Final = 16
 STARTED_SECONDS: Final = INTERRUPT_SECONDS - START_SECONDS - 0.1
 """An interrupted batch has been under way for at least this long."""
@@ -107,6 +110,7 @@ class Application:
             READERS[usher.settings.database_scheme], thread_name_prefix="reader"
         )
         self._waiters = ThreadPoolExecutor(WAITERS, thread_name_prefix="waiter")
+        self._doorkeepers = ThreadPoolExecutor(DOORKEEPERS, thread_name_prefix="doorkeeper")
         # A thread of its own: metrics are asked for even while all others wait for a database.
         self._scraper = ThreadPoolExecutor(1, thread_name_prefix="scraper")
         self._looker = ThreadPoolExecutor(1, thread_name_prefix="looker")
@@ -183,6 +187,7 @@ class Application:
             self._guests.shutdown()
         self._readers.shutdown()
         self._waiters.shutdown()
+        self._doorkeepers.shutdown()
         self._scraper.shutdown()
         self._looker.shutdown()
         self._large.shutdown()
@@ -254,24 +259,35 @@ class Application:
         self, request: Request, exchange: Exchange, lease: Lease, peer: str
     ) -> Response:
         try:
-            self._count_address(request, peer)
+            network = self._count_address(request, peer)
             request = await self._bodies.read(request, exchange, lease)
         except Exception as error:
             return api.refuse(request, error)
-        only_reads = request.method in ("GET", "HEAD") and not self._asks_identity
-        pool = self._readers if only_reads else self._waiters
-        answer = partial(api.answer, request)
+        received = perf_counter()
+        answer = partial(api.answer, request, network=network)
         if self._traces:
-            answer = partial(self._traces.request, request, perf_counter(), answer)
-        return await asyncio.get_running_loop().run_in_executor(pool, answer)
+            answer = partial(self._traces.request, request, received, answer)
+        pool = self._pool_for(request)
+        response = await asyncio.get_running_loop().run_in_executor(pool, answer)
+        if left := response.seconds_left(received):
+            await asyncio.sleep(left)
+        return response
 
-    def _count_address(self, request: Request, peer: str) -> None:
+    def _pool_for(self, request: Request) -> ThreadPoolExecutor:
+        if request.path in DOOR_PATHS:
+            return self._doorkeepers
+        only_reads = request.method in ("GET", "HEAD") and not self._asks_identity
+        return self._readers if only_reads else self._waiters
+
+    def _count_address(self, request: Request, peer: str) -> str:
+        """Count a request by its network, and return the network's key."""
         usher = app.current()
         forwarded = request.headers.get("x-forwarded-for", ())
         host = peer.rpartition(":")[0].strip("[]")
         address = client(host, forwarded, usher.settings.trusted_proxies)
         if address is not None:
             usher.address_limit.take(address)
+        return address or LOCAL
 
 
 def _headers(scope: Scope) -> dict[str, tuple[str, ...]]:

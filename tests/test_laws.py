@@ -44,7 +44,7 @@ CORE = (
     ("store",),
     ("users",),
     ("identity",),
-    ("auth", "webhooks", "maintenance"),
+    ("auth", "webhooks", "maintenance", "door"),
     ("spool", "captures"),
     ("app",),
 )

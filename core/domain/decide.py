@@ -14,7 +14,14 @@ from typing import Any, Final
 from uuid import UUID
 
 from usher.core.bounds import MAX_ESCAPE_BYTES, MAX_MAP_BYTES
-from usher.core.domain.events import Event, EventName, IdentityUser, email_key, split_address
+from usher.core.domain.events import (
+    Event,
+    EventName,
+    IdentityUser,
+    address_key,
+    email_key,
+    split_address,
+)
 from usher.core.domain.held_roles import HeldRoles, read_roles
 from usher.core.domain.policy import Applicant, Policy, Reason, Verdict
 from usher.core.domain.records import Decision, Grant, Outcome, Status, User, audit
@@ -158,7 +165,7 @@ def _admit_pending(case: _Case) -> Decision:
     alone = _absorb(case, None)
     verdict = case.policy.evaluate(applicant(case.event.name, alone))
     if not verdict.admitted:
-        return _denied(case, verdict.message, verdict.reasons)
+        return _refuse(case, verdict)
     return _applied(case, _absorb(case, case.user), NO_CONTENT, verdict.reasons)
 
 
@@ -169,7 +176,7 @@ def _sign_up(case: _Case) -> Decision:
     question = applicant(case.event.name, alone)
     verdict = case.policy.evaluate(question)
     if not verdict.admitted:
-        return _denied(case, verdict.message, verdict.reasons)
+        return _refuse(case, verdict)
     if case.user is None:
         return _enter(case, alone, verdict, verdict.reasons)
     user = _absorb(case, case.user)
@@ -418,6 +425,11 @@ def _applied(case: _Case, user: User, reply: Reply, reasons: tuple[Reason, ...])
         version = before.version + (entry is not None)
         user = replace(user, updated_at=case.now, version=version)
     return Decision(outcome, user, reply, reasons, entry)
+
+
+def _refuse(case: _Case, verdict: Verdict) -> Decision:
+    denied = _denied(case, verdict.message, verdict.reasons)
+    return replace(denied, address_key=address_key(case.event.user.email))
 
 
 def _denied(case: _Case, message: str, reasons: tuple[Reason, ...]) -> Decision:

@@ -189,6 +189,15 @@ def split_address(key: str) -> tuple[str, str]:
     return address, address.rpartition("@")[2]
 
 
+def address_key(email: str) -> str:
+    """The key by which somebody is found who has no record: the plain address.
+
+    Text that cannot be read as one address has its whole ``email_key``.
+    """
+    key = email_key(email)
+    return split_address(key)[0] or key
+
+
 def is_text(value: object) -> bool:
     """Whether a value is text that databases and replies hold: no U+0000, no lone surrogate."""
     if not isinstance(value, str) or "\x00" in value:
@@ -268,7 +277,7 @@ def read_user(fields: dict[str, Any], set_aside: tuple[SetAside, ...] = ()) -> I
     """
     email = _text(fields, "email", "/user/email")
     app_metadata = _object(fields, "app_metadata")
-    if email and not _can_be_looked_up(email):
+    if email and not can_be_looked_up(email):
         set_aside += (SetAside("email", f"over {MAX_EMAIL_CHARACTERS} characters, set aside"),)
         email = ""
     provider = (app_metadata or {}).get("provider")
@@ -301,7 +310,7 @@ def _read_deleted(fields: dict[str, Any], set_aside: tuple[SetAside, ...]) -> Id
         return read_user(alone, (*set_aside, SetAside("user", "fields unreadable, set aside")))
 
 
-def _can_be_looked_up(email: str) -> bool:
+def can_be_looked_up(email: str) -> bool:
     """Whether an address has a length that addresses have; nothing is computed on a longer one."""
     if len(email) > MAX_EMAIL_CHARACTERS:
         return False

@@ -169,6 +169,7 @@ class Decision:
             no longer known.
         reasons: the rules that made the decision, in order.
         audit: the entry for the change, if there was one.
+        address_key: of the person whom the policy refused; empty in any other decision.
     """
 
     outcome: Outcome
@@ -176,6 +177,7 @@ class Decision:
     reply: Reply
     reasons: tuple[Reason, ...]
     audit: AuditEntry | None = None
+    address_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,7 @@ class Delivery:
         body: the exact bytes; None once erased.
         policy: fingerprint of the policy that was asked.
         origin: ``live``, or ``replay`` from a capture or a ledger.
+        address_key: as in the decision; empty once erased.
     """
 
     id: str
@@ -205,6 +208,7 @@ class Delivery:
     reply: Reply
     sequence: int | None = None
     origin: str = "live"
+    address_key: str = ""
 
     @property
     def recorded(self) -> Decision:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from usher.core.domain.problem import CONTENT_TYPE, as_problem
-from usher.core.errors import UsherError
+from usher.core.errors import DeniedError, UsherError
 from usher.core.strict_json import dumps, loads_object
 
 
@@ -36,6 +36,14 @@ class Reply:
             return None
         told: dict[str, Any] = loads_object(self.body.encode())["app_metadata"]
         return told
+
+    @property
+    def refusal(self) -> str:
+        """The sentence for the person, where this refuses one; empty for any other reply."""
+        if self.status != DeniedError.status:
+            return ""
+        document = loads_object(self.body.encode())
+        return str(document.get("detail", "")) if document["code"] == DeniedError.code else ""
 
 
 NO_CONTENT: Final = Reply(204)

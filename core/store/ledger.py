@@ -24,7 +24,7 @@ from usher.core.domain.failures import ERASED
 from usher.core.domain.policy import Reason
 from usher.core.domain.records import Decision, Delivery, Outcome, Page
 from usher.core.domain.reply import Reply
-from usher.core.errors import DeliveryNotFoundError
+from usher.core.errors import DeliveryNotFoundError, DeniedError
 from usher.core.store.bulk_insert import BulkInsert
 from usher.core.store.counters import Counted, Counters
 from usher.core.store.database import Database
@@ -49,6 +49,19 @@ _REPLIES = select(
     _DELIVERIES.c.event,
     _DELIVERIES.c.received_at,
 ).where(_DELIVERIES.c.id.in_(bindparam("ids", expanding=True)))
+_REFUSAL = (
+    select(_DELIVERIES.c.reply_status, _DELIVERIES.c.reply_type, _DELIVERIES.c.reply_body)
+    .where(
+        _DELIVERIES.c.instance_id == bindparam("instance_id"),
+        _DELIVERIES.c.address_key == bindparam("address_key"),
+        _DELIVERIES.c.received_at > bindparam("after"),
+        _DELIVERIES.c.reply_status == DeniedError.status,
+        _DELIVERIES.c.origin == "live",
+        _DELIVERIES.c.key_index != IMPORTED,
+    )
+    .order_by(_DELIVERIES.c.received_at.desc(), _DELIVERIES.c.sequence.desc())
+    .limit(1)
+)
 _NEWEST_SEQUENCE = select(func.max(_DELIVERIES.c.sequence))
 _NEWEST = Order(
     "received", (_DELIVERIES.c.received_at, _DELIVERIES.c.sequence), (datetime, int), True
@@ -210,6 +223,21 @@ class Ledger:
         with self._database.read() as connection:
             return [to_delivery(row) for row in connection.execute(denied)]
 
+    def refusal(self, address_key: str, after: datetime) -> str:
+        """The newest sentence with which the policy refused this address; empty: it did not.
+
+        Only what Identity sent and was answered counts, no replay and no import.
+
+        Args:
+            address_key: as ``usher.core.domain.events.address_key`` makes it.
+            after: deliveries received later than this count.
+        """
+        with self._database.read() as connection:
+            instance_id = the_instance(connection, self._instance_id)
+            values = {"instance_id": instance_id, "address_key": address_key, "after": after}
+            row = connection.execute(_REFUSAL, values).first()
+        return Reply(row[0], row[1], row[2]).refusal if row else ""
+
     def page(
         self,
         filters: DeliveryFilters = DeliveryFilters(),
@@ -272,13 +300,13 @@ def newest_sequence(connection: Connection) -> int:
 
 
 def erase_deliveries(connection: Connection, instance_id: UUID, user_id: UUID) -> None:
-    """Erase the bodies of a user's deliveries, and what else of them may be personal.
+    """Erase bodies and addresses of a user's deliveries, and what else of them may be personal.
 
     These are replies that hold metadata, and the messages of failures. Ids, digests, outcomes and
     other reasons stay.
     """
     mine = and_(_DELIVERIES.c.user_id == user_id, _DELIVERIES.c.instance_id == instance_id)
-    connection.execute(update(_DELIVERIES).where(mine).values(body=None))
+    connection.execute(update(_DELIVERIES).where(mine).values(body=None, address_key=None))
     connection.execute(
         update(_DELIVERIES)
         .where(mine, _DELIVERIES.c.reply_status == 200)
@@ -332,6 +360,7 @@ def _to_row(delivery: Delivery) -> dict[str, Any]:
         "reply_status": delivery.reply.status,
         "reply_type": delivery.reply.content_type,
         "reply_body": delivery.reply.body,
+        "address_key": delivery.address_key or None,
     }
 
 
@@ -354,4 +383,5 @@ def to_delivery(row: Any) -> Delivery:
         reply=Reply(row.reply_status, row.reply_type, row.reply_body),
         sequence=row.sequence,
         origin=row.origin,
+        address_key=row.address_key or "",
     )

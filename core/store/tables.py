@@ -123,7 +123,10 @@ class GrantRow(SQLModel, table=True):
 
 
 class DeliveryRow(SQLModel, table=True):
-    """One delivery with its outcome and reply. ``sequence`` is the order of arrival."""
+    """One delivery with its outcome and reply. ``sequence`` is the order of arrival.
+
+    ``address_key`` is set for people whom the policy refused, who often have no record.
+    """
 
     __tablename__: ClassVar[Any] = "deliveries"
     __table_args__ = (
@@ -151,6 +154,7 @@ class DeliveryRow(SQLModel, table=True):
     reply_status: int = Field(sa_column=Column(Integer, nullable=False))
     reply_type: str = Field(sa_column=Column(Text, nullable=False))
     reply_body: str = Field(sa_column=Column(Text, nullable=False))
+    address_key: str | None = Field(sa_column=Column(_ORDERED_TEXT))
 
 
 class AuditRow(SQLModel, table=True):

@@ -6,6 +6,7 @@ from typing import Final
 
 FUNCTIONS_PREFIX: Final = "/.netlify/functions/"
 API_BASES: Final = (FUNCTIONS_PREFIX + "api", "/api")
+DOOR_PATHS: Final = tuple(base + "/door" for base in API_BASES)
 HOOKS: Final = (
     "identity",
     "identity-validate",

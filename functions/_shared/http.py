@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from time import perf_counter, sleep
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
@@ -109,12 +110,21 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One HTTP answer; ``all_headers`` adds the security headers."""
+    """One HTTP answer; ``all_headers`` adds the security headers.
+
+    Attributes:
+        due_seconds: time from the request's receipt at which it is sent; 0: at once.
+    """
 
     status: int
     body: str = ""
     content_type: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    due_seconds: float = 0
+
+    def seconds_left(self, received: float, clock: Callable[[], float] = perf_counter) -> float:
+        """Return the time until it is due; ``received`` is the clock's value at the receipt."""
+        return max(0.0, received + self.due_seconds - clock()) if self.due_seconds else 0.0
 
     def with_headers(self, headers: Mapping[str, str]) -> Response:
         """Return a copy with further headers, which win over its own."""
@@ -139,6 +149,22 @@ class Response:
             "body": self.body_for(method),
             "isBase64Encoded": False,
         }
+
+
+def hold(
+    response: Response,
+    received: float,
+    clock: Callable[[], float] = perf_counter,
+    pause: Callable[[float], None] = sleep,
+) -> Response:
+    """Wait until a response is due; for runtimes with one request to a thread.
+
+    Args:
+        received: the clock's value at the request's receipt.
+    """
+    if left := response.seconds_left(received, clock):
+        pause(left)
+    return response
 
 
 def problem_response(error: UsherError) -> Response:

@@ -98,6 +98,7 @@ class Call:
         params: the variable parts of the path.
         query, body: instances of the operation's models.
         base: the part of the address before the operation's path.
+        network: the key of the caller's network (``usher.core.limits``); None: it is not known.
     """
 
     app: App
@@ -108,6 +109,7 @@ class Call:
     body: Any
     base: str
     now: datetime
+    network: str | None = None
 
     @property
     def principal(self) -> Principal:
@@ -158,6 +160,7 @@ class Operation:
         answer: the model of a good answer; None: it has no body.
         body_optional: a missing body counts as one without any field.
         errors: further statuses, which only this operation's work can meet.
+        setting: field of the settings without which there is no such address.
     """
 
     method: str
@@ -174,6 +177,7 @@ class Operation:
     conditional: bool = False
     csv: bool = False
     errors: tuple[int, ...] = field(default=())
+    setting: str = ""
 
     @property
     def pattern(self) -> re.Pattern[str]:

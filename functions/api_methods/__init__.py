@@ -8,6 +8,7 @@ from typing import Final
 from usher.functions._shared.operation import Operation
 from usher.functions.api_methods import (
     audit,
+    door,
     events,
     health,
     invitations,
@@ -21,6 +22,7 @@ from usher.functions.api_methods import (
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *health.OPERATIONS,
+    *door.OPERATIONS,
     *me.OPERATIONS,
     *users.OPERATIONS,
     *invitations.OPERATIONS,

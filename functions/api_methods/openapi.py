@@ -10,6 +10,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from usher.core.settings import PREFIX
 from usher.core.strict_json import dumps
 from usher.functions._shared.http import Response
 from usher.functions._shared.operation import MERGE_PATCH, Access, Call, Document, Input, Operation
@@ -160,6 +161,10 @@ def _responses(operation: Operation) -> dict[str, Any]:
         text = 'The next page: `<address>; rel="next"` (RFC 8288); absent on the last.'
         good["headers"] = {"Link": {"description": text, "schema": {"type": "string"}}}
     statuses = {400, 405, 503, *operation.errors}
+    meanings = dict(_MEANINGS)
+    if operation.setting:
+        statuses |= {404}
+        meanings[404] = f"{PREFIX}{operation.setting.upper()} is not on."
     if operation.access is not Access.PUBLIC:
         statuses |= {401, 403, 429}
     if operation.body:
@@ -170,7 +175,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
     return {
         str(operation.status): good,
         **{
-            str(status): {"description": _MEANINGS[status], "content": problem}
+            str(status): {"description": meanings[status], "content": problem}
             for status in sorted(statuses)
         },
     }

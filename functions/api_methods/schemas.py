@@ -257,6 +257,13 @@ class Why(Document):
     administrator_role: str = Field(description="The role that it takes.")
 
 
+class DoorAnswer(Document):
+    """Why a sign-up was refused, or a sentence that says nothing."""
+
+    message: str = Field(description="For the person, as it is shown.")
+    padding: str = Field(description="Blanks: all answers have one size.")
+
+
 class Health(Document):
     """The function runs."""
 

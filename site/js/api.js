@@ -1,4 +1,4 @@
-// The API of Usher. Nothing is asked without an access token, and no cookie is ever sent.
+// The API of Usher. Only the door is asked without an access token, and no cookie is ever sent.
 
 import * as session from "./session.js";
 
@@ -43,6 +43,19 @@ export async function call(method, path, { query, body, etag, signal } = {}) {
 }
 
 export const get = (path, query, signal) => call("GET", path, { query, signal });
+
+/** Why the policy refused an address; null where this site does not say (docs/door.md). */
+export async function whyRefused(email) {
+  try {
+    const response = await fetch("/api/door", {
+      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ email }),
+      credentials: "omit", cache: "no-store", redirect: "error",
+    });
+    return response.ok ? (await response.json()).message : null;
+  } catch {
+    return null;
+  }
+}
 
 async function renewed() {
   try {

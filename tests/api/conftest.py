@@ -39,6 +39,7 @@ def sqlite_people(
         database_url=sqlite_url,
         jwt_secret=JWT_SECRET,
         allowed_origins=("https://site.example",),
+        door=True,
     )
     with use(App(settings, clock)) as app:
         yield People(app)

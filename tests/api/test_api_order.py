@@ -12,6 +12,7 @@ from usher.functions.api_methods import OPERATIONS
 TABLE: list[tuple[str, tuple[str, ...], str]] = [
     ("/health", ("GET",), "anybody"),
     ("/openapi.json", ("GET",), "anybody"),
+    ("/door", ("POST",), "anybody"),
     ("/me", ("GET", "PATCH"), "person"),
     ("/users", ("GET", "POST"), "administrator"),
     ("/users/{id}", ("GET", "PATCH", "DELETE"), "administrator"),
@@ -44,7 +45,7 @@ DONE = {
     ("GET", "/users/{id}/events"): 200, ("GET", "/roles"): 200, ("GET", "/events"): 200,
     ("GET", "/events/{id}"): 404, ("POST", "/events/{id}/replay"): 404, ("GET", "/audit"): 200,
     ("GET", "/stats"): 200, ("GET", "/policy"): 200, ("POST", "/policy/explain"): 400,
-    ("GET", "/policy/me"): 200,
+    ("GET", "/policy/me"): 200, ("POST", "/door"): 400,
 }  # fmt: skip
 CODES = {
     400: "input_invalid", 401: "unauthenticated", 404: "event_not_found", 405: "method_not_allowed",

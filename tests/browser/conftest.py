@@ -52,6 +52,13 @@ def fresh(tmp_path: Path) -> Iterator[Console]:
 
 
 @pytest.fixture
+def telling(tmp_path: Path) -> Iterator[Console]:
+    """The same, with its door on: it tells refused people why."""
+    with console(tmp_path, USHER_DOOR="on") as running:
+        yield running
+
+
+@pytest.fixture
 def visit(browser: Browser) -> Iterator[Visit]:
     """``visit(console, path)`` opens a page in a browser that knows nothing yet.
 

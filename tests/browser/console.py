@@ -26,6 +26,9 @@ from usher.functions._shared.http import Request
 OLIVIA: Final = ("Olivia Wren", OWNER)
 BOB: Final = ("Bob Plain", PLAIN)
 PASSWORD: Final = "the right password"
+DENIED: Final = "Please use an address that lasts."
+TRIES: Final = 8
+"""Questions at the door: on a slow machine a look-up may come too late for its answer."""
 POLICY: Final = """
 [admission]
 default = "allow"
@@ -84,11 +87,14 @@ def believable(count: int) -> Fill:
 
 
 @contextmanager
-def console(folder: Path, fill: Fill | None = None, *options: str) -> Iterator[Console]:
+def console(
+    folder: Path, fill: Fill | None = None, *options: str, **more: str
+) -> Iterator[Console]:
     """The console with databases of its own, until the block ends.
 
     Args:
         fill: puts people on record before the start; the owner and Bob can then log in.
+        more: further settings.
     """
     (folder / ".usher").mkdir()
     (folder / "policy.toml").write_text(POLICY)
@@ -111,7 +117,7 @@ def console(folder: Path, fill: Fill | None = None, *options: str) -> Iterator[C
         if fill:
             fill(app, datetime.now(UTC).replace(microsecond=0))
             _make_accounts(folder / ".usher" / "identity.db")
-        with usher_dev(folder, *options, **variables) as site:
+        with usher_dev(folder, *options, **variables, **more) as site:
             yield Console(site, app)
 
 

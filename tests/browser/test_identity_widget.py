@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import FrameLocator, Page, expect
+from playwright.sync_api import FrameLocator, Page, Route, expect
 
 from tests.browser.browser import Watch, picture
-from tests.browser.console import Console
-from tests.npm import installed
+from tests.browser.console import DENIED, TRIES, Console
+from tests.npm import door_snippets, installed
 from tests.support import ROOT
 
 Visit = Callable[..., tuple[Page, Watch]]
@@ -38,6 +39,47 @@ def widget(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ROOT / "tests" / "emulator" / "clients", tmp_path_factory.getbasetemp().parent
     )
     return folder / "node_modules/netlify-identity-widget/build/netlify-identity-widget.js"
+
+
+@pytest.fixture
+def door_shop(visit: Visit, telling: Console, widget: Path) -> tuple[Page, Watch]:
+    """The same page with the programs of docs/door.md, where the door is on."""
+    page, watch = visit(telling)
+    watch.allow("DO NOT USE HTTP IN PRODUCTION FOR GOTRUE")
+    why, _, listener = door_snippets()
+    files = {
+        "shop": (PAGE + '<script type="module" src="/door.js"></script>', "text/html"),
+        "widget.js": (widget.read_text(), "text/javascript"),
+        "why.js": (why, "text/javascript"),
+        "door.js": (listener, "text/javascript"),
+    }
+
+    def serve(route: Route) -> None:
+        body, kind = files[urlsplit(route.request.url).path.removeprefix("/")]
+        route.fulfill(body=body, content_type=kind)
+
+    for name in files:
+        page.context.route(f"**/{name}", serve)
+    page.goto(f"{telling.url}/shop")
+    return page, watch
+
+
+def test_door_shows_the_policys_sentence_in_the_widget(door_shop: tuple[Page, Watch]) -> None:
+    """In the place of Identity's, within its own window."""
+    page, watch = door_shop
+    watch.expect(422)
+    watch.allow("Failed to handle signup webhook")
+    frame = page.frame_locator("iframe#netlify-identity-widget")
+    expect(page.locator("output")).to_have_text("nobody")
+    page.get_by_role("button", name="Account").click()
+    frame.get_by_role("button", name="Sign up").first.click()
+    for _ in range(TRIES):
+        with page.expect_response("**/api/door") as answered:
+            fill(frame, "Sign up", name="Promo", email="promo@mailinator.com", password=CHOSEN)
+        if answered.value.json()["message"] == DENIED:
+            break
+    expect(frame.get_by_text(DENIED)).to_be_visible()
+    picture(page, "widget-refused")
 
 
 @pytest.fixture

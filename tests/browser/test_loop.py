@@ -10,7 +10,7 @@ from typing import Any
 from playwright.sync_api import Page, expect
 
 from tests.browser.browser import Watch, picture, sign_in
-from tests.browser.console import Console
+from tests.browser.console import DENIED, TRIES, Console
 from tests.browser.people import OWNER
 
 Visit = Callable[..., tuple[Page, Watch]]
@@ -102,9 +102,9 @@ def test_b3_a_role_with_a_slash_is_given_and_taken_away(visit: Visit, fresh: Con
 
 
 def test_who_is_denied_reads_identitys_refusal(visit: Visit, fresh: Console) -> None:
-    """Its own words, in the door; no mail goes out; the rule's message is in the ledger."""
+    """Where the site tells no more; no mail goes out; the rule's message is in the ledger."""
     page, watch = visit(fresh)
-    watch.expect(422)
+    watch.expect(422, 404)
     make_account(page, "Promo", "promo@mailinator.com")
     alert = page.get_by_role("alert")
     expect(alert).to_contain_text("Failed to handle signup webhook")
@@ -112,6 +112,27 @@ def test_who_is_denied_reads_identitys_refusal(visit: Visit, fresh: Console) -> 
     assert fresh.ask("GET", "/_dev/mail")[1]["mails"] == []
     [denied] = fresh.app.store.ledger.page(limit=5).items
     assert (denied.event, denied.outcome) == ("validate", "denied")
+
+
+def test_door_of_the_console_shows_the_policys_sentence(visit: Visit, telling: Console) -> None:
+    """In the place of Identity's; a weak password is still refused in Identity's words."""
+    page, watch = visit(telling)
+    watch.expect(422)
+    make_account(page, "Promo", "Promo@mailinator.com")
+    alert = page.get_by_role("alert")
+    alert.wait_for()
+    for _ in range(TRIES):
+        if DENIED in alert.inner_text():
+            break
+        with page.expect_response("**/api/door"):
+            page.get_by_role("button", name="Sign up").click()
+        alert.wait_for()
+    expect(alert).to_contain_text(DENIED)
+    expect(alert).not_to_contain_text("webhook")
+    picture(page, "door-refused")
+    page.get_by_label("E-mail").fill("ada@b.example")
+    page.get_by_role("button", name="Sign up").click()
+    page.get_by_role("heading", name="Look into your mail").wait_for()
 
 
 def test_recovery_invitation_and_another_address(visit: Visit, fresh: Console) -> None:

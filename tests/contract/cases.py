@@ -15,6 +15,7 @@ from typing import Final
 from urllib.parse import quote
 
 from tests.contract.world import ORIGIN, access_token, bearer, body_of, person, signature
+from usher.core.door import NO_REASON, render
 
 TRANSPORT_HEADERS: Final = frozenset(
     {
@@ -137,6 +138,7 @@ def _api(at: int) -> Iterator[Case]:
         *headers: tuple[str, str],
         body: bytes = b"",
         code: str = "",
+        says: bytes | None = None,
         differs: Mapping[str, str] | None = None,
     ) -> Case:
         return Case(
@@ -148,6 +150,7 @@ def _api(at: int) -> Iterator[Case]:
             headers=headers,
             body=body,
             code=code,
+            says=says,
             differs=differs or {},
         )
 
@@ -227,6 +230,21 @@ def _api(at: int) -> Iterator[Case]:
     yield case("options", "OPTIONS", f"{api}/users", 204)
     yield case("a preflight", "OPTIONS", f"{api}/users", 204, origin, asked)
     yield case("a preflight from elsewhere", "OPTIONS", f"{api}/users", 204, other, asked)
+
+    # The door
+    door = f"{api}/door"
+    for name, body in (
+        ("door without an address", b"{}"),
+        ("door with two addresses", b'{"email":"a@b.c","email":"d@e.f"}'),
+        ("door with a list", b'{"email":["a@b.c"]}'),
+        ("door with an address that is too long", b'{"email":"' + b"a" * 320 + b'@b.c"}'),
+    ):
+        yield case(name, "POST", door, 400, JSON, body=body, code="input_invalid")
+    yield case("door about somebody whom nobody refused", "POST", door, 200, JSON, origin,
+               body=b'{"email":"three@example.com"}', says=render(NO_REASON).encode())  # fmt: skip
+    yield case("door takes no GET", "GET", door, 405, code="method_not_allowed")
+    yield case("door from another site", "OPTIONS", door, 204, origin,
+               ("Access-Control-Request-Method", "POST"))  # fmt: skip
 
     # Writing
     patch = f"{api}/me"

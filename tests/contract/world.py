@@ -34,6 +34,8 @@ VARIABLES: Final = {
     "USHER_WEBHOOK_SECRETS": SECRET.decode(),
     "USHER_JWT_SECRET": JWT_SECRET,
     "USHER_ALLOWED_ORIGINS": ORIGIN,
+    "USHER_DOOR": "on",
+    "USHER_DOOR_LIMIT": "the contract, which asks seldom",
 }
 """The settings of every runtime, besides USHER_DATABASE_URL and USHER_POLICY (``POLICY``)."""
 

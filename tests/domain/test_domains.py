@@ -16,7 +16,7 @@ from tests.domain.decide_support import event, outcome
 from usher.core.bounds import MAX_EMAIL_CHARACTERS
 from usher.core.captures.redact import Redactor
 from usher.core.domain.domains import to_a_labels
-from usher.core.domain.events import email_key, split_address
+from usher.core.domain.events import address_key, email_key, split_address
 from usher.core.policy_source import parse_policy
 
 MAPPED = {
@@ -220,3 +220,19 @@ def test_b1_an_answer_after_the_move_to_another_spelling_stays() -> None:
     assert second is not None
     assert replace(second, grants=()).email_key == first.email_key
     assert second.grants == first.grants
+
+
+@pytest.mark.parametrize(
+    ("email", "key"),
+    [
+        ("Ada@B.example", "ada@b.example"),
+        (" Ada <ADA@münchen.example> ", "ada@xn--mnchen-3ya.example"),
+        ("ada@b.example. (note)", "ada@b.example"),
+        ("A@B@c.example", "a@b@c.example"),
+        ("Nobody", "nobody"),
+        ("", ""),
+    ],
+)
+def test_door_finds_a_refused_person_by_the_plain_address(email: str, key: str) -> None:
+    """Text that has no one reading is found as a whole."""
+    assert address_key(email) == key

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
+from usher.core.bounds import MAX_MESSAGE_CHARACTERS
 from usher.core.domain.events import EventName
 from usher.core.domain.policy import (
     DEFAULT_MESSAGE,
@@ -19,7 +20,6 @@ from usher.core.domain.policy import (
 )
 from usher.core.errors import PolicyError
 from usher.core.policy_source import (
-    MAX_MESSAGE_CHARACTERS,
     load_callable,
     load_policy,
     parse_policy,

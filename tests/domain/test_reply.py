@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from usher.core.domain.reply import NO_CONTENT, Reply
-from usher.core.errors import DeniedError
+from usher.core.errors import AccountSuspendedError, DeniedError
 
 
 def test_what_identity_shall_take_over_is_the_whole_body() -> None:
@@ -32,3 +32,11 @@ def test_a_refusal_is_a_problem_document() -> None:
 def test_an_answer_without_a_body_tells_nothing(reply: Reply) -> None:
     """Whatever its status."""
     assert (reply.content_type, reply.body, reply.app_metadata) == ("", "", None)
+
+
+def test_door_reads_the_sentence_of_a_refusal_and_of_nothing_else() -> None:
+    """Another 403 has a sentence of its own, which is not the policy's."""
+    assert Reply.refusing(DeniedError("Not you.")).refusal == "Not you."
+    assert Reply.refusing(DeniedError()).refusal == ""
+    assert Reply.refusing(AccountSuspendedError("By somebody.")).refusal == ""
+    assert NO_CONTENT.refusal == Reply.telling({"detail": "x"}).refusal == ""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from usher.core.errors import SettingsError
 from usher.core.jws import MIN_SECRET_BYTES, Tolerance
-from usher.core.settings import PREFIX, Settings
+from usher.core.settings import DOOR_WITHOUT_LIMIT, PREFIX, Settings
 
 NEW, OLD = "n" * 32, "o" * 32
 INSTANCE = "5a6c2a0e-7a59-4a70-9d1b-7c8e2e2f0a51"
@@ -43,6 +43,8 @@ DEFAULTS: dict[str, Any] = {
     "trusted_proxies": (),
     "sync_interval_seconds": 0,
     "spool": "",
+    "door": False,
+    "door_limit": "",
 }
 
 GOOD: list[tuple[str, str, Any]] = [
@@ -96,6 +98,9 @@ GOOD: list[tuple[str, str, Any]] = [
     ("sync_interval_seconds", "0", 0),
     ("sync_interval_seconds", "60", 60),
     ("spool", "/var/spool/usher", "/var/spool/usher"),
+    ("door", "on", True),
+    ("door", " off ", False),
+    ("door_limit", "AWS WAF, rule door", "AWS WAF, rule door"),
 ]
 
 BAD: list[tuple[str, str, str]] = [
@@ -148,6 +153,12 @@ BAD: list[tuple[str, str, str]] = [
     ("audit_retention_days", "-1", "must be a whole number from 0 to 36500"),
     ("audit_retention_days", "36501", "must be a whole number from 0 to 36500"),
     ("sync_interval_seconds", "59", "must be a whole number from 60 to 2592000"),
+    ("door", "yes", "must be on or off, not 'yes'"),
+    ("door", "ON", "must be on or off, not 'ON'"),
+    ("door_limit", "on", "must name a limit, such as: AWS WAF"),
+    ("door_limit", "True", "must name a limit"),
+    ("door_limit", "a\nb", "must name a limit"),
+    ("door_limit", "a" * 101, "must name a limit"),
 ]
 
 
@@ -185,6 +196,14 @@ def test_half_a_bridge_is_none(name: str) -> None:
     value = PARTNERS[partner][name]
     with pytest.raises(SettingsError, match="go together"):
         Settings.from_env({"USHER_WEBHOOK_SECRETS": NEW, PREFIX + name.upper(): value})
+
+
+def test_door_needs_a_limit_by_address_behind_netlify() -> None:
+    """All requests come from Netlify's addresses there; a limit in front must be named."""
+    behind = {"door": "on", "proxy_secret": NEW}
+    assert problems(**behind) == (DOOR_WITHOUT_LIMIT,)
+    assert read(**behind, door_limit="Netlify, rule door").door
+    assert not read(proxy_secret=NEW, door="off").door
 
 
 @pytest.mark.parametrize(("name", "text", "value"), GOOD)

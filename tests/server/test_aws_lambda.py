@@ -19,6 +19,7 @@ from tests.contract.world import VARIABLES, body_of, signature
 from tests.support import ROOT, Clock, account, signed, verified
 from usher import aws_lambda
 from usher.core.app import App, use
+from usher.core.door import ADDRESS_PER_MINUTE, render
 from usher.core.errors import RequestError
 from usher.core.settings import Settings
 from usher.core.store.ledger import DeliveryFilters
@@ -46,6 +47,32 @@ def post(body: bytes, *, sign: bool = True) -> dict[str, Any]:
 def get(path: str) -> dict[str, Any]:
     """A request by a function URL."""
     return url(Case(name="", part="api", method="GET", target=path, status=0))
+
+
+def test_door_without_a_named_limit_is_refused(start: Start, postgresql_url: str) -> None:
+    """Nothing here counts by address; the log names the setting that says what does."""
+    settings = {"USHER_DATABASE_URL": postgresql_url, "USHER_DOOR": "on"}
+    with start(**settings, USHER_DOOR_LIMIT="") as running:
+        for event in (post(body_of("signup", "one")), get("/healthz"), get("/api/health")):
+            answer = running.invoke(event)
+            assert answer["statusCode"] == 500
+            assert '"code":"settings_invalid"' in answer["body"]
+        with pytest.raises(InvocationError, match="USHER_DOOR_LIMIT"):
+            running.invoke({"usher": "maintenance"})
+
+
+def test_door_with_a_named_limit_tells_why(start: Start, postgresql_url: str) -> None:
+    """As the server does. A look-up that a slow machine is too late with is made again."""
+    message = render("Please use an address that lasts.")
+    body = b'{"email":"four@mailinator.com"}'
+    asked = Case(
+        name="", part="api", method="POST", target="/api/door", status=0, headers=(JSON,), body=body
+    )
+    with start(USHER_DATABASE_URL=postgresql_url) as running:
+        denied = post(body_of("validate", "four", "four@mailinator.com"))
+        assert running.invoke(denied)["statusCode"] == 403
+        answers = (running.invoke(url(asked)) for _ in range(ADDRESS_PER_MINUTE))
+        assert any((one["statusCode"], one["body"]) == (200, message) for one in answers)
 
 
 def test_sqlite_is_refused(start: Start, tmp_path: Path) -> None:

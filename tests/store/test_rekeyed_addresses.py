@@ -43,7 +43,7 @@ def test_b1_keys_and_proofs_are_written_anew(usher: App) -> None:
         usher.store.users.store(connection, {}, after, [])
     for _ in range(2):
         execute(database, "UPDATE alembic_version SET version_num = '0005'")
-        migrations.upgrade(database)
+        migrations.upgrade(database, to="0006")
         changed = {
             1: ("ada@xn--mnchen-3ya.example",
                 {"ada@xn--mnchen-3ya.example", "ada@xn--old--3ra.example"}),

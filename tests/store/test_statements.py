@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 
@@ -41,6 +42,19 @@ def test_no_statement_of_an_event_reads_a_whole_table(usher: App) -> None:
             one = parameters[0] if isinstance(parameters, list) else parameters
             plan = connection.exec_driver_sql(explain + statement, one).all()
             assert scan not in str(plan), f"{statement}\n{plan}"
+
+
+def test_a_refusal_is_found_by_its_address_alone(usher: App) -> None:
+    """However many deliveries there are; those that refused nobody are not in the index."""
+    with executed(usher.store.database) as statements:
+        usher.store.ledger.refusal("ada@example.com", NOON)
+    explain = {"sqlite": "EXPLAIN QUERY PLAN ", "postgresql": "EXPLAIN "}
+    ((statement, parameters),) = [one for one in statements if "address_key" in one[0]]
+    with usher.store.database.read() as connection:
+        asked = explain[usher.settings.database_scheme] + statement
+        plan = str(connection.exec_driver_sql(asked, parameters).all())
+    assert "deliveries_address" in plan
+    assert not re.search("Sort|TEMP B-TREE", plan)
 
 
 def test_counting_reads_neither_users_nor_all_grants(usher: App) -> None:

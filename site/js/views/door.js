@@ -1,6 +1,7 @@
 // The door: signing in and up, and the links in Identity's mails. Identity's messages are shown in its
-// own words.
+// own words, a refusal by the policy in the policy's.
 
+import * as api from "../api.js";
 import { fill, h, icon, mark } from "../dom.js";
 import { button, field, newId, notice } from "../parts.js";
 import * as session from "../session.js";
@@ -104,7 +105,8 @@ async function providers(state, place) {
 function signUp(state) {
   screen(state, "Make an account", "Identity sends a mail with a link, to see that the address is yours.",
     form([field({ label: "Name", name: "name", autocomplete: "name" }), email(), password(true)], "Sign up", async (values) => {
-      const made = await session.signUp(values.email, values.password, values.name);
+      const made = await session.signUp(values.email, values.password, values.name)
+        .catch((error) => explain(error, values.email));
       if (made?.confirmed_at) {
         await session.signIn(values.email, values.password);
         await state.done("Your account is made.");
@@ -118,6 +120,12 @@ function signUp(state) {
       state.main.querySelector("h1").focus();
     }),
     h("p", { class: "door-links" }, button("I have an account", { kind: "text", onClick: () => signIn(state) })));
+}
+
+/** Identity hides the policy's sentence behind its own, so Usher is asked for it. */
+async function explain(error, address) {
+  const why = /webhook/i.test(error.message) ? await api.whyRefused(address) : null;
+  throw why ? new session.IdentityError(error.status, why) : error;
 }
 
 const isLocal = () => /^(localhost|127\.0\.0\.1|\[::1\])$/.test(location.hostname);
