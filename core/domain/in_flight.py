@@ -30,6 +30,7 @@ class InFlight:
         held: the roles that Identity had.
         told: the roles of the answer; None: nothing is on its way, ``held`` may still be shown.
         repeated: several such answers are on their way.
+        delivery: tells events of one second apart; empty where there was none.
     """
 
     signed_at: int
@@ -37,6 +38,7 @@ class InFlight:
     held: frozenset[str]
     told: frozenset[str] | None = None
     repeated: bool = False
+    delivery: str = ""
 
     def is_past(self, now: int, signed_at: int | None) -> bool:
         """Whether a look at this time came after the answer: it has landed, or never will."""
@@ -121,6 +123,8 @@ def remembered(in_flight: tuple[InFlight, ...], new: InFlight) -> tuple[InFlight
 
     One that says the same as an earlier one renews it. So logins in a loop add nothing.
     """
+    if not in_flight:
+        return (new,)
     if any(replace(one, repeated=False) == new for one in in_flight):
         return in_flight  # the same event again
     kept = [one for one in in_flight if (one.held, one.told) != (new.held, new.told)]

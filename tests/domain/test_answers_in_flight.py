@@ -95,6 +95,16 @@ def test_e1_a_login_may_show_what_was_read_before_a_change(at: int, given: bool)
     assert "a" in effective(change(given_again).grants, NOON)
 
 
+def test_e1_two_events_of_one_second_with_one_answer_are_two_answers() -> None:
+    """One of them has landed; the other may still take away what was given since."""
+    user = revoke_role(known(["a", "b"]), "a", actor="cli", now=moment(0))
+    user = change(receive(user, "usermodified", 1, ["a", "b"]))  # answered with b, which lands
+    user = change(receive(user, "login", 1, ["a", "b"]))  # read before; answered with b as well
+    user = change(receive(user, "usermodified", 1, ["b", "x"]))
+    found = receive(user, "login", 40, ["b"])  # the answer to the login has landed
+    assert effective(change(found).grants, NOON) == {"b", "x"}
+
+
 def test_e1_an_answer_that_changes_no_role_is_remembered_too() -> None:
     """It replaces the whole map: a role taken away meanwhile would come back."""
     constants = FilePolicy(app_metadata={"plan": "free"})

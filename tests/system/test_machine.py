@@ -58,6 +58,9 @@ def some(deeds: st.SearchStrategy[Deed]) -> st.SearchStrategy[list[Deed]]:
 AT_IDENTITY = st.one_of(
     deed("enter", who=WHO, fate=FATE),
     deed("enter", who=WHO, fate=FATE),
+    deed("login_begins", who=WHO),
+    deed("login_is_sent", back=BACK),
+    deed("answer_lands", back=BACK, applied=st.booleans()),
     deed("change_roles_there", who=WHO, roles=st.sets(ROLE), fate=FATE),
     deed("change_there", who=WHO, email=EMAIL, fate=FATE),
     deed("sign_up", email=EMAIL, provider=PROVIDER, mailed=st.booleans(), fate=FATE),
@@ -127,6 +130,7 @@ class Machine(RuleBasedStateMachine):
         for name, chosen in what:
             getattr(self.deeds, name)(**chosen)
             self.system.check()
+            self.deeds.the_last_word_counts()
 
     @rule(what=some(AT_IDENTITY), dies=DIES)
     def at_identity(self, what: list[Deed], dies: int) -> None:
@@ -180,6 +184,7 @@ class Machine(RuleBasedStateMachine):
             system.sync(Plan(pull=True, push=True))
             system.push()
         system.check()
+        self.deeds.the_last_word_counts()
         for who, account in self.system.identity.accounts.items():
             person = self.system.model.people[who]
             assert set(account["app_metadata"].get("roles", ())) == person.wanted(system.clock())
