@@ -52,6 +52,12 @@ class InFlight:
             return False
         return self.told - self.held <= shown and not (self.held - self.told) & shown
 
+    def landed(self) -> tuple[InFlight, InFlight]:
+        """The states before and after it, which a login read earlier may still show."""
+        held = (self.held, self.told or _NONE)
+        before, after = (InFlight(self.signed_at, self.at, roles) for roles in held)
+        return before, after
+
     def is_shown(self, shown: frozenset[str]) -> bool:
         """Whether these roles are those of the answer, and perhaps others that it did not take."""
         return self.told is not None and self.told <= shown and self.may_show(shown)
@@ -103,7 +109,7 @@ def unless_outdated(
 def still_in_flight(
     young: Sequence[InFlight], shown: frozenset[str], seen: frozenset[str], *, writing: bool
 ) -> tuple[InFlight, ...]:
-    """The answers to remember after a look; one that has landed as what was held before it.
+    """The answers to remember after a look; one that has landed as what was held before and after it.
 
     That is one whose changes are shown for the first time, and by no other answer.
 
@@ -113,9 +119,7 @@ def still_in_flight(
     """
     new = [one for one in young if one.is_shown(shown) and not one.may_show(seen)]
     landed = new[0] if len(new) == 1 and not writing and not new[0].repeated else None
-    return tuple(
-        InFlight(one.signed_at, one.at, one.held) if one is landed else one for one in young
-    )
+    return tuple(each for one in young for each in (one.landed() if one is landed else (one,)))
 
 
 def remembered(in_flight: tuple[InFlight, ...], new: InFlight) -> tuple[InFlight, ...]:

@@ -221,7 +221,7 @@ def audit(
     else:
         same_grants = before.grants == after.grants
         old = _snapshot(before, new["roles"] if same_grants else None)
-        changed = [key for key in new if not equal(new[key], old[key])]
+        changed = [key for key in new if new[key] is not old[key] and not equal(new[key], old[key])]
         if not changed:
             return None
         old = {key: old[key] for key in changed}

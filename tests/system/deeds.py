@@ -249,11 +249,11 @@ class Deeds:
         step: Callable[[], None] | None = None
         if person is not None and not person.deleted:
 
-
             def step() -> None:
                 before = person.roles(now)
                 self.model.act(user_id, action, "user", command, now)
                 self._say(user_id, before, action, path)
+
         expected = (404,) if person is None else (409,) if person.deleted else (200, 204)
         if person is not None and person.deleted and method == "DELETE" and not path:
             expected = (204,)

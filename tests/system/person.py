@@ -209,7 +209,8 @@ class Person:
         ]  # fmt: skip
         if len(new) == 1 and not writing and not new[0][4]:
             one = new[0]
-            late[late.index(one)] = (*one[:3], None, False, "")
+            at = late.index(one)
+            late[at : at + 1] = [(*one[:2], state, None, False, "") for state in one[2:4]]
         self.flying = late
 
     def _fly(
