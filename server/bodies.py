@@ -66,15 +66,19 @@ class Room:
         self._serve()
         try:
             await asyncio.wait((turn,), timeout=ROOM_SECONDS)
-            if not turn.done():
-                raise OverloadedError("Bodies of other requests take all memory there is.")
-        except BaseException:
-            if turn.done():
-                self.give_back(size_bytes)
-            else:
-                turn.cancel()
-                self._serve()
+        except asyncio.CancelledError:
+            self._leave(turn, size_bytes)
             raise
+        if not turn.done():
+            self._leave(turn, size_bytes)
+            raise OverloadedError("The bodies of other requests take all memory there is.")
+
+    def _leave(self, turn: asyncio.Future[None], size_bytes: int) -> None:
+        if turn.done():
+            self.give_back(size_bytes)
+        else:
+            turn.cancel()
+            self._serve()
 
     def give_back(self, size_bytes: int) -> None:
         """Let others have them."""

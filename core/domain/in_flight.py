@@ -109,7 +109,7 @@ def unless_outdated(
 def still_in_flight(
     young: Sequence[InFlight], shown: frozenset[str], seen: frozenset[str], *, writing: bool
 ) -> tuple[InFlight, ...]:
-    """The answers to remember after a look; one that has landed as what was held before and after it.
+    """The answers to remember after a look; one that has landed as the states around it.
 
     That is one whose changes are shown for the first time, and by no other answer.
 

@@ -230,7 +230,7 @@ def audit(
 
 
 def _snapshot(user: User, roles: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What of a record is a change where it differs.
+    """The parts of a record whose difference is a change.
 
     Args:
         roles: those of another record with the same grants.

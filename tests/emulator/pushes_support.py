@@ -114,10 +114,10 @@ def together(
     make_settings: Callable[..., Settings],
     database_url: str,
     clock: Clock,
-    receive: Callable[[Request], Response] = identity.hook.answer,
     **more: Any,
 ) -> Iterator[Together]:
-    """A site with an administrator; ``receive`` stands before the receiver of events."""
+    """A site with an administrator; ``receive`` stands in for the receiver of events."""
+    receive = more.pop("receive", identity.hook.answer)
     port = free_port()
     settings = make_settings(
         database_url=database_url,

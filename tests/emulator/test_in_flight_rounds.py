@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -157,8 +158,8 @@ def test_e1_what_administrators_said_holds_on_both_sides(
     def receive(request: Request) -> Response:
         return (current[-1].hook if current else identity.hook.answer)(request)
 
-    more = {} if pushes else {"identity_url": None}
-    with together(make, make_settings, database_url, clock, receive, **more) as site:
+    more: dict[str, Any] = {"receive": receive} | ({} if pushes else {"identity_url": None})
+    with together(make, make_settings, database_url, clock, **more) as site:
         for number in range(int(FIRST or 0), int(FIRST or 0) + (ROUNDS or 5)):
             random = Random(f"{SEED}:{number}")
             current.append(Round(site, random, f"bob{number}@example.com", pushes))

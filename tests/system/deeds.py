@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,11 +20,7 @@ from usher.emulator.payload import ZERO_INSTANCE
 BOSS = UUID(int=1)
 NOBODY = UUID(int=99)
 MOST_ACCOUNTS = 4
-
-
 LONGEST_HOOK = timedelta(seconds=15)
-GIVEN = ("editor", "author")
-"""Roles that no policy gives: only people do."""
 
 
 @dataclass
@@ -51,7 +46,6 @@ class Deeds:
         self.identity, self.model = system.identity, system.model
         self._made = BOSS.int
         self.hooks: list[Hook] = []
-        self.said: dict[tuple[UUID, str], bool] = {}
         self.identity.create(BOSS, "owner@example.com", "email", mailed=True)
         self._send("signup", BOSS, "arrives")
 
@@ -155,35 +149,9 @@ class Deeds:
             if applied:
                 self.identity.take(hook.who, hook.reply)
 
-    def the_last_word_counts(self) -> None:
-        """No role that was taken away here is back, and none that was given here is lost."""
-        now, people = self.system.clock(), self.model.people
-        for (user_id, role), given in list(self.said.items()):
-            person = people.get(user_id)
-            if person is None or person.deleted:
-                del self.said[user_id, role]
-            else:
-                assert (role in person.roles(now)) is given, (user_id, role, given)
-
-    def _unsay(self, user_id: UUID, changed: set[str]) -> None:
-        """Somebody at Identity has the last word on these roles now.
-
-        A role taken away there may undo what an answer did, or that answer never came. What
-        it says of other roles is unclear then.
-        """
-        unclear = set(changed)
-        person = self.model.people.get(user_id)
-        for _, _, held, told, _, _ in person.flying if person else ():
-            if told is not None and changed & (told - held):
-                unclear |= set(GIVEN) - told
-        for role in unclear:
-            self.said.pop((user_id, role), None)
-
     def change_roles_there(self, who: int, roles: set[str], fate: str) -> None:
         """An administrator at Identity."""
         if (user_id := self._there(who)) != BOSS:
-            held = set(self.identity.accounts[user_id]["app_metadata"].get("roles", ()))
-            self._unsay(user_id, held ^ roles)
             self.identity.patch(user_id, {"roles": sorted(roles)})
             self._send("usermodified", user_id, fate)
 
@@ -246,30 +214,15 @@ class Deeds:
         """A call of the API, which has the effect that the model says, or none."""
         now, user_id = self.system.clock(), self._here(who)
         person = self.model.people.get(user_id)
-        step: Callable[[], None] | None = None
+        step = None
         if person is not None and not person.deleted:
-
-            def step() -> None:
-                before = person.roles(now)
-                self.model.act(user_id, action, "user", command, now)
-                self._say(user_id, before, action, path)
-
+            step = lambda: self.model.act(user_id, action, "user", command, now)  # noqa: E731
         expected = (404,) if person is None else (409,) if person.deleted else (200, 204)
         if person is not None and person.deleted and method == "DELETE" and not path:
             expected = (204,)
         with self.system.living():
             status, _ = self.system.call(method, f"/users/{user_id}{path}", BOSS, body, step)
             assert status in expected
-
-    def _say(self, user_id: UUID, before: set[str], action: str, path: str) -> None:
-        person = self.model.people[user_id]
-        after = person.roles(self.system.clock())
-        for role in GIVEN:
-            granted = action == "role.granted" and path.endswith("/" + role)
-            if (role in before) is not (role in after) or granted:
-                self.said[user_id, role] = role in after
-            if person.words.get((role, "administrator"), (False, None))[1] is not None:
-                self.said.pop((user_id, role), None)  # it ends by itself
 
     def grant(self, who: int, role: str, minutes: int | None) -> None:
         """For good, or for a time."""

@@ -130,7 +130,6 @@ class Machine(RuleBasedStateMachine):
         for name, chosen in what:
             getattr(self.deeds, name)(**chosen)
             self.system.check()
-            self.deeds.the_last_word_counts()
 
     @rule(what=some(AT_IDENTITY), dies=DIES)
     def at_identity(self, what: list[Deed], dies: int) -> None:
@@ -184,7 +183,6 @@ class Machine(RuleBasedStateMachine):
             system.sync(Plan(pull=True, push=True))
             system.push()
         system.check()
-        self.deeds.the_last_word_counts()
         for who, account in self.system.identity.accounts.items():
             person = self.system.model.people[who]
             assert set(account["app_metadata"].get("roles", ())) == person.wanted(system.clock())
