@@ -4,14 +4,14 @@
 us. Their spans are found in the bytes and never judged with the envelope: a map is kept where it
 can be stored, otherwise sanitised or set aside, and the document says which. No JSON library reads
 around a value without reading it (ijson, with yajl, ends at half a surrogate pair and at a number
-of 4,301 digits), so the spans are found here, by brackets and quotes.
+of 4,301 digits), so the spans are found by ``core/json_spans.py``.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from usher.core.bounds import (
     MAX_ROLES_BYTES,
     MAX_STRING_BYTES,
 )
+from usher.core.json_spans import Member, Spans, no_pause
 from usher.core.strict_json import (
     StrictJsonError,
     depth_exceeds,
@@ -38,18 +39,6 @@ _STRINGS: Final = frozenset({"email", "aud"})
 _REPLACED: Final = "what cannot be stored was replaced"
 _KEPT_BYTES: Final = {"provider": MAX_STRING_BYTES, "roles": MAX_ROLES_BYTES}
 
-# Each ends after a megabyte at most, for the interpreter waits while one of them matches; the loops
-# below go on.
-_SPACE = re.compile(rb"[ \t\n\r]*+")
-_SCALAR = re.compile(rb'[^ \t\n\r,:"\[\]{}]++')
-_IN_STRING = re.compile(rb'(?:[^"\\]{1,1024}+|\\.){1,1024}+', re.DOTALL)
-_STRING = rb'"(?:[^"\\]{1,256}+|\\.){0,16}+"'
-_LEAF = rb'(?:[^"\[\]{}]{1,256}+|' + _STRING + rb"){0,64}+"
-_FLAT = re.compile(
-    rb'(?:[^"\[\]{}]{1,1024}+|' + _STRING + rb"|\[" + _LEAF + rb"\]|\{" + _LEAF + rb"\}){0,64}+",
-    re.DOTALL,
-)
-_CLOSING = {ord("["): ord("]"), ord("{"): ord("}")}
 _HALF_PAIRS = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -66,22 +55,15 @@ class SetAside:
         return f"{self.field}: {self.why}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Member:
-    key: str
-    start: int
-    end: int
-    members: tuple[_Member, ...] | None
-
-
 def read_envelope(
-    data: bytes, parent: str | None = None
+    data: bytes, parent: str | None = None, pause: Callable[[], None] = no_pause
 ) -> tuple[dict[str, Any], tuple[SetAside, ...]]:
     """Read one JSON object that holds metadata maps.
 
     Args:
         data: the bytes as received.
         parent: the member whose members the maps are; None: they are the document's own.
+        pause: called every so often while megabytes are passed over, so that others get on.
 
     Returns:
         The document, its maps as they can be kept, and what of it was changed or set aside.
@@ -96,7 +78,7 @@ def read_envelope(
             return loads_object(data, levels, doubles=True), ()
         except StrictJsonError:
             pass  # somewhere; what follows tells where
-    return _read_apart(data, parent)
+    return _read_apart(data, parent, Spans(data, pause))
 
 
 def read_list(data: bytes, name: str) -> tuple[dict[str, Any], tuple[bytes, ...]]:
@@ -133,19 +115,18 @@ def only(data: bytes, keys: Collection[str]) -> bytes:
     return b"{%s}" % b",".join(members)
 
 
-def _all_members(data: bytes, inside: str | None) -> tuple[_Member, ...]:
+def _all_members(data: bytes, inside: str | None) -> tuple[Member, ...]:
     try:
-        members, end = _members(data, _after_space(data, 0), inside)
+        return Spans(data).all_members(inside)
     except (IndexError, ValueError):
-        raise StrictJsonError("not an object") from None
-    if _after_space(data, end) != len(data):
-        raise StrictJsonError("data after the object")
-    return members
+        raise StrictJsonError("not an object, or data after it") from None
 
 
-def _read_apart(data: bytes, parent: str | None) -> tuple[dict[str, Any], tuple[SetAside, ...]]:
+def _read_apart(
+    data: bytes, parent: str | None, spans: Spans
+) -> tuple[dict[str, Any], tuple[SetAside, ...]]:
     try:
-        members, _ = _members(data, _SPACE.match(data).end(), parent)  # type: ignore[union-attr]
+        members, _ = spans.members(inside=parent)
     except (IndexError, ValueError, RecursionError):
         members = ()  # no JSON: let the strict reading say why
     if parent is not None:
@@ -156,7 +137,7 @@ def _read_apart(data: bytes, parent: str | None) -> tuple[dict[str, Any], tuple[
             for each in member.members
         )
     pieces: list[bytes] = []
-    maps: list[_Member] = []
+    maps: list[Member] = []
     notes: list[SetAside] = []
     last = 0
     for member in members:
@@ -174,13 +155,13 @@ def _read_apart(data: bytes, parent: str | None) -> tuple[dict[str, Any], tuple[
     document = loads_object(b"".join(pieces))
     holder: dict[str, Any] = document if parent is None else document.get(parent, {})
     for member in maps:
-        holder[member.key], note = _read_map(data, member)
+        holder[member.key], note = _read_map(data, member, spans)
         if note:
             notes.append(note)
     return document, tuple(notes)
 
 
-def _stand_in(data: bytes, member: _Member) -> bytes:
+def _stand_in(data: bytes, member: Member) -> bytes:
     """The stand-in for an opaque value in the envelope; empty: the value itself."""
     first = data[member.start]
     if member.key in (APP_METADATA, USER_METADATA) and first == ord("{"):
@@ -194,7 +175,7 @@ def _stand_in(data: bytes, member: _Member) -> bytes:
     return b""
 
 
-def _read_map(data: bytes, found: _Member) -> tuple[dict[str, Any], SetAside | None]:
+def _read_map(data: bytes, found: Member, spans: Spans) -> tuple[dict[str, Any], SetAside | None]:
     """A map as it can be kept, and what became of it where that is another."""
     why = ""
     if found.end - found.start > MAX_MAP_BYTES:
@@ -202,7 +183,7 @@ def _read_map(data: bytes, found: _Member) -> tuple[dict[str, Any], SetAside | N
     elif depth_exceeds(data[found.start : found.end], MAX_MAP_DEPTH):
         why = f"over {MAX_MAP_DEPTH} levels, set aside"
     if why:
-        kept = _kept_of(data, found) if found.key == APP_METADATA else {}
+        kept = _kept_of(data, found, spans) if found.key == APP_METADATA else {}
         return kept, SetAside(found.key, why)
     span = data[found.start : found.end]
     try:
@@ -212,10 +193,10 @@ def _read_map(data: bytes, found: _Member) -> tuple[dict[str, Any], SetAside | N
     return _loads_leniently(span), SetAside(found.key, _REPLACED, keeps_keys=True)
 
 
-def _kept_of(data: bytes, found: _Member) -> dict[str, Any]:
+def _kept_of(data: bytes, found: Member, spans: Spans) -> dict[str, Any]:
     """The provider and the roles of an ``app_metadata`` that is set aside: they decide."""
     try:
-        members, _ = _members(data, found.start, None)
+        members, _ = spans.members(found.start)
     except (IndexError, ValueError):
         raise StrictJsonError(f"{found.key} is no JSON") from None
     kept: dict[str, Any] = {}
@@ -281,7 +262,7 @@ def _can_be_written(value: Any) -> bool:
 
 def _says_null(data: bytes) -> bool:
     """Whether the ``roles`` of a map are null, and no number that is read as null."""
-    members, _ = _members(data, 0, None)
+    members, _ = Spans(data).members()
     return [data[each.start : each.end] for each in members if each.key == "roles"][-1] == b"null"
 
 
@@ -294,104 +275,3 @@ def _clean(value: Any) -> Any:
     if isinstance(value, list):
         return [_clean(item) for item in value]
     return value
-
-
-# --- spans ---------------------------------------------------------------------------------------
-
-
-def _members(data: bytes, start: int, inside: str | None) -> tuple[tuple[_Member, ...], int]:
-    """The members of the object that begins here, and where it ends.
-
-    Args:
-        inside: the key of the member whose members, or elements, are wanted as well.
-
-    Raises:
-        IndexError, ValueError: this is no object of JSON.
-    """
-    found: list[_Member] = []
-    at = _after_space(data, _expect(data, start, b"{"))
-    if data[at] == ord("}"):
-        return (), at + 1
-    while True:
-        end = _end_of_string(data, at)
-        key = json.loads(data[at:end].decode()) if end - at <= MAX_STRING_BYTES else ""
-        begin = _after_space(data, _expect(data, _after_space(data, end), b":"))
-        members = None
-        if key == inside and data[begin] == ord("{"):
-            members, end = _members(data, begin, None)
-        elif key == inside and data[begin] == ord("["):
-            members, end = _elements(data, begin)
-        else:
-            end = _end_of_value(data, begin)
-        found.append(_Member(key, begin, end, members))
-        at = _after_space(data, end)
-        if data[at] == ord("}"):
-            return tuple(found), at + 1
-        at = _after_space(data, _expect(data, at, b","))
-
-
-def _elements(data: bytes, start: int) -> tuple[tuple[_Member, ...], int]:
-    """The elements of the list that begins here, without keys, and where it ends.
-
-    Raises:
-        IndexError, ValueError: this is no list of JSON.
-    """
-    found: list[_Member] = []
-    at = _after_space(data, _expect(data, start, b"["))
-    while data[at] != ord("]"):
-        if found:
-            at = _after_space(data, _expect(data, at, b","))
-        end = _end_of_value(data, at)
-        found.append(_Member("", at, end, None))
-        at = _after_space(data, end)
-    return tuple(found), at + 1
-
-
-def _end_of_value(data: bytes, at: int) -> int:
-    first = data[at]
-    if first == ord('"'):
-        return _end_of_string(data, at)
-    if first in _CLOSING:
-        return _end_of_container(data, at)
-    scalar = _SCALAR.match(data, at)
-    if scalar is None:
-        raise ValueError("a value is missing")
-    return scalar.end()
-
-
-def _end_of_container(data: bytes, at: int) -> int:
-    closing = bytearray()
-    while True:
-        first = data[at]
-        if first in _CLOSING:
-            closing.append(_CLOSING[first])
-            at += 1
-        elif first == ord('"'):
-            at = _end_of_string(data, at)
-        elif first in (ord("]"), ord("}")):
-            if first != closing.pop():
-                raise ValueError("brackets do not match")
-            at += 1
-            if not closing:
-                return at
-        at = _FLAT.match(data, at).end()  # type: ignore[union-attr]  # it matches nothing, too
-
-
-def _end_of_string(data: bytes, at: int) -> int:
-    at = _expect(data, at, b'"')
-    while data[at] != ord('"'):
-        more = _IN_STRING.match(data, at)
-        if more is None:
-            raise ValueError("a string has no end")
-        at = more.end()
-    return at + 1
-
-
-def _after_space(data: bytes, at: int) -> int:
-    return _SPACE.match(data, at).end()  # type: ignore[union-attr]  # it matches nothing, too
-
-
-def _expect(data: bytes, at: int, byte: bytes) -> int:
-    if data[at : at + 1] != byte:
-        raise ValueError(f"{byte!r} is missing")
-    return at + 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from usher.core.bounds import MAX_DEPTH, MAX_WRITTEN_BYTES, MAX_WRITTEN_DEPTH
@@ -180,24 +180,25 @@ def equal(one: Any, other: Any) -> bool:
     has a single type for numbers, and Identity writes 1.0 back as 1. The order of keys means
     nothing. Dataclasses are compared field by field, so that records may hold documents.
     """
-    return one is other or (bool(one == other) and _same_types(one, other))
+    return one is other or (bool(one == other) and (type(one) is str or _same_types(one, other)))
 
 
 def _same_types(one: Any, other: Any) -> bool:
     """Whether two values that Python calls equal have their booleans in the same places."""
-    if one is other:
-        return True
     kind = type(one)
-    if kind is str:
-        return True
     if kind is bool or type(other) is bool:
         return kind is type(other)
+    pairs: Iterable[tuple[Any, Any]]
     if kind is dict or isinstance(one, Mapping):
-        return all(_same_types(value, other[key]) for key, value in one.items())
-    if kind is list or kind is tuple:
-        return all(map(_same_types, one, other))
-    if fields := getattr(kind, "__dataclass_fields__", None):
-        return all(_same_types(getattr(one, name), getattr(other, name)) for name in fields)
+        pairs = ((value, other[key]) for key, value in one.items())
+    elif kind is list or kind is tuple:
+        pairs = zip(one, other, strict=True)
+    else:
+        fields = getattr(kind, "__dataclass_fields__", ())
+        pairs = ((getattr(one, name), getattr(other, name)) for name in fields)
+    for value, mate in pairs:  # every event comes by here, and most values are texts
+        if value is not mate and type(value) is not str and not _same_types(value, mate):
+            return False
     return True
 
 

@@ -8,9 +8,9 @@ fill theirs, keep no event out.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from time import monotonic
 from typing import Any, Final, Protocol
 
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # re-exported
@@ -32,7 +32,6 @@ from usher.functions._shared.http import Request
 BODY_TIMEOUT_SECONDS: Final = 10.0
 ROOM_SECONDS: Final = 2.0
 """How long a request waits for room; Identity waits for five seconds in all."""
-LOOK_SECONDS: Final = 0.02
 MAX_LENGTH_DIGITS: Final = 12
 
 Signed = Callable[[Request], bool]
@@ -50,23 +49,51 @@ class Exchange(Protocol):
 
 
 class Room:
-    """A number of bytes, of which each request takes some."""
+    """A number of bytes, of which each request takes some, in the order of their arrival."""
 
     def __init__(self, size_bytes: int) -> None:
-        self.free = size_bytes
+        self._free = size_bytes
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def take(self, size_bytes: int) -> None:
-        """Take some, as soon as they are free.
+        """Take some, as soon as they are free and whoever came earlier has theirs.
 
         Raises:
             OverloadedError: they are not, for two seconds.
         """
-        deadline = monotonic() + ROOM_SECONDS
-        while self.free < size_bytes:
-            if monotonic() > deadline:
-                raise OverloadedError("The bodies of other requests take all memory there is.")
-            await asyncio.sleep(LOOK_SECONDS)
-        self.free -= size_bytes
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append((size_bytes, turn))
+        self._serve()
+        try:
+            await asyncio.wait((turn,), timeout=ROOM_SECONDS)
+        except asyncio.CancelledError:
+            self._leave(turn, size_bytes)
+            raise
+        if not turn.done():
+            self._leave(turn, size_bytes)
+            raise OverloadedError("The bodies of other requests take all memory there is.")
+
+    def _leave(self, turn: asyncio.Future[None], size_bytes: int) -> None:
+        if turn.done():
+            self.give_back(size_bytes)
+        else:
+            turn.cancel()
+            self._serve()
+
+    def give_back(self, size_bytes: int) -> None:
+        """Let others have them."""
+        self._free += size_bytes
+        self._serve()
+
+    def _serve(self) -> None:
+        while self._waiting:
+            size_bytes, turn = self._waiting[0]
+            if not turn.cancelled():
+                if size_bytes > self._free:
+                    return
+                self._free -= size_bytes
+                turn.set_result(None)
+            self._waiting.popleft()
 
 
 class Lease:
@@ -89,7 +116,7 @@ class Lease:
     def end(self) -> None:
         """Give it back."""
         if self._room is not None:
-            self._room.free += self._size
+            self._room.give_back(self._size)
             self._room = None
 
 

@@ -35,7 +35,7 @@ PACKAGES = {
 
 CORE = (
     ("bounds",),
-    ("errors", "strict_json"),
+    ("errors", "json_spans", "strict_json"),
     ("opaque",),
     ("jws",),
     ("domain",),
@@ -51,7 +51,7 @@ CORE = (
 """The floors of core, from the ground up: each may import itself and what stands below it."""
 
 PURE_FILES = (
-    "bounds.py", "errors.py", "jws.py", "opaque.py", "strict_json.py",
+    "bounds.py", "errors.py", "json_spans.py", "jws.py", "opaque.py", "strict_json.py",
     "captures/format.py", "captures/redact.py", "captures/sources.py",
 )  # fmt: skip
 PURE_IMPORTS = {

@@ -112,24 +112,36 @@ class AtIdentity:
         )
         return Observed(noted, added, removed)
 
-    def told(self, roles: frozenset[str], shown: frozenset[str], now: datetime) -> AtIdentity:
+    def told(
+        self,
+        roles: frozenset[str],
+        shown: frozenset[str],
+        now: datetime,
+        in_flight: tuple[InFlight, ...] | None = None,
+    ) -> AtIdentity:
         """Note that Identity is told these roles; it had ``shown`` before it."""
-        if roles == shown:
-            return self
         moment = int(now.timestamp())
-        return replace(
-            self,
-            sent={**self.sent, **dict.fromkeys(sorted(roles - shown), moment)},
-            withdrawn={**self.withdrawn, **dict.fromkeys(sorted(shown - roles), moment)},
+        return AtIdentity(
+            self.seen,
+            {**self.sent, **dict.fromkeys(sorted(roles - shown), moment)},
+            {**self.withdrawn, **dict.fromkeys(sorted(shown - roles), moment)},
+            self.pending,
+            self.pushing,
+            self.pushing_since,
+            self.in_flight if in_flight is None else in_flight,
         )
 
     def answered(
-        self, roles: frozenset[str], shown: frozenset[str], now: datetime, signed_at: int
+        self,
+        roles: frozenset[str],
+        shown: frozenset[str],
+        now: datetime,
+        signed_at: int,
+        delivery: str = "",
     ) -> AtIdentity:
         """Note a 200 answer with these roles to an event that showed ``shown``."""
-        answer = InFlight(signed_at, int(now.timestamp()), shown, roles)
-        told = self.told(roles, shown, now)
-        return replace(told, in_flight=remembered(self.in_flight, answer))
+        answer = InFlight(signed_at, int(now.timestamp()), shown, roles, delivery=delivery)
+        return self.told(roles, shown, now, remembered(self.in_flight, answer))
 
     def may_come_to_differ(self, wanted: frozenset[str]) -> bool:
         """Whether an answer in flight may leave other roles at Identity than these.
@@ -217,6 +229,7 @@ class AtIdentity:
                     sorted(one.held),
                     None if one.told is None else sorted(one.told),
                     one.repeated,
+                    one.delivery,
                 ]
                 for one in self.in_flight
             ]
@@ -240,8 +253,9 @@ class AtIdentity:
                     frozenset(held),
                     None if told is None else frozenset(told),
                     repeated,
+                    delivery,
                 )
-                for signed_at, at, held, told, repeated in document.get("in_flight", ())
+                for signed_at, at, held, told, repeated, delivery in document.get("in_flight", ())
             ),
             document.get("unreadable", ""),
         )

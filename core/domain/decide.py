@@ -31,6 +31,8 @@ from usher.core.errors import DeniedError
 from usher.core.strict_json import equal, written_bytes
 
 ACTOR: Final = "identity"
+SHORT_ID: Final = 12
+"""Hex digits of a delivery's digest that tell it from others of the same second."""
 _NO_KEYS: Final[frozenset[str]] = frozenset()
 _TOO_LARGE: Final = Reason(
     "answer.too_large", f"over {MAX_MAP_BYTES} bytes; roles go to Identity by a push"
@@ -271,7 +273,8 @@ def _enter(
         reply = case.given
         told = read_roles((reply.app_metadata or {}).get("roles")).names
     if reply.status == 200:
-        at_identity = at_identity.answered(told, held.names, now, event.issued_at)
+        short = event.delivery_id[8 : 8 + SHORT_ID]
+        at_identity = at_identity.answered(told, held.names, now, event.issued_at, short)
     by_answer = newer and case.given is None and event.name is not EventName.USERMODIFIED
     if untold:
         at_identity = at_identity.marked_pending()

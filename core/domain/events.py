@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -23,6 +23,7 @@ from usher.core.bounds import (
 from usher.core.domain.domains import to_a_labels
 from usher.core.domain.held_roles import ABSENT, HeldRoles, read_roles
 from usher.core.errors import BodyFieldError, BodyJsonError, InstanceMismatchError
+from usher.core.json_spans import no_pause
 from usher.core.jws import Claims
 from usher.core.opaque import APP_METADATA, SetAside, read_envelope
 from usher.core.strict_json import StrictJsonError, dumps
@@ -219,14 +220,19 @@ def parse_time(text: str) -> datetime:
         raise ValueError("out of range") from None
 
 
-def reduce_body(body: bytes) -> tuple[bytes, tuple[SetAside, ...]]:
+def reduce_body(
+    body: bytes, pause: Callable[[], None] = no_pause
+) -> tuple[bytes, tuple[SetAside, ...]]:
     """A body without what of it cannot be kept, and what that was.
+
+    Args:
+        pause: see ``read_envelope``.
 
     Raises:
         BodyJsonError
     """
     try:
-        document, set_aside = read_envelope(body, "user")
+        document, set_aside = read_envelope(body, "user", pause)
     except StrictJsonError as error:
         raise BodyJsonError(str(error)) from None
     return dumps(document).encode(), set_aside

@@ -30,6 +30,7 @@ class InFlight:
         held: the roles that Identity had.
         told: the roles of the answer; None: nothing is on its way, ``held`` may still be shown.
         repeated: several such answers are on their way.
+        delivery: tells events of one second apart; empty where there was none.
     """
 
     signed_at: int
@@ -37,6 +38,7 @@ class InFlight:
     held: frozenset[str]
     told: frozenset[str] | None = None
     repeated: bool = False
+    delivery: str = ""
 
     def is_past(self, now: int, signed_at: int | None) -> bool:
         """Whether a look at this time came after the answer: it has landed, or never will."""
@@ -49,6 +51,12 @@ class InFlight:
         if self.told is None:
             return False
         return self.told - self.held <= shown and not (self.held - self.told) & shown
+
+    def landed(self) -> tuple[InFlight, InFlight]:
+        """The states before and after it, which a login read earlier may still show."""
+        held = (self.held, self.told or _NONE)
+        before, after = (InFlight(self.signed_at, self.at, roles) for roles in held)
+        return before, after
 
     def is_shown(self, shown: frozenset[str]) -> bool:
         """Whether these roles are those of the answer, and perhaps others that it did not take."""
@@ -101,7 +109,7 @@ def unless_outdated(
 def still_in_flight(
     young: Sequence[InFlight], shown: frozenset[str], seen: frozenset[str], *, writing: bool
 ) -> tuple[InFlight, ...]:
-    """The answers to remember after a look; one that has landed as what was held before it.
+    """The answers to remember after a look; one that has landed as the states around it.
 
     That is one whose changes are shown for the first time, and by no other answer.
 
@@ -111,9 +119,7 @@ def still_in_flight(
     """
     new = [one for one in young if one.is_shown(shown) and not one.may_show(seen)]
     landed = new[0] if len(new) == 1 and not writing and not new[0].repeated else None
-    return tuple(
-        InFlight(one.signed_at, one.at, one.held) if one is landed else one for one in young
-    )
+    return tuple(each for one in young for each in (one.landed() if one is landed else (one,)))
 
 
 def remembered(in_flight: tuple[InFlight, ...], new: InFlight) -> tuple[InFlight, ...]:
@@ -121,6 +127,8 @@ def remembered(in_flight: tuple[InFlight, ...], new: InFlight) -> tuple[InFlight
 
     One that says the same as an earlier one renews it. So logins in a loop add nothing.
     """
+    if not in_flight:
+        return (new,)
     if any(replace(one, repeated=False) == new for one in in_flight):
         return in_flight  # the same event again
     kept = [one for one in in_flight if (one.held, one.told) != (new.held, new.told)]

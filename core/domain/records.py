@@ -224,9 +224,12 @@ def audit(
     Times of logins and the state of the merge with Identity are not changes of the record.
     """
     new = _snapshot(after)
-    old = _snapshot(before) if before else None
-    if old is not None:
-        changed = [key for key in new if not equal(new[key], old[key])]
+    if before is None:
+        old = None
+    else:
+        same_grants = before.grants == after.grants
+        old = _snapshot(before, new["roles"] if same_grants else None)
+        changed = [key for key in new if new[key] is not old[key] and not equal(new[key], old[key])]
         if not changed:
             return None
         old = {key: old[key] for key in changed}
@@ -234,14 +237,12 @@ def audit(
     return AuditEntry(action, actor, after.instance_id, after.id, now, old, new, reason)
 
 
-def _snapshot(user: User) -> dict[str, Any]:
-    roles: dict[str, dict[str, Any]] = {}
-    for grant in user.grants:
-        roles.setdefault(grant.role, {})[grant.source.value] = {
-            "is": "denial" if grant.denies else "grant",
-            "until": grant.expires_at.isoformat() if grant.expires_at else None,
-            "reason": grant.reason,
-        }
+def _snapshot(user: User, roles: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The parts of a record whose difference is a change.
+
+    Args:
+        roles: those of another record with the same grants.
+    """
     return {
         "status": user.status.value,
         "email": user.email,
@@ -250,5 +251,16 @@ def _snapshot(user: User) -> dict[str, Any]:
         "app_metadata": user.app_metadata,
         "profile": user.profile,
         "extra_app_metadata": user.extra_app_metadata,
-        "roles": roles,
+        "roles": _roles(user.grants) if roles is None else roles,
     }
+
+
+def _roles(grants: tuple[Grant, ...]) -> dict[str, dict[str, Any]]:
+    roles: dict[str, dict[str, Any]] = {}
+    for grant in grants:
+        roles.setdefault(grant.role, {})[grant.source.value] = {
+            "is": "denial" if grant.denies else "grant",
+            "until": grant.expires_at.isoformat() if grant.expires_at else None,
+            "reason": grant.reason,
+        }
+    return roles

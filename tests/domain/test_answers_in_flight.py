@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.domain.decide_support import NOON, T0, after, event, moment
-from usher.core.domain.administration import revoke_role
+from usher.core.domain.administration import grant_role, revoke_role
 from usher.core.domain.decide import decide
 from usher.core.domain.policy import FilePolicy
 from usher.core.domain.push import conclude, may_be_overwritten, must_be_told, prepare
@@ -93,6 +93,26 @@ def test_e1_a_login_may_show_what_was_read_before_a_change(at: int, given: bool)
     assert ("a" in effective(change(found).grants, NOON)) is given
     given_again = receive(user, "usermodified", 1, ["a", "b"])
     assert "a" in effective(change(given_again).grants, NOON)
+
+
+def test_e1_a_login_may_show_what_an_answer_made_of_the_roles() -> None:
+    """No event has shown it: the answer's state was there between two changes at Identity."""
+    user = grant_role(known(["a", "b"]), "x", actor="cli", now=moment(0))
+    found = receive(user, "usermodified", 1, ["b"])  # a is taken away there
+    assert found.reply.app_metadata == {"provider": "email", "roles": ["b", "x"]}
+    user = change(receive(change(found), "usermodified", 2, ["a", "b", "x"]))  # and given again
+    found = receive(user, "login", 3, ["b", "x"])  # read in between
+    assert effective(change(found).grants, NOON) == {"a", "b", "x"}
+
+
+def test_e1_two_events_of_one_second_with_one_answer_are_two_answers() -> None:
+    """One of them has landed; the other may still take away what was given since."""
+    user = revoke_role(known(["a", "b"]), "a", actor="cli", now=moment(0))
+    user = change(receive(user, "usermodified", 1, ["a", "b"]))  # answered with b, which lands
+    user = change(receive(user, "login", 1, ["a", "b"]))  # read before; answered with b as well
+    user = change(receive(user, "usermodified", 1, ["b", "x"]))
+    found = receive(user, "login", 40, ["b"])  # the answer to the login has landed
+    assert effective(change(found).grants, NOON) == {"b", "x"}
 
 
 def test_e1_an_answer_that_changes_no_role_is_remembered_too() -> None:

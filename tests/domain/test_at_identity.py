@@ -138,11 +138,13 @@ STORED: list[tuple[AtIdentity, dict[str, Any]]] = [
         },
     ),
     (
-        AtIdentity(in_flight=(InFlight(1, 2, roles("b", "a"), roles("c"), repeated=True),
-                              InFlight(3, 4, roles("a")))),
+        AtIdentity(in_flight=(
+            InFlight(1, 2, roles("b", "a"), roles("c"), repeated=True, delivery="0f"),
+            InFlight(3, 4, roles("a")),
+        )),
         {
             "seen": [], "sent": {}, "withdrawn": {},
-            "in_flight": [[1, 2, ["a", "b"], ["c"], True], [3, 4, ["a"], None, False]],
+            "in_flight": [[1, 2, ["a", "b"], ["c"], True, "0f"], [3, 4, ["a"], None, False, ""]],
         },
     ),
 ]  # fmt: skip

@@ -116,7 +116,8 @@ def together(
     clock: Clock,
     **more: Any,
 ) -> Iterator[Together]:
-    """A site with an administrator."""
+    """A site with an administrator; ``receive`` stands in for the receiver of events."""
+    receive = more.pop("receive", identity.hook.answer)
     port = free_port()
     settings = make_settings(
         database_url=database_url,
@@ -124,7 +125,7 @@ def together(
         **({"identity_url": f"http://127.0.0.1:{port}{MOUNT}"} | more),
     )
     with use(App(settings, clock)) as app, ExitStack() as stack:
-        url = stack.enter_context(serving(identity.hook.answer))
+        url = stack.enter_context(serving(receive))
         webhook = Webhook(url=f"{url}/.netlify/functions/identity", secret=SECRET)
         site = Together(make(webhook=webhook, clock=clock), app, clock, port)
         stack.callback(site.stop)

@@ -216,3 +216,11 @@ def test_h4_a_request_without_one_host_is_400(door: Door, hosts: list[str], path
 def test_h4_http_1_0_may_leave_it_out(door: Door) -> None:
     """Probes of older load balancers do."""
     assert door.exchange(b"GET /healthz HTTP/1.0\r\n\r\n", method="GET").status == 200
+
+
+@pytest.mark.parametrize("path", ["/api%2fme", "/%61pi/me", "/api/m%65", "/api%2Fme"])
+def test_h4_a_path_is_what_it_is_decoded(door: Door, path: str) -> None:
+    """The server below us gives nothing else, so each check is made of the decoded path."""
+    answer = door.send(path=path, method="GET")
+    assert (answer.status, answer.code) == (401, door.send(path="/api/me", method="GET").code)
+    assert door.send(path=path.replace("%", "%25"), method="GET").status == 404

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from copy import deepcopy
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +20,22 @@ from usher.emulator.payload import ZERO_INSTANCE
 BOSS = UUID(int=1)
 NOBODY = UUID(int=99)
 MOST_ACCOUNTS = 4
+LONGEST_HOOK = timedelta(seconds=15)
+
+
+@dataclass
+class Hook:
+    """A login from the reading of the account to the end of its answer, without any lock.
+
+    Attributes:
+        account: as it was read.
+        reply: once it is answered.
+    """
+
+    who: UUID
+    account: dict[str, Any]
+    began: datetime
+    reply: Reply | None = None
 
 
 class Deeds:
@@ -27,6 +45,7 @@ class Deeds:
         self.system = system
         self.identity, self.model = system.identity, system.model
         self._made = BOSS.int
+        self.hooks: list[Hook] = []
         self.identity.create(BOSS, "owner@example.com", "email", mailed=True)
         self._send("signup", BOSS, "arrives")
 
@@ -100,6 +119,35 @@ class Deeds:
             self._send("login", user_id, fate)
         elif self._send("signup", user_id, fate):
             account["confirmed_at"] = self.system.clock()
+
+    def login_begins(self, who: int) -> None:
+        """The account is read; the password is checked for a while."""
+        user_id = self._there(who)
+        account = self.identity.accounts[user_id]
+        if account.get("confirmed_at") and len(self.hooks) < 3:
+            self.hooks.append(Hook(user_id, deepcopy(account), self.system.clock()))
+
+    def _hook(self, back: int, *, answered: bool) -> Hook | None:
+        """One that Identity has not given up, and whose account is there."""
+        now = self.system.clock()
+        there = self.identity.accounts
+        self.hooks = [h for h in self.hooks if now - h.began <= LONGEST_HOOK and h.who in there]
+        found = [hook for hook in self.hooks if (hook.reply is not None) is answered]
+        return found[back % len(found)] if found else None
+
+    def login_is_sent(self, back: int) -> None:
+        """The event shows what was read."""
+        if (hook := self._hook(back, answered=False)) is not None:
+            hook.reply = self._deliver(self.identity.event("login", hook.who, read=hook.account))
+            if hook.reply is None or hook.reply[0] not in (200, 202, 204):
+                self.hooks.remove(hook)
+
+    def answer_lands(self, back: int, applied: bool) -> None:
+        """Over whatever was written since, or never."""
+        if (hook := self._hook(back, answered=True)) is not None:
+            self.hooks.remove(hook)
+            if applied:
+                self.identity.take(hook.who, hook.reply)
 
     def change_roles_there(self, who: int, roles: set[str], fate: str) -> None:
         """An administrator at Identity."""

@@ -199,7 +199,7 @@ class Model:
         elif name != "validate":
             self._ask(of=person.confirmed is not None)
             echo = newer and _echoes(before, name, user, at)
-            reply = self._enter(person, name, user, at, given, sent.issued_at, newer=newer)
+            reply = self._enter(person, name, user, at, given, sent, newer=newer)
             if echo and before is not None and _same_but_pushed(before, person):
                 self._store(before, person, "user.changed", "identity")
                 return "unchanged", reply
@@ -235,7 +235,7 @@ class Model:
         user: Metadata,
         at: datetime,
         given: Reply | None,
-        signed_at: int,
+        sent: Sent,
         *,
         newer: bool,
     ) -> Reply:
@@ -245,7 +245,7 @@ class Model:
             person.follow_policy()
             extra = CONSTANTS
         if newer:
-            person.look(roles_of(held), at, signed_at, name != "usermodified")
+            person.look(roles_of(held), at, sent.issued_at, name != "usermodified")
         reply: Reply = (204, None)
         if not person.suspended:
             want = {**held, **extra, **person.extra}
@@ -255,7 +255,7 @@ class Model:
             reply = (204, None) if want == held else (200, want)
         told = given or reply
         if told[1] is not None:
-            person.answer(roles_of(told[1]), roles_of(held), at, signed_at)
+            person.answer(roles_of(told[1]), roles_of(held), at, sent.issued_at, sent.key[2])
         if newer and given is None and name != "usermodified":
             person.pending, person.writing, person.writing_since = _settled(person)
         return reply

@@ -76,8 +76,8 @@ class Person:
     pending: bool = False
     writing: set[str] | None = None
     writing_since: int = 0
-    # What may land late: (signed at, at, held, told or None, repeated), oldest first.
-    flying: list[tuple[int, int, frozenset[str], frozenset[str] | None, bool]] = field(
+    # What may land late: (signed at, at, held, told or None, repeated, delivery), oldest first.
+    flying: list[tuple[int, int, frozenset[str], frozenset[str] | None, bool, str]] = field(
         default_factory=list
     )
     version: int = field(default=1, compare=False)
@@ -161,7 +161,7 @@ class Person:
         ]  # fmt: skip
         people = not login and signed_at is not None
         added, removed = self._unexplained(shown, added, removed, people=people)
-        for _, _, held, _, _ in late if login else ():
+        for _, _, held, _, _, _ in late if login else ():
             keeps = (keeps - (added & held)) | (removed if held == shown else set())
             added = added - held
             removed = set() if held == shown else removed
@@ -179,7 +179,7 @@ class Person:
         self, shown: frozenset[str], added: set[str], removed: set[str], *, people: bool
     ) -> tuple[set[str], set[str]]:
         """What no answer on its way explains."""
-        for _, _, held, told, _ in self.flying:
+        for _, _, held, told, _, _ in self.flying:
             if told is not None and (not people or _landed(held, told, shown)):
                 added = added - told
             if told is not None and _landed(held, told, shown):
@@ -209,26 +209,35 @@ class Person:
         ]  # fmt: skip
         if len(new) == 1 and not writing and not new[0][4]:
             one = new[0]
-            late[late.index(one)] = (*one[:3], None, False)
+            at = late.index(one)
+            late[at : at + 1] = [(*one[:2], state, None, False, "") for state in one[2:4]]
         self.flying = late
 
     def _fly(
-        self, signed_at: int, at: int, held: frozenset[str], told: frozenset[str] | None
+        self,
+        signed_at: int,
+        at: int,
+        held: frozenset[str],
+        told: frozenset[str] | None,
+        delivery: str = "",
     ) -> None:
-        if any(one[:4] == (signed_at, at, held, told) for one in self.flying):
+        new = (signed_at, at, held, told, delivery)
+        if any((*one[:4], one[5]) == new for one in self.flying):
             return
         kept = [one for one in self.flying if one[2:4] != (held, told)]
         again = len(kept) < len(self.flying)
-        self.flying = [*kept, (signed_at, at, held, told, again)][-16:]
+        self.flying = [*kept, (signed_at, at, held, told, again, delivery)][-16:]
 
-    def answer(self, told: set[str], held: set[str], now: datetime, signed_at: int) -> None:
+    def answer(
+        self, told: set[str], held: set[str], now: datetime, signed_at: int, delivery: str
+    ) -> None:
         """An event was answered 200 with these roles."""
         self.note(told, held, now)
-        self._fly(signed_at, int(now.timestamp()), frozenset(held), frozenset(told))
+        self._fly(signed_at, int(now.timestamp()), frozenset(held), frozenset(told), delivery)
 
     def overwritten(self, now: datetime) -> bool:
         """Whether an answer may leave other roles at Identity than tokens shall hold."""
-        answers = [told for _, _, _, told, _ in self.flying if told is not None]
+        answers = [told for _, _, _, told, _, _ in self.flying if told is not None]
         wanted = self.wanted(now)
         if answers and answers[-1] == wanted:
             return any(told - wanted for told in answers)

@@ -58,6 +58,9 @@ def some(deeds: st.SearchStrategy[Deed]) -> st.SearchStrategy[list[Deed]]:
 AT_IDENTITY = st.one_of(
     deed("enter", who=WHO, fate=FATE),
     deed("enter", who=WHO, fate=FATE),
+    deed("login_begins", who=WHO),
+    deed("login_is_sent", back=BACK),
+    deed("answer_lands", back=BACK, applied=st.booleans()),
     deed("change_roles_there", who=WHO, roles=st.sets(ROLE), fate=FATE),
     deed("change_there", who=WHO, email=EMAIL, fate=FATE),
     deed("sign_up", email=EMAIL, provider=PROVIDER, mailed=st.booleans(), fate=FATE),

@@ -46,16 +46,19 @@ class Identity:
             "created_at": now,
         }
 
-    def event(self, name: str, user_id: UUID, *, ahead: int = 0) -> Sent:
+    def event(
+        self, name: str, user_id: UUID, *, ahead: int = 0, read: dict[str, Any] | None = None
+    ) -> Sent:
         """An event of an account as it is now; no two are alike.
 
         Args:
+            read: the account as it was read some moments ago.
             ahead: so many seconds, for whoever signs it has a clock that is fast.
         """
         self._events += 1
         now = self.clock()
         moment = now + timedelta(microseconds=self._events)
-        account = Account(id=user_id, updated_at=moment, **self.accounts[user_id])
+        account = Account(id=user_id, updated_at=moment, **(read or self.accounts[user_id]))
         return Sent(event_body(name, account), int(now.timestamp()) + ahead)
 
     def take(self, user_id: UUID, reply: Reply | None) -> None:
