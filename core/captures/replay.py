@@ -18,6 +18,7 @@ from usher.core.domain.decide import ACTOR, tombstone
 from usher.core.domain.events import EventName, email_key
 from usher.core.domain.records import (
     BODY_NOT_KEPT,
+    RECORD_REMOVED,
     AuditEntry,
     Delivery,
     Grant,
@@ -29,6 +30,7 @@ from usher.core.domain.records import (
     audit,
 )
 from usher.core.domain.reply import NO_CONTENT, Reply
+from usher.core.domain.unconfirmed import ACTION as REMOVAL
 from usher.core.errors import CaptureError, SignatureError
 from usher.core.jws import PUBLIC_SECRET
 from usher.core.policy_source import PolicyInForce
@@ -158,6 +160,10 @@ class Replayer:
             before = self._store.users.load(connection, [key])
             if self._store.users.has_act(connection, act):
                 return
+            if act.action == REMOVAL:
+                pending = [one for one in before.values() if one.status is Status.PENDING]
+                self._store.users.remove(connection, pending, [act])
+                return
             user = redo(before.get(key), act, self._policy.current.fingerprint)
             self._store.users.store(connection, before, {key: user}, [act])
 
@@ -166,7 +172,7 @@ def _tells_of_a_deletion(delivery: Delivery) -> bool:
     """Whether a body is missing because somebody was erased, not because it was too large."""
     if delivery.outcome is not Outcome.APPLIED:
         return False
-    kept = all(reason.rule != BODY_NOT_KEPT for reason in delivery.reasons)
+    kept = all(reason.rule not in (BODY_NOT_KEPT, RECORD_REMOVED) for reason in delivery.reasons)
     return kept or delivery.event == EventName.USERDELETED
 
 

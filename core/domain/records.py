@@ -17,6 +17,8 @@ from usher.core.strict_json import equal
 Item = TypeVar("Item")
 BODY_NOT_KEPT: Final = "body.not_kept"
 """The rule that says why a delivery in the ledger never had a body; others lost theirs."""
+RECORD_REMOVED: Final = "record.removed"
+"""The rule of deliveries whose body was erased with a pending record, not with a deletion."""
 Key = tuple[UUID, UUID]
 """The key of a user: (instance id, user id)."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -314,6 +314,20 @@ class Model:
         """Old deliveries go."""
         self.ledger = {key: kept for key, kept in self.ledger.items() if kept.at >= before}
 
+    def remove(self, ids: Iterable[UUID], now: datetime, there: Collection[UUID]) -> None:
+        """Pending records go: without an account after a day, without a decision after thirty."""
+        for user_id in sorted(ids):
+            person = self.people.pop(user_id)
+            age = now - person.created_at
+            assert (person.status, person.last_seen) == ("pending", None)
+            assert age >= timedelta(days=1)
+            if user_id in there:
+                decided = any(source == "administrator" for _, source in person.words)
+                assert age >= timedelta(days=30)
+                assert not any((decided, person.extra, person.profile))
+            self._forget(user_id)
+            self.audit.append((user_id, "user.removed", "usher"))
+
     # --- Identity is asked and told --------------------------------------------------------------
 
     def prepare(self, user_id: UUID, view: Person, account: Metadata, now: datetime) -> None:
@@ -378,6 +392,8 @@ class Model:
             before = self.people.get(user_id)
             if before is not None and before.deleted:
                 continue
+            if before is None and given_up(account, now):
+                continue
             told = before is not None and _differs(before, account, now)
             person = before.copy() if before else Person(user_id, now)
             if pull:
@@ -423,6 +439,12 @@ def profile(person: Person, user: Metadata) -> None:
     person.provider = metadata.get("provider", "")
     person.user_metadata = user["user_metadata"] or {}
     person.app_metadata = {key: value for key, value in metadata.items() if key != "roles"}
+
+
+def given_up(account: Metadata, now: datetime) -> bool:
+    """Whether nobody confirmed an account in a month, so that it needs no record."""
+    created_at: datetime = account["created_at"]
+    return not account.get("confirmed_at") and created_at <= now - timedelta(days=30)
 
 
 def retained(now: datetime) -> datetime:
