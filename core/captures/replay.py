@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from usher.core.captures.format import SIGNATURE, Capture, require_fit, to_delivery
 from usher.core.domain.at_identity import AtIdentity
+from usher.core.domain.changes import changed
 from usher.core.domain.decide import ACTOR, tombstone
 from usher.core.domain.events import EventName, email_key
 from usher.core.domain.records import (
@@ -37,14 +38,8 @@ from usher.core.policy_source import PolicyInForce
 from usher.core.settings import Settings
 from usher.core.webhooks import Received, Store, Verified, Webhooks
 
-_COPIED_FIELDS: Final = (
-    "email",
-    "provider",
-    "user_metadata",
-    "app_metadata",
-    "profile",
-    "extra_app_metadata",
-)
+_TEXTS: Final = ("email", "provider")
+_MAPS: Final = ("user_metadata", "app_metadata", "profile", "extra_app_metadata")
 _EXPECTED: Final = {f"identity-{name}": name for name in EventName}
 
 
@@ -191,7 +186,11 @@ def redo(user: User | None, act: AuditEntry, fingerprint: str) -> User:
         return replace(user, deleted_at=act.at, updated_at=act.at, version=user.version + 1)
     if user.status is Status.DELETED:
         return user
-    fields: dict[str, Any] = {name: act.after[name] for name in _COPIED_FIELDS if name in act.after}
+    fields: dict[str, Any] = {name: act.after[name] for name in _TEXTS if name in act.after}
+    was = act.before or {}
+    for name in (name for name in _MAPS if name in act.after):
+        held = getattr(user, name) if act.before is not None else {}
+        fields[name] = changed(held, was.get(name, {}), act.after[name])
     if "email" in fields:
         fields["email_key"] = email_key(fields["email"])
     fields |= _times(user, act)

@@ -1,8 +1,8 @@
 """Pending records that never became an account: which of them are removed, and when. Pure.
 
-A ``validate`` makes a pending record. Identity may roll the account back, or nobody follows the link
-in its mail. A record that was ever active is never removed: ``confirmed_at`` and ``last_seen_at``
-are set by whatever makes it active, and nothing clears them.
+A ``validate`` makes a pending record. Identity may roll the account back, or nobody follows its
+link. A record that was ever active is never removed: ``confirmed_at`` and ``last_seen_at`` are set
+by whatever makes it active, and nothing clears them.
 """
 
 from __future__ import annotations
