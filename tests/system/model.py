@@ -222,7 +222,7 @@ class Model:
             elif name in ("signup", "login"):
                 known.append(moment)
             person.confirmed = min(known, default=None)
-        if proves(name, user):
+        if proves(name, user, moment):
             person.proven.add(user["email"].lower())
         if order > person.order:
             person.order = order
@@ -422,14 +422,18 @@ def _day(kept: Kept) -> str:
     return f"day:{kept.at:%Y-%m-%d}:{kept.key[0]}:{kept.outcome}"
 
 
-def proves(name: str, user: Metadata) -> bool:
+def proves(name: str, user: Metadata, signed_at: datetime | None = None) -> bool:
     """Whether an event shows that somebody reached the address, or a provider vouches for it."""
     if name == "validate" or (name == "usermodified" and not user.get("confirmed_at")):
         return False
-    mailed = user.get("confirmation_sent_at") or user.get("invited_at")
-    if name == "signup":
-        mailed = mailed or user.get("recovery_sent_at")
-    return bool(mailed) or user["app_metadata"].get("provider", "") not in ("", "email")
+    confirmed = _time(user.get("confirmed_at")) or (signed_at if name == "signup" else None)
+    mailed = _time(user.get("confirmation_sent_at"))
+    followed = mailed and (not confirmed or confirmed - mailed <= timedelta(hours=24, minutes=1))
+    return bool(followed) or user["app_metadata"].get("provider", "") not in ("", "email")
+
+
+def _time(value: Any) -> datetime | None:
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
 
 
 def profile(person: Person, user: Metadata) -> None:
