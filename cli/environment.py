@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import getpass
 import logging
 import os
 import sys
@@ -180,3 +181,11 @@ def _file(path: Path) -> dict[str, str]:
 
 def _ours(variables: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in variables.items() if name.startswith(PREFIX)}
+
+
+def actor() -> str:
+    """Return the name of this command's user in the audit: ``cli:`` and the system's user."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):  # a container's user often has no name; OSError since Python 3.13
+        return f"cli:uid-{os.getuid()}"

@@ -8,7 +8,7 @@ from datetime import datetime
 import click
 
 from usher.cli.decisions import show_decision, told_in_full
-from usher.cli.environment import opened
+from usher.cli.environment import actor, opened
 from usher.cli.moments import PAST
 from usher.cli.output import (
     NO_MATCH,
@@ -19,7 +19,7 @@ from usher.cli.output import (
     say,
 )
 from usher.cli.transfer import export, import_, prune
-from usher.cli.users import actor, force_option, reason_option
+from usher.cli.users import force_option, reason_option
 from usher.core.domain.administration import Change
 from usher.core.domain.documents import decision_document, delivery_with_body
 from usher.core.domain.events import EventName

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 import click
 
-from usher.cli.environment import opened
+from usher.cli.environment import actor, opened
 from usher.cli.moments import AHEAD, PAST
 from usher.cli.output import (
     NO_MATCH,
@@ -20,6 +18,7 @@ from usher.cli.output import (
     print_table,
     say,
 )
+from usher.cli.pending import prune_pending
 from usher.core.app import App
 from usher.core.domain import administration
 from usher.core.domain.administration import Change, Command
@@ -39,6 +38,9 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmati
 @click.group()
 def users() -> None:
     """Show and change users, by id or e-mail address."""
+
+
+users.add_command(prune_pending)
 
 
 @users.command("list")
@@ -271,14 +273,6 @@ def delete(user: str, reason: str, force: bool, yes: bool, as_json: bool) -> Non
         as_json,
         check,
     )
-
-
-def actor() -> str:
-    """Return the name of this command's user in the audit: ``cli:`` and the system's user."""
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):  # a container's user often has no name; OSError since Python 3.13
-        return f"cli:uid-{os.getuid()}"
 
 
 def _change(

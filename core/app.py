@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from usher.core.identity.http import AdminTransport
     from usher.core.identity.push import Pushes
     from usher.core.identity.sync import Sync
+    from usher.core.identity.unconfirmed import Unconfirmed
     from usher.core.maintenance import Maintenance
     from usher.core.spool.forward import StoreAndForward
     from usher.core.store.database import Database
@@ -220,17 +221,34 @@ class App:
             self.clock,
             instance_id=self.settings.instance_id,
             interval_seconds=self.settings.sync_interval_seconds,
+            pending_days=self.settings.pending_days,
         )
 
     @cached_property
     def maintenance(self) -> Maintenance:
-        """The removal of old deliveries and ended grants."""
+        """The removal of what is past its time."""
         from usher.core.maintenance import Maintenance  # noqa: PLC0415 - events need none
 
-        days = self.settings.ledger_retention_days
-        audit_days = self.settings.audit_retention_days
         return Maintenance(
-            self.store.ledger, self.store.users, days, self.clock, audit_retention_days=audit_days
+            self.store.ledger,
+            self.store.users,
+            self.unconfirmed,
+            self.settings.ledger_retention_days,
+            self.clock,
+            audit_retention_days=self.settings.audit_retention_days,
+        )
+
+    @cached_property
+    def unconfirmed(self) -> Unconfirmed:
+        """The pending records that never became an account."""
+        from usher.core.identity.unconfirmed import Unconfirmed  # noqa: PLC0415 - events need none
+        from usher.core.store.pending import PendingRecords  # noqa: PLC0415
+
+        return Unconfirmed(
+            PendingRecords(self.store.database, self.settings.instance_id),
+            self.identity if self.settings.tells_identity else None,
+            self.clock,
+            days=self.settings.pending_days,
         )
 
     @property

@@ -1,6 +1,7 @@
-"""Maintenance: removes old deliveries and entries of the audit, and grants that have ended.
+"""Maintenance: removes what is past its time, step by step.
 
-It works in small transactions, so that no event waits for long.
+That is old deliveries and entries of the audit, grants that have ended, and pending records that
+never became an account. It works in small transactions, so that no event waits for long.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from usher.core.log import get_logger
 
 if TYPE_CHECKING:
+    from usher.core.identity.unconfirmed import Unconfirmed
     from usher.core.store.ledger import Ledger
     from usher.core.users import UserService
 
@@ -23,6 +25,7 @@ class Maintenance:
     """The maintenance of one database.
 
     Args:
+        unconfirmed: the pending records.
         retention_days: age up to which deliveries are kept.
         clock: gives the current time, UTC.
         audit_retention_days: age up to which entries of the audit are kept; 0: for good.
@@ -32,6 +35,7 @@ class Maintenance:
         self,
         ledger: Ledger,
         users: UserService,
+        unconfirmed: Unconfirmed,
         retention_days: int,
         clock: Callable[[], datetime],
         *,
@@ -39,6 +43,7 @@ class Maintenance:
     ) -> None:
         self._ledger = ledger
         self._users = users
+        self._unconfirmed = unconfirmed
         self._retention = timedelta(days=retention_days)
         self._audit_retention = timedelta(days=audit_retention_days)
         self._clock = clock
@@ -53,9 +58,13 @@ class Maintenance:
         removed = self._ledger.prune(self._clock() - self._retention, step=STEP)
         ended = self._users.end_grants()
         entries = self._prune_audit()
-        if removed or ended or entries:
-            get_logger().info("maintenance.done", deliveries=removed, grants=ended, entries=entries)
-        return STEP in (removed, entries) or ended > 0
+        pending = self._unconfirmed.step()
+        gone = len(pending.removed)
+        if removed or ended or entries or gone:
+            get_logger().info(
+                "maintenance.done", deliveries=removed, grants=ended, entries=entries, pending=gone
+            )
+        return STEP in (removed, entries) or ended > 0 or pending.more
 
     def _prune_audit(self) -> int:
         if not self._audit_retention:

@@ -59,6 +59,7 @@ class Settings:
         max_body_bytes: greatest size of a request; larger ones are answered 413.
         ledger_retention_days: age up to which deliveries are kept.
         audit_retention_days: age up to which entries of the audit are kept; 0: for good.
+        pending_days: age at which a pending record that never became an account goes; 0: never.
         api_requests_per_minute: limit of one person's calls of the API; 0: none.
         api_address_requests_per_minute: limit of one public address's calls of the API; 0: none.
         trusted_proxies: networks of the proxies whose X-Forwarded-For is believed.
@@ -87,6 +88,7 @@ class Settings:
     max_body_bytes: int = 262_144
     ledger_retention_days: int = 90
     audit_retention_days: int = 0
+    pending_days: int = 30
     api_requests_per_minute: int = 1_200
     api_address_requests_per_minute: int = 3_000
     trusted_proxies: tuple[Network, ...] = ()
@@ -308,6 +310,7 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "max_body_bytes": _integer(1_024, 6_291_456),
     "ledger_retention_days": _integer(1, 36_500),
     "audit_retention_days": _integer(0, 36_500),
+    "pending_days": _integer(0, 36_500),
     "api_requests_per_minute": _integer(0, 1_000_000),
     "api_address_requests_per_minute": _integer(0, 1_000_000),
     "trusted_proxies": _networks,

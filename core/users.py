@@ -32,6 +32,7 @@ from usher.core.store.counters import Counted, Counters, read_counters
 from usher.core.store.database import Connection, Database, again_on_conflict
 from usher.core.store.instances import the_instance
 from usher.core.store.ledger import settle
+from usher.core.store.pending import remove_users
 from usher.core.store.user_search import Sort, UserFilters, another_holder, search
 from usher.core.store.users import (
     find_by_address,
@@ -98,6 +99,17 @@ class UserService:
         counters.count_deliveries(deliveries, superseded)
         store_users(connection, counters, before, after, entries)
         counters.write(connection)
+
+    def remove(
+        self, connection: Connection, users: Sequence[User], entries: Sequence[AuditEntry]
+    ) -> None:
+        """Remove pending records with all personal data; nothing keeps their ids from coming again.
+
+        Args:
+            users: records as ``load`` gave them.
+            entries: the audit of the removals.
+        """
+        remove_users(connection, users, entries)
 
     def has_act(self, connection: Connection, act: AuditEntry) -> bool:
         """Whether the audit holds this act of an administrator already."""

@@ -14,10 +14,12 @@ from typing import Any, Final
 
 from usher.core.captures.format import SIGNATURE, Capture, require_fit, to_delivery
 from usher.core.domain.at_identity import AtIdentity
+from usher.core.domain.changes import changed
 from usher.core.domain.decide import ACTOR, tombstone
 from usher.core.domain.events import EventName, email_key
 from usher.core.domain.records import (
     BODY_NOT_KEPT,
+    RECORD_REMOVED,
     AuditEntry,
     Delivery,
     Grant,
@@ -29,20 +31,15 @@ from usher.core.domain.records import (
     audit,
 )
 from usher.core.domain.reply import NO_CONTENT, Reply
+from usher.core.domain.unconfirmed import ACTION as REMOVAL
 from usher.core.errors import CaptureError, SignatureError
 from usher.core.jws import PUBLIC_SECRET
 from usher.core.policy_source import PolicyInForce
 from usher.core.settings import Settings
 from usher.core.webhooks import Received, Store, Verified, Webhooks
 
-_COPIED_FIELDS: Final = (
-    "email",
-    "provider",
-    "user_metadata",
-    "app_metadata",
-    "profile",
-    "extra_app_metadata",
-)
+_TEXTS: Final = ("email", "provider")
+_MAPS: Final = ("user_metadata", "app_metadata", "profile", "extra_app_metadata")
 _EXPECTED: Final = {f"identity-{name}": name for name in EventName}
 
 
@@ -158,6 +155,10 @@ class Replayer:
             before = self._store.users.load(connection, [key])
             if self._store.users.has_act(connection, act):
                 return
+            if act.action == REMOVAL:
+                pending = [one for one in before.values() if one.status is Status.PENDING]
+                self._store.users.remove(connection, pending, [act])
+                return
             user = redo(before.get(key), act, self._policy.current.fingerprint)
             self._store.users.store(connection, before, {key: user}, [act])
 
@@ -166,7 +167,7 @@ def _tells_of_a_deletion(delivery: Delivery) -> bool:
     """Whether a body is missing because somebody was erased, not because it was too large."""
     if delivery.outcome is not Outcome.APPLIED:
         return False
-    kept = all(reason.rule != BODY_NOT_KEPT for reason in delivery.reasons)
+    kept = all(reason.rule not in (BODY_NOT_KEPT, RECORD_REMOVED) for reason in delivery.reasons)
     return kept or delivery.event == EventName.USERDELETED
 
 
@@ -185,7 +186,11 @@ def redo(user: User | None, act: AuditEntry, fingerprint: str) -> User:
         return replace(user, deleted_at=act.at, updated_at=act.at, version=user.version + 1)
     if user.status is Status.DELETED:
         return user
-    fields: dict[str, Any] = {name: act.after[name] for name in _COPIED_FIELDS if name in act.after}
+    fields: dict[str, Any] = {name: act.after[name] for name in _TEXTS if name in act.after}
+    was = act.before or {}
+    for name in (name for name in _MAPS if name in act.after):
+        held = getattr(user, name) if act.before is not None else {}
+        fields[name] = changed(held, was.get(name, {}), act.after[name])
     if "email" in fields:
         fields["email_key"] = email_key(fields["email"])
     fields |= _times(user, act)

@@ -24,6 +24,7 @@ from usher.core.domain.events import (
 )
 from usher.core.domain.held_roles import HeldRoles, read_roles
 from usher.core.domain.policy import Applicant, Policy, Reason, Verdict
+from usher.core.domain.proof import proves
 from usher.core.domain.records import Decision, Grant, Outcome, Status, User, audit
 from usher.core.domain.reply import NO_CONTENT, Reply
 from usher.core.domain.roles import effective, follow_policy, merge, take_over
@@ -318,7 +319,7 @@ def _absorb(case: _Case, record: User | None) -> User:
     if event.name is EventName.VALIDATE:
         confirmed = None  # the account does not exist yet
     key = email_key(person.email)
-    proven = frozenset((key,)) if proves(event.name, person) else _NO_KEYS
+    proven = frozenset((key,)) if proves(event.name, person, moment) else _NO_KEYS
     profile: dict[str, Any] = {
         "email": person.email,
         "email_key": key,
@@ -352,24 +353,6 @@ def _absorb(case: _Case, record: User | None) -> User:
 
 def _without_roles(user: IdentityUser) -> dict[str, Any]:
     return {key: value for key, value in (user.app_metadata or {}).items() if key != "roles"}
-
-
-def proves(name: EventName, user: IdentityUser) -> bool:
-    """Whether an event of this name proves the address: by a followed link, or by a provider.
-
-    At signup, ``recovery_sent_at`` means a completed recovery. Later it means a request for one,
-    which anybody can make. Before confirmation, ``confirmation_sent_at`` only means that a mail
-    went out (docs/lifecycle.md).
-    """
-    if name is EventName.VALIDATE:
-        return False
-    if name is EventName.USERMODIFIED and not user.confirmed_at:
-        return False
-    if user.confirmation_sent_at or user.invited_at:
-        return True
-    if name is EventName.SIGNUP and user.recovery_sent_at:
-        return True
-    return user.provider not in ("", "email")
 
 
 def _answer(

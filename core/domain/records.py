@@ -9,14 +9,20 @@ from enum import StrEnum
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
+from usher.core.bounds import MAX_DEPTH
 from usher.core.domain.at_identity import UNKNOWN, AtIdentity
+from usher.core.domain.changes import differing
 from usher.core.domain.policy import Reason
 from usher.core.domain.reply import Reply
 from usher.core.strict_json import equal
 
 Item = TypeVar("Item")
+_WORD_DEPTH: Final = 1
+"""In ``roles`` of an entry: a source's word about a role, the innermost map, is told whole."""
 BODY_NOT_KEPT: Final = "body.not_kept"
 """The rule that says why a delivery in the ledger never had a body; others lost theirs."""
+RECORD_REMOVED: Final = "record.removed"
+"""The rule of deliveries whose body was erased with a pending record, not with a deletion."""
 Key = tuple[UUID, UUID]
 """The key of a user: (instance id, user id)."""
 
@@ -127,7 +133,8 @@ class AuditEntry:
     """One change of one record, with the parts that differ.
 
     Attributes:
-        before, after: the parts that differ; ``before`` is None for a new record.
+        before, after: the parts that differ, of maps the keys that differ (``changes.differing``);
+            ``before`` is None for a new record. Entries of earlier versions hold whole maps.
         reason: in words; a person's own for a person's act.
         delivery_id: of the event that caused the change; None for a person's act.
         sequence: place in the audit; None before it is kept there.
@@ -232,9 +239,16 @@ def audit(
         changed = [key for key in new if new[key] is not old[key] and not equal(new[key], old[key])]
         if not changed:
             return None
-        old = {key: old[key] for key in changed}
-        new = {key: new[key] for key in changed}
+        parts = {key: _parts(key, old[key], new[key]) for key in changed}
+        old, new = ({key: parts[key][side] for key in changed} for side in (0, 1))
     return AuditEntry(action, actor, after.instance_id, after.id, now, old, new, reason)
+
+
+def _parts(key: str, old: Any, new: Any) -> tuple[Any, Any]:
+    """A field before and after; of a map only the keys that differ."""
+    if isinstance(new, Mapping):
+        return differing(old, new, _WORD_DEPTH if key == "roles" else MAX_DEPTH)
+    return old, new
 
 
 def _snapshot(user: User, roles: Mapping[str, Any] | None = None) -> dict[str, Any]:

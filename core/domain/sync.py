@@ -13,9 +13,10 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from usher.core.domain.decide import applicant, newcomer, proves
+from usher.core.domain.decide import applicant, newcomer
 from usher.core.domain.events import EventName, IdentityUser, email_key
 from usher.core.domain.policy import Policy
+from usher.core.domain.proof import proves
 from usher.core.domain.push import patch_for
 from usher.core.domain.records import AuditEntry, Status, User, audit
 from usher.core.domain.roles import follow_policy, take_over

@@ -49,6 +49,7 @@ class Sync:
         clock: gives the current time, UTC.
         instance_id: ``USHER_INSTANCE_ID``, if it is set.
         interval_seconds: from the end of a complete run to the next periodic one.
+        pending_days: ``USHER_PENDING_DAYS``.
         sleep: waits for a number of seconds.
     """
 
@@ -63,6 +64,7 @@ class Sync:
         *,
         instance_id: UUID | None,
         interval_seconds: int,
+        pending_days: int = 0,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._database = database
@@ -72,6 +74,7 @@ class Sync:
         self._pushes = pushes
         self._clock = clock
         self._instance_id = instance_id
+        self._pending_days = pending_days
         self._interval = timedelta(seconds=interval_seconds)
         self._sleep = sleep
         self._periodic: Iterator[Run] | None = None
@@ -141,6 +144,7 @@ class Sync:
             self._clock,
             plan,
             force=force,
+            pending_days=self._pending_days,
         )
         try:
             yield run

@@ -21,6 +21,7 @@ from usher.core.domain.sync_plan import (
     Run,
     Unreadable,
 )
+from usher.core.domain.unconfirmed import is_given_up
 from usher.core.errors import (
     IdentityAccountUnreadableError,
     IdentityAnswerTooLargeError,
@@ -50,6 +51,7 @@ class Steps:
     Args:
         clock: gives the current time, UTC.
         force: go on although nobody is in common, or too much would be removed.
+        pending_days: ``USHER_PENDING_DAYS``.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Steps:
         plan: Plan,
         *,
         force: bool,
+        pending_days: int,
     ) -> None:
         self._database = database
         self._users = users
@@ -72,6 +75,7 @@ class Steps:
         self._clock = clock
         self._plan = plan
         self._force = force
+        self._pending_days = pending_days
         self._removals = Removals(database, users, accounts, pushes, plan, force=force)
 
     def step(self, run: Run) -> Run:
@@ -217,6 +221,9 @@ class Steps:
             for person in new:
                 key = (instance_id, person.id)
                 record = before.get(key)
+                if record is None and is_given_up(person, now, self._pending_days):
+                    marks[person.id] = Mark.SEEN
+                    continue
                 kinds = compare(person, record, now)
                 if record is not None and kinds and record.updated_at >= asked_at:
                     view = views.get(person.id)

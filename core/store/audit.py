@@ -23,6 +23,7 @@ ACTIONS: Final = (
     "user.suspended",
     "user.reactivated",
     "user.deleted",
+    "user.removed",
     "role.granted",
     "role.revoked",
     "role.ended",

@@ -60,21 +60,24 @@ class Counters:
     def __init__(self) -> None:
         self._changes: Counter[tuple[UUID, str]] = Counter()
 
-    def count_user(self, before: User | None, after: User) -> None:
+    def count_user(self, before: User | None, after: User | None) -> None:
         """Count a record that is written.
 
         Args:
             before: the record as it stood; None: it is new.
+            after: the record from now on; None: it is removed.
         """
         if before is not None:
             if (
-                before.grants == after.grants
+                after is not None
+                and before.grants == after.grants
                 and before.provider == after.provider
                 and before.status is after.status
             ):
                 return  # most logins
             self._changes.subtract({(before.instance_id, n): 1 for n in _user_names(before)})
-        self._changes.update({(after.instance_id, name): 1 for name in _user_names(after)})
+        if after is not None:
+            self._changes.update({(after.instance_id, name): 1 for name in _user_names(after)})
 
     def count_deliveries(
         self, deliveries: Sequence[Delivery], superseded: Sequence[Counted | Delivery] = ()

@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 from usher.core.domain.failures import ERASED
 from usher.core.domain.policy import Reason
-from usher.core.domain.records import Decision, Delivery, Outcome, Page
+from usher.core.domain.records import RECORD_REMOVED, Decision, Delivery, Outcome, Page
 from usher.core.domain.reply import Reply
 from usher.core.errors import DeliveryNotFoundError, DeniedError
 from usher.core.store.bulk_insert import BulkInsert
@@ -36,6 +36,9 @@ MIN_PREFIX: Final = 6
 IMPORTED: Final = -1
 """``key_index`` of a delivery that none of our secrets verified: it came in a file."""
 
+_REMOVED: Final = Reason(
+    RECORD_REMOVED, "the pending record never became an account; personal data erased"
+)
 _DELIVERIES: Final[Table] = DeliveryRow.__table__  # type: ignore[attr-defined]
 _INSERT = BulkInsert(_DELIVERIES)
 _REPLIES = select(
@@ -339,6 +342,17 @@ def settle(connection: Connection, failed: Delivery, decision: Decision, fingerp
         counters = Counters()
         counters.count_deliveries([settled], superseded=[failed])
         counters.write(connection)
+
+
+def note_removal(connection: Connection, instance_id: UUID, user_id: UUID) -> None:
+    """Note in a user's deliveries that the record was removed, so that no replay buries it."""
+    mine = and_(_DELIVERIES.c.user_id == user_id, _DELIVERIES.c.instance_id == instance_id)
+    rows = connection.execute(select(_DELIVERIES.c.sequence, _DELIVERIES.c.reasons).where(mine))
+    note = [_REMOVED.rule, _REMOVED.text]
+    for sequence, reasons in rows.all():
+        if note not in reasons:
+            delivery = update(_DELIVERIES).where(_DELIVERIES.c.sequence == sequence)
+            connection.execute(delivery.values(reasons=[*reasons, note]))
 
 
 def _to_row(delivery: Delivery) -> dict[str, Any]:

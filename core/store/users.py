@@ -9,13 +9,14 @@ from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import JSON, Connection, Table, and_, bindparam, delete, select, update
+from sqlalchemy import JSON, Connection, Table, bindparam, delete, select
 
 from usher.core.domain.at_identity import AtIdentity
 from usher.core.domain.records import AuditEntry, Grant, Key, Source, Status, User
 from usher.core.store.bulk_insert import BulkInsert
 from usher.core.store.counters import Counters
-from usher.core.store.ledger import erase_deliveries, newest_sequence
+from usher.core.store.erasure import erase
+from usher.core.store.ledger import newest_sequence
 from usher.core.store.pushes import mark, unmark
 from usher.core.store.tables import AuditRow, GrantRow, UserRow
 
@@ -178,13 +179,17 @@ def store_users(
         mark(connection, marked)
     if settled:
         unmark(connection, settled)
+    write_audit(connection, entries)
+    for key in changed:
+        if after[key].status is Status.DELETED:
+            erase(connection, key)
+
+
+def write_audit(connection: Connection, entries: Sequence[AuditEntry]) -> None:
+    """Add entries to the audit."""
     acts = any(entry.delivery_id is None for entry in entries)
     position = newest_sequence(connection) if acts else None
     _INSERT_AUDIT.execute(connection, [_audit_row(entry, position) for entry in entries])
-    for key in changed:
-        if after[key].status is Status.DELETED:
-            _erase_audit(connection, key)
-            erase_deliveries(connection, *key)
 
 
 def _write_rows(
@@ -209,32 +214,6 @@ def _write_rows(
 def _place(key: Key) -> tuple[int, int]:
     """A sort key: UUIDs compare slowly."""
     return key[0].int, key[1].int
-
-
-def _erase_audit(connection: Connection, key: Key) -> None:
-    """Erase personal values from a deleted user's audit; the entries stay."""
-    mine = and_(AUDIT.c.instance_id == key[0], AUDIT.c.user_id == key[1])
-    rows = connection.execute(
-        select(AUDIT.c.sequence, AUDIT.c.before, AUDIT.c.after).where(mine)
-    ).all()
-    for row in rows:
-        connection.execute(
-            update(AUDIT)
-            .where(AUDIT.c.sequence == row.sequence)
-            .values(before=_impersonal(row.before), after=_impersonal(row.after), reason="")
-        )
-
-
-def _impersonal(values: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if values is None:
-        return None
-    kept = {key: values[key] for key in ("status", "provider") if key in values}
-    if "roles" in values:
-        kept["roles"] = {
-            role: {source: word | {"reason": ""} for source, word in said.items()}
-            for role, said in values["roles"].items()
-        }
-    return kept
 
 
 def _grants_of(

@@ -177,7 +177,9 @@ class AuditEntry(Document):
     user_id: UUID
     delivery_id: str | None = Field(description="The event that caused it.")
     reason: str
-    before: dict[str, Any] | None = Field(description="What differs, before; null: no record.")
+    before: dict[str, Any] | None = Field(
+        description="What differs, before; of maps only the keys that differ. Null: no record."
+    )
     after: dict[str, Any]
 
 

@@ -41,6 +41,7 @@ export const ACTIONS = {
   "user.suspended": "Suspended",
   "user.reactivated": "Reactivated",
   "user.deleted": "Deleted",
+  "user.removed": "Removed, never confirmed",
   "role.granted": "Role given",
   "role.revoked": "Role taken away",
   "role.ended": "Role ended",

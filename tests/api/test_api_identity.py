@@ -15,6 +15,7 @@ from tests.api.api_support import JWT_SECRET, People, ask, bearer
 from tests.stub import HANG, Answer, Stub, answering, serving
 from tests.support import NOON, Clock, free_port
 from usher.core.app import App, use
+from usher.core.auth import CACHE_ENTRIES
 from usher.core.identity import http as identity_http
 from usher.core.settings import Settings
 
@@ -136,7 +137,17 @@ def test_its_answer_must_be_about_the_tokens_owner(asking: Open) -> None:
 
 
 @pytest.mark.parametrize(
-    "claims", [{"exp": 1}, {"exp": None}, {"iss": "gotrue"}, {"sha256": "0"}, {"nbf": 2**40}]
+    "claims",
+    [
+        {"exp": 1},
+        {"exp": None},
+        {"iss": "gotrue"},
+        {"sha256": "0"},
+        {"nbf": 2**40},
+        {"nbf": True},
+        {"nbf": False},
+        {"nbf": None, "iat": True},
+    ],
 )
 def test_what_cannot_be_good_is_not_asked_about(asking: Open, claims: dict[str, Any]) -> None:
     """Identity is not bothered with it."""
@@ -174,6 +185,25 @@ def test_only_so_many_tokens_are_remembered(asking: Open, monkeypatch: pytest.Mo
         for jti, asked in [("a", 1), ("b", 2), ("a", 2), ("c", 3), ("b", 3), ("a", 4), ("c", 4)]:
             assert me(jti=jti).status == 200
             assert len(stub.requests) == asked, jti
+
+
+def test_a_token_asked_about_again_is_among_the_newest(
+    asking: Open, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    """Its minute was over; not it makes way for the next, but the one asked about before."""
+    monkeypatch.setattr("usher.core.auth.CACHE_ENTRIES", 2)
+    with answering(described()) as stub, asking(stub.url):
+        for jti, later, asked in [
+            ("a", 0, 1), ("b", 30, 2), ("a", 30, 3), ("c", 0, 4), ("a", 0, 4), ("b", 0, 5),
+        ]:  # fmt: skip
+            clock.advance(seconds=later)
+            assert me(jti=jti).status == 200
+            assert len(stub.requests) == asked, jti
+
+
+def test_ten_thousand_tokens_are_remembered() -> None:
+    """As docs/security.md says."""
+    assert CACHE_ENTRIES == 10_000
 
 
 # --- invitations ----------------------------------------------------------------------------------

@@ -164,6 +164,8 @@ FORGED: dict[str, Callable[[People], str]] = {
     "its end true": lambda p: remade(p, exp=True),
     "not yet valid": lambda p: remade(p, nbf=int(NOON.timestamp()) + 1),
     "its beginning a text": lambda p: remade(p, nbf="0"),
+    "its beginning true": lambda p: remade(p, nbf=True),
+    "its time of issue true": lambda p: remade(p, iat=True),
     "from the future": lambda p: remade(p, iat=int(NOON.timestamp()) + 61),
     "of nobody": lambda p: remade(p, sub=None),
     "of no UUID": lambda p: remade(p, sub="1"),
@@ -195,6 +197,7 @@ def test_a_token_that_is_not_good_opens_nothing(sqlite_people: People, kind: str
     answer = ask("GET", "/users", FORGED[kind](sqlite_people))
     assert (answer.status, answer.code) == (401, "unauthenticated")
     assert "claim" not in answer.text
+    assert ("expired" in answer.text) is (kind == "expired")  # true is no time that has passed
     assert "signature" not in answer.text
 
 

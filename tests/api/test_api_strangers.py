@@ -149,7 +149,9 @@ def test_a_token_has_a_largest_size(people: People, over: int, status: int) -> N
         if len(made) == wanted:
             break
     assert len(made) == wanted
-    assert ask("GET", "/me", f"Bearer {made}").status == status
+    answer = ask("GET", "/me", f"Bearer {made}")
+    assert answer.status == status
+    assert ("is the most" in answer.text) is (over > 0)
 
 
 def test_two_origins_are_nobodys(people: People) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import pytest
 
 from tests.api.api_support import BOSS, Answer, People, ask
-from tests.store.store_support import deliver
+from tests.store.store_support import deliver, rows
 from tests.support import account, call, signed
 from usher.core.domain import administration
 from usher.core.domain.administration import Change
@@ -422,6 +422,21 @@ def test_every_change_is_in_the_audit(people: People) -> None:
     deleted = people.ask(ADMIN, "GET", "/audit?action=user.deleted").json["audit"]
     assert [entry["user_id"] for entry in deleted] == [str(people.ids["deleted"])]
     assert people.ask(ADMIN, "GET", "/audit?until=2026-11-23T12:00:00Z").json["audit"] == []
+
+
+def test_d4_one_key_of_a_large_profile_writes_little_into_the_audit(people: People) -> None:
+    """The entry holds what changed, by key, at any depth, and not the whole profile twice."""
+    large = {"bio": "x" * 14_000, "more": {"links": ["y" * 1_000], "theme": "dark"}, "n": 1}
+    assert people.ask("user", "PATCH", "/me", {"profile": large}).status == 200
+    patch = {"profile": {"n": 2, "more": {"theme": None}}}
+    assert people.ask("user", "PATCH", "/me", patch).status == 200
+    [(before, after)] = rows(
+        people.app.store.database, "SELECT before, after FROM audit ORDER BY sequence DESC LIMIT 1"
+    )
+    assert len(str(before)) + len(str(after)) < 200
+    newest = people.ask(ADMIN, "GET", "/audit?limit=1").json["audit"][0]
+    assert newest["before"] == {"profile": {"n": 1, "more": {"theme": "dark"}}}
+    assert newest["after"] == {"profile": {"n": 2, "more": {}}}
 
 
 def test_pages_of_other_sites_may_call_only_from_the_list(people: People) -> None:

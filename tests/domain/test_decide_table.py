@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -175,10 +176,19 @@ PROOFS = [
     ("signup", {"proven": False}, False),
     ("signup", {"proven": False, "invited_at": NOON}, True),
     ("signup", {"proven": False, "recovery_sent_at": NOON}, True),
+    ("signup", {"proven": False, "recovery_sent_at": NOON - timedelta(hours=24)}, True),
+    ("signup", {"proven": False, "recovery_sent_at": NOON - timedelta(hours=25)}, False),
+    ("signup", {"confirmation_sent_at": NOON - timedelta(hours=24)}, True),
+    ("signup", {"confirmation_sent_at": NOON - timedelta(hours=25)}, False),
+    ("signup", {"invited_at": NOON - timedelta(days=99), "proven": False}, True),
     ("signup", {"provider": "google"}, True),
     ("signup", {"proven": False, "app_metadata": {}}, False),
     ("login", {"proven": False, "recovery_sent_at": NOON}, False),
     ("login", {"proven": True}, True),
+    ("login", {"confirmation_sent_at": NOON - timedelta(days=99)}, True),
+    ("login", {"proven": True, "confirmed_at": NOON + timedelta(hours=24)}, True),
+    ("login", {"proven": True, "confirmed_at": NOON + timedelta(hours=25)}, False),
+    ("usermodified", {"proven": True, "confirmed_at": NOON + timedelta(hours=25)}, False),
     ("usermodified", {"proven": True}, False),
     ("usermodified", {"proven": True, "confirmed_at": NOON}, True),
     ("usermodified", {"proven": False, "confirmed_at": NOON}, False),

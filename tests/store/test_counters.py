@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
@@ -22,6 +24,7 @@ from usher.core.domain.records import Grant, Source, User
 from usher.core.domain.roles import effective
 from usher.core.errors import UsherError
 from usher.core.store.counters import MAX_NAMES
+from usher.emulator.payload import ZERO_INSTANCE
 
 BOSS = Change("cli:boss", force=True)
 IDS = [uuid4() for _ in range(4)]
@@ -170,3 +173,17 @@ def test_the_most_frequent_names_are_told_first_and_no_more_than_some(usher: App
     told = usher.store.users.counts("role")
     assert len(told) == MAX_NAMES
     assert next(iter(told.items())) == ("r000", MAX_NAMES + 5)
+
+
+@pytest.mark.parametrize(("length", "counted"), [(39, 39), (40, 40), (41, 40), (60, 40)])
+def test_an_events_name_is_counted_by_its_first_forty_characters(
+    usher: App, length: int, counted: int
+) -> None:
+    """The sender chooses it, and the key of a counter stays short. The ledger has all of it."""
+    names = ["e" * length, "e" * min(length, 40) + "f" * max(0, length - 40)]
+    bodies = [{"event": name, "instance_id": str(ZERO_INSTANCE)} for name in names]
+    deliver(usher, [raw(json.dumps(body).encode()) for body in bodies])
+    days = usher.store.users.counts("day", "2026-11-23")
+    expected = Counter(f"2026-11-23:{name[:counted]}:ignored" for name in set(names))
+    assert days == expected
+    assert {d.event for d in usher.store.ledger.page().items} == set(names)

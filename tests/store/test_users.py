@@ -217,6 +217,8 @@ def test_a_role_filter_finds_who_has_the_role_now(usher: App, clock: Clock) -> N
         ("aXb@X", ["axb@x.org"]),
         ("éC", ["Éc@x.org"]),
         ("z\\", ["z\\@x.org"]),
+        ("q", ["q\U0001f600@x.org", "q\U0010fffd@x.org"]),
+        ("q\U0010fffd", ["q\U0010fffd@x.org"]),
         ("'", ["'@x.org"]),
         ("x.org", []),
         ("", None),
@@ -228,6 +230,7 @@ def test_a_prefix_filter_takes_every_character_literally(
     """No wildcards; letter case is not told apart; an empty prefix is no filter."""
     addresses = ["a%b@x.org", "a_b@x.org", "Aa@x.org", "axb@x.org", "ba@x.org", "Éc@x.org"]
     addresses += ["z\\@x.org", "'@x.org", "\U0010ffff@x.org"]
+    addresses += ["q\U0001f600@x.org", "q\U0010fffd@x.org"]
     save(usher, *(user(address, n) for n, address in enumerate(addresses)))
     assert [u.email for u in listed(usher, 1, email_prefix=prefix)] == (
         addresses if found is None else found

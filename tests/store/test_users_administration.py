@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from tests.store.store_support import counts, deliver, rows, users_of
+from tests.store.store_support import checked, counts, deliver, rows, users_of
 from tests.store.test_users import user
 from tests.support import NOON, Clock, account, signed
 from usher.core.app import App
 from usher.core.bounds import MAX_GRANTS
 from usher.core.domain import administration
 from usher.core.domain.administration import Change
-from usher.core.domain.records import Source, Status, User
+from usher.core.domain.records import Outcome, Source, Status, User
+from usher.core.domain.reply import Reply
 from usher.core.domain.roles import effective
 from usher.core.errors import (
     RoleInvalidError,
@@ -193,6 +195,51 @@ def test_a_tombstone_keeps_the_id_and_nothing_personal(usher: App) -> None:
     )
     assert usher.store.users.find("bob@example.com") == other
     assert usher.store.ledger.page().items[1].body is not None
+
+
+@pytest.mark.parametrize("by", ["an event", "an administrator"])
+def test_an_erasure_reaches_every_stored_answer(usher: App, clock: Clock, by: str) -> None:
+    """A 200 holds the whole app_metadata, and becomes a 204; a refusal stays as it was."""
+    note = {"provider": "email", "note": "Ada Canary"}
+    who = account(email="ada@example.com", app_metadata=note)
+    for name in ("signup", "login", "usermodified"):
+        clock.advance(seconds=1)
+        deliver(usher, [signed(name, who, at=clock())])
+    users = usher.store.users
+    users.change(users.get(who.id), administration.suspend(), Change(BOSS))
+    clock.advance(seconds=1)
+    deliver(usher, [signed("login", who, at=clock())])
+    told = [(d.event, d.reply.status) for d in usher.store.ledger.page().items[::-1]]
+    assert told == [("signup", 200), ("login", 200), ("usermodified", 200), ("login", 403)]
+    clock.advance(seconds=1)
+    deletion = signed("userdeleted", who, at=clock())
+    if by == "an event":
+        deliver(usher, [signed("login", who, at=clock()), deletion])
+    else:
+        users.change(users.get(who.id), administration.delete(), Change(BOSS))
+        deliver(usher, [signed("login", who, at=clock()), deletion])
+    left = usher.store.ledger.page().items
+    assert len(left) == 6
+    assert [d.body for d in left] == [None] * 6
+    assert "Canary" not in str(rows(usher.store.database, "SELECT * FROM deliveries"))
+    for delivery in left:
+        if delivery.event == "login" and delivery.outcome is Outcome.DENIED:
+            assert delivery.reply.status == 403
+        else:
+            assert (delivery.reply.status, delivery.reply.body) == (204, "")
+
+
+def test_a_deletion_that_identity_was_answered_for_keeps_no_answer(usher: App) -> None:
+    """Events of the spool were answered before anybody could look at the record."""
+    note = {"provider": "email", "note": "Ada Canary"}
+    who = account(email="ada@example.com", app_metadata=note)
+    deliver(usher, [signed("userdeleted", who)])
+    late = checked(usher, [signed("login", who)])
+    answered = [replace(each, given=Reply.telling(note)) for each in late]
+    usher.webhooks.apply(answered)
+    kept = usher.store.ledger.page().items[0]
+    assert (kept.event, kept.body, kept.reply.status) == ("login", None, 204)
+    assert "Canary" not in str(rows(usher.store.database, "SELECT * FROM deliveries"))
 
 
 @pytest.mark.parametrize("act", ["grant", "revoke", "suspend", "reactivate"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -222,7 +222,7 @@ class Model:
             elif name in ("signup", "login"):
                 known.append(moment)
             person.confirmed = min(known, default=None)
-        if proves(name, user):
+        if proves(name, user, moment):
             person.proven.add(user["email"].lower())
         if order > person.order:
             person.order = order
@@ -314,6 +314,20 @@ class Model:
         """Old deliveries go."""
         self.ledger = {key: kept for key, kept in self.ledger.items() if kept.at >= before}
 
+    def remove(self, ids: Iterable[UUID], now: datetime, there: Collection[UUID]) -> None:
+        """Pending records go: without an account after a day, without a decision after thirty."""
+        for user_id in sorted(ids):
+            person = self.people.pop(user_id)
+            age = now - person.created_at
+            assert (person.status, person.last_seen) == ("pending", None)
+            assert age >= timedelta(days=1)
+            if user_id in there:
+                decided = any(source == "administrator" for _, source in person.words)
+                assert age >= timedelta(days=30)
+                assert not any((decided, person.extra, person.profile))
+            self._forget(user_id)
+            self.audit.append((user_id, "user.removed", "usher"))
+
     # --- Identity is asked and told --------------------------------------------------------------
 
     def prepare(self, user_id: UUID, view: Person, account: Metadata, now: datetime) -> None:
@@ -378,6 +392,8 @@ class Model:
             before = self.people.get(user_id)
             if before is not None and before.deleted:
                 continue
+            if before is None and given_up(account, now):
+                continue
             told = before is not None and _differs(before, account, now)
             person = before.copy() if before else Person(user_id, now)
             if pull:
@@ -406,14 +422,18 @@ def _day(kept: Kept) -> str:
     return f"day:{kept.at:%Y-%m-%d}:{kept.key[0]}:{kept.outcome}"
 
 
-def proves(name: str, user: Metadata) -> bool:
+def proves(name: str, user: Metadata, signed_at: datetime | None = None) -> bool:
     """Whether an event shows that somebody reached the address, or a provider vouches for it."""
     if name == "validate" or (name == "usermodified" and not user.get("confirmed_at")):
         return False
-    mailed = user.get("confirmation_sent_at") or user.get("invited_at")
-    if name == "signup":
-        mailed = mailed or user.get("recovery_sent_at")
-    return bool(mailed) or user["app_metadata"].get("provider", "") not in ("", "email")
+    confirmed = _time(user.get("confirmed_at")) or (signed_at if name == "signup" else None)
+    mailed = _time(user.get("confirmation_sent_at"))
+    followed = mailed and (not confirmed or confirmed - mailed <= timedelta(hours=24, minutes=1))
+    return bool(followed) or user["app_metadata"].get("provider", "") not in ("", "email")
+
+
+def _time(value: Any) -> datetime | None:
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
 
 
 def profile(person: Person, user: Metadata) -> None:
@@ -423,6 +443,12 @@ def profile(person: Person, user: Metadata) -> None:
     person.provider = metadata.get("provider", "")
     person.user_metadata = user["user_metadata"] or {}
     person.app_metadata = {key: value for key, value in metadata.items() if key != "roles"}
+
+
+def given_up(account: Metadata, now: datetime) -> bool:
+    """Whether nobody confirmed an account in a month, so that it needs no record."""
+    created_at: datetime = account["created_at"]
+    return not account.get("confirmed_at") and created_at <= now - timedelta(days=30)
 
 
 def retained(now: datetime) -> datetime:

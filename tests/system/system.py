@@ -32,6 +32,7 @@ from usher.core.spool import forward as holding
 from usher.core.spool.files import waiting
 from usher.core.store import database
 from usher.core.store.ledger import Ledger
+from usher.core.store.pending import PendingRecords
 from usher.core.store.syncs import LEASE
 from usher.core.users import UserService
 from usher.core.webhooks import Received, Verified, Webhooks
@@ -160,6 +161,13 @@ class System:
         before(Ledger, "prune", lambda at, **_: lambda: model.prune(at))
         before(UserService, "_end_grants", lambda _: lambda: model.end_grants(now()))
         before(
+            PendingRecords,
+            "remove",
+            lambda chosen: (
+                lambda: model.remove([user.id for user, _ in chosen], now(), self.identity.accounts)
+            ),
+        )
+        before(
             Pushes,
             "_prepare",
             lambda seen, _, found: (
@@ -268,6 +276,7 @@ class System:
             "user_metadata": dict(found.user_metadata or {}),
             "confirmed_at": found.confirmed_at.isoformat() if found.confirmed_at else None,
             "confirmation_sent_at": found.confirmation_sent_at,
+            "created_at": found.created_at,
         }
 
     # --- what comes from outside -----------------------------------------------------------------

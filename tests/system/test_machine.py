@@ -27,6 +27,7 @@ from hypothesis.stateful import (
 from sqlalchemy import Engine, create_engine, text
 
 from tests.system.deeds import Deeds
+from tests.system.model import given_up
 from tests.system.person import POLICY
 from tests.system.system import TABLES, System
 from usher.core import log
@@ -179,6 +180,12 @@ class Machine(RuleBasedStateMachine):
         assert not system.app.store_and_forward.active
         assert not self.system.model.spool
         system.check()
+        system.clock.advance(days=1)
+        while system.app.maintenance.step():
+            pass
+        system.check()
+        waiting = [one.id for one in system.model.people.values() if one.status == "pending"]
+        assert set(waiting) <= system.identity.accounts.keys()
         for _ in range(3):
             system.clock.advance(hours=2)
             system.app.maintenance.step()
@@ -186,7 +193,10 @@ class Machine(RuleBasedStateMachine):
             system.push()
         system.check()
         for who, account in self.system.identity.accounts.items():
-            person = self.system.model.people[who]
+            person = self.system.model.people.get(who)
+            if person is None:
+                assert given_up(account, system.clock())
+                continue
             assert set(account["app_metadata"].get("roles", ())) == person.wanted(system.clock())
 
 

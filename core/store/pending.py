@@ -1,0 +1,125 @@
+"""Pending records as rows: looked through page by page, and removed where nothing changed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import Connection, bindparam, delete, select, tuple_
+
+from usher.core.domain.records import AuditEntry, Key, Status, User
+from usher.core.store.counters import Counters
+from usher.core.store.database import Database, again_on_conflict
+from usher.core.store.erasure import erase
+from usher.core.store.instances import the_instance
+from usher.core.store.ledger import note_removal
+from usher.core.store.pushes import PUSHES
+from usher.core.store.syncs import known_ids, some_ids
+from usher.core.store.users import (
+    GRANTS,
+    USER_COLUMNS,
+    USERS,
+    load_users,
+    to_users,
+    write_audit,
+)
+
+SAMPLE: Final = 5
+Place = tuple[datetime, UUID]
+_ORDER: Final = (USERS.c.created_at, USERS.c.id)
+_REMOVALS: Final = tuple(
+    delete(column.table).where(
+        column.table.c.instance_id == bindparam("k_instance"), column == bindparam("k_id")
+    )
+    for column in (GRANTS.c.user_id, PUSHES.c.user_id, USERS.c.id)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRecords:
+    """The pending records of one instance.
+
+    Args:
+        instance_id: the instance that is meant; None: the only one on record.
+    """
+
+    database: Database
+    instance_id: UUID | None
+
+    def page(self, until: datetime, place: Place | None, limit: int) -> list[User]:
+        """Those made up to a time, the oldest first.
+
+        Args:
+            place: ``created_at`` and id of the record after which to begin; None: the first.
+
+        Raises:
+            SeveralInstancesError: no instance is configured, and the records are of several.
+        """
+        with self.database.read() as connection:
+            instance_id = the_instance(connection, self.instance_id)
+            statement = select(*USER_COLUMNS).where(
+                USERS.c.instance_id == instance_id,
+                USERS.c.status == Status.PENDING.value,
+                USERS.c.created_at <= until,
+            )
+            if place is not None:
+                pairs = zip(_ORDER, place, strict=True)
+                values = (bindparam(None, value, type_=column.type) for column, value in pairs)
+                statement = statement.where(tuple_(*_ORDER) > tuple_(*values))
+            rows = connection.execute(statement.order_by(*_ORDER).limit(limit)).all()
+            return to_users(connection, instance_id, rows)
+
+    def remove(self, entries: Sequence[tuple[User, AuditEntry]]) -> set[Key]:
+        """Remove records that are still as they were read, each with the entry of its audit.
+
+        Returns:
+            The keys of the removed records.
+        """
+
+        def work() -> set[Key]:
+            with self.database.write() as connection:
+                current = load_users(connection, [_key(user) for user, _ in entries])
+                same = [(u, entry) for u, entry in entries if current.get(_key(u)) == u]
+                remove_users(connection, [u for u, _ in same], [entry for _, entry in same])
+            return {_key(user) for user, _ in same}
+
+        return again_on_conflict(work)
+
+    def active(self) -> list[UUID]:
+        """The ids of some active users: the oldest and the newest."""
+        with self.database.read() as connection:
+            return some_ids(connection, the_instance(connection, self.instance_id), SAMPLE)
+
+    def knows(self, ids: Collection[UUID]) -> bool:
+        """Whether one of these ids has a record."""
+        with self.database.read() as connection:
+            instance_id = the_instance(connection, self.instance_id)
+            return known_ids(connection, instance_id, sorted(ids)) > 0
+
+
+def remove_users(
+    connection: Connection, users: Sequence[User], entries: Sequence[AuditEntry]
+) -> None:
+    """Remove records with all personal data; nothing keeps their ids from coming again.
+
+    Args:
+        users: records as ``load_users`` gave them.
+        entries: the audit of the removals.
+    """
+    counters = Counters()
+    for user in users:
+        key = _key(user)
+        for statement in _REMOVALS:
+            connection.execute(statement, {"k_instance": key[0], "k_id": key[1]})
+        counters.count_user(user, None)
+        erase(connection, key)
+        note_removal(connection, *key)
+    write_audit(connection, entries)
+    counters.write(connection)
+
+
+def _key(user: User) -> Key:
+    return user.instance_id, user.id
