@@ -33,7 +33,8 @@ class Status(StrEnum):
 class Outcome(StrEnum):
     """The outcome of a delivery.
 
-    ``ignored`` is an unknown event, ``invalid`` a bad body, ``failed`` an error on our side.
+    ``ignored`` is an unknown event, or one of another instance; ``invalid`` a bad body; ``failed``
+    an error on our side.
     """
 
     APPLIED = "applied"
@@ -186,7 +187,7 @@ class Delivery:
         sequence: place in the order of arrival; None before it is recorded.
         body: the exact bytes; None once erased.
         policy: fingerprint of the policy that was asked.
-        origin: ``live``, or ``replay`` from a capture or a ledger.
+        origin: ``live``, or ``replay`` from a capture or a ledger, or ``trigger``.
     """
 
     id: str
