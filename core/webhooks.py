@@ -241,10 +241,10 @@ class Webhooks:
                 return answers + [answers[-1]] * (len(batch) - len(answers))
         return answers
 
-    def refusal(self, content: Event | UnknownEvent) -> Reply | None:
+    def refusal(self, content: Event | UnknownEvent | Exception) -> Reply | None:
         """The answer to an event of another instance, where the choice is known without asking."""
         known = self._open_store().instances.chosen
-        if known is None or known.takes(content.instance_id):
+        if known is None or isinstance(content, Exception) or known.takes(content.instance_id):
             return None
         return _not_ours(content).reply
 
@@ -387,7 +387,7 @@ class Webhooks:
             reasons = (Reason(content.code, str(content)),)
             invalid = Decision(Outcome.INVALID, None, Reply.refusing(content), reasons)
             return self._delivery(verified, invalid, policy)
-        if not instances.takes(content.instance_id):
+        if isinstance(content, Event | UnknownEvent) and not instances.takes(content.instance_id):
             return self._delivery(verified, _not_ours(content), policy)
         if isinstance(content, UnknownEvent):
             reasons = (Reason("event.unknown", "an event that Usher does not know"),)

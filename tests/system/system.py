@@ -252,8 +252,9 @@ class System:
 
         decide = Webhooks._decide
 
-        def decided(its: Any, verified: Verified, users: Any, entries: Any, policy: Any) -> Any:
-            return decide(its, verified, users, entries, _Broken() if model.broken else policy)
+        def decided(its: Any, verified: Verified, *state: Any) -> Any:
+            *others, policy = state
+            return decide(its, verified, *others, _Broken() if model.broken else policy)
 
         self._patch.setattr(Webhooks, "_decide", decided)
         self._patch.setattr(Webhooks, "_commit", committed)
