@@ -250,7 +250,7 @@ class System:
                     model.remembered[sent.key] = reply
             return answers
 
-        decide = Webhooks._decide
+        decide: Any = Webhooks._decide
 
         def decided(its: Any, verified: Verified, *state: Any) -> Any:
             *others, policy = state
