@@ -29,6 +29,7 @@ from usher.core.domain.records import Delivery, Outcome
 from usher.core.domain.reply import NO_CONTENT
 from usher.core.jws import PUBLIC_SECRET, sign_event
 from usher.core.store.database import Database
+from usher.core.store.instances import Instances
 from usher.core.store.ledger import Ledger
 from usher.emulator.payload import ZERO_INSTANCE, Account, event_body
 
@@ -79,7 +80,7 @@ def fill_ledger(url: str, events: int) -> None:
 
     database = Database(url)
     migrations.upgrade(database)
-    ledger = Ledger(database)
+    ledger = Ledger(database, Instances())
     batch: list[Delivery] = []
     for event, user_id, issued, at, body in history(events):
         digest = hashlib.sha256(body).hexdigest()

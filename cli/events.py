@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
+from uuid import UUID
 
 import click
 
@@ -45,6 +46,9 @@ for command in (export, import_, prune):
 @click.option("--event", type=click.Choice([name.value for name in EventName]))
 @click.option("--outcome", type=click.Choice(OUTCOMES))
 @click.option("--user", help="Only events of this user, by id or e-mail address.")
+@click.option(
+    "--instance", type=click.UUID, help="Events of this Identity instance. Default: the one in use."
+)
 @click.option("--since", type=PAST, help="Only events received at or after this time.")
 @click.option("--until", type=PAST, help="Only events received before this time.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
@@ -54,6 +58,7 @@ def list_events(
     event: str | None,
     outcome: str | None,
     user: str | None,
+    instance: UUID | None,
     since: datetime | None,
     until: datetime | None,
     limit: int,
@@ -69,7 +74,7 @@ def list_events(
             since=since,
             until=until,
         )
-        page = app.store.ledger.page(filters, limit=limit, cursor=cursor)
+        page = app.store.ledger.page(filters, limit=limit, cursor=cursor, instance_id=instance)
     if as_json:
         documents = [delivery_with_body(delivery) for delivery in page.items]
         print_json({"events": documents, "next_cursor": page.next_cursor})
@@ -89,7 +94,7 @@ def list_events(
             for d in page.items
         ),
         NO_MATCH
-        if page.next_cursor or cursor or filters != DeliveryFilters()
+        if page.next_cursor or cursor or instance or filters != DeliveryFilters()
         else "No events yet. Try: usher trigger signup --email ada@example.com",
     )
     if page.next_cursor:
@@ -138,7 +143,7 @@ def _why(delivery: Delivery) -> str:
 def show(event_id: str, body: bool, as_json: bool) -> None:
     """Show one event and the reasons for its answer. The first characters of its id are enough."""
     with opened() as app:
-        delivery = app.store.ledger.find(event_id)
+        delivery = app.store.ledger.find(event_id, of_any=True)
     if body:
         if delivery.body is None:
             raise click.ClickException("The body was erased; its digest is kept.")
@@ -151,6 +156,7 @@ def show(event_id: str, body: bool, as_json: bool) -> None:
         ("id", delivery.id),
         ("event", delivery.event or "-"),
         ("user", delivery.user_id or "-"),
+        ("instance", delivery.instance_id),
         ("received", f"{moment(delivery.received_at)} UTC at {delivery.path}"),
         ("outcome", delivery.outcome),
         ("policy", delivery.policy),

@@ -23,6 +23,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "doctor": "checks.doctor",
     "events": "events",
     "init": "init",
+    "instance": "instance",
     "policy": "policy",
     "replay": "replay",
     "secret": "secret",

@@ -111,7 +111,7 @@ def try_(source: str, since: datetime | None, as_json: bool) -> None:
     """
     load_policy(source)  # a faulty policy is reported before any work
     with opened() as app:
-        count = History(app.store.database, app.settings.instance_id).count(
+        count = History(app.store.database, app.store.instance()).count(
             DeliveryFilters(since=since)
         )
         with working("Deciding", count) as bar, collecting_less():

@@ -104,7 +104,7 @@ def replay(
         log_for_command(logging.WARNING)  # no line for each of perhaps a million events
         reader = None
         if file is None:
-            history = History(app.store.database, app.settings.instance_id)
+            history = History(app.store.database, app.store.instance())
             total: int | None = history.count(filters)
             steps = _of_ledger(history, filters, with_audit)
         else:

@@ -66,7 +66,7 @@ def export(
             since=since,
             until=until,
         )
-        history = History(app.store.database, app.settings.instance_id)
+        history = History(app.store.database, app.store.instance())
         for step in history.merged(filters, with_acts=with_audit):
             if isinstance(step, AuditEntry):
                 if filters.user_id in (None, step.user_id):

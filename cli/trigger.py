@@ -64,8 +64,7 @@ def _pairs(
 @click.option(
     "--instance-id",
     type=click.UUID,
-    default=ZERO_INSTANCE,
-    help="The Identity instance that signs.",
+    help="The Identity instance that signs. Default: USHER_INSTANCE_ID, or else the zero UUID.",
 )
 @json_option
 def trigger(
@@ -79,10 +78,12 @@ def trigger(
     app_data: dict[str, Any],
     confirmed: bool,
     url: str | None,
-    instance_id: UUID,
+    instance_id: UUID | None,
     as_json: bool,
 ) -> None:
     """Send one event as Identity does, with its retries, and show the answer.
+
+    A claim in its signature says that it is made, so that it never counts as Identity's own word.
 
     EVENT is validate, signup, login, usermodified or userdeleted. Exits with 0 when the event was
     accepted, and with 1 when Identity would turn the person away.
@@ -91,6 +92,7 @@ def trigger(
         raise click.BadParameter("must begin with http:// or https://", param_hint="--url")
     say_whose()
     settings = Settings.from_env(environment())
+    instance_id = instance_id or settings.instance_id or ZERO_INSTANCE
     user = user_id or (uuid4() if new else uuid5(_PEOPLE, email))
     account = make_account(
         event,
@@ -105,7 +107,7 @@ def trigger(
     body = event_body(event, account, instance_id)
     target = url or f"http://127.0.0.1:8888/.netlify/functions/identity-{event}"
     headers = signed_headers(
-        event, body, instance_id, int(time.time()), settings.webhook_secrets[0]
+        event, body, instance_id, int(time.time()), settings.webhook_secrets[0], triggered=True
     )
     attempts = []
     for attempt in send(target, body, headers):
@@ -166,6 +168,10 @@ def _conclude(event: str, user_id: UUID, last: Attempt) -> None:
         click.echo(f"Not delivered: Identity would answer the person's {event} with an error.")
     else:
         click.echo(f"Refused: Identity would answer the person's {event} with 422.")
+    if last.status == 401:
+        click.echo(
+            "Are the secrets those of the server, and is --instance-id the one in use there?"
+        )
 
 
 def _documents(attempts: list[Attempt]) -> list[dict[str, Any]]:

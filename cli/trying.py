@@ -89,7 +89,7 @@ def _try_share(app: App, source: str, since: datetime | None, share: int) -> Tri
     first, last = UUID(int=share << 124), UUID(int=((share + 1) << 124) - 1)
     new = load_policy(source)
     trial = Trial()
-    history = History(app.store.database, app.settings.instance_id)
+    history = History(app.store.database, app.store.instance())
     kept = history.by_user(DeliveryFilters(since=since), first, last)
     for _, group in groupby(kept, key=lambda each: (each.instance_id, each.user_id)):
         seen = [

@@ -20,6 +20,8 @@ from usher.core.settings import Settings
 from usher.core.webhooks import Webhooks
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from usher.core.auth import Authenticator
     from usher.core.door import Door
     from usher.core.identity.client import IdentityClient
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from usher.core.maintenance import Maintenance
     from usher.core.spool.forward import StoreAndForward
     from usher.core.store.database import Database
+    from usher.core.store.instances import Instances
     from usher.core.store.ledger import Ledger
     from usher.core.users import UserService
 
@@ -45,6 +48,7 @@ def utc_now() -> datetime:
 @dataclass(frozen=True)
 class _Store:
     database: Database
+    instances: Instances
     users: UserService
     ledger: Ledger
 
@@ -60,6 +64,12 @@ class _Store:
         from usher.core.store.readiness import check  # noqa: PLC0415 - no event needs it
 
         check(self.database)
+
+    def instance(self) -> UUID | None:
+        """The instance in use, or else the only one on record; None: there is none, or several."""
+        with self.database.read() as connection:
+            known = self.instances.known(connection)
+        return known.one if len(known.accepted) == 1 else None
 
 
 class App:
@@ -219,7 +229,7 @@ class App:
             self.identity,
             self.pushes,
             self.clock,
-            instance_id=self.settings.instance_id,
+            instances=self.store.instances,
             interval_seconds=self.settings.sync_interval_seconds,
             pending_days=self.settings.pending_days,
         )
@@ -245,7 +255,7 @@ class App:
         from usher.core.store.pending import PendingRecords  # noqa: PLC0415
 
         return Unconfirmed(
-            PendingRecords(self.store.database, self.settings.instance_id),
+            PendingRecords(self.store.database, self.store.instances),
             self.identity if self.settings.tells_identity else None,
             self.clock,
             days=self.settings.pending_days,
@@ -253,27 +263,30 @@ class App:
 
     @property
     def store(self) -> _Store:
-        """Database, user service and ledger; first use imports SQLAlchemy."""
+        """Database, instances, user service and ledger; first use imports SQLAlchemy."""
         with self._lock:
             return self._store
 
     @cached_property
     def _store(self) -> _Store:
         from usher.core.store.database import Database  # noqa: PLC0415 - forged events need no SQL
+        from usher.core.store.instances import Instances  # noqa: PLC0415
         from usher.core.store.ledger import Ledger  # noqa: PLC0415
         from usher.core.users import UserService  # noqa: PLC0415
 
         database = Database(self.settings.database_url)
+        instances = Instances(self.settings.instance_id)
         return _Store(
             database,
+            instances,
             UserService(
                 database,
                 self.settings.admin_role,
                 self.clock,
-                self.settings.instance_id,
+                instances,
                 tells_identity=self.settings.tells_identity,
             ),
-            Ledger(database, self.settings.instance_id),
+            Ledger(database, instances),
         )
 
     def close(self) -> None:

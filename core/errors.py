@@ -345,9 +345,16 @@ class SyncRemovalsError(UsherError):
 
 
 class InstanceUnknownError(UsherError):
-    """The Identity instance of the accounts is not known yet."""
+    """The Identity instance of the accounts is not known yet, so that nothing can be written."""
 
-    code, status, title = "instance_unknown", 409, "The Identity instance is not known"
+    code, status, title = "instance_unknown", 409, "The Identity instance is not known yet"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "No event of Identity has come yet, so nothing can be kept about an account. Log out "
+            "and in again: Identity then sends one. An administrator can also set "
+            "USHER_INSTANCE_ID (usher instance says more)."
+        )
 
 
 # --- signatures: 401, one generic body; ``check`` goes to the log only --------------------------
@@ -367,7 +374,6 @@ class Check(StrEnum):
     SIGNATURE_MISMATCH = "signature_mismatch"  # no configured secret made it
     CLAIM_ISS = "claim_iss"  # not ``gotrue``: a user's access token, for instance
     CLAIM_SUB = "claim_sub"  # not a UUID string
-    INSTANCE_REFUSED = "instance_refused"  # ``sub`` is another instance than the configured one
     CLAIM_IAT = "claim_iat"  # missing, or not an integer
     STALE = "stale"  # ``iat`` lies further back than the tolerance
     FUTURE = "future"  # ``iat`` lies further ahead than the tolerance
@@ -468,11 +474,18 @@ class LastAdministratorError(UsherError):
 
 
 class SeveralInstancesError(UsherError):
-    """The records are of several Identity instances, and none is configured."""
+    """The records are of several Identity instances, and none is chosen; ``ids`` names them."""
 
     code = "several_instances"
     status = 503
     title = "It is not clear which Identity instance is meant"
+
+    def __init__(self, ids: tuple[str, ...]) -> None:
+        super().__init__(
+            f"There are records of several Identity instances: {', '.join(ids)}. Set "
+            "USHER_INSTANCE_ID to the one that is meant; usher instance shows what is of each."
+        )
+        self.ids = ids
 
 
 class MetadataInvalidError(UsherError):

@@ -24,6 +24,7 @@ from usher.core.strict_json import StrictJsonError, dumps, loads_object
 
 ISSUER: Final = "gotrue"
 REPLAY_CLAIM: Final = "usher_replay"
+TRIGGER_CLAIM: Final = "usher_trigger"
 MIN_SECRET_BYTES: Final = 32
 PUBLIC_SECRET: Final = b"usher captures are signed with this public secret"
 """Signs captures, so that they pass the whole verification in a replay; everybody knows it, and no
@@ -60,6 +61,7 @@ class Claims:
         body_digest: SHA-256 of the body, lower-case hex, as claimed; ``verify_event`` compares it.
         key_index: index of the secret that verified; 0 is the newest.
         replayed: the signer marks the event as played back (``usher_replay``).
+        triggered: the signer marks it as made by ``usher trigger`` (``usher_trigger``).
     """
 
     instance_id: UUID
@@ -67,6 +69,7 @@ class Claims:
     body_digest: str
     key_index: int
     replayed: bool = False
+    triggered: bool = False
 
 
 def sign_compact(header: bytes, payload: bytes, secret: bytes) -> str:
@@ -76,7 +79,13 @@ def sign_compact(header: bytes, payload: bytes, secret: bytes) -> str:
 
 
 def sign_event(
-    body: bytes, instance_id: UUID, issued_at: int, secret: bytes, *, replayed: bool = False
+    body: bytes,
+    instance_id: UUID,
+    issued_at: int,
+    secret: bytes,
+    *,
+    replayed: bool = False,
+    triggered: bool = False,
 ) -> str:
     """Make the X-Webhook-Signature value for ``body`` exactly as Identity does.
 
@@ -84,7 +93,8 @@ def sign_event(
 
     Args:
         issued_at: seconds since the epoch.
-        replayed: add our claim ``usher_replay``, so that nobody takes this for a live event.
+        replayed, triggered: add our claim ``usher_replay`` or ``usher_trigger``, so that nobody
+            takes this for a live event.
     """
     claims: dict[str, Any] = {
         "iss": ISSUER,
@@ -94,6 +104,8 @@ def sign_event(
     }
     if replayed:
         claims[REPLAY_CLAIM] = True
+    if triggered:
+        claims[TRIGGER_CLAIM] = True
     return sign_compact(dumps(_ALGORITHM_HEADER).encode(), dumps(claims).encode(), secret)
 
 
@@ -177,18 +189,17 @@ def verify_event(
     secrets: Sequence[bytes],
     now: float,
     tolerance: Tolerance = Tolerance(),
-    instance_id: UUID | None = None,
 ) -> Claims:
     """Verify one delivery's signature and claims, and that they are about this body.
 
     Args:
         body: the exact bytes received.
-        signatures, secrets, now, tolerance, instance_id: as ``verify_claims``.
+        signatures, secrets, now, tolerance: as ``verify_claims``.
 
     Raises:
         SignatureError: with the first check that failed.
     """
-    claims = verify_claims(signatures, secrets, now, tolerance, instance_id)
+    claims = verify_claims(signatures, secrets, now, tolerance)
     digest = hashlib.sha256(body).hexdigest()
     if not constant_time_equal(claims.body_digest, digest):
         raise SignatureError(Check.CLAIM_SHA256)
@@ -200,7 +211,6 @@ def verify_claims(
     secrets: Sequence[bytes],
     now: float,
     tolerance: Tolerance = Tolerance(),
-    instance_id: UUID | None = None,
 ) -> Claims:
     """Verify one delivery's signature and claims, before anything of its body is read.
 
@@ -209,7 +219,6 @@ def verify_claims(
         secrets: the keys that may have signed, newest first.
         now: seconds since the epoch.
         tolerance: the window for ``iat``.
-        instance_id: when set, only this instance is accepted.
 
     Returns:
         The claims; of ``body_digest`` nobody knows yet whether it is the body's.
@@ -223,9 +232,6 @@ def verify_claims(
     subject = payload.get("sub")
     if not isinstance(subject, str) or not _UUID.fullmatch(subject):
         raise SignatureError(Check.CLAIM_SUB)
-    signer = UUID(subject)
-    if instance_id is not None and signer != instance_id:
-        raise SignatureError(Check.INSTANCE_REFUSED)
     issued_at = payload.get("iat")
     if type(issued_at) is not int:
         raise SignatureError(Check.CLAIM_IAT, type(issued_at).__name__)
@@ -237,7 +243,14 @@ def verify_claims(
     digest = payload.get("sha256")
     if not isinstance(digest, str):
         raise SignatureError(Check.CLAIM_SHA256)
-    return Claims(signer, issued_at, digest, key_index, payload.get(REPLAY_CLAIM) is True)
+    return Claims(
+        UUID(subject),
+        issued_at,
+        digest,
+        key_index,
+        payload.get(REPLAY_CLAIM) is True,
+        payload.get(TRIGGER_CLAIM) is True,
+    )
 
 
 def require_site(signatures: Sequence[str], secrets: Sequence[bytes], now: float) -> None:

@@ -53,7 +53,6 @@ class Maintenance:
 
         Raises:
             DatabaseError: the database cannot be used.
-            SeveralInstancesError: no instance is configured, and the records are of several.
         """
         removed = self._ledger.prune(self._clock() - self._retention, step=STEP)
         ended = self._users.end_grants()

@@ -30,7 +30,7 @@ from usher.core.errors import (
 from usher.core.store.audit import AuditFilters, audit_page, has_entry, prune_audit
 from usher.core.store.counters import Counted, Counters, read_counters
 from usher.core.store.database import Connection, Database, again_on_conflict
-from usher.core.store.instances import the_instance
+from usher.core.store.instances import Instances
 from usher.core.store.ledger import settle
 from usher.core.store.pending import remove_users
 from usher.core.store.user_search import Sort, UserFilters, another_holder, search
@@ -52,7 +52,7 @@ class UserService:
     Args:
         admin_role: the role whose last active holder is protected.
         clock: gives the current time, UTC.
-        instance_id: the instance that is meant; None: the only one on record.
+        instances: say which instance is meant.
         tells_identity: mark changes for a push to Identity (``usher.core.identity.push``).
     """
 
@@ -61,14 +61,14 @@ class UserService:
         database: Database,
         admin_role: str,
         clock: Callable[[], datetime],
-        instance_id: UUID | None = None,
+        instances: Instances,
         *,
         tells_identity: bool = False,
     ) -> None:
         self._database = database
         self._admin_role = admin_role
         self._clock = clock
-        self._instance_id = instance_id
+        self._instances = instances
         self._tells_identity = tells_identity
 
     # --- within the caller's transaction ------------------------------------------------------
@@ -127,7 +127,7 @@ class UserService:
         if not handle.strip() or not handle.isprintable():
             raise UserNotFoundError("Name a user by id or e-mail address.")
         with self._database.read() as connection:
-            instance_id = the_instance(connection, self._instance_id)
+            instance_id = self._instances.shown(connection)
             try:
                 found = find_by_id(connection, instance_id, UUID(handle))
             except ValueError:
@@ -154,7 +154,7 @@ class UserService:
     def look_up(self, user_id: UUID) -> User | None:
         """The user with this id, if there is one."""
         with self._database.read() as connection:
-            instance_id = the_instance(connection, self._instance_id)
+            instance_id = self._instances.shown(connection)
             return next(iter(find_by_id(connection, instance_id, user_id)), None)
 
     def page(
@@ -176,7 +176,7 @@ class UserService:
             CursorInvalidError: not ours, cut short, or of another order.
         """
         with self._database.read() as connection:
-            instance_id = the_instance(connection, self._instance_id)
+            instance_id = self._instances.shown(connection)
             now = self._clock()
             return search(connection, instance_id, filters, sort, descending, limit, cursor, now)
 
@@ -197,14 +197,13 @@ class UserService:
             CursorInvalidError: the cursor is not one of this list.
         """
         with self._database.read() as connection:
-            instance_id = the_instance(connection, self._instance_id)
+            instance_id = self._instances.shown(connection)
             return audit_page(connection, instance_id, filters, limit, cursor)
 
     def prune_audit(self, before: datetime, *, step: int) -> int:
         """Remove some entries of the audit from before a time, the oldest first; how many."""
         with self._database.write() as connection:
-            instance_id = the_instance(connection, self._instance_id)
-            return prune_audit(connection, instance_id, before, step)
+            return prune_audit(connection, before, step)
 
     def counts(self, kind: str, since: str = "") -> Mapping[str, int]:
         """Counts of users or deliveries by name; see ``counters.read_counters``.
@@ -214,7 +213,7 @@ class UserService:
             since: with ``day``, the first day (YYYY-MM-DD).
         """
         with self._database.read() as connection:
-            instance_id = the_instance(connection, self._instance_id)
+            instance_id = self._instances.shown(connection)
             return read_counters(connection, instance_id, kind, self._clock(), since)
 
     def stats(self, first_day: str) -> Mapping[str, Mapping[str, int]]:
@@ -225,7 +224,7 @@ class UserService:
         """
         kinds = (("status", ""), ("provider", ""), ("role", ""), ("day", first_day))
         with self._database.read() as connection:
-            instance_id, now = the_instance(connection, self._instance_id), self._clock()
+            instance_id, now = self._instances.shown(connection), self._clock()
             return {
                 kind: read_counters(connection, instance_id, kind, now, since)
                 for kind, since in kinds
@@ -234,11 +233,15 @@ class UserService:
     # --- callers of the API -------------------------------------------------------------------
 
     def welcome(self, caller: IdentityUser, policy: Policy) -> User:
-        """The record of a caller with a valid token; made, or made active where it is pending."""
+        """The record of a caller with a valid token; made, or made active where it is pending.
+
+        Raises:
+            InstanceUnknownError: no instance is in use yet, so nothing is written.
+        """
 
         def enter() -> User:
             with self._database.write() as connection:
-                key = (the_instance(connection, self._instance_id), caller.id)
+                key = (self._instances.known(connection).settled(), caller.id)
                 before = self.load(connection, [key])
                 record = before.get(key)
                 if record is not None and record.status is not Status.PENDING:
@@ -269,7 +272,7 @@ class UserService:
         def note() -> User:
             with self._database.write() as connection:
                 now = self._clock()
-                key = (the_instance(connection, self._instance_id), person.id)
+                key = (self._instances.shown(connection), person.id)  # the actor has a record
                 before = self.load(connection, [key])
                 user = before.get(key) or newcomer(key[0], person, now)
                 new = audit("user.invited", actor, before.get(key), user, now)

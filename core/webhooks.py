@@ -25,6 +25,7 @@ from usher.core.domain.events import (
     reduce_body,
 )
 from usher.core.domain.failures import ERASED
+from usher.core.domain.instances import OTHER, KnownInstances, of_other_instance
 from usher.core.domain.outage import KEPT, REASONS
 from usher.core.domain.policy import Policy, Reason
 from usher.core.domain.records import (
@@ -54,6 +55,7 @@ from usher.core.settings import Settings
 
 if TYPE_CHECKING:
     from usher.core.policy_source import PolicyInForce
+    from usher.core.store.instances import Instances
     from usher.core.store.ledger import Ledger
     from usher.core.users import UserService
 
@@ -69,6 +71,10 @@ LOST_AT_ONCE_SECONDS: Final = 1.0
 
 class Store(Protocol):
     """The store that the pipeline writes to."""
+
+    @property
+    def instances(self) -> Instances:
+        """The instances whose events are taken."""
 
     @property
     def users(self) -> UserService:
@@ -174,7 +180,6 @@ class Webhooks:
                 settings.webhook_secrets,
                 received.at.timestamp(),
                 settings.tolerance,
-                settings.instance_id,
             )
         except SignatureError as error:
             get_logger().warning(
@@ -194,13 +199,7 @@ class Webhooks:
             SignatureError
         """
         settings = self._settings
-        verify_claims(
-            signatures,
-            settings.webhook_secrets,
-            at.timestamp(),
-            settings.tolerance,
-            settings.instance_id,
-        )
+        verify_claims(signatures, settings.webhook_secrets, at.timestamp(), settings.tolerance)
 
     def process(self, batch: Sequence[Verified]) -> list[Reply | Exception]:
         """Decide and store a batch; while the database is away, hand it to the fallback.
@@ -243,6 +242,13 @@ class Webhooks:
             if isinstance(answers[-1], DatabaseAwayError):
                 return answers + [answers[-1]] * (len(batch) - len(answers))
         return answers
+
+    def refusal(self, content: Event | UnknownEvent | Exception) -> Reply | None:
+        """The answer to an event of another instance, where the choice is known without asking."""
+        known = self._open_store().instances.chosen
+        if known is None or isinstance(content, Exception) or known.takes(content.instance_id):
+            return None
+        return _not_ours(content).reply
 
     def rehearse(self, delivery: Delivery, user: User | None, now: datetime) -> Decision | None:
         """The decision of a kept delivery as of now; nothing is written.
@@ -327,9 +333,10 @@ class Webhooks:
             found = store.ledger.known(connection, [verified.id for verified in batch])
             known = found.replies
             fresh = [verified for verified in batch if verified.id not in known]
-            before = store.users.load(
-                connection, [_key(v.content) for v in fresh if isinstance(v.content, Event)]
-            )
+            instances = _instances_of(store, connection, fresh)
+            events = [v.content for v in fresh if isinstance(v.content, Event)]
+            keys = [_key(event) for event in events if instances.takes(event.instance_id)]
+            before = store.users.load(connection, keys)
             after: dict[Key, User] = dict(before)
             entries: list[AuditEntry] = []
             decided: dict[str, Delivery] = {}
@@ -340,7 +347,7 @@ class Webhooks:
                     lines.append(("event.repeated", fields))
                     continue
                 try:
-                    delivery = self._decide(verified, after, entries, policy)
+                    delivery = self._decide(verified, instances, after, entries, policy)
                 except Exception as error:  # a callable policy's; only this delivery fails
                     decided.pop(verified.id, None)  # twice in a batch: the last time counts
                     decided[verified.id] = self._failed(verified, after, error, policy)
@@ -350,6 +357,8 @@ class Webhooks:
                 decided[delivery.id] = delivery
                 answers.append(delivery.reply)
                 fields["rules"] = [reason.rule for reason in delivery.reasons]
+                if delivery.outcome is Outcome.IGNORED and OTHER in delivery.reasons:
+                    fields["instance_id"] = str(delivery.instance_id)
                 lines.append((f"event.{delivery.outcome}", fields))
             deliveries = list(decided.values())
             now = batch[-1].received.at
@@ -358,14 +367,19 @@ class Webhooks:
             store.ledger.record(connection, deliveries)
             store.users.store(connection, before, after, entries, deliveries, found.superseded)
         log = get_logger().bind()
+        if store.instances.committed(instances):
+            log.info("instance.adopted", instance_id=str(instances.one), how=instances.how.value)
         duration = elapsed_ms(started)
         for name, fields in lines:
             log.info(name, duration_ms=duration, **fields)
+            if "instance_id" in fields:
+                log.warning("instance.refused", **fields)
         return answers
 
     def _decide(
         self,
         verified: Verified,
+        instances: KnownInstances,
         users: dict[Key, User],
         entries: list[AuditEntry],
         policy: Policy,
@@ -375,6 +389,8 @@ class Webhooks:
             reasons = (Reason(content.code, str(content)),)
             invalid = Decision(Outcome.INVALID, None, Reply.refusing(content), reasons)
             return self._delivery(verified, invalid, policy)
+        if isinstance(content, Event | UnknownEvent) and not instances.takes(content.instance_id):
+            return self._delivery(verified, _not_ours(content), policy)
         if isinstance(content, UnknownEvent):
             reasons = (Reason("event.unknown", "an event that Usher does not know"),)
             ignored = Decision(Outcome.IGNORED, None, NO_CONTENT, reasons)
@@ -411,7 +427,9 @@ class Webhooks:
         reply, reasons = decision.reply, decision.reasons
         if verified.given is not None:
             reply = verified.given
-            why = REASONS[content.name] if isinstance(content, Event) else KEPT
+            why = KEPT
+            if isinstance(content, Event) and OTHER not in reasons:
+                why = REASONS[content.name]
             reasons = (why, *reasons)
         if received.reduced is not None:
             reasons += (_NOT_KEPT,)
@@ -430,7 +448,7 @@ class Webhooks:
             reasons=reasons,
             policy=policy.fingerprint,
             reply=reply,
-            origin="replay" if _replayed(verified) else "live",
+            origin=origin_of(verified),
             address_key=decision.address_key,
         )
 
@@ -467,20 +485,42 @@ def _let_others_run() -> None:
     sleep(PAUSE_SECONDS)
 
 
+def _not_ours(content: Event | UnknownEvent) -> Decision:
+    return of_other_instance(content.name if isinstance(content, Event) else None)
+
+
 def _key(event: Event) -> Key:
     return event.instance_id, event.user.id
 
 
-def _replayed(verified: Verified) -> bool:
-    return verified.received.replayed or verified.claims.replayed
+def origin_of(verified: Verified) -> str:
+    """``live``, or ``replay`` or ``trigger`` for what Identity did not send now."""
+    if verified.received.replayed or verified.claims.replayed:
+        return "replay"
+    return "trigger" if verified.claims.triggered else "live"
+
+
+def _instances_of(store: Store, connection: Any, fresh: Sequence[Verified]) -> KnownInstances:
+    """The known instances; where none is chosen, the first live event's own is adopted."""
+    instances = store.instances
+    known = instances.known(connection)
+    if instances.kept:
+        return known
+    events = [verified for verified in fresh if isinstance(verified.content, Event)]
+    for each in events:
+        if origin_of(each) == "live" and known.names(each.claims.instance_id):
+            at = each.received.at
+            return instances.keep(connection, each.claims.instance_id, at, each.id)
+    return known.first(events[0].claims.instance_id) if events else known
 
 
 def log_fields(verified: Verified) -> dict[str, Any]:
     """A delivery's fields for a log line."""
     content = verified.content
     fields: dict[str, Any] = {"delivery_id": verified.id, "key_index": verified.claims.key_index}
-    if _replayed(verified):
-        fields["replayed"] = True
+    origin = origin_of(verified)
+    if origin != "live":
+        fields["replayed" if origin == "replay" else "triggered"] = True
     if isinstance(content, Event):
         fields |= {"event_name": content.name.value, "user_id": str(content.user.id)}
     return fields

@@ -57,12 +57,24 @@ class Attempt:
 
 
 def signed_headers(
-    event: str, body: bytes, instance_id: UUID, issued_at: int, secret: bytes
+    event: str,
+    body: bytes,
+    instance_id: UUID,
+    issued_at: int,
+    secret: bytes,
+    *,
+    triggered: bool = False,
 ) -> dict[str, str]:
-    """The headers of an event request; without a secret there is no signature."""
+    """The headers of an event request; without a secret there is no signature.
+
+    Args:
+        triggered: say in a signed claim that this is no live event.
+    """
     headers = {"Content-Type": "application/json"}
     if secret:
-        headers["X-Webhook-Signature"] = sign_event(body, instance_id, issued_at, secret)
+        headers["X-Webhook-Signature"] = sign_event(
+            body, instance_id, issued_at, secret, triggered=triggered
+        )
     return headers | {"X-Netlify-Event": f"identity_{event}"}
 
 

@@ -113,8 +113,8 @@ def postgresql_url(postgresql_server: str) -> Iterator[str]:
     with database.write() as connection:
         connection.execute(
             text(
-                "TRUNCATE users, grants, deliveries, audit, counters, pushes, syncs, sync_marks"
-                " RESTART IDENTITY"
+                "TRUNCATE users, grants, deliveries, audit, counters, pushes, syncs, sync_marks,"
+                " instances RESTART IDENTITY"
             )
         )
     database.dispose()

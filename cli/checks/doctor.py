@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import click
@@ -16,6 +16,7 @@ from usher.cli.checks.identity import identity_findings, push_remedy
 from usher.cli.checks.site import site_findings
 from usher.cli.environment import ENV, installation
 from usher.cli.git import tracks
+from usher.cli.instance import in_words
 from usher.cli.output import json_option, moment, print_json
 from usher.core.app import App, use
 from usher.core.errors import (
@@ -28,6 +29,7 @@ from usher.core.errors import (
 )
 from usher.core.settings import Settings
 from usher.core.spool.files import DEAD_LETTERS, Spool, waiting
+from usher.core.store.instances import OnRecord, adopted, others
 
 MOST_DRIFT_DAYS = 30
 
@@ -35,7 +37,11 @@ DATABASE_REMEDY: Final = (
     "See that it runs, that USHER_DATABASE_URL leads to it, and that it can be written to: neither "
     "read-only nor full, nor locked by somebody else."
 )
-INSTANCES_REMEDY: Final = "Set USHER_INSTANCE_ID to the one that is meant."
+INSTANCES_REMEDY: Final = (
+    "Set USHER_INSTANCE_ID to the one that is meant; usher instance shows what is of each."
+)
+REFUSED_WITHIN_DAYS: Final = 7
+"""Refused events of other instances that are older are no reason to act any more."""
 GIT_REMEDY: Final = "Run: git rm --cached .env. Then make new secrets: usher secret"
 SPOOL_REMEDY: Final = "Make the folder writable, or set USHER_SPOOL."
 DEAD_LETTERS_REMEDY: Final = (
@@ -90,6 +96,7 @@ def examine() -> list[Finding]:
         )
         findings.append(_spool(app))
         if database.well and not migrations.pending(app.store.database):
+            findings.append(_instance(app))
             findings.append(_try("clock", lambda: _clock(app), "Set the system's clock (NTP)."))
             findings += [_failures(app), _pushes(app), _drift(app)]
         findings += [*identity_findings(app), *site_findings(settings)]
@@ -152,6 +159,34 @@ def _spool(app: App) -> Finding:
 
 def _events(count: int) -> str:
     return "1 event" if count == 1 else f"{count} events"
+
+
+def _instance(app: App) -> Finding:
+    """Check which Identity instance is in use, and whether events of others come."""
+    with app.store.database.read() as connection:
+        known, kept = app.store.instances.known(connection), adopted(connection)
+        strangers = others(connection, known)
+    try:
+        found = known.one
+    except SeveralInstancesError as error:
+        return Finding("instance", False, str(error), INSTANCES_REMEDY)
+    text = in_words(found, known.how, kept)
+    since = app.clock() - timedelta(days=REFUSED_WITHIN_DAYS)
+    recent = {one.newest: one for one in strangers if one.newest and one.newest >= since}
+    for newest, each in sorted(recent.items(), reverse=True):
+        text += f"; {_events(each.refused)} of {each.instance_id} refused, the last at "
+        text += f"{moment(newest)} UTC"
+    if recent:
+        return Finding("instance", False, text, _of_others(recent[max(recent)]))
+    return Finding("instance", True, text)
+
+
+def _of_others(other: OnRecord) -> str:
+    return (
+        f"If {other.instance_id} is yours, set USHER_INSTANCE_ID to it. If not, take this server's "
+        f"address out of that site's settings, or change the secret. See them: usher events list "
+        f"--instance {other.instance_id}"
+    )
 
 
 def _clock(app: App) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
+from uuid import UUID
 
 from usher.core.captures.format import SIGNATURE, Capture, require_fit, to_delivery
 from usher.core.domain.at_identity import AtIdentity
@@ -127,6 +128,7 @@ class Replayer:
             known = self._store.ledger.known(connection, [delivery.id])
             if delivery.id in known.replies:
                 return delivery.reply
+            self._insist_on_ours(connection, delivery.instance_id)
             before: dict[Key, User] = {}
             after: dict[Key, User] = {}
             entries = []
@@ -149,9 +151,14 @@ class Replayer:
             )
         return delivery.reply
 
+    def _insist_on_ours(self, connection: Any, instance_id: UUID) -> None:
+        if not self._store.instances.known(connection).takes(instance_id):
+            raise CaptureError(f"is of another Identity instance ({instance_id}) than the one here")
+
     def _play_act(self, act: AuditEntry) -> None:
         key = (act.instance_id, act.user_id)
         with self._store.write() as connection:
+            self._insist_on_ours(connection, act.instance_id)
             before = self._store.users.load(connection, [key])
             if self._store.users.has_act(connection, act):
                 return

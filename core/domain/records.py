@@ -39,7 +39,8 @@ class Status(StrEnum):
 class Outcome(StrEnum):
     """The outcome of a delivery.
 
-    ``ignored`` is an unknown event, ``invalid`` a bad body, ``failed`` an error on our side.
+    ``ignored`` is an unknown event, or one of another instance; ``invalid`` a bad body; ``failed``
+    an error on our side.
     """
 
     APPLIED = "applied"
@@ -195,7 +196,7 @@ class Delivery:
         sequence: place in the order of arrival; None before it is recorded.
         body: the exact bytes; None once erased.
         policy: fingerprint of the policy that was asked.
-        origin: ``live``, or ``replay`` from a capture or a ledger.
+        origin: ``live``, ``trigger``, or ``replay`` from a capture or a ledger.
         address_key: as in the decision; empty once erased.
     """
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from usher.core.domain.sync_plan import UNREADABLE, Completed, Phase, Plan, Progress, Run
 from usher.core.errors import (
@@ -30,7 +30,7 @@ from usher.core.log import elapsed_ms, get_logger
 from usher.core.policy_source import PolicyInForce
 from usher.core.store import syncs as rows
 from usher.core.store.database import Database, again_on_conflict
-from usher.core.store.instances import ZERO, known_instance
+from usher.core.store.instances import Instances
 from usher.core.users import UserService
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Sync:
     Args:
         identity: None where there is no way to Identity.
         clock: gives the current time, UTC.
-        instance_id: ``USHER_INSTANCE_ID``, if it is set.
+        instances: say whose the accounts are.
         interval_seconds: from the end of a complete run to the next periodic one.
         pending_days: ``USHER_PENDING_DAYS``.
         sleep: waits for a number of seconds.
@@ -62,7 +62,7 @@ class Sync:
         pushes: Pushes,
         clock: Callable[[], datetime],
         *,
-        instance_id: UUID | None,
+        instances: Instances,
         interval_seconds: int,
         pending_days: int = 0,
         sleep: Callable[[float], None] = time.sleep,
@@ -73,7 +73,7 @@ class Sync:
         self._identity = identity
         self._pushes = pushes
         self._clock = clock
-        self._instance_id = instance_id
+        self._instances = instances
         self._pending_days = pending_days
         self._interval = timedelta(seconds=interval_seconds)
         self._sleep = sleep
@@ -82,16 +82,16 @@ class Sync:
     def completed(self) -> Completed | None:
         """The last complete run, if there was one."""
         with self._database.read() as connection:
-            instance_id = known_instance(connection, self._instance_id)
-            return rows.completed(connection, instance_id or ZERO)
+            return rows.completed(connection, self._instances.shown(connection))
 
     def step(self) -> bool:
         """One step of a periodic run, if one is due; True where there is more to do at once.
 
-        A periodic run mends both sides. Of several workers and servers, one makes it.
+        A periodic run mends both sides. Of several workers and servers, one makes it. None is made
+        before the instance is known.
 
         Raises:
-            UsherError: every error of ``run`` but SyncRunningError.
+            UsherError: any other error of ``run``.
         """
         if self._periodic is None:
             last = self.completed()
@@ -101,8 +101,8 @@ class Sync:
         try:
             if next(self._periodic, None) is not None:
                 return True
-        except SyncRunningError:
-            pass  # another worker or server makes it
+        except (SyncRunningError, InstanceUnknownError):
+            pass  # another worker or server makes it; or no event has come yet
         except UsherError:
             self._periodic = None
             raise
@@ -126,8 +126,8 @@ class Sync:
             IdentityUnavailableError: Identity did not answer.
             SyncRunningError: another process makes the run.
             SyncStrangerError: accounts and records have nobody in common.
-            InstanceUnknownError: the plan pulls, and no event or setting names the instance yet.
-            SeveralInstancesError: no instance is configured, and the records are of several.
+            InstanceUnknownError: the plan pulls, and no live event or setting names the instance.
+            SeveralInstancesError: no instance is chosen, and the records are of several.
             DatabaseError: the database cannot be used.
         """
         client = self._client()
@@ -188,13 +188,9 @@ class Sync:
         now, lease = self._clock(), uuid4()
         until = now + rows.LEASE
         with self._database.write() as connection:
-            instance_id = known_instance(connection, self._instance_id)
-            if instance_id is None and plan.pull:
-                raise InstanceUnknownError(
-                    "No event has told yet which Identity instance this is. Set USHER_INSTANCE_ID "
-                    f"({ZERO} for a GoTrue server of your own), or let somebody log in first."
-                )
-            instance_id = ZERO if instance_id is None else instance_id
+            instance_id = self._instances.shown(connection)
+            if plan.pull:  # it makes records
+                instance_id = self._instances.known(connection).settled()
             row = rows.sync_row(connection, instance_id)
             if row is not None and not rows.is_free(row, now):
                 raise SyncRunningError(

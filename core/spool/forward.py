@@ -221,6 +221,8 @@ class StoreAndForward:
         content = verified.content
         if isinstance(content, BodyError):
             return Reply.refusing(content)
+        if (refusal := self._webhooks.refusal(content)) is not None:
+            return refusal
         if isinstance(content, UnknownEvent):
             return NO_CONTENT
         if isinstance(content, Exception):
@@ -265,6 +267,7 @@ def to_record(verified: Verified, answer: Reply) -> bytes:
             "body_digest": claims.body_digest,
             "key_index": claims.key_index,
             "replay_claim": claims.replayed,
+            "trigger_claim": claims.triggered,
             "answer": [answer.status, answer.content_type, answer.body],
         }
     ).encode()
@@ -288,8 +291,9 @@ def from_record(record: bytes) -> Verified:
         found["body_digest"],
         found["key_index"],
         found["replay_claim"],
+        found.get("trigger_claim", False),  # this and the next: not in what an older version kept
     )
-    reduced = found.get("reduced")  # not in what an older version kept
+    reduced = found.get("reduced")
     received = Received(
         signatures=(),
         body=base64.b64decode(found["body"]),

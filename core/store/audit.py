@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import Connection, delete, select
 
 from usher.core.domain.records import AuditEntry, Page
+from usher.core.store.instances import instances_in
 from usher.core.store.keyset import Order, fetch
 from usher.core.store.users import AUDIT
 
@@ -84,15 +85,17 @@ def audit_page(
     return Page(tuple(map(to_entry, rows)), following)
 
 
-def prune_audit(connection: Connection, instance_id: UUID, before: datetime, step: int) -> int:
-    """Remove entries from before a time, the oldest first; how many, ``step`` at most."""
-    oldest = (
-        select(AUDIT.c.sequence)
-        .where(AUDIT.c.instance_id == instance_id, AUDIT.c.at < before)
-        .order_by(AUDIT.c.at, AUDIT.c.sequence)
-        .limit(step)
-    )
-    found = [row[0] for row in connection.execute(oldest)]
+def prune_audit(connection: Connection, before: datetime, step: int) -> int:
+    """Remove entries from before a time, of any instance; how many, ``step`` at most."""
+    found: list[int] = []
+    for instance_id in list(instances_in(connection, AUDIT)):
+        oldest = (
+            select(AUDIT.c.sequence)
+            .where(AUDIT.c.instance_id == instance_id, AUDIT.c.at < before)
+            .order_by(AUDIT.c.at, AUDIT.c.sequence)
+            .limit(step - len(found))
+        )
+        found += connection.execute(oldest).scalars()
     if found:
         connection.execute(delete(AUDIT).where(AUDIT.c.sequence.in_(found)))
     return len(found)

@@ -1,54 +1,214 @@
-"""The Identity instance that is meant: the configured one, or the only one on record."""
+"""Where the Identity instance in use is kept, and found. ``domain.instances`` says what follows.
+
+Once an instance is adopted, only the setting changes which one is in use, and a process has one
+setting as long as it lives. So what is chosen is remembered, and costs an event no statement. The
+table also keeps what the setting says, so that taking it away leaves the instance in use.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Table, Uuid, bindparam, func, select, text
+from sqlalchemy.sql.elements import TextClause
 
-from usher.core.errors import SeveralInstancesError
-from usher.core.store.tables import DeliveryRow, UserRow
+from usher.core.domain.instances import How, KnownInstances
+from usher.core.domain.records import Outcome
+from usher.core.store.tables import DeliveryRow, InstanceRow, UserRow, UtcDateTime
 
-ZERO: Final = UUID(int=0)
-"""The instance id of a single-instance GoTrue server."""
+NOBODY: Final = UUID(int=0)
+"""For a list before anything is known: it finds nothing. Nothing is written under it."""
+SLOT: Final = 1
 
-_TABLES: Final[tuple[Table, ...]] = (UserRow.__table__, DeliveryRow.__table__)  # type: ignore[attr-defined]
-_ENDS = select(
-    *(
-        select(table.c.instance_id).order_by(order).limit(1).scalar_subquery()
-        for table in _TABLES
-        for order in (table.c.instance_id, table.c.instance_id.desc())
+_USERS: Final[Table] = UserRow.__table__  # type: ignore[attr-defined]
+_DELIVERIES: Final[Table] = DeliveryRow.__table__  # type: ignore[attr-defined]
+_INSTANCES: Final[Table] = InstanceRow.__table__  # type: ignore[attr-defined]
+_ADOPTED = select(_INSTANCES).where(_INSTANCES.c.slot == SLOT)
+
+
+def _insert(conflict: str) -> TextClause:
+    """SQLAlchemy has ON CONFLICT for each dialect apart, and both would be imported."""
+    statement = text(
+        "INSERT INTO instances (slot, instance_id, how, adopted_at, delivery_id) "  # noqa: S608
+        f"VALUES (:slot, :instance_id, :how, :adopted_at, :delivery_id) ON CONFLICT {conflict}"
     )
+    uuid, time = bindparam("instance_id", type_=Uuid), bindparam("adopted_at", type_=UtcDateTime)
+    return statement.bindparams(uuid, time)
+
+
+_ADOPT = _insert("DO NOTHING")
+_KEEP_THE_SETTING = _insert(
+    "(slot) DO UPDATE SET instance_id = excluded.instance_id, how = excluded.how, "
+    "adopted_at = excluded.adopted_at, delivery_id = excluded.delivery_id "
+    "WHERE instances.instance_id <> excluded.instance_id"
 )
-"""The least and the greatest instance of each table, from the beginning of an index."""
+_NEWEST = select(_DELIVERIES.c.instance_id).order_by(_DELIVERIES.c.sequence.desc()).limit(1)
 
 
-def known_instance(connection: Connection, configured: UUID | None) -> UUID | None:
-    """The instance as ``the_instance`` finds it; None before the first record.
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """The adopted instance, when and how, and the event that named it."""
 
-    Raises:
-        SeveralInstancesError: none is configured, and the records are of several.
+    instance_id: UUID
+    how: How
+    at: datetime
+    delivery_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OnRecord:
+    """The numbers of one instance in the database.
+
+    Attributes:
+        refused: live events that were refused, as those of an instance that is not in use.
+        newest: when the newest of them came.
     """
-    if configured is not None:
-        return configured
-    found: set[UUID] = {end for end in connection.execute(_ENDS).one() if end is not None}
-    if len(found) > 1:
-        raise SeveralInstancesError(
-            "There are records of several Identity instances. Set USHER_INSTANCE_ID to the one "
-            "that is meant."
-        )
-    return next(iter(found), None)
+
+    instance_id: UUID
+    users: int
+    events: int
+    refused: int
+    newest: datetime | None
 
 
-def the_instance(connection: Connection, configured: UUID | None) -> UUID:
-    """The instance whose records are shown and changed; ``ZERO`` before the first record.
+class Instances:
+    """The Identity instances of one database.
 
     Args:
-        configured: ``USHER_INSTANCE_ID``, if it is set.
+        configured: ``USHER_INSTANCE_ID``, if it is set. It wins.
 
-    Raises:
-        SeveralInstancesError: none is configured, and the records are of several.
+    Attributes:
+        chosen: what is in use, as far as this process knows.
+        kept: whether the table is known to hold it.
     """
-    found = known_instance(connection, configured)
-    return ZERO if found is None else found
+
+    def __init__(self, configured: UUID | None = None) -> None:
+        self.chosen: KnownInstances | None = None
+        self.kept = False
+        if configured is not None:
+            self.chosen = KnownInstances(frozenset((configured,)), How.SETTING)
+
+    def known(self, connection: Connection) -> KnownInstances:
+        """The known instances; asks the database only as long as none is chosen."""
+        if self.chosen is not None:
+            return self.chosen
+        if (known := _in_the_table(connection)) is not None:
+            self.kept, self.chosen = True, known
+            return known
+        found = frozenset(instances_in(connection, _USERS))
+        return KnownInstances(found, How.RECORDS if found else How.NOT)
+
+    def keep(
+        self, connection: Connection, instance_id: UUID, now: datetime, delivery_id: str
+    ) -> KnownInstances:
+        """Adopt the instance of a live event; where the setting chose it, note that.
+
+        An adoption by another transaction is waited for, and wins.
+
+        Returns:
+            The instance in use then; to be given to ``committed`` afterwards.
+        """
+        values = {"slot": SLOT, "instance_id": instance_id, "adopted_at": now}
+        values |= {"delivery_id": delivery_id}
+        if self.chosen is not None:
+            kept = _in_the_table(connection)
+            if kept is not None and kept.accepted == self.chosen.accepted:
+                return replace(self.chosen)
+            connection.execute(_KEEP_THE_SETTING, {**values, "how": How.SETTING.value})
+            return replace(self.chosen)
+        connection.execute(_ADOPT, {**values, "how": How.EVENT.value})
+        known = _in_the_table(connection)
+        if known is None:
+            raise AssertionError("unreachable")
+        return known
+
+    def committed(self, known: KnownInstances) -> bool:
+        """Remember what a committed transaction kept; whether it was an adoption."""
+        if known is self.chosen or not known.chosen:
+            return False
+        self.chosen, self.kept = known, True
+        return known.how is How.EVENT
+
+    def shown(self, connection: Connection) -> UUID:
+        """The instance whose records and deliveries are shown.
+
+        Raises:
+            SeveralInstancesError: the records are of several, and none is chosen.
+        """
+        found = self.known(connection).one
+        if found is None:  # no record yet, but deliveries without effect may have come
+            found = connection.execute(_NEWEST).scalar()
+        return NOBODY if found is None else found
+
+
+def _in_the_table(connection: Connection) -> KnownInstances | None:
+    """The kept choice. As text: SQLAlchemy's making of a statement is felt at a cold start."""
+    row = connection.exec_driver_sql(
+        "SELECT instance_id, how FROM instances WHERE slot = 1"
+    ).first()
+    if row is None:
+        return None
+    return KnownInstances(frozenset((UUID(str(row[0])),)), How(row[1]))
+
+
+def adopted(connection: Connection) -> Adoption | None:
+    """The adoption, if there was one."""
+    row = connection.execute(_ADOPTED).first()
+    if row is None:
+        return None
+    return Adoption(row.instance_id, How(row.how), row.adopted_at, row.delivery_id)
+
+
+def on_record(connection: Connection, known: KnownInstances) -> list[OnRecord]:
+    """The numbers of each instance in the database."""
+    return [_counted(connection, one, ours=known.takes(one)) for one in _ids(connection)]
+
+
+def others(connection: Connection, known: KnownInstances) -> list[OnRecord]:
+    """The numbers of each instance that is not in use; ours, which are many, are not counted."""
+    ids = [one for one in _ids(connection) if not known.takes(one)]
+    return [_counted(connection, one, ours=False) for one in ids]
+
+
+def _ids(connection: Connection) -> list[UUID]:
+    found = {i for table in (_USERS, _DELIVERIES) for i in instances_in(connection, table)}
+    return sorted(found)
+
+
+def _counted(connection: Connection, instance_id: UUID, *, ours: bool) -> OnRecord:
+    def count(table: Table, *conditions: Any) -> Any:
+        here = select(func.count()).select_from(table)
+        where = (table.c.instance_id == instance_id, *conditions)
+        return connection.execute(here.where(*where)).scalar_one()
+
+    users, events = count(_USERS), count(_DELIVERIES)
+    if ours:
+        return OnRecord(instance_id, users, events, 0, None)
+    refused = (
+        _DELIVERIES.c.outcome == Outcome.IGNORED.value,
+        _DELIVERIES.c.origin == "live",
+        _DELIVERIES.c.key_index >= 0,  # not imported
+    )
+    order = _DELIVERIES.c.received_at.desc()
+    here = select(_DELIVERIES.c.received_at).where(_DELIVERIES.c.instance_id == instance_id)
+    newest = connection.execute(here.where(*refused).order_by(order).limit(1)).scalar()
+    return OnRecord(instance_id, users, events, count(_DELIVERIES, *refused), newest)
+
+
+def instances_in(connection: Connection, table: Table) -> Iterator[UUID]:
+    """Every instance in a table with an index that begins with it; one look-up for each."""
+    beyond = f">= '{NOBODY.hex}'"
+    while True:
+        found = connection.exec_driver_sql(  # hex digits of our own; as text, as above
+            f"SELECT instance_id FROM {table.name} WHERE instance_id {beyond} "  # noqa: S608
+            "ORDER BY instance_id LIMIT 1"
+        ).scalar()
+        if found is None:
+            return
+        place = UUID(str(found))
+        yield place
+        beyond = f"> '{place.hex}'"

@@ -28,7 +28,7 @@ from usher.core.errors import DeliveryNotFoundError, DeniedError
 from usher.core.store.bulk_insert import BulkInsert
 from usher.core.store.counters import Counted, Counters
 from usher.core.store.database import Database
-from usher.core.store.instances import the_instance
+from usher.core.store.instances import Instances, instances_in
 from usher.core.store.keyset import MAX_PAGE, Order, fetch
 from usher.core.store.tables import DeliveryRow
 
@@ -99,12 +99,12 @@ class Ledger:
     """Records and finds deliveries.
 
     Args:
-        instance_id: the instance that is meant; None: the only one on record.
+        instances: say whose deliveries are shown.
     """
 
-    def __init__(self, database: Database, instance_id: UUID | None = None) -> None:
+    def __init__(self, database: Database, instances: Instances) -> None:
         self._database = database
-        self._instance_id = instance_id
+        self._instances = instances
 
     def known(self, connection: Connection, ids: Iterable[str]) -> Known:
         """The stored replies to deliveries that come again; unknown ids are left out.
@@ -157,7 +157,7 @@ class Ledger:
         return len(new)
 
     def prune(self, before: datetime, *, step: int = 1_000) -> int:
-        """Remove deliveries received before a time, the oldest first, in one transaction.
+        """Remove deliveries of any instance from before a time, in one transaction.
 
         Args:
             step: deliveries at most, so that no writer waits for long.
@@ -165,42 +165,41 @@ class Ledger:
         Returns:
             The number removed; fewer than ``step`` means that none is left.
         """
-        oldest = (
-            select(_DELIVERIES.c.sequence)
-            .where(
-                _DELIVERIES.c.instance_id == bindparam("instance_id"),
-                _DELIVERIES.c.received_at < before,
-            )
-            .order_by(_DELIVERIES.c.received_at)
-            .limit(step)
-        )
+        found: list[int] = []
         with self._database.write() as connection:
-            instance_id = the_instance(connection, self._instance_id)
-            rows = connection.execute(oldest, {"instance_id": instance_id}).all()
-            if rows:
-                gone = _DELIVERIES.c.sequence.in_([row[0] for row in rows])
+            for instance_id in list(instances_in(connection, _DELIVERIES)):
+                oldest = (
+                    select(_DELIVERIES.c.sequence)
+                    .where(
+                        _DELIVERIES.c.instance_id == instance_id,
+                        _DELIVERIES.c.received_at < before,
+                    )
+                    .order_by(_DELIVERIES.c.received_at)
+                    .limit(step - len(found))
+                )
+                found += connection.execute(oldest).scalars()
+            if found:
+                gone = _DELIVERIES.c.sequence.in_(found)
                 connection.execute(delete(_DELIVERIES).where(gone))
-        return len(rows)
+        return len(found)
 
-    def find(self, prefix: str) -> Delivery:
-        """The one delivery of the instance whose id begins with ``prefix``.
+    def find(self, prefix: str, *, of_any: bool = False) -> Delivery:
+        """The one delivery whose id begins with ``prefix``.
+
+        Args:
+            of_any: of any instance, also of those whose events are not ours.
 
         Raises:
             DeliveryNotFoundError: the prefix is too short, or fits no delivery or several.
         """
         if len(prefix) < MIN_PREFIX or not prefix.isprintable():
             raise DeliveryNotFoundError(f"Give at least {MIN_PREFIX} characters of the event's id.")
+        wanted = [_DELIVERIES.c.id >= prefix, _DELIVERIES.c.id < prefix + "~"]
         with self._database.read() as connection:
-            rows = connection.execute(
-                select(_DELIVERIES)
-                .where(
-                    _DELIVERIES.c.id >= prefix,
-                    _DELIVERIES.c.id < prefix + "~",
-                    _DELIVERIES.c.instance_id == the_instance(connection, self._instance_id),
-                )
-                .order_by(_DELIVERIES.c.id)
-                .limit(2)
-            ).all()
+            if not of_any:
+                wanted.append(_DELIVERIES.c.instance_id == self._instances.shown(connection))
+            found = select(_DELIVERIES).where(*wanted).order_by(_DELIVERIES.c.id).limit(2)
+            rows = connection.execute(found).all()
         if not rows:
             raise DeliveryNotFoundError(f"No event's id begins with {prefix[:72]!r}.")
         if len(rows) > 1:
@@ -236,7 +235,7 @@ class Ledger:
             after: deliveries received later than this count.
         """
         with self._database.read() as connection:
-            instance_id = the_instance(connection, self._instance_id)
+            instance_id = self._instances.shown(connection)
             values = {"instance_id": instance_id, "address_key": address_key, "after": after}
             row = connection.execute(_REFUSAL, values).first()
         return Reply(row[0], row[1], row[2]).refusal if row else ""
@@ -247,10 +246,12 @@ class Ledger:
         *,
         limit: int = 50,
         cursor: str | None = None,
+        instance_id: UUID | None = None,
     ) -> Page[Delivery]:
         """One page of deliveries by time of receipt, the newest first.
 
         Args:
+            instance_id: whose; None: those of the instance in use.
             limit: rows at most, between 1 and ``keyset.MAX_PAGE``.
             cursor: ``next_cursor`` of the page before; None: the first page.
 
@@ -259,7 +260,8 @@ class Ledger:
         """
         columns = _DELIVERIES.c
         with self._database.read() as connection:
-            within = [columns.instance_id == the_instance(connection, self._instance_id)]
+            whose = self._instances.shown(connection) if instance_id is None else instance_id
+            within = [columns.instance_id == whose]
             within += conditions(replace(filters, event="", outcome=""))
             where = conditions(DeliveryFilters(event=filters.event, outcome=filters.outcome))
             rows, following = fetch(

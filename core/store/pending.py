@@ -14,7 +14,7 @@ from usher.core.domain.records import AuditEntry, Key, Status, User
 from usher.core.store.counters import Counters
 from usher.core.store.database import Database, again_on_conflict
 from usher.core.store.erasure import erase
-from usher.core.store.instances import the_instance
+from usher.core.store.instances import Instances
 from usher.core.store.ledger import note_removal
 from usher.core.store.pushes import PUSHES
 from usher.core.store.syncs import known_ids, some_ids
@@ -43,11 +43,11 @@ class PendingRecords:
     """The pending records of one instance.
 
     Args:
-        instance_id: the instance that is meant; None: the only one on record.
+        instances: say whose records are meant.
     """
 
     database: Database
-    instance_id: UUID | None
+    instances: Instances
 
     def page(self, until: datetime, place: Place | None, limit: int) -> list[User]:
         """Those made up to a time, the oldest first.
@@ -59,7 +59,7 @@ class PendingRecords:
             SeveralInstancesError: no instance is configured, and the records are of several.
         """
         with self.database.read() as connection:
-            instance_id = the_instance(connection, self.instance_id)
+            instance_id = self.instances.shown(connection)
             statement = select(*USER_COLUMNS).where(
                 USERS.c.instance_id == instance_id,
                 USERS.c.status == Status.PENDING.value,
@@ -91,12 +91,12 @@ class PendingRecords:
     def active(self) -> list[UUID]:
         """The ids of some active users: the oldest and the newest."""
         with self.database.read() as connection:
-            return some_ids(connection, the_instance(connection, self.instance_id), SAMPLE)
+            return some_ids(connection, self.instances.shown(connection), SAMPLE)
 
     def knows(self, ids: Collection[UUID]) -> bool:
         """Whether one of these ids has a record."""
         with self.database.read() as connection:
-            instance_id = the_instance(connection, self.instance_id)
+            instance_id = self.instances.shown(connection)
             return known_ids(connection, instance_id, sorted(ids)) > 0
 
 

@@ -50,7 +50,7 @@ def check(database: Database) -> None:
         for table, insert in _INSERTS:
             insert.execute(connection, [_row(table)])
         # Waits for the answers to the rows, which were sent without a wait for each.
-        connection.execute(text("SELECT 1 FROM syncs LIMIT 1"))
+        connection.execute(text("SELECT 1 FROM instances LIMIT 1"))
         connection.rollback()
 
 

@@ -226,6 +226,21 @@ class SyncMarkRow(SQLModel, table=True):
     mark: int = Field(sa_column=Column(SmallInteger, nullable=False))
 
 
+class InstanceRow(SQLModel, table=True):
+    """An adopted instance. There is one, in the slot 1, so that two first events adopt one.
+
+    ``how`` is ``domain.instances.How``; ``delivery_id`` is the event that named it, if one did.
+    """
+
+    __tablename__: ClassVar[Any] = "instances"
+
+    slot: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    instance_id: UUID = Field(sa_column=Column(Uuid, nullable=False, unique=True))
+    how: str = Field(sa_column=Column(String(16), nullable=False))
+    adopted_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    delivery_id: str | None = Field(sa_column=Column(String(72)))
+
+
 class CounterRow(SQLModel, table=True):
     """One shard of a counter; the sum of its shards counts (``usher.core.store.counters``)."""
 

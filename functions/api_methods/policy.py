@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any, Literal
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from pydantic import Field
 
@@ -41,7 +41,7 @@ def explain(call: Call) -> Response:
     verdict = call.app.policy.evaluate(
         Applicant(
             event=EventName(body.event),
-            instance_id=call.app.settings.instance_id or UUID(int=0),
+            instance_id=call.principal.user.instance_id,
             id=uuid4(),
             email=body.email,
             address=address,

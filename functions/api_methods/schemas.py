@@ -133,7 +133,7 @@ class Event(Document):
     )
     reply: Reply
     body_digest: str
-    origin: Literal["live", "replay"]
+    origin: Literal["live", "replay", "trigger"]
 
 
 class EventWithBody(Event):

@@ -44,7 +44,9 @@ def asking(database_url: str, make_settings: Callable[..., Settings], clock: Clo
 
     @contextmanager
     def opened(url: str | None, **more: Any) -> Any:
-        settings = make_settings(database_url=database_url, identity_url=url, **more)
+        settings = make_settings(
+            database_url=database_url, identity_url=url, instance_id=UUID(int=0), **more
+        )
         with use(App(settings, clock)) as app:
             yield app
 

@@ -13,6 +13,7 @@ from uuid import UUID
 import pytest
 
 from tests.cli.conftest import Program
+from tests.store.test_users import save, user
 from tests.support import SECRET, account, call, free_port, signed
 from usher.core.app import utc_now
 
@@ -37,6 +38,7 @@ def test_a_good_installation_is_well(on_both: Program) -> None:
         "database",
         "policy",
         "spool",
+        "instance",
         "clock",
         "failures",
         "pushes",
@@ -52,11 +54,11 @@ def test_a_good_installation_is_well(on_both: Program) -> None:
 
 def test_of_several_instances_one_must_be_named(program: Program) -> None:
     """Whichever check meets them: no other remedy helps, the clock least of all."""
-    for number in (1, 2):
-        program.deliver("signup", "ada@example.com", instance_id=UUID(int=number))
+    with program.app() as app:
+        save(app, user(), user(instance_id=UUID(int=1)))
     found = bad(program)
-    assert set(found) == {"clock", "failures", "drift"}
-    remedy = "Set USHER_INSTANCE_ID to the one that is meant."
+    assert set(found) == {"instance", "clock", "failures", "drift"}
+    remedy = "Set USHER_INSTANCE_ID to the one that is meant; usher instance shows what is of each."
     assert {each["remedy"] for each in found.values()} == {remedy}
 
 
@@ -70,6 +72,7 @@ def test_the_text_has_a_line_for_each_finding(program: Program) -> None:
         ["ok", "database"],
         ["ok", "policy"],
         ["ok", "spool"],
+        ["ok", "instance"],
         ["ok", "clock"],
         ["ok", "failures"],
         ["ok", "pushes"],

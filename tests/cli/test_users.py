@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from tests.cli.conftest import Program
+from tests.store.store_support import execute
 
 PEOPLE = ("ada@example.com", "Adam@example.com", "bob@b.example", "owner@example.com")
 
@@ -166,9 +167,13 @@ def test_nobody_is_found_by_a_wrong_name(program: Program, command: list[str], w
 def test_with_several_instances_the_one_meant_must_be_configured(
     on_both: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Never the wrong one of two."""
-    first = on_both.deliver("signup", "ada@example.com", instance_id=UUID(int=1))
-    on_both.deliver("signup", "ADA@example.com", instance_id=UUID(int=2))
+    """Never the wrong one of two, where an older version has kept both."""
+    for number, email in ((2, "ADA@example.com"), (1, "ada@example.com")):
+        monkeypatch.setenv("USHER_INSTANCE_ID", str(UUID(int=number)))
+        first = on_both.deliver("signup", email, instance_id=UUID(int=number))
+    monkeypatch.delenv("USHER_INSTANCE_ID")
+    with on_both.app() as app:
+        execute(app.store.database, "DELETE FROM instances")
     for command in (["users", "show", str(first)], ["users", "list"], ["events", "list"]):
         assert "USHER_INSTANCE_ID" in on_both(*command, code=1).stderr
     monkeypatch.setenv("USHER_INSTANCE_ID", str(UUID(int=1)))

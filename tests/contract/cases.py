@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 from urllib.parse import quote
+from uuid import UUID
 
 from tests.contract.world import ORIGIN, access_token, bearer, body_of, person, signature
+from tests.forge import claims, token
 from usher.core.door import NO_REASON, render
 
 TRANSPORT_HEADERS: Final = frozenset(
@@ -37,6 +39,8 @@ RENAMED_HEADERS: Final[Mapping[str, Mapping[str, str]]] = {
 """By runtime: AWS reserves the header for itself, and passes a function's on by another name. Who
 calls the API loses nothing by it: the problem document says the same."""
 
+OTHER: Final = str(UUID(int=8))
+"""An Identity instance that is not in use."""
 GENERIC_401: Final = (
     b'{"type":"urn:usher:error:signature_invalid","title":"The signature was not accepted",'
     b'"status":401,"code":"signature_invalid"}'
@@ -397,6 +401,14 @@ def _signatures(at: int) -> Iterator[Case]:
         yield case(
             name, "identity", altered, 401, JSON, sign, sign=False, says=GENERIC_401,
             code="signature_invalid",
+        )  # fmt: skip
+    for event, status, text in (("login", 401, GENERIC_401), ("userdeleted", 204, b"")):
+        other = body_of(event, "three").replace(str(UUID(int=0)).encode(), OTHER.encode())
+        signer = token(claims(other, at, sub=f'"{OTHER}"'))
+        yield case(
+            f"{event} of another instance", "identity", other, status, JSON,
+            ("X-Webhook-Signature", signer), sign=False, says=text,
+            code="signature_invalid" if status == 401 else "",
         )  # fmt: skip
     odd = (("cOnTeNt-tYpE", "Application/JSON; charset=utf-8"), ("x-WEBHOOK-signature", sign[1]))
     yield case("odd letters in headers", "identity", body, 200, *odd, sign=False, says=ROLES)

@@ -131,6 +131,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "BodyJsonError": ("problem",),
     "BodyFieldError": ("problem", "/x"),
     "InstanceMismatchError": (),
+    "InstanceUnknownError": (),
+    "SeveralInstancesError": (("00000000-0000-0000-0000-000000000001",),),
     "EventMismatchError": ("login",),
 }
 

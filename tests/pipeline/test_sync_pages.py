@@ -111,7 +111,7 @@ class Site:
                 client,
                 self.app.pushes,
                 self.app.clock,
-                instance_id=ZERO_INSTANCE,
+                instances=store.instances,
                 interval_seconds=0,
                 sleep=lambda _: None,
             ).run(plan, force=True)

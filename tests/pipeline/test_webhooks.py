@@ -133,7 +133,7 @@ def test_a_duplicate_inside_a_batch_gets_its_twins_answer(usher: App) -> None:
     assert answers[3] == answers[1]
     assert counts(usher.store.database)["deliveries"] == 2
     names = [line["event"] for line in lines()]
-    assert names == ["event.applied", "event.denied", *["event.repeated"] * 3]
+    assert names == ["instance.adopted", "event.applied", "event.denied", *["event.repeated"] * 3]
 
 
 def test_a_batch_folds_one_users_events_in_their_order_of_arrival(usher: App) -> None:

@@ -63,7 +63,8 @@ def test_a_batch_whose_transaction_fails_runs_again_one_by_one(
     assert [a.status for a in answers if isinstance(a, Reply)] == [200, 200, 200]
     stored = [delivery.body for delivery in reversed(usher.store.ledger.page().items)]
     assert stored == [delivery.body for delivery in batch]
-    assert [line["event"] for line in lines()] == ["batch.split", *["event.applied"] * 3]
+    names = [line["event"] for line in lines()]
+    assert names == ["batch.split", "instance.adopted", *["event.applied"] * 3]
     assert counts(usher.store.database)["users"] == 3
 
 
@@ -128,7 +129,7 @@ def test_a_failing_database_is_answered_503_and_the_retry_runs(usher: App) -> No
     assert counts(usher.store.database) == NOTHING
     assert call(delivery)["statusCode"] == 200
     names = [line["event"] for line in lines()]
-    assert names == ["event.failed", "event.failed", "event.applied"]
+    assert names == ["event.failed", "event.failed", "instance.adopted", "event.applied"]
 
 
 def test_a_batch_against_a_failing_database_fails_whole_and_leaves_nothing(usher: App) -> None:

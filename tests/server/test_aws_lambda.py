@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -98,7 +99,28 @@ def test_an_event_is_answered_after_its_commit(start: Start, postgresql_url: str
         assert running.invoke(post(body))["statusCode"] == 200
         assert running.invoke(post(body, sign=False))["statusCode"] == 401
         events = [line["event"] for line in running.lines()]
-    assert events == ["event.applied", "signature.rejected"]
+    assert events == ["instance.adopted", "event.applied", "signature.rejected"]
+
+
+def test_d1_of_two_instances_the_function_adopts_the_first(
+    start: Start, postgresql_url: str
+) -> None:
+    """A cold start later it is the same one."""
+    who, stranger = account(email="ada@x.org"), UUID(int=8)
+
+    def send(running: Function, event: str, instance_id: UUID) -> int:
+        now = datetime.now(UTC)
+        made = signed(event, who, at=now, instance_id=instance_id)
+        headers = (JSON, ("X-Webhook-Signature", made.headers["X-Webhook-Signature"]))
+        case = Case(name="", part="hook", method="POST", target=HOOK, status=0, headers=headers,
+                    body=made.body)  # fmt: skip
+        return int(running.invoke(url(case))["statusCode"])
+
+    for event, instance_id, status in (
+        ("signup", UUID(int=7), 200), ("login", stranger, 401), ("userdeleted", stranger, 204),
+    ):  # fmt: skip
+        with start(USHER_DATABASE_URL=postgresql_url) as running:
+            assert send(running, event, instance_id) == status
 
 
 def test_without_a_server_nothing_is_kept_while_the_database_is_away(start: Start) -> None:

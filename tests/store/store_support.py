@@ -16,6 +16,7 @@ from usher.core import log
 from usher.core.app import App
 from usher.core.domain.reply import Reply
 from usher.core.store.database import Database
+from usher.core.store.instances import Instances
 from usher.core.users import UserService
 from usher.core.webhooks import Verified
 from usher.emulator.payload import ZERO_INSTANCE
@@ -41,7 +42,9 @@ def rows(database: Database, statement: str, **values: Any) -> list[Any]:
 
 def users_of(app: App, instance_id: UUID) -> UserService:
     """The user service of one instance, where there are several."""
-    return UserService(app.store.database, app.settings.admin_role, app.clock, instance_id)
+    return UserService(
+        app.store.database, app.settings.admin_role, app.clock, Instances(instance_id)
+    )
 
 
 def execute(database: Database, statement: str) -> None:

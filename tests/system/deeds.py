@@ -17,6 +17,8 @@ from tests.system.system import System
 from usher.core.domain.sync_plan import Plan
 from usher.emulator.payload import ZERO_INSTANCE
 
+OTHER_INSTANCE = UUID(int=8)
+
 BOSS = UUID(int=1)
 NOBODY = UUID(int=99)
 MOST_ACCOUNTS = 4
@@ -71,7 +73,8 @@ class Deeds:
         except Killed:
             self.system.restart()
             return None
-        assert (reply[0] == 401) is stale(sent, self.system.clock())
+        refused = sent.of_stranger is not None and sent.of_stranger[0] == 401
+        assert (reply[0] == 401) is (refused or stale(sent, self.system.clock()))
         if reply[0] not in (401, 503) and sent.key in self.model.ledger:
             active = self.system.app.store_and_forward.active
             assert active or reply == self.model.ledger[sent.key].reply
@@ -206,7 +209,11 @@ class Deeds:
             self._deliver(Sent(json.dumps(body).encode(), at))
         elif back < len(self.system.sent):
             one = self.system.sent[-1 - back]
-            self._deliver(Sent(one.body, one.issued_at, "validate"))
+            if kind == "elsewhere":
+                self._deliver(Sent(one.body, one.issued_at, "validate"))
+            else:  # the same about the same person, from another instance
+                other = one.body.replace(str(ZERO_INSTANCE).encode(), str(OTHER_INSTANCE).encode())
+                self._deliver(Sent(other, at))
 
     # --- administrators here -------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from tests.system.person import CONSTANTS, Metadata, Person, admitted, roles_of
+from usher.emulator.payload import ZERO_INSTANCE
 
 EVENTS = ("validate", "signup", "login", "usermodified", "userdeleted")
 Reply = tuple[int, Metadata | None]
@@ -38,6 +39,22 @@ class Sent:
         except ValueError:
             return None
         return found if self.expected in ("", found["event"]) else None
+
+    @property
+    def instance_id(self) -> UUID:
+        """Whose event it is; what cannot be read is ours."""
+        try:
+            return UUID(json.loads(self.body)["instance_id"])
+        except ValueError:
+            return ZERO_INSTANCE
+
+    @property
+    def of_stranger(self) -> Reply | None:
+        """The answer, where it can be read and another instance sent it."""
+        document = self.document
+        if document is None or self.instance_id == ZERO_INSTANCE:
+            return None
+        return 401 if document["event"] in ("validate", "signup", "login") else 204, None
 
     @property
     def key(self) -> Key:
@@ -111,6 +128,8 @@ class Model:
         document = sent.document
         if document is None:
             return 400, None
+        if sent.of_stranger is not None:
+            return sent.of_stranger
         name = document["event"]
         if name in self.refused:
             return 503, None
@@ -145,7 +164,9 @@ class Model:
         reply: Reply = (400, None)
         if failed := self.ledger.pop(sent.key, None):
             self.days[_day(failed)] -= 1
-        if document is not None and document["event"] not in EVENTS:
+        if sent.of_stranger is not None:
+            outcome, reply = "ignored", sent.of_stranger
+        elif document is not None and document["event"] not in EVENTS:
             outcome, reply = "ignored", (204, None)
         elif document is not None:
             user_id = UUID(document["user"]["id"])

@@ -40,7 +40,7 @@ from usher.emulator.payload import ZERO_INSTANCE
 from usher.emulator.sender import signed_headers
 from usher.functions import api
 
-TABLES = "deliveries, grants, users, audit, counters, pushes, sync_marks, syncs"
+TABLES = "deliveries, grants, users, audit, counters, pushes, sync_marks, syncs, instances"
 
 
 class System:
@@ -258,10 +258,11 @@ class System:
                     model.remembered[sent.key] = reply
             return answers
 
-        decide = Webhooks._decide
+        decide: Any = Webhooks._decide
 
-        def decided(its: Any, verified: Verified, users: Any, entries: Any, policy: Any) -> Any:
-            return decide(its, verified, users, entries, _Broken() if model.broken else policy)
+        def decided(its: Any, verified: Verified, *state: Any) -> Any:
+            *others, policy = state
+            return decide(its, verified, *others, _Broken() if model.broken else policy)
 
         self._patch.setattr(Webhooks, "_decide", decided)
         self._patch.setattr(Webhooks, "_commit", committed)
@@ -286,7 +287,7 @@ class System:
         if secret == SECRET and sent not in self.sent:
             self.sent.append(sent)
         function = f"identity-{sent.expected}" if sent.expected else "identity"
-        headers = signed_headers("", sent.body, ZERO_INSTANCE, sent.issued_at, secret)
+        headers = signed_headers("", sent.body, sent.instance_id, sent.issued_at, secret)
         request = {
             "httpMethod": "POST",
             "path": f"/.netlify/functions/{function}",
@@ -305,7 +306,7 @@ class System:
         self._acknowledge(batch, [_reply(answer) for answer in answers])
 
     def _received(self, sent: Sent) -> Received:
-        headers = signed_headers("", sent.body, ZERO_INSTANCE, sent.issued_at, SECRET)
+        headers = signed_headers("", sent.body, sent.instance_id, sent.issued_at, SECRET)
         return Received((headers["X-Webhook-Signature"],), sent.body, "/", None, self.clock())
 
     def _acknowledge(self, batch: Sequence[Sent], replies: Sequence[Reply]) -> None:

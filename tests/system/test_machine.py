@@ -41,6 +41,7 @@ ROLE = st.sampled_from(("editor", "author", "member", "staff"))
 EMAIL = st.sampled_from(("ada@example.com", "Bea@Example.com", "cy@other.org", "x@mailinator.com"))
 PROVIDER = st.sampled_from(("email", "email", "google"))
 FATE = st.sampled_from(("arrives", "arrives", "arrives", "ahead", "rolled back", "late", "late"))
+ODD = st.sampled_from(("no json", "unknown", "elsewhere"))
 METADATA = st.sampled_from(({"theme": "dark"}, {"theme": None}, {"n": 1, "plan": "gold"}))
 DIES = st.sampled_from((0, 0, 0, 0, *range(1, 7), 9, 12))
 Deed = tuple[str, dict[str, Any]]
@@ -74,7 +75,11 @@ UNEXPECTED = st.one_of(
     deed("arrives_at_last", back=BACK),
     deed("crowd", back=st.lists(BACK, min_size=1, max_size=8)),
     deed("forge", back=BACK, url=st.sampled_from(("", "login", "userdeleted"))),
-    deed("unreadable", kind=st.sampled_from(("no json", "unknown", "elsewhere")), back=BACK),
+    deed(
+        "unreadable",
+        kind=st.sampled_from(("no json", "unknown", "elsewhere", "stranger")),
+        back=BACK,
+    ),
 )
 BY_ADMINISTRATORS = st.one_of(
     deed("grant", who=WHO, role=ROLE, minutes=st.sampled_from((None, 2, 300))),

@@ -41,7 +41,7 @@ function page(event, path, signal) {
         ["Received", time(event.received_at, { absolute: true })],
         ["Issued", time(event.issued_at, { absolute: true })],
         ["At", h("span", { class: "mono" }, event.path)],
-        ["Origin", event.origin === "live" ? "Sent by Identity" : "Played back"],
+        ["Origin", { live: "Sent by Identity", trigger: "Made by usher trigger" }[event.origin] ?? "Played back"],
         ["Policy", h("span", { class: "mono" }, event.policy || "none was asked")],
         ["Signed with", signer(event.key_index)],
         ["Number", words.number(event.sequence)],
