@@ -25,7 +25,6 @@ from usher.core.identity.client import IdentityClient
 from usher.core.identity.http import AdminAnswer
 from usher.core.identity.sync import Sync
 from usher.core.settings import Settings
-from usher.emulator.payload import ZERO_INSTANCE
 
 WELL, FORM, NAMELESS, SILENT, LARGE = "well", "form", "nameless", "silent", "large"
 BOUND = 4_000
