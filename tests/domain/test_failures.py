@@ -40,7 +40,7 @@ HIDDEN = [
     ("<ada@example.com>, bob@münchen.example;", "<[address]>, [address];"),
     ("ada@localhost", "[address]"),
     (
-        "connect postgresql://usher:p%40ss@db/usher failed",
+        "connect postgresql://usher:hunter2secret@db/usher failed",
         "connect postgresql://[hidden]@db/usher failed",
     ),
     (
