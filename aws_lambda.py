@@ -112,8 +112,9 @@ def _usher() -> App:
 def _maintenance(context: Context) -> dict[str, Any]:
     """Take steps while there is more to do and time is left."""
     try:
-        step = _usher().maintenance.step
-        while step():
+        usher = _usher()
+        usher.flush_oversized()
+        while usher.maintenance.step():
             if context.get_remaining_time_in_millis() < SPARE_MS:
                 return {"done": False}
     except Exception as error:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from usher.core import log
 from usher.core.domain.policy import CallablePolicy, FilePolicy
+from usher.core.errors import UsherError
 from usher.core.limits import RateLimiter
 from usher.core.policy_source import PolicyInForce
 from usher.core.settings import Settings
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from usher.core.identity.sync import Sync
     from usher.core.identity.unconfirmed import Unconfirmed
     from usher.core.maintenance import Maintenance
+    from usher.core.oversized import Oversized
     from usher.core.spool.forward import StoreAndForward
+    from usher.core.store.counters import OversizedTable
     from usher.core.store.database import Database
     from usher.core.store.instances import Instances
     from usher.core.store.ledger import Ledger
@@ -51,6 +54,7 @@ class _Store:
     instances: Instances
     users: UserService
     ledger: Ledger
+    oversized: OversizedTable
 
     def write(self) -> AbstractContextManager[Any]:
         return self.database.write()
@@ -169,6 +173,25 @@ class App:
         return Door(find, self.clock, monotonic, limit=self.settings.door_limit)
 
     @cached_property
+    def oversized(self) -> Oversized:
+        """The count of requests that were refused for their size."""
+        from usher.core.oversized import Oversized  # noqa: PLC0415 - events need none
+
+        return Oversized(lambda: self.store.oversized, self.clock)
+
+    def flush_oversized(self) -> None:
+        """Write that count, if there is any; for runtimes without periodic tasks.
+
+        A failure is logged, and the count kept.
+        """
+        if "oversized" not in self.__dict__:
+            return
+        try:
+            self.oversized.flush()
+        except UsherError as error:
+            log.get_logger().warning("oversized.not_written", **log.describe(error))
+
+    @cached_property
     def identity(self) -> IdentityClient | None:
         """The client of Identity's API; None where there is no way to it."""
         url, ways = self.settings.identity_url, self.admin_ways
@@ -269,6 +292,7 @@ class App:
 
     @cached_property
     def _store(self) -> _Store:
+        from usher.core.store.counters import OversizedTable  # noqa: PLC0415
         from usher.core.store.database import Database  # noqa: PLC0415 - forged events need no SQL
         from usher.core.store.instances import Instances  # noqa: PLC0415
         from usher.core.store.ledger import Ledger  # noqa: PLC0415
@@ -287,10 +311,12 @@ class App:
                 tells_identity=self.settings.tells_identity,
             ),
             Ledger(database, instances),
+            OversizedTable(database),
         )
 
     def close(self) -> None:
-        """Close the door, the spool and the database, if they were opened."""
+        """Write what is counted; close the door, the spool and the database, if opened."""
+        self.flush_oversized()
         if "door" in self.__dict__:
             self.door.close()
         if "store_and_forward" in self.__dict__:

@@ -260,9 +260,16 @@ class IdentityUnavailableError(UsherError):
 
 
 class BridgeError(IdentityUnavailableError):
-    """The bridge on Netlify did not carry out a call: it refuses it, is closed, or is absent."""
+    """The bridge on Netlify did not carry out a call.
+
+    ``fault``: ``unreachable``, ``absent``, ``closed``, ``signature``, or another code of its own.
+    """
 
     code, title = "bridge_failed", "The bridge to Identity did not do what was asked"
+
+    def __init__(self, detail: str = "", fault: str = "") -> None:
+        super().__init__(detail)
+        self.fault = fault
 
 
 class IdentityCredentialsError(IdentityUnavailableError):

@@ -56,6 +56,8 @@ PUSHES_SECONDS: Final = 2.0
 """Interval of checks for due pushes, one short read each."""
 BACKLOGS_SECONDS: Final = 15.0
 """The usual interval of Prometheus."""
+OVERSIZED_SECONDS: Final = 10.0
+"""Interval of writing how many requests were refused for their size."""
 SYNCS_SECONDS: Final = 60.0
 """Interval of checks for a due sync, one short read each."""
 
@@ -160,6 +162,7 @@ class Application:
         every = [
             run_periodically(usher.maintenance.step),
             run_periodically(self._store_and_forward.step, first=0, every=HELD_SECONDS, pause=0),
+            run_periodically(usher.oversized.flush, every=OVERSIZED_SECONDS),
             self._end_hung(),
         ]
         if self._database.is_sqlite:
@@ -183,6 +186,7 @@ class Application:
             task.cancel()
         self._group_commit.close()
         self._store_and_forward.close()
+        app.current().flush_oversized()
         if self._guests is not None:
             self._guests.shutdown()
         self._readers.shutdown()

@@ -40,7 +40,7 @@ CORE = (
     ("jws",),
     ("domain",),
     ("faults",),
-    ("log", "limits", "settings", "policy_source"),
+    ("log", "limits", "settings", "policy_source", "oversized"),
     ("store",),
     ("users",),
     ("identity",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from usher.cli.checks.findings import Finding
+from usher.cli.checks.findings import Advice, Finding, Kind, fine
 from usher.cli.output import moment
 from usher.core.app import App
 from usher.core.domain.failures import ERASED, in_words
@@ -14,11 +14,18 @@ from usher.core.store.ledger import DeliveryFilters
 
 TOLD_DAYS: Final = 7
 """Days for which a failed event is told of."""
-FAILURES_REMEDY: Final = (
-    "See the whole traceback: usher policy explain {id}. Mend that line, and start the server "
-    "again. A person who was turned away tries again; what Identity does not send again "
-    "(usermodified, userdeleted) is applied by: usher events again ID. This is told for "
-    f"{TOLD_DAYS} days; all of them: usher events list --outcome failed"
+FAILED = Kind(
+    "failures.failed",
+    "{count:event} failed in {days} days, the newest at {at} UTC: {said}",
+    (
+        Advice(
+            "The line that is named raises an exception, in the policy or in code that it calls.",
+            "See the whole traceback: usher policy explain {event}. Mend that line, and start the "
+            "server again. A person who was turned away tries again; what Identity does not send "
+            "again (usermodified, userdeleted) is applied by: usher events again ID. This is told "
+            f"for {TOLD_DAYS} days; all of them: usher events list --outcome failed",
+        ),
+    ),
 )
 
 
@@ -29,11 +36,14 @@ def failures_finding(app: App) -> Finding:
     count = sum(n for name, n in by_day.items() if name.endswith(f":{Outcome.FAILED.value}"))
     newest = _newest(app) if count else None
     if newest is None:
-        return Finding("failures", True, f"no event failed in {TOLD_DAYS} days")
-    events = "1 event" if count == 1 else f"{count} events"
-    said = in_words(newest.reasons) or ERASED.text
-    text = f"{events} failed in {TOLD_DAYS} days, the newest at {moment(newest.received_at)} UTC"
-    return Finding("failures", False, f"{text}: {said}", FAILURES_REMEDY.format(id=newest.id[:20]))
+        return fine("failures", f"no event failed in {TOLD_DAYS} days", days=TOLD_DAYS)
+    return FAILED.found(
+        count=count,
+        days=TOLD_DAYS,
+        at=moment(newest.received_at),
+        event=newest.id[:20],
+        said=in_words(newest.reasons) or ERASED.text,
+    )
 
 
 def _newest(app: App) -> Delivery | None:

@@ -1,4 +1,4 @@
-"""The checks of ``usher doctor`` at Identity: reachability, credentials, clock."""
+"""The checks at Identity: reachability, credentials, the bridge, and the clocks."""
 
 from __future__ import annotations
 
@@ -7,81 +7,217 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from usher.cli.checks.findings import Finding
+from usher.cli.checks.findings import Advice, Finding, Kind, fine
 from usher.core.app import App
 from usher.core.errors import (
     BridgeError,
-    IdentityAccountMissingError,
     IdentityAccountUnreadableError,
-    IdentityAnswerTooLargeError,
     IdentityCredentialsError,
-    IdentityNotConfiguredError,
     IdentityRefusedError,
-    IdentityUnavailableError,
     UsherError,
 )
 from usher.core.identity.client import IdentityClient
 
 MOST_SKEW_SECONDS: Final = 30
 """Half of what an event may lie ahead, since access tokens that end too late are worse."""
+_BRIDGE: Final = 'docs/netlify.md, "The bridge"'
 
-_REACH: Final = "Is Identity up, and USHER_IDENTITY_URL its address? docs/identity.md has examples."
-_BRIDGE: Final = 'See docs/netlify.md, "The bridge": its address, its secret, its log.'
-CREDENTIALS: Final[Mapping[str, str]] = {
-    "USHER_IDENTITY_ADMIN_TOKEN": (
-        "Set it to Identity's operator token (GOTRUE_OPERATOR_TOKEN), or remove it."
+UNREACHABLE = Kind(
+    "identity.unreachable",
+    "at {url}: {error}",
+    (
+        Advice(
+            "USHER_IDENTITY_URL is not its address.",
+            "Set USHER_IDENTITY_URL to https://SITE/.netlify/identity, or to the root of a GoTrue "
+            "server.",
+            settings=("USHER_IDENTITY_URL",),
+        ),
+        Advice("It is down, or has a fault.", "Start it; its own log says why it went away."),
+        Advice(
+            "This machine may not connect to it.",
+            "Open {url}/health from here, and look at firewalls and proxies.",
+        ),
     ),
-    "USHER_JWT_SECRET": "Set it to the secret that signs access tokens (GOTRUE_JWT_SECRET).",
-    "USHER_BRIDGE_SECRET": 'Is Identity enabled for the site? docs/netlify.md, "The bridge".',
+)
+NOT_THERE = Kind(
+    "identity.not_there",
+    "at {url} something else answers: {error}",
+    (
+        Advice(
+            "USHER_IDENTITY_URL lacks the path, or has another.",
+            "Set USHER_IDENTITY_URL to https://SITE/.netlify/identity, or to the root of a GoTrue "
+            "server.",
+            settings=("USHER_IDENTITY_URL",),
+        ),
+        Advice("Identity is not enabled for the site.", "Enable it in the site's settings."),
+    ),
+)
+ADMIN_TOKEN = Kind(
+    "identity.admin_token",
+    "Identity does not accept USHER_IDENTITY_ADMIN_TOKEN for its admin API",
+    (
+        Advice(
+            "It is not Identity's operator token.",
+            "Set USHER_IDENTITY_ADMIN_TOKEN to the value of GOTRUE_OPERATOR_TOKEN there; or remove "
+            "it, where Identity has none.",
+            settings=("USHER_IDENTITY_ADMIN_TOKEN",),
+        ),
+        Advice(
+            "USHER_IDENTITY_URL leads to another Identity.",
+            "Set USHER_IDENTITY_URL to the site's own.",
+            settings=("USHER_IDENTITY_URL",),
+        ),
+    ),
+)
+JWT_SECRET = Kind(
+    "identity.jwt_secret",
+    "Identity does not accept tokens signed with USHER_JWT_SECRET for its admin API",
+    (
+        Advice(
+            "It is not the secret that signs Identity's access tokens.",
+            "Set USHER_JWT_SECRET to the value of GOTRUE_JWT_SECRET there.",
+            settings=("USHER_JWT_SECRET",),
+        ),
+        Advice(
+            "This machine's clock is over a minute behind: such a token is good for a minute.",
+            "Set it by NTP (timedatectl set-ntp true; of a container, on its host).",
+        ),
+    ),
+)
+BRIDGED = Kind(
+    "identity.bridge",
+    "Identity does not do what the bridge asks: {error}",
+    (
+        Advice(
+            "It is not enabled for the site, or was enabled after the last deploy.",
+            f"Enable it and deploy again ({_BRIDGE}).",
+        ),
+        Advice("Identity at Netlify is down.", "Wait, and look at Netlify's status page."),
+    ),
+)
+BRIDGE_UNREACHABLE = Kind(
+    "bridge.unreachable",
+    "{error}",
+    (
+        Advice(
+            "USHER_BRIDGE_URL is not the address of the site.",
+            "Set USHER_BRIDGE_URL to https://SITE/.netlify/functions/usher-bridge.",
+            settings=("USHER_BRIDGE_URL",),
+        ),
+        Advice("This machine may not connect to it.", "Look at firewalls and proxies."),
+    ),
+)
+BRIDGE_ABSENT = Kind(
+    "bridge.absent",
+    "{error}",
+    (
+        Advice(
+            "USHER_BRIDGE_URL has another path, or is that of another site.",
+            "Set USHER_BRIDGE_URL to https://SITE/.netlify/functions/usher-bridge.",
+            settings=("USHER_BRIDGE_URL",),
+        ),
+        Advice(
+            "The site was built without the function, or the function does not start.",
+            f"Deploy the site from the repository; the log of the function says more ({_BRIDGE}).",
+        ),
+    ),
+)
+BRIDGE_CLOSED = Kind(
+    "bridge.closed",
+    "{error}",
+    (
+        Advice(
+            "The function has no USHER_BRIDGE_SECRET of at least 32 bytes.",
+            "Give the site's functions at Netlify the same USHER_BRIDGE_SECRET as here; deploy.",
+        ),
+        Advice(
+            "Netlify gave the function no admin token.", "Enable Identity for the site, and deploy."
+        ),
+    ),
+)
+BRIDGE_SIGNATURE = Kind(
+    "bridge.signature",
+    "the bridge does not accept Usher's signature",
+    (
+        Advice(
+            "The secrets differ.",
+            "Set USHER_BRIDGE_SECRET to the same as at Netlify (scope: functions).",
+            settings=("USHER_BRIDGE_SECRET",),
+        ),
+        Advice(
+            "This machine's clock is more than 30 seconds off.",
+            "Set it by NTP (timedatectl set-ntp true; of a container, on its host).",
+        ),
+    ),
+)
+BRIDGE_FAILED = Kind(
+    "bridge.failed",
+    "{error}",
+    (
+        Advice(
+            "Usher and the site are of two versions.",
+            f"Deploy the site from the same version ({_BRIDGE}).",
+        ),
+    ),
+)
+_CREDENTIALS: Final[Mapping[str, Kind]] = {
+    "USHER_IDENTITY_ADMIN_TOKEN": ADMIN_TOKEN,
+    "USHER_JWT_SECRET": JWT_SECRET,
+    "USHER_BRIDGE_SECRET": BRIDGED,
 }
-_PUSHES: Final[Mapping[str, str]] = {
-    IdentityUnavailableError.code: f"It is tried again every minute. {_REACH}",
-    BridgeError.code: f"It is tried again every minute. {_BRIDGE}",
-    IdentityCredentialsError.code: "Mend the credentials (see identity above); then it goes on.",
-    IdentityNotConfiguredError.code: (
-        "Set the credentials again; without them it waits for the next login."
-    ),
-    IdentityAccountMissingError.code: (
-        "The account is not at Identity: delete the user here (usher users delete) if it is gone."
-    ),
-    IdentityAccountUnreadableError.code: (
-        "The account cannot be read at Identity: mend it there, or delete it. Others go on."
-    ),
-    IdentityAnswerTooLargeError.code: "Shorten the account's metadata at Identity. Others go on.",
-    IdentityRefusedError.code: "See what Identity said, and its log.",
+_FAULTS: Final[Mapping[str, Kind]] = {
+    "unreachable": BRIDGE_UNREACHABLE,
+    "absent": BRIDGE_ABSENT,
+    "closed": BRIDGE_CLOSED,
+    "signature": BRIDGE_SIGNATURE,
 }
-
-
-def push_remedy(code: str) -> str:
-    """Return what to do about pushes that fail with this error code."""
-    return _PUSHES.get(code, "The log says more at push.failed; it is tried again every minute.")
+_NTP: Final = (
+    Advice(
+        "This machine's clock is wrong.",
+        "Set it by NTP (timedatectl set-ntp true; of a container, on its host).",
+    ),
+    Advice("The clock of Identity's server is wrong.", "If it is yours, set it by NTP."),
+)
+AHEAD = Kind("skew.ahead", "our clock is {seconds} s ahead of Identity's", _NTP)
+BEHIND = Kind("skew.behind", "our clock is {seconds} s behind Identity's", _NTP)
 
 
 def identity_findings(app: App) -> list[Finding]:
     """Return one finding for each kind of credentials, and one for the clocks."""
-    url = app.settings.identity_url
     if not app.admin_ways:
-        text = "no admin credentials: roles reach tokens with the next login"
-        return [Finding("identity", True, text)]
+        return [fine("identity", "no admin credentials: roles reach tokens with the next login")]
     findings = []
     headers: Mapping[str, str] = {}
     for setting, way in app.admin_ways.items():
         try:
-            headers = IdentityClient(url, way).probe()
-        except IdentityCredentialsError:
-            text = f"Identity does not accept {setting} for its admin API"
-            findings.append(Finding("identity", False, text, CREDENTIALS[setting]))
-        except BridgeError as error:
-            findings.append(Finding("bridge", False, error.detail, _BRIDGE))
+            headers = IdentityClient(app.settings.identity_url, way).probe()
+        except IdentityAccountUnreadableError:  # it answered with an account
+            findings.append(_accepted(setting))
         except UsherError as error:
-            findings.append(Finding("identity", False, error.detail, _REACH))
-            break
+            findings.append(_failed(error, setting, app.settings.identity_url or ""))
+            if findings[-1].key == UNREACHABLE.key:
+                break  # for the other credentials it would be as far away
         else:
-            text = f"Identity accepts {setting} for its admin API"
-            findings.append(Finding("identity", True, text))
-    if headers:
-        findings.append(_skew(headers.get("date", ""), datetime.now(UTC)))
-    return findings
+            findings.append(_accepted(setting))
+    return [*findings, _skew(headers.get("date", ""), datetime.now(UTC))] if headers else findings
+
+
+def _accepted(setting: str) -> Finding:
+    return fine("identity", f"Identity accepts {setting} for its admin API", setting=setting)
+
+
+def clocks_agree(findings: list[Finding]) -> bool:
+    """Whether Identity said just now what time it has, and it is ours."""
+    return any("seconds" in each.facts and each.well for each in findings if each.name == "skew")
+
+
+def _failed(error: UsherError, setting: str, url: str) -> Finding:
+    if isinstance(error, BridgeError):
+        return _FAULTS.get(error.fault, BRIDGE_FAILED).found(error=error.detail)
+    if setting == "USHER_BRIDGE_SECRET" or isinstance(error, IdentityCredentialsError):
+        return _CREDENTIALS[setting].found(setting=setting, error=error.detail)
+    kind = NOT_THERE if isinstance(error, IdentityRefusedError) else UNREACHABLE
+    return kind.found(url=url, error=error.detail)
 
 
 def _skew(date: str, now: datetime) -> Finding:
@@ -89,10 +225,8 @@ def _skew(date: str, now: datetime) -> Finding:
     try:
         theirs = parsedate_to_datetime(date)
     except ValueError:
-        return Finding("skew", True, "Identity does not say what time it has")
+        return fine("skew", "Identity does not say what time it has")
     seconds = round((now - theirs).total_seconds())
-    text = f"our clock and Identity's are {abs(seconds)} s apart"
     if abs(seconds) > MOST_SKEW_SECONDS:
-        which = "ahead" if seconds > 0 else "behind"
-        return Finding("skew", False, f"{text}: ours is {which}", "Set both clocks by NTP.")
-    return Finding("skew", True, text)
+        return (AHEAD if seconds > 0 else BEHIND).found(seconds=abs(seconds))
+    return fine("skew", f"our clock and Identity's are {abs(seconds)} s apart", seconds=seconds)

@@ -67,7 +67,7 @@ class BridgeTransport:
         try:
             answer = self._http.request("POST", "", headers, call, MAX_ADMIN_ANSWER_BYTES)
         except IdentityUnavailableError as error:
-            raise BridgeError(f"At USHER_BRIDGE_URL: {error}") from None
+            raise BridgeError(f"At USHER_BRIDGE_URL: {error}", "unreachable") from None
         except IdentityAnswerTooLargeError as error:
             raise IdentityAnswerTooLargeError(error.detail, _unquoted(error.start)) from None
         document = answer.document
@@ -77,7 +77,8 @@ class BridgeTransport:
         if type(status) is not int or not isinstance(found, dict) or not isinstance(text, str):
             raise BridgeError(
                 f"USHER_BRIDGE_URL answered {answer.status}, and not as the bridge does: "
-                "is the function deployed there?"
+                "is the function deployed there?",
+                "absent",
             )
         inner = text.encode()
         if answer.status != 200:
@@ -104,13 +105,16 @@ def _refusal(body: bytes) -> UsherError:
     if code == "answer_too_large":
         return IdentityAnswerTooLargeError("Identity's answer is larger than the bridge carries.")
     if code == "bridge_closed":
-        return BridgeError("The bridge is closed; its function's log on Netlify says why.")
+        return BridgeError(
+            "The bridge is closed; its function's log on Netlify says why.", "closed"
+        )
     if code == "signature_invalid":
         return BridgeError(
             "The bridge does not accept Usher's signature: compare USHER_BRIDGE_SECRET on both "
-            "sides, and the clocks."
+            "sides, and the clocks.",
+            "signature",
         )
-    return BridgeError(f"The bridge refused the request: {code}.")
+    return BridgeError(f"The bridge refused the request: {code}.", code)
 
 
 def _unquoted(start: bytes) -> bytes:

@@ -36,7 +36,7 @@ from usher.core.errors import (
 from usher.core.log import elapsed_ms, get_logger
 from usher.core.store import pushes as rows
 from usher.core.store.database import Connection, Database, again_on_conflict
-from usher.core.store.pushes import Backlog, PendingPush
+from usher.core.store.pushes import Backlog, Failure, PendingPush
 from usher.core.users import UserService
 
 if TYPE_CHECKING:
@@ -142,6 +142,11 @@ class Pushes:
         """All pending pushes in a few numbers."""
         with self._database.read() as connection:
             return rows.backlog(connection)
+
+    def failures(self) -> list[Failure]:
+        """The pending pushes that failed, by the code of the error."""
+        with self._database.read() as connection:
+            return rows.failures(connection)
 
     def of(self, user: User) -> PendingPush | None:
         """The pending push of one user, if there is one."""

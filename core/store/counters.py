@@ -32,6 +32,7 @@ from sqlalchemy import (
 
 from usher.core.domain.records import Delivery, Status, User
 from usher.core.store.bulk_insert import BulkInsert
+from usher.core.store.database import Database
 from usher.core.store.tables import CounterRow, GrantRow
 
 SHARDS: Final = 16
@@ -41,6 +42,7 @@ MAX_NAMES: Final = 100
 _COUNTERS: Final[Table] = CounterRow.__table__  # type: ignore[attr-defined]
 _GRANTS: Final[Table] = GrantRow.__table__  # type: ignore[attr-defined]
 _ADD = BulkInsert(_COUNTERS, upsert=True, adding="value")
+_NONE: Final = UUID(int=0)
 _SHARD: Final = SystemRandom().randrange(SHARDS)
 
 
@@ -136,6 +138,45 @@ def read_counters(
 
 def _delivery_name(each: Counted | Delivery) -> tuple[UUID, str]:
     return each.instance_id, f"day:{each.received_at:%Y-%m-%d}:{each.event[:40]}:{each.outcome}"
+
+
+class OversizedTable:
+    """The counts of requests refused for their size, by ``YYYY-MM-DD:kind``; of no instance."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Add to the counts, in one transaction.
+
+        Raises:
+            DatabaseError: nothing was added.
+        """
+        rows = [
+            {"instance_id": _NONE, "name": f"oversized:{name}", "shard": _SHARD, "value": count}
+            for name, count in sorted(counts.items())
+        ]
+        with self._database.write() as connection:
+            _ADD.execute(connection, rows)
+
+    def since(self, day: str) -> Mapping[str, int]:
+        """The counts from a day on (YYYY-MM-DD).
+
+        Raises:
+            DatabaseError: the database cannot be used.
+        """
+        statement = (
+            select(_COUNTERS.c.name, func.sum(_COUNTERS.c.value))
+            .where(
+                _COUNTERS.c.instance_id == _NONE,
+                _COUNTERS.c.name >= f"oversized:{day}",
+                _COUNTERS.c.name < "oversized;",
+            )
+            .group_by(_COUNTERS.c.name)
+        )
+        with self._database.read() as connection:
+            found = connection.execute(statement).all()
+        return {name.partition(":")[2]: int(count) for name, count in found}
 
 
 def _ended(connection: Connection, instance_id: UUID, now: datetime) -> Select[Any]:

@@ -50,6 +50,23 @@ class Backlog:
     error: str
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Pending pushes that fail alike.
+
+    Attributes:
+        since: time of the oldest change among them.
+        error: of the oldest: a code, a colon, a sentence.
+        user_id: of the oldest.
+    """
+
+    code: str
+    count: int
+    since: datetime
+    error: str
+    user_id: UUID
+
+
 def mark(connection: Connection, keys: Sequence[tuple[Key, datetime]]) -> None:
     """Add pending pushes.
 
@@ -148,6 +165,31 @@ def backlog(connection: Connection) -> Backlog:
     failed = select(PUSHES.c.error).where(PUSHES.c.error != "")
     error = connection.execute(failed.order_by(PUSHES.c.next_try_at.desc()).limit(1)).scalar()
     return Backlog(count, since, error or "")
+
+
+def failures(connection: Connection) -> list[Failure]:
+    """Failed pushes by the code of their error, the most frequent first."""
+    place = func.strpos if connection.dialect.name == "postgresql" else func.instr
+    code = func.substr(PUSHES.c.error, 1, place(PUSHES.c.error, ":") - 1)
+    found = connection.execute(
+        select(code, func.count(), func.min(PUSHES.c.since))
+        .where(PUSHES.c.error != "")
+        .group_by(code)
+        .order_by(func.count().desc(), code)
+    ).all()
+    oldest = [_oldest(connection, row[0]) for row in found]
+    # None: it was settled just now.
+    return [Failure(*row, *one) for row, one in zip(found, oldest, strict=True) if one is not None]
+
+
+def _oldest(connection: Connection, code: str) -> Any:
+    statement = (
+        select(PUSHES.c.error, PUSHES.c.user_id)
+        .where(PUSHES.c.error.startswith(f"{code}:", autoescape=True))
+        .order_by(PUSHES.c.since)
+        .limit(1)
+    )
+    return connection.execute(statement).first()
 
 
 def _named(key: Key) -> dict[str, Any]:

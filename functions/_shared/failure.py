@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from usher.core import app
 from usher.core.errors import BodyTooLargeError, UsherError
 from usher.core.log import describe, get_logger
 from usher.functions._shared.http import Response, problem_response
@@ -13,6 +14,7 @@ def failure(error: Exception) -> Response:
         get_logger().error("request.failed", **describe(error))
     elif isinstance(error, BodyTooLargeError):
         get_logger().warning("request.too_large", limit_bytes=error.limit_bytes)
+        app.current().oversized.count(error)
     return hidden(error)
 
 

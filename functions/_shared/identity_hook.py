@@ -44,7 +44,10 @@ class IdentityHook:
         """Answer one delivery. Its data is committed when this returns."""
         prepared = self.prepare(request)
         if isinstance(prepared, Verified):
-            return self.conclude(app.current().webhooks.process([prepared])[0])
+            usher = app.current()
+            answer = self.conclude(usher.webhooks.process([prepared])[0])
+            usher.flush_oversized()
+            return answer
         return prepared
 
     def prepare(self, request: Request) -> Verified | Response:

@@ -156,8 +156,9 @@ def test_j2_the_doctor_names_the_missing_driver(
     monkeypatch.setitem(sys.modules, "psycopg", None)
     monkeypatch.setenv("USHER_DATABASE_URL", "postgres://db/x")
     found = {each["name"]: each for each in program.json("doctor", code=1)}
-    assert found["database"]["text"] == "The driver for PostgreSQL is not installed"
-    assert found["database"]["remedy"] == "Run: pip install 'usher-identity[postgres]'"
+    assert found["database"]["key"] == "database.driver_missing"
+    (advice,) = found["database"]["advice"]
+    assert advice["commands"] == ["pip install 'usher-identity[postgres]'"]
     assert [name for name, each in found.items() if not each["well"]] == ["database"]
 
 

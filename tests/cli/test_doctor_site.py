@@ -34,37 +34,36 @@ def test_doctor_asks_through_the_site(site: Program, monkeypatch: pytest.MonkeyP
         monkeypatch.setenv("USHER_IDENTITY_URL", stub.url + IDENTITY)
         found = findings(site)["proxy"]
         assert [path for path, _, _ in stub.requests] == ["/api/health"]
-    assert found["well"]
-    assert "signed as it should be" in found["text"]
+    assert found["key"] == "proxy.ok"
 
 
 @pytest.mark.parametrize(
-    ("answer", "text", "remedy"),
+    ("answer", "key"),
     [
-        (problem("not_through_site", 403), "unsigned or with another secret", "to the same at"),
-        ((200, {}, b"<h1>a page</h1>"), "does not answer as Usher does", "BACKEND_URL"),
-        ((404, {}, b"not found"), "answers 404", "BACKEND_URL"),
-        ((502, {}, b""), "answers 502", "Is Usher running"),
+        (problem("not_through_site", 403), "proxy.unsigned"),
+        ((200, {}, b"<h1>a page</h1>"), "proxy.not_usher"),
+        ((404, {}, b"not found"), "proxy.status"),
+        ((502, {}, b""), "proxy.status"),
     ],
 )
 def test_doctor_says_what_is_wrong_on_the_way(
-    site: Program, monkeypatch: pytest.MonkeyPatch, answer: Answer, text: str, remedy: str
+    site: Program, monkeypatch: pytest.MonkeyPatch, answer: Answer, key: str
 ) -> None:
     """And on which side to mend it."""
     with answering(answer) as stub:
         monkeypatch.setenv("USHER_IDENTITY_URL", stub.url + IDENTITY)
         found = bad(site)["proxy"]
-    assert text in found["text"]
-    assert remedy in found["remedy"]
+    assert found["key"] == key
+    if key == "proxy.status":
+        assert found["facts"]["status"] == answer[0]
 
 
 def test_doctor_without_a_site_to_ask(site: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says that it did not; a secret twice is one, whatever the site says."""
     found = findings(site)["proxy"]
     assert found["well"]
-    assert "does not say which" in found["text"]
     monkeypatch.setenv("USHER_PROXY_SECRET", f"{SECRET.decode()},{SECRET.decode()}")
-    assert "listed twice" in bad(site)["proxy"]["text"]
+    assert bad(site)["proxy"]["key"] == "proxy.repeated"
     monkeypatch.delenv("USHER_PROXY_SECRET")
     assert "proxy" not in findings(site)
 
@@ -74,18 +73,20 @@ def test_doctor_tries_the_bridge(program: Program, monkeypatch: pytest.MonkeyPat
     page: dict[str, Any] = {"status": 200, "headers": {}, "body": '{"users":[]}'}
     refused: dict[str, Any] = {"status": 401, "headers": {}, "body": '{"code":"signature_invalid"}'}
     monkeypatch.setenv("USHER_BRIDGE_SECRET", SECRET.decode())
-    for status, document, name, says in (
-        (200, page, "identity", "accepts USHER_BRIDGE_SECRET"),
-        (200, page | {"status": 401}, "identity", "does not accept USHER_BRIDGE_SECRET"),
-        (401, refused, "bridge", "does not accept Usher's signature"),
+    for status, document, key in (
+        (200, page, "identity.ok"),
+        (200, page | {"status": 401}, "identity.bridge"),
+        (200, page | {"status": 404}, "identity.bridge"),
+        (401, refused, "bridge.signature"),
+        (503, refused | {"body": '{"code":"bridge_closed"}'}, "bridge.closed"),
+        (400, refused | {"body": '{"code":"operation_unknown"}'}, "bridge.failed"),
     ):
         with answering((status, {}, json.dumps(document).encode())) as stub:
             monkeypatch.setenv("USHER_BRIDGE_URL", stub.url)
-            found = (findings if status + document["status"] == 400 else bad)(program)[name]
-        assert says in found["text"]
-        assert found["well"] or "docs/netlify.md" in found["remedy"]
+            found = findings(program, int(key != "identity.ok"))[key.partition(".")[0]]
+        assert found["key"] == key
     monkeypatch.setenv("USHER_BRIDGE_URL", f"http://127.0.0.1:{free_port()}")
-    assert "could not be reached" in bad(program)["bridge"]["text"]
+    assert bad(program)["bridge"]["key"] == "bridge.unreachable"
 
 
 def test_the_bridge_needs_both_its_settings(
@@ -93,4 +94,4 @@ def test_the_bridge_needs_both_its_settings(
 ) -> None:
     """Half of them is a slip."""
     monkeypatch.setenv("USHER_BRIDGE_URL", "https://site.example/.netlify/functions/usher-bridge")
-    assert "go together" in bad(program)["settings"]["text"]
+    assert bad(program)["settings"]["key"] == "settings.invalid"

@@ -16,7 +16,10 @@ from tests.cli.conftest import Program
 from tests.cli.test_doctor import bad, findings
 from tests.emulator.world import JWT_SECRET, MOUNT, OPERATOR, World, world
 from tests.stub import answering
-from tests.support import free_port
+from tests.support import account, call, free_port, signed
+from usher.core.app import utc_now
+from usher.core.domain import administration
+from usher.core.domain.administration import Change
 from usher.emulator.server import serving
 
 
@@ -106,16 +109,16 @@ def test_without_credentials_nothing_is_said_of_identity(
     assert "Identity:" not in site.program("users", "grant", "bob@example.com", "x").stdout
     assert site.held(user_id)["roles"] == ["member", "staff"]
     assert "with the next login" in site.program("users", "show", "bob@example.com").stdout
-    assert "with the next login" in findings(site.program)["identity"]["text"]
+    assert findings(site.program)["identity"]["key"] == "identity.ok"
 
 
 # --- doctor ---------------------------------------------------------------------------------------
 
 
 def identity_lines(program: Program, code: int) -> list[str]:
-    """What doctor says of Identity, a line for each kind of credentials, with its remedy."""
+    """What doctor says of Identity, a line for each kind of credentials: key and text."""
     return [
-        f"{'ok' if each['well'] else 'BAD'} {each['text']} {each['remedy']}".strip()
+        f"{each['key'].partition('.')[2]} {each['text']}"
         for each in program.json("doctor", code=code)
         if each["name"] == "identity"
     ]
@@ -127,8 +130,8 @@ def identity_lines(program: Program, code: int) -> list[str]:
         (OPERATOR, JWT_SECRET.decode(), ["ok", "ok"]),
         (OPERATOR, None, ["ok"]),
         (None, JWT_SECRET.decode(), ["ok"]),
-        ("wrong", JWT_SECRET.decode(), ["BAD", "ok"]),
-        (OPERATOR, "w" * 20 + "another secret", ["ok", "BAD"]),
+        ("wrong", JWT_SECRET.decode(), ["admin_token", "ok"]),
+        (OPERATOR, "w" * 20 + "another secret", ["ok", "jwt_secret"]),
     ],
 )
 def test_doctor_says_which_credentials_identity_takes(
@@ -143,7 +146,7 @@ def test_doctor_says_which_credentials_identity_takes(
         monkeypatch.delenv(f"USHER_{name}", raising=False)
         if value is not None:
             monkeypatch.setenv(f"USHER_{name}", value)
-    lines = identity_lines(site.program, int("BAD" in expected))
+    lines = identity_lines(site.program, int({*expected} != {"ok"}))
     assert [line.split()[0] for line in lines] == expected
     named = ["USHER_IDENTITY_ADMIN_TOKEN"] * (operator is not None)
     named += ["USHER_JWT_SECRET"] * (secret is not None)
@@ -151,12 +154,12 @@ def test_doctor_says_which_credentials_identity_takes(
     assert not any(value in str(lines) for value in (operator, secret) if value)
 
 
-def test_doctor_says_that_identity_is_away(site: Site) -> None:
+def test_doctor_says_that_identity_is_away(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once, whatever credentials there are."""
+    monkeypatch.setenv("USHER_JWT_SECRET", JWT_SECRET.decode())
     site.stop()
     (line,) = identity_lines(site.program, 1)
-    assert line.startswith("BAD Identity could not be reached: ")
-    assert "USHER_IDENTITY_URL" in line
+    assert line.startswith("unreachable ")
 
 
 @pytest.mark.parametrize(("seconds", "well"), [(0, True), (20, True), (90, False), (-90, False)])
@@ -168,13 +171,21 @@ def test_doctor_compares_the_clocks(
     with answering((200, {"Date": date}, b'{"users": []}')) as stub:
         monkeypatch.setenv("USHER_IDENTITY_URL", stub.url)
         found = findings(site.program, 0 if well else 1)["skew"]
-    assert found["well"] is well
-    if not well:
-        assert ("behind" if seconds > 0 else "ahead") in found["text"]
-        assert "NTP" in found["remedy"]
+    expected = "ok" if well else "behind" if seconds > 0 else "ahead"
+    assert found["key"] == f"skew.{expected}"
     with answering((200, {"Date": "yesterday"}, b'{"users": []}')) as stub:
         monkeypatch.setenv("USHER_IDENTITY_URL", stub.url)
         assert findings(site.program)["skew"]["well"]
+
+
+def test_h2_clocks_that_agree_now_are_not_blamed_for_an_older_event(site: Site) -> None:
+    """Identity says what time it has, which counts for more than how long an event took."""
+    now = utc_now().replace(microsecond=0)
+    with site.program.app(lambda: now + timedelta(seconds=120)):
+        call(signed("signup", account(at=now), at=now))
+    assert findings(site.program)["clock"]["facts"] == {"seconds": 120}
+    site.stop()
+    assert bad(site.program)["clock"]["key"] == "clock.late"
 
 
 def test_doctor_says_what_is_pending_since_when_and_why(
@@ -186,12 +197,43 @@ def test_doctor_says_what_is_pending_since_when_and_why(
     site.stop()
     site.program("users", "grant", "bob@example.com", "editor")
     found = bad(site.program)["pushes"]
-    assert found["text"].startswith(f"pending for 1 user since {datetime.now(UTC):%Y-%m-%d} ")
-    assert "identity_unavailable: Identity could not be reached" in found["text"]
-    assert "tried again every minute" in found["remedy"]
+    assert found["key"] == "pushes.identity_away"
+    assert found["facts"]["count"] == 1
+    assert found["facts"]["since"].startswith(f"{datetime.now(UTC):%Y-%m-%d} ")
+    assert found["facts"]["error"].startswith("identity_unavailable: ")
     site.start()
     monkeypatch.setenv("USHER_IDENTITY_ADMIN_TOKEN", "wrong")
     site.program("users", "grant", "bob@example.com", "author")
     found = bad(site.program)["pushes"]
-    assert "identity_credentials: Identity answered GET" in found["text"]
-    assert "Mend the credentials" in found["remedy"]
+    assert found["key"] == "pushes.credentials"
+    assert found["facts"]["code"] == "identity_credentials"
+
+
+def test_a_push_that_was_not_tried_yet_is_no_finding(site: Site) -> None:
+    """A server does so within seconds; after ten minutes nobody does."""
+    user_id = UUID(site.bob())
+    with site.program.app() as app:
+        users = app.store.users
+        users.change(users.get(user_id), administration.grant("editor"), Change("cli:eve"))
+    found = findings(site.program)["pushes"]
+    assert (found["key"], found["facts"]["count"]) == ("pushes.ok", 1)
+
+
+def test_h2_pushes_that_fail_in_two_ways_are_two_findings(site: Site) -> None:
+    """Each with the number of users and one of them; none hides behind the latest error."""
+    gone = site.bob()
+    site.program("users", "grant", "bob@example.com", "editor")
+    site.identity.admin("DELETE", f"/admin/users/{gone}")
+    site.program("users", "grant", "bob@example.com", "author")
+    here = []
+    for name in ("ada", "pia"):
+        here.append(site.identity.member(f"{name}@example.com"))
+        site.program.deliver("signup", f"{name}@example.com", user_id=UUID(here[-1]))
+    site.stop()
+    for user_id in here:
+        site.program("users", "grant", user_id, "editor")
+    found = [each for each in site.program.json("doctor", code=1) if each["name"] == "pushes"]
+    facts = {each["key"]: each["facts"] for each in found}
+    assert list(facts) == ["pushes.identity_away", "pushes.account_missing"]
+    assert facts["pushes.identity_away"]["count"] == 2
+    assert facts["pushes.account_missing"]["user"] == gone

@@ -174,7 +174,7 @@ def test_an_env_that_git_has_already_is_said(bare: Program, tmp_path: Path) -> N
     [warning] = bare.json("init")["warnings"]
     assert "git rm --cached .env" in warning
     [found] = [found for found in bare.json("doctor", code=1) if not found["well"]]
-    assert (found["name"], "git rm --cached .env" in found["remedy"]) == ("git", True)
+    assert found["key"] == "git.tracked"
 
 
 def test_without_git_nothing_is_said_of_it(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -62,9 +63,10 @@ def test_d1_refused_events_are_told_and_shown(on_both: Program) -> None:
     crowd(on_both)
     told = finding(on_both)
     assert told["well"] is False
-    assert f"4 events of {STRANGER} refused, the last at" in str(told["text"])
-    assert "set USHER_INSTANCE_ID to it" in str(told["remedy"])
-    assert f"usher events list --instance {STRANGER}" in str(told["remedy"])
+    assert told["key"] == "instance.other"
+    facts: Any = told["facts"]
+    assert (facts["instance"], facts["count"]) == (str(STRANGER), 4)
+    assert f"usher events list --instance {STRANGER}" in str(told["advice"])
     listed = on_both.json("events", "list", "--instance", str(STRANGER))["events"]
     assert {one["outcome"] for one in listed} == {"ignored"}
     assert {reason["rule"] for one in listed for reason in one["reasons"]} == {"instance.other"}

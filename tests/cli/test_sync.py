@@ -324,11 +324,9 @@ def test_doctor_tells_when_it_was_and_what_is_left(site: Site) -> None:
         (one,) = [f for f in json.loads(found) if f["name"] == "drift"]
         return dict(one)
 
-    assert "never compared" in drift()["text"]
+    assert drift()["facts"] == {}
     site.fill(2)
     site.sync(code=3)
-    assert not drift()["well"]
-    assert "2 differences left" in drift()["text"]
+    assert (drift()["key"], drift()["facts"]["left"]) == ("drift.here", {"missing_here": 2})
     site.sync("--both")
-    assert drift()["well"]
-    assert "(both), 0 differences left" in drift()["text"]
+    assert (drift()["key"], drift()["facts"]["plan"]) == ("drift.ok", "both")

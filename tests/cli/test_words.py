@@ -18,7 +18,9 @@ import pytest
 
 from tests.cli.conftest import Program
 from tests.support import NOON, ROOT
+from usher.cli.checks.table import FINDINGS
 
+TABLE = "doctor-table"
 GOLDEN = Path(__file__).parent / "golden"
 ADA, BOB, PIA, NOBODY = "ada@example.com", "bob@b.example", "pia@example.com", "nobody@b.example"
 
@@ -208,6 +210,18 @@ def test_a_command_prints_what_was_approved(
     assert found == golden.read_text(), "if this is right: --approve"
 
 
+def test_the_words_of_every_finding_are_those_approved(pytestconfig: pytest.Config) -> None:
+    """What ``usher doctor`` would print of each, with the names of the facts in place of them."""
+    found = ""
+    for key, kind in FINDINGS.items():
+        found += f"{kind.severity} {key}: {kind.problem}\n"
+        found += "".join(f"    {number}. {each}\n" for number, each in enumerate(kind.advice, 1))
+    golden = GOLDEN / f"{TABLE}.txt"
+    if pytestconfig.getoption("--approve"):
+        golden.write_text(found)
+    assert found == golden.read_text(), "if this is right: --approve"
+
+
 def test_no_golden_file_is_left_over() -> None:
-    """Each belongs to a session."""
-    assert {path.stem for path in GOLDEN.glob("*.txt")} == set(SESSIONS)
+    """Each belongs to a session, or is the table of findings."""
+    assert {path.stem for path in GOLDEN.glob("*.txt")} == {*SESSIONS, TABLE}

@@ -211,6 +211,18 @@ def test_upkeep_stops_before_lambda_stops_it(old_deliveries: Callable[[int], App
         assert aws_lambda.handler({"usher": "maintenance"}, Late(60_000)) == {"done": True}
 
 
+def test_a2_maintenance_writes_how_many_requests_were_refused_for_their_size(
+    old_deliveries: Callable[[int], App],
+) -> None:
+    """A function whose next event does not come tells of them all the same."""
+    with use(old_deliveries(1)) as usher:
+        large = post(b"x" * 300_000, sign=False)
+        assert aws_lambda.handler(large, Late(60_000))["statusCode"] == 413
+        assert usher.oversized.since(usher.clock()) == {}
+        assert aws_lambda.handler({"usher": "maintenance"}, Late(60_000)) == {"done": True}
+        assert usher.oversized.since(usher.clock())["request"].count == 1
+
+
 def test_an_upkeep_that_fails_is_an_error_of_the_invocation(start: Start) -> None:
     """Lambda counts it and tries again; the log says why."""
     nowhere = "postgresql+psycopg://usher@127.0.0.1:1/usher"

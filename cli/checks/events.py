@@ -1,0 +1,131 @@
+"""The checks of events: how old they came, and whether they were too large."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from usher.cli.checks.findings import Advice, Finding, Kind, Severity, fine
+from usher.core.app import App
+from usher.core.bounds import MAX_EVENT_BYTES
+
+MAX_LATE_SECONDS: Final = 60
+LATEST: Final = 20
+"""Deliveries among which the newest one from Identity itself is looked for."""
+TOLD_DAYS: Final = 7
+"""Days for which refused requests are told of."""
+
+LATE = Kind(
+    "clock.late",
+    "the newest event came {seconds} s after it was signed",
+    (
+        Advice(
+            "This machine's clock is ahead.",
+            "Set it by NTP (timedatectl set-ntp true; of a container, on its host). The next login "
+            "shows whether it is right.",
+        ),
+        Advice("The clock of Identity's server is behind.", "If it is yours, set it by NTP."),
+        Advice(
+            "The event was held up: by a proxy, a queue, or a server that was suspended.",
+            "Look at the log of the proxy for that time. The next login shows whether it is over.",
+        ),
+    ),
+)
+EARLY = Kind(
+    "clock.early",
+    "the newest event came {seconds} s before it was signed",
+    (
+        Advice(
+            "This machine's clock is behind.",
+            "Set it by NTP (timedatectl set-ntp true; of a container, on its host). The next login "
+            "shows whether it is right.",
+        ),
+        Advice("The clock of Identity's server is ahead.", "If it is yours, set it by NTP."),
+    ),
+)
+EVENTS_TOO_LARGE = Kind(
+    "requests.events_too_large",
+    "{count:event} of Identity's, over {limit_mib} MiB, refused in the last {days} days, the last "
+    "on {last_day}: what they told is not on record",
+    (
+        Advice(
+            "Somebody's metadata at Identity has grown beyond all use. The event's body was not "
+            "read, so Usher does not know whose.",
+            "Look for the largest user_metadata at Identity, and have it shortened there (by its "
+            "admin API); `usher sync` then tells whether that record is in step. Proxies in front "
+            "have limits of their own, which are not seen here (docs/http.md). Wait: this is told "
+            f"for {TOLD_DAYS} days.",
+        ),
+    ),
+    Severity.WARNING,
+)
+TOO_LARGE = Kind(
+    "requests.too_large",
+    "{count:request} over {limit_bytes} bytes refused in the last {days} days, the last on "
+    "{last_day}",
+    (
+        Advice(
+            "A page or program of yours sends more than the API takes.",
+            "Look at the log line request.too_large, and send less. Wait: this is told for "
+            f"{TOLD_DAYS} days.",
+        ),
+        Advice(
+            "Identity signs with another secret, or a clock is off: its large events then count "
+            "as a stranger's, and its small ones are answered 401.",
+            "Look at the log line signature.rejected; its reason says what to mend. Wait: this is "
+            f"told for {TOLD_DAYS} days.",
+        ),
+        Advice(
+            "Somebody tries what happens. No harm was done: such a body is not read.",
+            f"Limit rates in the proxy in front. Wait: this is told for {TOLD_DAYS} days.",
+        ),
+    ),
+    Severity.WARNING,
+)
+
+
+def clock_finding(app: App, *, agrees: bool) -> Finding:
+    """Compare Identity's clock with ours, by the newest event from it.
+
+    Args:
+        agrees: Identity was asked for its time just now, and has ours.
+    """
+    live = [each for each in app.store.ledger.page(limit=LATEST).items if each.origin == "live"]
+    if not live:
+        return fine("clock", f"{app.clock():%Y-%m-%d %H:%M:%S} UTC; no event to compare with yet")
+    # By arrival: times of receipt are from the very clock that is in question.
+    newest = max(live, key=lambda each: each.sequence or 0)
+    seconds = round(newest.received_at.timestamp() - newest.issued_at)
+    if abs(seconds) > MAX_LATE_SECONDS and not agrees:
+        return (LATE if seconds > 0 else EARLY).found(seconds=abs(seconds))
+    text = f"the newest event came {seconds} s after it was signed"
+    return fine("clock", text, seconds=seconds)
+
+
+def size_findings(app: App) -> list[Finding]:
+    """Return the findings on requests that were answered 413."""
+    since = app.clock() - timedelta(days=TOLD_DAYS - 1)  # today is one of them
+    refused = app.oversized.since(since)
+    found = []
+    facts = {"days": TOLD_DAYS}
+    if events := refused.get("event"):
+        found.append(
+            EVENTS_TOO_LARGE.found(
+                count=events.count,
+                last_day=events.last_day,
+                limit_mib=MAX_EVENT_BYTES // 2**20,
+                **facts,
+            )
+        )
+    if others := refused.get("request"):
+        found.append(
+            TOO_LARGE.found(
+                count=others.count,
+                last_day=others.last_day,
+                limit_bytes=app.settings.max_body_bytes,
+                **facts,
+            )
+        )
+    return found or [
+        fine("requests", f"Usher refused none for its size in {TOLD_DAYS} days", **facts)
+    ]

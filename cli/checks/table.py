@@ -1,0 +1,29 @@
+"""The table of all findings there are, by key; docs/doctor.md shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from usher.cli.checks import (
+    configuration,
+    database,
+    drift,
+    events,
+    failures,
+    identity,
+    instance,
+    policy,
+    pushes,
+    site,
+    spool,
+)
+from usher.cli.checks.findings import Kind
+
+_CHECKS: Final = (
+    configuration, database, policy, spool, instance, events, failures, pushes, drift, identity,
+    site,
+)  # fmt: skip
+FINDINGS: Final[Mapping[str, Kind]] = {
+    kind.key: kind for module in _CHECKS for kind in vars(module).values() if isinstance(kind, Kind)
+}

@@ -1,0 +1,92 @@
+"""Requests that were refused for their size (413), counted by day for ``usher doctor``.
+
+Anybody can send one, and none is verified. So they are counted in memory, by two names and the day,
+and written to the database now and then: a stranger causes a few small rows a day, however many
+requests they send.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from threading import Lock
+from typing import Final, Protocol
+
+from usher.core.bounds import MAX_EVENT_BYTES
+from usher.core.errors import BodyTooLargeError
+
+EVENT: Final = "event"
+"""Its headers show a good signature of Identity's; too large all the same."""
+REQUEST: Final = "request"
+"""Any other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The number of such requests, and the last day (YYYY-MM-DD, UTC) that had one."""
+
+    count: int
+    last_day: str
+
+
+class Table(Protocol):
+    """Where the counts are kept, by ``YYYY-MM-DD:kind``."""
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Add to them, in one transaction."""
+
+    def since(self, day: str) -> Mapping[str, int]:
+        """Those from a day on."""
+
+
+class Oversized:
+    """The count of one process.
+
+    Args:
+        table: opens the database; called only where there is something to write, or to read.
+        clock: gives the current time, UTC.
+    """
+
+    def __init__(self, table: Callable[[], Table], clock: Callable[[], datetime]) -> None:
+        self._table = table
+        self._clock = clock
+        self._lock = Lock()
+        self._counts: Counter[str] = Counter()
+
+    def count(self, error: BodyTooLargeError) -> None:
+        """Count a refused request, in memory."""
+        kind = EVENT if error.limit_bytes >= MAX_EVENT_BYTES else REQUEST
+        with self._lock:
+            self._counts[f"{self._clock():%Y-%m-%d}:{kind}"] += 1
+
+    def flush(self) -> bool:
+        """Write the counts, for the periodic tasks; there is never more to do at once.
+
+        Raises:
+            DatabaseError: nothing was written; the counts are kept for the next time.
+        """
+        with self._lock:
+            counts, self._counts = self._counts, Counter()
+        if counts:
+            try:
+                self._table().add(counts)
+            except BaseException:
+                with self._lock:
+                    self._counts.update(counts)
+                raise
+        return False
+
+    def since(self, day: datetime) -> Mapping[str, Refused]:
+        """The counts on record from a day on, by ``EVENT`` and ``REQUEST``; without zeros.
+
+        Raises:
+            DatabaseError: the database cannot be used.
+        """
+        refused: dict[str, Refused] = {}
+        for name, count in sorted(self._table().since(f"{day:%Y-%m-%d}").items()):  # by day
+            last_day, _, kind = name.partition(":")
+            before = refused[kind].count if kind in refused else 0
+            refused[kind] = Refused(before + count, last_day)
+        return refused

@@ -1,0 +1,423 @@
+# ruff: noqa: D103 - the name of a case is its sentence
+"""The walk's cases on this machine: settings, git, database, policy, spool, events."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID
+
+from sqlalchemy import text
+
+from tests.cli.walk import Steps, Walk, case
+from tests.pipeline.outage_support import locked
+from tests.store.test_users import save, user
+from tests.support import SECRET, account, call, free_port, signed
+from usher import migrations
+from usher.core.app import utc_now
+from usher.core.bounds import MAX_EVENT_BYTES
+from usher.core.spool.files import DEAD_LETTERS
+from usher.core.store import database
+from usher.core.store.database import Database
+
+SECRETS, URL = "USHER_WEBHOOK_SECRETS", "USHER_DATABASE_URL"
+
+
+def another_secret(at: Walk) -> str:
+    """As ``usher secret`` makes one."""
+    return str(at.program("secret").stdout.strip())
+
+
+@case("settings.file")
+def an_env_in_latin_1(at: Walk) -> Steps:
+    Path(".env").write_bytes("# für uns\n".encode("latin-1"))
+    yield {}
+    Path(".env").write_text("# für uns\n", encoding="utf-8")
+
+
+@case("settings.missing", 0)
+def another_folder(at: Walk) -> Steps:
+    Path(".env").write_text(f"{SECRETS}={SECRET.decode()}\n")
+    at.set(SECRETS, "")
+    Path("else").mkdir()
+    at.patch.chdir("else")
+    yield {}
+    at.patch.chdir(at.folder)
+
+
+@case("settings.missing", 1)
+def settings_of_the_server_alone(at: Walk) -> Steps:
+    at.set(SECRETS, "")
+    yield {}
+    at.set(SECRETS, SECRET.decode())
+
+
+@case("settings.no_secret")
+def an_env_without_a_secret(at: Walk) -> Steps:
+    at.set(SECRETS, "")
+    Path(".env").write_text("USHER_ADMIN_ROLE=admin\n")
+    yield {SECRETS: another_secret(at)}
+
+
+@case("settings.missing", 2)
+def a_new_installation(at: Walk) -> Steps:
+    for name in (SECRETS, URL, "USHER_POLICY"):
+        at.set(name, "")
+    (at.folder / "policy.toml").unlink()
+    yield {}
+
+
+@case("settings.unknown")
+def a_misspelt_setting(at: Walk) -> Steps:
+    at.set("USHER_WEBHOOK_SECRET", SECRET.decode())
+    yield {}
+    at.set("USHER_WEBHOOK_SECRET", "")
+
+
+@case("settings.invalid", 1)
+def an_old_value_in_the_environment(at: Walk) -> Steps:
+    Path(".env").write_text("USHER_MAX_BODY_BYTES=262144\n")
+    at.set("USHER_MAX_BODY_BYTES", "256k")
+    yield {}
+    at.set("USHER_MAX_BODY_BYTES", "")
+
+
+@case("settings.invalid", 0)
+def a_wrong_value(at: Walk) -> Steps:
+    at.set("USHER_MAX_BODY_BYTES", "256k")
+    yield {"USHER_MAX_BODY_BYTES": "262144"}
+
+
+@case("secrets.weak")
+def a_secret_typed_by_hand(at: Walk) -> Steps:
+    at.set(SECRETS, f"{SECRET.decode()},{'ab' * 20}")
+    yield {SECRETS: another_secret(at)}
+
+
+@case("secrets.repeated")
+def a_secret_twice(at: Walk) -> Steps:
+    at.set(SECRETS, f"{SECRET.decode()},{SECRET.decode()}")
+    yield {SECRETS: f"{another_secret(at)},{SECRET.decode()}"}
+
+
+@case("git.tracked")
+def an_env_in_git(at: Walk) -> Steps:
+    Path(".env").write_text("")
+    for arguments in (["init", "-q"], ["add", "-f", ".env"]):
+        subprocess.run(["git", *arguments], check=True)
+    yield {}
+
+
+# --- database -------------------------------------------------------------------------------------
+
+
+@case("database.driver_missing")
+def no_driver(at: Walk) -> Steps:
+    at.postgresql()
+    at.patch.setitem(sys.modules, "psycopg", None)
+    at.pretended["pip"] = lambda: at.patch.delitem(sys.modules, "psycopg")
+    yield {}
+
+
+@case("database.not_migrated")
+def no_tables(at: Walk) -> Steps:
+    at.set(URL, at.request.getfixturevalue("empty_postgresql"))
+    yield {}
+
+
+@case("database.newer")
+def a_newer_version_was_here(at: Walk) -> Steps:
+    with at.program.app() as app, app.store.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    yield {}
+    at.patch.setattr(migrations, "newest", lambda: "9999")  # that version is installed
+
+
+@case("database.table_missing")
+def a_table_was_dropped(at: Walk) -> Steps:
+    file = at.folder / "usher.db"
+    shutil.copy(file, at.folder / "backup.db")
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("DROP TABLE audit")
+    yield {}
+    shutil.copy(at.folder / "backup.db", file)
+
+
+@case("database.file", 0)
+def no_folder(at: Walk) -> Steps:
+    at.set(URL, f"sqlite:///{at.folder}/var/lib of ours/usher.db")
+    yield {}
+
+
+@case("database.file", 1)
+def three_slashes(at: Walk) -> Steps:
+    at.set(URL, "sqlite:///var/lib/usher.db")
+    yield {URL: f"sqlite:///{at.folder}/usher.db"}
+
+
+@case("database.no_database", 0)
+def another_file(at: Walk) -> Steps:
+    (at.folder / "letter").write_text("Dear Ada, " * 500)
+    at.set(URL, f"sqlite:///{at.folder}/letter")
+    yield {URL: f"sqlite:///{at.folder}/usher.db"}
+
+
+@case("database.no_database", 1)
+def a_damaged_file(at: Walk) -> Steps:
+    file = at.folder / "usher.db"
+    shutil.copy(file, at.folder / "backup.db")
+    file.write_bytes(b"\0" * 100 + file.read_bytes()[100:])
+    yield {}
+    shutil.copy(at.folder / "backup.db", file)
+
+
+@case("database.locked")
+def somebody_has_a_transaction_open(at: Walk) -> Steps:
+    at.patch.setattr(database, "BUSY_TIMEOUT_MS", 100)
+    with locked(f"sqlite:///{at.folder}/usher.db"):
+        yield {}
+
+
+@case("database.locked")
+def a_migration_under_way(at: Walk) -> Steps:
+    at.patch.setattr(database, "BUSY_TIMEOUT_MS", 100)
+    with locked(at.postgresql()):
+        yield {}
+
+
+@case("database.read_only", 0)
+def only_for_reading(at: Walk) -> Steps:
+    url = at.postgresql()
+    option = "options=-c%20default_transaction_read_only%3Don"
+    at.set(URL, f"{url}{'&' if '?' in url else '?'}{option}")
+    yield {URL: url}
+
+
+@case("database.unreachable", 1)
+def another_port(at: Walk) -> Steps:
+    url = at.postgresql()
+    at.set(URL, f"postgresql://usher:hunter2secret@127.0.0.1:{free_port()}/usher")
+    yield {URL: url}
+
+
+@case("database.unreachable", 1)
+def another_name(at: Walk) -> Steps:
+    url = at.postgresql()
+    at.set(URL, url.replace("/postgres?", "/nowhere?"))
+    yield {URL: url}
+
+
+@case("database.unreachable", 3)
+def no_connection_left(at: Walk) -> Steps:
+    admin = a_small_user(at)
+    _run(admin, "ALTER ROLE usher_small CONNECTION LIMIT 0")
+    yield {}
+    _run(admin, f"ALTER ROLE usher_small CONNECTION LIMIT -1; {RIGHTS}")
+
+
+RIGHTS = (
+    "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO usher_small; "
+    "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO usher_small"
+)
+
+
+def a_small_user(at: Walk) -> Database:
+    """The program is a user of PostgreSQL that may only read; the database, as its owner."""
+    url = at.postgresql()
+    admin = Database(url)
+    _run(admin, "CREATE ROLE usher_small LOGIN")
+    _run(admin, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO usher_small")
+    at.stack.callback(admin.dispose)
+    at.stack.callback(lambda: _run(admin, "DROP OWNED BY usher_small; DROP ROLE usher_small"))
+    at.set(URL, url.replace("//postgres", "//usher_small", 1))
+    return admin
+
+
+@case("database.failed", 0)
+def a_user_without_rights(at: Walk) -> Steps:
+    admin = a_small_user(at)
+    yield {}
+    _run(admin, RIGHTS)
+
+
+def _run(admin: Database, statements: str) -> None:
+    with admin.write() as connection:
+        for statement in statements.split(";"):
+            connection.execute(text(statement))
+
+
+# --- policy and spool -----------------------------------------------------------------------------
+
+
+@case("policy.missing", 0)
+def a_policy_in_another_folder(at: Walk) -> Steps:
+    Path("else").mkdir()
+    at.patch.chdir("else")
+    at.set("USHER_POLICY", "./policy.toml")
+    yield {"USHER_POLICY": str(at.folder / "policy.toml")}
+
+
+@case("policy.missing", 1)
+def a_policy_that_was_moved(at: Walk) -> Steps:
+    good = Path("policy.toml").rename("away.toml")
+    yield {}
+    good.rename("policy.toml")
+
+
+@case("policy.invalid")
+def a_mistake_in_the_policy(at: Walk) -> Steps:
+    good = Path("policy.toml").read_text()
+    Path("policy.toml").write_text("[admision]")
+    yield {}
+    Path("policy.toml").write_text(good)
+
+
+CALLABLE = "def decide(applicant):\n    return None\n"
+
+
+@case("policy.callable", 0)
+def a_module_in_another_folder(at: Walk) -> Steps:
+    Path("walked_zero.py").write_text(CALLABLE)
+    at.patch.syspath_prepend(str(at.folder))
+    at.set("USHER_POLICY", "walked_none:decide")
+    yield {"USHER_POLICY": "walked_zero:decide"}
+
+
+@case("policy.callable", 1)
+def a_module_that_fails(at: Walk) -> Steps:
+    Path("walked_one.py").write_text("import walked_helper\n" + CALLABLE)
+    at.patch.syspath_prepend(str(at.folder))
+    at.set("USHER_POLICY", "walked_one:decide")
+    yield {}
+    Path("walked_helper.py").write_text("")
+
+
+@case("spool.unwritable", 0)
+def a_spool_in_a_file(at: Walk) -> Steps:
+    Path("file").write_text("")
+    at.set("USHER_SPOOL", str(at.folder / "file" / "spool"))
+    yield {"USHER_SPOOL": str(at.folder / "spool")}
+
+
+@case("spool.unreadable")
+def a_folder_in_the_spool(at: Walk) -> Steps:
+    (at.folder / ".usher-spool").mkdir()
+    (at.folder / ".usher-spool" / "old.spool").mkdir()
+    yield {}
+    (at.folder / ".usher-spool" / "old.spool").rmdir()
+
+
+@case("spool.dead_letters")
+def a_dead_letter(at: Walk) -> Steps:
+    spool = at.folder / "a spool"
+    at.set("USHER_SPOOL", str(spool))
+    at.patch.setattr(database, "BUSY_TIMEOUT_MS", 100)
+    now = utc_now()
+    delivery = signed("signup", account(at=now), at=now)
+    with at.program.app() as app, locked(f"sqlite:///{at.folder}/usher.db"):
+        app.start_store_and_forward()
+        assert call(delivery)["statusCode"] == 200
+    (held,) = spool.glob("*.spool")
+    held.rename(spool / DEAD_LETTERS)  # as a server does with what it cannot apply
+    yield {}
+    yield {}
+    with at.program.app() as app:
+        app.start_store_and_forward()
+        while app.store_and_forward.step():
+            pass
+        assert len(app.store.ledger.page().items) == 1
+
+
+# --- events ---------------------------------------------------------------------------------------
+
+
+@case("instance.several")
+def two_instances(at: Walk) -> Steps:
+    with at.program.app() as app:
+        save(app, user(), user(instance_id=UUID(int=2)), user(instance_id=UUID(int=2)))
+    yield {"USHER_INSTANCE_ID": at.ask()["instance.several"]["facts"]["largest"]}
+
+
+def a_stranger(at: Walk) -> str:
+    """An event of ours, then one of another instance; its id."""
+    at.program.deliver("signup", "ada@example.com", instance_id=UUID(int=7))
+    at.program.deliver("usermodified", "bob@example.com", instance_id=UUID(int=8))
+    return str(UUID(int=8))
+
+
+@case("instance.other", 0)
+def another_site(at: Walk) -> Steps:
+    a_stranger(at)
+    yield {}
+    at.ask_at(timedelta(days=8))
+
+
+@case("instance.other", 1)
+def a_wrong_adoption(at: Walk) -> Steps:
+    yield {"USHER_INSTANCE_ID": a_stranger(at)}
+
+
+def an_event(at: Walk, delta: timedelta) -> None:
+    """A login, with our clock so far off Identity's."""
+    now = utc_now().replace(microsecond=0)
+    with at.program.app(lambda: now + delta):
+        call(
+            signed("signup", account(email=f"{delta}@example.com".replace(" ", ""), at=now), at=now)
+        )
+
+
+@case("clock.late", 0, 1, 2)
+def a_clock_that_is_ahead(at: Walk) -> Steps:
+    an_event(at, timedelta(seconds=120))
+    yield {}
+    an_event(at, timedelta(seconds=1))
+
+
+@case("clock.early", 0, 1)
+def a_clock_that_is_behind(at: Walk) -> Steps:
+    at.set("USHER_WEBHOOK_AHEAD_SECONDS", "600")
+    an_event(at, timedelta(seconds=-120))
+    yield {}
+    an_event(at, timedelta(seconds=-1))
+
+
+@case("failures.failed")
+def a_policy_that_raises(at: Walk) -> Steps:
+    broken = "plans = {}\n\ndef decide(applicant):\n    return plans[applicant.event]\n"
+    Path("walked_two.py").write_text(broken)
+    at.patch.syspath_prepend(str(at.folder))
+    at.set("USHER_POLICY", "walked_two:decide")
+    at.program.deliver("login", "ada@example.com", answers=500)
+    (event,) = at.program.json("events", "list", "--outcome", "failed")["events"]
+    yield {}
+    at.program("policy", "explain", event["id"], code=(0, 1), traceback=True)
+    Path("walked_three.py").write_text(
+        "from usher.core.domain.policy import Verdict\n\ndef decide(applicant):\n"
+        "    return Verdict()\n"
+    )
+    at.set("USHER_POLICY", "walked_three:decide")
+    at.program("events", "again", event["id"])
+
+
+@case("requests.events_too_large")
+def an_event_that_is_too_large(at: Walk) -> Steps:
+    now = utc_now()
+    who = account(at=now, user_metadata={"x": "x" * MAX_EVENT_BYTES})
+    with at.program.app():
+        assert call(signed("login", who, at=now))["statusCode"] == 413
+    yield {}
+    at.ask_at(timedelta(days=7))
+
+
+@case("requests.too_large", 0, 1, 2)
+def a_request_that_is_too_large(at: Walk) -> Steps:
+    with at.program.app() as app:
+        large = signed("login", account(user_metadata={"x": "x" * app.settings.max_body_bytes}))
+        assert call(large)["statusCode"] == 413  # signed months ago
+    yield {}
+    at.ask_at(timedelta(days=7))
