@@ -71,5 +71,7 @@ FREE_BODY_BYTES: Final = 16 * KIB
 """Bodies up to here are read without asking for room."""
 ROOM_FOR_ANYBODY_BYTES: Final = 64 * MIB
 """For all larger bodies that a server reads at one time, their senders unknown."""
-ROOM_FOR_EVENTS_BYTES: Final = 48 * MIB
-"""For all larger bodies of signed events that a server reads at one time."""
+ROOM_FOR_EVENTS_BYTES: Final = 32 * MIB
+"""For the larger bodies of signed events that a server reads at one time, but for:"""
+ROOM_FOR_LARGE_LOGINS_BYTES: Final = 32 * MIB
+"""events over ``MAX_KEPT_BODY_BYTES`` that people bring about themselves, as often as they like."""

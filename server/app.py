@@ -27,7 +27,7 @@ from usher.functions._shared.identity_hook import IdentityHook
 from usher.functions._shared.loopback import for_own_pages, require_host, require_own_page
 from usher.server import routes, traces
 from usher.server.backlogs import Backlogs
-from usher.server.bodies import Bodies, Lease
+from usher.server.bodies import Bodies, Lease, tells_what_was_done
 from usher.server.bodies import Exchange as Body
 from usher.server.group_commit import INTERRUPT_SECONDS, START_SECONDS, GroupCommit
 from usher.server.metrics import Metrics
@@ -118,6 +118,8 @@ class Application:
         self._looker = ThreadPoolExecutor(1, thread_name_prefix="looker")
         self._large = ThreadPoolExecutor(1, thread_name_prefix="large")
         """Reads large events one after the other: each takes seconds, and memory."""
+        self._large_done = ThreadPoolExecutor(1, thread_name_prefix="large-done")
+        """Reads those of administrators, which must not wait for anybody's logins."""
         self._look: asyncio.Future[Response] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._database = usher.store.database
@@ -195,6 +197,7 @@ class Application:
         self._scraper.shutdown()
         self._looker.shutdown()
         self._large.shutdown()
+        self._large_done.shutdown()
         if self._traces:
             self._traces.close()
 
@@ -218,7 +221,8 @@ class Application:
             if len(request.body) <= MAX_KEPT_BODY_BYTES:
                 answer = hook.prepare(request)
             else:
-                answer = await loop.run_in_executor(self._large, hook.prepare, request)
+                reader = self._large_done if tells_what_was_done(request) else self._large
+                answer = await loop.run_in_executor(reader, hook.prepare, request)
                 request = replace(request, body=b"")
                 lease.end()
             if isinstance(answer, Verified):

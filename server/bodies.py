@@ -2,7 +2,8 @@
 
 Anybody may send a body up to ``USHER_MAX_BODY_BYTES``. A larger one is read only where the headers
 show a good signature of an event. Each of the two has room of its own, so that strangers, who can
-fill theirs, keep no event out.
+fill theirs, keep no event out. So have large logins: people make them as often as they like, and
+must keep out neither others nor what an administrator did to them.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # re-expo
 from usher.core.bounds import (
     FREE_BODY_BYTES,
     MAX_EVENT_BYTES,
+    MAX_KEPT_BODY_BYTES,
     ROOM_FOR_ANYBODY_BYTES,
     ROOM_FOR_EVENTS_BYTES,
+    ROOM_FOR_LARGE_LOGINS_BYTES,
 )
 from usher.core.errors import (
     BodyTooLargeError,
@@ -34,8 +37,21 @@ ROOM_SECONDS: Final = 2.0
 """How long a request waits for room; Identity waits for five seconds in all."""
 MAX_LENGTH_DIGITS: Final = 12
 
+EVENT_HEADER: Final = "x-netlify-event"
+_DONE: Final = ("usermodified", "userdeleted")
+"""Events that tell what an administrator has done; Identity sends each of them once."""
+
 Signed = Callable[[Request], bool]
 """Whether a request's headers show a good signature of an event."""
+
+
+def tells_what_was_done(request: Request) -> bool:
+    """Whether the event is, by address or header, an administrator's doing, and not a person's own.
+
+    The header is not signed. It decides only who waits for whom among those with a good signature.
+    """
+    named = request.headers.get(EVENT_HEADER, ("",))[0]
+    return named.endswith(_DONE) or request.path.endswith(_DONE)
 
 
 class Exchange(Protocol):
@@ -132,6 +148,7 @@ class Bodies:
         self._free_bytes = min(FREE_BODY_BYTES, max_body_bytes)
         self._anybody = Room(ROOM_FOR_ANYBODY_BYTES)
         self._events = Room(ROOM_FOR_EVENTS_BYTES)
+        self._large_logins = Room(ROOM_FOR_LARGE_LOGINS_BYTES)
 
     async def read(
         self, request: Request, exchange: Exchange, lease: Lease, signed: Signed | None = None
@@ -177,6 +194,8 @@ class Bodies:
             await lease.take(self._anybody, size_bytes)
         elif size_bytes > max(MAX_EVENT_BYTES, self._max_body_bytes):
             raise BodyTooLargeError(MAX_EVENT_BYTES)
+        elif size_bytes > MAX_KEPT_BODY_BYTES and not tells_what_was_done(request):
+            await lease.take(self._large_logins, size_bytes)
         else:
             await lease.take(self._events, size_bytes)
 

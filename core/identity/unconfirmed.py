@@ -17,6 +17,7 @@ from usher.core.domain.records import User
 from usher.core.domain.unconfirmed import GRACE, removal, why_removed, why_removed_by
 from usher.core.errors import (
     IdentityAccountUnreadableError,
+    IdentityCredentialsError,
     IdentityRefusedError,
     IdentityUnavailableError,
     SyncStrangerError,
@@ -154,6 +155,10 @@ class Unconfirmed:
                 account = client.user(user.id)
             except IdentityAccountUnreadableError:  # it has one, confirmed or not
                 return ""
+            except IdentityUnavailableError as error:
+                if isinstance(error, IdentityCredentialsError) or client.is_away():
+                    raise
+                return ""  # it fails for this account alone, which must not hold up the others
             return why_removed_by(account, user, now, self._days)
 
         first = [ask(user) for user in users]

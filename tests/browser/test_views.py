@@ -10,6 +10,8 @@ from tests.browser.browser import Watch, settle
 from tests.browser.console import Console
 from tests.browser.people import OWNER, PLAIN
 from tests.support import account, signed, verified
+from usher.core.domain import administration
+from usher.core.domain.administration import Change
 from usher.core.store.ledger import DeliveryFilters
 
 AsOwner = Callable[..., tuple[Page, Watch]]
@@ -102,6 +104,27 @@ def test_a_record_is_changed_and_nobodys_change_is_lost(
     dialog.get_by_role("button", name="Delete for good").click()
     expect(page.get_by_text("This account was deleted")).to_be_visible()
     assert user.email not in page.locator("#main").inner_text()
+
+
+def test_a_person_who_changes_their_own_record_is_suspended_even_so(
+    as_owner: AsOwner, populated: Console
+) -> None:
+    """A profile written between the look and the decision is no reason to refuse it."""
+    users = populated.app.store.users
+    user = next(
+        each
+        for each in users.page(limit=200).items
+        if each.status == "active" and each.provider == "github"
+    )
+    page, watch = as_owner(f"/#/users/{user.id}")
+    dialog = page.get_by_role("dialog")
+    page.get_by_role("button", name="Suspend").click()
+    watch.expect(412)
+    users.change(user, administration.edit(profile={"mood": "quick"}), Change(f"user:{user.id}"))
+    dialog.get_by_role("button", name="Suspend").click()
+    expect(page.locator("#main .page-head")).to_contain_text("Suspended")
+    assert users.get(user.id).status == "suspended"
+    assert users.get(user.id).profile == {"mood": "quick"}
 
 
 def test_c1_roles_that_cannot_be_read_are_told(as_owner: AsOwner, populated: Console) -> None:

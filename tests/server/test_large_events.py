@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
@@ -77,6 +79,31 @@ def test_a2_more_than_16_mib_is_413_whoever_signed_it(door: Door) -> None:
     answer = door.send(b"", *JSON, line, length=MAX_EVENT_BYTES + 1)
     assert (answer.status, answer.code) == (413, "body_too_large")
     assert [line["limit_bytes"] for line in door.log()] == [MAX_EVENT_BYTES]
+
+
+@pytest.mark.parametrize("told", ["identity-usermodified", "identity-userdeleted", "header"])
+def test_a_persons_own_large_logins_keep_no_administrators_act_out(door: Door, told: str) -> None:
+    """Identity sends such an event once more or less; logins come as often as the person likes."""
+    event = "userdeleted" if told == "identity-userdeleted" else "usermodified"
+    body = large(event, 15 * MIB)
+    signature = f"X-Webhook-Signature: {good(b'x', now())}"
+    head = (
+        "POST /.netlify/functions/identity HTTP/1.1\r\nHost: x\r\n"
+        f"Content-Type: application/json\r\n{signature}\r\n"
+        f"Content-Length: {15 * MIB}\r\n\r\n{{"
+    )
+    with ExitStack() as held:
+        for _ in range(4):  # as many as find room, and others that wait for it
+            address = ("127.0.0.1", door.server.port)
+            login = held.enter_context(socket.create_connection(address, timeout=5))
+            login.sendall(head.encode())
+        named = (f"X-Netlify-Event: identity_{event}",) if told == "header" else ()
+        path = f"/.netlify/functions/{'identity' if told == 'header' else told}"
+        good_one = f"X-Webhook-Signature: {good(body, now())}"
+        assert door.send(body, *JSON, good_one, *named, path=path).status == 204
+        middling = large("login", 100_000)
+        assert door.deliver(middling).status in (200, 204)
+    assert [outcome for _, outcome, _, _ in door.ledger(body)] == ["applied"]
 
 
 def peak_mib(server: Server) -> int:

@@ -149,6 +149,29 @@ async function change(view, question, done) {
   await again(view);
 }
 
+/**
+ * Make a change, unless another administrator was faster. People change their own words at any time,
+ * and must not keep anybody from suspending them by it: then the change is tried again.
+ */
+async function decided(view, method, path, options) {
+  for (let tries = 5; ; tries -= 1) {
+    try {
+      return await call(method, path, { ...options, etag: view.etag });
+    } catch (error) {
+      if (error.kind !== "changed" || tries === 0) throw error;
+      const { data, etag } = await view.read();
+      if (judged(data) !== judged(view.user)) throw error;
+      view.etag = etag;
+    }
+  }
+}
+
+/** What an administrator looks at before a decision: all but the person's own words and visits. */
+function judged(user) {
+  const { id, email, status, provider, grants, app_metadata, extra_app_metadata } = user;
+  return JSON.stringify([id, email, status, provider, grants, app_metadata, extra_app_metadata]);
+}
+
 const why = (placeholder) => field({ label: "Reason", name: "reason", maxlength: 500, placeholder, autocomplete: "off", hint: "Kept in the audit, for other administrators." });
 
 async function grant(view, role = "") {
@@ -184,7 +207,7 @@ async function grant(view, role = "") {
         if (values.end) throw Object.assign(new Error("slash"), { kind: "refused", detail: "A role of this name can be given here only without an end; usher users grant can give it one." });
         return setRoles(view, [...new Set([...view.user.roles, given])], values.reason);
       }
-      return call("PUT", `${view.path}/roles/${encodeURIComponent(given)}`, { body, etag: view.etag });
+      return decided(view, "PUT", `${view.path}/roles/${encodeURIComponent(given)}`, { body });
     },
   }, `The role is given to ${who}.`);
 }
@@ -195,7 +218,7 @@ function fitsAddress(role) {
 }
 
 function setRoles(view, roles, reason) {
-  return call("PUT", `${view.path}/roles`, { body: { roles, reason }, etag: view.etag });
+  return decided(view, "PUT", `${view.path}/roles`, { body: { roles, reason } });
 }
 
 function revoke(view, role, grants) {
@@ -213,7 +236,7 @@ function revoke(view, role, grants) {
     fields: [why("")],
     action: `Take away ${role}`,
     run: (values) => fitsAddress(role)
-      ? call("DELETE", `${view.path}/roles/${encodeURIComponent(role)}`, { query: { reason: values.reason }, etag: view.etag })
+      ? decided(view, "DELETE", `${view.path}/roles/${encodeURIComponent(role)}`, { query: { reason: values.reason } })
       : setRoles(view, view.user.roles.filter((each) => each !== role), values.reason),
   }, `${who} no longer has ${role}.`);
 }
@@ -229,7 +252,7 @@ function suspend(view) {
       h("li", "Roles, profile and history stay. It can be taken back at any time.")),
     fields: [why("")],
     action: "Suspend",
-    run: (values) => call("PATCH", view.path, { body: { status: "suspended", reason: values.reason }, etag: view.etag }),
+    run: (values) => decided(view, "PATCH", view.path, { body: { status: "suspended", reason: values.reason } }),
   }, `${who} is suspended.`);
 }
 
@@ -240,7 +263,7 @@ function reactivate(view) {
     content: h("p", "They can log in again, with the roles on record."),
     fields: [why("")],
     action: "Reactivate",
-    run: (values) => call("PATCH", view.path, { body: { status: "active", reason: values.reason }, etag: view.etag }),
+    run: (values) => decided(view, "PATCH", view.path, { body: { status: "active", reason: values.reason } }),
   }, `${who} can log in again.`);
 }
 
@@ -263,7 +286,7 @@ function remove(view) {
       typed.complain(right ? "" : "This is not the same.");
       return right;
     },
-    run: (values) => call("DELETE", view.path, { query: { reason: values.reason }, etag: view.etag }),
+    run: (values) => decided(view, "DELETE", view.path, { query: { reason: values.reason } }),
   }, "The account is deleted.");
 }
 
