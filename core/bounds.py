@@ -35,6 +35,10 @@ MAX_EVENT_BYTES: Final = 16 * MIB
 """Of the body of a signed event."""
 MAX_KEPT_BODY_BYTES: Final = 256 * KIB
 """Larger bodies are kept in the ledger as their digest alone."""
+MAX_LOGIN_BODY_BYTES: Final = 16 * KIB
+"""Larger bodies of one person's logins are kept only ``LARGE_LOGINS_PER_HOUR``: a login costs that
+person a few bytes."""
+LARGE_LOGINS_PER_HOUR: Final = 6
 MAX_ENVELOPE_BYTES: Final = 256 * KIB
 """Of an event without its metadata maps."""
 MAX_EMAIL_CHARACTERS: Final = 320

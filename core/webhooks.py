@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from time import perf_counter, sleep
+from time import monotonic, perf_counter, sleep
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from usher.core.bounds import MAX_KEPT_BODY_BYTES
+from usher.core.bounds import LARGE_LOGINS_PER_HOUR, MAX_KEPT_BODY_BYTES, MAX_LOGIN_BODY_BYTES
 from usher.core.domain.decide import decide
 from usher.core.domain.events import (
     Event,
@@ -46,9 +46,11 @@ from usher.core.errors import (
     EventMismatchError,
     NotMigratedError,
     SignatureError,
+    TooManyRequestsError,
     UsherError,
 )
 from usher.core.jws import Claims, verify_claims, verify_event
+from usher.core.limits import RateLimiter
 from usher.core.log import describe_failure, elapsed_ms, get_logger
 from usher.core.opaque import SetAside
 from usher.core.settings import Settings
@@ -62,6 +64,9 @@ if TYPE_CHECKING:
 CONFLICT_ATTEMPTS: Final = 3
 _NOT_KEPT: Final = Reason(
     BODY_NOT_KEPT, f"over {MAX_KEPT_BODY_BYTES} bytes: the ledger has the body's digest alone"
+)
+_ONE_OF_MANY: Final = Reason(
+    BODY_NOT_KEPT, "one of many large logins of this person: the ledger has the body's digest alone"
 )
 PAUSE_SECONDS: Final = 0.0005
 """Between two pieces of a large body: the interpreter's lock is free for so long."""
@@ -163,6 +168,7 @@ class Webhooks:
         self._settings = settings
         self._in_force = policy
         self._open_store = open_store
+        self._large_logins = RateLimiter(LARGE_LOGINS_PER_HOUR, _minutes)
         self.fallback: Fallback | None = None
 
     def verify(self, received: Received) -> Verified:
@@ -431,8 +437,11 @@ class Webhooks:
             if isinstance(content, Event) and OTHER not in reasons:
                 why = REASONS[content.name]
             reasons = (why, *reasons)
+        body: bytes | None = received.body
         if received.reduced is not None:
-            reasons += (_NOT_KEPT,)
+            body, reasons = None, (*reasons, _NOT_KEPT)
+        elif len(received.body) > MAX_LOGIN_BODY_BYTES and not self._keeps_large(verified):
+            body, reasons = None, (*reasons, _ONE_OF_MANY)
         return Delivery(
             id=verified.id,
             instance_id=claims.instance_id,
@@ -441,7 +450,7 @@ class Webhooks:
             issued_at=claims.issued_at,
             received_at=received.at,
             path=received.path,
-            body=received.body if received.reduced is None else None,
+            body=body,
             body_digest=claims.body_digest,
             key_index=claims.key_index,
             outcome=decision.outcome,
@@ -451,6 +460,19 @@ class Webhooks:
             origin=origin_of(verified),
             address_key=decision.address_key,
         )
+
+    def _keeps_large(self, verified: Verified) -> bool:
+        """Whether the ledger keeps a large body: of a person's own logins, a few an hour."""
+        content = verified.content
+        if not isinstance(content, Event) or content.name is not EventName.LOGIN:
+            return True
+        if origin_of(verified) != "live":
+            return True
+        try:
+            self._large_logins.take(str(content.user.id))
+        except TooManyRequestsError:
+            return False
+        return True
 
 
 def failed_decision(error: Exception) -> Decision:
@@ -479,6 +501,11 @@ def _name(content: Event | UnknownEvent | Exception) -> str:
     if isinstance(content, Event):
         return content.name.value
     return content.name if isinstance(content, UnknownEvent) else ""
+
+
+def _minutes() -> float:
+    """The clock of a limit by the hour: ``RateLimiter`` fills a bucket in 60 of its units."""
+    return monotonic() / 60
 
 
 def _let_others_run() -> None:

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+from usher.core.domain.events import IdentityUser
 from usher.core.domain.records import User
 from usher.core.domain.unconfirmed import GRACE, removal, why_removed, why_removed_by
 from usher.core.errors import (
@@ -152,13 +153,9 @@ class Unconfirmed:
 
         def ask(user: User) -> str:
             try:
-                account = client.user(user.id)
+                account = _look(client, user.id)
             except IdentityAccountUnreadableError:  # it has one, confirmed or not
                 return ""
-            except IdentityUnavailableError as error:
-                if isinstance(error, IdentityCredentialsError) or client.is_away():
-                    raise
-                return ""  # it fails for this account alone, which must not hold up the others
             return why_removed_by(account, user, now, self._days)
 
         first = [ask(user) for user in users]
@@ -190,9 +187,25 @@ class Unconfirmed:
         )
 
 
-def _has_account(client: IdentityClient, user_id: UUID) -> bool:
-    """Whether Identity has an account, readable or not."""
+def _look(client: IdentityClient, user_id: UUID) -> IdentityUser | None:
+    """One account; where Identity fails for it alone, the others do not wait for it.
+
+    Raises:
+        IdentityAccountUnreadableError: it cannot be read, or Identity fails for it alone.
+    """
     try:
-        return client.user(user_id) is not None
-    except IdentityAccountUnreadableError:
-        return True
+        return client.user(user_id)
+    except IdentityCredentialsError:
+        raise
+    except IdentityUnavailableError as error:
+        if client.is_away():
+            raise
+        raise IdentityAccountUnreadableError(error.detail, "no_answer") from None
+
+
+def _has_account(client: IdentityClient, user_id: UUID) -> bool:
+    """Whether Identity has shown an account, readable or not."""
+    try:
+        return _look(client, user_id) is not None
+    except IdentityAccountUnreadableError as error:
+        return error.trouble != "no_answer"

@@ -136,6 +136,28 @@ def test_a3_no_content_of_either_map_is_refused(
         assert send(body) == answer
 
 
+def test_logins_in_a_loop_do_not_fill_the_ledger_with_large_bodies(
+    usher: App, clock: Clock
+) -> None:
+    """A login costs a few bytes, its event as many as the person once wrote."""
+    user_id, other = uuid4(), uuid4()
+    large = b'{"x":"%s"}' % (b"x" * 60_000)
+
+    def log_in(content: bytes, who: UUID = user_id, event: str = "login") -> bool:
+        clock.advance(seconds=1)
+        body = body_of(event, who, content, updated_at=clock())
+        assert send(body).status in (200, 204)
+        kept = newest(usher).body is not None
+        assert kept is ("body.not_kept" not in reasons(usher))
+        return kept
+
+    assert [log_in(large) for _ in range(9)] == [True] * 6 + [False] * 3
+    assert usher.store.users.get(user_id).user_metadata == {"x": "x" * 60_000}
+    assert log_in(b'{"x":1}')
+    assert log_in(large, event="usermodified")
+    assert log_in(large, other)
+
+
 @pytest.mark.parametrize("content", CONTENT.values(), ids=CONTENT.keys())
 def test_a1_no_answer_carries_an_app_metadata_that_was_altered(usher: App, content: bytes) -> None:
     """Identity would store what is left of it; the roles go by a push, which merges."""

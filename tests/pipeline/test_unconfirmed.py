@@ -23,7 +23,7 @@ from usher.core.domain.administration import Change
 from usher.core.domain.events import read_user
 from usher.core.domain.records import Status
 from usher.core.errors import IdentityUnavailableError, SyncStrangerError, UserNotFoundError
-from usher.core.identity.client import IdentityClient
+from usher.core.identity.client import BEYOND_ALL, IdentityClient
 from usher.core.identity.http import AdminAnswer
 from usher.core.identity.unconfirmed import ASKED_AT_ONCE, PAGE
 from usher.core.settings import Settings
@@ -55,6 +55,7 @@ class Identity:
     def request(self, method: str, path: str, body: Mapping[str, Any] | None) -> AdminAnswer:
         """See ``usher.core.identity.http.AdminTransport``."""
         assert (method, body) == ("GET", None)
+        beyond_all = f"page={BEYOND_ALL}" in path
         path = path.partition("?")[0]
         listed = path == "/admin/users"
         self.asked.append(None if listed else UUID(path.rpartition("/")[2]))
@@ -65,7 +66,7 @@ class Identity:
         if self.status:
             return AdminAnswer(self.status, {}, b"")
         if listed:
-            users = b",".join(map(self._show, self.accounts))
+            users = b",".join(map(self._show, () if beyond_all else self.accounts))
             return AdminAnswer(200, {}, b'{"users":[' + users + b"]}")
         one = UUID(path.rpartition("/")[2])
         if one not in self.accounts:
@@ -569,6 +570,38 @@ def test_an_account_that_cannot_be_read_is_an_account(told: Site) -> None:
     told.identity.odd = set(told.identity.accounts)
     told.maintain(days=400)
     assert (told.status(ghost), told.status(odd)) == ("", "pending")
+
+
+def test_an_account_that_identity_cannot_answer_for_holds_up_no_other(told: Site) -> None:
+    """Somebody signs up with so much data that Identity is too slow, or fails, for them alone."""
+    heavy = told.validate("heavy@b.example")
+    told.there(heavy)
+    ghosts = [told.validate(f"p{n}@b.example") for n in range(3)]
+
+    def fails(path: str) -> None:
+        if path.endswith((str(heavy), str(member))):
+            raise IdentityUnavailableError("no end after 10 seconds")
+
+    told.member("well@b.example")
+    member = told.member("heavier@b.example")
+    told.identity.before = fails
+    told.maintain(days=400)
+    assert [told.status(each) for each in (heavy, *ghosts)] == ["pending", "", "", ""]
+    assert not told.lines("pending.kept")
+
+
+def test_an_account_without_an_answer_shows_nothing(told: Site) -> None:
+    """Where Identity fails for all that are active, nobody knows whether it is the right one."""
+    ghost = told.validate()
+
+    def fails(path: str) -> None:
+        if not path.endswith((str(ghost), "/users")):
+            raise IdentityUnavailableError("no end after 10 seconds")
+
+    told.identity.before = fails
+    told.maintain(days=400)
+    assert told.status(ghost) == "pending"
+    assert told.lines("pending.kept")
 
 
 def test_a_push_of_a_removed_record_ends(told: Site) -> None:
