@@ -63,16 +63,19 @@ class Spans:
         self._pause = pause
         self._next_pause = PIECE_BYTES
 
-    def members(self, start: int = 0, inside: str | None = None) -> tuple[tuple[Member, ...], int]:
+    def members(
+        self, start: int = 0, inside: str | None = None, found: list[Member] | None = None
+    ) -> tuple[tuple[Member, ...], int]:
         """The members of the object that begins here, or after white space, and where it ends.
 
         Args:
             inside: the key of the member whose members, or elements, are wanted as well.
+            found: takes the members one by one, so that those before an error are known.
 
         Raises:
             IndexError, ValueError: this is no object of JSON.
         """
-        data, found = self._data, list[Member]()
+        data, found = self._data, [] if found is None else found
         at = self._after(_SPACE, self._expect(self._after(_SPACE, start), b"{"))
         if data[at] == ord("}"):
             return (), at + 1

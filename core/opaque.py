@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -107,12 +107,37 @@ def only(data: bytes, keys: Collection[str]) -> bytes:
     Raises:
         StrictJsonError: this is no JSON object.
     """
-    members = [
+    return _alone(data, _all_members(data, None), keys)
+
+
+def only_of_start(data: bytes, keys: Collection[str]) -> bytes:
+    """The same of the beginning of an object.
+
+    Raises:
+        StrictJsonError: not all of these members are there whole.
+    """
+    members = _members_so_far(data)
+    if not {each.key for each in members}.issuperset(keys):
+        raise StrictJsonError("cut off before all that is needed")
+    return _alone(data, members, keys)
+
+
+def _members_so_far(data: bytes) -> list[Member]:
+    found: list[Member] = []
+    try:
+        Spans(data).members(found=found)
+    except (IndexError, ValueError):
+        return found  # cut off after these
+    return found
+
+
+def _alone(data: bytes, members: Iterable[Member], keys: Collection[str]) -> bytes:
+    chosen = [
         b'"%s":%s' % (each.key.encode(), data[each.start : each.end])
-        for each in _all_members(data, None)
+        for each in members
         if each.key in keys
     ]
-    return b"{%s}" % b",".join(members)
+    return b"{%s}" % b",".join(chosen)
 
 
 def _all_members(data: bytes, inside: str | None) -> tuple[Member, ...]:

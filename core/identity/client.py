@@ -28,7 +28,14 @@ from usher.core.errors import (
     UsherError,
 )
 from usher.core.identity.http import AdminAnswer, AdminTransport, BoundedHttp
-from usher.core.opaque import SetAside, only, read_envelope, read_list
+from usher.core.opaque import (
+    APP_METADATA,
+    SetAside,
+    only,
+    only_of_start,
+    read_envelope,
+    read_list,
+)
 from usher.core.strict_json import StrictJsonError, loads_object
 
 ATTEMPTS: Final = 3
@@ -157,8 +164,7 @@ class IdentityClient:
         Raises:
             IdentityAccountUnreadableError: even these cannot be read.
         """
-        answer = self._ask("GET", f"/admin/users/{user_id}", missing=404)
-        return None if answer.status == 404 else _metadata(user_id, answer.body)
+        return self._metadata_by("GET", user_id)
 
     def update(self, user_id: UUID, *, app_metadata: Mapping[str, Any]) -> IdentityUser | None:
         """Change an account's ``app_metadata``; None where there is no such account.
@@ -168,8 +174,23 @@ class IdentityClient:
         Returns:
             The account afterwards, as ``metadata`` reads it.
         """
-        body = {"app_metadata": app_metadata}
-        answer = self._ask("PUT", f"/admin/users/{user_id}", body, missing=404)
+        return self._metadata_by("PUT", user_id, {"app_metadata": app_metadata})
+
+    def _metadata_by(
+        self, method: str, user_id: UUID, body: Mapping[str, Any] | None = None
+    ) -> IdentityUser | None:
+        """The account that a call answers; of one too large to be read, its beginning.
+
+        Identity writes ``app_metadata`` before what the person wrote, which has no bounds.
+        """
+        try:
+            answer = self._ask(method, f"/admin/users/{user_id}", body, missing=404)
+        except IdentityAnswerTooLargeError as error:
+            try:
+                alone = only_of_start(error.start, ("id", APP_METADATA))
+            except StrictJsonError:
+                raise error from None
+            return _metadata(user_id, alone)
         return None if answer.status == 404 else _metadata(user_id, answer.body)
 
     def create(

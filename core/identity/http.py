@@ -13,6 +13,7 @@ from uuid import UUID
 
 import urllib3
 
+from usher.core.bounds import MAX_MAP_BYTES
 from usher.core.errors import IdentityAnswerTooLargeError, IdentityUnavailableError
 from usher.core.jws import sign_compact
 from usher.core.strict_json import StrictJsonError, dumps, loads_object
@@ -31,8 +32,8 @@ SYSTEM_SUBJECT: Final = UUID(int=0)
 SYSTEM_TOKEN_SECONDS: Final = 60
 _SYSTEM_HEADER: Final = b'{"alg":"HS256","typ":"JWT"}'
 _PIECE_BYTES: Final = 65_536
-_START_BYTES: Final = 4_096
-"""Kept of an answer that is too large: the id of its first account stands there."""
+_START_BYTES: Final = MAX_MAP_BYTES + 4_096
+"""Kept of an answer that is too large: the id of its first account, and its ``app_metadata``."""
 
 
 class AdminAnswer(NamedTuple):

@@ -13,7 +13,7 @@ from tests.profiles import examples
 from usher.core import bounds
 from usher.core.domain.events import reduce_body
 from usher.core.errors import BodyJsonError
-from usher.core.opaque import only, read_envelope, read_list
+from usher.core.opaque import only, only_of_start, read_envelope, read_list
 from usher.core.strict_json import StrictJsonError, dumps, loads_object
 
 
@@ -307,3 +307,16 @@ def test_some_members_alone_are_kept() -> None:
     for bad in (b"", b"7", b'{"id":', b'{"id":1}}', b"[]"):
         with pytest.raises(StrictJsonError):
             only(bad, ("id",))
+
+
+def test_the_members_of_a_beginning_are_those_that_are_whole() -> None:
+    """Wherever an answer is cut off, no value is read that has not come whole."""
+    whole = b'{"id":"a\\"b","x":[1,{"app_metadata":7}],"app_metadata":{"r":["}"]},"y":12345}'
+    needed = b'{"id":"a\\"b","app_metadata":{"r":["}"]}}'
+    enough = whole.index(b',"y"')
+    for end in range(len(whole) + 1):
+        if end < enough:
+            with pytest.raises(StrictJsonError, match="cut off"):
+                only_of_start(whole[:end], ("id", "app_metadata"))
+        else:
+            assert only_of_start(whole[:end], ("id", "app_metadata")) == needed

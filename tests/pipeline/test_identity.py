@@ -198,6 +198,28 @@ def test_a4_an_answer_too_large_is_told_at_once(
     assert first_id(page.replace(str(ADA).encode(), b"-" * 36)) == ""
 
 
+def test_a_push_reaches_an_account_too_large_to_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody keeps a role in their tokens by storing more than is read."""
+    monkeypatch.setattr(identity_http, "MAX_ADMIN_ANSWER_BYTES", 9_000)
+    start = b'{"id":"%s","email":"a@b.c",' % str(ADA).encode()
+    maps = (
+        b'"app_metadata":{"user_metadata":{},"roles":["a"]},',
+        b'"user_metadata":{"app_metadata":{"roles":["b"]},"x":"%s"}}' % (b"<" * 20_000),
+    )
+    with answering((200, {}, start + b"".join(maps))) as stub:
+        client, _ = client_of(stub.url)
+        for found in (client.metadata(ADA), client.update(ADA, app_metadata={"roles": []})):
+            assert found is not None
+            assert found.roles == {"a"}
+        with pytest.raises(IdentityUnavailableError, match="another user"):
+            client.metadata(UUID(int=8))
+    for cut in (start + maps[1], start + b'"app_metadata":{"x":"%s"}}' % (b"<" * 90_000)):
+        with answering((200, {}, cut)) as stub:
+            client, _ = client_of(stub.url)
+            with pytest.raises(IdentityAnswerTooLargeError, match="over 9000 bytes"):
+                client.metadata(ADA)
+
+
 def test_a4_a_large_answer_that_comes_too_slowly_is_too_large(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
