@@ -83,7 +83,7 @@ def test_a2_more_than_16_mib_is_413_whoever_signed_it(door: Door) -> None:
 
 @pytest.mark.parametrize("told", ["identity-usermodified", "identity-userdeleted", "header"])
 def test_a_persons_own_large_logins_keep_no_administrators_act_out(door: Door, told: str) -> None:
-    """Identity sends such an event once more or less; logins come as often as the person likes."""
+    """Identity sends such an event once; logins come as often as the person likes."""
     event = "userdeleted" if told == "identity-userdeleted" else "usermodified"
     body = large(event, 15 * MIB)
     signature = f"X-Webhook-Signature: {good(b'x', now())}"
