@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -41,8 +41,6 @@ RECORDS_AT_ONCE: Final = 200
 LOOKS: Final = 3
 """Repeated look-ups of an account whose record changes at the same time."""
 SAMPLE: Final = 5
-PENDING_GRACE: Final = timedelta(minutes=10)
-"""Time from a ``validate`` here until its account must be seen at Identity."""
 
 
 class Steps:
@@ -294,17 +292,18 @@ class Steps:
     def _unseen(self, run: Run, limit: int) -> tuple[list[User], str, int]:
         """The next records that the run did not see at Identity.
 
+        Pending ones are none: anybody makes them by signing up, and maintenance removes them.
+
         Returns:
             The records; the place after all that were looked at (empty: no more); their number.
         """
         place = UUID(run.progress.place) if run.progress.place else None
-        horizon = self._clock() - PENDING_GRACE
         with self._database.write() as connection:
             ids = rows.ids_after(connection, run.instance_id, place, limit)
             seen = rows.marked(connection, run.id, ids)
             keys = [(run.instance_id, user_id) for user_id in ids if user_id not in seen]
             found = self._users.load(connection, keys).values()
-        users = [u for u in found if u.status is not Status.PENDING or u.created_at < horizon]
+        users = [user for user in found if user.status is not Status.PENDING]
         return users, str(ids[-1]) if ids else "", len(ids)
 
     def _note_absent(self, run: Run, ids: Sequence[UUID], progress: Progress) -> Run:

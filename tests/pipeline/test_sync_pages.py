@@ -25,6 +25,7 @@ from usher.core.identity.client import IdentityClient
 from usher.core.identity.http import AdminAnswer
 from usher.core.identity.sync import Sync
 from usher.core.settings import Settings
+from usher.core.store.instances import Instances
 
 WELL, FORM, NAMELESS, SILENT, LARGE = "well", "form", "nameless", "silent", "large"
 BOUND = 4_000
@@ -110,7 +111,7 @@ class Site:
                 client,
                 self.app.pushes,
                 self.app.clock,
-                instances=store.instances,
+                instances=Instances(UUID(int=0)),
                 interval_seconds=0,
                 sleep=lambda _: None,
             ).run(plan, force=True)
