@@ -87,7 +87,7 @@ def _read_elements(elements: list[Any]) -> HeldRoles:
 
 
 def _foreign(value: object) -> str:
-    """What a value is that is no list, or none that can be read, in words."""
+    """A value that is no list, or none that can be read, in words."""
     if value is UNREADABLE_ROLES:
         return "too large, too deep or not to be stored"
     return f"{_kind(value)}, not a list"

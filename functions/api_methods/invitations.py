@@ -17,7 +17,6 @@ from usher.functions._shared.http import Response
 from usher.functions._shared.operation import Access, Call, Input, Operation, json_response
 from usher.functions.api_methods import schemas
 
-
 PLAIN_ADDRESS: Final = r"^[^\s@]+@[^\s@]+$"
 
 

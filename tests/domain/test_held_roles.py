@@ -112,7 +112,9 @@ def test_c1_what_cannot_be_taken_as_it_is_gets_words_of_its_own(roles: bytes) ->
     document, _ = read_envelope(body)
     said = "roles is too large, too deep or not to be stored: neither read nor written over"
     assert read_roles(document["app_metadata"]["roles"]).unreadable == said
-    assert read_roles({}).unreadable == "roles is an object, not a list: neither read nor written over"
+    assert (
+        read_roles({}).unreadable == "roles is an object, not a list: neither read nor written over"
+    )
 
 
 @pytest.mark.parametrize("said", SAID)
