@@ -14,7 +14,9 @@ from tests.store.store_support import counts, execute, rows
 from tests.store.test_users import save, user
 from tests.support import account, call, signed
 from usher import migrations
+from usher.cli.checks.instance import _several
 from usher.core.store.database import Database
+from usher.core.store.instances import OnRecord
 
 ZERO, OURS, STRANGER = UUID(int=0), UUID(int=7), UUID(int=8)
 
@@ -92,6 +94,12 @@ def test_d1_an_unknown_event_of_before_the_choice_was_not_refused(on_both: Progr
     (_, stranger) = on_both.json("instance")["on_record"]
     assert (stranger["events"], stranger["refused"]) == (1, 0)
     assert finding(on_both)["well"] is True
+
+
+def test_d2_doctor_prefers_an_instance_with_events_to_the_guess_of_a_token() -> None:
+    """One record each: the zero UUID that an older version guessed is not the likely one."""
+    each = [OnRecord(ZERO, 1, 0, 0, None), OnRecord(OURS, 1, 1, 0, None)]
+    assert _several(each).facts["largest"] == str(OURS)
 
 
 @pytest.mark.parametrize("command", [("events", "again"), ("policy", "explain")])
