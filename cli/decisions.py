@@ -7,12 +7,29 @@ from contextlib import contextmanager
 from typing import Final
 
 from usher.cli.output import say
+from usher.core.app import App
 from usher.core.domain.differences import reply_in_words
-from usher.core.domain.records import Decision, Outcome
-from usher.core.errors import PolicyError
+from usher.core.domain.records import Decision, Delivery, Outcome
+from usher.core.errors import DeliveryNotFoundError, PolicyError
 from usher.core.faults import in_full
 
 _BAD: Final = frozenset({Outcome.DENIED, Outcome.FAILED})
+
+
+def find_event(app: App, prefix: str) -> Delivery:
+    """The event of the instance in use whose id begins with ``prefix``.
+
+    Raises:
+        DeliveryNotFoundError: there is none, there are several, or it is of another instance.
+    """
+    try:
+        return app.store.ledger.find(prefix)
+    except DeliveryNotFoundError:
+        other = app.store.ledger.find(prefix, of_any=True)
+        raise DeliveryNotFoundError(
+            f"This event is of another Identity instance, {other.instance_id}, and decides nothing "
+            "here. See: usher instance"
+        ) from None
 
 
 def show_decision(begin: str, decision: Decision) -> None:

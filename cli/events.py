@@ -8,7 +8,7 @@ from uuid import UUID
 
 import click
 
-from usher.cli.decisions import show_decision, told_in_full
+from usher.cli.decisions import find_event, show_decision, told_in_full
 from usher.cli.environment import actor, opened
 from usher.cli.moments import PAST
 from usher.cli.output import (
@@ -113,7 +113,7 @@ def again(event_id: str, reason: str, force: bool, as_json: bool) -> None:
     are enough.
     """
     with opened() as app, told_in_full():
-        delivery = app.store.ledger.find(event_id)
+        delivery = find_event(app, event_id)
         event = event_of(delivery)
         if event is None:
             raise EventUnreadableError("Its body was erased, or is not an event that can be read.")
@@ -133,7 +133,7 @@ def again(event_id: str, reason: str, force: bool, as_json: bool) -> None:
 def _why(delivery: Delivery) -> str:
     """The rules that decided; of a failure what was raised, and where."""
     failure = in_words(delivery.reasons) if delivery.outcome is Outcome.FAILED else ""
-    return failure or ", ".join(reason.rule for reason in delivery.reasons)
+    return failure or ", ".join(dict.fromkeys(reason.rule for reason in delivery.reasons))
 
 
 @events.command()

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import click
 
-from usher.cli.decisions import print_traceback, show_decision, told_in_full
+from usher.cli.decisions import find_event, print_traceback, show_decision, told_in_full
 from usher.cli.environment import environment, opened
 from usher.cli.moments import PAST
 from usher.cli.output import (
@@ -152,7 +152,7 @@ def _is_uuid(text: str) -> bool:
 def _explain_event(prefix: str, as_json: bool) -> int:
     """Print the recorded decision on an event, and today's. Return the exit code."""
     with opened() as app:
-        delivery = app.store.ledger.find(prefix)
+        delivery = find_event(app, prefix)
         user = app.store.users.look_up(delivery.user_id) if delivery.user_id else None
         try:
             now = app.webhooks.rehearse(delivery, user, app.clock())

@@ -70,6 +70,7 @@ def instance_findings(app: App) -> list[Finding]:
 
 def _several(found: list[OnRecord]) -> Finding:
     users = {str(each.instance_id): each.users for each in found}
-    by_size = sorted(users, key=lambda one: (-users[one], one))
+    events = {str(each.instance_id): each.events for each in found}  # a guess has none
+    by_size = sorted(users, key=lambda one: (-users[one], -events[one], one))
     listed = ", ".join(f"{one} ({counted(users[one], 'user')})" for one in by_size)
     return SEVERAL.found(count=len(users), listed=listed, largest=by_size[0], users=users)

@@ -280,7 +280,7 @@ def _document(line: bytes) -> dict[str, Any]:
 def _capture(document: dict[str, Any]) -> Capture:
     version = document.pop("usher_capture", None)
     if not _is_version(version):
-        said = "names no version" if version is None else f"is of version {str(version)[:20]!r}"
+        said = "names no version" if version is None else f"is of version {dumps(version)[:20]}"
         raise CaptureError(f"{said}; this Usher reads version {VERSION}")
     headers = _object(document, "headers")
     if not all(isinstance(value, str) for value in headers.values()):

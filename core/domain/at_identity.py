@@ -129,6 +129,7 @@ class AtIdentity:
             self.pushing,
             self.pushing_since,
             self.in_flight if in_flight is None else in_flight,
+            self.unreadable,
         )
 
     def answered(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from usher.core.bounds import MAX_ROLE_CHARACTERS
+from usher.core.opaque import UNREADABLE_ROLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class HeldRoles:
     Attributes:
         names: the role names, without the spaces around them.
         kept: the elements that are no role names, in their order, as they came.
-        foreign: the kind of a value that is neither a list nor a text; empty: it is one.
+        foreign: a value that is neither a list nor a text, in words; empty: it is one.
         plain: every name stands once and without spaces around it, in a list if there is any.
     """
 
@@ -43,7 +44,7 @@ class HeldRoles:
     def unreadable(self) -> str:
         """The part that cannot be read, in words and without its content; empty: all can be."""
         if self.foreign:
-            return f"roles is {self.foreign}, not a list: neither read nor written over"
+            return f"roles is {self.foreign}: neither read nor written over"
         if not self.kept:
             return ""
         kinds = ", ".join(sorted(set(map(_kind, self.kept))))
@@ -68,7 +69,7 @@ def read_roles(value: object) -> HeldRoles:
     if isinstance(value, str):
         alone = _read_elements([value])
         return replace(alone, plain=not alone.names)
-    return _NULL if value is None else HeldRoles(foreign=_kind(value), plain=False)
+    return _NULL if value is None else HeldRoles(foreign=_foreign(value), plain=False)
 
 
 def _read_elements(elements: list[Any]) -> HeldRoles:
@@ -83,6 +84,13 @@ def _read_elements(elements: list[Any]) -> HeldRoles:
         else:
             kept.append(each)
     return HeldRoles(frozenset(names), tuple(kept), plain=plain)
+
+
+def _foreign(value: object) -> str:
+    """A value that is no list, or none that can be read, in words."""
+    if value is UNREADABLE_ROLES:
+        return "too large, too deep or not to be stored"
+    return f"{_kind(value)}, not a list"
 
 
 def _kind(value: object) -> str:

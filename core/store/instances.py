@@ -16,6 +16,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Table, Uuid, bindparam, func, select, text
 from sqlalchemy.sql.elements import TextClause
 
+from usher.core.domain.events import EventName
 from usher.core.domain.instances import How, KnownInstances
 from usher.core.domain.records import Outcome
 from usher.core.store.tables import DeliveryRow, InstanceRow, UserRow, UtcDateTime
@@ -190,6 +191,7 @@ def _counted(connection: Connection, instance_id: UUID, *, ours: bool) -> OnReco
         return OnRecord(instance_id, users, events, 0, None)
     refused = (
         _DELIVERIES.c.outcome == Outcome.IGNORED.value,
+        _DELIVERIES.c.event.in_(tuple(EventName)),  # others are ignored whatever their instance
         _DELIVERIES.c.origin == "live",
         _DELIVERIES.c.key_index >= 0,  # not imported
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Annotated, Any, Final
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from usher.core.app import App
 from usher.core.domain.documents import user_document
@@ -16,11 +17,21 @@ from usher.functions._shared.http import Response
 from usher.functions._shared.operation import Access, Call, Input, Operation, json_response
 from usher.functions.api_methods import schemas
 
+PLAIN_ADDRESS: Final = r"^[^\s@]+@[^\s@]+$"
+
+
+def _plain_address(text: str) -> str:
+    if not re.search(PLAIN_ADDRESS, text):
+        raise ValueError("must be one e-mail address, without spaces and without a name around it")
+    return text
+
 
 class Invitation(Input):
     """The person to invite."""
 
-    email: str = Field(min_length=3, max_length=320, pattern=r"^[^\s@]+@[^\s@]+$")
+    email: Annotated[str, AfterValidator(_plain_address)] = Field(
+        min_length=3, max_length=320, json_schema_extra={"pattern": PLAIN_ADDRESS}
+    )
     data: dict[str, Any] = Field(default_factory=dict, description="Their user_metadata.")
 
 

@@ -269,6 +269,15 @@ def test_only_an_address_can_be_invited(asking: Open, email: str) -> None:
         assert stub.requests == []
 
 
+def test_h6_what_is_no_plain_address_is_told_in_words(asking: Open) -> None:
+    """Not as the pattern that it breaks."""
+    with serving(lambda *_: described()) as stub, invitations(stub, asking) as app:
+        answer = People(app).ask("administrator", "POST", "/users", {"email": "Ada <a@b.c>"})
+        assert answer.json["errors"][0]["detail"] == (
+            "must be one e-mail address, without spaces and without a name around it"
+        )
+
+
 def test_without_identity_nobody_can_be_invited(asking: Open) -> None:
     """409, and which setting it takes."""
     with asking(None, jwt_secret=JWT_SECRET) as app:

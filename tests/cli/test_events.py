@@ -160,6 +160,16 @@ def test_wrong_usage_exits_with_2(program: Program, arguments: list[str]) -> Non
     assert re.match(r"Usage: .+ events ", program("events", *arguments, code=2).stderr)
 
 
+def test_a_rule_that_speaks_of_many_roles_is_listed_once(program: Program) -> None:
+    """The list stays readable, and ``events show`` has every reason."""
+    metadata = {"provider": "email", "roles": [f"r{number}" for number in range(100)]}
+    program.deliver("signup", "ada@x.example", app_metadata=metadata)
+    listed = program("events", "list").stdout
+    assert listed.count("identity.added") == 1
+    (event,) = program.json("events", "list")["events"]
+    assert program("events", "show", event["id"]).stdout.count("identity.added") == 100
+
+
 def test_events_of_nobody_are_an_error_not_an_empty_list(program: Program) -> None:
     """A misspelt address must not look like a person without events."""
     result = program("events", "list", "--user", "ada@example.com", code=1)

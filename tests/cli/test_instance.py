@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -11,8 +12,11 @@ import pytest
 from tests.cli.conftest import Program
 from tests.store.store_support import counts, execute, rows
 from tests.store.test_users import save, user
+from tests.support import account, call, signed
 from usher import migrations
+from usher.cli.checks.instance import _several
 from usher.core.store.database import Database
+from usher.core.store.instances import OnRecord
 
 ZERO, OURS, STRANGER = UUID(int=0), UUID(int=7), UUID(int=8)
 
@@ -78,6 +82,37 @@ def test_d1_refused_events_are_told_and_shown(on_both: Program) -> None:
     assert "instance.other" in shown
     (_, stranger) = on_both.json("instance")["on_record"]
     assert (stranger["users"], stranger["events"], stranger["refused"]) == (0, 4, 4)
+
+
+def test_d1_an_unknown_event_of_before_the_choice_was_not_refused(on_both: Program) -> None:
+    """It was ignored for its name, as ours are; doctor finds nothing wrong."""
+    now = datetime.now(UTC)
+    event = signed("novelty", account(email="ada@x.org", at=now), at=now, instance_id=STRANGER)
+    with on_both.app():
+        assert call(event, "identity")["statusCode"] == 204
+    on_both.deliver("signup", "ada@example.com", instance_id=OURS)
+    (_, stranger) = on_both.json("instance")["on_record"]
+    assert (stranger["events"], stranger["refused"]) == (1, 0)
+    assert finding(on_both)["well"] is True
+
+
+def test_d2_doctor_prefers_an_instance_with_events_to_the_guess_of_a_token() -> None:
+    """One record each: the zero UUID that an older version guessed is not the likely one."""
+    each = [OnRecord(ZERO, 1, 0, 0, None), OnRecord(OURS, 1, 1, 0, None)]
+    assert _several(each).facts["largest"] == str(OURS)
+
+
+@pytest.mark.parametrize("command", [("events", "again"), ("policy", "explain")])
+def test_d1_an_event_of_another_instance_is_named_as_such(
+    on_both: Program, command: tuple[str, str]
+) -> None:
+    """It can be shown; nothing is decided by it, and no command says that it is not there."""
+    crowd(on_both)
+    listed = on_both.json("events", "list", "--instance", str(STRANGER))["events"]
+    refused = on_both(*command, listed[0]["id"][:20], code=1)
+    assert f"of another Identity instance, {STRANGER}" in refused.stderr
+    assert "usher instance" in refused.stderr
+    assert "No event's id begins with" in on_both(*command, "ffffffffff", code=1).stderr
 
 
 def test_d1_following_doctors_advice_mends_it(

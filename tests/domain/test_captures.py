@@ -130,7 +130,8 @@ GOOD: dict[str, Any] = {
 }  # fmt: skip
 ABSENT = object()
 WRONG: list[tuple[str, object, str]] = [
-    ("usher_capture", 2, "is of version"), ("usher_capture", True, "is of version"),
+    ("usher_capture", 2, "is of version"), ("usher_capture", True, "is of version true;"),
+    ("usher_capture", "1", 'is of version "1";'),
     ("usher_capture", ABSENT, "names no version"), ("received_at", "noon", "RFC 3339"),
     ("received_at", 5, "must be a string"), ("method", None, "method must be a string"),
     ("headers", [], "headers must be an object"), ("headers", {"a": 1}, "every value"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.domain.decide_support import NOON, POLICY, after, event, message, moment, outcome
 from tests.profiles import examples
-from usher.core.bounds import MAX_MAP_BYTES
+from usher.core.bounds import MAX_MAP_BYTES, MAX_ROLES_BYTES
 from usher.core.domain.administration import grant_role, suspend_user
 from usher.core.domain.at_identity import AtIdentity
 from usher.core.domain.decide import decide, welcome
@@ -22,6 +22,7 @@ from usher.core.domain.push import conclude, patch_for, prepare
 from usher.core.domain.records import Outcome, User
 from usher.core.domain.roles import effective
 from usher.core.domain.sync import Kind, adopt, compare
+from usher.core.opaque import read_envelope
 from usher.core.strict_json import dumps, equal
 
 RULE = "identity.roles_unreadable"
@@ -53,10 +54,10 @@ READ: dict[str, tuple[object, HeldRoles]] = {
     "a padded name and a number": ([7, " a"], HeldRoles(frozenset("a"), (7,), plain=False)),
     "no names": ([1, 1.5, None, True, [], {}], HeldRoles(kept=(1, 1.5, None, True, [], {}))),
     "a list of a list": ([["a"]], HeldRoles(kept=(["a"],))),
-    "a number": (7, HeldRoles(foreign="a number", plain=False)),
-    "another number": (0.5, HeldRoles(foreign="a number", plain=False)),
-    "a boolean": (False, HeldRoles(foreign="a boolean", plain=False)),
-    "an object": ({}, HeldRoles(foreign="an object", plain=False)),
+    "a number": (7, HeldRoles(foreign="a number, not a list", plain=False)),
+    "another number": (0.5, HeldRoles(foreign="a number, not a list", plain=False)),
+    "a boolean": (False, HeldRoles(foreign="a boolean, not a list", plain=False)),
+    "an object": ({}, HeldRoles(foreign="an object, not a list", plain=False)),
 }
 
 
@@ -98,6 +99,22 @@ SAID = {
     "roles is a number, not a list: neither read nor written over": 7,
     "": [" a", "a"],
 }
+
+
+@pytest.mark.parametrize(
+    "roles",
+    [b'"a\\ud800"', b"1e400", b'["%s"]' % (b"a" * MAX_ROLES_BYTES), b"[" * 40 + b"]" * 40],
+    ids=["half a pair", "a number too large", "too long", "too deep"],
+)
+def test_c1_what_cannot_be_taken_as_it_is_gets_words_of_its_own(roles: bytes) -> None:
+    """Nobody looks for an object at Identity where there is none."""
+    body = b'{"event":"login","app_metadata":{"roles":%s}}' % roles
+    document, _ = read_envelope(body)
+    said = "roles is too large, too deep or not to be stored: neither read nor written over"
+    assert read_roles(document["app_metadata"]["roles"]).unreadable == said
+    assert (
+        read_roles({}).unreadable == "roles is an object, not a list: neither read nor written over"
+    )
 
 
 @pytest.mark.parametrize("said", SAID)
