@@ -32,7 +32,6 @@ from usher.core.store.counters import Counted, Counters, read_counters
 from usher.core.store.database import Connection, Database, again_on_conflict
 from usher.core.store.instances import Instances
 from usher.core.store.ledger import settle
-from usher.core.store.pending import remove_users
 from usher.core.store.user_search import Sort, UserFilters, another_holder, search
 from usher.core.store.users import (
     find_by_address,
@@ -109,6 +108,8 @@ class UserService:
             users: records as ``load`` gave them.
             entries: the audit of the removals.
         """
+        from usher.core.store.pending import remove_users  # noqa: PLC0415 - events never remove
+
         remove_users(connection, users, entries)
 
     def has_act(self, connection: Connection, act: AuditEntry) -> bool:
@@ -282,14 +283,19 @@ class UserService:
 
         return again_on_conflict(note)
 
-    def after_event(self, decided: User, now: datetime) -> User:
-        """The record after an event, marked pending where an answer in flight may undo it.
+    def after_events(self, decided: dict[Key, User], now: datetime) -> dict[Key, User]:
+        """The records after a batch, marked pending where an answer in flight may undo them.
 
         Without a way to Identity's admin API the next answer tells it again.
         """
-        if not self._tells_identity or not may_be_overwritten(decided, now):
+        if not self._tells_identity:
             return decided
-        return replace(decided, at_identity=decided.at_identity.marked_pending())
+        return {
+            key: replace(user, at_identity=user.at_identity.marked_pending())
+            if may_be_overwritten(user, now)
+            else user
+            for key, user in decided.items()
+        }
 
     # --- changes ------------------------------------------------------------------------------
 

@@ -24,12 +24,12 @@ from usher.core.domain.events import (
     parse_event,
     reduce_body,
 )
-from usher.core.domain.failures import ERASED
 from usher.core.domain.instances import OTHER, KnownInstances, of_other_instance
 from usher.core.domain.outage import KEPT, REASONS
 from usher.core.domain.policy import Policy, Reason
 from usher.core.domain.records import (
     BODY_NOT_KEPT,
+    ERASED,
     AuditEntry,
     Decision,
     Delivery,
@@ -368,7 +368,7 @@ class Webhooks:
                 lines.append((f"event.{delivery.outcome}", fields))
             deliveries = list(decided.values())
             now = batch[-1].received.at
-            after = {key: store.users.after_event(user, now) for key, user in after.items()}
+            after = store.users.after_events(after, now)
             # The ledger first: a deletion in this batch also erases deliveries of this batch.
             store.ledger.record(connection, deliveries)
             store.users.store(connection, before, after, entries, deliveries, found.superseded)
@@ -411,7 +411,7 @@ class Webhooks:
         if decision.user is not None:
             users[key] = decision.user
         if decision.audit is not None:
-            entries.append(replace(decision.audit, delivery_id=verified.id))
+            entries.append(decision.audit)
         if decision.user is not None and decision.user.status is Status.DELETED:
             # The ledger holds nothing personal of a deleted user.
             reply = NO_CONTENT if delivery.reply.status == 200 else delivery.reply

@@ -8,8 +8,8 @@ from typing import Final
 from usher.cli.checks.findings import Advice, Finding, Kind, fine
 from usher.cli.output import moment
 from usher.core.app import App
-from usher.core.domain.failures import ERASED, in_words
-from usher.core.domain.records import Delivery, Outcome
+from usher.core.domain.failures import in_words
+from usher.core.domain.records import ERASED, Delivery, Outcome
 from usher.core.store.ledger import DeliveryFilters
 
 TOLD_DAYS: Final = 7

@@ -179,7 +179,9 @@ class AtIdentity:
         return replace(told, pushing=roles, pushing_since=int(now.timestamp()))
 
     def _being_written(self, now: datetime) -> frozenset[str] | None:
-        return self.pushing if now.timestamp() < self.pushing_since + WRITE_SECONDS else None
+        if self.pushing is None or now.timestamp() >= self.pushing_since + WRITE_SECONDS:
+            return None
+        return self.pushing
 
     def writes(self, roles: frozenset[str], now: datetime) -> bool:
         """Whether a push is writing exactly these roles."""

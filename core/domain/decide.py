@@ -405,7 +405,7 @@ def _applied(case: _Case, user: User, reply: Reply, reasons: tuple[Reason, ...])
     action = "user.changed" if before else "user.created"
     if user.status is Status.DELETED:
         action = "user.deleted"
-    entry = audit(action, ACTOR, before, user, case.now)
+    entry = audit(action, ACTOR, before, user, case.now, delivery_id=case.event.delivery_id)
     outcome = Outcome.UNCHANGED if _ECHO in reasons else Outcome.APPLIED
     if before is not None:
         version = before.version + (entry is not None)

@@ -18,8 +18,6 @@ ERROR: Final = "error"
 AT: Final = "error.at"
 """The rule that names a failure's file and line."""
 _RULES: Final = (ERROR, AT)
-ERASED: Final = Reason("error.erased", "erased with the person's data")
-"""In the place of the other two, once the person is deleted."""
 MAX_MESSAGE: Final = 300
 MAX_NAME: Final = 200
 _READ: Final = 4_000

@@ -23,6 +23,8 @@ BODY_NOT_KEPT: Final = "body.not_kept"
 """The rule that says why a delivery in the ledger never had a body; others lost theirs."""
 RECORD_REMOVED: Final = "record.removed"
 """The rule of deliveries whose body was erased with a pending record, not with a deletion."""
+ERASED: Final = Reason("error.erased", "erased with the person's data")
+"""In the place of what names a failure (``failures``), once the person is deleted."""
 Key = tuple[UUID, UUID]
 """The key of a user: (instance id, user id)."""
 
@@ -225,7 +227,13 @@ class Delivery:
 
 
 def audit(
-    action: str, actor: str, before: User | None, after: User, now: datetime, reason: str = ""
+    action: str,
+    actor: str,
+    before: User | None,
+    after: User,
+    now: datetime,
+    reason: str = "",
+    delivery_id: str | None = None,
 ) -> AuditEntry | None:
     """The entry for a change; None where nothing that matters differs.
 
@@ -242,7 +250,9 @@ def audit(
             return None
         parts = {key: _parts(key, old[key], new[key]) for key in changed}
         old, new = ({key: parts[key][side] for key in changed} for side in (0, 1))
-    return AuditEntry(action, actor, after.instance_id, after.id, now, old, new, reason)
+    return AuditEntry(
+        action, actor, after.instance_id, after.id, now, old, new, reason, delivery_id
+    )
 
 
 def _parts(key: str, old: Any, new: Any) -> tuple[Any, Any]:

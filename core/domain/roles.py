@@ -91,6 +91,8 @@ def merge(
     noted = observed.at_identity
     if shown.kept:
         noted = replace(noted, unreadable=shown.unreadable)
+    if not observed.added and not observed.removed:
+        return Merge(grants, noted, ())
     held = {(grant.role, grant.source): grant for grant in grants}
 
     def is_effective(role: str) -> bool:

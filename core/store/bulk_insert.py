@@ -25,12 +25,16 @@ class BulkInsert:
     Args:
         upsert: change a row that has the same primary key, instead of failing.
         adding: with ``upsert``, a column to whose old value the new one is added.
+        conflict: in place of ``upsert``, the SQL after ON CONFLICT.
     """
 
-    def __init__(self, table: Table, *, upsert: bool = False, adding: str = "") -> None:
+    def __init__(
+        self, table: Table, *, upsert: bool = False, adding: str = "", conflict: str = ""
+    ) -> None:
         self._table = table
         self._adding = adding
         self._upsert = upsert
+        self._conflict = conflict
         self._columns = [c for c in table.columns if c.autoincrement is not True]
         self._ready: dict[tuple[str, frozenset[str] | None], _Statement] = {}
 
@@ -55,7 +59,7 @@ class BulkInsert:
     def _prepare(self, dialect: Dialect, changing: Collection[str] | None) -> _Statement:
         quote = dialect.identifier_preparer.quote
         table, names = quote(self._table.name), [quote(column.name) for column in self._columns]
-        tail = ""
+        tail = f" ON CONFLICT {self._conflict}" if self._conflict else ""
         if self._upsert:
             key = ", ".join(quote(column.name) for column in self._table.primary_key)
             if self._adding:

@@ -6,8 +6,8 @@ do not wait for one another's rows.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from random import SystemRandom
@@ -60,7 +60,7 @@ class Counters:
     """The changes of one transaction to the counters."""
 
     def __init__(self) -> None:
-        self._changes: Counter[tuple[UUID, str]] = Counter()
+        self._changes: defaultdict[UUID, Counter[str]] = defaultdict(Counter)
 
     def count_user(self, before: User | None, after: User | None) -> None:
         """Count a record that is written.
@@ -77,9 +77,9 @@ class Counters:
                 and before.status is after.status
             ):
                 return  # most logins
-            self._changes.subtract({(before.instance_id, n): 1 for n in _user_names(before)})
+            self._add(before.instance_id, _user_names(before), -1)
         if after is not None:
-            self._changes.update({(after.instance_id, name): 1 for name in _user_names(after)})
+            self._add(after.instance_id, _user_names(after), 1)
 
     def count_deliveries(
         self, deliveries: Sequence[Delivery], superseded: Sequence[Counted | Delivery] = ()
@@ -89,19 +89,26 @@ class Counters:
         Args:
             superseded: those that count no more.
         """
-        self._changes.update(map(_delivery_name, deliveries))
-        if superseded:
-            self._changes.subtract(map(_delivery_name, superseded))
+        for each in deliveries:
+            self._add(each.instance_id, (_delivery_name(each),), 1)
+        for gone in superseded:
+            self._add(gone.instance_id, (_delivery_name(gone),), -1)
 
     def write(self, connection: Connection) -> None:
         """Add the changes to the table; last in a transaction, for others may wait for the rows."""
         rows = [
-            {"instance_id": key[0], "name": key[1], "shard": _SHARD, "value": change}
-            for key, change in sorted(self._changes.items())
+            {"instance_id": instance_id, "name": name, "shard": _SHARD, "value": change}
+            for instance_id, changes in sorted(self._changes.items())
+            for name, change in sorted(changes.items())
             if change
         ]
         _ADD.execute(connection, rows)
         self._changes.clear()
+
+    def _add(self, instance_id: UUID, names: Iterable[str], change: int) -> None:
+        changes = self._changes[instance_id]
+        for name in names:
+            changes[name] += change
 
 
 def read_counters(
@@ -136,8 +143,8 @@ def read_counters(
     return {name[start:]: int(value) for name, value in rows}
 
 
-def _delivery_name(each: Counted | Delivery) -> tuple[UUID, str]:
-    return each.instance_id, f"day:{each.received_at:%Y-%m-%d}:{each.event[:40]}:{each.outcome}"
+def _delivery_name(each: Counted | Delivery) -> str:
+    return f"day:{each.received_at.date()}:{each.event[:40]}:{each.outcome}"
 
 
 class OversizedTable:

@@ -13,13 +13,13 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, Table, Uuid, bindparam, func, select, text
-from sqlalchemy.sql.elements import TextClause
+from sqlalchemy import Connection, Table, func, select
 
 from usher.core.domain.events import EventName
 from usher.core.domain.instances import How, KnownInstances
 from usher.core.domain.records import Outcome
-from usher.core.store.tables import DeliveryRow, InstanceRow, UserRow, UtcDateTime
+from usher.core.store.bulk_insert import BulkInsert
+from usher.core.store.tables import DeliveryRow, InstanceRow, UserRow
 
 NOBODY: Final = UUID(int=0)
 """For a list before anything is known: it finds nothing. Nothing is written under it."""
@@ -29,23 +29,12 @@ _USERS: Final[Table] = UserRow.__table__  # type: ignore[attr-defined]
 _DELIVERIES: Final[Table] = DeliveryRow.__table__  # type: ignore[attr-defined]
 _INSTANCES: Final[Table] = InstanceRow.__table__  # type: ignore[attr-defined]
 _ADOPTED = select(_INSTANCES).where(_INSTANCES.c.slot == SLOT)
-
-
-def _insert(conflict: str) -> TextClause:
-    """SQLAlchemy has ON CONFLICT for each dialect apart, and both would be imported."""
-    statement = text(
-        "INSERT INTO instances (slot, instance_id, how, adopted_at, delivery_id) "  # noqa: S608
-        f"VALUES (:slot, :instance_id, :how, :adopted_at, :delivery_id) ON CONFLICT {conflict}"
-    )
-    uuid, time = bindparam("instance_id", type_=Uuid), bindparam("adopted_at", type_=UtcDateTime)
-    return statement.bindparams(uuid, time)
-
-
-_ADOPT = _insert("DO NOTHING")
-_KEEP_THE_SETTING = _insert(
-    "(slot) DO UPDATE SET instance_id = excluded.instance_id, how = excluded.how, "
+_ADOPT = BulkInsert(_INSTANCES, conflict="DO NOTHING")
+_KEEP_THE_SETTING = BulkInsert(
+    _INSTANCES,
+    conflict="(slot) DO UPDATE SET instance_id = excluded.instance_id, how = excluded.how, "
     "adopted_at = excluded.adopted_at, delivery_id = excluded.delivery_id "
-    "WHERE instances.instance_id <> excluded.instance_id"
+    "WHERE instances.instance_id <> excluded.instance_id",
 )
 _NEWEST = select(_DELIVERIES.c.instance_id).order_by(_DELIVERIES.c.sequence.desc()).limit(1)
 
@@ -119,9 +108,9 @@ class Instances:
             kept = _in_the_table(connection)
             if kept is not None and kept.accepted == self.chosen.accepted:
                 return replace(self.chosen)
-            connection.execute(_KEEP_THE_SETTING, {**values, "how": How.SETTING.value})
+            _KEEP_THE_SETTING.execute(connection, [{**values, "how": How.SETTING.value}])
             return replace(self.chosen)
-        connection.execute(_ADOPT, {**values, "how": How.EVENT.value})
+        _ADOPT.execute(connection, [{**values, "how": How.EVENT.value}])
         known = _in_the_table(connection)
         if known is None:
             raise AssertionError("unreachable")

@@ -20,9 +20,8 @@ from sqlalchemy import (
     update,
 )
 
-from usher.core.domain.failures import ERASED
 from usher.core.domain.policy import Reason
-from usher.core.domain.records import RECORD_REMOVED, Decision, Delivery, Outcome, Page
+from usher.core.domain.records import ERASED, RECORD_REMOVED, Decision, Delivery, Outcome, Page
 from usher.core.domain.reply import Reply
 from usher.core.errors import DeliveryNotFoundError, DeniedError
 from usher.core.store.bulk_insert import BulkInsert

@@ -156,12 +156,13 @@ def store_users(
         after: the records as they shall be; keys that ``before`` lacks are new users.
         entries: the audit of the changes.
     """
-    changed = [key for key, user in after.items() if user is not before.get(key)]
-    changed.sort(key=_place)
-    _write_rows(connection, before, after, changed)
+    changes = [(before.get(key), user) for key, user in after.items()]
+    changes = [(old, new) for old, new in changes if new is not old]
+    changes.sort(key=lambda change: (change[1].instance_id.int, change[1].id.int))
+    _write_rows(connection, changes)
     ended, given, marked, settled = [], [], [], []
-    for key in changed:
-        old, new = before.get(key), after[key]
+    for old, new in changes:
+        key = (new.instance_id, new.id)
         old_grants = old.grants if old else ()
         ended += [_grant_key(key, g) for g in old_grants if g not in new.grants]
         given += [_grant_row(key, g) for g in new.grants if g not in old_grants]
@@ -180,9 +181,9 @@ def store_users(
     if settled:
         unmark(connection, settled)
     write_audit(connection, entries)
-    for key in changed:
-        if after[key].status is Status.DELETED:
-            erase(connection, key)
+    for _, new in changes:
+        if new.status is Status.DELETED:
+            erase(connection, (new.instance_id, new.id))
 
 
 def write_audit(connection: Connection, entries: Sequence[AuditEntry]) -> None:
@@ -192,21 +193,16 @@ def write_audit(connection: Connection, entries: Sequence[AuditEntry]) -> None:
     _INSERT_AUDIT.execute(connection, [_audit_row(entry, position) for entry in entries])
 
 
-def _write_rows(
-    connection: Connection,
-    before: Mapping[Key, User],
-    after: Mapping[Key, User],
-    changed: Sequence[Key],
-) -> None:
+def _write_rows(connection: Connection, changes: Sequence[tuple[User | None, User]]) -> None:
     created: list[dict[str, Any]] = []
     updated: list[dict[str, Any]] = []
     differing = set(_DOCUMENTS)
-    for key in changed:
-        row = _simple(after[key])
-        if key in before:
-            old = _simple(before[key])
-            differing.update(name for name, value in row.items() if value != old[name])
-        (updated if key in before else created).append(row | _documents(after[key]))
+    for old, new in changes:
+        row = _simple(new)
+        if old is not None:
+            stored = _simple(old)
+            differing.update(name for name, value in row.items() if value != stored[name])
+        (created if old is None else updated).append(row | _documents(new))
     _INSERT_USERS.execute(connection, created)
     _CHANGE_USERS.execute(connection, updated, differing)
 

@@ -29,8 +29,8 @@ from usher.core.captures.format import (
 )
 from usher.core.captures.replay import Replayer
 from usher.core.domain.administration import Change
-from usher.core.domain.failures import ERASED, ERROR
-from usher.core.domain.records import Delivery, Outcome
+from usher.core.domain.failures import ERROR
+from usher.core.domain.records import ERASED, Delivery, Outcome
 from usher.core.domain.reply import Reply
 from usher.core.errors import DatabaseAwayError, DatabaseError, PolicyError
 from usher.core.settings import Settings
@@ -308,7 +308,7 @@ def test_c2_the_database_goes_away_before_a_failure_is_kept(
         raise DatabaseAwayError("gone")
 
     with monkeypatch.context() as patched:
-        patched.setattr(site.app.store.users, "after_event", lambda *_: 1 / 0)
+        patched.setattr(site.app.store.users, "after_events", lambda *_: 1 / 0)
         patched.setattr(Webhooks, "_failed", away)
         (answer,) = deliver(site.app, [delivery])
     assert answer == Reply(204)
