@@ -1,10 +1,11 @@
 """The process whose instructions are counted: events made beforehand go through the pipeline.
 
-`python -P counted.py PREFIX EVENTS BATCH`, with the tree to measure as PYTHONPATH:
+`python -P counted.py PREFIX EVENTS BATCH [VGDB]`, with the tree to measure as PYTHONPATH:
 
     PREFIX  before the names of its modules: "usher.", or "" where they stand at the top level
     EVENTS  a JSON file of events to store `before`, for `warm_up`, and `counted`
     BATCH   how many of the last two share a transaction
+    VGDB    the path of valgrind's vgdb, under `valgrind --tool=callgrind --instr-atstart=no`
 
 It prints the file of a module, and the ids of two processes whose totals are those of this one
 before and after the events that count.
@@ -12,6 +13,7 @@ before and after the events that count.
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -32,7 +34,17 @@ def mark() -> int:
     return child
 
 
-def main(prefix: str, events: str, batch: str) -> None:
+def begin_counting(vgdb: str) -> None:
+    """Have callgrind count from now on; until then this process runs several times as fast."""
+    command = [vgdb, f"--pid={os.getpid()}", "instrumentation", "on"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as asking:
+        while asking.poll() is None:
+            pass  # callgrind listens while we run, not while we wait
+    if asking.returncode:
+        sys.exit(f"{vgdb} did not reach callgrind")
+
+
+def main(prefix: str, events: str, batch: str, vgdb: str = "") -> None:
     app = import_module(f"{prefix}core.app")
     received = import_module(f"{prefix}core.webhooks").Received
     usher = app.current()
@@ -52,6 +64,8 @@ def main(prefix: str, events: str, batch: str) -> None:
 
     made = {part: read(rows) for part, rows in json.loads(Path(events).read_text()).items()}
     answers = send(made["before"], BEFORE_BATCH) + send(made["warm_up"], int(batch))
+    if vgdb:
+        begin_counting(vgdb)
     first = mark()
     answers += send(made["counted"], int(batch))
     second = mark()

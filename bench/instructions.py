@@ -29,7 +29,7 @@ from bench.machine import describe
 from usher.emulator.payload import Account, event_body
 
 ROOT = Path(__file__).parents[1]
-PROGRAM = "bench/counted.py"
+PROGRAM = ROOT / "bench/counted.py"
 SECRET = "c" * 40
 POLICY = """
 [admission]
@@ -100,12 +100,6 @@ class Tree:
         """What stands before the names of its modules; nothing, before November 2026."""
         return "usher." if (self.root / "usher").is_dir() else ""
 
-    @property
-    def program(self) -> Path:
-        """Its own program knows its own names; an older tree has none."""
-        own = self.root / PROGRAM
-        return own if own.exists() else ROOT / PROGRAM
-
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line, checked."""
@@ -130,14 +124,14 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def find_valgrind() -> str:
-    """The path of valgrind, or a sentence that says how to get it."""
-    found = shutil.which("valgrind")
-    if found is None:
+def find_valgrind() -> tuple[str, str]:
+    """The paths of valgrind and its vgdb, or a sentence that says how to get them."""
+    valgrind, vgdb = shutil.which("valgrind"), shutil.which("vgdb")
+    if valgrind is None or vgdb is None:
         raise CountError(
             "valgrind is not installed (Debian: apt-get update && apt-get install valgrind)"
         )
-    return found
+    return valgrind, vgdb
 
 
 def person(number: int, created: datetime, picture: bool) -> Account:
@@ -270,12 +264,13 @@ class Bench:
 
     Args:
         folder: for databases and events; the caller removes it.
-        valgrind: its path.
+        valgrind, vgdb: their paths.
     """
 
-    def __init__(self, folder: Path, valgrind: str) -> None:
+    def __init__(self, folder: Path, valgrind: str, vgdb: str) -> None:
         self._folder = folder
         self._valgrind = valgrind
+        self._vgdb = vgdb
 
     def prepare(self, tree: Tree, names: Sequence[str]) -> None:
         """An empty database, and every module compiled: each case runs once, uncounted.
@@ -306,7 +301,11 @@ class Bench:
         case, home = CASES[name], self._home(tree, name)
         command = [self._valgrind, "--tool=callgrind", f"--callgrind-out-file={home}/callgrind.%p"]
         variables = environment(tree, home) | {"PYTHONDONTWRITEBYTECODE": "1"}
-        printed = run([*command, *self._command(tree, name)], home, variables)
+        counted = self._command(tree, name)
+        if case.counted:
+            command.append("--instr-atstart=no")
+            counted.append(self._vgdb)
+        printed = run([*command, *counted], home, variables)
         if case.counted:
             _, first, second = printed.splitlines()
             before, after = (
@@ -337,7 +336,7 @@ class Bench:
         if not case.counted:
             return [*python, "-c", cold_start(case, tree.prefix)]
         events_file = str(self._events(name))
-        return [*python, str(tree.program), tree.prefix, events_file, str(case.batch)]
+        return [*python, str(PROGRAM), tree.prefix, events_file, str(case.batch)]
 
 
 def checkout(revision: str, folder: Path) -> Tree:
@@ -396,14 +395,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; 1 when it cannot be run."""
     given = arguments(argv)
     try:
-        valgrind = find_valgrind()
+        valgrind, vgdb = find_valgrind()
         with tempfile.TemporaryDirectory(prefix="usher-bench-") as directory:
             folder = Path(directory)
             machine = describe(folder)
             trees = [Tree("now", ROOT)]
             if given.against:
                 trees.append(checkout(given.against, folder))
-            rows = measure(trees, given.only, Bench(folder, valgrind), given.jobs)
+            rows = measure(trees, given.only, Bench(folder, valgrind, vgdb), given.jobs)
     except (CountError, OSError) as error:
         say(f"error: {error}")
         return 1

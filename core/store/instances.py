@@ -19,7 +19,7 @@ from usher.core.domain.events import EventName
 from usher.core.domain.instances import How, KnownInstances
 from usher.core.domain.records import Outcome
 from usher.core.store.bulk_insert import BulkInsert
-from usher.core.store.tables import DeliveryRow, InstanceRow, UserRow
+from usher.core.store.tables import INSTANCES, DeliveryRow, UserRow
 
 NOBODY: Final = UUID(int=0)
 """For a list before anything is known: it finds nothing. Nothing is written under it."""
@@ -27,11 +27,10 @@ SLOT: Final = 1
 
 _USERS: Final[Table] = UserRow.__table__  # type: ignore[attr-defined]
 _DELIVERIES: Final[Table] = DeliveryRow.__table__  # type: ignore[attr-defined]
-_INSTANCES: Final[Table] = InstanceRow.__table__  # type: ignore[attr-defined]
-_ADOPTED = select(_INSTANCES).where(_INSTANCES.c.slot == SLOT)
-_ADOPT = BulkInsert(_INSTANCES, conflict="DO NOTHING")
+_ADOPTED = select(INSTANCES).where(INSTANCES.c.slot == SLOT)
+_ADOPT = BulkInsert(INSTANCES, conflict="DO NOTHING")
 _KEEP_THE_SETTING = BulkInsert(
-    _INSTANCES,
+    INSTANCES,
     conflict="(slot) DO UPDATE SET instance_id = excluded.instance_id, how = excluded.how, "
     "adopted_at = excluded.adopted_at, delivery_id = excluded.delivery_id "
     "WHERE instances.instance_id <> excluded.instance_id",
