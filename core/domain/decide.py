@@ -390,11 +390,14 @@ def _fits(reply: Reply) -> bool:
 
 def _held_back(grants: tuple[Grant, ...], now: datetime) -> tuple[Reason, ...]:
     """The reasons for granted roles that a denial keeps from taking effect."""
+    denials = [grant for grant in grants if grant.denies and grant.holds(now)]
+    if not denials:
+        return ()
     given = {grant.role for grant in grants if not grant.denies}
     return tuple(
         Reason(f"denial.{g.source.value}", f"no {g.role!r}: denied by {g.source.value}")
-        for g in grants
-        if g.denies and g.holds(now) and g.role in given
+        for g in denials
+        if g.role in given
     )
 
 

@@ -115,13 +115,27 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class RoleRule:
-    """One ``[[role]]``, given where all its conditions hold; ``number`` counts from 1."""
+    """One ``[[role]]``, given where all its conditions hold; ``number`` counts from 1.
+
+    Attributes:
+        given: the reason of those who get the role, worded once.
+    """
 
     number: int
     grant: str
     emails: frozenset[str] = frozenset()
     email_domains: frozenset[str] = frozenset()
     providers: frozenset[str] = frozenset()
+    given: Reason = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Word the reason: most events get it."""
+        object.__setattr__(self, "given", Reason(self.name, f"grants {self.describe()}"))
+
+    @property
+    def name(self) -> str:
+        """The rule's name in reasons."""
+        return f"role.{self.number}"
 
     @property
     def names_address(self) -> bool:
@@ -334,7 +348,6 @@ def _defined_at(function: object) -> tuple[str, int] | None:
 
 def _role_reason(rule: RoleRule, applicant: Applicant) -> tuple[bool, Reason] | None:
     """(granted, reason); None where the rule does not concern the applicant."""
-    name = f"role.{rule.number}"
     if rule.emails and applicant.address not in rule.emails:
         return None
     if rule.email_domains and applicant.domain not in rule.email_domains:
@@ -342,8 +355,8 @@ def _role_reason(rule: RoleRule, applicant: Applicant) -> tuple[bool, Reason] | 
     if rule.providers and applicant.provider not in rule.providers:
         return None
     if rule.names_address and not applicant.proven:
-        return False, Reason(name, f"no {rule.grant!r}: nobody proved the address yet")
-    return True, Reason(name, f"grants {rule.describe()}")
+        return False, Reason(rule.name, f"no {rule.grant!r}: nobody proved the address yet")
+    return True, rule.given
 
 
 def check_app_metadata(values: object, where: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 from uuid import UUID
 
@@ -63,6 +63,7 @@ _GRANT_COLUMNS: Final = (
 _DOCUMENTS: Final = frozenset(c.name for c in USERS.c if isinstance(c.type, JSON))
 """JSON columns, named in every change: Python takes 1 and true for equal, and no index has them."""
 _SIMPLE: Final = tuple(name for name in _PLAIN_COLUMNS if name not in _DOCUMENTS)
+_SIMPLE_OF: Final = attrgetter(*_SIMPLE)
 _SOURCES: Final = {source.value: source for source in Source}
 _LOCK_USERS = (
     select(*USER_COLUMNS)
@@ -164,8 +165,9 @@ def store_users(
     for old, new in changes:
         key = (new.instance_id, new.id)
         old_grants = old.grants if old else ()
-        ended += [_grant_key(key, g) for g in old_grants if g not in new.grants]
-        given += [_grant_row(key, g) for g in new.grants if g not in old_grants]
+        if new.grants is not old_grants:
+            ended += [_grant_key(key, g) for g in old_grants if g not in new.grants]
+            given += [_grant_row(key, g) for g in new.grants if g not in old_grants]
         pending = new.at_identity.pending
         if pending != (old is not None and old.at_identity.pending):
             if pending:
@@ -201,7 +203,9 @@ def _write_rows(connection: Connection, changes: Sequence[tuple[User | None, Use
         row = _simple(new)
         if old is not None:
             stored = _simple(old)
-            differing.update(name for name, value in row.items() if value != stored[name])
+            for name, value in row.items():
+                if value is not stored[name] and value != stored[name]:
+                    differing.add(name)
         (created if old is None else updated).append(row | _documents(new))
     _INSERT_USERS.execute(connection, created)
     _CHANGE_USERS.execute(connection, updated, differing)
@@ -266,7 +270,7 @@ def _audit_row(entry: AuditEntry, position: int | None) -> dict[str, Any]:
 
 
 def _simple(user: User) -> dict[str, Any]:
-    row = {name: getattr(user, name) for name in _SIMPLE}
+    row = dict(zip(_SIMPLE, _SIMPLE_OF(user), strict=True))
     row["instance_id"] = user.instance_id
     row["status"] = user.status.value
     row["last_seen_at"] = user.last_seen_at or NEVER
