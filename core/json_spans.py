@@ -30,10 +30,6 @@ _NO_BRACKETS = bytes(sorted(set(range(256)) - set(_OPENING + _CLOSING)))
 _NESTS = tuple(b"[" * 2**n + b"]" * 2**n for n in reversed(range(13)))
 
 
-def no_pause() -> None:
-    """Go on at once."""
-
-
 @dataclass(frozen=True, slots=True)
 class Member:
     """One member of an object.
@@ -55,10 +51,10 @@ class Spans:
 
     Args:
         data: its bytes.
-        pause: called about every 64 KiB.
+        pause: called about every 64 KiB; None: nothing is.
     """
 
-    def __init__(self, data: bytes, pause: Callable[[], None] = no_pause) -> None:
+    def __init__(self, data: bytes, pause: Callable[[], None] | None = None) -> None:
         self._data = data
         self._pause = pause
         self._next_pause = PIECE_BYTES
@@ -176,7 +172,8 @@ class Spans:
         """The end of what matches within a piece; nothing is a match, too."""
         if at >= self._next_pause:
             self._next_pause = at + PIECE_BYTES
-            self._pause()
+            if self._pause is not None:
+                self._pause()
         return run.match(self._data, at, at + PIECE_BYTES).end()  # type: ignore[union-attr]
 
     def _expect(self, at: int, byte: bytes) -> int:

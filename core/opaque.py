@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from usher.core.bounds import (
     MAX_ENVELOPE_BYTES,
@@ -22,7 +22,6 @@ from usher.core.bounds import (
     MAX_ROLES_BYTES,
     MAX_STRING_BYTES,
 )
-from usher.core.json_spans import Member, Spans, no_pause
 from usher.core.strict_json import (
     StrictJsonError,
     depth_exceeds,
@@ -30,6 +29,9 @@ from usher.core.strict_json import (
     fits_a_double,
     loads_object,
 )
+
+if TYPE_CHECKING:
+    from usher.core.json_spans import Member, Spans
 
 APP_METADATA: Final = "app_metadata"
 USER_METADATA: Final = "user_metadata"
@@ -56,7 +58,7 @@ class SetAside:
 
 
 def read_envelope(
-    data: bytes, parent: str | None = None, pause: Callable[[], None] = no_pause
+    data: bytes, parent: str | None = None, pause: Callable[[], None] | None = None
 ) -> tuple[dict[str, Any], tuple[SetAside, ...]]:
     """Read one JSON object that holds metadata maps.
 
@@ -78,7 +80,7 @@ def read_envelope(
             return loads_object(data, levels, doubles=True), ()
         except StrictJsonError:
             pass  # somewhere; what follows tells where
-    return _read_apart(data, parent, Spans(data, pause))
+    return _read_apart(data, parent, _spans(data, pause))
 
 
 def read_list(data: bytes, name: str) -> tuple[dict[str, Any], tuple[bytes, ...]]:
@@ -140,9 +142,15 @@ def _alone(data: bytes, members: Iterable[Member], keys: Collection[str]) -> byt
     return b"{%s}" % b",".join(chosen)
 
 
+def _spans(data: bytes, pause: Callable[[], None] | None = None) -> Spans:
+    from usher.core.json_spans import Spans  # noqa: PLC0415 - most documents are read whole
+
+    return Spans(data, pause)
+
+
 def _all_members(data: bytes, inside: str | None) -> tuple[Member, ...]:
     try:
-        return Spans(data).all_members(inside)
+        return _spans(data).all_members(inside)
     except (IndexError, ValueError):
         raise StrictJsonError("not an object, or data after it") from None
 
@@ -287,7 +295,7 @@ def _can_be_written(value: Any) -> bool:
 
 def _says_null(data: bytes) -> bool:
     """Whether the ``roles`` of a map are null, and no number that is read as null."""
-    members, _ = Spans(data).members()
+    members, _ = _spans(data).members()
     return [data[each.start : each.end] for each in members if each.key == "roles"][-1] == b"null"
 
 

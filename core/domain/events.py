@@ -24,7 +24,6 @@ from usher.core.bounds import (
 from usher.core.domain.domains import to_a_labels
 from usher.core.domain.held_roles import ABSENT, HeldRoles, read_roles
 from usher.core.errors import BodyFieldError, BodyJsonError, InstanceMismatchError
-from usher.core.json_spans import no_pause
 from usher.core.jws import Claims
 from usher.core.opaque import APP_METADATA, SetAside, read_envelope
 from usher.core.strict_json import StrictJsonError, dumps
@@ -227,7 +226,7 @@ def parse_time(text: str) -> datetime:
 
 
 def reduce_body(
-    body: bytes, pause: Callable[[], None] = no_pause
+    body: bytes, pause: Callable[[], None] | None = None
 ) -> tuple[bytes, tuple[SetAside, ...]]:
     """A body without what of it cannot be kept, and what that was.
 

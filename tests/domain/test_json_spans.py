@@ -38,7 +38,7 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-def found(data: bytes, pause: Callable[[], None] = json_spans.no_pause) -> dict[str, bytes]:
+def found(data: bytes, pause: Callable[[], None] | None = None) -> dict[str, bytes]:
     """Each member's value as its bytes."""
     members, end = Spans(data, pause).members()
     assert end == len(data)
