@@ -30,7 +30,7 @@ MAX_KEYS: Final = 10_000
 SECONDS: Final = 60.0
 """Time in which an empty bucket fills."""
 Network = IPv4Network | IPv6Network
-_WITH_PORT = re.compile(r"(?:\[(?P<six>[^\[\]]*)\]|(?P<four>[0-9.]+))(?::[0-9]{1,5})?", re.ASCII)
+_WITH_PORT: Final = r"(?:\[(?P<six>[^\[\]]*)\]|(?P<four>[0-9.]+))(?::[0-9]{1,5})?"
 
 
 class RateLimiter:
@@ -104,7 +104,7 @@ def read_address(text: str) -> IPv4Address | IPv6Address | None:
     text = text.strip()
     if len(text) > 1 and text[0] == text[-1] == '"':
         text = text[1:-1].strip()
-    found = _WITH_PORT.fullmatch(text)
+    found = re.fullmatch(_WITH_PORT, text, re.ASCII)
     if found is not None:
         text = found["four"] or found["six"] or ""
     try:

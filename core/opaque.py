@@ -41,7 +41,7 @@ _STRINGS: Final = frozenset({"email", "aud"})
 _REPLACED: Final = "what cannot be stored was replaced"
 _KEPT_BYTES: Final = {"provider": MAX_STRING_BYTES, "roles": MAX_ROLES_BYTES}
 
-_HALF_PAIRS = re.compile("[\x00\ud800-\udfff]")
+_HALF_PAIRS: Final = "[\x00\ud800-\udfff]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +302,7 @@ def _says_null(data: bytes) -> bool:
 def _clean(value: Any) -> Any:
     """The value with U+FFFD in place of what neither PostgreSQL nor UTF-8 can hold."""
     if isinstance(value, str):
-        return _HALF_PAIRS.sub("\ufffd", value)
+        return re.sub(_HALF_PAIRS, "\ufffd", value)
     if isinstance(value, dict):
         return {_clean(key): _clean(item) for key, item in value.items()}
     if isinstance(value, list):

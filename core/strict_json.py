@@ -86,7 +86,7 @@ _DOUBLES = json.JSONDecoder(
 
 
 _ESCAPED_BY_GO: Final = ("<", ">", "&", "\u2028", "\u2029", "\\b", "\\f")
-_EXPONENT = re.compile(r"\d[eE][+-]\d")
+_EXPONENT: Final = r"\d[eE][+-]\d"
 
 # Our documents come from JSON or from our own code, so none contains itself.
 _ENCODER = json.JSONEncoder(
@@ -150,7 +150,7 @@ def written_bytes(text: str) -> int:
     Go escapes what means something in HTML, and spells numbers out up to 1e21.
     """
     escaped = sum(text.count(character) for character in _ESCAPED_BY_GO)
-    exponents = len(_EXPONENT.findall(text))
+    exponents = len(re.findall(_EXPONENT, text))
     return len(text.encode()) + 5 * escaped + 24 * exponents
 
 

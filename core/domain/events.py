@@ -21,7 +21,6 @@ from usher.core.bounds import (
     MAX_EMAIL_KEY_BYTES,
     MAX_PROVIDER_CHARACTERS,
 )
-from usher.core.domain.domains import to_a_labels
 from usher.core.domain.held_roles import ABSENT, HeldRoles, read_roles
 from usher.core.errors import BodyFieldError, BodyJsonError, InstanceMismatchError
 from usher.core.jws import Claims
@@ -166,6 +165,8 @@ def email_key(email: str) -> str:
     text = email.strip()
     if text.isascii():
         return text.lower()
+    from usher.core.domain.domains import to_a_labels  # noqa: PLC0415 - most addresses are ASCII
+
     text = unicodedata.normalize("NFC", text)
     found = _any_address().fullmatch(text) if len(text) <= MAX_EMAIL_CHARACTERS else None
     if found:
