@@ -15,7 +15,6 @@ from time import monotonic, perf_counter, sleep
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from usher.core.bounds import LARGE_LOGINS_PER_HOUR, MAX_KEPT_BODY_BYTES, MAX_LOGIN_BODY_BYTES
-from usher.core.domain.decide import decide
 from usher.core.domain.events import (
     Event,
     EventName,
@@ -25,7 +24,6 @@ from usher.core.domain.events import (
     reduce_body,
 )
 from usher.core.domain.instances import OTHER, KnownInstances, of_other_instance
-from usher.core.domain.outage import KEPT, REASONS
 from usher.core.domain.policy import Policy, Reason
 from usher.core.domain.records import (
     BODY_NOT_KEPT,
@@ -265,6 +263,8 @@ class Webhooks:
         Returns:
             None where the body was erased, is of an unknown event, or could never be read.
         """
+        from usher.core.domain.decide import decide  # noqa: PLC0415 - as in _decide
+
         event = event_of(delivery)
         if event is None:
             return None
@@ -403,6 +403,8 @@ class Webhooks:
             return self._delivery(verified, ignored, policy)
         if isinstance(content, Exception):
             raise content
+        from usher.core.domain.decide import decide  # noqa: PLC0415 - forged events need none
+
         key = _key(content)
         at, given = verified.received.at, verified.given
         decision = decide(content, users.get(key), policy, at, given)
@@ -432,6 +434,8 @@ class Webhooks:
         received, claims, content = verified.received, verified.claims, verified.content
         reply, reasons = decision.reply, decision.reasons
         if verified.given is not None:
+            from usher.core.domain.outage import KEPT, REASONS  # noqa: PLC0415 - in outages alone
+
             reply = verified.given
             why = KEPT
             if isinstance(content, Event) and OTHER not in reasons:

@@ -430,7 +430,7 @@ def test_c2_an_event_of_somebody_deleted_that_fails_keeps_nothing_personal(
     def broken(*_: Any) -> None:
         raise ValueError("Ada Lovelace")
 
-    monkeypatch.setattr("usher.core.webhooks.decide", broken)
+    monkeypatch.setattr("usher.core.domain.decide.decide", broken)
     assert call(signed("login", who))["statusCode"] == 500
     failed = site.ledger()[-1]
     assert (failed.outcome, failed.body, failed.reasons) == (Outcome.FAILED, None, (ERASED,))
