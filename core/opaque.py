@@ -127,7 +127,7 @@ def only_of_start(data: bytes, keys: Collection[str]) -> bytes:
 def _members_so_far(data: bytes) -> list[Member]:
     found: list[Member] = []
     try:
-        Spans(data).members(found=found)
+        _spans(data).members(found=found)
     except (IndexError, ValueError):
         return found  # cut off after these
     return found
