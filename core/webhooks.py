@@ -36,6 +36,7 @@ from usher.core.domain.records import (
     Status,
     User,
 )
+from usher.core.domain.repeat import decide_again, tells_roles
 from usher.core.domain.reply import NO_CONTENT, Reply
 from usher.core.errors import (
     BodyError,
@@ -342,6 +343,8 @@ class Webhooks:
             instances = _instances_of(store, connection, fresh)
             events = [v.content for v in fresh if isinstance(v.content, Event)]
             keys = [_key(event) for event in events if instances.takes(event.instance_id)]
+            if known:
+                keys += _told_again(batch, known, instances)
             before = store.users.load(connection, keys)
             after: dict[Key, User] = dict(before)
             entries: list[AuditEntry] = []
@@ -349,7 +352,8 @@ class Webhooks:
             for verified in batch:
                 fields = log_fields(verified)
                 if verified.id in known:
-                    answers.append(known[verified.id])
+                    stored = known[verified.id]
+                    answers.append(_again(verified, stored, after, entries, policy))
                     lines.append(("event.repeated", fields))
                     continue
                 try:
@@ -477,6 +481,48 @@ class Webhooks:
         except TooManyRequestsError:
             return False
         return True
+
+
+def _told_again(
+    batch: Sequence[Verified], known: Mapping[str, Reply], instances: KnownInstances
+) -> list[Key]:
+    """The users whose stored answer told them roles, and is asked for again."""
+    return [
+        _key(verified.content)
+        for verified in batch
+        if isinstance(verified.content, Event)
+        and verified.id in known
+        and tells_roles(verified.content, known[verified.id])
+        and instances.takes(verified.content.instance_id)
+    ]
+
+
+def _again(
+    verified: Verified,
+    stored: Reply,
+    users: dict[Key, User],
+    entries: list[AuditEntry],
+    policy: Policy,
+) -> Reply | Exception:
+    """The stored answer to a delivery that comes again; a login that was told roles: that of now.
+
+    Two logins of one second may be the same bytes (docs/decisions.md). A replay, and what the spool
+    has answered, is never on its way to Identity.
+    """
+    content = verified.content
+    if verified.given is not None or not isinstance(content, Event):
+        return stored
+    user = users.get(_key(content))
+    if user is None or not tells_roles(content, stored) or origin_of(verified) == "replay":
+        return stored
+    try:
+        decision = decide_again(content, user, stored, policy, verified.received.at)
+    except Exception as error:  # a callable policy's
+        return error
+    users[_key(content)] = decision.user or user
+    if decision.audit is not None:
+        entries.append(replace(decision.audit, delivery_id=verified.id))
+    return decision.reply
 
 
 def failed_decision(error: Exception) -> Decision:

@@ -7,7 +7,7 @@ else (docs/lifecycle.md).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -16,16 +16,17 @@ from typing import Any, Final
 from usher.core.domain.in_flight import (
     IN_FLIGHT_SECONDS,
     InFlight,
+    may_be_outdated,
     remembered,
     still_in_flight,
     unexplained,
-    unless_outdated,
 )
 
 ECHO_SECONDS: Final = 3600
 """A payload may contradict our answer for this long; later ones show that it was rolled back."""
 WRITE_SECONDS: Final = 120
 """A push may explain a payload's roles for this long: its lease and the wait after it."""
+_NONE: Final[frozenset[str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +87,25 @@ class AtIdentity:
         removed: AbstractSet[str] = seen - shown - self.withdrawn.keys()
         moment = int(now.timestamp())
         in_flight, noted_seen = self.in_flight, shown
+        ours = pushing is not None
         if in_flight:
             young = [one for one in in_flight if not one.is_past(moment, signed_at)]
-            by_people = signed_at is not None and not read_early
-            added, removed = unexplained(in_flight, shown, added, removed, by_people)
+            if read_early and may_be_outdated(young, shown):
+                return Observed(replace(self, in_flight=tuple(young), unreadable=""), _NONE, _NONE)
+            added, removed = unexplained(in_flight, shown, added, removed)
             if read_early:
-                noted_seen, added, removed = unless_outdated(young, shown, added, removed)
-            in_flight = still_in_flight(young, shown, self.seen, writing=pushing is not None)
-        if added or removed or (pushing is not None and shown != self.seen):
+                earlier = frozenset[str]().union(*(one.held for one in young))
+                noted_seen, added = shown - (added & earlier), added - earlier
+            by_people = signed_at is not None and not read_early
+            in_flight = still_in_flight(
+                young,
+                shown,
+                self.seen,
+                changed_there=bool(added or removed) if by_people else None,
+                writing=ours,
+            )
+            ours = ours or bool(young)
+        if added or removed or (ours and shown != self.seen):
             # A login that read the account before this change may come after it.
             before = InFlight(moment if signed_at is None else signed_at, moment, self.seen)
             in_flight = remembered(in_flight, before)
@@ -143,6 +155,25 @@ class AtIdentity:
         """Note a 200 answer with these roles to an event that showed ``shown``."""
         answer = InFlight(signed_at, int(now.timestamp()), shown, roles, delivery=delivery)
         return self.told(roles, shown, now, remembered(self.in_flight, answer))
+
+    def told_again(
+        self, roles: frozenset[str], shown: frozenset[str], now: datetime, signed_at: int
+    ) -> AtIdentity:
+        """Note that several answers with these roles, to events with ``shown``, are on their way.
+
+        So none of them counts as landed before the time is over.
+        """
+        in_flight = self.in_flight
+        if all((one.held, one.told) != (shown, roles) for one in in_flight):
+            answer = InFlight(signed_at, int(now.timestamp()), shown, roles)
+            in_flight = remembered(in_flight, answer)
+        return replace(
+            self,
+            in_flight=tuple(
+                replace(one, repeated=True) if (one.held, one.told) == (shown, roles) else one
+                for one in in_flight
+            ),
+        )
 
     def may_come_to_differ(self, wanted: frozenset[str]) -> bool:
         """Whether an answer in flight may leave other roles at Identity than these.
@@ -249,19 +280,16 @@ class AtIdentity:
             "pending" in document,
             frozenset(pushing) if pushing is not None else None,
             document.get("pushing_since", 0),
-            tuple(
-                InFlight(
-                    signed_at,
-                    at,
-                    frozenset(held),
-                    None if told is None else frozenset(told),
-                    repeated,
-                    delivery,
-                )
-                for signed_at, at, held, told, repeated, delivery in document.get("in_flight", ())
-            ),
+            tuple(map(_read_in_flight, document.get("in_flight", ()))),
             document.get("unreadable", ""),
         )
+
+
+def _read_in_flight(entry: Sequence[Any]) -> InFlight:
+    """Of any version: earlier ones wrote fewer entries; a later one may add some at the end."""
+    signed_at, at, held, told, *more = entry
+    told = None if told is None else frozenset(told)
+    return InFlight(signed_at, at, frozenset(held), told, *more[:2])
 
 
 UNKNOWN: Final = AtIdentity()

@@ -58,6 +58,10 @@ class InFlight:
         before, after = (InFlight(self.signed_at, self.at, roles) for roles in held)
         return before, after
 
+    def may_be_new(self, seen: frozenset[str]) -> bool:
+        """Whether it can be this answer, and it alone, that changed what was seen before."""
+        return not self.repeated and not self.may_show(seen)
+
     def is_shown(self, shown: frozenset[str]) -> bool:
         """Whether these roles are those of the answer, and perhaps others that it did not take."""
         return self.told is not None and self.told <= shown and self.may_show(shown)
@@ -68,57 +72,50 @@ def unexplained(
     shown: frozenset[str],
     added: AbstractSet[str],
     removed: AbstractSet[str],
-    by_people: bool,
 ) -> tuple[AbstractSet[str], AbstractSet[str]]:
     """The changes that no answer in flight made.
 
-    Args:
-        by_people: somebody at Identity has just changed the account.
+    A role that an answer told counts as its doing even where the rest of the answer is not shown:
+    somebody at Identity may have changed that since it landed.
     """
     for one in in_flight:
-        if one.told is None:
-            continue
-        may_have_landed = one.may_show(shown)
-        if may_have_landed or not by_people:
+        if one.told is not None:
             added -= one.told
-        if may_have_landed:
-            removed &= one.told
+            if one.may_show(shown):
+                removed &= one.told
     return added, removed
 
 
-def unless_outdated(
-    young: Sequence[InFlight],
-    shown: frozenset[str],
-    added: AbstractSet[str],
-    removed: AbstractSet[str],
-) -> tuple[frozenset[str], AbstractSet[str], AbstractSet[str]]:
-    """The roles that an event read early has seen, and the changes newer than its reading.
-
-    Returns:
-        The roles to note as seen; those that people added and removed.
-    """
-    seen = shown
-    for one in young:
-        outdated = shown == one.held
-        seen = seen - (added & one.held) | (removed if outdated else _NONE)
-        added -= one.held
-        removed = _NONE if outdated else removed
-    return seen, added, removed
+def may_be_outdated(young: Sequence[InFlight], shown: frozenset[str]) -> bool:
+    """Whether an event read early shows exactly what Identity held before; it says nothing then."""
+    return any(shown == one.held for one in young)
 
 
 def still_in_flight(
-    young: Sequence[InFlight], shown: frozenset[str], seen: frozenset[str], *, writing: bool
+    young: Sequence[InFlight],
+    shown: frozenset[str],
+    seen: frozenset[str],
+    *,
+    changed_there: bool | None,
+    writing: bool,
 ) -> tuple[InFlight, ...]:
     """The answers to remember after a look; one that has landed as the states around it.
 
-    That is one whose changes are shown for the first time, and by no other answer.
+    That is the only one that made what is shown, where it was not shown before. A change at
+    Identity may imitate an answer, so it must show another change as well.
 
     Args:
         seen: the roles at the look before.
+        changed_there: somebody at Identity has just changed the account: whether roles that no
+            answer explains; None: nobody has.
         writing: a push is under way.
     """
-    new = [one for one in young if one.is_shown(shown) and not one.may_show(seen)]
-    landed = new[0] if len(new) == 1 and not writing and not new[0].repeated else None
+    if changed_there is None:
+        showing = [one for one in young if one.told == shown]
+    else:
+        showing = [one for one in young if one.is_shown(shown)]
+    certain = len(showing) == 1 and changed_there is not False and not writing
+    landed = showing[0] if certain and showing[0].may_be_new(seen) else None
     return tuple(each for one in young for each in (one.landed() if one is landed else (one,)))
 
 

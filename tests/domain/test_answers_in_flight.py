@@ -8,7 +8,9 @@ import pytest
 
 from tests.domain.decide_support import NOON, T0, after, event, moment
 from usher.core.domain.administration import grant_role, revoke_role
+from usher.core.domain.at_identity import AtIdentity
 from usher.core.domain.decide import decide
+from usher.core.domain.in_flight import InFlight
 from usher.core.domain.policy import FilePolicy
 from usher.core.domain.push import conclude, may_be_overwritten, must_be_told, prepare
 from usher.core.domain.records import Decision, Outcome, User
@@ -34,6 +36,14 @@ def change(found: Decision) -> User:
     """The record after a decision."""
     assert found.user is not None
     return found.user
+
+
+def push(user: User, at: int, there: list[str]) -> tuple[User, list[str]]:
+    """A push to an account with these roles, and what it has then."""
+    prepared = prepare(user, event("login", roles=there).user, moment(at))
+    written: list[str] = prepared.patch["roles"]
+    user = change(receive(prepared.user, "usermodified", at, written))
+    return conclude(user, prepared, event("login", roles=written).user, moment(at))[0], written
 
 
 @pytest.mark.parametrize("pushed", [True, False])
@@ -103,6 +113,88 @@ def test_e1_a_login_may_show_what_an_answer_made_of_the_roles() -> None:
     user = change(receive(change(found), "usermodified", 2, ["a", "b", "x"]))  # and given again
     found = receive(user, "login", 3, ["b", "x"])  # read in between
     assert effective(change(found).grants, NOON) == {"a", "b", "x"}
+
+
+def test_e1_a_login_that_shows_an_earlier_state_does_not_prove_that_an_answer_landed() -> None:
+    """It landed later, over a role granted here, and nobody at Identity took that one away."""
+    user = grant_role(known(["b", "c"]), "a", actor="cli", now=moment(0))
+    user, _ = push(user, 0, ["b", "c"])
+    user = change(receive(user, "login", 1, ["b", "c"]))  # answered with a, which never lands
+    user, _ = push(revoke_role(user, "a", actor="cli", now=moment(2)), 2, ["a", "b", "c"])
+    found = receive(user, "login", 3, ["a", "b", "c"])  # read before the push
+    assert found.reply.app_metadata == {"provider": "email", "roles": ["b", "c"]}
+    user = revoke_role(change(found), "b", actor="cli", now=moment(4))
+    user, held = push(grant_role(user, "a", actor="cli", now=moment(4)), 4, ["b", "c"])
+    assert held == ["a", "c"]
+    found = receive(user, "login", 40, ["b", "c"])  # the answer of second 3 has landed
+    assert effective(change(found).grants, NOON) == {"a", "c"}
+    assert found.reply.app_metadata == {"provider": "email", "roles": ["a", "c"]}
+
+
+def test_e1_a_login_that_may_have_been_read_before_a_change_leaves_the_notes_as_they_are() -> None:
+    """An answer explains it as well, and is remembered on."""
+    answer = InFlight(T0, T0, frozenset("a"), frozenset("ab"))
+    earlier = InFlight(T0 + 1, T0 + 1, frozenset("ab"))
+    noted = AtIdentity(frozenset("a"), in_flight=(answer, earlier))
+    found = noted.observe(frozenset("ab"), moment(2), signed_at=T0 + 2, read_early=True)
+    assert (set(found.added), set(found.removed)) == (set(), set())
+    assert found.at_identity == noted
+
+
+def test_e1_an_answer_has_not_landed_where_another_shows_the_same() -> None:
+    """One of the two is still on its way; nobody can tell which."""
+    one = InFlight(T0, T0, frozenset("a"), frozenset("ab"))
+    other = InFlight(T0, T0, frozenset("abc"), frozenset("ab"))
+    noted = AtIdentity(frozenset("a"), in_flight=(one, other))
+    found = noted.observe(frozenset("ab"), moment(2))
+    assert found.at_identity.in_flight[:2] == (one, other)
+
+
+def test_e1_a_role_that_a_late_answer_brings_back_is_no_grant_of_whoever_changes_another() -> None:
+    """The answer had both; an administrator at Identity takes the other away."""
+    user = grant_role(known(["m"]), "a", actor="cli", now=moment(0))
+    user, held = push(grant_role(user, "b", actor="cli", now=moment(0)), 0, ["m"])
+    user = change(receive(user, "login", 1, ["m"]))  # read before; answered with a, b, m
+    user = revoke_role(user, "a", actor="cli", now=moment(2))
+    user, held = push(revoke_role(user, "b", actor="cli", now=moment(2)), 2, held)
+    assert held == ["m"]
+    found = receive(user, "usermodified", 3, ["b", "m"])  # it landed, and a is taken away
+    assert effective(change(found).grants, NOON) == {"m"}
+    assert found.reply.app_metadata == {"provider": "email", "roles": ["m"]}
+
+
+def test_e1_a_login_may_show_what_was_there_before_an_answer_landed() -> None:
+    """The change was ours, and nobody's grant or removal; the state before it may be shown yet."""
+    user = change(receive(known(["a", "m"]), "usermodified", 0, ["b", "m"]))
+    user = change(receive(user, "login", 1, ["a", "m"]))  # read before; answered with b, m
+    user = change(receive(user, "login", 1, ["a", "m"]))  # once more
+    user, _ = push(revoke_role(user, "b", actor="cli", now=moment(2)), 2, ["b", "m"])
+    user = grant_role(user, "b", actor="cli", now=moment(3))
+    user = prepare(user, event("login", roles=["b", "m"]).user, moment(4)).user  # landed
+    found = receive(user, "login", 5, ["m"])  # read before it did
+    assert effective(change(found).grants, NOON) == {"b", "m"}
+
+
+def test_e1_a_role_given_and_taken_at_identity_stays_taken_when_an_answer_gives_it_later() -> None:
+    """The payload that shows it given does not prove that the answer has landed."""
+    user = grant_role(known(["m"]), "a", actor="cli", now=moment(0))
+    user = change(receive(user, "login", 1, ["m"]))  # answered with a, m
+    user = change(receive(user, "usermodified", 2, ["a", "m"]))
+    user = change(receive(user, "usermodified", 3, ["m"]))
+    assert effective(user.grants, NOON) == {"m"}
+    found = receive(user, "login", 40, ["a", "m"])  # it has landed
+    assert effective(change(found).grants, NOON) == {"m"}
+    assert found.reply.app_metadata == {"provider": "email", "roles": ["m"]}
+
+
+def test_e1_a_role_given_and_taken_at_identity_after_an_answer_landed_stays_taken() -> None:
+    """A slip that is undone at once: the payload that shows it shows the answer as well."""
+    user = grant_role(known(["m"]), "a", actor="cli", now=moment(0))
+    user = change(receive(user, "login", 1, ["m"]))  # answered with a, m, which lands
+    user = change(receive(user, "usermodified", 2, ["a", "m", "x"]))
+    assert effective(user.grants, NOON) == {"a", "m", "x"}
+    user = change(receive(user, "usermodified", 3, ["a", "m"]))
+    assert effective(user.grants, NOON) == {"a", "m"}
 
 
 def test_e1_two_events_of_one_second_with_one_answer_are_two_answers() -> None:

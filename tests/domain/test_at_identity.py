@@ -162,3 +162,20 @@ def test_what_identity_held_before_a_change_there_is_no_answer_that_shows() -> N
     before = InFlight(AT, AT, roles("a"))
     assert not before.may_show(roles("a"))
     assert not before.is_shown(roles("a"))
+
+
+def test_answers_that_earlier_and_later_versions_noted_are_read() -> None:
+    """An upgrade is under way: two versions write the same records, with four, five or more."""
+    entries = [
+        [1, 2, ["a"], ["b"]],
+        [1, 2, ["a"], ["b"], True],
+        [1, 2, ["a"], None, False, "0f"],
+        [1, 2, ["a"], None, False, "0f", "of a later version"],
+    ]
+    document = UNKNOWN.document() | {"in_flight": entries}
+    assert AtIdentity.read(document).in_flight == (
+        InFlight(1, 2, roles("a"), roles("b")),
+        InFlight(1, 2, roles("a"), roles("b"), repeated=True),
+        InFlight(1, 2, roles("a"), None, delivery="0f"),
+        InFlight(1, 2, roles("a"), None, delivery="0f"),
+    )

@@ -8,7 +8,7 @@ each role; Usher must hold it at every moment, and Identity in the end.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from hypothesis import settings
@@ -19,8 +19,10 @@ from tests.domain.decide_support import NOON, POLICY, T0, after, event, nobody_c
 from tests.profiles import examples
 from usher.core.domain.administration import grant_role, revoke_role
 from usher.core.domain.decide import decide
+from usher.core.domain.events import Event
 from usher.core.domain.push import conclude, prepare
-from usher.core.domain.records import Source, User
+from usher.core.domain.records import Decision, Source, User
+from usher.core.domain.repeat import decide_again, tells_roles
 from usher.core.domain.reply import Reply
 from usher.core.domain.roles import effective
 
@@ -36,12 +38,16 @@ class Hook:
     Attributes:
         roles: as they were read.
         began: when; the sender gives up 15 s later.
+        sent: the event, once it was sent.
         reply: once answered.
+        stored: the answer that was given first.
     """
 
     roles: list[str]
     began: float
+    sent: Event | None = None
     reply: Reply | None = None
+    stored: Reply | None = None
 
 
 class Unlocked(RuleBasedStateMachine):
@@ -56,12 +62,16 @@ class Unlocked(RuleBasedStateMachine):
         self.said: dict[str, bool] = {}
         self.hooks: list[Hook] = []
 
-    def _deliver(self, name: str, roles: list[str]) -> Reply:
-        at = int(self.now.timestamp()) - T0
+    def _event(self, name: str, roles: list[str]) -> Event:
         self.events += 1
         updated_at = self.now + timedelta(microseconds=self.events)
-        told = event(name, at, roles=roles, confirmed_at=NOON, updated_at=updated_at)
-        found = decide(told, self.user, POLICY, self.now)
+        at = int(self.now.timestamp()) - T0
+        return event(name, at, roles=roles, confirmed_at=NOON, updated_at=updated_at)
+
+    def _deliver(self, sent: Event) -> Reply:
+        return self._decided(decide(sent, self.user, POLICY, self.now))
+
+    def _decided(self, found: Decision) -> Reply:
         assert found.user is not None
         self.user = found.user
         return found.reply
@@ -82,7 +92,20 @@ class Unlocked(RuleBasedStateMachine):
         self._pass(seconds)
         hook = self._one(back, answered=False)
         if hook is not None:
-            hook.reply = self._deliver("login", hook.roles)
+            hook.sent = self._event("login", hook.roles)
+            hook.reply = hook.stored = self._deliver(hook.sent)
+
+    @precondition(lambda self: len(self.hooks) < 3)
+    @rule(back=BACK)
+    def login_is_sent_again(self, back: int) -> None:
+        """Another login of the same second, with the same bytes, or a retry."""
+        hook = self._one(back, answered=True)
+        if hook is not None and hook.sent is not None and hook.stored is not None:
+            reply = hook.stored
+            if tells_roles(hook.sent, reply):
+                again = decide_again(hook.sent, self.user, reply, POLICY, self.now)
+                reply = self._decided(again)
+            self.hooks.append(replace(hook, reply=reply))
 
     @rule(back=BACK, applied=st.booleans())
     def answer_lands(self, back: int, applied: bool) -> None:
@@ -137,7 +160,7 @@ class Unlocked(RuleBasedStateMachine):
         if prepared.patch:
             self.identity = set(prepared.patch["roles"])
             written = event("usermodified", roles=sorted(self.identity)).user
-            self._land(self._deliver("usermodified", sorted(self.identity)))
+            self._land(self._deliver(self._event("usermodified", sorted(self.identity))))
             self.user, _ = conclude(self.user, prepared, written, self.now)
 
     @rule(role=st.sampled_from(ROLES), give=st.booleans())
@@ -155,7 +178,7 @@ class Unlocked(RuleBasedStateMachine):
                 if one.told is not None and role in one.told - one.held:
                     self.said = {r: given for r, given in self.said.items() if r in one.told}
         self.identity ^= {role}
-        self._land(self._deliver("usermodified", sorted(self.identity)))
+        self._land(self._deliver(self._event("usermodified", sorted(self.identity))))
 
     def _denied(self, role: str) -> bool:
         return any(
@@ -174,13 +197,13 @@ class Unlocked(RuleBasedStateMachine):
         """Every answer lands; later one login, and both sides agree."""
         for hook in self.hooks:
             if hook.reply is None:
-                hook.reply = self._deliver("login", hook.roles)
+                hook.reply = self._deliver(self._event("login", hook.roles))
         for hook in self.hooks:
             self._land(hook.reply)
         self.the_last_word_counts()
         self.now += timedelta(seconds=30)
         for _ in range(2):
-            self._land(self._deliver("login", sorted(self.identity)))
+            self._land(self._deliver(self._event("login", sorted(self.identity))))
             self.now += timedelta(seconds=1)
         self.the_last_word_counts()
         assert self.identity == effective(self.user.grants, self.now)

@@ -118,8 +118,34 @@ class Model:
         for sent, at in batch:
             if self._open(sent.key):
                 self._keep(*(self.spool.pop(sent.key) if held else (sent, at, None)))
-            answers.append(self.ledger[sent.key].reply)
+                answers.append(self.ledger[sent.key].reply)
+            else:
+                stored = self.ledger[sent.key].reply
+                answers.append(stored if held else self._again(sent, at, stored))
         return answers
+
+    def _again(self, sent: Sent, at: datetime, stored: Reply) -> Reply:
+        """The answer to a delivery that comes again; a login with roles is decided anew."""
+        document = sent.document
+        if document is None or document["event"] != "login" or stored[0] != 200:
+            return stored
+        user_id = UUID(document["user"]["id"])
+        if user_id not in self.people:
+            return stored
+        before, entries = self.people[user_id].copy(), len(self.audit)
+        try:
+            _, reply = self._decide("login", sent, document["user"], at, None)
+        except PolicyFailsError:
+            reply = 500, None
+        if reply in (stored, (500, None)):
+            self.people[user_id] = before
+            del self.audit[entries:]
+        person = self.people[user_id]
+        if reply[1] is not None:
+            told, held = roles_of(reply[1]), roles_of(document["user"]["app_metadata"])
+            person.told_again(told, held, at, sent.issued_at)
+        person.pending = person.pending or person.overwritten(at)
+        return reply
 
     def hold(self, sent: Sent, at: datetime) -> Reply:
         """The answer of a delivery while the database is away; 503 is not kept."""

@@ -159,14 +159,18 @@ class Person:
             one for one in self.flying
             if (signed_at - one[0] if signed_at is not None else moment - one[1]) < 20
         ]  # fmt: skip
-        people = not login and signed_at is not None
-        added, removed = self._unexplained(shown, added, removed, people=people)
-        for _, _, held, _, _, _ in late if login else ():
-            keeps = (keeps - (added & held)) | (removed if held == shown else set())
-            added = added - held
-            removed = set() if held == shown else removed
-        self._land(late, shown, frozenset(before), writing is not None)
-        if added or removed or (writing is not None and payload != before):
+        if login and any(one[2] == shown for one in late):
+            self.flying = late  # it may have been read before; it tells nothing
+            return
+        added, removed = self._unexplained(shown, added, removed)
+        earlier = {role for one in late for role in one[2]} if login else set()
+        keeps -= added & earlier
+        added = added - earlier
+        ours = writing is not None or bool(late)
+        people = signed_at is not None and not login
+        news = bool(added or removed) if people else None
+        self._land(late, shown, frozenset(before), news, writing is not None)
+        if added or removed or (ours and payload != before):
             when = moment if signed_at is None else signed_at
             self._fly(when, moment, frozenset(before), None)
         self._believe(added, removed, now)
@@ -176,13 +180,13 @@ class Person:
         self.withdrawn = {r: at for r, at in self.withdrawn.items() if r in payload and at >= young}
 
     def _unexplained(
-        self, shown: frozenset[str], added: set[str], removed: set[str], *, people: bool
+        self, shown: frozenset[str], added: set[str], removed: set[str]
     ) -> tuple[set[str], set[str]]:
         """What no answer on its way explains."""
         for _, _, held, told, _, _ in self.flying:
-            if told is not None and (not people or _landed(held, told, shown)):
+            if told is not None:
                 added = added - told
-            if told is not None and _landed(held, told, shown):
+            if told is not None and landed(held, told, shown):
                 removed = removed & told
         return added, removed
 
@@ -199,15 +203,26 @@ class Person:
                 self.words[role, "identity"] = (True, None)
 
     def _land(
-        self, late: list[Any], shown: frozenset[str], before: frozenset[str], writing: bool
+        self,
+        late: list[Any],
+        shown: frozenset[str],
+        before: frozenset[str],
+        news: bool | None,
+        writing: bool,
     ) -> None:
-        """Keep what is late; an answer that alone explains what is new has landed."""
-        new = [
+        """Keep what is late; the only answer that made what is shown, and is new, has landed.
+
+        Args:
+            news: whether people at Identity changed more than that; None: they did nothing.
+        """
+        showing = [
             one for one in late
-            if one[3] is not None and one[3] <= shown
-            and _landed(one[2], one[3], shown) and not _landed(one[2], one[3], before)
+            if one[3] is not None and one[3] <= shown and landed(one[2], one[3], shown)
+            and (news is not None or one[3] == shown)
         ]  # fmt: skip
-        if len(new) == 1 and not writing and not new[0][4]:
+        unclear = writing or news is False
+        new = [one for one in showing if not landed(one[2], one[3] or frozenset(), before)]
+        if len(showing) == len(new) == 1 and not unclear and not new[0][4]:
             one = new[0]
             at = late.index(one)
             late[at : at + 1] = [(*one[:2], state, None, False, "") for state in one[2:4]]
@@ -234,6 +249,15 @@ class Person:
         """An event was answered 200 with these roles."""
         self.note(told, held, now)
         self._fly(signed_at, int(now.timestamp()), frozenset(held), frozenset(told), delivery)
+
+    def told_again(self, told: set[str], held: set[str], now: datetime, signed_at: int) -> None:
+        """Several such answers are on their way: a login came again."""
+        if all(one[2:4] != (held, told) for one in self.flying):
+            moment = int(now.timestamp())
+            self._fly(signed_at, moment, frozenset(held), frozenset(told))
+        self.flying = [
+            (*one[:4], True, one[5]) if one[2:4] == (held, told) else one for one in self.flying
+        ]
 
     def overwritten(self, now: datetime) -> bool:
         """Whether an answer may leave other roles at Identity than tokens shall hold."""
@@ -295,7 +319,8 @@ class Person:
         self.__dict__.update(kept.__dict__)
 
 
-def _landed(held: frozenset[str], told: frozenset[str], shown: frozenset[str]) -> bool:
+def landed(held: frozenset[str], told: frozenset[str], shown: frozenset[str]) -> bool:
+    """Whether these roles show all that an answer changed."""
     return told - held <= shown and not (held - told) & shown
 
 

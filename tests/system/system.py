@@ -21,6 +21,7 @@ from tests.system.kill import Killed, Moments, watch
 from tests.system.model import Model, Reply, Sent, retained
 from tests.system.there import Identity
 from usher.core import app as core_app
+from usher.core import webhooks
 from usher.core.app import App
 from usher.core.errors import PolicyError, UsherError
 from usher.core.identity.client import IdentityClient
@@ -264,6 +265,13 @@ class System:
             *others, policy = state
             return decide(its, verified, *others, _Broken() if model.broken else policy)
 
+        again: Any = webhooks._again
+
+        def answered_again(*state: Any) -> Any:
+            *others, policy = state
+            return again(*others, _Broken() if model.broken else policy)
+
+        self._patch.setattr(webhooks, "_again", answered_again)
         self._patch.setattr(Webhooks, "_decide", decided)
         self._patch.setattr(Webhooks, "_commit", committed)
         self._patch.setattr(holding.StoreAndForward, "hold", held)

@@ -138,6 +138,7 @@ class Machine(RuleBasedStateMachine):
         for name, chosen in what:
             getattr(self.deeds, name)(**chosen)
             self.system.check()
+            self.deeds.words.check(self.system.clock())
 
     @rule(what=some(AT_IDENTITY), dies=DIES)
     def at_identity(self, what: list[Deed], dies: int) -> None:
@@ -197,6 +198,7 @@ class Machine(RuleBasedStateMachine):
             system.sync(Plan(pull=True, push=True))
             system.push()
         system.check()
+        self.deeds.words.check(system.clock())
         for who, account in self.system.identity.accounts.items():
             person = self.system.model.people.get(who)
             if person is None:
