@@ -21,6 +21,7 @@ from usher.core.errors import (
     IdentityCredentialsError,
     IdentityRefusedError,
     IdentityUnavailableError,
+    SeveralInstancesError,
     SyncStrangerError,
 )
 from usher.core.log import get_logger
@@ -41,6 +42,7 @@ _NO_WORD: Final = (
     IdentityUnavailableError,
     IdentityRefusedError,
     IdentityAccountUnreadableError,
+    SeveralInstancesError,
     SyncStrangerError,
 )
 
@@ -91,10 +93,10 @@ class Unconfirmed:
         """Remove records of one page, for maintenance; a whole round is made once a day.
 
         Where Identity cannot be asked, or is another one, nothing is removed; the log says why.
+        The same where the records are of several instances, and none is chosen.
 
         Raises:
             DatabaseError: the database cannot be used.
-            SeveralInstancesError: no instance is configured, and the records are of several.
         """
         now = self._clock()
         if not self._days or (self._away_until is not None and now < self._away_until):

@@ -375,6 +375,7 @@ def test_c2_a_body_that_cannot_be_read_during_an_outage_is_no_answer_either(
 
 def test_c2_the_traceback_is_logged_only_where_it_is_asked_for(site: Site) -> None:
     """Below the line, which stays JSON; ``usher dev`` asks for it."""
+    call(of("somebody"))  # names the instance, which is a line, too
     for asked in (True, False):
         stream = io.StringIO()
         log.configure(stream, tracebacks=asked)
