@@ -24,7 +24,7 @@ DETECTORS = (
 )  # fmt: skip
 SETTINGS = {"plugins_used": [{"name": name} for name in DETECTORS], "filters_used": []}
 SIGNED_WITH_PUBLIC_SECRETS = ("tests/captures/", "fuzz/corpus/")
-EXAMPLES = {"hunter2secret", "password", "pw", "pass", "p", "secret"}
+EXAMPLES = {"hunter2secret", "PASSWORD", "password", "pw", "pass", "p", "secret"}
 LOCKS = sorted(
     path
     for pattern in ("*requirements.lock", "*/*requirements.lock", "deploy/*/requirements.lock")

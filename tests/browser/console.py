@@ -112,6 +112,7 @@ def console(
         "USHER_WEBHOOK_SECRETS": SECRET.decode(),
         "USHER_JWT_SECRET": JWT_SECRET.decode(),
         "USHER_DATABASE_URL": url,
+        "USHER_PENDING_DAYS": "0",  # those on record have no accounts, and are to stay
     }
     with use(App(settings)) as app:
         if fill:

@@ -17,6 +17,7 @@ from tests.api.api_support import JWT_SECRET, bearer
 from tests.server.outages import ready
 from tests.server.test_server import now, signup
 from tests.support import Server, account
+from usher.emulator.payload import ZERO_INSTANCE
 
 StartServer = Callable[..., Server]
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
@@ -154,7 +155,10 @@ def test_one_person_is_told_to_wait_and_nobody_else(
 ) -> None:
     """The sixth of five a minute is 429, and says when to come again; others are served."""
     server = start_server(
-        sqlite_url, USHER_JWT_SECRET=JWT_SECRET.decode(), USHER_API_REQUESTS_PER_MINUTE="5"
+        sqlite_url,
+        USHER_INSTANCE_ID=str(ZERO_INSTANCE),
+        USHER_JWT_SECRET=JWT_SECRET.decode(),
+        USHER_API_REQUESTS_PER_MINUTE="5",
     )
     assert [me(server, "ada@example.com").status for _ in range(5)] == [200] * 5
     refused = me(server, "ada@example.com")

@@ -53,7 +53,8 @@ def test_no_line_holds_an_address_a_name_a_token_or_a_secret(
         good.headers["X-Webhook-Signature"].rpartition(".")[2],
     ):
         assert canary not in text, canary
-    lines = [json.loads(line) for line in text.splitlines()]
+    adopted, *lines = [json.loads(line) for line in text.splitlines()]
+    assert adopted["event"] == "instance.adopted"
     names = [line["event"] for line in lines]
     assert names == [
         "event.applied",

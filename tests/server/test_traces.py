@@ -97,7 +97,7 @@ def test_events_the_api_and_pushes_are_traced_without_anything_personal(
         USHER_IDENTITY_URL=f"http://127.0.0.1:{free_port()}",
         OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
     )
-    owner = account(email="owner@example.com")
+    owner = account(email="owner@example.com", at=now())
     assert server.post(signed("signup", owner, at=now())).status == 200
     assert server.post(signup(secret=b"f" * 32)).status == 401
     headers = {
@@ -161,6 +161,7 @@ def test_events_the_api_and_pushes_are_traced_without_anything_personal(
 
     lines = [json.loads(line) for line in server.log.read_text().splitlines()]
     traced = [(line["event"], line.get("trace_id")) for line in lines]
+    assert traced.pop(0) == ("instance.adopted", None)
     assert traced[:3] == [
         ("event.applied", event.trace_id.hex()),
         ("signature.rejected", None),
