@@ -123,6 +123,7 @@ class Unconfirmed:
             IdentityUnavailableError, IdentityRefusedError: Identity cannot be asked.
             SyncStrangerError: Identity does not know this site.
             DatabaseError: the database cannot be used.
+            SeveralInstancesError: no instance is chosen, and the records are of several.
         """
         page = Page(more=self._days > 0)
         while page.more:

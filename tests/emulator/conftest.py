@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.emulator.pushes_support import Together, together
 from tests.emulator.world import Respond, World, world
+from tests.support import Clock
+from usher.core.settings import Settings
 
 
 @pytest.fixture
@@ -35,3 +38,15 @@ def quiet(make: Callable[..., World]) -> World:
 def loud(make: Callable[..., World]) -> World:
     """An emulator whose events are all accepted."""
     return make(lambda _event, _number: 204)
+
+
+@pytest.fixture
+def site(
+    make: Callable[..., World],
+    make_settings: Callable[..., Settings],
+    database_url: str,
+    clock: Clock,
+) -> Iterator[Together]:
+    """A site with an administrator, each side told of the other; on each database."""
+    with together(make, make_settings, database_url, clock) as found:
+        yield found

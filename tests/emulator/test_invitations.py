@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tests.api.api_support import bearer
-from tests.emulator.pushes_support import Together, together
+from tests.emulator.pushes_support import Together
 from tests.emulator.world import JWT_SECRET, World
-from tests.support import Clock, account, call, signed
-from usher.core.settings import Settings
+from tests.support import account, call, signed
 from usher.functions import api
 
 Make = Callable[..., World]
 LASTS = "Please use an address that lasts."
-
-
-@pytest.fixture
-def site(
-    make: Make, make_settings: Callable[..., Settings], database_url: str, clock: Clock
-) -> Iterator[Together]:
-    """On each database."""
-    with together(make, make_settings, database_url, clock) as found:
-        yield found
 
 
 def invite(site: Together, email: str, **body: Any) -> tuple[int, dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
@@ -17,15 +17,6 @@ from usher.core.settings import Settings
 from usher.functions._shared.http import Request, Response
 
 Make = Callable[..., World]
-
-
-@pytest.fixture
-def site(
-    make: Make, make_settings: Callable[..., Settings], database_url: str, clock: Clock
-) -> Iterator[Together]:
-    """On each database."""
-    with together(make, make_settings, database_url, clock) as found:
-        yield found
 
 
 def roles_in(token: str) -> list[str]:

@@ -2,27 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from uuid import UUID
 
-import pytest
-
-from tests.emulator.pushes_support import Together, together
-from tests.emulator.world import World
-from tests.support import Clock
-from usher.core.settings import Settings
-
-
-@pytest.fixture
-def site(
-    make: Callable[..., World],
-    make_settings: Callable[..., Settings],
-    database_url: str,
-    clock: Clock,
-) -> Iterator[Together]:
-    """A site with an administrator, each side told of the other."""
-    with together(make, make_settings, database_url, clock) as found:
-        yield found
+from tests.emulator.pushes_support import Together
 
 
 def pending(site: Together) -> list[str]:

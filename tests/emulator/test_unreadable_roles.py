@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.emulator.pushes_support import Together, together
+from tests.emulator.pushes_support import Together
 from tests.emulator.world import World
-from tests.support import Clock
-from usher.core.settings import Settings
 
 Make = Callable[..., World]
 ODD: list[Any] = [7, "", {"x": 1}, "  ", "x" * 300, ["editor"], None, True]
-
-
-@pytest.fixture
-def site(
-    make: Make, make_settings: Callable[..., Settings], database_url: str, clock: Clock
-) -> Iterator[Together]:
-    """On each database."""
-    with together(make, make_settings, database_url, clock) as found:
-        yield found
 
 
 @pytest.fixture
