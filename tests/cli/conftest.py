@@ -10,8 +10,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 from uuid import UUID, uuid4
 
 import pytest
@@ -21,7 +22,7 @@ from sqlalchemy.engine import make_url
 
 from tests.cli.sync_support import Site
 from tests.dev_process import GUIDED, Dev
-from tests.emulator.world import MOUNT, OPERATOR, world
+from tests.emulator.world import MOUNT, OPERATOR, World, world
 from tests.stub import Stub, functions
 from tests.support import ROOT, SECRET, WAIT_SECONDS, account, call, clean_environment, signed
 from usher.cli.main import main
@@ -32,6 +33,17 @@ from usher.core.settings import Settings
 from usher.core.store.database import Database
 from usher.emulator.payload import ZERO_INSTANCE
 from usher.emulator.server import serving
+from usher.functions._shared.http import Request, Response
+
+
+class Handles(Protocol):
+    """Answers requests to Identity."""
+
+    def handle(self, request: Request) -> Response:
+        """Identity's answer, or another in its place."""
+
+
+Served = TypeVar("Served", bound=Handles)
 
 
 class _Main:
@@ -194,18 +206,25 @@ def dev(folder: Path) -> Iterator[Dev]:
     running.stop()
 
 
+@contextmanager
+def at_identity(
+    make: Callable[[World], Served], folder: Path, patch: pytest.MonkeyPatch
+) -> Iterator[Served]:
+    """Identity's side of a site, with the settings that lead there, and the instance known."""
+    folder.mkdir()
+    with ExitStack() as stack:
+        found = make(stack.enter_context(world(folder, clock=lambda: datetime.now(UTC))))
+        url = stack.enter_context(serving(found.handle))
+        patch.setenv("USHER_IDENTITY_URL", url + MOUNT)
+        patch.setenv("USHER_IDENTITY_ADMIN_TOKEN", OPERATOR)
+        patch.setenv("USHER_INSTANCE_ID", str(ZERO_INSTANCE))
+        yield found
+
+
 @pytest.fixture
 def site(on_both: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """No record here yet, and the instance known."""
-    folder = tmp_path / "identity"
-    folder.mkdir()
-    with ExitStack() as stack:
-        identity = stack.enter_context(world(folder, clock=lambda: datetime.now(UTC)))
-        found = Site(on_both, identity)
-        url = stack.enter_context(serving(found.handle))
-        monkeypatch.setenv("USHER_IDENTITY_URL", url + MOUNT)
-        monkeypatch.setenv("USHER_IDENTITY_ADMIN_TOKEN", OPERATOR)
-        monkeypatch.setenv("USHER_INSTANCE_ID", str(ZERO_INSTANCE))
+    with at_identity(partial(Site, on_both), tmp_path / "identity", monkeypatch) as found:
         yield found
 
 

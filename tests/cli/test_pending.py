@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 
-from tests.cli.conftest import Program
-from tests.emulator.world import MOUNT, OPERATOR, World, world
+from tests.cli.conftest import Program, at_identity
+from tests.emulator.world import World
 from tests.support import account, call, signed
 from usher.core.app import utc_now
 from usher.emulator.accounts import Record
-from usher.emulator.payload import ZERO_INSTANCE
-from usher.emulator.server import serving
 from usher.emulator.store import Work
 from usher.functions._shared.http import Request, Response
 
@@ -127,16 +125,8 @@ class Site:
 @pytest.fixture
 def site(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """Somebody active, on both sides."""
-    folder = tmp_path / "identity"
-    folder.mkdir()
-    with ExitStack() as stack:
-        identity = stack.enter_context(world(folder, clock=lambda: datetime.now(UTC)))
-        found = Site(program, identity)
-        url = stack.enter_context(serving(found.handle))
-        monkeypatch.setenv("USHER_IDENTITY_URL", url + MOUNT)
-        monkeypatch.setenv("USHER_IDENTITY_ADMIN_TOKEN", OPERATOR)
-        monkeypatch.setenv("USHER_INSTANCE_ID", str(ZERO_INSTANCE))
-        identity.member("owner@example.com")
+    with at_identity(partial(Site, program), tmp_path / "identity", monkeypatch) as found:
+        found.identity.member("owner@example.com")
         program("sync", "--pull", code=(0, 3))
         yield found
 
