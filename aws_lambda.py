@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final, Protocol
 from urllib.parse import unquote
+
+from msgspec.structs import replace
 
 from usher.core import app
 from usher.core.app import App

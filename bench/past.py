@@ -13,11 +13,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_DNS, UUID, uuid5
+
+from msgspec.structs import replace
 
 from bench import load
 from bench.machine import describe

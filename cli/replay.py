@@ -6,12 +6,12 @@ import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 import click
+from msgspec.structs import replace
 
 from usher import migrations
 from usher.cli.capture_files import opened_file, reader_of

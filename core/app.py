@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from threading import RLock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from usher.core import log
 from usher.core.domain.policy import CallablePolicy, FilePolicy
@@ -48,8 +49,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(frozen=True)
-class _Store:
+class _Store(Struct, frozen=True):
     database: Database
     instances: Instances
     users: UserService

@@ -10,10 +10,12 @@ import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from usher.core.bounds import MAX_ACCESS_TOKEN_BYTES
 from usher.core.domain.events import IdentityUser, read_user
@@ -44,8 +46,7 @@ COOKIE: Final = "nf_jwt"
 _BEARER = re.compile(r"bearer +([^ ]+) *", re.IGNORECASE | re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class TrustedCaller:
+class TrustedCaller(Struct, frozen=True):
     """A caller whom the platform itself verified, passed beside the event.
 
     Only a runtime adapter makes one, and only where nobody else can put it.
@@ -57,8 +58,7 @@ class TrustedCaller:
     claims: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(Struct, frozen=True):
     """The credentials of a request.
 
     Attributes:
@@ -72,8 +72,7 @@ class Credentials:
     trusted: TrustedCaller | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(Struct, frozen=True):
     """An authenticated caller: the record, and its effective roles now."""
 
     user: User

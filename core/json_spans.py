@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from usher.core.bounds import MAX_STRING_BYTES
 
@@ -30,8 +31,7 @@ _NO_BRACKETS = bytes(sorted(set(range(256)) - set(_OPENING + _CLOSING)))
 _NESTS = tuple(b"[" * 2**n + b"]" * 2**n for n in reversed(range(13)))
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Struct, frozen=True, gc=False):
     """One member of an object.
 
     Attributes:

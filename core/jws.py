@@ -11,12 +11,12 @@ import hashlib
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from hmac import compare_digest
 from typing import Any, Final
 from uuid import UUID
 
 from jwt.algorithms import HMACAlgorithm
+from msgspec import Struct
 
 from usher.core.bounds import MAX_EVENT_TOKEN_BYTES
 from usher.core.errors import Check, NotThroughSiteError, SignatureError
@@ -43,16 +43,14 @@ _REFUSED_HEADERS = frozenset({"crit", "b64", "zip"})
 _ALGORITHM_HEADER = {"alg": "HS256", "typ": "JWT"}  # jwt-go writes a map: keys sorted
 
 
-@dataclass(frozen=True, slots=True)
-class Tolerance:
+class Tolerance(Struct, frozen=True, gc=False):
     """How far ``iat`` may lie from now, in seconds."""
 
     back_seconds: int = 300
     ahead_seconds: int = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
+class Claims(Struct, frozen=True, gc=False):
     """The claims of a good signature.
 
     Attributes:

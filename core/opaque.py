@@ -12,8 +12,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from usher.core.bounds import (
     MAX_ENVELOPE_BYTES,
@@ -44,8 +45,7 @@ _KEPT_BYTES: Final = {"provider": MAX_STRING_BYTES, "roles": MAX_ROLES_BYTES}
 _HALF_PAIRS: Final = "[\x00\ud800-\udfff]"
 
 
-@dataclass(frozen=True, slots=True)
-class SetAside:
+class SetAside(Struct, frozen=True, gc=False):
     """A field of a document that could not be taken as it is, and why."""
 
     field: str

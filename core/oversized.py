@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
 from typing import Final, Protocol
+
+from msgspec import Struct
 
 from usher.core.bounds import MAX_EVENT_BYTES
 from usher.core.errors import BodyTooLargeError
@@ -23,8 +24,7 @@ REQUEST: Final = "request"
 """Any other."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """The number of such requests, and the last day (YYYY-MM-DD, UTC) that had one."""
 
     count: int

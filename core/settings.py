@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
+
+from msgspec import Struct
 
 from usher.core.domain.held_roles import is_role
 from usher.core.errors import SettingsError
@@ -35,8 +36,7 @@ POSTGRESQL_SPELLINGS: Final = ("postgresql://", "postgres://")
 """Spellings of libpq and of database hosts."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Struct, frozen=True, kw_only=True):
     """Usher's settings; each field is the environment variable ``USHER_`` + its name in capitals.
 
     Attributes:
@@ -144,7 +144,7 @@ class Settings:
         """
         values: dict[str, Any] = {}
         problems: list[str] = []
-        known = {PREFIX + field.name.upper(): field.name for field in fields(cls)}
+        known = {PREFIX + name.upper(): name for name in cls.__struct_fields__}
         for variable in sorted(name for name in environ if name.startswith(PREFIX)):
             if variable not in known:
                 problems.append(f"{variable} is not a setting of Usher. See docs/settings.md.")

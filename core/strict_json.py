@@ -178,7 +178,7 @@ def equal(one: Any, other: Any) -> bool:
 
     ``1`` is not ``true``, although Python calls them equal. ``1`` and ``1.0`` are one number: JSON
     has a single type for numbers, and Identity writes 1.0 back as 1. The order of keys means
-    nothing. Dataclasses are compared field by field, so that records may hold documents.
+    nothing. Structs are compared field by field, so that records may hold documents.
     """
     return one is other or (bool(one == other) and (type(one) is str or _same_types(one, other)))
 
@@ -194,7 +194,7 @@ def _same_types(one: Any, other: Any) -> bool:
     elif kind is list or kind is tuple:
         pairs = zip(one, other, strict=True)
     else:
-        fields = getattr(kind, "__dataclass_fields__", ())
+        fields = getattr(kind, "__struct_fields__", ())
         pairs = ((getattr(one, name), getattr(other, name)) for name in fields)
     for value, mate in pairs:  # every event comes by here, and most values are texts
         if value is not mate and type(value) is not str and not _same_types(value, mate):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from usher.core.domain.administration import (
     FOR_GOOD,

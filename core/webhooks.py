@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
 from datetime import datetime
 from time import monotonic, perf_counter, sleep
 from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from usher.core.bounds import LARGE_LOGINS_PER_HOUR, MAX_KEPT_BODY_BYTES, MAX_LOGIN_BODY_BYTES
 from usher.core.domain.events import (
@@ -92,8 +94,7 @@ class Store(Protocol):
         """One transaction."""
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(Struct, frozen=True):
     """One request as it came.
 
     Attributes:
@@ -113,8 +114,7 @@ class Received:
     reduced: tuple[SetAside, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
+class Verified(Struct, frozen=True):
     """A delivery with a good signature.
 
     Attributes:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID, uuid4
+
+from msgspec import Struct, field
 
 from usher.core.errors import RequestError
 from usher.core.strict_json import StrictJsonError, loads_object
@@ -24,8 +25,7 @@ _BEARER: Final = re.compile(r"[Bb]earer (\S+)")
 _FORM: Final = "application/x-www-form-urlencoded"
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """One request.
 
     Attributes:
@@ -133,8 +133,7 @@ class Call:
         return page if same else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(Struct, frozen=True):
     """A JSON object read as Go reads it into a struct: missing or null means empty."""
 
     what: str

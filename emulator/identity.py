@@ -6,9 +6,10 @@ Nothing here is meant for production: see docs/emulator.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Final
 from urllib.parse import unquote
+
+from msgspec.structs import replace
 
 from usher.core.log import describe, get_logger
 from usher.emulator import about, admin, cors, dev, external, signup, token, user, verify

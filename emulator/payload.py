@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
+
+from msgspec import Struct, field
 
 ZERO_INSTANCE: Final = UUID(int=0)
 _EXACT_INTEGERS: Final = 2**53
@@ -25,8 +26,7 @@ _GO_ESCAPES = str.maketrans(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
+class Account(Struct, frozen=True, kw_only=True):
     """A user as Identity stores it; None and empty texts follow Go's ``omitempty``."""
 
     id: UUID

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from time import perf_counter
 from typing import Any, Final, Protocol
+
+from msgspec.structs import replace
 
 from usher.core import app, log
 from usher.core.bounds import MAX_KEPT_BODY_BYTES

@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # re-exported
+from msgspec.structs import replace
 
 from usher.core.bounds import (
     FREE_BODY_BYTES,

@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import structlog
+from msgspec.structs import replace
 
 from usher import migrations
 from usher.core import log

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +17,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import urllib3
+from msgspec import Struct
 
 from usher.core.webhooks import Received, Verified, Webhooks
 from usher.emulator.payload import ZERO_INSTANCE, Account, event_body
@@ -84,8 +84,7 @@ def account(
     return Account(id=user_id or uuid4(), email=email, **(values | fields))
 
 
-@dataclass(frozen=True)
-class Signed:
+class Signed(Struct, frozen=True):
     """A signed event: headers and body as Identity sends them."""
 
     event: str

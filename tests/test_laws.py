@@ -56,8 +56,8 @@ PURE_FILES = (
 )  # fmt: skip
 PURE_IMPORTS = {
     "__future__", "base64", "collections", "dataclasses", "datetime", "enum", "functools",
-    "hashlib", "hmac", "idna", "itertools", "json", "jwt", "math", "re", "typing", "unicodedata",
-    "uuid",
+    "hashlib", "hmac", "idna", "itertools", "json", "jwt", "math", "msgspec", "re", "typing",
+    "unicodedata", "uuid",
 }  # fmt: skip
 IMPURE_CALLS = {"now", "utcnow", "today", "open", "print", "input", "exec", "eval", "__import__"}
 

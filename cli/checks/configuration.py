@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +14,7 @@ from usher.core.settings import PREFIX, Settings
 
 MIN_VARIETY: Final = 10
 """Different bytes in a secret; 64 random hex digits have nearly always more than twelve."""
-_NAMES: Final = frozenset(PREFIX + field.name.upper() for field in fields(Settings))
+_NAMES: Final = frozenset(PREFIX + name.upper() for name in Settings.__struct_fields__)
 
 FILE = Kind(
     "settings.file",

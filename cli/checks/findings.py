@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 
 class Severity(StrEnum):
@@ -33,8 +35,7 @@ def _fill(template: str, facts: Mapping[str, Any]) -> str:
     return template.format_map(worded)
 
 
-@dataclass(frozen=True, slots=True)
-class Advice:
+class Advice(Struct, frozen=True):
     """One possible cause of a finding, and the way to mend it.
 
     ``{name}`` stands for a fact, ``{name:user}`` for a number of users.
@@ -67,8 +68,7 @@ class Advice:
         return " ".join(filter(None, (self.cause, self.mend, run)))
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """The result of one check.
 
     Attributes:
@@ -114,8 +114,7 @@ class Finding:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """An entry of the table.
 
     Attributes:

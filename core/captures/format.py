@@ -11,10 +11,12 @@ import hashlib
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from usher.core.bounds import MAX_LINE_DEPTH
 from usher.core.domain.documents import utc
@@ -41,8 +43,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}", re.ASCII)
 _VALUE = re.compile(r"[\t -~\x80-\xff]*")
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(Struct, frozen=True):
     """The decision on a delivery when it was first received.
 
     Attributes:
@@ -59,8 +60,7 @@ class Decided:
     policy: str
 
 
-@dataclass(frozen=True, slots=True)
-class Capture:
+class Capture(Struct, frozen=True):
     """One request with its answer.
 
     Attributes:

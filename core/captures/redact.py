@@ -11,9 +11,11 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from usher.core.captures.format import Capture, Decided
 from usher.core.domain.events import delivery_id, email_key
@@ -36,8 +38,7 @@ _TIMES: Final = frozenset(
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Redactor:
+class Redactor(Struct, frozen=True):
     """Replaces personal values.
 
     Args:

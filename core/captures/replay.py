@@ -8,10 +8,12 @@ answer and changes nothing, so a replay can be interrupted and begun again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from usher.core.captures.format import SIGNATURE, Capture, require_fit, to_delivery
 from usher.core.domain.at_identity import AtIdentity
@@ -44,8 +46,7 @@ _MAPS: Final = ("user_metadata", "app_metadata", "profile", "extra_app_metadata"
 _EXPECTED: Final = {f"identity-{name}": name for name in EventName}
 
 
-@dataclass(frozen=True, slots=True)
-class Played:
+class Played(Struct, frozen=True):
     """One step with its answer, or with the exception that prevented one."""
 
     step: Capture | AuditEntry

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from usher.core.bounds import (
     MAX_GRANTED_BYTES,
@@ -28,8 +30,7 @@ from usher.core.strict_json import cannot_travel, dumps, written_bytes
 FOR_GOOD: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True, gc=False):
     """The actor, reason and condition of a change.
 
     Attributes:
@@ -58,8 +59,7 @@ class Change:
             raise PreconditionFailedError(found or 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Struct, frozen=True, gc=False):
     """One change to a record, with its arguments bound.
 
     Attributes:

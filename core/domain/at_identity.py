@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from usher.core.domain.in_flight import (
     IN_FLIGHT_SECONDS,
@@ -29,8 +31,7 @@ WRITE_SECONDS: Final = 120
 _NONE: Final[frozenset[str]] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class AtIdentity:
+class AtIdentity(Struct, frozen=True, gc=False):
     """Notes on one user at Identity; times are seconds since the epoch.
 
     Attributes:
@@ -296,8 +297,7 @@ UNKNOWN: Final = AtIdentity()
 """Of a user whom no event or answer has shown."""
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(Struct, frozen=True, gc=False):
     """The result of ``AtIdentity.observe``.
 
     Attributes:

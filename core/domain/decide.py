@@ -8,10 +8,12 @@ same state (docs/decisions.md).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from usher.core.bounds import MAX_ESCAPE_BYTES, MAX_MAP_BYTES
 from usher.core.domain.events import (
@@ -42,8 +44,7 @@ _ECHO: Final = Reason("push.echo", "Identity tells of what a push of ours wrote 
 _NO_RULE: Final = Reason("policy.no_rule", "no role rule of the policy concerns this user")
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
+class _Case(Struct, frozen=True, gc=False):
     event: Event
     user: User | None
     policy: Policy

@@ -9,12 +9,14 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
 from typing import Any
 from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from usher.core.bounds import (
     MAX_EMAIL_CHARACTERS,
@@ -59,8 +61,7 @@ class EventName(StrEnum):
     USERDELETED = "userdeleted"
 
 
-@dataclass(frozen=True, slots=True)
-class IdentityUser:
+class IdentityUser(Struct, frozen=True, gc=False):
     """The user as Identity described them in one event.
 
     People choose ``aud`` and ``user_metadata`` themselves, so nothing privileged follows from
@@ -116,8 +117,7 @@ class IdentityUser:
         return self.held_roles.names
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True, gc=False):
     """One event of one user, read from a signed body and its claims.
 
     Attributes:
@@ -134,7 +134,7 @@ class Event:
     user: IdentityUser
     delivery_id: str
     issued_at: int
-    order: str = field(init=False, repr=False, compare=False)
+    order: str = ""
 
     def __post_init__(self) -> None:
         """Compute the order once; a decision reads it several times."""
@@ -143,11 +143,10 @@ class Event:
         era = 0 if self.name == EventName.VALIDATE else 1
         moment = updated_at.isoformat() if updated_at else ""
         order = f"{era}.{self.issued_at:012d}.{rank}.{moment:32}.{self.delivery_id}"
-        object.__setattr__(self, "order", order)
+        force_setattr(self, "order", order)
 
 
-@dataclass(frozen=True, slots=True)
-class UnknownEvent:
+class UnknownEvent(Struct, frozen=True, gc=False):
     """A well-formed event of unknown name: kept, answered 204, without effect."""
 
     name: str

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
 from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from usher.core.bounds import MAX_ROLE_CHARACTERS
 from usher.core.opaque import UNREADABLE_ROLES
 
 
-@dataclass(frozen=True, slots=True)
-class HeldRoles:
+class HeldRoles(Struct, frozen=True, gc=False):
     """One reading of ``roles``.
 
     Attributes:

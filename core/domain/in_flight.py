@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 IN_FLIGHT_SECONDS: Final = 20
 """Identity stores an answer within this time: three attempts of 5 s, and a margin."""
@@ -20,8 +22,7 @@ MOST_IN_FLIGHT_CHARACTERS: Final = 16_384
 _NONE: Final[frozenset[str]] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class InFlight:
+class InFlight(Struct, frozen=True, gc=False):
     """An answer that may still replace what Identity holds, or a state that it held just before.
 
     Attributes:

@@ -6,10 +6,11 @@ set is there so that several can be, later.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
+
+from msgspec import Struct
 
 from usher.core.domain.events import EventName
 from usher.core.domain.policy import Reason
@@ -37,8 +38,7 @@ class How(StrEnum):
     NOT = "not"  # neither chosen nor on record
 
 
-@dataclass(frozen=True, slots=True)
-class KnownInstances:
+class KnownInstances(Struct, frozen=True, gc=False):
     """The known Identity instances of one database.
 
     Attributes:

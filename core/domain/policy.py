@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from uuid import UUID
+
+from msgspec import Struct, field
+from msgspec.structs import force_setattr
 
 from usher.core.bounds import MAX_GRANTED_BYTES
 from usher.core.domain.events import EventName, is_text
@@ -27,8 +29,7 @@ NO_POLICY: Final = "no-policy"
 RESERVED_APP_METADATA: Final = frozenset({"roles", "provider"})
 
 
-@dataclass(frozen=True, slots=True)
-class Applicant:
+class Applicant(Struct, frozen=True, gc=False):
     """All that a policy may look at.
 
     Attributes:
@@ -50,8 +51,7 @@ class Applicant:
     app_metadata: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(Struct, frozen=True, gc=False):
     """One rule that took part in a decision, without personal data: reasons outlive erasure.
 
     Those of a failure alone may quote a person's data, and are erased with it.
@@ -61,8 +61,7 @@ class Reason:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True, gc=False):
     """A policy's answer.
 
     Attributes:
@@ -93,16 +92,14 @@ class Policy(Protocol):
         """Answer for one applicant; the same applicant gets the same answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class DenyList:
+class DenyList(Struct, frozen=True, gc=False):
     """Refused addresses or domains, with the sentence for the person."""
 
     values: frozenset[str] = frozenset()
     message: str = DEFAULT_MESSAGE
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(Struct, frozen=True, gc=False):
     """``[admission]``: deny lists first; allow lists count where the default is to deny."""
 
     default_allow: bool = True
@@ -113,8 +110,7 @@ class Admission:
     deny_emails: DenyList = DenyList()
 
 
-@dataclass(frozen=True, slots=True)
-class RoleRule:
+class RoleRule(Struct, frozen=True, gc=False):
     """One ``[[role]]``, given where all its conditions hold; ``number`` counts from 1.
 
     Attributes:
@@ -126,11 +122,11 @@ class RoleRule:
     emails: frozenset[str] = frozenset()
     email_domains: frozenset[str] = frozenset()
     providers: frozenset[str] = frozenset()
-    given: Reason = field(init=False, repr=False, compare=False)
+    given: Reason = Reason("", "")
 
     def __post_init__(self) -> None:
         """Word the reason: most events get it."""
-        object.__setattr__(self, "given", Reason(self.name, f"grants {self.describe()}"))
+        force_setattr(self, "given", Reason(self.name, f"grants {self.describe()}"))
 
     @property
     def name(self) -> str:
@@ -154,15 +150,13 @@ class RoleRule:
         return " ".join([f"{self.grant!r} to everybody", " and ".join(conditions)]).rstrip()
 
 
-@dataclass(frozen=True, slots=True)
-class Outage:
+class Outage(Struct, frozen=True, gc=False):
     """``[outage]``: events refused while the database is away; the others are answered."""
 
     refused: frozenset[EventName] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class FilePolicy:
+class FilePolicy(Struct, frozen=True, gc=False):
     """The policy of a policy.toml; the empty one admits everyone and gives no role."""
 
     admission: Admission = Admission()
@@ -263,8 +257,7 @@ class FilePolicy:
         return lines
 
 
-@dataclass(frozen=True, slots=True)
-class CallablePolicy:
+class CallablePolicy(Struct, frozen=True, gc=False):
     """A Python callable ``(Applicant) -> Verdict`` named as ``package.module:function``."""
 
     name: str

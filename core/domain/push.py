@@ -8,9 +8,11 @@ may come at any moment of it: those that the push causes, and those of other cha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from usher.core.domain.events import IdentityUser
 from usher.core.domain.records import Status, User
@@ -20,8 +22,7 @@ from usher.core.strict_json import equal
 _ABSENT: Final = object()
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Struct, frozen=True, gc=False):
     """The next step of a push, after a look at the account.
 
     Attributes:

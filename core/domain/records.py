@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
+
+from msgspec import Struct, field
 
 from usher.core.bounds import MAX_DEPTH
 from usher.core.domain.at_identity import UNKNOWN, AtIdentity
@@ -61,8 +62,7 @@ class Source(StrEnum):
     IDENTITY = "identity"
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(Struct, frozen=True, gc=False):
     """One source's word about one role of one user; ``denies`` makes it a denial.
 
     A user has at most one for each (role, source). ``actor`` names its author in that source's
@@ -82,8 +82,7 @@ class Grant:
         return self.expires_at is None or self.expires_at > now
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(Struct, frozen=True, gc=False):
     """One user's record, keyed by (instance, id); times are UTC.
 
     Attributes:
@@ -131,8 +130,7 @@ class User:
         return Status.ACTIVE if self.confirmed_at else Status.PENDING
 
 
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
+class AuditEntry(Struct, frozen=True, gc=False):
     """One change of one record, with the parts that differ.
 
     Attributes:
@@ -158,8 +156,7 @@ class AuditEntry:
     ledger_position: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Page(Generic[Item]):
+class Page(Struct, Generic[Item], frozen=True):
     """One page of a listing; ``next_cursor`` is None on the last.
 
     A filtered page may be short, or empty, and yet not the last: a search reads a bounded number of
@@ -170,8 +167,7 @@ class Page(Generic[Item]):
     next_cursor: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True, gc=False):
     """Everything that follows from one event.
 
     Attributes:
@@ -190,8 +186,7 @@ class Decision:
     address_key: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Struct, frozen=True, gc=False):
     """One delivery in the ledger.
 
     Attributes:

@@ -6,8 +6,9 @@ at Identity, so a role that was taken away between the two must not be told agai
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from usher.core.domain.decide import decide
 from usher.core.domain.events import Event, EventName

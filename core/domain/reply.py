@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from usher.core.domain.problem import CONTENT_TYPE, as_problem
 from usher.core.errors import DeniedError, UsherError
 from usher.core.strict_json import dumps, loads_object
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True, gc=False):
     """A reply, character for character; ``body`` is empty for 202 and 204."""
 
     status: int

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from usher.core.domain.at_identity import AtIdentity
 from usher.core.domain.held_roles import HeldRoles
@@ -18,8 +20,7 @@ from usher.core.domain.policy import Reason
 from usher.core.domain.records import Grant, Source, User
 
 
-@dataclass(frozen=True, slots=True)
-class Merge:
+class Merge(Struct, frozen=True, gc=False):
     """The result of ``merge``."""
 
     grants: tuple[Grant, ...]

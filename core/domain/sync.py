@@ -7,11 +7,12 @@ newer. The policy is asked again where its input has changed.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from usher.core.domain.decide import applicant, newcomer
 from usher.core.domain.events import EventName, IdentityUser, email_key

@@ -9,8 +9,10 @@ the end; where some are deleted, the rest slips forward, which the anchor tells.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from typing import Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 SIZES: tuple[int, ...] = (200, 50, 10, 1)
 """Accounts asked for at once: many, and fewer where those are too large for one answer."""
@@ -19,8 +21,7 @@ MOST_STEPS_BACK: Final = 4
 for each record by its id."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True, gc=False):
     """A place in the list.
 
     Attributes:

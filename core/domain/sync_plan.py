@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any, Final
 from uuid import UUID
+
+from msgspec import Struct, field, to_builtins
+from msgspec.structs import replace
 
 from usher.core.domain.sync_place import Place
 
@@ -40,8 +42,7 @@ class Mark(IntEnum):
     """Deleted here, and still at Identity."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True, gc=False):
     """The sides to mend: here (pull), at Identity (push), and removals too (prune)."""
 
     pull: bool = False
@@ -66,8 +67,7 @@ class Trouble(StrEnum):
     """The account is read, but for its roles or some of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(Struct, frozen=True, gc=False):
     """An account at Identity that could not be read.
 
     Attributes:
@@ -82,8 +82,7 @@ class Unreadable:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True, gc=False):
     """The progress of a run, kept as JSON with every step.
 
     Attributes:
@@ -150,14 +149,13 @@ class Progress:
 
     def document(self) -> dict[str, Any]:
         """The progress as JSON."""
-        return asdict(self) | {
-            name: [asdict(each) for each in getattr(self, name)] for name in _NAMED
-        }
+        written: dict[str, Any] = to_builtins(self)
+        return written
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Progress:
         """Read back what ``document`` wrote, here or in an earlier version."""
-        values = {name: document[name] for name in cls.__slots__ if name in document}
+        values = {name: document[name] for name in cls.__struct_fields__ if name in document}
         values["phase"] = Phase(values["phase"])
         # Runs counted pages of 200, before they kept a place.
         values["at"] = Place(**document.get("at", {"offset": 200 * (document.get("page", 1) - 1)}))
@@ -169,8 +167,7 @@ class Progress:
         return cls(**values)
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True, gc=False):
     """One run under way.
 
     Attributes:
@@ -186,8 +183,7 @@ class Run:
     resumed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
+class Completed(Struct, frozen=True, gc=False):
     """The last complete run: its end, the name of its plan, and the differences left, by kind."""
 
     at: datetime

@@ -10,10 +10,11 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
+
+from msgspec import Struct
 
 from usher.core.domain.events import IdentityUser, read_user
 from usher.core.domain.sync_plan import Trouble, Unreadable
@@ -53,8 +54,7 @@ _WORTH_A_REPEAT: Final = frozenset({429, 500, 502, 503, 504})
 _REPEATABLE: Final = frozenset({"GET", "PUT", "DELETE"})
 
 
-@dataclass(frozen=True, slots=True)
-class UserPage:
+class UserPage(Struct, frozen=True):
     """One page of Identity's accounts.
 
     Attributes:

@@ -13,11 +13,13 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from usher.core.domain.decide import ACTOR
 from usher.core.domain.events import IdentityUser
@@ -54,8 +56,7 @@ ATTEMPTS: Final = 5
 """Attempts of one push; another one follows where something was changed meanwhile."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pushed:
+class Pushed(Struct, frozen=True):
     """The result of one run of ``push_pending``.
 
     Attributes:

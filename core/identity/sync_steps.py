@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from usher.core.domain.events import IdentityUser
 from usher.core.domain.records import Status, User

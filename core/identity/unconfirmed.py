@@ -8,10 +8,11 @@ locked, and removed only if it is as it was before Identity was asked.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
+
+from msgspec import Struct
 
 from usher.core.domain.events import IdentityUser
 from usher.core.domain.records import User
@@ -47,8 +48,7 @@ _NO_WORD: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """One page of pending records.
 
     Attributes:

@@ -11,13 +11,14 @@ import base64
 import json
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from threading import Lock, RLock
 from time import perf_counter
 from typing import Any, Final
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from usher.core.domain.events import Event, EventName, UnknownEvent
 from usher.core.domain.outage import KEPT, REASONS, answer_without_record

@@ -5,11 +5,11 @@ It only grows, but for entries older than the retention that is set.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from msgspec import Struct
 from sqlalchemy import Connection, delete, select
 
 from usher.core.domain.records import AuditEntry, Page
@@ -34,8 +34,7 @@ ACTIONS: Final = (
 _NEWEST = Order("at", (AUDIT.c.at, AUDIT.c.sequence), (datetime, int), True)
 
 
-@dataclass(frozen=True, slots=True)
-class AuditFilters:
+class AuditFilters(Struct, frozen=True):
     """Filters of a list of entries; None or empty: no filter. ``until`` is excluded."""
 
     user_id: UUID | None = None

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from random import SystemRandom
 from typing import Any, Final
 from uuid import UUID
 
+from msgspec import Struct
 from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
@@ -46,8 +46,7 @@ _NONE: Final = UUID(int=0)
 _SHARD: Final = SystemRandom().randrange(SHARDS)
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(Struct, frozen=True):
     """A delivery as far as it is counted."""
 
     instance_id: UUID

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from msgspec import Struct
 from sqlalchemy import ColumnElement, Select, Table, bindparam, func, select, tuple_
 
 from usher.core.domain.records import AuditEntry, Delivery
@@ -24,8 +24,7 @@ _DELIVERIES: Final[Table] = DeliveryRow.__table__  # type: ignore[attr-defined]
 _AUDIT: Final[Table] = AuditRow.__table__  # type: ignore[attr-defined]
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(Struct, frozen=True):
     """The deliveries and acts of one database.
 
     Args:

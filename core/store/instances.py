@@ -8,11 +8,12 @@ table also keeps what the setting says, so that taking it away leaves the instan
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import Connection, Table, func, select
 
 from usher.core.domain.events import EventName
@@ -38,8 +39,7 @@ _KEEP_THE_SETTING = BulkInsert(
 _NEWEST = select(_DELIVERIES.c.instance_id).order_by(_DELIVERIES.c.sequence.desc()).limit(1)
 
 
-@dataclass(frozen=True, slots=True)
-class Adoption:
+class Adoption(Struct, frozen=True):
     """The adopted instance, when and how, and the event that named it."""
 
     instance_id: UUID
@@ -48,8 +48,7 @@ class Adoption:
     delivery_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class OnRecord:
+class OnRecord(Struct, frozen=True):
     """The numbers of one instance in the database.
 
     Attributes:

@@ -8,9 +8,9 @@ of filters reads a whole table. A page can therefore be short and still have a c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, select, tuple_
 
 from usher.core.domain.cursors import read_cursor, write_cursor
@@ -22,8 +22,7 @@ MAX_PAGE: Final = 200
 Condition = ColumnElement[bool]
 
 
-@dataclass(frozen=True)
-class Order:
+class Order(Struct, frozen=True):
     """A total order of a table.
 
     Args:

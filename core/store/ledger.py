@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -70,8 +71,7 @@ _NEWEST = Order(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryFilters:
+class DeliveryFilters(Struct, frozen=True):
     """Filters of a list of deliveries; None or empty: no filter. ``until`` is excluded."""
 
     event: str = ""
@@ -81,8 +81,7 @@ class DeliveryFilters:
     until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """The deliveries of a batch that the ledger has already.
 
     Attributes:

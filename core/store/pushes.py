@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from msgspec import Struct
 from sqlalchemy import Connection, Table, bindparam, delete, func, or_, select, update
 
 from usher.core.domain.records import Key
@@ -22,8 +22,7 @@ _MARK = BulkInsert(PUSHES)
 _UNMARK = delete(PUSHES).where(_MINE)
 
 
-@dataclass(frozen=True, slots=True)
-class PendingPush:
+class PendingPush(Struct, frozen=True):
     """A user's change that Identity must still be told of.
 
     Attributes:
@@ -41,8 +40,7 @@ class PendingPush:
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class Backlog:
+class Backlog(Struct, frozen=True):
     """All pending pushes: their number, the oldest one's time, the latest error."""
 
     count: int
@@ -50,8 +48,7 @@ class Backlog:
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """Pending pushes that fail alike.
 
     Attributes:

@@ -8,12 +8,12 @@ than a fixed number of records (``usher.core.store.keyset``).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
+from msgspec import Struct
 from sqlalchemy import Connection, Select, and_, func, or_, select
 
 from usher.core.domain.events import email_key
@@ -33,8 +33,7 @@ class Sort(StrEnum):
     EMAIL = "email"
 
 
-@dataclass(frozen=True, slots=True)
-class UserFilters:
+class UserFilters(Struct, frozen=True):
     """Filters of a list of users; None or empty: no filter. ``…_until`` is excluded."""
 
     status: Status | None = None

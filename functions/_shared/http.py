@@ -9,10 +9,12 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from time import perf_counter, sleep
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from usher.core.domain.problem import CONTENT_TYPE, as_problem
 from usher.core.errors import (
@@ -33,8 +35,7 @@ Event = Mapping[str, Any]
 """A request as Netlify's functions get it, and as API Gateway's payload format 1.0 has it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """One HTTP request.
 
     Attributes:
@@ -108,8 +109,7 @@ class Request:
             raise UnsupportedMediaTypeError(",".join(types))
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(Struct, frozen=True):
     """One HTTP answer; ``all_headers`` adds the security headers.
 
     Attributes:

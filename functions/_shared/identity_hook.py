@@ -7,8 +7,9 @@ each result.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from usher.core import app
 from usher.core.bounds import MAX_EVENT_BYTES
@@ -22,8 +23,7 @@ from usher.functions._shared.http import Event, Request, Response
 SIGNATURE_HEADER: Final = "x-webhook-signature"
 
 
-@dataclass(frozen=True, slots=True)
-class IdentityHook:
+class IdentityHook(Struct, frozen=True):
     """One hook URL.
 
     Attributes:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
+from msgspec import Struct, field
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from usher.core.app import App
@@ -89,8 +89,7 @@ class Paging(Input):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """One call of an operation, after all its checks.
 
     Attributes:
@@ -150,8 +149,7 @@ class Call:
         return frozenset(int(found[1]) for each in listed if (found := _ETAG.fullmatch(each)))
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(Struct, frozen=True):
     """One method of one path.
 
     Attributes:

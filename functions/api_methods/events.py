@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 from uuid import UUID
 
+from msgspec.structs import replace
 from pydantic import Field
 
 from usher.core.domain.decide import decide

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from tests.api.api_support import JWT_SECRET, People, ask, bearer
 from tests.store.store_support import counts, rows

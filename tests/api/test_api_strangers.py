@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.api.api_support import BOSS, HEADER, HOUR, JWT_SECRET, People, ask
 from tests.forge import token

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import count
 from threading import Event
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from tests.api.api_support import BOSS, ask

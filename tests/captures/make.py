@@ -7,11 +7,12 @@ file is one situation of docs/identity.md.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_DNS, UUID, uuid5
+
+from msgspec.structs import replace
 
 from usher.core.captures.format import (
     EVENT_HEADER,

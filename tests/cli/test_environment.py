@@ -6,7 +6,6 @@ import errno
 import json
 import os
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -156,7 +155,7 @@ def test_dev_adds_what_its_file_lacks(dev_env: Path) -> None:
 
 def an_installation(folder: Path) -> None:
     """A .env with a value for every setting, some of them far away."""
-    lines = [f"{PREFIX}{field.name.upper()}=of-env\n" for field in fields(Settings)]
+    lines = [f"{PREFIX}{name.upper()}=of-env\n" for name in Settings.__struct_fields__]
     (folder / ".env").write_text("".join(lines))
 
 

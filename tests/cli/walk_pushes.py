@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
+from msgspec.structs import replace
 from sqlalchemy import text
 
 from tests.cli.walk import Identity, Steps, Walk, case, refused

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from tests.support import NOON, account
 from usher.core.domain.decide import decide

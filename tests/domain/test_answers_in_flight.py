@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from tests.domain.decide_support import NOON, T0, after, event, moment
 from usher.core.domain.administration import grant_role, revoke_role

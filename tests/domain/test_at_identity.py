@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.domain.decide_support import NOON, T0
 from usher.core.domain.at_identity import ECHO_SECONDS, UNKNOWN, WRITE_SECONDS, AtIdentity

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.domain.decide_support import ADA, NOON, POLICY, after, event, moment, noted, outcome
 from usher.core.domain.decide import decide, newcomer, tombstone, welcome

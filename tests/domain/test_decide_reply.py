@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.domain.decide_support import NOON, POLICY, T0, after, event, noted, outcome
 from usher.core.domain.decide import decide

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.domain.decide_support import NAMES, NOON, after, event, message, moment, noted, outcome
 from usher.core.domain.records import Outcome, Source, Status, User

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.domain.decide_support import ADA, NOON, POLICY, after, event, moment, outcome
 from usher.core.domain.records import Outcome, User

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.domain.decide_support import POLICY, after, event, outcome
 from tests.domain.test_sync import SAME, imported, person

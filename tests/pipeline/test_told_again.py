@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from uuid import uuid4
 
 import pytest
+from msgspec.structs import replace
 
 from tests.support import NOON, Account, Clock, account, call, signed, verified
 from usher.core.app import App

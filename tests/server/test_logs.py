@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from tests.support import OLD_SECRET, SECRET, Server, account, signed
 from usher.core.log import configure, get_logger
@@ -34,7 +35,7 @@ def test_no_line_holds_an_address_a_name_a_token_or_a_secret(
     good = signed("signup", who, at=at)
     denied = signed("signup", replace(who, email="canary@mailinator.com"), at=at)
     forged = signed("login", who, at=at, secret=b"canary-secret-canary-secret-canary")
-    broken = signed("signup", replace(who, app_metadata=["canary"]), at=at)  # type: ignore[arg-type]
+    broken = signed("signup", replace(who, app_metadata=["canary"]), at=at)
     statuses = [
         server.post(delivery, "identity").status
         for delivery in (good, good, denied, forged, broken)

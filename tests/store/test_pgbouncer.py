@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import text
 
 from tests.pgbouncer import PROGRAM, pgbouncer

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime, timedelta
 from threading import Barrier, BrokenBarrierError
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.store.store_support import counts, rows
 from tests.store.test_users import listed, save, user
