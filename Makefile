@@ -14,7 +14,9 @@ run: $(READY)
 
 # Three rings of tests, by the marks that tests/marks.py sets. ARGS=tests/store picks a part: `check`
 # runs its fast tests, `test` all of them, and coverage is not measured.
-PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
+# Two processes a core: many tests wait for a server that starts, or for a database that is away.
+WORKERS ?= $(shell expr 2 \* `getconf _NPROCESSORS_ONLN`)
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 FAST := not (process or postgresql or browser or node or slow)
 PART = $(findstring tests/,$(ARGS))
 

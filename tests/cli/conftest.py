@@ -28,7 +28,7 @@ from tests.support import ROOT, SECRET, WAIT_SECONDS, account, call, clean_envir
 from usher.cli.main import main
 from usher.core.app import App, use, utc_now
 from usher.core.domain import sync_place
-from usher.core.identity import sync_accounts
+from usher.core.identity import client, sync_accounts
 from usher.core.settings import Settings
 from usher.core.store.database import Database
 from usher.emulator.payload import ZERO_INSTANCE
@@ -230,6 +230,7 @@ def site(on_both: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten accounts a page, and no pause before a page is asked for again."""
+    """Ten accounts a page, and no pause before Identity is asked again."""
     monkeypatch.setattr(sync_place, "SIZES", (10, 5, 1))
     monkeypatch.setattr(sync_accounts, "FIRST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(client, "FIRST_PAUSE_SECONDS", 0.0)
