@@ -154,9 +154,7 @@ class Application:
         if self._own_pages:
             answer = for_own_pages(request, answer)
         # In one piece, never chunked: Identity reads a body only when its length is announced.
-        exchange.response_str(
-            answer.status, list(answer.all_headers().items()), answer.body_for(scope.method)
-        )
+        exchange.response_str(answer.status, answer.header_list(), answer.body_for(request.method))
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the worker's periodic tasks."""
@@ -224,7 +222,7 @@ class Application:
             else:
                 reader = self._large_done if tells_what_was_done(request) else self._large
                 answer = await loop.run_in_executor(reader, hook.prepare, request)
-                request = replace(request, body=b"")
+                request = request.with_body(b"")
                 lease.end()
             if isinstance(answer, Verified):
                 answer = await self._deliver(hook, answer, started)
@@ -246,14 +244,15 @@ class Application:
         return await asyncio.shield(self._look)
 
     async def _deliver(self, hook: IdentityHook, verified: Verified, started: float) -> Response:
-        traced = self._traces and self._traces.begin(started, log_fields(verified))
+        if self._traces is None:
+            return hook.conclude(await self._group_commit.submit(verified))
+        traced = self._traces.begin(started, log_fields(verified))
         status = 500  # where the request is cancelled
         try:
             answer = hook.conclude(await self._group_commit.submit(verified))
             status = answer.status
         finally:
-            if self._traces and traced:
-                self._traces.end(traced, status)
+            self._traces.end(traced, status)
         return answer
 
     def _process(self, batch: Sequence[Verified]) -> Sequence[Reply | Exception]:
@@ -303,5 +302,5 @@ def _headers(scope: Scope) -> dict[str, tuple[str, ...]]:
     """Return all values by name; HTTP/1.1 and HTTP/2 alike give names in lower case."""
     headers: dict[str, tuple[str, ...]] = {}
     for name, value in scope.headers.items():
-        headers[name] = (*headers.get(name, ()), value)
+        headers[name] = (*headers[name], value) if name in headers else (value,)
     return headers

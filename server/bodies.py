@@ -31,6 +31,7 @@ from usher.core.errors import (
     RequestTimeoutError,
 )
 from usher.functions._shared.http import Request
+from usher.server.deadlines import Deadlines
 
 BODY_TIMEOUT_SECONDS: Final = 10.0
 ROOM_SECONDS: Final = 2.0
@@ -149,6 +150,7 @@ class Bodies:
         self._anybody = Room(ROOM_FOR_ANYBODY_BYTES)
         self._events = Room(ROOM_FOR_EVENTS_BYTES)
         self._large_logins = Room(ROOM_FOR_LARGE_LOGINS_BYTES)
+        self._slow = Deadlines(BODY_TIMEOUT_SECONDS)
 
     async def read(
         self, request: Request, exchange: Exchange, lease: Lease, signed: Signed | None = None
@@ -165,29 +167,27 @@ class Bodies:
         if request.method in ("GET", "HEAD"):
             return request
         announced = request.headers.get("content-length", ("",))[0]
-        if announced:
-            await self._admit(request, _length(announced), lease, signed)
+        size_bytes = _length(announced) if announced else 0
+        if size_bytes > self._free_bytes:
+            await self._admit(request, size_bytes, lease, signed)
         try:
-            async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
-                if announced:
-                    body = await exchange()
-                else:
-                    body = await self._chunked(request, exchange, lease, signed)
+            body = await self._slow.wait(
+                exchange() if announced else self._chunked(request, exchange, lease, signed)
+            )
         except ProtocolClosed:
             raise RequestError("The connection ended before the body did.") from None
         except TimeoutError:
             raise RequestTimeoutError(
                 f"The body did not arrive within {BODY_TIMEOUT_SECONDS:.0f} s."
             ) from None
-        if announced and len(body) != int(announced):
+        if announced and len(body) != size_bytes:
             raise RequestError("The body is shorter than Content-Length says.")
-        return replace(request, body=body)
+        return request.with_body(body)
 
     async def _admit(
         self, request: Request, size_bytes: int, lease: Lease, signed: Signed | None
     ) -> None:
-        if size_bytes <= self._free_bytes:
-            return
+        """Take room for a body that is not free."""
         if signed is None or not signed(request):
             if size_bytes > self._max_body_bytes:
                 raise BodyTooLargeError(self._max_body_bytes)

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from queue import SimpleQueue
+from threading import Thread
 from typing import Final, Generic, TypeVar
 
 from usher.core.errors import OverloadedError
@@ -52,6 +53,8 @@ def _nothing() -> None:
 class GroupCommit(Generic[Item, Result]):
     """Gathers concurrent submissions into batches, in their order of arrival.
 
+    All but ``run`` happens in the event loop. A batch costs one message to the writer and one back.
+
     Args:
         run: commits a batch and returns one result, or one exception, for each item. An exception
             that it raises reaches every caller of the batch.
@@ -65,13 +68,18 @@ class GroupCommit(Generic[Item, Result]):
     ) -> None:
         self._run = run
         self._interrupt = interrupt
-        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
+        self._handed: SimpleQueue[tuple[Sequence[Item], asyncio.AbstractEventLoop] | None]
+        self._handed = SimpleQueue()
+        self._writer: Thread | None = None
+        self._closed = False
         self._waiting: list[_Waiting[Item, Result]] = []
         self._batch: list[_Waiting[Item, Result]] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._started = 0.0
+        self._watch: asyncio.Handle | None = None
+        self._patience: asyncio.Handle | None = None
+        self._starts = False
+        """Whether the next batch starts as soon as the loop has run what is ready."""
         self._wanted = 1
-        self._patience = 0.0
-        self._all_back = asyncio.Event()
         self._per_second = float("inf")
         self._stuck = False
 
@@ -89,55 +97,77 @@ class GroupCommit(Generic[Item, Result]):
         loop = asyncio.get_running_loop()
         ahead = len(self._waiting) + len(self._batch)
         full = len(self._waiting) >= MAX_WAITING or ahead > self._per_second * START_SECONDS
-        if full or self._stuck:
+        if full or self._stuck or self._closed:
             get_logger().warning("event.turned_away", waiting=ahead, stuck=self._stuck)
             return _overloaded(ahead)
         future: asyncio.Future[Result | Exception] = loop.create_future()
         self._waiting.append((item, future, loop.time()))
-        if len(self._waiting) >= self._wanted:
-            self._all_back.set()
-        if self._writing is None:
-            self._writing = loop.create_task(self._write())
+        if not self._batch and len(self._waiting) >= self._wanted:
+            self._start_soon(loop)
         return await future
 
-    async def _write(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._waiting or self._wanted > 1:
-            await self._await_the_answered()
-            self._turn_away(loop.time())
-            batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-            if not batch:
-                break
-            self._batch = batch
-            started, oldest = loop.time(), batch[0][2]
-            watch = loop.call_at(oldest + INTERRUPT_SECONDS, self._too_long, oldest)
+    def _start_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start a batch after those that the loop has ready now: they may join it."""
+        if not self._starts:
+            self._starts = True
+            loop.call_soon(self._start, loop)
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Hand the next batch to the writer, unless it has one."""
+        self._starts = False
+        if self._batch:
+            return
+        self._wanted = 1
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        self._turn_away(loop.time())
+        batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+        if not batch:
+            return
+        if self._closed:
+            self._answer(batch)
+            return
+        if self._writer is None:
+            self._writer = Thread(target=self._write, name="writer", daemon=True)
+            self._writer.start()
+        self._batch = batch
+        oldest, self._started = batch[0][2], loop.time()
+        self._watch = loop.call_at(oldest + INTERRUPT_SECONDS, self._too_long, oldest)
+        self._handed.put(([item for item, _, _ in batch], loop))
+
+    def _write(self) -> None:
+        """Run batches, in the writer's thread, until there is None."""
+        while (handed := self._handed.get()) is not None:
+            items, loop = handed
             results: Sequence[Result | Exception]
             try:
-                results = await loop.run_in_executor(
-                    self._writer, self._run, [item for item, _, _ in batch]
-                )
+                results = self._run(items)
             except Exception as error:
-                results = [error] * len(batch)
-            watch.cancel()
-            self._batch, self._stuck = [], False
-            for (_, future, _), result in zip(batch, results, strict=True):
-                if not future.done():  # a cancelled caller waits no more
-                    future.set_result(result)
-            took = max(loop.time() - started, 0.000_001)
-            per_second = len(batch) / took
-            if len(batch) >= FULL_HOUSE or per_second > self._per_second:
-                self._per_second = per_second
-            self._wanted = len(batch) + len(self._waiting) if len(batch) > 1 else 1
-            self._patience = min(took, PATIENCE_SECONDS)
-            await asyncio.sleep(0)  # let the answered ones go first
-        self._wanted, self._writing = 1, None
+                results = [error] * len(items)
+            with suppress(RuntimeError):  # the loop has ended, and nobody waits
+                loop.call_soon_threadsafe(self._finish, loop, results)
 
-    async def _await_the_answered(self) -> None:
-        if len(self._waiting) < self._wanted:
-            self._all_back.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._patience):
-                    await self._all_back.wait()
+    def _finish(
+        self, loop: asyncio.AbstractEventLoop, results: Sequence[Result | Exception]
+    ) -> None:
+        """Answer for the batch, and see to the next one."""
+        if self._watch is not None:
+            self._watch.cancel()
+        batch, self._batch, self._stuck = self._batch, [], False
+        for (_, future, _), result in zip(batch, results, strict=True):
+            if not future.done():  # a cancelled caller waits no more
+                future.set_result(result)
+        took = max(loop.time() - self._started, 0.000_001)
+        per_second = len(batch) / took
+        if len(batch) >= FULL_HOUSE or per_second > self._per_second:
+            self._per_second = per_second
+        self._wanted = len(batch) + len(self._waiting) if len(batch) > 1 else 1
+        if self._wanted > 1 and len(self._waiting) < self._wanted:
+            patience = min(took, PATIENCE_SECONDS)
+            self._patience = loop.call_later(patience, self._start, loop)
+        elif self._waiting:
+            self._start_soon(loop)
 
     def _turn_away(self, now: float) -> None:
         """Refuse the items that have waited too long already."""
@@ -168,7 +198,10 @@ class GroupCommit(Generic[Item, Result]):
 
     def close(self) -> None:
         """Wait for the batch under way and end the writer."""
-        self._writer.shutdown()
+        self._closed = True
+        if self._writer is not None:
+            self._handed.put(None)
+            self._writer.join()
 
 
 def _overloaded(waiting: int) -> OverloadedError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Mapping
+from functools import cache
 from time import perf_counter, sleep
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
@@ -65,6 +66,10 @@ class Request(Struct, frozen=True):
             body=read_body(event, method),
             query=_query(event),
         )
+
+    def with_body(self, body: bytes) -> Request:
+        """The request with this body."""
+        return Request(self.method, self.path, self.headers, body, self.query)
 
     def parameters(self) -> list[tuple[str, str]]:
         """Return (name, value) of each query parameter, in the order received.
@@ -137,6 +142,10 @@ class Response(Struct, frozen=True):
             headers["Content-Type"] = self.content_type
         return headers
 
+    def header_list(self) -> list[tuple[str, str]]:
+        """Return ``all_headers`` as pairs; the list is not to be changed."""
+        return list(self.all_headers().items()) if self.headers else _usual(self.content_type)
+
     def body_for(self, method: str) -> str:
         """Return the body to send: none for HEAD, which gets only the headers of GET."""
         return "" if method == "HEAD" else self.body
@@ -149,6 +158,11 @@ class Response(Struct, frozen=True):
             "body": self.body_for(method),
             "isBase64Encoded": False,
         }
+
+
+@cache  # there are four types
+def _usual(content_type: str) -> list[tuple[str, str]]:
+    return list(Response(200, "", content_type).all_headers().items())
 
 
 def hold(

@@ -272,7 +272,7 @@ def test_a_writer_that_does_not_come_back_keeps_nobody_waiting() -> None:
         took = loop.time() - started
         at_once = await group_commit.submit(3)
         writer.go.set()
-        await until(lambda: group_commit._writing is None)
+        await until(lambda: not group_commit._batch)
         after = await group_commit.submit(4)
         group_commit.close()
         return early, took, at_once, after
@@ -304,3 +304,22 @@ def test_who_has_waited_too_long_is_not_started_on() -> None:
     (first, late, fresh), batches = asyncio.run(scene())
     assert (first, fresh, batches) == (10, 30, [[1], [3]])
     assert isinstance(late, OverloadedError)
+
+
+def test_what_waits_when_the_writer_ends_is_turned_away() -> None:
+    """Its caller is told, rather than left waiting."""
+
+    async def scene() -> list[Served]:
+        writer = Writer()
+        group_commit: GroupCommit[int, int] = GroupCommit(writer)
+        first = asyncio.create_task(group_commit.submit(1))
+        await until(lambda: bool(writer.batches))
+        behind = asyncio.create_task(group_commit.submit(2))
+        await asyncio.sleep(0)
+        writer.go.set()
+        await asyncio.to_thread(group_commit.close)
+        return [await first, await behind, await group_commit.submit(3)]
+
+    first, behind, after = asyncio.run(scene())
+    assert first == 10
+    assert [type(behind), type(after)] == [OverloadedError] * 2
