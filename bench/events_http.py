@@ -52,6 +52,7 @@ class Tally:
     attempts_in_flight: int = 0
     fastest: float = 0.0
     runs: dict[int, list[load.Result]] = field(default_factory=dict)
+    cpu_us: dict[int, list[float]] = field(default_factory=dict)
     memory_mib: list[float] = field(default_factory=list)
     people: list[uuid.UUID] = field(default_factory=list)
 
@@ -59,12 +60,16 @@ class Tally:
     def name(self) -> str:
         return self.receiver.kind.name
 
-    def add(self, result: load.Result, connections: int, *, measured: bool) -> None:
+    def add(
+        self, result: load.Result, connections: int, cpu_seconds: float, *, measured: bool
+    ) -> None:
         self.accepted += result.accepted
         self.attempts_in_flight += connections + result.connection_errors + result.timeouts
         self.fastest = max(self.fastest, result.per_second)
         if measured:
             self.runs.setdefault(connections, []).append(result)
+            spent = cpu_seconds * 1e6 / max(1, result.accepted)
+            self.cpu_us.setdefault(connections, []).append(spent)
             self.memory_mib.append(self.receiver.memory_mib())
 
     def logins(self, count: int) -> Iterator[load.Signed]:
@@ -124,6 +129,7 @@ def run_rounds(tallies: list[Tally], given: argparse.Namespace, workdir: Path) -
                 per_second = tally.fastest * POOL_MARGIN if number else WARM_UP_PER_SECOND
                 seconds = given.seconds if number else WARM_UP_SECONDS
                 count = int(per_second * seconds) + 1000
+                cpu_before = tally.receiver.cpu_seconds()
                 result = load.run(
                     tally.receiver.target,
                     tally.receiver.secret,
@@ -134,9 +140,10 @@ def run_rounds(tallies: list[Tally], given: argparse.Namespace, workdir: Path) -
                     events=tally.logins(count) if given.event == "login" else (),
                 )
                 tally.receiver.ensure_alive()
+                cpu_seconds = tally.receiver.cpu_seconds() - cpu_before
                 if not number:
                     del tally.people[result.accepted :]  # in this order they signed up
-                tally.add(result, connections, measured=number > 0)
+                tally.add(result, connections, cpu_seconds, measured=number > 0)
                 label = f"round {number}" if number else "warm-up"
                 say(
                     f"{label:8} {connections:4} {tally.name:8} {result.per_second:8.0f}/s"
@@ -177,6 +184,7 @@ def summary(tallies: list[Tally], database: str) -> list[dict[str, Any]]:
                     "per_second": statistics.median(run.per_second for run in own),
                     "p50_ms": statistics.median(run.p50_ms for run in own),
                     "p99_ms": statistics.median(run.p99_ms for run in own),
+                    "cpu_us": statistics.median(tally.cpu_us[connections]),
                     "errors": sum(run.errors for run in own),
                     "memory_mib": max(tally.memory_mib),
                     "rate_ratio": compared(tally.name, runs, lambda run: run.per_second),
@@ -194,13 +202,15 @@ def spread(figures: Sequence[float] | None) -> str:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The figures as text, one receiver a line."""
-    head = f"{'':>4} {'receiver':9}{'events/s':>9}{'p50 ms':>9}{'p99 ms':>9}{'errors':>8}{'MiB':>6}"
+    head = f"{'':>4} {'receiver':9}{'events/s':>9}{'p50 ms':>9}{'p99 ms':>9}{'CPU us':>8}"
+    head += f"{'errors':>8}{'MiB':>6}"
     lines = [f"{head}  {'rate x fastapi':24}{'rate x node':24}{'p99 x fastapi'}"]
     for row in rows:
         rate, p99 = row["rate_ratio"], row["p99_ratio"]
         lines.append(
             f"{row['connections']:4} {row['receiver']:9}{row['per_second']:9.0f}"
-            f"{row['p50_ms']:9.2f}{row['p99_ms']:9.2f}{row['errors']:8}{row['memory_mib']:6.0f}  "
+            f"{row['p50_ms']:9.2f}{row['p99_ms']:9.2f}{row['cpu_us']:8.0f}"
+            f"{row['errors']:8}{row['memory_mib']:6.0f}  "
             f"{spread(rate.get('fastapi')):24}{spread(rate.get('node')):24}"
             f"{spread(p99.get('fastapi'))}".rstrip()
         )

@@ -251,6 +251,12 @@ class Receiver:
         every = [first, *first.children(recursive=True)]
         return float(sum(one.memory_info().rss for one in every)) / 2**20
 
+    def cpu_seconds(self) -> float:
+        """CPU time of its processes so far, the kernel's part included, without PostgreSQL's."""
+        first = psutil.Process(self.process.pid)
+        every = [one.cpu_times() for one in [first, *first.children(recursive=True)]]
+        return float(sum(one.user + one.system for one in every))
+
     def probe(self) -> int:
         """Check that it verifies, grants, dedupes and stores; return the deliveries it kept."""
         now = int(time.time())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,28 @@ def test_events_are_the_same_each_time_and_never_twice(name: str) -> None:
         len({at for _, _, at in rows}) == len({signature for _, signature, _ in rows}) == len(rows)
     )
     assert {json.loads(body)["event"] for body, _, _ in made["counted"]} == {CASES[name].event}
+
+
+def test_a_peer_is_counted_once_whatever_ours_is_compared_with(tmp_path: Path) -> None:
+    """It is the same for every tree."""
+
+    class Counter(instructions.Bench):
+        def write_events(self, names: Sequence[str]) -> None:
+            assert names == ["signup-1", "fastapi-1"]
+
+        def prepare(self, tree: Tree, names: Sequence[str]) -> None:
+            assert ("fastapi-1" in names) is (tree.name == "now")
+
+        def count(self, tree: Tree, name: str) -> float:
+            return {"now": 1e6, "older": 2e6}[tree.name] if name == "signup-1" else 4e6
+
+    trees = [Tree("now", ROOT), Tree("older", tmp_path)]
+    counter = Counter(tmp_path, "valgrind", "vgdb")
+    rows = instructions.measure(trees, ["signup-1", "fastapi-1"], counter, jobs=1)
+    assert [row["instructions"] for row in rows] == [1e6, 4e6]
+    assert [row.get("ratio") for row in rows] == [0.5, None]
+    lines = instructions.table(rows, "older").splitlines()
+    assert [line.split()[-1] for line in lines] == ["ratio", "0.500", "4.000"]
 
 
 def test_the_table_has_the_ratio_only_against_another_revision() -> None:

@@ -67,6 +67,11 @@ def make_engine(database: str) -> Engine:
     return engine
 
 
+def make_tables(engine: Engine) -> None:
+    """The tables and the index on addresses, where they are missing."""
+    SQLModel.metadata.create_all(engine)
+
+
 def verify(signature: str, body: bytes, secret: str) -> tuple[dict[str, Any], str]:
     """The claims of a good signature and the digest of the body, or 401."""
     digest = hashlib.sha256(body).hexdigest()
@@ -135,6 +140,17 @@ def store(
         session.commit()
 
 
+def answer(engine: Engine, secret: str, body: bytes, signature: str) -> dict[str, Any]:
+    """Check and store one event, and say what Identity shall put into the token."""
+    claims, digest = verify(signature, body, secret)
+    name, user = parse(body)
+    identity = f"{claims['sub']},{name},{claims['iat']},{digest}"
+    delivery_id = hashlib.sha256(identity.encode()).hexdigest()
+    app_metadata = with_member(user.get("app_metadata") or {})
+    store(engine, delivery_id, body, name, user, app_metadata)
+    return {"app_metadata": app_metadata}
+
+
 def make_app(engine: Engine, secret: str) -> FastAPI:
     """The application: one hook and a readiness probe."""
     app = FastAPI(openapi_url=None)
@@ -142,15 +158,6 @@ def make_app(engine: Engine, secret: str) -> FastAPI:
     @app.get("/readyz")
     def ready() -> dict[str, bool]:
         return {"ready": True}
-
-    def answer(body: bytes, signature: str) -> dict[str, Any]:
-        claims, digest = verify(signature, body, secret)
-        name, user = parse(body)
-        identity = f"{claims['sub']},{name},{claims['iat']},{digest}"
-        delivery_id = hashlib.sha256(identity.encode()).hexdigest()
-        app_metadata = with_member(user.get("app_metadata") or {})
-        store(engine, delivery_id, body, name, user, app_metadata)
-        return {"app_metadata": app_metadata}
 
     async def whole_body(request: Request) -> bytes:
         return await request.body()
@@ -164,7 +171,7 @@ def make_app(engine: Engine, secret: str) -> FastAPI:
             body: Annotated[bytes, Depends(whole_body)],
             x_webhook_signature: Annotated[str, Header()] = "",
         ) -> dict[str, Any]:
-            return answer(body, x_webhook_signature)
+            return answer(engine, secret, body, x_webhook_signature)
     else:
 
         @app.post("/hook")
@@ -172,7 +179,7 @@ def make_app(engine: Engine, secret: str) -> FastAPI:
             body: Annotated[bytes, Depends(whole_body)],
             x_webhook_signature: Annotated[str, Header()] = "",
         ) -> dict[str, Any]:
-            return answer(body, x_webhook_signature)
+            return answer(engine, secret, body, x_webhook_signature)
 
     return app
 
@@ -181,7 +188,7 @@ def main() -> None:
     """Serve with one worker; a missing uvloop or httptools is an error, not a slower run."""
     port, database = int(sys.argv[1]), sys.argv[2]
     engine = make_engine(database)
-    SQLModel.metadata.create_all(engine)
+    make_tables(engine)
     app = make_app(engine, os.environ["WEBHOOK_SECRET"])
     uvicorn.run(
         app,
