@@ -222,7 +222,7 @@ class Application:
             else:
                 reader = self._large_done if tells_what_was_done(request) else self._large
                 answer = await loop.run_in_executor(reader, hook.prepare, request)
-                request = request.with_body(b"")
+                request = replace(request, body=b"")
                 lease.end()
             if isinstance(answer, Verified):
                 answer = await self._deliver(hook, answer, started)

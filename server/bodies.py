@@ -182,7 +182,7 @@ class Bodies:
             ) from None
         if announced and len(body) != size_bytes:
             raise RequestError("The body is shorter than Content-Length says.")
-        return request.with_body(body)
+        return replace(request, body=body)
 
     async def _admit(
         self, request: Request, size_bytes: int, lease: Lease, signed: Signed | None

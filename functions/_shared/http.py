@@ -67,10 +67,6 @@ class Request(Struct, frozen=True):
             query=_query(event),
         )
 
-    def with_body(self, body: bytes) -> Request:
-        """The request with this body."""
-        return Request(self.method, self.path, self.headers, body, self.query)
-
     def parameters(self) -> list[tuple[str, str]]:
         """Return (name, value) of each query parameter, in the order received.
 
