@@ -235,8 +235,11 @@ def test_who_would_wait_too_long_at_the_measured_rate_is_turned_away_at_once(
 
 
 @pytest.mark.usefixtures("_hasty")
-def test_a_batch_that_takes_too_long_is_interrupted_and_answers_for_itself() -> None:
+def test_a_batch_that_takes_too_long_is_interrupted_and_answers_for_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """What it then says is what its callers get."""
+    monkeypatch.setattr(gather, "ANSWER_SECONDS", 30.0)
 
     async def scene() -> tuple[object, list[str]]:
         ended, told = threading.Event(), []
