@@ -10,7 +10,7 @@ import click
 
 from usher.cli.environment import installation, opened
 from usher.core.app import App, use
-from usher.core.errors import DatabaseAwayError
+from usher.core.errors import DatabaseError, NotMigratedError
 from usher.core.settings import Settings
 
 
@@ -19,8 +19,8 @@ def run_server(host: str, port: int, workers: int) -> None:
 
     Raises:
         SettingsError, PolicyError
-        DatabaseError: the database is not migrated, or otherwise unusable, but not away.
-        SpoolError: the database is away, and events could not be kept either.
+        NotMigratedError
+        SpoolError: the database takes no events, and they could not be kept either.
     """
     from usher.server import serve as runner  # noqa: PLC0415 - other commands need no server
 
@@ -29,13 +29,15 @@ def run_server(host: str, port: int, workers: int) -> None:
         with opened(installation()) as app:
             app.store.check()
             _ = app.policy
-    except DatabaseAwayError as error:
+    except NotMigratedError:
+        raise
+    except DatabaseError as error:
         _check_without_database(error)
     os.environ.update(installation())
     runner.serve(host, port, workers)
 
 
-def _check_without_database(away: DatabaseAwayError) -> None:
+def _check_without_database(away: DatabaseError) -> None:
     """Check policy and spool alone: a restarted server must take events without its database.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from threading import RLock
@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from usher.core import log
 from usher.core.domain.policy import CallablePolicy, FilePolicy
-from usher.core.errors import UsherError
+from usher.core.errors import NotStorableError, UsherError
 from usher.core.limits import RateLimiter
 from usher.core.policy_source import PolicyInForce
 from usher.core.settings import Settings
@@ -62,12 +62,15 @@ class _Store(Struct, frozen=True):
     def check(self) -> None:
         """See ``usher.core.store.readiness``.
 
+        A constraint that is not ours may refuse the rows of this trial and take those of events.
+
         Raises:
             DatabaseError: no event could be stored now.
         """
-        from usher.core.store.readiness import check  # noqa: PLC0415 - no event needs it
+        from usher.core.store.readiness import check  # noqa: PLC0415 - few events need it
 
-        check(self.database)
+        with suppress(NotStorableError):
+            check(self.database)
 
     def instance(self) -> UUID | None:
         """The instance in use, or else the only one on record; None: there is none, or several."""

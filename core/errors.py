@@ -64,20 +64,38 @@ class PolicyError(UsherError):
 
 
 class DatabaseError(UsherError):
-    """The database cannot be used: away, not migrated, or a failure while writing."""
+    """The database cannot be used: away, not migrated, or a refusal.
+
+    ``words``: the database's own.
+    """
 
     code, status, title = "database_unavailable", 503, "The database is not available"
 
+    def __init__(self, detail: str = "", words: str = "") -> None:
+        super().__init__(detail)
+        self.words = words or detail
+
 
 class DatabaseAwayError(DatabaseError):
-    """The database cannot be reached or written to now: down, locked, full, read-only, too slow.
+    """No event can be written now: the database is down, locked, full, read-only, or refuses all.
 
     ``lost``: a good connection broke; a new one may work.
     """
 
-    def __init__(self, detail: str = "", *, lost: bool = False) -> None:
-        super().__init__(detail)
+    def __init__(self, detail: str = "", words: str = "", *, lost: bool = False) -> None:
+        super().__init__(detail, words)
         self.lost = lost
+
+
+class NotStorableError(DatabaseError):
+    """The database refuses what this one event or change would write, and takes others."""
+
+    code, status, title = "not_storable", 500, "The database does not take this"
+
+    @classmethod
+    def refusing(cls, words: str) -> NotStorableError:
+        """The error for these words of the database."""
+        return cls(f"The database refuses this: {words[:200]}", words)
 
 
 class SpoolError(UsherError):
@@ -102,6 +120,10 @@ class ConflictError(DatabaseError):
     """Another transaction wrote the same row first; the work can be tried again."""
 
     code, title = "conflict", "The change met another one"
+
+
+class DuplicateError(ConflictError):
+    """A unique key is taken: by another transaction, or by a constraint that is not ours."""
 
 
 # --- requests ----------------------------------------------------------------------------------

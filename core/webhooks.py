@@ -44,8 +44,10 @@ from usher.core.errors import (
     BodyError,
     ConflictError,
     DatabaseAwayError,
+    DatabaseError,
+    DuplicateError,
     EventMismatchError,
-    NotMigratedError,
+    NotStorableError,
     SignatureError,
     TooManyRequestsError,
     UsherError,
@@ -92,6 +94,13 @@ class Store(Protocol):
 
     def write(self) -> AbstractContextManager[Any]:
         """One transaction."""
+
+    def check(self) -> None:
+        """Try to write what an event writes.
+
+        Raises:
+            DatabaseError: no event could be stored now.
+        """
 
 
 class Received(Struct, frozen=True):
@@ -290,12 +299,31 @@ class Webhooks:
                 return self._commit_again(store, [verified])[0]
             except ConflictError as error:  # another process stored this delivery or this user
                 if attempt == CONFLICT_ATTEMPTS:
-                    return error
-            except (DatabaseAwayError, NotMigratedError) as error:
-                return error
+                    return self._refused(store, verified, error)
+            except DatabaseError as error:
+                return self._refused(store, verified, error)
             except Exception as error:
                 return self._keep_failed(store, verified, error)
         raise AssertionError("unreachable")
+
+    def _refused(self, store: Store, verified: Verified, error: DatabaseError) -> Reply | Exception:
+        """Tell a database that takes no event from a delivery that it does not take.
+
+        Returns:
+            DatabaseAwayError in the first case, in the words of the trial; else as
+            ``_keep_failed``.
+        """
+        if isinstance(error, DatabaseAwayError):
+            return error
+        if isinstance(error, ConflictError) and not isinstance(error, DuplicateError):
+            return error
+        if not isinstance(error, NotStorableError):
+            try:
+                store.check()
+            except DatabaseError as away:
+                return DatabaseAwayError(away.detail, away.words)
+            error = NotStorableError.refusing(error.words)
+        return self._keep_failed(store, verified, error)
 
     def _keep_failed(self, store: Store, verified: Verified, error: Exception) -> Reply | Exception:
         """Keep a delivery whose own transaction failed, in another one.

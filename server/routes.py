@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from usher.core import app
-from usher.core.errors import DatabaseAwayError, MethodNotAllowedError
+from usher.core.errors import DatabaseError, MethodNotAllowedError
 from usher.core.strict_json import dumps
 from usher.functions._shared.addresses import API_BASES, FUNCTIONS_PREFIX, HOOKS
 from usher.functions._shared.failure import failure
@@ -120,7 +120,7 @@ def is_degraded(usher: App) -> bool:
     if not degraded:
         try:
             usher.store.check()
-        except DatabaseAwayError:
+        except DatabaseError:
             if fallback is None:
                 raise
             degraded = True

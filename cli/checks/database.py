@@ -7,8 +7,16 @@ from typing import Any, Final
 
 from usher import migrations
 from usher.cli.checks.findings import Advice, Finding, Kind, Severity, fine
+from usher.cli.checks.postgresql import NO_RIGHT, SCHEMA, found, promises, refusal
 from usher.core.app import App
-from usher.core.errors import DatabaseError, ExtraMissingError, NotMigratedError
+from usher.core.errors import (
+    DatabaseError,
+    ExtraMissingError,
+    NotMigratedError,
+    NotStorableError,
+)
+from usher.core.store.readiness import check
+from usher.core.store.surroundings import surroundings
 
 DRIVER_MISSING = Kind(
     "database.driver_missing",
@@ -114,7 +122,7 @@ UNREACHABLE = Kind(
     (
         Advice("PostgreSQL does not run there, or not yet.", "Start it."),
         Advice(
-            "USHER_DATABASE_URL has another host, port, name, user or password.",
+            "USHER_DATABASE_URL has another host, port, name, user or password than it has.",
             "Set USHER_DATABASE_URL to postgresql://USER:PASSWORD@HOST:PORT/NAME.",
             settings=("USHER_DATABASE_URL",),
         ),
@@ -128,18 +136,39 @@ UNREACHABLE = Kind(
         ),
     ),
 )
+CONSTRAINT = Kind(
+    "database.constraint",
+    "it does not take the row with which this is tried, and may refuse events too: {error}",
+    (
+        Advice(
+            "A constraint, a domain or a column on Usher's tables is not Usher's.",
+            "Take it out; or be sure that it takes every event's row. An event that it refuses is "
+            "answered 500 and kept as failed (usher events list --outcome failed).",
+        ),
+    ),
+    Severity.WARNING,
+)
+FULL = Kind(
+    "database.full",
+    "it has no room left: {error}",
+    (
+        Advice(
+            "Its disk is full, or a quota is used up.",
+            "Make room. Events are kept in the spool meanwhile, which should be on another disk.",
+        ),
+    ),
+)
 FAILED = Kind(
     "database.failed",
     "it refuses what an event would do: {error}",
     (
         Advice(
-            "The user in USHER_DATABASE_URL lacks a right, such as to write to a table.",
-            "Grant it SELECT, INSERT, UPDATE and DELETE on all tables of Usher, and USAGE on all "
-            "sequences.",
+            "A trigger or a rule that is not Usher's raises this.",
+            "Take it off the table, or mend it.",
         ),
         Advice(
-            "Its disk is full or fails.",
-            "Make room; the log of the server or of the system says more.",
+            "Its disk or its memory fails.",
+            "The log of PostgreSQL or of the system says more.",
         ),
     ),
 )
@@ -151,55 +180,66 @@ _SQLITE: Final = {
     sqlite3.SQLITE_READONLY: READ_ONLY,
     sqlite3.SQLITE_NOTADB: NO_DATABASE,
     sqlite3.SQLITE_CORRUPT: NO_DATABASE,
+    sqlite3.SQLITE_FULL: FULL,
 }
-_POSTGRESQL: Final = {"55P03": LOCKED, "25006": READ_ONLY}
+_POSTGRESQL: Final = {
+    "55P03": LOCKED,
+    "25006": READ_ONLY,
+    "42501": NO_RIGHT,
+    "53100": FULL,
+}
 
 
-def database_finding(app: App) -> Finding:
-    """Return whether events can be written."""
+def database_findings(app: App) -> list[Finding]:
+    """Return whether events can be written, and stay; the first one tells whether they can."""
     try:
         database = app.store.database
-        revision = migrations.revision(database)
+        around = None if database.is_sqlite else surroundings(database)
+        revision = None if around and around.hidden else migrations.revision(database)
     except ExtraMissingError as error:
-        return DRIVER_MISSING.found(what=error.what, extra=error.extra)
+        return [DRIVER_MISSING.found(what=error.what, extra=error.extra)]
     except DatabaseError as error:
-        return failed(app, error)
+        return [failed(app, error)]
     newest = migrations.newest()
     kind = database.url.get_backend_name()
     if revision is None or revision < newest:
+        if around and around.hidden:
+            return [found(SCHEMA, database)]
         if database.is_sqlite:
-            return fine("database", f"{kind}, will be brought to revision {newest} at its next use")
-        return NOT_MIGRATED.found(revision=revision or "there are none", newest=newest)
+            text = f"{kind}, will be brought to revision {newest} at its next use"
+            return [fine("database", text)]
+        return [NOT_MIGRATED.found(revision=revision or "there are none", newest=newest)]
     try:
-        app.store.check()
-        pooled = not database.is_sqlite and database.pooled()
+        pooled = around is not None and database.pooled()
+        lies = promises(database, around) if around else []
+        check(database)
+    except NotStorableError as error:
+        return [CONSTRAINT.found(error=error.words, pooled=pooled), *lies]
     except DatabaseError as error:
-        return failed(app, error)
+        return [failed(app, error)]
     if revision > newest:
-        return NEWER.found(revision=revision, newest=newest, pooled=pooled)
+        return [NEWER.found(revision=revision, newest=newest, pooled=pooled), *lies]
     behind = " behind a pooler" if pooled else ""
     text = f"{kind}{behind}, at the newest revision"
-    return fine("database", text, revision=revision, pooled=pooled)
+    return [fine("database", text, revision=revision, pooled=pooled), *lies]
 
 
 def failed(app: App, error: DatabaseError) -> Finding:
     """Return the finding on a database that failed, in any check."""
+    words = error.words[-200:]
     if isinstance(error, NotMigratedError):
-        return TABLE_MISSING.found(error=_words(error))
+        return TABLE_MISSING.found(error=words)
+    if isinstance(error, NotStorableError):
+        return CONSTRAINT.found(error=words)
     fault: Any = getattr(error.__cause__, "orig", None) or error.__cause__
-    path = app.store.database.sqlite_path
-    if path is None:
-        state = str(getattr(fault, "sqlstate", None) or "")
-        # Without a state, or with one of class 08 or 28, no connection came about.
-        away = not state or state.startswith(("08", "28", "3D", "57"))
-        kind = UNREACHABLE if away else _POSTGRESQL.get(state, FAILED)
-        return kind.found(error=_words(error))
-    code = getattr(fault, "sqlite_errorcode", 0) & 0xFF
-    kind = _SQLITE.get(code, FAILED)
-    return kind.found(error=_words(error), file=str(path), folder=str(path.absolute().parent))
-
-
-def _words(error: DatabaseError) -> str:
-    """The driver's own words, without our sentence before them: here is other advice."""
-    fault = getattr(error.__cause__, "orig", None) or error.__cause__ or error
-    return str(fault).partition("\n")[0][:200]
+    database = app.store.database
+    path = database.sqlite_path
+    if path is not None:
+        code = getattr(fault, "sqlite_errorcode", 0) & 0xFF
+        kind = _SQLITE.get(code, FAILED)
+        return kind.found(error=words, file=str(path), folder=str(path.absolute().parent))
+    state = str(getattr(fault, "sqlstate", None) or "")
+    # Without a state, or with one of these classes, no connection came about.
+    away = not state or state.startswith(("08", "28", "3D", "57"))
+    kind = refusal(words, away=away) or (UNREACHABLE if away else _POSTGRESQL.get(state, FAILED))
+    return found(kind, database, error=words)

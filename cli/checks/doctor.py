@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from usher.cli.checks.configuration import configuration_findings, setting_problems
-from usher.cli.checks.database import database_finding, failed
+from usher.cli.checks.database import database_findings, failed
 from usher.cli.checks.drift import drift_findings
 from usher.cli.checks.events import clock_finding, size_findings
 from usher.cli.checks.failures import failures_finding
@@ -72,14 +72,14 @@ def examine() -> list[Finding]:
     except SettingsError as error:
         return setting_problems(error, variables)
     with use(App(settings)) as app:
-        database = database_finding(app)
+        database = database_findings(app)
         identity = identity_findings(app)
         return [
             *configuration_findings(settings),
-            database,
+            *database,
             policy_finding(app),
             *spool_findings(app),
-            *(_records(app, identity) if "pooled" in database.facts else []),
+            *(_records(app, identity) if "pooled" in database[0].facts else []),
             *identity,
             *site_findings(settings),
         ]

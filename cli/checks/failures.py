@@ -25,6 +25,11 @@ FAILED = Kind(
             "again (usermodified, userdeleted) is applied by: usher events again ID. This is told "
             f"for {TOLD_DAYS} days; all of them: usher events list --outcome failed",
         ),
+        Advice(
+            "The database refuses what the event would write: it then says NotStorableError.",
+            "Mend the trigger, the constraint or the column that it names; Usher's own tables have "
+            "none that refuses an event. Then as above: usher events again ID",
+        ),
     ),
 )
 

@@ -14,6 +14,7 @@ from usher.cli.checks import (
     identity,
     instance,
     policy,
+    postgresql,
     pushes,
     site,
     spool,
@@ -21,8 +22,8 @@ from usher.cli.checks import (
 from usher.cli.checks.findings import Kind
 
 _CHECKS: Final = (
-    configuration, database, policy, spool, instance, events, failures, pushes, drift, identity,
-    site,
+    configuration, database, postgresql, policy, spool, instance, events, failures, pushes, drift,
+    identity, site,
 )  # fmt: skip
 FINDINGS: Final[Mapping[str, Kind]] = {
     kind.key: kind for module in _CHECKS for kind in vars(module).values() if isinstance(kind, Kind)

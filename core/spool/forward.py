@@ -27,7 +27,6 @@ from usher.core.errors import (
     BodyError,
     ConflictError,
     DatabaseAwayError,
-    NotMigratedError,
     SpoolError,
 )
 from usher.core.jws import Claims
@@ -171,7 +170,7 @@ class StoreAndForward:
         deliveries = [from_record(record) for record in records]
         refused = []
         for record, result in zip(records, self._webhooks.apply(deliveries), strict=True):
-            if isinstance(result, DatabaseAwayError | ConflictError | NotMigratedError):
+            if isinstance(result, DatabaseAwayError | ConflictError):
                 # Later, from the beginning of the file; known deliveries change nothing.
                 self._reading = None
                 if self._lasts.again(result.detail):

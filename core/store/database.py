@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import socket
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -21,22 +20,15 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import (
-    DBAPIError,
-    IntegrityError,
-    InterfaceError,
-    OperationalError,
-    SQLAlchemyError,
-)
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from usher.core.errors import (
     ConflictError,
     DatabaseAwayError,
     DatabaseError,
     ExtraMissingError,
-    NotMigratedError,
 )
+from usher.core.store.refusals import meaning
 from usher.core.strict_json import dumps
 
 __all__ = ["Connection", "Database", "again_on_conflict"]
@@ -51,30 +43,6 @@ _NOTICE_A_DEAD_PEER: Final = {
     "tcp_user_timeout": 10_000,
 }
 """libpq's parameters; seconds, the last one milliseconds."""
-_AWAY_SQLITE: Final = frozenset(
-    {
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_NOMEM,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_INTERRUPT,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_PROTOCOL,
-        sqlite3.SQLITE_NOTADB,
-    }
-)
-_AWAY_POSTGRESQL: Final = ("08", "25006", "53", "55P03", "57", "58")
-"""Beginnings of SQLSTATE that mean away: no connection, read-only, out of resources (a full disk
-too), a lock not had in time, an operator's intervention, a system error."""
-_CONFLICTS: Final = frozenset({"40001", "40P01"})
-"""SQLSTATE: a serialization failure, a deadlock."""
-_NOT_MIGRATED: Final = frozenset({"42P01", "42703"})
-"""SQLSTATE: a table, a column that is not there."""
-_NOT_MIGRATED_SQLITE: Final = re.compile("no such (table|column)|table [^ ]+ has no column")
 RECYCLE_SECONDS: Final = 300
 """Age at which a connection to PostgreSQL is replaced. The connection of a frozen function, or one
 that a network cut for idleness (AWS does after 350 s), would fail somebody's login."""
@@ -209,7 +177,8 @@ class Database:
         # Before BEGIN or after COMMIT; between them SQLAlchemy wraps the driver's errors.
         except driver.Error as error:
             connection.invalidate()
-            raise DatabaseAwayError(f"The connection is lost: {error}", lost=True) from error
+            words = str(error).partition("\n")[0]
+            raise DatabaseAwayError(f"The connection is lost: {words}", words, lost=True) from error
 
     def pooled(self) -> bool:
         """Whether a pooler such as PgBouncer stands before PostgreSQL.
@@ -319,32 +288,8 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, sqlite3.Error) as error:
-        fault = getattr(error, "orig", None) or error
-        message = str(fault).partition("\n")[0]
-        state = getattr(fault, "sqlstate", None)
-        if isinstance(error, IntegrityError) or state in _CONFLICTS:
-            raise ConflictError(f"Another change came first ({type(fault).__name__}).") from error
-        if state in _NOT_MIGRATED or _NOT_MIGRATED_SQLITE.match(message):
-            raise NotMigratedError(
-                f"The database is not migrated ({message[:120]}). Run: usher db upgrade"
-            ) from error
-        detail = f"The database cannot be used: {message[:200]}"
         lost = isinstance(error, DBAPIError) and error.connection_invalidated
-        if lost or _is_away(error):
-            raise DatabaseAwayError(detail, lost=lost) from error
-        raise DatabaseError(detail) from error
-
-
-def _is_away(error: Exception) -> bool:
-    """Whether the fault is the database's, and not that of a statement or its values."""
-    fault = getattr(error, "orig", None) or error
-    if isinstance(fault, sqlite3.Error):
-        code: int = getattr(fault, "sqlite_errorcode", 0)  # 0: the module itself raised it
-        return code & 0xFF in _AWAY_SQLITE
-    state = getattr(fault, "sqlstate", None)
-    if state is not None:
-        return str(state).startswith(_AWAY_POSTGRESQL)
-    return isinstance(error, OperationalError | InterfaceError | PoolTimeoutError)
+        raise meaning(error, lost=lost) from error
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

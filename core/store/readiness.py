@@ -1,7 +1,7 @@
-"""Whether an event could be stored now: a row into each table that one touches, rolled back.
+"""Whether an event could be stored now: what one does to each table, done to a row, rolled back.
 
-A read-only replica, a full disk, a missing grant and a column of another version differ in what
-they refuse. This asks for all of it at once.
+A read-only replica, a full disk, a missing grant, row level security and a column of another
+version differ in what they refuse. This asks for all of it at once.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from sqlalchemy import Table, text
+from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
 
-from usher.core.store.bulk_insert import BulkInsert
+from usher.core.errors import DatabaseError
 from usher.core.store.database import Database
 from usher.core.store.tables import (
+    INSTANCES,
     AuditRow,
     CounterRow,
     DeliveryRow,
@@ -25,37 +26,71 @@ from usher.core.store.tables import (
     UtcDateTime,
 )
 
-_TOUCHED: Final[tuple[Any, ...]] = (DeliveryRow, UserRow, GrantRow, PushRow, AuditRow, CounterRow)
-_TABLES: Final[tuple[Table, ...]] = tuple(row.__table__ for row in _TOUCHED)
-_INSERTS: Final = tuple((table, BulkInsert(table)) for table in _TABLES)
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _VALUES: Final[Mapping[type, Callable[[], Any]]] = {
     UUID: uuid4,
     str: lambda: uuid4().hex[:8],
-    int: int,
+    int: lambda: uuid4().int >> 97,  # of 31 bits
     bool: bool,
     object: dict,  # a JSON column
 }
 
 
 def check(database: Database) -> None:
-    """Try to write what an event writes; nothing of it stays.
+    """Try what events do; nothing of it stays.
 
     Raises:
         DatabaseAwayError: the database is away, locked or read-only.
         NotMigratedError: a table or a column is missing.
+        NotStorableError: a constraint that is not ours does not take these rows. It may take those
+            of an event.
         DatabaseError: the database refuses something else, such as a grant that is missing.
     """
     with database.write() as connection:
-        for table, insert in _INSERTS:
-            insert.execute(connection, [_row(table)])
-        # Waits for the answers to the rows, which were sent without a wait for each.
-        connection.execute(text("SELECT 1 FROM instances LIMIT 1"))
+        for trial in _TRIALS:
+            trial.run(connection)
         connection.rollback()
 
 
+class _Trial:
+    """Insert a row into a table, find it, and do to it what events do besides."""
+
+    def __init__(self, row: Any, *, changes: bool = False, removes: bool = False) -> None:
+        table = row if isinstance(row, Table) else row.__table__
+        self._table = table
+        self._insert = insert(table)
+        mine = [key == bindparam(f"k_{key.name}") for key in table.primary_key]
+        column = list(table.columns)[-1]
+        self._then: list[Any] = [select(column).where(*mine)]
+        if changes:
+            self._then.append(update(table).where(*mine).values({column: column}))
+        if removes:
+            self._then.append(delete(table).where(*mine))
+
+    def run(self, connection: Connection) -> None:
+        """Run it, with a key that no other row has, so that no process waits for another."""
+        written = connection.execute(self._insert, _row(self._table)).inserted_primary_key or ()
+        names = [f"k_{key.name}" for key in self._table.primary_key]
+        for statement in self._then:
+            done = connection.execute(statement, dict(zip(names, written, strict=False)))
+            if len(done.all() if done.returns_rows else range(done.rowcount)) != 1:
+                raise DatabaseError(
+                    f"The table {self._table.name} hides a row that was written just now"
+                )
+
+
+_TRIALS: Final = (
+    _Trial(DeliveryRow, changes=True, removes=True),
+    _Trial(UserRow, changes=True),
+    _Trial(GrantRow, removes=True),
+    _Trial(PushRow, removes=True),
+    _Trial(AuditRow, changes=True),
+    _Trial(CounterRow, changes=True),
+    _Trial(INSTANCES, changes=True),
+)
+
+
 def _row(table: Table) -> dict[str, Any]:
-    """A row with keys that no other has, so that no process waits for another."""
     return {
         column.name: None if column.nullable else _value(column.type)
         for column in table.columns

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import walk_here, walk_identity, walk_pushes  # noqa: F401 - they fill CASES
+from tests.cli import walk_here, walk_identity, walk_postgresql, walk_pushes  # noqa: F401 - they fill CASES
 from tests.cli.conftest import Program
 from tests.cli.walk import CASES, Case, Walk, follow
 from tests.support import ROOT
@@ -24,6 +24,8 @@ NOT_WALKED = {
     ("database.unreachable", 0): "the tests' PostgreSQL has no port to be started at",
     ("database.unreachable", 2): "the network",
     ("database.failed", 1): "a disk",
+    ("database.tls", 1): "an authority that signs certificates",
+    ("database.tls", 2): "the tests' PostgreSQL has no TLS to be turned on",
     ("spool.unwritable", 1): "a disk",
     ("identity.unreachable", 2): "the network",
     ("bridge.unreachable", 1): "the network",

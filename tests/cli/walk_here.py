@@ -17,13 +17,12 @@ from sqlalchemy import text
 from tests.cli.walk import Steps, Walk, case
 from tests.pipeline.outage_support import locked
 from tests.store.test_users import save, user
-from tests.support import SECRET, account, call, free_port, signed
+from tests.support import SECRET, account, call, signed
 from usher import migrations
 from usher.core.app import utc_now
 from usher.core.bounds import MAX_EVENT_BYTES
 from usher.core.spool.files import DEAD_LETTERS
 from usher.core.store import database
-from usher.core.store.database import Database
 
 SECRETS, URL = "USHER_WEBHOOK_SECRETS", "USHER_DATABASE_URL"
 
@@ -181,74 +180,6 @@ def somebody_has_a_transaction_open(at: Walk) -> Steps:
     at.patch.setattr(database, "BUSY_TIMEOUT_MS", 100)
     with locked(f"sqlite:///{at.folder}/usher.db"):
         yield {}
-
-
-@case("database.locked")
-def a_migration_under_way(at: Walk) -> Steps:
-    at.patch.setattr(database, "BUSY_TIMEOUT_MS", 100)
-    with locked(at.postgresql()):
-        yield {}
-
-
-@case("database.read_only", 0)
-def only_for_reading(at: Walk) -> Steps:
-    url = at.postgresql()
-    option = "options=-c%20default_transaction_read_only%3Don"
-    at.set(URL, f"{url}{'&' if '?' in url else '?'}{option}")
-    yield {URL: url}
-
-
-@case("database.unreachable", 1)
-def another_port(at: Walk) -> Steps:
-    url = at.postgresql()
-    at.set(URL, f"postgresql://usher:hunter2secret@127.0.0.1:{free_port()}/usher")
-    yield {URL: url}
-
-
-@case("database.unreachable", 1)
-def another_name(at: Walk) -> Steps:
-    url = at.postgresql()
-    at.set(URL, url.replace("/postgres?", "/nowhere?"))
-    yield {URL: url}
-
-
-@case("database.unreachable", 3)
-def no_connection_left(at: Walk) -> Steps:
-    admin = a_small_user(at)
-    _run(admin, "ALTER ROLE usher_small CONNECTION LIMIT 0")
-    yield {}
-    _run(admin, f"ALTER ROLE usher_small CONNECTION LIMIT -1; {RIGHTS}")
-
-
-RIGHTS = (
-    "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO usher_small; "
-    "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO usher_small"
-)
-
-
-def a_small_user(at: Walk) -> Database:
-    """The program is a user of PostgreSQL that may only read; the database, as its owner."""
-    url = at.postgresql()
-    admin = Database(url)
-    _run(admin, "CREATE ROLE usher_small LOGIN")
-    _run(admin, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO usher_small")
-    at.stack.callback(admin.dispose)
-    at.stack.callback(lambda: _run(admin, "DROP OWNED BY usher_small; DROP ROLE usher_small"))
-    at.set(URL, url.replace("//postgres", "//usher_small", 1))
-    return admin
-
-
-@case("database.failed", 0)
-def a_user_without_rights(at: Walk) -> Steps:
-    admin = a_small_user(at)
-    yield {}
-    _run(admin, RIGHTS)
-
-
-def _run(admin: Database, statements: str) -> None:
-    with admin.write() as connection:
-        for statement in statements.split(";"):
-            connection.execute(text(statement))
 
 
 # --- policy and spool -----------------------------------------------------------------------------

@@ -32,7 +32,7 @@ from usher.core.domain.administration import Change
 from usher.core.domain.failures import ERROR
 from usher.core.domain.records import ERASED, Delivery, Outcome
 from usher.core.domain.reply import Reply
-from usher.core.errors import DatabaseAwayError, DatabaseError, PolicyError
+from usher.core.errors import DatabaseAwayError, NotStorableError, PolicyError
 from usher.core.settings import Settings
 from usher.core.spool.files import DEAD_LETTERS
 from usher.core.webhooks import Webhooks, event_of
@@ -224,7 +224,7 @@ def test_c2_the_policy_is_asked_for_once_a_batch(
     [
         (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"), 500),
         (AssertionError("unreachable"), 500),
-        (DatabaseError("invalid byte sequence for encoding"), 503),
+        (NotStorableError("invalid byte sequence for encoding"), 500),
     ],
 )
 def test_c2_an_error_of_our_own_is_kept_too(

@@ -15,7 +15,7 @@ from tests.support import Signed, account, call, signed
 from usher.core.app import App
 from usher.core.domain.records import Delivery
 from usher.core.domain.reply import Reply
-from usher.core.errors import ConflictError, DatabaseError
+from usher.core.errors import ConflictError, DatabaseError, DuplicateError, NotStorableError
 from usher.core.webhooks import CONFLICT_ATTEMPTS
 
 NOTHING = {"users": 0, "grants": 0, "deliveries": 0, "audit": 0}
@@ -71,7 +71,7 @@ def test_a_batch_whose_transaction_fails_runs_again_one_by_one(
 def test_one_delivery_that_always_fails_leaves_its_neighbours_stored(
     usher: App, break_ledger: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It alone is answered with the error, stored nowhere, and logged as failed."""
+    """It alone is answered with the error and logged as failed."""
     batch = people(3)
     original: Record = usher.store.ledger.record
 
@@ -83,10 +83,10 @@ def test_one_delivery_that_always_fails_leaves_its_neighbours_stored(
     monkeypatch.setattr(usher.store.ledger, "record", record)
     lines = LogLines()
     answers = deliver(usher, batch)
-    assert [type(answer) for answer in answers] == [Reply, DatabaseError, Reply]
+    assert [type(answer) for answer in answers] == [Reply, NotStorableError, Reply]
     assert counts(usher.store.database)["users"] == counts(usher.store.database)["deliveries"] == 2
     (failed,) = lines("event.failed")
-    assert (failed["code"], failed["level"]) == ("database_unavailable", "error")
+    assert (failed["code"], failed["level"]) == ("not_storable", "error")
 
 
 def test_a_conflict_is_tried_again_and_then_answered(
@@ -100,18 +100,28 @@ def test_a_conflict_is_tried_again_and_then_answered(
     assert counts(usher.store.database) == {"users": 1, "grants": 2, "deliveries": 1, "audit": 1}
 
 
+@pytest.mark.parametrize(
+    ("last", "status", "code", "tries"),
+    [
+        (ConflictError(), 503, "conflict", CONFLICT_ATTEMPTS),
+        (DuplicateError("", "duplicate key"), 500, "not_storable", CONFLICT_ATTEMPTS + 1),
+    ],
+    ids=["others", "a key"],
+)
 def test_a_conflict_that_does_not_end_is_given_up(
-    usher: App, break_ledger: Callable[..., list[int]]
+    usher: App,
+    break_ledger: Callable[..., list[int]],
+    last: ConflictError,
+    status: int,
+    code: str,
+    tries: int,
 ) -> None:
-    """After CONFLICT_ATTEMPTS the sender is told to come again: 503, nothing stored."""
-    sizes = break_ledger(conflict)
+    """After CONFLICT_ATTEMPTS the sender is told to come again; of a key, it is to be kept too."""
+    sizes = break_ledger(lambda _: last)
     answer = call(people(1)[0])
-    assert answer["statusCode"] == 503
-    assert json.loads(answer["body"])["code"] == "conflict"
-    assert len(sizes) == CONFLICT_ATTEMPTS
+    assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (status, code)
+    assert len(sizes) == tries
     assert counts(usher.store.database) == NOTHING
-    (result,) = deliver(usher, people(1))
-    assert isinstance(result, ConflictError)
 
 
 def test_a_failing_database_is_answered_503_and_the_retry_runs(usher: App) -> None:

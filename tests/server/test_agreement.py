@@ -138,9 +138,11 @@ def not_migrated(world: World) -> Iterator[None]:
     """A table is not there."""
     with world.app.store.write() as connection:
         connection.execute(text("ALTER TABLE deliveries RENAME TO deliveries_away"))
-    yield
-    with world.app.store.write() as connection:
-        connection.execute(text("ALTER TABLE deliveries_away RENAME TO deliveries"))
+    try:
+        yield
+    finally:
+        with world.app.store.write() as connection:
+            connection.execute(text("ALTER TABLE deliveries_away RENAME TO deliveries"))
 
 
 @contextmanager
@@ -178,7 +180,8 @@ State = Callable[[World], AbstractContextManager[None]]
         ([away, no_spool], False, "spool_unavailable", "spool_unavailable", {"database", "spool"}),
         ([no_spool], False, "ok", "stored", {"spool"}),
         ([dead_letters], False, "ok", "stored", {"spool"}),
-        ([not_migrated], False, "database_unavailable", "database_unavailable", {"database"}),
+        ([not_migrated], False, "degraded", "kept", {"database"}),
+        ([not_migrated], True, "database_unavailable", "database_unavailable", {"database"}),
         ([untold], False, "ok", "stored", {"pushes"}),
         ([unreadable_policy], False, "ok", "stored", {"policy"}),  # a server has read it
         ([unreadable_policy], True, "policy_invalid", "policy_invalid", {"policy"}),

@@ -13,7 +13,7 @@ from usher.core.store.database import Database
 from usher.core.store.readiness import check
 
 ROLE = "usher_limited"
-TOUCHED = ("users", "grants", "deliveries", "audit", "pushes", "counters")
+TOUCHED = ("users", "grants", "deliveries", "audit", "pushes", "counters", "instances")
 
 
 def test_i2_readiness_writes_to_every_table_of_an_event_and_leaves_nothing(usher: App) -> None:
