@@ -6,9 +6,11 @@ do not wait for one another's rows.
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from random import SystemRandom
 from typing import Any, Final
 from uuid import UUID
@@ -43,7 +45,16 @@ _COUNTERS: Final[Table] = CounterRow.__table__  # type: ignore[attr-defined]
 _GRANTS: Final[Table] = GrantRow.__table__  # type: ignore[attr-defined]
 _ADD = BulkInsert(_COUNTERS, upsert=True, adding="value")
 _NONE: Final = UUID(int=0)
-_SHARD: Final = SystemRandom().randrange(SHARDS)
+
+
+@cache
+def _shard(_process_id: int) -> int:
+    """The shard of a process, drawn at its first write.
+
+    Drawn at import, it would be the same in all processes that are forked, or restored from one
+    snapshot.
+    """
+    return SystemRandom().randrange(SHARDS)
 
 
 class Counted(Struct, frozen=True):
@@ -95,8 +106,9 @@ class Counters:
 
     def write(self, connection: Connection) -> None:
         """Add the changes to the table; last in a transaction, for others may wait for the rows."""
+        shard = _shard(os.getpid())
         rows = [
-            {"instance_id": instance_id, "name": name, "shard": _SHARD, "value": change}
+            {"instance_id": instance_id, "name": name, "shard": shard, "value": change}
             for instance_id, changes in sorted(self._changes.items())
             for name, change in sorted(changes.items())
             if change
@@ -158,8 +170,9 @@ class OversizedTable:
         Raises:
             DatabaseError: nothing was added.
         """
+        shard = _shard(os.getpid())
         rows = [
-            {"instance_id": _NONE, "name": f"oversized:{name}", "shard": _SHARD, "value": count}
+            {"instance_id": _NONE, "name": f"oversized:{name}", "shard": shard, "value": count}
             for name, count in sorted(counts.items())
         ]
         with self._database.write() as connection:

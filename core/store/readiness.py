@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, insert, select, text, update
 
 from usher.core.errors import DatabaseError
 from usher.core.store.database import Database
@@ -49,6 +49,8 @@ def check(database: Database) -> None:
     with database.write() as connection:
         for trial in _TRIALS:
             trial.run(connection)
+        if not database.is_sqlite:  # what waits for the commit would not be seen
+            connection.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
         connection.rollback()
 
 
@@ -59,6 +61,7 @@ class _Trial:
         table = row if isinstance(row, Table) else row.__table__
         self._table = table
         self._insert = insert(table)
+        self._names = [f"k_{key.name}" for key in table.primary_key]
         mine = [key == bindparam(f"k_{key.name}") for key in table.primary_key]
         column = list(table.columns)[-1]
         self._then: list[Any] = [select(column).where(*mine)]
@@ -69,14 +72,17 @@ class _Trial:
 
     def run(self, connection: Connection) -> None:
         """Run it, with a key that no other row has, so that no process waits for another."""
-        written = connection.execute(self._insert, _row(self._table)).inserted_primary_key or ()
-        names = [f"k_{key.name}" for key in self._table.primary_key]
+        written = connection.execute(self._insert, _row(self._table)).inserted_primary_key
+        if not written:
+            raise self._hides()
+        values = dict(zip(self._names, written, strict=True))
         for statement in self._then:
-            done = connection.execute(statement, dict(zip(names, written, strict=False)))
+            done = connection.execute(statement, values)
             if len(done.all() if done.returns_rows else range(done.rowcount)) != 1:
-                raise DatabaseError(
-                    f"The table {self._table.name} hides a row that was written just now"
-                )
+                raise self._hides()
+
+    def _hides(self) -> DatabaseError:
+        return DatabaseError(f"The table {self._table.name} hides a row that was written just now")
 
 
 _TRIALS: Final = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from datetime import timedelta
 from typing import Any
@@ -187,3 +188,20 @@ def test_an_events_name_is_counted_by_its_first_forty_characters(
     expected = Counter(f"2026-11-23:{name[:counted]}:ignored" for name in set(names))
     assert days == expected
     assert {d.event for d in usher.store.ledger.page().items} == set(names)
+
+
+def test_i6_each_process_draws_its_shard_at_its_first_write(
+    usher: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forked ones too, and those of one snapshot; a process keeps to its own."""
+
+    def shards() -> set[int]:
+        return {row[0] for row in rows(usher.store.database, "SELECT shard FROM counters")}
+
+    for number in range(4):
+        deliver(usher, [signed("signup", account(email=f"{number}@example.com"))])
+    assert len(shards()) == 1
+    for number in range(50):
+        monkeypatch.setattr(os, "getpid", lambda number=number: -number)
+        deliver(usher, [signed("signup", account(email=f"forked{number}@example.com"))])
+    assert len(shards()) > 2

@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import pytest
 from sqlalchemy import inspect, text
-from sqlalchemy.engine import make_url
 
-from tests.store.store_support import counts, executed
+from tests.store.grants import ROLE, least_privileged, run
+from tests.store.store_support import counts, execute, executed
 from usher.core.app import App
 from usher.core.errors import DatabaseError, NotMigratedError
 from usher.core.store.database import Database
 from usher.core.store.readiness import check
 
-ROLE = "usher_limited"
 TOUCHED = ("users", "grants", "deliveries", "audit", "pushes", "counters", "instances")
+
+
+@dataclass(frozen=True)
+class Limited:
+    """PostgreSQL as a role sees it that has no more rights than it needs."""
+
+    database: Database
+    owner: str
+
+    def run(self, statement: str) -> None:
+        """A statement of the owner."""
+        run(self.owner, statement)
+
+
+@pytest.fixture
+def limited(postgresql_url: str) -> Iterator[Limited]:
+    """With the rights of the documentation."""
+    with least_privileged(postgresql_url) as url:
+        found = Limited(Database(url), postgresql_url)
+        check(found.database)
+        yield found
+        found.database.dispose()
 
 
 def test_i2_readiness_writes_to_every_table_of_an_event_and_leaves_nothing(usher: App) -> None:
@@ -47,30 +71,63 @@ def test_i2_readiness_notices_a_column_that_is_missing(usher: App, table: str) -
     usher.store.check()
 
 
-@pytest.mark.parametrize("table", TOUCHED)
-def test_i2_readiness_notices_a_grant_that_is_missing(postgresql_url: str, table: str) -> None:
+@pytest.mark.parametrize(
+    ("right", "table"),
+    [
+        *(("INSERT", table) for table in TOUCHED),
+        *(("SELECT", table) for table in TOUCHED),
+        *(("UPDATE", table) for table in TOUCHED if table not in ("grants", "pushes")),
+        *(("DELETE", table) for table in ("deliveries", "grants", "pushes")),
+    ],
+)
+def test_i2_readiness_notices_a_grant_that_is_missing(
+    limited: Limited, right: str, table: str
+) -> None:
     """It is refused as what it is, without advice to migrate."""
-    owner = Database(postgresql_url)
-    limited = Database(
-        make_url(postgresql_url).set(username=ROLE).render_as_string(hide_password=False)
-    )
+    limited.run(f"REVOKE {right} ON {table} FROM {ROLE}")
+    with pytest.raises(DatabaseError, match=f"permission denied for table {table}") as found:
+        check(limited.database)
+    assert not isinstance(found.value, NotMigratedError)
+    limited.run(f"GRANT {right} ON {table} TO {ROLE}")
+    check(limited.database)
+
+
+@pytest.mark.parametrize("table", TOUCHED)
+def test_i2_readiness_notices_rows_that_are_hidden(limited: Limited, table: str) -> None:
+    """Row level security that lets everything be written, and nothing be seen."""
+    limited.run(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+    limited.run(f"CREATE POLICY theirs ON {table} FOR INSERT WITH CHECK (true)")
     try:
-        with owner.write() as connection:
-            connection.execute(text(f"CREATE ROLE {ROLE} LOGIN"))
-            connection.execute(text(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {ROLE}"))
-            connection.execute(text(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {ROLE}"))
-        check(limited)
-        with owner.write() as connection:
-            connection.execute(text(f"REVOKE INSERT ON {table} FROM {ROLE}"))
-        with pytest.raises(DatabaseError, match=f"permission denied for table {table}") as found:
-            check(limited)
-        assert not isinstance(found.value, NotMigratedError)
+        with pytest.raises(DatabaseError, match=f"{table} hides a row|row-level security"):
+            check(limited.database)
     finally:
-        limited.dispose()
-        with owner.write() as connection:
-            connection.execute(text(f"DROP OWNED BY {ROLE}"))
-            connection.execute(text(f"DROP ROLE {ROLE}"))
-        owner.dispose()
+        limited.run(f"DROP POLICY theirs ON {table}")
+        limited.run(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
+    check(limited.database)
+
+
+@pytest.mark.parametrize("table", TOUCHED)
+def test_i2_readiness_notices_rows_that_are_dropped(
+    usher: App, database_url: str, table: str
+) -> None:
+    """A trigger that writes nothing, and says nothing."""
+    if database_url.startswith("sqlite"):
+        made = [f"CREATE TRIGGER theirs BEFORE INSERT ON {table} BEGIN SELECT RAISE(IGNORE); END"]
+        mended = "DROP TRIGGER theirs"
+    else:
+        made = [
+            "CREATE FUNCTION theirs() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+            f"CREATE TRIGGER theirs BEFORE INSERT ON {table} FOR ROW EXECUTE FUNCTION theirs()",
+        ]
+        mended = "DROP FUNCTION theirs CASCADE"
+    for statement in made:
+        execute(usher.store.database, statement)
+    try:
+        with pytest.raises(DatabaseError, match=f"{table} hides a row"):
+            usher.store.check()
+    finally:
+        execute(usher.store.database, mended)
+    usher.store.check()
 
 
 def _indexed(usher: App, table: str) -> set[str | None]:
