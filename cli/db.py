@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
 from usher import migrations
 from usher.cli.environment import installation
+from usher.cli.output import json_option, print_json
 from usher.core.app import App, use
 from usher.core.settings import Settings
+from usher.core.store.database import Database
 
 
 @click.group()
@@ -16,12 +20,26 @@ def db() -> None:
 
 
 @db.command()
-def upgrade() -> None:
-    """Bring the tables to the newest revision."""
+@click.option("--dry-run", is_flag=True, help="Only tell what would be done, and how long.")
+@json_option
+def upgrade(dry_run: bool, as_json: bool) -> None:
+    """Bring the tables to the newest revision, while events keep coming.
+
+    What is done, and what it waits for, is told on standard error.
+    """
     with use(App(Settings.from_env(installation()))) as app:
         database = app.store.database
-        if migrations.pending(database):
-            migrations.upgrade(database)
+        if dry_run:
+            _tell_plan(database, as_json=as_json)
+            return
+        before, plan = migrations.revision(database), migrations.plan(database)
+        if plan:
+            seconds = sum(each.seconds for each in plan)
+            click.echo(f"{len(plan)} migrations, about {seconds:.0f} s.", err=True)
+            migrations.upgrade(database, report=lambda line: click.echo(line, err=True))
+        if as_json:
+            print_json({"from": before, "to": migrations.revision(database)})
+        elif plan:
             click.echo("The database is now at the newest revision.")
         elif found := migrations.ahead(database):
             click.echo(
@@ -30,3 +48,17 @@ def upgrade() -> None:
             )
         else:
             click.echo("The database was at the newest revision already.")
+
+
+def _tell_plan(database: Database, *, as_json: bool) -> None:
+    plan = migrations.plan(database)
+    if as_json:
+        print_json([asdict(each) for each in plan])
+        return
+    for each in plan:
+        rows = ", ".join(f"{count:,} rows of {name}" for name, count in each.rows.items())
+        click.echo(f"{each.revision}  {each.summary}")
+        if rows:
+            click.echo(f"      {rows}: about {each.seconds:.0f} s")
+    if not plan:
+        click.echo("Nothing is to be done.")

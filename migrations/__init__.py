@@ -1,26 +1,43 @@
-"""Alembic migrations, one change each. ``upgrade`` brings a database to the newest."""
+"""Migrations, one change each. ``upgrade`` brings a database to the newest."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from usher.core.store.database import Database
+    from usher.migrations.plan import Planned
 
 FOLDER = Path(__file__).parent
 
 
-def upgrade(database: Database, to: str = "head") -> None:
-    """Bring the database's tables to the newest revision, or this one, unless they are there."""
-    from alembic import command  # noqa: PLC0415 - much to load, and seldom needed
-    from alembic.config import Config  # noqa: PLC0415
+def upgrade(
+    database: Database, to: str = "", report: Callable[[str], object] = lambda _: None
+) -> None:
+    """Bring the database's tables to the newest revision, or this one, unless they are there.
 
-    config = Config()
-    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
-    with database.write() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, to)
+    Args:
+        report: takes a sentence about what is done, or waited for.
+
+    Raises:
+        DatabaseError
+    """
+    from usher.migrations.runner import run  # noqa: PLC0415 - much to load, and seldom needed
+
+    run(database, to or newest(), report)
+
+
+def plan(database: Database) -> list[Planned]:
+    """The migrations that ``upgrade`` would run, and how long they would take.
+
+    Raises:
+        DatabaseError
+    """
+    from usher.migrations.plan import planned  # noqa: PLC0415 - likewise
+
+    return planned(database, newest())
 
 
 def newest() -> str:

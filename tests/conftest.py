@@ -7,9 +7,11 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.engine import make_url
 
 from tests import cluster, floors, marks, profiles
 from tests.chromium import not_run
@@ -118,6 +120,20 @@ def postgresql_url(postgresql_server: str) -> Iterator[str]:
             )
         )
     database.dispose()
+
+
+@pytest.fixture
+def empty_postgresql(postgresql_server: str) -> Iterator[str]:
+    """The URL of a PostgreSQL database without a single table."""
+    name = f"empty_{uuid4().hex[:12]}"
+    server = Database(postgresql_server)
+    engine = server.engine.execution_options(isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield make_url(postgresql_server).set(database=name).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    server.dispose()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

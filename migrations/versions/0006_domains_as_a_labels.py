@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy as sa
-from alembic import op
 
 from usher.core.domain.events import email_key
 
@@ -15,6 +14,7 @@ down_revision = "0005"
 branch_labels = None
 depends_on = None
 
+READS = "users"
 STEP = 1_000
 USERS = sa.table(
     "users",
@@ -26,8 +26,7 @@ USERS = sa.table(
 )
 
 
-def upgrade() -> None:
-    connection = op.get_bind()
+def steps(connection: sa.Connection) -> Iterator[None]:
     change = (
         USERS.update()
         .where(
@@ -52,6 +51,7 @@ def upgrade() -> None:
         ).all()
         if changes := [changed for row in again if (changed := rekeyed(row))]:
             connection.execute(change, changes)
+        yield
 
 
 def pages(connection: sa.Connection) -> Iterator[list[Any]]:

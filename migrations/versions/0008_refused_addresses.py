@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from usher.migrations.indexes import Index
+
 revision = "0008"
 down_revision = "0007"
 branch_labels = None
@@ -12,14 +14,17 @@ depends_on = None
 
 ORDERED_TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
-
-def upgrade() -> None:
-    op.add_column("deliveries", sa.Column("address_key", ORDERED_TEXT, nullable=True))
-    refused = sa.text("address_key IS NOT NULL")  # other events cost the index nothing
-    op.create_index(
+INDEXES = (
+    Index(
         "deliveries_address",
         "deliveries",
-        ["instance_id", "address_key", "received_at", "sequence"],
-        sqlite_where=refused,
-        postgresql_where=refused,
-    )
+        "instance_id, address_key, received_at, sequence",
+        "address_key IS NOT NULL",  # other events cost the index nothing
+    ),
+)
+
+
+def upgrade() -> None:
+    found = {column["name"] for column in sa.inspect(op.get_bind()).get_columns("deliveries")}
+    if "address_key" not in found:
+        op.add_column("deliveries", sa.Column("address_key", ORDERED_TEXT, nullable=True))

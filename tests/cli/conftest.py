@@ -17,8 +17,6 @@ from uuid import UUID, uuid4
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import text
-from sqlalchemy.engine import make_url
 
 from tests.cli.sync_support import Site
 from tests.dev_process import GUIDED, Dev
@@ -30,7 +28,6 @@ from usher.core.app import App, use, utc_now
 from usher.core.domain import sync_place
 from usher.core.identity import client, sync_accounts
 from usher.core.settings import Settings
-from usher.core.store.database import Database
 from usher.emulator.payload import ZERO_INSTANCE
 from usher.emulator.server import serving
 from usher.functions._shared.http import Request, Response
@@ -157,20 +154,6 @@ def on_both(program: Program, database_url: str, monkeypatch: pytest.MonkeyPatch
     """The program on each kind of database."""
     monkeypatch.setenv("USHER_DATABASE_URL", database_url)
     return program
-
-
-@pytest.fixture
-def empty_postgresql(postgresql_server: str) -> Iterator[str]:
-    """The URL of a PostgreSQL database without a single table."""
-    name = f"empty_{uuid4().hex[:12]}"
-    server = Database(postgresql_server)
-    engine = server.engine.execution_options(isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield make_url(postgresql_server).set(database=name).render_as_string(hide_password=False)
-    with engine.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    server.dispose()
 
 
 Process = Callable[..., subprocess.CompletedProcess[str]]
