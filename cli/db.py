@@ -25,7 +25,7 @@ def db() -> None:
 def upgrade(dry_run: bool, as_json: bool) -> None:
     """Bring the tables to the newest revision, while events keep coming.
 
-    What is done, and what it waits for, is told on standard error.
+    Standard error has a line for each thing that it does or waits for.
     """
     with use(App(Settings.from_env(installation()))) as app:
         database = app.store.database

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from usher.core.store.database import Database
-    from usher.migrations.plan import Planned
+    from usher.migrations.forecast import Planned
 
 FOLDER = Path(__file__).parent
 
@@ -35,7 +35,7 @@ def plan(database: Database) -> list[Planned]:
     Raises:
         DatabaseError
     """
-    from usher.migrations.plan import planned  # noqa: PLC0415 - likewise
+    from usher.migrations.forecast import planned  # noqa: PLC0415 - likewise
 
     return planned(database, newest())
 

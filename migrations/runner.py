@@ -6,8 +6,8 @@ A migration is a module of ``versions/``. It may have, in this order:
 - ``steps(connection)``, which changes rows and yields where a transaction may end;
 - ``INDEXES`` on tables that have rows, and ``DROPPED``, names of indexes that nobody reads.
 
-Then its revision is noted. What was interrupted is run again from its beginning, so each part must
-do nothing where it was done before. SQLite has one writer, so there it is all one transaction.
+Then its revision is noted. An interrupted migration is run again from its beginning, so each part
+must do nothing where it was done before. SQLite has one writer, so there it is all one transaction.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from usher import migrations
 from usher.core.errors import DatabaseAwayError, DatabaseError
 from usher.core.store.refusals import meaning
-from usher.migrations.plan import indexes, modules, scripts
+from usher.migrations.forecast import indexes, modules, scripts
 
 if TYPE_CHECKING:
     from usher.core.store.database import Connection, Database

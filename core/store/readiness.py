@@ -49,7 +49,7 @@ def check(database: Database) -> None:
     with database.write() as connection:
         for trial in _TRIALS:
             trial.run(connection)
-        if not database.is_sqlite:  # what waits for the commit would not be seen
+        if not database.is_sqlite:  # else a trigger that waits for the commit would not run
             connection.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
         connection.rollback()
 

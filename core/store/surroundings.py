@@ -12,7 +12,7 @@ from usher.core.store.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What holds for our role in our database.
+    """The settings and schemas that our role meets in our database.
 
     Attributes:
         database: its name.

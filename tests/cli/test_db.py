@@ -41,6 +41,37 @@ def test_upgrade_makes_the_tables_once(empty: Program) -> None:
     assert empty("doctor").exit_code == 0
 
 
+def test_i4_a_dry_run_tells_what_would_be_done_and_does_nothing(
+    empty: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows that it goes through are estimated; then nothing is to be done."""
+    told = empty.json("db", "upgrade", "--dry-run")
+    assert [each["revision"] for each in told] == [
+        f"{number:04}" for number in range(1, int(migrations.newest()) + 1)
+    ]
+    assert {each["seconds"] for each in told} == {0}
+    empty("db", "upgrade")
+    assert empty("db", "upgrade", "--dry-run").stdout == "Nothing is to be done.\n"
+    for number in range(3):
+        empty.sign_up(f"{number}@example.com")
+    database = Database(os.environ["USHER_DATABASE_URL"])
+    with database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0003'"))
+        if not database.is_sqlite:  # as autovacuum does in time
+            connection.execute(text("ANALYZE users"))
+    told = empty.json("db", "upgrade", "--dry-run")
+    assert told[0] | {"seconds": 0} == {
+        "revision": "0004",
+        "summary": "Three indexes in the order of creation, so that new rows stand together at "
+        "their ends.",
+        "rows": {"users": 3, "grants": told[0]["rows"]["grants"]},
+        "seconds": 0,
+    }
+    assert "3 rows of users" in empty("db", "upgrade", "--dry-run").stdout
+    assert empty.json("db", "upgrade") == {"from": "0003", "to": migrations.newest()}
+    database.dispose()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

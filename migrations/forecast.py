@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 INDEXED_A_SECOND: Final = 150_000
 """Rows that go into an index in a second, beside events, on a machine of two cores."""
-READ_A_SECOND: Final = 30_000
+READ_A_SECOND: Final = 20_000
 """Rows that Python reads and compares in a second."""
 BYTES_A_ROW: Final = 400
 """Of a table that PostgreSQL has not counted yet."""
