@@ -3,7 +3,8 @@
 A migration is a module of ``versions/``. It may have, in this order:
 
 - ``upgrade()``, in one transaction, with Alembic's ``op``;
-- ``steps(connection)``, which changes rows and yields where a transaction may end;
+- ``step(connection, place)``, which changes some rows, the first ones where ``place`` is None, and
+  returns the place for its next transaction; None at the end;
 - ``INDEXES`` on tables that have rows, and ``DROPPED``, names of indexes that nobody reads.
 
 Then its revision is noted. An interrupted migration is run again from its beginning, so each part
@@ -23,7 +24,6 @@ import sqlalchemy as sa
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from usher import migrations
 from usher.core.errors import DatabaseAwayError, DatabaseError
@@ -42,8 +42,8 @@ PAUSE_SECONDS: Final = 1.0
 PATIENCE_SECONDS: Final = 600.0
 """How long a transaction is tried again."""
 POLL_SECONDS: Final = 0.2
-_ONE_AT_A_TIME: Final = 7_583_202_611_093_847_601
-"""Key of the advisory lock that an upgrade holds."""
+_ASK_FOR_IT: Final = "SELECT pg_try_advisory_xact_lock(7583202611093847601)"
+"""The lock that an upgrade holds."""
 _HOLDERS: Final = sa.text(
     "SELECT DISTINCT l.pid FROM pg_locks l JOIN pg_class c ON c.oid = l.relation "
     "WHERE l.granted AND l.pid <> pg_backend_pid() AND c.relkind = 'r' "
@@ -61,22 +61,20 @@ def run(database: Database, to: str, report: Report) -> None:
     Raises:
         DatabaseError
     """
-    try:
-        if database.is_sqlite:
-            _run_at_once(database, to)
-        else:
-            _Beside(database, report).run(to)
-    except SQLAlchemyError as error:
-        raise meaning(error) from error
+    if database.is_sqlite:
+        _run_at_once(database, to)
+    else:
+        _Beside(database, report).run(to)
 
 
 def _run_at_once(database: Database, to: str) -> None:
     found = scripts()
-    with database.engine.connect() as connection, connection.begin():
+    with database.write() as connection:
         context = MigrationContext.configure(connection)
         for revision, module in modules(found, context.get_current_revision(), to):
             _change_tables(context, module)
-            for _ in _steps(module, connection):
+            place = None
+            while place := _step(module, connection, place):
                 pass
             for index in indexes(module):
                 index.build_in_place(connection.exec_driver_sql)
@@ -91,9 +89,8 @@ def _change_tables(context: MigrationContext, module: ModuleType) -> None:
             module.upgrade()
 
 
-def _steps(module: ModuleType, connection: Connection) -> Iterator[None]:
-    found: Iterator[None] = module.steps(connection) if hasattr(module, "steps") else iter(())
-    return found
+def _step(module: ModuleType, connection: Connection, place: Any) -> Any:
+    return module.step(connection, place) if hasattr(module, "step") else None
 
 
 def _dropped(module: ModuleType) -> tuple[str, ...]:
@@ -106,7 +103,6 @@ class _Beside:
 
     def __init__(self, database: Database, report: Report) -> None:
         self._database = database
-        self._engine = database.engine
         self._report = report
         self._scripts: ScriptDirectory = scripts()
 
@@ -120,7 +116,7 @@ class _Beside:
     def _one(self, revision: str, module: ModuleType) -> None:
         started = monotonic()
         self._soon(lambda connection: _change_tables(_context(connection), module))
-        self._soon(lambda connection: self._step_by_step(module, connection))
+        self._step_by_step(module)
         with self._outside() as execute:
             for index in indexes(module):
                 self._report(f"{revision}: building {index.name} on {index.table}")
@@ -131,10 +127,14 @@ class _Beside:
         self._soon(lambda connection: _context(connection).stamp(self._scripts, revision))
         self._report(f"{revision}: done in {monotonic() - started:.1f} s")
 
-    @staticmethod
-    def _step_by_step(module: ModuleType, connection: Connection) -> None:
-        for _ in _steps(module, connection):
-            connection.commit()
+    def _step_by_step(self, module: ModuleType) -> None:
+        place: Any = None
+
+        def step(connection: Connection) -> Any:
+            return _step(module, connection, place)
+
+        while place := self._soon(step):
+            pass
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -142,35 +142,33 @@ class _Beside:
 
         A pooler keeps a transaction, but not a session.
         """
-        with self._engine.connect() as holder:
-            asked = sa.select(sa.func.pg_try_advisory_xact_lock(_ONE_AT_A_TIME))
-            if not holder.execute(asked).scalar():
+        begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
+        with self._lent() as execute:
+            execute(begin)
+            if not execute(_ASK_FOR_IT)[0][0]:
                 self._report("Another upgrade is under way; waiting for its end.")
-                holder.rollback()  # the other's builds wait for the end of this
-                while not holder.execute(asked).scalar():
-                    holder.rollback()
-                    sleep(POLL_SECONDS)
-            # Last, for the answer to a query keeps its snapshot, for which builds of indexes wait.
-            holder.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+            while not execute(_ASK_FOR_IT)[0][0]:
+                execute("ROLLBACK")  # indexes wait for the end of whatever has a snapshot
+                sleep(POLL_SECONDS)
+                execute(begin)
+            execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             yield
-            holder.rollback()
 
-    def _soon(self, work: Callable[[Connection], object]) -> None:
-        """Run a transaction again until it has its locks without a wait."""
+    def _soon(self, work: Callable[[Connection], Any]) -> Any:
+        """Run a transaction again until it has its locks without a wait; what it returns."""
         until = monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                with self._engine.connect() as connection:
-                    connection.execute(sa.text(f"SET LOCAL lock_timeout = {LOCK_MS}"))
-                    work(connection)
-                    connection.commit()
-                    return
-            except DBAPIError as error:
-                if getattr(error.orig, "sqlstate", None) != "55P03":
+                with self._database.write() as connection:
+                    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_MS}")
+                    return work(connection)
+            except DatabaseAwayError as error:
+                fault: Any = getattr(error.__cause__, "orig", None) or error.__cause__
+                if getattr(fault, "sqlstate", None) != "55P03":
                     raise
                 self._wait_for_others(error, until)
 
-    def _wait_for_others(self, error: DBAPIError, until: float) -> None:
+    def _wait_for_others(self, error: DatabaseError, until: float) -> None:
         with self._database.read() as connection:
             pids = [str(pid) for pid in connection.execute(_HOLDERS).scalars()]
         others = f"; locks are held by the processes {', '.join(pids)}" if pids else ""
@@ -184,22 +182,29 @@ class _Beside:
     def _outside(self) -> Iterator[Callable[[str], Any]]:
         """Statements outside of any transaction; they wait as long as it takes."""
         pooled = self._database.pooled()
-        lent = self._engine.raw_connection()
-        driver: Any = lent.driver_connection
-
-        def execute(statement: str) -> Any:
-            done = driver.execute(statement)
-            return done.fetchall() if done.description else None
-
-        try:
+        with self._lent() as execute:
             if not pooled:
                 execute("SET lock_timeout = 0")
                 execute("SET statement_timeout = 0")
             yield execute
-        except driver.Error as error:
-            raise meaning(error) from error
+
+    @contextmanager
+    def _lent(self) -> Iterator[Callable[[str], Any]]:
+        """A connection of our own, without a transaction; closed at the end."""
+        lent = self._database.engine.raw_connection()
+        driver: Any = lent.driver_connection
+
+        def execute(statement: str) -> Any:
+            try:
+                done = driver.execute(statement)
+                return done.fetchall() if done.description else None
+            except driver.Error as error:
+                raise meaning(error) from error
+
+        try:
+            yield execute
         finally:
-            lent.invalidate()  # its settings are ours alone
+            lent.invalidate()
 
     @contextmanager
     def _watched(self) -> Iterator[None]:

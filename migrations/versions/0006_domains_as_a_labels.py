@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,22 +25,28 @@ USERS = sa.table(
 )
 
 
-def steps(connection: sa.Connection) -> Iterator[None]:
-    change = (
-        USERS.update()
-        .where(
-            USERS.c.instance_id == sa.bindparam("of_instance", type_=sa.Uuid),
-            USERS.c.id == sa.bindparam("of_id", type_=sa.Uuid),
-        )
-        .values(
-            email_key=sa.bindparam("key", type_=sa.Text),
-            identity_state=sa.bindparam("state", type_=sa.JSON),
-        )
+CHANGE = (
+    USERS.update()
+    .where(
+        USERS.c.instance_id == sa.bindparam("of_instance", type_=sa.Uuid),
+        USERS.c.id == sa.bindparam("of_id", type_=sa.Uuid),
     )
-    for rows in pages(connection):
-        found = [(row.instance_id, row.id) for row in rows if rekeyed(row)]
-        if not found:
-            continue
+    .values(
+        email_key=sa.bindparam("key", type_=sa.Text),
+        identity_state=sa.bindparam("state", type_=sa.JSON),
+    )
+)
+
+
+def step(connection: sa.Connection, place: Any) -> Any:
+    """Rekey ``STEP`` users after one, by their primary key."""
+    page = sa.select(USERS).order_by(USERS.c.instance_id, USERS.c.id).limit(STEP)
+    if place is not None:
+        after = sa.tuple_(*(sa.literal(one, sa.Uuid) for one in place))
+        page = page.where(sa.tuple_(USERS.c.instance_id, USERS.c.id) > after)
+    rows = connection.execute(page).all()
+    found = [(row.instance_id, row.id) for row in rows if rekeyed(row)]
+    if found:
         # Only these are locked, and read again: a server may be writing meanwhile.
         again = connection.execute(
             sa.select(USERS)
@@ -50,22 +55,8 @@ def steps(connection: sa.Connection) -> Iterator[None]:
             .with_for_update()
         ).all()
         if changes := [changed for row in again if (changed := rekeyed(row))]:
-            connection.execute(change, changes)
-        yield
-
-
-def pages(connection: sa.Connection) -> Iterator[list[Any]]:
-    """All users, by their primary key, ``STEP`` at a time."""
-    place = sa.tuple_(USERS.c.instance_id, USERS.c.id)
-    page = sa.select(USERS).order_by(USERS.c.instance_id, USERS.c.id).limit(STEP)
-    after: Any = None
-    while True:
-        rows = list(connection.execute(page if after is None else page.where(place > after)))
-        yield rows
-        if len(rows) < STEP:
-            return
-        last = rows[-1]
-        after = sa.tuple_(sa.literal(last.instance_id, sa.Uuid), sa.literal(last.id, sa.Uuid))
+            connection.execute(CHANGE, changes)
+    return (rows[-1].instance_id, rows[-1].id) if len(rows) == STEP else None
 
 
 def rekeyed(row: Any) -> dict[str, Any] | None:
