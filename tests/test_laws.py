@@ -35,7 +35,7 @@ PACKAGES = {
 
 CORE = (
     ("bounds",),
-    ("errors", "json_spans", "strict_json"),
+    ("errors", "json_spans", "strict_json", "texts"),
     ("opaque",),
     ("jws",),
     ("domain",),
@@ -52,10 +52,11 @@ CORE = (
 
 PURE_FILES = (
     "bounds.py", "errors.py", "json_spans.py", "jws.py", "opaque.py", "strict_json.py",
+    "texts.py",
     "captures/format.py", "captures/redact.py", "captures/sources.py",
 )  # fmt: skip
 PURE_IMPORTS = {
-    "__future__", "base64", "collections", "dataclasses", "datetime", "enum", "functools",
+    "__future__", "base64", "binascii", "collections", "dataclasses", "datetime", "enum", "functools",
     "hashlib", "hmac", "idna", "itertools", "json", "jwt", "math", "msgspec", "re", "typing",
     "unicodedata", "uuid",
 }  # fmt: skip
