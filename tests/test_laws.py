@@ -56,9 +56,9 @@ PURE_FILES = (
     "captures/format.py", "captures/redact.py", "captures/sources.py",
 )  # fmt: skip
 PURE_IMPORTS = {
-    "__future__", "base64", "binascii", "collections", "dataclasses", "datetime", "enum", "functools",
-    "hashlib", "hmac", "idna", "itertools", "json", "jwt", "math", "msgspec", "re", "typing",
-    "unicodedata", "uuid",
+    "__future__", "base64", "binascii", "collections", "dataclasses", "datetime", "enum",
+    "functools", "hashlib", "hmac", "idna", "itertools", "json", "jwt", "math", "msgspec", "re",
+    "typing", "unicodedata", "uuid",
 }  # fmt: skip
 IMPURE_CALLS = {"now", "utcnow", "today", "open", "print", "input", "exec", "eval", "__import__"}
 

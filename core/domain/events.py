@@ -48,7 +48,14 @@ def _any_address() -> re.Pattern[str]:
     return _address_with(f"{_LOCAL}?")
 
 
-_ADDRESS = _address_with(r"(?:[a-z0-9_-]+\.)*[a-z0-9_-]+")
+_DOMAIN = r"(?:[a-z0-9_-]+\.)*[a-z0-9_-]+"
+_PLAIN_ADDRESS = re.compile(rf"[a-z0-9._+-]+@({_DOMAIN})")
+"""As most are."""
+
+
+@cache
+def _address() -> re.Pattern[str]:
+    return _address_with(_DOMAIN)
 
 
 class EventName(StrEnum):
@@ -188,7 +195,9 @@ def split_address(key: str) -> tuple[str, str]:
     typed; mail goes to ``a@b.c``. A form with two possible readings counts as unreadable, and so
     does a domain that has no A-labels.
     """
-    found = _ADDRESS.fullmatch(key) if key.isprintable() else None
+    if plain := _PLAIN_ADDRESS.fullmatch(key):
+        return key, plain[1]
+    found = _address().fullmatch(key) if key.isprintable() else None
     if not found:
         return "", ""
     address: str = found["bare"] or found["named"]

@@ -227,6 +227,7 @@ def test_any_bytes_are_read_or_refused(text: bytes) -> None:
 
 
 def reading(text: bytes, doubles: bool) -> dict[str, Any] | None:
+    """The document; None: refused."""
     try:
         return loads_object(text, doubles=doubles)
     except StrictJsonError:
@@ -286,6 +287,8 @@ def test_an_integer_beyond_a_double_is_found_wherever_it_stands(before: int) -> 
 
 class Name(str):
     """A text of somebody's own class."""
+
+    __slots__ = ()
 
 
 class Count(int):

@@ -56,10 +56,10 @@ def test_other_forms_of_ids_are_none(value: object) -> None:
     assert read_uuid(value) is None
 
 
-@given(st.datetimes(timezones=st.just(UTC) | OFFSETS, min_value=datetime(2, 1, 1)))
+@given(st.datetimes(timezones=st.just(UTC) | OFFSETS))
 def test_a_time_is_written_as_isoformat_writes_it(moment: datetime) -> None:
     """In UTC, with a fraction where there is one."""
-    if moment.year < 9999:
+    if 1 < moment.year < 9999:  # no offset leads out of what datetime holds
         assert utc_text(moment) == moment.astimezone(UTC).isoformat()
 
 
