@@ -72,7 +72,7 @@ class Claims(Struct, frozen=True, gc=False):
 
 def sign_compact(header: bytes, payload: bytes, secret: bytes) -> str:
     """Sign two octet strings as they are: HS256, compact serialisation (RFC 7515, 3.1)."""
-    from jwt.algorithms import HMACAlgorithm  # noqa: PLC0415 - who verifies does not sign
+    from jwt.algorithms import HMACAlgorithm  # noqa: PLC0415 - verification needs no PyJWT
 
     signing_input = _encode(header) + b"." + _encode(payload)
     signature = HMACAlgorithm(HMACAlgorithm.SHA256).sign(signing_input, secret)
