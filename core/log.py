@@ -20,7 +20,7 @@ import structlog
 
 from usher.core.errors import UsherError
 from usher.core.strict_json import dumps
-from usher.core.texts import utc_text
+from usher.core.texts import zulu_text
 
 _TRACEBACK: Final = "traceback"
 _NOT_SHOWN: Final = ("level", "event", "where", _TRACEBACK)
@@ -120,7 +120,7 @@ def info_all(lines: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         return
     write = config["logger_factory"]().msg
     observers = processors[: -len(_AS_JSON)]
-    last = {"level": "info", "timestamp": f"{utc_text(datetime.now(UTC))[:-6]}Z"}
+    last = {"level": "info", "timestamp": zulu_text(datetime.now(UTC))}
     piece = ""
     for name, fields in lines:
         observed: Any = {**fields, "event": name}

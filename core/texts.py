@@ -31,8 +31,11 @@ def read_uuid(text: object) -> UUID | None:
         return None
 
 
+def zulu_text(moment: datetime) -> str:
+    """An aware time in UTC as RFC 3339, with ``Z``."""
+    return _ENCODE(moment if moment.tzinfo is UTC else moment.astimezone(UTC))[1:-1].decode()
+
+
 def utc_text(moment: datetime) -> str:
     """The same as ``isoformat()`` of an aware time in UTC."""
-    if moment.tzinfo is not UTC:
-        return moment.astimezone(UTC).isoformat()
-    return _ENCODE(moment)[1:-2].decode() + "+00:00"
+    return f"{zulu_text(moment)[:-1]}+00:00"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usher.core.domain.events import parse_time
-from usher.core.texts import read_uuid, utc_text, uuid_text
+from usher.core.texts import read_uuid, utc_text, uuid_text, zulu_text
 
 USUAL = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
@@ -60,7 +60,9 @@ def test_other_forms_of_ids_are_none(value: object) -> None:
 def test_a_time_is_written_as_isoformat_writes_it(moment: datetime) -> None:
     """In UTC, with a fraction where there is one."""
     if 1 < moment.year < 9999:  # no offset leads out of what datetime holds
-        assert utc_text(moment) == moment.astimezone(UTC).isoformat()
+        expected = moment.astimezone(UTC).isoformat()
+        assert utc_text(moment) == expected
+        assert zulu_text(moment) == expected.replace("+00:00", "Z")
 
 
 @given(SPELLED | st.datetimes().map(lambda moment: f"{moment.isoformat()}Z"))
