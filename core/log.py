@@ -5,11 +5,13 @@ No field ever holds a token, secret, address or name. Ids and names of rules are
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import PurePath
 from time import monotonic, perf_counter
 from typing import Any, Final, TextIO
@@ -18,9 +20,12 @@ import structlog
 
 from usher.core.errors import UsherError
 from usher.core.strict_json import dumps
+from usher.core.texts import zulu_text
 
 _TRACEBACK: Final = "traceback"
 _NOT_SHOWN: Final = ("level", "event", "where", _TRACEBACK)
+_PIECE_CHARACTERS: Final = 4_000
+"""Written at once at most: of that length, processes that share a pipe do not mix their lines."""
 AGAIN_SECONDS: Final = 60.0
 """Pause between two lines about the same recurring failure."""
 
@@ -41,12 +46,8 @@ def configure(
             anything, so this is for a developer's own machine.
     """
     _Tracebacks.shown = tracebacks
-    as_json: list[structlog.typing.Processor] = [
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _in_json,
-    ]
     structlog.configure(
-        processors=[structlog.processors.add_log_level, *([_in_words] if plain else as_json)],
+        processors=[structlog.processors.add_log_level, _in_words] if plain else [*_AS_JSON],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(_Lossy(stream or sys.stderr)),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,
@@ -62,7 +63,22 @@ class _Tracebacks:
 def _in_json(_logger: Any, _method: str, fields: structlog.typing.EventDict) -> str:
     """Render a line as JSON; a traceback stands below it."""
     below = fields.pop(_TRACEBACK, "")
-    return dumps(fields) + f"\n{below}" * bool(below)
+    return _line(fields) + f"\n{below}" * bool(below)
+
+
+def _line(fields: Mapping[str, Any]) -> str:
+    try:
+        return dumps(fields)
+    except UnicodeEncodeError:  # half a surrogate pair, of a path perhaps: written as an escape
+        return json.dumps(fields)
+
+
+_AS_JSON: Final[list[structlog.typing.Processor]] = [
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    _in_json,
+]
+"""The processors of every line, after those that observe; ``info_all`` does their work itself."""
 
 
 def _in_words(_logger: Any, _method: str, fields: structlog.typing.EventDict) -> str:
@@ -86,6 +102,38 @@ def observe(observer: Callable[[str, Mapping[str, Any]], Mapping[str, Any] | Non
         return fields
 
     structlog.configure(processors=[processor, *structlog.get_config()["processors"]])
+
+
+def info_all(lines: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    """Write lines, each a ``noun.verb`` and its fields, as ``info`` does, but all at once.
+
+    They have one moment, and few writes. Where structlog is configured otherwise than here, each
+    goes through it by itself.
+    """
+    config = structlog.get_config()
+    processors = config["processors"]
+    usual = config["wrapper_class"] is structlog.make_filtering_bound_logger(logging.INFO)
+    if not usual or processors[-len(_AS_JSON) :] != _AS_JSON:
+        log = get_logger().bind()
+        for name, fields in lines:
+            log.info(name, **fields)
+        return
+    write = config["logger_factory"]().msg
+    observers = processors[: -len(_AS_JSON)]
+    last = {"level": "info", "timestamp": zulu_text(datetime.now(UTC))}
+    piece = ""
+    for name, fields in lines:
+        observed: Any = {**fields, "event": name}
+        for observer in observers:
+            observed = observer(None, "info", observed)
+        observed |= last
+        line = _line(observed)
+        if piece and len(piece) + len(line) > _PIECE_CHARACTERS:
+            write(piece)
+            piece = ""
+        piece = f"{piece}\n{line}" if piece else line
+    if piece:
+        write(piece)
 
 
 class _Lossy:

@@ -54,9 +54,10 @@ from usher.core.errors import (
 )
 from usher.core.jws import Claims, verify_claims, verify_event
 from usher.core.limits import RateLimiter
-from usher.core.log import describe_failure, elapsed_ms, get_logger
+from usher.core.log import describe_failure, elapsed_ms, get_logger, info_all
 from usher.core.opaque import SetAside
 from usher.core.settings import Settings
+from usher.core.texts import uuid_text
 
 if TYPE_CHECKING:
     from usher.core.policy_source import PolicyInForce
@@ -71,6 +72,7 @@ _NOT_KEPT: Final = Reason(
 _ONE_OF_MANY: Final = Reason(
     BODY_NOT_KEPT, "one of many large logins of this person: the ledger has the body's digest alone"
 )
+_LINE_OF: Final = {outcome: f"event.{outcome}" for outcome in Outcome}
 PAUSE_SECONDS: Final = 0.0005
 """Between two pieces of a large body: the interpreter's lock is free for so long."""
 LOST_AT_ONCE_SECONDS: Final = 1.0
@@ -397,21 +399,22 @@ class Webhooks:
                 fields["rules"] = [reason.rule for reason in delivery.reasons]
                 if delivery.outcome is Outcome.IGNORED and OTHER in delivery.reasons:
                     fields["instance_id"] = str(delivery.instance_id)
-                lines.append((f"event.{delivery.outcome}", fields))
+                lines.append((_LINE_OF[delivery.outcome], fields))
             deliveries = list(decided.values())
             now = batch[-1].received.at
             after = store.users.after_events(after, now)
             # The ledger first: a deletion in this batch also erases deliveries of this batch.
             store.ledger.record(connection, deliveries)
             store.users.store(connection, before, after, entries, deliveries, found.superseded)
-        log = get_logger().bind()
         if store.instances.committed(instances):
-            log.info("instance.adopted", instance_id=str(instances.one), how=instances.how.value)
-        duration = elapsed_ms(started)
-        for name, fields in lines:
-            log.info(name, duration_ms=duration, **fields)
+            get_logger().info(
+                "instance.adopted", instance_id=str(instances.one), how=instances.how.value
+            )
+        duration = {"duration_ms": elapsed_ms(started)}
+        info_all([(name, duration | fields) for name, fields in lines])
+        for _, fields in lines:
             if "instance_id" in fields:
-                log.warning("instance.refused", **fields)
+                get_logger().warning("instance.refused", **fields)
         return answers
 
     def _decide(
@@ -505,7 +508,7 @@ class Webhooks:
         if origin_of(verified) != "live":
             return True
         try:
-            self._large_logins.take(str(content.user.id))
+            self._large_logins.take(uuid_text(content.user.id))
         except TooManyRequestsError:
             return False
         return True
@@ -577,7 +580,7 @@ def event_of(delivery: Delivery) -> Event | None:
 
 def _name(content: Event | UnknownEvent | Exception) -> str:
     if isinstance(content, Event):
-        return content.name.value
+        return content.name._value_
     return content.name if isinstance(content, UnknownEvent) else ""
 
 
@@ -627,7 +630,8 @@ def log_fields(verified: Verified) -> dict[str, Any]:
     if origin != "live":
         fields["replayed" if origin == "replay" else "triggered"] = True
     if isinstance(content, Event):
-        fields |= {"event_name": content.name.value, "user_id": str(content.user.id)}
+        fields["event_name"] = content.name._value_
+        fields["user_id"] = uuid_text(content.user.id)
     return fields
 
 

@@ -35,7 +35,7 @@ PACKAGES = {
 
 CORE = (
     ("bounds",),
-    ("errors", "json_spans", "strict_json"),
+    ("errors", "json_spans", "strict_json", "texts"),
     ("opaque",),
     ("jws",),
     ("domain",),
@@ -52,12 +52,13 @@ CORE = (
 
 PURE_FILES = (
     "bounds.py", "errors.py", "json_spans.py", "jws.py", "opaque.py", "strict_json.py",
+    "texts.py",
     "captures/format.py", "captures/redact.py", "captures/sources.py",
 )  # fmt: skip
 PURE_IMPORTS = {
-    "__future__", "base64", "collections", "dataclasses", "datetime", "enum", "functools",
-    "hashlib", "hmac", "idna", "itertools", "json", "jwt", "math", "msgspec", "re", "typing",
-    "unicodedata", "uuid",
+    "__future__", "base64", "binascii", "collections", "dataclasses", "datetime", "enum",
+    "functools", "hashlib", "hmac", "idna", "itertools", "json", "jwt", "math", "msgspec", "re",
+    "typing", "unicodedata", "uuid",
 }  # fmt: skip
 IMPURE_CALLS = {"now", "utcnow", "today", "open", "print", "input", "exec", "eval", "__import__"}
 

@@ -79,6 +79,8 @@ class AtIdentity(Struct, frozen=True, gc=False):
             signed_at: ``iat`` of the event; None: Identity was asked.
             read_early: the event shows what was read some time before it was signed.
         """
+        if not shown and self == UNKNOWN:
+            return _NOTHING_NEW  # as at most signups
         seen = self.seen
         pushing = self._being_written(now)
         if pushing is not None:
@@ -308,6 +310,9 @@ class Observed(Struct, frozen=True, gc=False):
     at_identity: AtIdentity
     added: AbstractSet[str]
     removed: AbstractSet[str]
+
+
+_NOTHING_NEW: Final = Observed(UNKNOWN, _NONE, _NONE)
 
 
 def _newer(notes: Mapping[str, int], earlier: Mapping[str, int]) -> bool:

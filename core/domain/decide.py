@@ -321,34 +321,42 @@ def _absorb(case: _Case, record: User | None) -> User:
         confirmed = None  # the account does not exist yet
     key = email_key(person.email)
     proven = frozenset((key,)) if proves(event.name, person, moment) else _NO_KEYS
-    profile: dict[str, Any] = {
-        "email": person.email,
-        "email_key": key,
-        "provider": person.provider,
-        "user_metadata": person.user_metadata or {},
-        "app_metadata": _without_roles(person),
-        "identity_created_at": person.created_at,
-        "order": event.order,
-    }
     if record is None:
         return User(
             event.instance_id,
             person.id,
-            created_at=case.now,
-            updated_at=case.now,
+            case.now,
+            case.now,
+            person.email,
+            key,
+            person.provider,
+            person.user_metadata or {},
+            _without_roles(person),
+            identity_created_at=person.created_at,
             confirmed_at=confirmed,
             last_seen_at=moment if enters else None,
             proven=proven,
-            **profile,
+            order=event.order,
         )
     if confirmed and record.confirmed_at:
         confirmed = min(record.confirmed_at, confirmed)
+    confirmed = confirmed or record.confirmed_at
+    seen = max(record.last_seen_at or moment, moment) if enters else record.last_seen_at
+    proven = record.proven | proven
+    if event.order <= record.order:
+        return replace(record, confirmed_at=confirmed, last_seen_at=seen, proven=proven)
     return replace(
         record,
-        confirmed_at=confirmed or record.confirmed_at,
-        last_seen_at=max(record.last_seen_at or moment, moment) if enters else record.last_seen_at,
-        proven=record.proven | proven,
-        **(profile if event.order > record.order else {}),
+        confirmed_at=confirmed,
+        last_seen_at=seen,
+        proven=proven,
+        email=person.email,
+        email_key=key,
+        provider=person.provider,
+        user_metadata=person.user_metadata or {},
+        app_metadata=_without_roles(person),
+        identity_created_at=person.created_at,
+        order=event.order,
     )
 
 

@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Struct, ValidationError, convert
 from msgspec.structs import force_setattr
 
 from usher.core.bounds import (
@@ -28,8 +28,8 @@ from usher.core.errors import BodyFieldError, BodyJsonError, InstanceMismatchErr
 from usher.core.jws import Claims
 from usher.core.opaque import APP_METADATA, SetAside, read_envelope
 from usher.core.strict_json import StrictJsonError, dumps
+from usher.core.texts import read_uuid, utc_text, uuid_text
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
 _LOCAL = r"[^\s<>()@\",;:\\\[\]]+"
 
@@ -48,7 +48,14 @@ def _any_address() -> re.Pattern[str]:
     return _address_with(f"{_LOCAL}?")
 
 
-_ADDRESS = _address_with(r"(?:[a-z0-9_-]+\.)*[a-z0-9_-]+")
+_DOMAIN = r"(?:[a-z0-9_-]+\.)*[a-z0-9_-]+"
+_PLAIN_ADDRESS = re.compile(rf"[a-z0-9._+-]+@({_DOMAIN})")
+"""As most are."""
+
+
+@cache
+def _address() -> re.Pattern[str]:
+    return _address_with(_DOMAIN)
 
 
 class EventName(StrEnum):
@@ -141,7 +148,7 @@ class Event(Struct, frozen=True, gc=False):
         updated_at = self.user.updated_at
         rank = _RANK[self.name]
         era = 0 if self.name == EventName.VALIDATE else 1
-        moment = updated_at.isoformat() if updated_at else ""
+        moment = utc_text(updated_at) if updated_at else ""
         order = f"{era}.{self.issued_at:012d}.{rank}.{moment:32}.{self.delivery_id}"
         force_setattr(self, "order", order)
 
@@ -188,7 +195,9 @@ def split_address(key: str) -> tuple[str, str]:
     typed; mail goes to ``a@b.c``. A form with two possible readings counts as unreadable, and so
     does a domain that has no A-labels.
     """
-    found = _ADDRESS.fullmatch(key) if key.isprintable() else None
+    if plain := _PLAIN_ADDRESS.fullmatch(key):
+        return key, plain[1]
+    found = _address().fullmatch(key) if key.isprintable() else None
     if not found:
         return "", ""
     address: str = found["bare"] or found["named"]
@@ -217,6 +226,11 @@ def parse_time(text: str) -> datetime:
     Raises:
         ValueError: any other text, or a time without a UTC value.
     """
+    if 20 <= len(text) <= 27 and text[10] == "T" and text[-1] == "Z":
+        try:
+            return convert(text, datetime)
+        except ValidationError:
+            pass  # the reason is told below
     if not _RFC3339.fullmatch(text):
         raise ValueError("not an RFC 3339 time")
     try:
@@ -272,7 +286,7 @@ def parse_event(
     user = document.get("user")
     if not isinstance(user, dict):
         raise BodyFieldError("must be an object", "/user")
-    event = EventName(name)
+    event = _NAMES[name]
     read = _read_deleted if event is EventName.USERDELETED else read_user
     return Event(event, instance_id, read(user, set_aside + more), identity, claims.issued_at)
 
@@ -334,11 +348,11 @@ def delivery_id(instance_id: UUID, event: str, issued_at: int, body_digest: str)
     Eight hex digits of ``iat`` lead, so that ids sort by time and an index of them grows at its
     end. The digest covers ``sub``, event, ``iat`` and body digest, never the header's spelling.
     """
-    text = f"{instance_id}\n{event}\n{issued_at}\n{body_digest}"
+    text = f"{uuid_text(instance_id)}\n{event}\n{issued_at}\n{body_digest}"
     return f"{issued_at & 0xFFFFFFFF:08x}{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-_NAMES = frozenset(EventName)
+_NAMES = {name.value: name for name in EventName}
 _RANK = {name: rank for rank, name in enumerate(EventName)}
 
 
@@ -352,10 +366,10 @@ def _text(fields: dict[str, Any], key: str, pointer: str, required: bool = False
 
 
 def _uuid(fields: dict[str, Any], key: str, pointer: str) -> UUID:
-    value = fields.get(key)
-    if not isinstance(value, str) or not _UUID.fullmatch(value):
+    found = read_uuid(fields.get(key))
+    if found is None:
         raise BodyFieldError("must be a UUID", pointer)
-    return UUID(value)
+    return found
 
 
 def _object(fields: dict[str, Any], key: str) -> dict[str, Any] | None:

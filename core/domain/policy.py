@@ -61,6 +61,9 @@ class Reason(Struct, frozen=True, gc=False):
     text: str
 
 
+_EVERYONE: Final = Reason("admission.default", "everyone is admitted by default")
+
+
 class Verdict(Struct, frozen=True, gc=False):
     """A policy's answer.
 
@@ -206,7 +209,7 @@ class FilePolicy(Struct, frozen=True, gc=False):
             if value in deny.values:
                 return False, deny.message, Reason(name, f"{said} is on the deny list")
         if rules.default_allow:
-            return True, "", Reason("admission.default", "everyone is admitted by default")
+            return True, "", _EVERYONE
         allows = (
             ("admission.allow_emails", rules.allow_emails, applicant.address, "the address"),
             (

@@ -16,6 +16,7 @@ from usher.core.domain.changes import differing
 from usher.core.domain.policy import Reason
 from usher.core.domain.reply import Reply
 from usher.core.strict_json import equal
+from usher.core.texts import utc_text
 
 Item = TypeVar("Item")
 _WORD_DEPTH: Final = 1
@@ -234,12 +235,12 @@ def audit(
 
     Times of logins and the state of the merge with Identity are not changes of the record.
     """
-    new = _snapshot(after)
+    same_grants = before is not None and before.grants == after.grants
+    new = _snapshot(after, without_roles=same_grants)
     if before is None:
         old = None
     else:
-        same_grants = before.grants == after.grants
-        old = _snapshot(before, new["roles"] if same_grants else None)
+        old = _snapshot(before, without_roles=same_grants)
         changed = [key for key in new if new[key] is not old[key] and not equal(new[key], old[key])]
         if not changed:
             return None
@@ -257,30 +258,30 @@ def _parts(key: str, old: Any, new: Any) -> tuple[Any, Any]:
     return old, new
 
 
-def _snapshot(user: User, roles: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def _snapshot(user: User, *, without_roles: bool) -> dict[str, Any]:
     """The parts of a record whose difference is a change.
 
     Args:
-        roles: those of another record with the same grants.
+        without_roles: leave these empty: the other record has the same grants.
     """
     return {
-        "status": user.status.value,
+        "status": user.status._value_,  # ``value`` is a descriptor, slow before Python 3.12
         "email": user.email,
         "provider": user.provider,
         "user_metadata": user.user_metadata,
         "app_metadata": user.app_metadata,
         "profile": user.profile,
         "extra_app_metadata": user.extra_app_metadata,
-        "roles": _roles(user.grants) if roles is None else roles,
+        "roles": {} if without_roles else _roles(user.grants),
     }
 
 
 def _roles(grants: tuple[Grant, ...]) -> dict[str, dict[str, Any]]:
     roles: dict[str, dict[str, Any]] = {}
     for grant in grants:
-        roles.setdefault(grant.role, {})[grant.source.value] = {
+        roles.setdefault(grant.role, {})[grant.source._value_] = {
             "is": "denial" if grant.denies else "grant",
-            "until": grant.expires_at.isoformat() if grant.expires_at else None,
+            "until": utc_text(grant.expires_at) if grant.expires_at else None,
             "reason": grant.reason,
         }
     return roles

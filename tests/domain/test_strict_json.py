@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.profiles import examples
 from usher.core.bounds import MAX_DEPTH
-from usher.core.strict_json import StrictJsonError, dumps, loads_object
+from usher.core.strict_json import StrictJsonError, cannot_travel, dumps, loads_object
 
 READ: dict[str, tuple[bytes, dict[str, Any]]] = {
     "empty": (b"{}", {}),
@@ -223,11 +226,111 @@ def test_any_bytes_are_read_or_refused(text: bytes) -> None:
     assert loads_object(dumps(document).encode()) == document
 
 
+def reading(text: bytes, doubles: bool) -> dict[str, Any] | None:
+    """The document; None: refused."""
+    try:
+        return loads_object(text, doubles=doubles)
+    except StrictJsonError:
+        return None
+
+
+LONG = [b"9" * 308, b"9" * 309, b"1" + b"0" * 308, b"9" * 310, b"-" + b"9" * 309, b"9" * 4301]
+ESCAPES = [
+    b"\\u0026",
+    b"\\\\u0026",
+    b"\\\\\\u0026",
+    b"\\u003c",
+    b"\\u003E",
+    b"&",
+    b"\\u0000",
+    b"\\ud800",
+]
+SPELLED: list[bytes] = [
+    *LONG, *ESCAPES, b"{", b"}", b"[", b"]", b",", b":", b'"', b'"a":', b'"a\\u0026":', b'"a&":',
+    b"-0", b"-0.0", b"1e5", b"1.0", b"1e22", b"1E22", b"0.1", b"1e400", b"null", b"true", b"NaN",
+    b"\x00", b"\x7f", b"\xc3\xa9", b"\xff", b"\xed\xa0\x80", b"\\n", b"\\/", b"\\b", b" ",
+]  # fmt: skip
+VALUES = st.sampled_from([*LONG, b"1", b"-0", b"1.0", b"1e5", b'"a"', b'"\\u0026"', b"{}"])
+MEMBERS = st.tuples(st.sampled_from([b'"a"', b'"b"', b'"\\u0026"', b'"&"', b'"\\\\u0026"']), VALUES)
+
+
+@settings(max_examples=examples(400))
+@given(
+    st.lists(st.sampled_from(SPELLED), max_size=12).map(b"".join)
+    | st.lists(MEMBERS, max_size=4).map(lambda pairs: b",".join(map(b":".join, pairs))),
+    st.sampled_from([b"", b" ", b'"%s":' % (b"x" * 310)]),
+    st.booleans(),
+)
+def test_every_spelling_of_a_document_has_one_reading(
+    text: bytes, padding: bytes, doubles: bool
+) -> None:
+    """Compact bytes are taken as they are, others read by the standard parser: the same comes out.
+
+    A space before a document makes it one that is read in full.
+    """
+    for each in (b"{%s}" % text, b'{"a":[%s]}' % text, b'{"a":"%s"}' % text):
+        document = reading(each, doubles)
+        in_full = reading(b" " + each, doubles)
+        assert document == in_full
+        assert repr(document) == repr(in_full), "types, the sign of zero and the order of keys"
+
+
+@pytest.mark.parametrize("before", [*range(0, 620, 31), 307, 308, 309])
+def test_an_integer_beyond_a_double_is_found_wherever_it_stands(before: int) -> None:
+    """309 nines fit into no double; 308 do."""
+    text = b'{"%s":%s}'
+    assert loads_object(text % (b"x" * before, b"9" * 308), doubles=True)
+    with pytest.raises(StrictJsonError, match="out of range"):
+        loads_object(text % (b"x" * before, b"9" * 309), doubles=True)
+    assert loads_object(text % (b"x" * before, b"9" * 309))
+
+
+class Name(str):
+    """A text of somebody's own class."""
+
+    __slots__ = ()
+
+
+class Count(int):
+    """A number of somebody's own class."""
+
+
+class Share(float):
+    """A fraction of somebody's own class."""
+
+
+def test_what_is_a_text_or_a_number_is_written_as_one() -> None:
+    """A callable policy may return values of classes that derive from these."""
+    values = {Name("a"): Name("b"), "c": Count(2), "d": Share(0.5), "e": True}
+    assert dumps(values) == '{"a":"b","c":2,"d":0.5,"e":true}'
+    assert cannot_travel(values) == ""
+    with pytest.raises(TypeError, match="object is not JSON"):
+        dumps({"a": object()})
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")], ids=repr)
-def test_we_never_write_what_is_not_json(value: float) -> None:
-    """A number that JSON cannot say is an error of ours, not a surprise for the reader."""
+def test_a_number_that_json_cannot_say_does_not_travel(value: float) -> None:
+    """It would be written as null."""
     with pytest.raises(ValueError, match="JSON compliant"):
-        dumps({"a": value})
+        cannot_travel({"a": value})
+
+
+@pytest.mark.parametrize(
+    "value", [datetime(2026, 3, 2, tzinfo=UTC), {"a"}, b"a", UUID(int=1)], ids=repr
+)
+def test_what_json_does_not_know_does_not_travel(value: object) -> None:
+    """No policy's value becomes a text by itself."""
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        cannot_travel({"a": value})
+
+
+@given(ORDINARY)
+def test_we_write_what_the_standard_library_writes(document: dict[str, Any]) -> None:
+    """But for the exponents of numbers, which both read as the same."""
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    if "e" not in re.sub('"(?:[^"\\\\]|\\\\.)*"|true|false', "", text):
+        assert dumps(document) == text
+    assert repr(json.loads(dumps(document))) == repr(json.loads(text))
 
 
 def test_we_write_compact_utf_8_in_the_given_order() -> None:

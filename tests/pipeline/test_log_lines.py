@@ -1,0 +1,145 @@
+"""Lines of a batch, written at once, are those that structlog writes one by one."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from usher.core.log import configure, get_logger, info_all, observe
+
+LINES: list[tuple[str, dict[str, Any]]] = [
+    ("event.applied", {"duration_ms": 1.25, "delivery_id": "a" * 72, "rules": ["x", "é"]}),
+    ("event.repeated", {"duration_ms": 1.25, "delivery_id": "b" * 72, "key_index": 0}),
+]
+
+
+class Written(io.StringIO):
+    """A stream that keeps each write apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.writes.append(text)
+        return super().write(text)
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
+
+
+def one_by_one() -> None:
+    """The lines as ``info`` writes them."""
+    for name, fields in LINES:
+        get_logger().info(name, **fields)
+
+
+def without_time(text: str) -> list[str]:
+    """The lines, their moments put aside."""
+    lines = [json.loads(line) for line in text.splitlines()]
+    moments = [datetime.fromisoformat(line["timestamp"]) for line in lines]
+    assert all(moment.utcoffset() == timedelta(0) for moment in moments)
+    return [json.dumps(line | {"timestamp": ""}) for line in lines]
+
+
+@pytest.mark.parametrize("observed", [False, True], ids=["alone", "observed"])
+def test_a_batch_has_the_lines_of_its_events(observed: bool) -> None:
+    """Same fields in the same order, an observer's among them; one moment, one write."""
+    seen: list[tuple[str, dict[str, Any]]] = []
+
+    def observer(name: str, fields: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        seen.append((name, dict(fields)))
+        return {"trace_id": "t"} if name == "event.applied" else None
+
+    texts = []
+    for write in (one_by_one, lambda: info_all(LINES)):
+        stream = Written()
+        configure(stream)
+        if observed:
+            observe(observer)
+        write()
+        texts.append(stream.getvalue())
+    assert without_time(texts[0]) == without_time(texts[1])
+    assert len(stream.writes) == 1
+    assert len({json.loads(line)["timestamp"] for line in texts[1].splitlines()}) == 1
+    assert seen[:2] == seen[2:]
+    assert len(seen) == (4 if observed else 0)
+
+
+def test_many_lines_are_written_in_pieces() -> None:
+    """Processes that share a pipe do not mix lines that are written 4,096 bytes at a time."""
+    stream = Written()
+    configure(stream)
+    info_all([("event.applied", {"number": number, "text": "x" * 900}) for number in range(16)])
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["number"] for line in lines] == list(range(16))
+    assert len(stream.writes) > 1
+    assert all(len(text) <= 4096 and text.endswith("\n") for text in stream.writes)
+
+
+def test_a_line_longer_than_a_piece_is_whole() -> None:
+    """And so are those around it."""
+    stream = Written()
+    configure(stream)
+    info_all([("event.applied", {"text": "x" * size}) for size in (10, 9_000, 10)])
+    assert [len(json.loads(line)["text"]) for line in stream.getvalue().splitlines()] == [
+        10,
+        9_000,
+        10,
+    ]
+
+
+def test_a_terminal_gets_words() -> None:
+    """As for any other line."""
+    stream = Written()
+    configure(stream, plain=True)
+    info_all(LINES)
+    assert stream.getvalue().splitlines()[1].startswith("info: event.repeated duration_ms=1.25")
+
+
+def test_lines_below_the_level_are_dropped() -> None:
+    """These are of level info."""
+    stream = Written()
+    configure(stream, logging.WARNING)
+    info_all(LINES)
+    assert stream.getvalue() == ""
+
+
+def test_a_projects_own_processors_get_every_line() -> None:
+    """A project may configure structlog without us; its test helper does that, too."""
+    with capture_logs() as captured:
+        info_all(LINES)
+    assert [line["event"] for line in captured] == ["event.applied", "event.repeated"]
+    configure(Written())
+    with capture_logs() as captured:
+        info_all(LINES)
+    assert captured[0] == {"event": "event.applied", "log_level": "info", **LINES[0][1]}
+
+
+def test_nothing_is_written_for_no_lines() -> None:
+    """An empty line is no line."""
+    stream = Written()
+    configure(stream)
+    info_all([])
+    assert stream.writes == []
+
+
+def test_half_a_pair_of_surrogates_is_written_as_an_escape() -> None:
+    """Such text comes from paths of requests, and UTF-8 has no form for it."""
+    stream = Written()
+    configure(stream)
+    get_logger().info("request.failed", path="/\udcff")
+    info_all([("event.applied", {"path": "/\udcff"})])
+    assert [json.loads(line)["path"] for line in stream.getvalue().splitlines()] == ["/\udcff"] * 2
