@@ -71,8 +71,8 @@ class _Store(Struct, frozen=True):
 
     def instance(self) -> UUID | None:
         """The instance in use, or else the only one on record; None: there is none, or several."""
-        with self.database.read() as connection:
-            known = self.instances.known(connection)
+        with self.database.read() as transaction:
+            known = self.instances.known(transaction)
         return known.one if len(known.accepted) == 1 else None
 
 

@@ -18,8 +18,8 @@ def upgrade(database: Database, to: str = "head") -> None:
 
     config = Config()
     config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
-    with database.write() as connection:
-        config.attributes["connection"] = connection
+    with database.write() as transaction:
+        config.attributes["connection"] = transaction.sql
         command.upgrade(config, to)
 
 
@@ -44,7 +44,8 @@ def revision(database: Database) -> str | None:
     """The database's revision; None: it was never migrated."""
     from sqlalchemy import inspect, text  # noqa: PLC0415
 
-    with database.read() as connection:
+    with database.read() as transaction:
+        connection = transaction.sql
         if not inspect(connection).has_table("alembic_version"):
             return None
         found: str | None = connection.execute(

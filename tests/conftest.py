@@ -110,8 +110,8 @@ def postgresql_url(postgresql_server: str) -> Iterator[str]:
     """The PostgreSQL database, emptied after the test."""
     yield postgresql_server
     database = Database(postgresql_server)
-    with database.write() as connection:
-        connection.execute(
+    with database.write() as transaction:
+        transaction.sql.execute(
             text(
                 "TRUNCATE users, grants, deliveries, audit, counters, pushes, syncs, sync_marks,"
                 " instances RESTART IDENTITY"

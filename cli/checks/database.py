@@ -165,7 +165,7 @@ def database_finding(app: App) -> Finding:
     except DatabaseError as error:
         return failed(app, error)
     newest = migrations.newest()
-    kind = database.url.get_backend_name()
+    kind = database.driver.name
     if revision is None or revision < newest:
         if database.is_sqlite:
             return fine("database", f"{kind}, will be brought to revision {newest} at its next use")

@@ -11,30 +11,44 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from sqlalchemy import Table, text
+from sqlalchemy import Table
 
-from usher.core.store.bulk_insert import BulkInsert
 from usher.core.store.database import Database
+from usher.core.store.statements import (
+    ADOPTED,
+    INTO_AUDIT,
+    INTO_COUNTERS,
+    INTO_DELIVERIES,
+    INTO_GRANTS,
+    INTO_PUSHES,
+    INTO_USERS,
+)
 from usher.core.store.tables import (
-    AuditRow,
-    CounterRow,
-    DeliveryRow,
-    GrantRow,
-    PushRow,
-    UserRow,
+    AUDIT,
+    COUNTERS,
+    DELIVERIES,
+    GRANTS,
+    PUSHES,
+    USERS,
     UtcDateTime,
 )
+from usher.core.store.values import time_text
 
-_TOUCHED: Final[tuple[Any, ...]] = (DeliveryRow, UserRow, GrantRow, PushRow, AuditRow, CounterRow)
-_TABLES: Final[tuple[Table, ...]] = tuple(row.__table__ for row in _TOUCHED)
-_INSERTS: Final = tuple((table, BulkInsert(table)) for table in _TABLES)
-_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_INSERTS: Final = (
+    (DELIVERIES, INTO_DELIVERIES),
+    (USERS, INTO_USERS),
+    (GRANTS, INTO_GRANTS),
+    (PUSHES, INTO_PUSHES),
+    (AUDIT, INTO_AUDIT),
+    (COUNTERS, INTO_COUNTERS),
+)
+_LONG_AGO: Final = time_text(datetime(1970, 1, 1, tzinfo=UTC))
 _VALUES: Final[Mapping[type, Callable[[], Any]]] = {
-    UUID: uuid4,
+    UUID: lambda: uuid4().hex,
     str: lambda: uuid4().hex[:8],
     int: int,
-    bool: bool,
-    object: dict,  # a JSON column
+    bool: int,
+    object: lambda: "{}",  # a JSON column
 }
 
 
@@ -46,21 +60,17 @@ def check(database: Database) -> None:
         NotMigratedError: a table or a column is missing.
         DatabaseError: the database refuses something else, such as a grant that is missing.
     """
-    with database.write() as connection:
+    with database.write() as transaction:
         for table, insert in _INSERTS:
-            insert.execute(connection, [_row(table)])
-        # Waits for the answers to the rows, which were sent without a wait for each.
-        connection.execute(text("SELECT 1 FROM instances LIMIT 1"))
-        connection.rollback()
+            transaction.insert(insert, [_row(table)])
+        transaction.fetch(ADOPTED)  # and awaits the answers to the rows
+        transaction.rollback()
 
 
-def _row(table: Table) -> dict[str, Any]:
+def _row(table: Table) -> tuple[Any, ...]:
     """A row with keys that no other has, so that no process waits for another."""
-    return {
-        column.name: None if column.nullable else _value(column.type)
-        for column in table.columns
-        if column.autoincrement is not True
-    }
+    columns = (column for column in table.columns if column.autoincrement is not True)
+    return tuple(None if column.nullable else _value(column.type) for column in columns)
 
 
 def _value(kind: Any) -> Any:

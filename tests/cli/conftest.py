@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from tests.cli.sync_support import Site
@@ -30,7 +30,6 @@ from usher.core.app import App, use, utc_now
 from usher.core.domain import sync_place
 from usher.core.identity import client, sync_accounts
 from usher.core.settings import Settings
-from usher.core.store.database import Database
 from usher.emulator.payload import ZERO_INSTANCE
 from usher.emulator.server import serving
 from usher.functions._shared.http import Request, Response
@@ -163,14 +162,11 @@ def on_both(program: Program, database_url: str, monkeypatch: pytest.MonkeyPatch
 def empty_postgresql(postgresql_server: str) -> Iterator[str]:
     """The URL of a PostgreSQL database without a single table."""
     name = f"empty_{uuid4().hex[:12]}"
-    server = Database(postgresql_server)
-    engine = server.engine.execution_options(isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield make_url(postgresql_server).set(database=name).render_as_string(hide_password=False)
-    with engine.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    server.dispose()
+    plain = postgresql_server.replace("postgresql+psycopg", "postgresql")
+    with psycopg.connect(plain, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        yield make_url(postgresql_server).set(database=name).render_as_string(hide_password=False)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 Process = Callable[..., subprocess.CompletedProcess[str]]

@@ -166,9 +166,9 @@ def test_i5_an_older_version_goes_on_with_a_newer_database(empty: Program) -> No
     """What a newer version added stays as it is, and nothing is migrated back."""
     empty("db", "upgrade")
     database = Database(os.environ["USHER_DATABASE_URL"])
-    with database.write() as connection:
-        connection.execute(text("ALTER TABLE users ADD COLUMN later TEXT"))
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with database.write() as transaction:
+        transaction.sql.execute(text("ALTER TABLE users ADD COLUMN later TEXT"))
+        transaction.sql.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     said = empty("db", "upgrade").stdout
     assert said.startswith("The database is at revision 9999, which a newer version of Usher made.")
     empty.sign_up("ada@example.com")

@@ -22,8 +22,8 @@ from usher import migrations
 from usher.core.app import utc_now
 from usher.core.bounds import MAX_EVENT_BYTES
 from usher.core.spool.files import DEAD_LETTERS
-from usher.core.store import database
 from usher.core.store.database import Database
+from usher.core.store.drivers import sqlite
 
 SECRETS, URL = "USHER_WEBHOOK_SECRETS", "USHER_DATABASE_URL"
 
@@ -132,8 +132,8 @@ def no_tables(at: Walk) -> Steps:
 
 @case("database.newer")
 def a_newer_version_was_here(at: Walk) -> Steps:
-    with at.program.app() as app, app.store.write() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with at.program.app() as app, app.store.write() as transaction:
+        transaction.sql.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     yield {}
     at.patch.setattr(migrations, "newest", lambda: "9999")  # that version is installed
 
@@ -178,14 +178,14 @@ def a_damaged_file(at: Walk) -> Steps:
 
 @case("database.locked")
 def somebody_has_a_transaction_open(at: Walk) -> Steps:
-    at.patch.setattr(database, "BUSY_TIMEOUT_MS", 100)
+    at.patch.setattr(sqlite, "BUSY_TIMEOUT_MS", 100)
     with locked(f"sqlite:///{at.folder}/usher.db"):
         yield {}
 
 
 @case("database.locked")
 def a_migration_under_way(at: Walk) -> Steps:
-    at.patch.setattr(database, "BUSY_TIMEOUT_MS", 100)
+    at.patch.setattr(sqlite, "BUSY_TIMEOUT_MS", 100)
     with locked(at.postgresql()):
         yield {}
 
@@ -246,9 +246,9 @@ def a_user_without_rights(at: Walk) -> Steps:
 
 
 def _run(admin: Database, statements: str) -> None:
-    with admin.write() as connection:
+    with admin.write() as transaction:
         for statement in statements.split(";"):
-            connection.execute(text(statement))
+            transaction.sql.execute(text(statement))
 
 
 # --- policy and spool -----------------------------------------------------------------------------
@@ -316,7 +316,7 @@ def a_folder_in_the_spool(at: Walk) -> Steps:
 def a_dead_letter(at: Walk) -> Steps:
     spool = at.folder / "a spool"
     at.set("USHER_SPOOL", str(spool))
-    at.patch.setattr(database, "BUSY_TIMEOUT_MS", 100)
+    at.patch.setattr(sqlite, "BUSY_TIMEOUT_MS", 100)
     now = utc_now()
     delivery = signed("signup", account(at=now), at=now)
     with at.program.app() as app, locked(f"sqlite:///{at.folder}/usher.db"):
