@@ -17,6 +17,7 @@ import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import psycopg
@@ -24,6 +25,7 @@ from sqlalchemy.engine import make_url
 
 from bench import machine
 from bench.seed import FIRST, seed, sqlite_url
+from tests.store.store_support import executed
 from usher.core import log
 from usher.core.app import App, use
 from usher.core.settings import Settings

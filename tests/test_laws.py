@@ -252,14 +252,14 @@ def test_pure_files_ask_no_clock_and_open_nothing(path: Path) -> None:
 @pytest.mark.parametrize(
     ("libraries", "speakers"),
     [
-        (SQL, "core/store/*.py"),
+        (SQL, "core/store/*.py core/store/drivers/*.py"),
         (HTTP, "core/identity/http.py"),
-        (SOCKETS, "core/identity/client.py core/store/database.py"),
+        (SOCKETS, "core/identity/client.py core/store/drivers/postgresql.py"),
     ],
     ids=["SQL", "HTTP", "sockets"],
 )
 def test_only_some_files_of_core_speak_sql_or_http(libraries: set[str], speakers: str) -> None:
-    """Everything else goes through them. The database shuts a hung server's socket down."""
+    """Everything else goes through them. The driver shuts a hung server's socket down."""
     allowed = {path for pattern in speakers.split() for path in ROOT.glob(pattern)}
     wrong = [
         str(found)

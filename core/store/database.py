@@ -292,7 +292,7 @@ class _Pool:
         if in_order:
             try:
                 connection.session.rollback()
-            except Exception:
+            except Exception:  # noqa: BLE001 - it is closed then
                 in_order = False
         if in_order:
             self.give(connection)

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from uuid import uuid4
 
+import psycopg
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
