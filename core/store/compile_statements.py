@@ -7,9 +7,7 @@ runs these statements without SQLAlchemy, whose import is most of a cold start.
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,6 +64,7 @@ from typing import Final
 from uuid import UUID
 
 from usher.core.store.drivers.statement import Insert, Statement, rows_of
+
 '''
 
 _INTO: Final = (USERS, GRANTS, DELIVERIES, AUDIT, PUSHES, COUNTERS, INSTANCES, MARKS)
@@ -202,10 +201,10 @@ _STATEMENTS: Final[dict[str, Build]] = {
     "AUDIT_OF": lambda d: _read(AUDIT.c.sequence, AUDIT.c.before, AUDIT.c.after)(d).where(
         AUDIT.c.instance_id == bindparam("instance_id"), AUDIT.c.user_id == bindparam("user_id")
     ),
-    # before, after, sequence
+    # before, after, reason, sequence
     "REWRITE_AUDIT": lambda _: (
         update(AUDIT)
-        .values(before=bindparam("before"), after=bindparam("after"), reason=_literal("''"))
+        .values({name: bindparam(f"new_{name}") for name in ("before", "after", "reason")})
         .where(AUDIT.c.sequence == bindparam("place"))
     ),
     # instance id, user id
@@ -229,21 +228,31 @@ _STATEMENTS: Final[dict[str, Build]] = {
 
 def source() -> str:
     """The whole module."""
-    parts = [HEAD, *map(_statement, _STATEMENTS.items()), *map(_insert, _INTO)]
-    return _formatted("\n".join(parts))
+    parts = [*map(_statement, _STATEMENTS.items()), *map(_insert, _INTO)]
+    return HEAD + "".join(parts)
 
 
 def _statement(named: tuple[str, Build]) -> str:
     name, build = named
     statement = build(SQLITE)
     texts = [_text(statement, SQLITE), _text(build(POSTGRESQL), POSTGRESQL)]
-    arguments = [f"    {text!r},\n" for text in texts]
+    arguments = [_quoted(text) for text in texts]
     if "(?...)" in texts[0]:
-        arguments.append("    lists=True,\n")
+        arguments.append("lists=True")
     if statement.is_select:
-        shape = ", ".join(_python(column) for column in statement.selected_columns)
-        arguments.append(f"    returns=rows_of({shape}),\n")
-    return f"{name}: Final = Statement(\n{''.join(arguments)})"
+        shape = [_python(column) for column in statement.selected_columns]
+        arguments.append(f"returns=rows_of{_listed(shape)}")
+    return f"{name}: Final = Statement{_listed(arguments, 0)}\n"
+
+
+def _listed(items: Iterable[str], depth: int = 1) -> str:
+    """One item a line, as ``ruff format`` leaves it."""
+    indent = "    " * depth
+    return "(\n" + "".join(f"{indent}    {item},\n" for item in items) + f"{indent})"
+
+
+def _quoted(text: str) -> str:
+    return f"'{text}'" if '"' in text else f'"{text}"'
 
 
 def _text(statement: Any, dialect: Dialect) -> str:
@@ -268,13 +277,15 @@ def _python(column: Any) -> str:
 
 def _insert(table: Table) -> str:
     columns = [column for column in table.columns if column.autoincrement is not True]
-    return (
-        f"INTO_{table.name.upper()}: Final = Insert(\n    {table.name!r},\n"
-        f"    {tuple(column.name for column in columns)!r},\n"
-        f"    {_key(table)!r},\n"
-        f"    {_head(table, columns, SQLITE)!r},\n"
-        f"    {_head(table, columns, POSTGRESQL) + _from_document(columns)!r},\n)"
-    )
+    key = _key(table)
+    arguments = [
+        _quoted(table.name),
+        _listed(_quoted(column.name) for column in columns),
+        _listed(map(_quoted, key)) if len(key) > 1 else f"({_quoted(key[0])},)",
+        _quoted(_head(table, columns, SQLITE)),
+        _quoted(_head(table, columns, POSTGRESQL) + _from_document(columns)),
+    ]
+    return f"INTO_{table.name.upper()}: Final = Insert{_listed(arguments, 0)}\n"
 
 
 def _head(table: Table, columns: list[Any], dialect: Dialect) -> str:
@@ -300,12 +311,6 @@ def _from_document(columns: list[Any]) -> str:
         declared.append(f"{name} {kind.compile(POSTGRESQL).partition(' COLLATE')[0]}")
     rows = f"json_to_recordset($1::json) AS r({', '.join(declared)})"
     return f" SELECT {', '.join(taken)} FROM {rows}"  # noqa: S608 - names of our own
-
-
-def _formatted(text: str) -> str:
-    """As ``ruff format`` has it; long texts stay on one line."""
-    command = [sys.executable, "-m", "ruff", "format", "-", f"--stdin-filename={FILE}"]
-    return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout  # noqa: S603
 
 
 def main() -> None:

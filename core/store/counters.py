@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from random import SystemRandom
 from typing import Final
 from uuid import UUID
+
+from msgspec import Struct
 
 from usher.core.domain.records import Delivery, Status, User
 from usher.core.store.database import Database, Transaction
@@ -27,8 +28,7 @@ _SHARD: Final = SystemRandom().randrange(SHARDS)
 _DAY: Final = len("2026-03-02")
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(Struct, frozen=True):
     """A delivery as far as it is counted."""
 
     instance_id: UUID

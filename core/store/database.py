@@ -194,7 +194,7 @@ class Transaction:
         """Roll back, and raise an error of the database as ours, without statements or values."""
         self._under_way.pop(self, None)
         ours = _ours(error, self._pool.driver, connection.session if connection else None)
-        if isinstance(ours or error, DatabaseAwayError):
+        if isinstance(ours, DatabaseAwayError):
             # Other connections may stay read-only, or open on a file that is gone.
             self._pool.empty()
         if connection is not None:

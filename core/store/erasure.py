@@ -31,7 +31,7 @@ def erase(transaction: Transaction, instance: str, user: str) -> None:
     """
     for sequence, before, after in transaction.fetch(AUDIT_OF, instance, user):
         old = None if before is None else _impersonal(before)
-        transaction.send(REWRITE_AUDIT, old, _impersonal(after), sequence)
+        transaction.send(REWRITE_AUDIT, old, _impersonal(after), "", sequence)
     transaction.send(ERASE_BODIES, instance, user)
     transaction.send(ERASE_REPLIES, instance, user)
     transaction.send(ERASE_FAILURES, _ERASED, instance, user)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
+
+from msgspec import Struct
 
 from usher.core.domain.records import Status
 
@@ -35,8 +36,7 @@ class Sort(StrEnum):
     EMAIL = "email"
 
 
-@dataclass(frozen=True, slots=True)
-class UserFilters:
+class UserFilters(Struct, frozen=True):
     """Filters of a list of users; None or empty: no filter. ``…_until`` is excluded."""
 
     status: Status | None = None
@@ -49,8 +49,7 @@ class UserFilters:
     seen_until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AuditFilters:
+class AuditFilters(Struct, frozen=True):
     """Filters of a list of entries; None or empty: no filter. ``until`` is excluded."""
 
     user_id: UUID | None = None
@@ -60,8 +59,7 @@ class AuditFilters:
     until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryFilters:
+class DeliveryFilters(Struct, frozen=True):
     """Filters of a list of deliveries; None or empty: no filter. ``until`` is excluded."""
 
     event: str = ""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from msgspec import Struct
 from sqlalchemy import Table, func, select
 
 from usher.core.domain.events import EventName
@@ -19,8 +19,7 @@ from usher.core.store.tables import INSTANCES
 from usher.core.store.tables import USERS as _USERS
 
 
-@dataclass(frozen=True, slots=True)
-class Adoption:
+class Adoption(Struct, frozen=True):
     """The adopted instance, when and how, and the event that named it."""
 
     instance_id: UUID
@@ -29,8 +28,7 @@ class Adoption:
     delivery_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class OnRecord:
+class OnRecord(Struct, frozen=True):
     """The numbers of one instance in the database.
 
     Attributes:

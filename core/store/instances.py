@@ -8,10 +8,11 @@ table also keeps what the setting says, so that taking it away leaves the instan
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from usher.core.domain.instances import How, KnownInstances
 from usher.core.store.database import Transaction

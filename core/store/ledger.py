@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from usher.core.domain.records import Delivery, Outcome, Page
 from usher.core.domain.reply import Reply
@@ -29,8 +31,7 @@ IMPORTED: Final = -1
 """``key_index`` of a delivery that none of our secrets verified: it came in a file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """The deliveries of a batch that the ledger has already.
 
     Attributes:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from msgspec import Struct
 from sqlalchemy import bindparam, delete, select, tuple_
 
 from usher.core.domain.records import AuditEntry, Key, Status, User
@@ -32,8 +32,7 @@ _REMOVALS: Final = tuple(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PendingRecords:
+class PendingRecords(Struct, frozen=True):
     """The pending records of one instance.
 
     Args:

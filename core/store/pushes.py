@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from msgspec import Struct
 from sqlalchemy import Connection, bindparam, func, or_, select, update
 
 from usher.core.domain.records import Key
@@ -17,8 +17,7 @@ _MINE: Final = (PUSHES.c.instance_id == bindparam("k_instance")) & (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PendingPush:
+class PendingPush(Struct, frozen=True):
     """A user's change that Identity must still be told of.
 
     Attributes:
@@ -36,8 +35,7 @@ class PendingPush:
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class Backlog:
+class Backlog(Struct, frozen=True):
     """All pending pushes: their number, the oldest one's time, the latest error."""
 
     count: int
@@ -45,8 +43,7 @@ class Backlog:
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """Pending pushes that fail alike.
 
     Attributes:

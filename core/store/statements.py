@@ -18,7 +18,17 @@ REPLIES: Final = Statement(
     "SELECT deliveries.id, deliveries.reply_status, deliveries.reply_type, deliveries.reply_body, deliveries.key_index, deliveries.outcome, deliveries.instance_id, deliveries.event, deliveries.received_at FROM deliveries WHERE deliveries.id IN (?...)",
     'SELECT deliveries.id, deliveries.reply_status, deliveries.reply_type, deliveries.reply_body, deliveries.key_index, deliveries.outcome, deliveries.instance_id, deliveries.event, deliveries.received_at FROM deliveries WHERE deliveries.id = ANY ($1::TEXT[] COLLATE "C")',
     lists=True,
-    returns=rows_of(str, int, str, str, int, str, UUID, str, datetime),
+    returns=rows_of(
+        str,
+        int,
+        str,
+        str,
+        int,
+        str,
+        UUID,
+        str,
+        datetime,
+    ),
 )
 REMOVE_DELIVERIES: Final = Statement(
     "DELETE FROM deliveries WHERE deliveries.id IN (?...)",
@@ -28,7 +38,9 @@ REMOVE_DELIVERIES: Final = Statement(
 NEWEST_SEQUENCE: Final = Statement(
     "SELECT max(deliveries.sequence) AS max_1 FROM deliveries",
     "SELECT max(deliveries.sequence) AS max_1 FROM deliveries",
-    returns=rows_of(int | None),
+    returns=rows_of(
+        int | None,
+    ),
 )
 LOCK_USERS: Final = Statement(
     "SELECT users.id, users.email, users.email_key, users.provider, users.user_metadata, users.app_metadata, users.profile, users.extra_app_metadata, users.identity_state, users.created_at, users.updated_at, users.identity_created_at, users.confirmed_at, users.suspended_at, users.deleted_at, users.last_seen_at, users.applied_order, users.version FROM users WHERE users.instance_id = ? AND users.id IN (?...) ORDER BY users.id",
@@ -108,7 +120,16 @@ GRANTS_OF: Final = Statement(
     "SELECT grants.user_id, grants.role, grants.source, grants.denies, grants.actor, grants.reason, grants.created_at, grants.expires_at FROM grants WHERE grants.instance_id = ? AND grants.user_id IN (?...) ORDER BY grants.user_id, grants.role, grants.source",
     "SELECT grants.user_id, grants.role, grants.source, grants.denies, grants.actor, grants.reason, grants.created_at, grants.expires_at FROM grants WHERE grants.instance_id = $1::UUID AND grants.user_id = ANY ($2::UUID[]) ORDER BY grants.user_id, grants.role, grants.source",
     lists=True,
-    returns=rows_of(UUID, str, str, int | bool, str, str, datetime, datetime | None),
+    returns=rows_of(
+        UUID,
+        str,
+        str,
+        int | bool,
+        str,
+        str,
+        datetime,
+        datetime | None,
+    ),
 )
 DELETE_GRANT: Final = Statement(
     "DELETE FROM grants WHERE grants.instance_id = ? AND grants.user_id = ? AND grants.role = ? AND grants.source = ?",
@@ -117,7 +138,10 @@ DELETE_GRANT: Final = Statement(
 ENDED_GRANTS: Final = Statement(
     "SELECT grants.instance_id, grants.user_id FROM grants WHERE grants.expires_at <= ? LIMIT ?",
     "SELECT grants.instance_id, grants.user_id FROM grants WHERE grants.expires_at <= $1::TIMESTAMP WITH TIME ZONE LIMIT $2",
-    returns=rows_of(UUID, UUID),
+    returns=rows_of(
+        UUID,
+        UUID,
+    ),
 )
 DELETE_PUSH: Final = Statement(
     "DELETE FROM pushes WHERE pushes.instance_id = ? AND pushes.user_id = ?",
@@ -126,51 +150,72 @@ DELETE_PUSH: Final = Statement(
 ADOPTED: Final = Statement(
     "SELECT instances.instance_id, instances.how FROM instances WHERE instances.slot = 1",
     "SELECT instances.instance_id, instances.how FROM instances WHERE instances.slot = 1",
-    returns=rows_of(UUID, str),
+    returns=rows_of(
+        UUID,
+        str,
+    ),
 )
 NEWEST_INSTANCE: Final = Statement(
     "SELECT deliveries.instance_id FROM deliveries ORDER BY deliveries.sequence DESC LIMIT 1",
     "SELECT deliveries.instance_id FROM deliveries ORDER BY deliveries.sequence DESC LIMIT 1",
-    returns=rows_of(UUID),
+    returns=rows_of(
+        UUID,
+    ),
 )
 FIRST_INSTANCE_OF_USERS: Final = Statement(
     "SELECT users.instance_id FROM users WHERE users.instance_id >= ? ORDER BY users.instance_id LIMIT 1",
     "SELECT users.instance_id FROM users WHERE users.instance_id >= $1::UUID ORDER BY users.instance_id LIMIT 1",
-    returns=rows_of(UUID),
+    returns=rows_of(
+        UUID,
+    ),
 )
 NEXT_INSTANCE_OF_USERS: Final = Statement(
     "SELECT users.instance_id FROM users WHERE users.instance_id > ? ORDER BY users.instance_id LIMIT 1",
     "SELECT users.instance_id FROM users WHERE users.instance_id > $1::UUID ORDER BY users.instance_id LIMIT 1",
-    returns=rows_of(UUID),
+    returns=rows_of(
+        UUID,
+    ),
 )
 FIRST_INSTANCE_OF_DELIVERIES: Final = Statement(
     "SELECT deliveries.instance_id FROM deliveries WHERE deliveries.instance_id >= ? ORDER BY deliveries.instance_id LIMIT 1",
     "SELECT deliveries.instance_id FROM deliveries WHERE deliveries.instance_id >= $1::UUID ORDER BY deliveries.instance_id LIMIT 1",
-    returns=rows_of(UUID),
+    returns=rows_of(
+        UUID,
+    ),
 )
 NEXT_INSTANCE_OF_DELIVERIES: Final = Statement(
     "SELECT deliveries.instance_id FROM deliveries WHERE deliveries.instance_id > ? ORDER BY deliveries.instance_id LIMIT 1",
     "SELECT deliveries.instance_id FROM deliveries WHERE deliveries.instance_id > $1::UUID ORDER BY deliveries.instance_id LIMIT 1",
-    returns=rows_of(UUID),
+    returns=rows_of(
+        UUID,
+    ),
 )
 FIRST_INSTANCE_OF_AUDIT: Final = Statement(
     "SELECT audit.instance_id FROM audit WHERE audit.instance_id >= ? ORDER BY audit.instance_id LIMIT 1",
     "SELECT audit.instance_id FROM audit WHERE audit.instance_id >= $1::UUID ORDER BY audit.instance_id LIMIT 1",
-    returns=rows_of(UUID),
+    returns=rows_of(
+        UUID,
+    ),
 )
 NEXT_INSTANCE_OF_AUDIT: Final = Statement(
     "SELECT audit.instance_id FROM audit WHERE audit.instance_id > ? ORDER BY audit.instance_id LIMIT 1",
     "SELECT audit.instance_id FROM audit WHERE audit.instance_id > $1::UUID ORDER BY audit.instance_id LIMIT 1",
-    returns=rows_of(UUID),
+    returns=rows_of(
+        UUID,
+    ),
 )
 AUDIT_OF: Final = Statement(
     'SELECT audit.sequence, audit."before", audit."after" FROM audit WHERE audit.instance_id = ? AND audit.user_id = ?',
     "SELECT audit.sequence, CAST(audit.before AS TEXT) AS before, CAST(audit.after AS TEXT) AS after FROM audit WHERE audit.instance_id = $1::UUID AND audit.user_id = $2::UUID",
-    returns=rows_of(int, str | None, str),
+    returns=rows_of(
+        int,
+        str | None,
+        str,
+    ),
 )
 REWRITE_AUDIT: Final = Statement(
-    'UPDATE audit SET "before"=?, "after"=?, reason=\'\' WHERE audit.sequence = ?',
-    "UPDATE audit SET before=$1::JSON, after=$2::JSON, reason='' WHERE audit.sequence = $3::BIGINT",
+    'UPDATE audit SET "before"=?, "after"=?, reason=? WHERE audit.sequence = ?',
+    "UPDATE audit SET before=$1::JSON, after=$2::JSON, reason=$3::VARCHAR WHERE audit.sequence = $4::BIGINT",
 )
 ERASE_BODIES: Final = Statement(
     "UPDATE deliveries SET body=NULL, address_key=NULL WHERE deliveries.instance_id = ? AND deliveries.user_id = ?",
@@ -208,7 +253,10 @@ INTO_USERS: Final = Insert(
         "applied_order",
         "version",
     ),
-    ("instance_id", "id"),
+    (
+        "instance_id",
+        "id",
+    ),
     "INSERT INTO users (instance_id, id, status, email, email_key, provider, user_metadata, app_metadata, profile, extra_app_metadata, identity_state, created_at, updated_at, identity_created_at, confirmed_at, suspended_at, deleted_at, last_seen_at, applied_order, version)",
     "INSERT INTO users (instance_id, id, status, email, email_key, provider, user_metadata, app_metadata, profile, extra_app_metadata, identity_state, created_at, updated_at, identity_created_at, confirmed_at, suspended_at, deleted_at, last_seen_at, applied_order, version) SELECT r.instance_id, r.id, r.status, r.email, r.email_key, r.provider, r.user_metadata::json, r.app_metadata::json, r.profile::json, r.extra_app_metadata::json, r.identity_state::json, r.created_at, r.updated_at, r.identity_created_at, r.confirmed_at, r.suspended_at, r.deleted_at, r.last_seen_at, r.applied_order, r.version FROM json_to_recordset($1::json) AS r(instance_id UUID, id UUID, status VARCHAR(16), email TEXT, email_key TEXT, provider TEXT, user_metadata TEXT, app_metadata TEXT, profile TEXT, extra_app_metadata TEXT, identity_state TEXT, created_at TIMESTAMP WITH TIME ZONE, updated_at TIMESTAMP WITH TIME ZONE, identity_created_at TIMESTAMP WITH TIME ZONE, confirmed_at TIMESTAMP WITH TIME ZONE, suspended_at TIMESTAMP WITH TIME ZONE, deleted_at TIMESTAMP WITH TIME ZONE, last_seen_at TIMESTAMP WITH TIME ZONE, applied_order TEXT, version INTEGER)",
 )
@@ -225,7 +273,12 @@ INTO_GRANTS: Final = Insert(
         "created_at",
         "expires_at",
     ),
-    ("instance_id", "user_id", "role", "source"),
+    (
+        "instance_id",
+        "user_id",
+        "role",
+        "source",
+    ),
     "INSERT INTO grants (instance_id, user_id, role, source, denies, actor, reason, created_at, expires_at)",
     "INSERT INTO grants (instance_id, user_id, role, source, denies, actor, reason, created_at, expires_at) SELECT r.instance_id, r.user_id, r.role, r.source, r.denies, r.actor, r.reason, r.created_at, r.expires_at FROM json_to_recordset($1::json) AS r(instance_id UUID, user_id UUID, role VARCHAR(100), source VARCHAR(16), denies BOOLEAN, actor TEXT, reason TEXT, created_at TIMESTAMP WITH TIME ZONE, expires_at TIMESTAMP WITH TIME ZONE)",
 )
@@ -275,29 +328,62 @@ INTO_AUDIT: Final = Insert(
 )
 INTO_PUSHES: Final = Insert(
     "pushes",
-    ("instance_id", "user_id", "since", "tries", "next_try_at", "lease", "error"),
-    ("instance_id", "user_id"),
+    (
+        "instance_id",
+        "user_id",
+        "since",
+        "tries",
+        "next_try_at",
+        "lease",
+        "error",
+    ),
+    (
+        "instance_id",
+        "user_id",
+    ),
     "INSERT INTO pushes (instance_id, user_id, since, tries, next_try_at, lease, error)",
     "INSERT INTO pushes (instance_id, user_id, since, tries, next_try_at, lease, error) SELECT r.instance_id, r.user_id, r.since, r.tries, r.next_try_at, r.lease, r.error FROM json_to_recordset($1::json) AS r(instance_id UUID, user_id UUID, since TIMESTAMP WITH TIME ZONE, tries INTEGER, next_try_at TIMESTAMP WITH TIME ZONE, lease UUID, error TEXT)",
 )
 INTO_COUNTERS: Final = Insert(
     "counters",
-    ("instance_id", "name", "shard", "value"),
-    ("instance_id", "name", "shard"),
+    (
+        "instance_id",
+        "name",
+        "shard",
+        "value",
+    ),
+    (
+        "instance_id",
+        "name",
+        "shard",
+    ),
     "INSERT INTO counters (instance_id, name, shard, value)",
     "INSERT INTO counters (instance_id, name, shard, value) SELECT r.instance_id, r.name, r.shard, r.value FROM json_to_recordset($1::json) AS r(instance_id UUID, name TEXT, shard INTEGER, value BIGINT)",
 )
 INTO_INSTANCES: Final = Insert(
     "instances",
-    ("slot", "instance_id", "how", "adopted_at", "delivery_id"),
+    (
+        "slot",
+        "instance_id",
+        "how",
+        "adopted_at",
+        "delivery_id",
+    ),
     ("slot",),
     "INSERT INTO instances (slot, instance_id, how, adopted_at, delivery_id)",
     "INSERT INTO instances (slot, instance_id, how, adopted_at, delivery_id) SELECT r.slot, r.instance_id, r.how, r.adopted_at, r.delivery_id FROM json_to_recordset($1::json) AS r(slot INTEGER, instance_id UUID, how VARCHAR(16), adopted_at TIMESTAMP WITH TIME ZONE, delivery_id VARCHAR(72))",
 )
 INTO_SYNC_MARKS: Final = Insert(
     "sync_marks",
-    ("run_id", "user_id", "mark"),
-    ("run_id", "user_id"),
+    (
+        "run_id",
+        "user_id",
+        "mark",
+    ),
+    (
+        "run_id",
+        "user_id",
+    ),
     "INSERT INTO sync_marks (run_id, user_id, mark)",
     "INSERT INTO sync_marks (run_id, user_id, mark) SELECT r.run_id, r.user_id, r.mark FROM json_to_recordset($1::json) AS r(run_id UUID, user_id UUID, mark SMALLINT)",
 )

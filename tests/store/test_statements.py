@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from tests.store.store_support import deliver, executed
 from tests.support import NOON, Signed, account, signed
 from usher.core.app import App
+from usher.core.store import compile_statements
 
 LATER = NOON + timedelta(seconds=5)
 
@@ -109,3 +110,8 @@ def test_what_only_python_takes_for_equal_is_written(
     (found,) = usher.store.users.page().items
     kind = int if type(after) is float else type(after)
     assert (found.user_metadata["n"], type(found.user_metadata["n"])) == (after, kind)
+
+
+def test_the_compiled_statements_are_those_of_the_tables() -> None:
+    """`python -m usher.core.store.compile_statements` writes them anew."""
+    assert compile_statements.FILE.read_text() == compile_statements.source()
