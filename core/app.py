@@ -59,6 +59,17 @@ class _Store(Struct, frozen=True):
     def write(self) -> AbstractContextManager[Any]:
         return self.database.write()
 
+    def load(self) -> None:
+        """Import what lists need as well; no connection is opened."""
+        from usher.core.store import (  # noqa: F401, PLC0415
+            audit,
+            counts,
+            deliveries,
+            user_search,
+        )
+
+        self.database.load()
+
     def check(self) -> None:
         """See ``usher.core.store.readiness``.
 

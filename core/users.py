@@ -33,6 +33,7 @@ from usher.core.store.database import Database, Transaction, again_on_conflict
 from usher.core.store.filters import AuditFilters, Sort, UserFilters
 from usher.core.store.instances import Instances
 from usher.core.store.users import (
+    ask_users,
     find_by_address,
     find_by_ids,
     load_users,
@@ -74,6 +75,10 @@ class UserService:
     def load(self, transaction: Transaction, keys: Iterable[Key]) -> dict[Key, User]:
         """Records by key, locked in order until the transaction ends; unknown keys are left out."""
         return load_users(transaction, keys)
+
+    def ask(self, transaction: Transaction, keys: Iterable[Key]) -> Callable[[], dict[Key, User]]:
+        """As ``load``, when what this gives is called; asked together with what follows."""
+        return ask_users(transaction, keys)
 
     def store(
         self,

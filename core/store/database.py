@@ -23,7 +23,7 @@ from usher.core.errors import (
     NotMigratedError,
     UsherError,
 )
-from usher.core.store.drivers import Driver, Fault, Session, driver_of
+from usher.core.store.drivers import Driver, Fault, Rows, Session, driver_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -107,6 +107,10 @@ class Database:
         checkpoint: Callable[[], bool] = getattr(self.driver, "checkpoint")  # noqa: B009 - SQLite's
         return checkpoint()
 
+    def load(self) -> None:
+        """Import what ``Transaction.sql`` needs; no connection is opened."""
+        self._pool.engine()
+
     def dispose(self) -> None:
         """Close every connection."""
         self._pool.empty()
@@ -133,9 +137,9 @@ class Transaction:
         """The rows of a statement, as tuples; see ``drivers.Session`` for the values."""
         return self._session.fetch(statement, values)
 
-    def fetch_each(self, *asked: tuple[Statement, Sequence[Any]]) -> list[list[Any]]:
-        """The rows of several statements; where one has none, those after it need not be asked."""
-        return self._session.fetch_each(*asked)
+    def ask(self, statement: Statement, *values: Any) -> Rows:
+        """Ask now, and take the rows later, by calling what this gives; see ``Session.ask``."""
+        return self._session.ask(statement, values)
 
     def send(self, statement: Statement, *values: Any) -> None:
         """Run a statement; its failure may only be told later, at the commit at the latest."""
@@ -245,6 +249,7 @@ class _Pool:
         self._open = 0
         self._generation = 0
         self._process = os.getpid()
+        self._engine_lock = Lock()
         self._engine: Engine | None = None
         self._given: list[Any] = []
 
@@ -258,11 +263,9 @@ class _Pool:
             self._leave_to_parent()
         until = 0.0
         while True:
-            with suppress(IndexError):
-                found = self._idle.pop()
-                if not self._is_old(found):
-                    return found
-                self._close(found)
+            found = self._idle_one()
+            if found is not None:
+                return found
             with self._lock:
                 if self._open < MAX_CONNECTIONS:
                     self._open += 1
@@ -271,8 +274,9 @@ class _Pool:
             if monotonic() > until:
                 raise DatabaseAwayError("The database cannot be used: all connections are in use.")
             sleep(POOL_POLL_SECONDS)
+        generation = self._generation
         try:
-            return _Connection(self, self.driver.connect(), self._generation)
+            return _Connection(self, self.driver.connect(), generation)
         except BaseException:
             self._count_down()
             raise
@@ -302,21 +306,35 @@ class _Pool:
     def empty(self) -> None:
         """Close every idle connection, and each that is in use once it comes back."""
         self._generation += 1
-        with suppress(IndexError):
-            while True:
-                self._close(self._idle.pop())
+        while (one := self._idle_one()) is not None:
+            self._close(one)
 
     def connect_sql(self, raw: Any) -> Connection:
         """SQLAlchemy's connection over one of the driver."""
-        with self._lock:
+        engine = self.engine()
+        with self._engine_lock:
+            self._given.append(raw)
+            return engine.connect()
+
+    def engine(self) -> Engine:
+        """SQLAlchemy's engine, made at first need."""
+        with self._engine_lock:
             if self._engine is None:
                 self._engine = self.driver.make_engine(self._given.pop)
-            self._given.append(raw)
-            return self._engine.connect()
+            return self._engine
 
-    def _is_old(self, connection: _Connection) -> bool:
+    def _idle_one(self) -> _Connection | None:
+        """The idle connection used last; old ones are closed."""
         limit = self.driver.recycle_seconds
-        return limit > 0 and monotonic() - connection.born > limit
+        while self._idle:
+            try:
+                found = self._idle.pop()
+            except IndexError:  # another thread took it
+                break
+            if not limit or monotonic() - found.born <= limit:
+                return found
+            self._close(found)
+        return None
 
     def _close(self, connection: _Connection) -> None:
         connection.close()
@@ -330,7 +348,7 @@ class _Pool:
         """After a fork: the connections are the parent's; closing them would end them there."""
         self._left_over += self._idle
         self._idle, self._open, self._process = [], 0, os.getpid()
-        self._engine, self._lock = None, Lock()
+        self._engine, self._lock, self._engine_lock = None, Lock(), Lock()
 
 
 def again_on_conflict(work: Callable[[], Result]) -> Result:

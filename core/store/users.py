@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any, Final
@@ -11,16 +11,23 @@ from uuid import UUID
 
 from usher.core.domain.at_identity import AtIdentity
 from usher.core.domain.records import AuditEntry, Grant, Key, Source, Status, User
-from usher.core.store import statements
 from usher.core.store.counters import Counters
 from usher.core.store.database import Transaction
+from usher.core.store.drivers.statement import Statement
 from usher.core.store.erasure import erase
 from usher.core.store.ledger import newest_sequence
 from usher.core.store.statements import (
+    DELETE_GRANT,
+    DELETE_PUSH,
+    ENDED_GRANTS,
+    FIND_USERS,
+    GRANTS_OF,
     INTO_AUDIT,
     INTO_GRANTS,
     INTO_PUSHES,
     INTO_USERS,
+    LOCK_USERS,
+    USERS_OF_ADDRESS,
 )
 from usher.core.store.values import document_of, hex_of, time_or_none, time_text
 from usher.core.strict_json import dumps
@@ -55,44 +62,44 @@ _SOURCES: Final = {source.value: source for source in Source}
 
 def load_users(transaction: Transaction, keys: Iterable[Key]) -> dict[Key, User]:
     """Records by key, locked in order until the transaction ends; unknown keys are left out."""
+    return ask_users(transaction, keys)()
+
+
+def ask_users(transaction: Transaction, keys: Iterable[Key]) -> Callable[[], dict[Key, User]]:
+    """As ``load_users``, when what this gives is called; asked together with what follows."""
     by_instance: defaultdict[UUID, list[str]] = defaultdict(list)
     for instance_id, user_id in set(keys):
         by_instance[instance_id].append(hex_of(user_id))
-    found: dict[Key, User] = {}
-    for instance_id in sorted(by_instance):
-        asked = hex_of(instance_id), sorted(by_instance[instance_id])
-        rows, grants = transaction.fetch_each(
-            (statements.LOCK_USERS, asked), (statements.GRANTS_OF, asked)
-        )
-        for user in _to_users(instance_id, rows, grants):
-            found[instance_id, user.id] = user
-    return found
+    asked = [
+        (instance_id, _ask(transaction, LOCK_USERS, instance_id, sorted(by_instance[instance_id])))
+        for instance_id in sorted(by_instance)
+    ]
+    return lambda: {
+        (instance_id, user.id): user for instance_id, users in asked for user in users()
+    }
 
 
 def find_by_ids(transaction: Transaction, instance_id: UUID, ids: Sequence[UUID]) -> list[User]:
     """The users with these ids, in that order; not locked, and unknown ones are left out."""
     if not ids:
         return []
-    asked = hex_of(instance_id), [hex_of(one) for one in ids]
-    rows, grants = transaction.fetch_each(
-        (statements.FIND_USERS, asked), (statements.GRANTS_OF, asked)
-    )
-    found = {user.id: user for user in _to_users(instance_id, rows, grants)}
+    users = _ask(transaction, FIND_USERS, instance_id, [hex_of(one) for one in ids])
+    found = {user.id: user for user in users()}
     return [found[one] for one in ids if one in found]
 
 
 def find_by_address(transaction: Transaction, instance_id: UUID, address_key: str) -> list[User]:
     """Users with this ``email_key``, two at most; not locked."""
     instance = hex_of(instance_id)
-    rows = transaction.fetch(statements.USERS_OF_ADDRESS, instance, address_key)
+    rows = transaction.fetch(USERS_OF_ADDRESS, instance, address_key)
     ids = [hex_of(row[0]) for row in rows]
-    grants = transaction.fetch(statements.GRANTS_OF, instance, ids) if ids else []
+    grants = transaction.fetch(GRANTS_OF, instance, ids) if ids else []
     return _to_users(instance_id, rows, grants)
 
 
 def with_ended_grants(transaction: Transaction, now: datetime, limit: int) -> set[Key]:
     """The keys of users of any instance with grants that have ended; ``limit`` grants at most."""
-    return set(transaction.fetch(statements.ENDED_GRANTS, time_text(now), limit))
+    return set(transaction.fetch(ENDED_GRANTS, time_text(now), limit))
 
 
 def store_users(
@@ -177,7 +184,7 @@ def _write_grants(transaction: Transaction, changes: Sequence[_Change]) -> None:
         key = (change.instance, change.user)
         for grant in held:
             if grant not in grants:
-                transaction.send(statements.DELETE_GRANT, *key, grant.role, grant.source.value)
+                transaction.send(DELETE_GRANT, *key, grant.role, grant.source.value)
         given += [_grant_row(*key, grant) for grant in grants if grant not in held]
     transaction.insert(INTO_GRANTS, given)
 
@@ -192,8 +199,23 @@ def _write_pushes(transaction: Transaction, changes: Sequence[_Change]) -> None:
             at = time_text(change.new.updated_at)
             marked.append((change.instance, change.user, at, 0, at, None, ""))
         else:
-            transaction.send(statements.DELETE_PUSH, change.instance, change.user)
+            transaction.send(DELETE_PUSH, change.instance, change.user)
     transaction.insert(INTO_PUSHES, marked)
+
+
+def _ask(
+    transaction: Transaction, statement: Statement, instance_id: UUID, ids: Sequence[str]
+) -> Callable[[], list[User]]:
+    """The users with these ids, with their grants, when it is called."""
+    instance = hex_of(instance_id)
+    rows = transaction.ask(statement, instance, ids)
+    grants = transaction.ask(GRANTS_OF, instance, ids)
+
+    def users() -> list[User]:
+        found = rows()
+        return _to_users(instance_id, found, grants()) if found else []
+
+    return users
 
 
 def _to_users(instance_id: UUID, rows: Sequence[Any], grants: Sequence[Any]) -> list[User]:

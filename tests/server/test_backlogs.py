@@ -82,8 +82,8 @@ def test_each_backlog_is_told(app: App) -> None:
     spool.append([b"one", b"two"])
     spool.keep_dead_letters([b"three"])
     completed = NOON - timedelta(hours=3)
-    with app.store.write() as connection:
-        connection.execute(
+    with app.store.write() as transaction:
+        transaction.sql.execute(
             insert(SyncRow).values(
                 instance_id=app.store.users.get(ada.id).instance_id,
                 run_id=uuid4(),

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Engine, event, text
+from sqlalchemy import event, text
 
 from tests.support import NOON, SECRET, Signed, verified
 from usher.core import log
@@ -71,8 +71,8 @@ class Executed:
             session: Any = transaction._session
             if database.is_sqlite:
                 found = session.run(explain + self.text, self.values).fetchall()
-            elif isinstance(self.values, list):
-                session.queue((explain + self.text).encode(), self.values, False)
+            elif isinstance(self.values, list | tuple):
+                session.queue(explain + self.text, self.values, False)
                 found = session._load(session._exchange()[-1])
             else:
                 found = transaction.sql.exec_driver_sql(explain + self.text, self.values).all()
@@ -83,6 +83,7 @@ class Executed:
 def executed(database: Database) -> Iterator[list[Executed]]:
     """Every statement meanwhile, as the driver gets it, but those about the transaction itself."""
     found: list[Executed] = []
+    engine = database._pool.engine()
     run, queue = SqliteSession.run, PostgresqlSession.queue
 
     def note(text: str, values: Any) -> None:
@@ -93,22 +94,22 @@ def executed(database: Database) -> Iterator[list[Executed]]:
         note(text, values)
         return run(self, text, values)
 
-    def noted_queue(self: PostgresqlSession, text: bytes, values: Any, prepare: bool) -> None:
-        note(text.decode(), values)
+    def noted_queue(self: PostgresqlSession, text: str, values: Any, prepare: bool) -> None:
+        note(text, values)
         queue(self, text, values, prepare)
 
-    def noted(_c: Any, _cursor: Any, text: str, values: Any, *_: Any) -> None:
+    def noted(_connection: Any, _cursor: Any, text: str, values: Any, *_: Any) -> None:
         note(text, values)
 
     database.dispose()  # SQLAlchemy's connections must be made after the listener is there
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SqliteSession, "run", noted_run)
         patch.setattr(PostgresqlSession, "queue", noted_queue)
-        event.listen(Engine, "before_cursor_execute", noted)
+        event.listen(engine, "before_cursor_execute", noted)
         try:
             yield found
         finally:
-            event.remove(Engine, "before_cursor_execute", noted)
+            event.remove(engine, "before_cursor_execute", noted)
 
 
 def raw(body: bytes, name: str = "signup") -> Signed:

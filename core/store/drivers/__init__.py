@@ -7,20 +7,22 @@ Everything else of the store is the same for every database.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
+
+from usher.core.errors import ExtraMissingError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from usher.core.store.drivers.statement import Insert, Statement
 
-__all__ = ["Driver", "Fault", "Session", "driver_of"]
+__all__ = ["Driver", "Fault", "Rows", "Session", "driver_of"]
 
 
 class Fault(Enum):
-    """What an error of the database means."""
+    """The meaning of an error of the database."""
 
     AWAY = "away"
     """It cannot be used now; another delivery would fare the same."""
@@ -32,6 +34,10 @@ class Fault(Enum):
     """A table or a column is missing."""
     OWN = "own"
     """The fault of the statement or of its values."""
+
+
+Rows = Callable[[], list[Any]]
+"""An answer to come: gives the rows of a statement when it is called."""
 
 
 class Session(Protocol):
@@ -58,8 +64,12 @@ class Session(Protocol):
     def fetch(self, statement: Statement, values: Sequence[Any]) -> list[Any]:
         """The rows of a statement, as tuples of the types that it names."""
 
-    def fetch_each(self, *asked: tuple[Statement, Sequence[Any]]) -> list[list[Any]]:
-        """The rows of several statements; where one has none, those after it need not be asked."""
+    def ask(self, statement: Statement, values: Sequence[Any]) -> Rows:
+        """Ask now, and take the answer when it is called for.
+
+        Questions that are asked one after the other share a round trip, where there are any; where
+        there are none, a question whose answer nobody calls for costs nothing.
+        """
 
     def send(self, statement: Statement, values: Sequence[Any]) -> None:
         """Run a statement whose rows do not matter; its failure may only be told later."""
@@ -127,6 +137,10 @@ def driver_of(url: str) -> Driver:
         from usher.core.store.drivers.sqlite import SqliteDriver  # noqa: PLC0415
 
         return SqliteDriver(url)
-    from usher.core.store.drivers.postgresql import PostgresqlDriver  # noqa: PLC0415 - one of two
+    try:
+        import psycopg  # noqa: F401, PLC0415 - one of two
 
+        from usher.core.store.drivers.postgresql import PostgresqlDriver  # noqa: PLC0415
+    except ImportError as error:
+        raise ExtraMissingError("The driver for PostgreSQL is", "postgres") from error
     return PostgresqlDriver(url)

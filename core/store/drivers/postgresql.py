@@ -17,19 +17,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, unquote
 
+import psycopg
 from msgspec.json import Encoder
+from psycopg import pq
+from psycopg.adapt import Transformer
+from psycopg.errors import error_from_result
 
-from usher.core.errors import ExtraMissingError
-from usher.core.store.drivers import Fault
+from usher.core.store.drivers import Fault, Rows
 from usher.core.store.drivers.engine import engine_over
-
-try:
-    import psycopg
-    from psycopg import pq
-    from psycopg.adapt import Transformer
-    from psycopg.errors import error_from_result
-except ImportError as missing:
-    raise ExtraMissingError("The driver for PostgreSQL is", "postgres") from missing
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
@@ -71,8 +66,8 @@ _URL: Final = re.compile(
         (?:\?(?P<query>.*))?""",
     re.VERBOSE,
 )
-_BEGIN_WRITE: Final = b"BEGIN ISOLATION LEVEL READ COMMITTED"
-_BEGIN_READ: Final = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_BEGIN_WRITE: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
+_BEGIN_READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 """The database's default may be another level, at which a transaction fails for what others do."""
 _SETTINGS: Final = {
     "lock_timeout": str(LOCK_TIMEOUT_MS),
@@ -90,7 +85,7 @@ def _set(local: str) -> str:
     return ", ".join(f"set_config('{one}', '{to}', {local})" for one, to in _SETTINGS.items())
 
 
-_IN_TRANSACTION: Final = f"SELECT {_set('true')}".encode()
+_IN_TRANSACTION: Final = f"SELECT {_set('true')}"
 _OWN_SESSION: Final = "SELECT CASE WHEN pg_backend_pid() = %s THEN concat({}) END".format(
     _set("false")
 )
@@ -98,12 +93,13 @@ _OWN_SESSION: Final = "SELECT CASE WHEN pg_backend_pid() = %s THEN concat({}) EN
 its own making: the next transaction may run on another server process, which knows neither settings
 nor prepared statements, and ours would be left to others."""
 _ENCODE: Final = Encoder().encode
+_BINARY: Final = pq.Format.BINARY
 _SYNC: Final = pq.ExecStatus.PIPELINE_SYNC
 _FAILED: Final = pq.ExecStatus.FATAL_ERROR
 
 logging.getLogger("psycopg").addHandler(logging.NullHandler())  # psycopg raises what it logs
 
-_Queued = tuple[bytes, "Sequence[bytes | None] | None", bool]
+_Queued = tuple[str, "Sequence[bytes | None] | None", bool]
 """A statement on its way: its text, its values, and whether the session may prepare it."""
 
 
@@ -182,7 +178,8 @@ class PostgresqlSession:
         self._line = raw.pgconn
         self._rows = Transformer(raw)
         self._queue: list[_Queued] = []
-        self._names: dict[bytes, bytes] = {}
+        self._answered: list[PGresult] = []
+        self._names: dict[str, bytes] = {}
         self._last_name = 0
         self._direct = False
         self._fileno = self._line.socket
@@ -194,7 +191,7 @@ class PostgresqlSession:
         """Whether the connection is gone."""
         return self.raw.closed
 
-    def queue(self, text: bytes, values: Sequence[bytes | None] | None, prepare: bool) -> None:
+    def queue(self, text: str, values: Sequence[bytes | None] | None, prepare: bool) -> None:
         """Note a statement for the next exchange; every one of the session comes by here."""
         self._queue.append((text, values, prepare and not self.pooled))
 
@@ -207,18 +204,24 @@ class PostgresqlSession:
 
     def fetch(self, statement: Statement, values: Sequence[Any]) -> list[Any]:
         """The rows of one statement."""
-        self.queue(statement.postgresql.encode(), [_parameter(one) for one in values], True)
+        self.queue(statement.postgresql, [_parameter(one) for one in values], True)
         return self._load(self._exchange()[-1])
 
-    def fetch_each(self, *asked: tuple[Statement, Sequence[Any]]) -> list[list[Any]]:
-        """The rows of each, in one round trip."""
-        for statement, values in asked:
-            self.queue(statement.postgresql.encode(), [_parameter(one) for one in values], True)
-        return [self._load(result) for result in self._exchange()[-len(asked) :]]
+    def ask(self, statement: Statement, values: Sequence[Any]) -> Rows:
+        """Send the question with whatever is awaited next."""
+        place, answers = len(self._queue), self._answered
+        self.queue(statement.postgresql, [_parameter(one) for one in values], True)
+
+        def rows() -> list[Any]:
+            if not answers:
+                self._exchange()
+            return self._load(answers[place])
+
+        return rows
 
     def send(self, statement: Statement, values: Sequence[Any]) -> None:
         """Send it with whatever is awaited next."""
-        self.queue(statement.postgresql.encode(), [_parameter(one) for one in values], True)
+        self.queue(statement.postgresql, [_parameter(one) for one in values], True)
         if self._direct:
             self._exchange()
 
@@ -227,11 +230,11 @@ class PostgresqlSession:
 
         So the statement stays the same however many there are, and is prepared once.
         """
-        columns, text = insert.columns, f"{insert.postgresql}{tail}".encode()
+        columns, text = insert.columns, insert.postgresql + tail
         for start in range(0, len(rows), MAX_ROWS):
             chunk = rows[start : start + MAX_ROWS]
             document = _ENCODE([dict(zip(columns, row, strict=True)) for row in chunk])
-            self.queue(text, [document], True)
+            self.queue(text, (document,), True)
         if self._direct:
             self._exchange()
 
@@ -243,7 +246,7 @@ class PostgresqlSession:
 
     def commit(self) -> None:
         """Commit, in one flush with what was sent before."""
-        self.queue(b"COMMIT", None, False)
+        self.queue("COMMIT", None, False)
         ended = self._exchange()[-1].command_status
         if ended != b"COMMIT":
             raise psycopg.OperationalError(f"COMMIT was answered with {ended!r}")
@@ -251,8 +254,10 @@ class PostgresqlSession:
     def rollback(self) -> None:
         """Roll back; what was not sent yet never is."""
         self._queue.clear()
+        if self._line.pipeline_status != pq.PipelineStatus.OFF:
+            raise psycopg.OperationalError("an exchange was not brought to its end")
         if self._line.transaction_status != pq.TransactionStatus.IDLE:
-            self.queue(b"ROLLBACK", None, False)
+            self.queue("ROLLBACK", None, False)
             self._exchange()
 
     def interrupt(self) -> None:
@@ -275,30 +280,32 @@ class PostgresqlSession:
         Raises:
             psycopg.Error: that of the first statement that failed; none after it was run.
         """
-        line, queued, self._queue = self._line, self._queue, []
-        prepared: list[bytes] = []
+        line, queued, names = self._line, self._queue, self._names
+        answered, self._queue, self._answered = self._answered, [], []
+        prepared: list[str] = []
         places: list[int] = []
         line.enter_pipeline_mode()
         for text, values, prepare in queued:
-            name = self._names.get(text) if prepare else None
-            if name is None and prepare and len(self._names) < MAX_PREPARED:
+            name = names.get(text) if prepare else None
+            if name is None and prepare and len(names) < MAX_PREPARED:
                 self._last_name += 1
-                name = self._names[text] = b"usher_%d" % self._last_name
-                line.send_prepare(name, text)
+                name = names[text] = b"usher_%d" % self._last_name
+                line.send_prepare(name, text.encode())
                 prepared.append(text)
             places.append(len(places) + len(prepared))
             if name is None:
-                line.send_query_params(text, values, result_format=pq.Format.BINARY)
+                line.send_query_params(text.encode(), values, result_format=_BINARY)
             else:
-                line.send_query_prepared(name, values, result_format=pq.Format.BINARY)
+                line.send_query_prepared(name, values, result_format=_BINARY)
         line.pipeline_sync()
         try:
             answers = self._answers()
         except psycopg.Error:
             for text in prepared:
-                del self._names[text]
+                del names[text]
             raise
-        return [answers[place] for place in places] if prepared else answers
+        answered += [answers[place] for place in places] if prepared else answers
+        return answered
 
     def _answers(self) -> list[PGresult]:
         """The answers up to the end of the pipeline; the line is an ordinary one afterwards."""
@@ -345,4 +352,7 @@ def _parameter(value: Any) -> bytes | None:
     if isinstance(value, list):
         quoted = (one.replace("\\", "\\\\").replace('"', '\\"') for one in value)
         value = "{" + ",".join(f'"{one}"' for one in quoted) + "}"
-    return value.encode() if isinstance(value, str) else str(value).encode()
+    text = value if isinstance(value, str) else str(value)
+    if "\0" in text:
+        raise psycopg.DataError("a text of PostgreSQL cannot hold U+0000")
+    return text.encode()

@@ -6,6 +6,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from threading import Lock
@@ -16,7 +17,7 @@ from urllib.parse import unquote
 from msgspec import convert
 
 from usher.core.errors import DatabaseError
-from usher.core.store.drivers import Fault
+from usher.core.store.drivers import Fault, Rows
 from usher.core.store.drivers.engine import engine_over
 
 if TYPE_CHECKING:
@@ -193,12 +194,9 @@ class SqliteSession:
         rows: list[Any] = convert((found,), statement.returns).rows if found else found
         return rows
 
-    def fetch_each(self, *asked: tuple[Statement, Sequence[Any]]) -> list[list[Any]]:
-        """The rows of each, up to the first that has none."""
-        found: list[list[Any]] = []
-        for statement, values in asked:
-            found.append(self.fetch(statement, values) if not found or found[-1] else [])
-        return found
+    def ask(self, statement: Statement, values: Sequence[Any]) -> Rows:
+        """Ask when the answer is called for."""
+        return partial(self.fetch, statement, values)
 
     def send(self, statement: Statement, values: Sequence[Any]) -> None:
         """Run it at once."""
