@@ -131,7 +131,8 @@ def _load_all() -> None:
         SettingsError, PolicyError: Lambda then publishes no version.
     """
     usher = _usher()
-    _ = usher.policy, usher.webhooks, usher.store, usher.auth
+    _ = usher.policy, usher.webhooks, usher.auth
+    usher.store.load()
     routes.load()
 
 

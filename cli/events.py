@@ -27,7 +27,7 @@ from usher.core.domain.events import EventName
 from usher.core.domain.failures import in_words
 from usher.core.domain.records import Delivery, Outcome
 from usher.core.errors import EventUnreadableError
-from usher.core.store.ledger import DeliveryFilters
+from usher.core.store.filters import DeliveryFilters
 from usher.core.webhooks import event_of
 
 OUTCOMES = tuple(outcome.value for outcome in Outcome)

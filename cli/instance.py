@@ -10,7 +10,7 @@ import click
 from usher.cli.environment import opened
 from usher.cli.output import json_option, moment, print_json, print_table, say
 from usher.core.domain.instances import How
-from usher.core.store.instances import Adoption, OnRecord, adopted, on_record
+from usher.core.store.instance_report import Adoption, OnRecord, adopted, on_record
 
 
 @click.command()
@@ -20,9 +20,9 @@ def instance(as_json: bool) -> None:
 
     The first live event names it. USHER_INSTANCE_ID names another.
     """
-    with opened() as app, app.store.database.read() as connection:
-        known, kept = app.store.instances.known(connection), adopted(connection)
-        found = on_record(connection, known)
+    with opened() as app, app.store.database.read() as transaction:
+        known, kept = app.store.instances.known(transaction), adopted(transaction)
+        found = on_record(transaction, known)
     in_use = next(iter(known.accepted)) if len(known.accepted) == 1 else None
     if as_json:
         print_json(

@@ -30,8 +30,8 @@ from usher.core.domain.records import Outcome
 from usher.core.errors import PolicyError, SettingsError
 from usher.core.policy_source import load_policy
 from usher.core.settings import PREFIX, Settings
+from usher.core.store.filters import DeliveryFilters
 from usher.core.store.history import History
-from usher.core.store.ledger import DeliveryFilters
 from usher.core.webhooks import failed_decision
 from usher.emulator.payload import ZERO_INSTANCE
 

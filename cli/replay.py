@@ -35,8 +35,8 @@ from usher.core.domain.differences import Differences, replies_in_words, user_di
 from usher.core.domain.records import Delivery
 from usher.core.errors import CaptureError, SignatureError, UsherError
 from usher.core.settings import database_url
+from usher.core.store.filters import DeliveryFilters
 from usher.core.store.history import History
-from usher.core.store.ledger import DeliveryFilters
 from usher.core.webhooks import failed_decision
 
 BATCH = 2_000

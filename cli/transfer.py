@@ -25,8 +25,8 @@ from usher.core.captures.redact import Redactor
 from usher.core.domain.events import EventName
 from usher.core.domain.records import AuditEntry, Delivery, Outcome
 from usher.core.errors import CaptureError
+from usher.core.store.filters import DeliveryFilters
 from usher.core.store.history import History
-from usher.core.store.ledger import DeliveryFilters
 
 BATCH = 500
 since_option = click.option(

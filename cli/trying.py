@@ -18,8 +18,8 @@ from usher.core.domain.differences import Differences
 from usher.core.domain.trial import try_on_user
 from usher.core.policy_source import load_policy
 from usher.core.settings import Settings
+from usher.core.store.filters import DeliveryFilters
 from usher.core.store.history import History
-from usher.core.store.ledger import DeliveryFilters
 from usher.core.webhooks import event_of
 
 SMALL: Final = 20_000

@@ -25,8 +25,7 @@ from usher.core.domain.administration import Change, Command
 from usher.core.domain.documents import user_document
 from usher.core.domain.records import Status, User
 from usher.core.domain.roles import effective
-from usher.core.store.ledger import DeliveryFilters
-from usher.core.store.user_search import Sort, UserFilters
+from usher.core.store.filters import DeliveryFilters, Sort, UserFilters
 
 reason_option = click.option("--reason", default="", help="The reason; kept in the audit.")
 force_option = click.option(

@@ -59,6 +59,17 @@ class _Store(Struct, frozen=True):
     def write(self) -> AbstractContextManager[Any]:
         return self.database.write()
 
+    def load(self) -> None:
+        """Import what lists need as well; no connection is opened."""
+        from usher.core.store import (  # noqa: F401, PLC0415
+            audit,
+            counts,
+            deliveries,
+            user_search,
+        )
+
+        self.database.load()
+
     def check(self) -> None:
         """See ``usher.core.store.readiness``.
 
@@ -74,8 +85,8 @@ class _Store(Struct, frozen=True):
 
     def instance(self) -> UUID | None:
         """The instance in use, or else the only one on record; None: there is none, or several."""
-        with self.database.read() as connection:
-            known = self.instances.known(connection)
+        with self.database.read() as transaction:
+            known = self.instances.known(transaction)
         return known.one if len(known.accepted) == 1 else None
 
 

@@ -28,15 +28,14 @@ from usher.core.errors import (
     LastAdministratorError,
     UserNotFoundError,
 )
-from usher.core.store.audit import AuditFilters, audit_page, has_entry, prune_audit
-from usher.core.store.counters import Counted, Counters, read_counters
-from usher.core.store.database import Connection, Database, again_on_conflict
+from usher.core.store.counters import Counted, Counters
+from usher.core.store.database import Database, Transaction, again_on_conflict
+from usher.core.store.filters import AuditFilters, Sort, UserFilters
 from usher.core.store.instances import Instances
-from usher.core.store.ledger import settle
-from usher.core.store.user_search import Sort, UserFilters, another_holder, search
 from usher.core.store.users import (
+    ask_users,
     find_by_address,
-    find_by_id,
+    find_by_ids,
     load_users,
     store_users,
     with_ended_grants,
@@ -73,13 +72,17 @@ class UserService:
 
     # --- within the caller's transaction ------------------------------------------------------
 
-    def load(self, connection: Connection, keys: Iterable[Key]) -> dict[Key, User]:
+    def load(self, transaction: Transaction, keys: Iterable[Key]) -> dict[Key, User]:
         """Records by key, locked in order until the transaction ends; unknown keys are left out."""
-        return load_users(connection, keys)
+        return load_users(transaction, keys)
+
+    def ask(self, transaction: Transaction, keys: Iterable[Key]) -> Callable[[], dict[Key, User]]:
+        """As ``load``, when what this gives is called; asked together with what follows."""
+        return ask_users(transaction, keys)
 
     def store(
         self,
-        connection: Connection,
+        transaction: Transaction,
         before: Mapping[Key, User],
         after: Mapping[Key, User],
         entries: Sequence[AuditEntry],
@@ -97,11 +100,11 @@ class UserService:
         """
         counters = Counters()
         counters.count_deliveries(deliveries, superseded)
-        store_users(connection, counters, before, after, entries)
-        counters.write(connection)
+        store_users(transaction, counters, before, after, entries)
+        counters.write(transaction)
 
     def remove(
-        self, connection: Connection, users: Sequence[User], entries: Sequence[AuditEntry]
+        self, transaction: Transaction, users: Sequence[User], entries: Sequence[AuditEntry]
     ) -> None:
         """Remove pending records with all personal data; nothing keeps their ids from coming again.
 
@@ -111,11 +114,13 @@ class UserService:
         """
         from usher.core.store.pending import remove_users  # noqa: PLC0415 - events never remove
 
-        remove_users(connection, users, entries)
+        remove_users(transaction, users, entries)
 
-    def has_act(self, connection: Connection, act: AuditEntry) -> bool:
+    def has_act(self, transaction: Transaction, act: AuditEntry) -> bool:
         """Whether the audit holds this act of an administrator already."""
-        return has_entry(connection, act)
+        from usher.core.store.audit import has_entry  # noqa: PLC0415 - loads SQLAlchemy
+
+        return has_entry(transaction.sql, act)
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -128,12 +133,12 @@ class UserService:
         """
         if not handle.strip() or not handle.isprintable():
             raise UserNotFoundError("Name a user by id or e-mail address.")
-        with self._database.read() as connection:
-            instance_id = self._instances.shown(connection)
+        with self._database.read() as transaction:
+            instance_id = self._instances.shown(transaction)
             try:
-                found = find_by_id(connection, instance_id, UUID(handle))
+                found = find_by_ids(transaction, instance_id, [UUID(handle)])
             except ValueError:
-                found = find_by_address(connection, instance_id, email_key(handle))
+                found = find_by_address(transaction, instance_id, email_key(handle))
         if not found:
             raise UserNotFoundError(f"No user has the id or e-mail address {handle[:100]!r}.")
         if len(found) > 1:
@@ -155,9 +160,9 @@ class UserService:
 
     def look_up(self, user_id: UUID) -> User | None:
         """The user with this id, if there is one."""
-        with self._database.read() as connection:
-            instance_id = self._instances.shown(connection)
-            return next(iter(find_by_id(connection, instance_id, user_id)), None)
+        with self._database.read() as transaction:
+            instance_id = self._instances.shown(transaction)
+            return next(iter(find_by_ids(transaction, instance_id, [user_id])), None)
 
     def page(
         self,
@@ -177,10 +182,12 @@ class UserService:
         Raises:
             CursorInvalidError: not ours, cut short, or of another order.
         """
-        with self._database.read() as connection:
-            instance_id = self._instances.shown(connection)
+        from usher.core.store.user_search import search  # noqa: PLC0415 - loads SQLAlchemy
+
+        with self._database.read() as transaction:
+            instance_id = self._instances.shown(transaction)
             now = self._clock()
-            return search(connection, instance_id, filters, sort, descending, limit, cursor, now)
+            return search(transaction, instance_id, filters, sort, descending, limit, cursor, now)
 
     def audit_page(
         self,
@@ -198,25 +205,31 @@ class UserService:
         Raises:
             CursorInvalidError: the cursor is not one of this list.
         """
-        with self._database.read() as connection:
-            instance_id = self._instances.shown(connection)
-            return audit_page(connection, instance_id, filters, limit, cursor)
+        from usher.core.store.audit import audit_page  # noqa: PLC0415 - loads SQLAlchemy
+
+        with self._database.read() as transaction:
+            instance_id = self._instances.shown(transaction)
+            return audit_page(transaction.sql, instance_id, filters, limit, cursor)
 
     def prune_audit(self, before: datetime, *, step: int) -> int:
         """Remove some entries of the audit from before a time, the oldest first; how many."""
-        with self._database.write() as connection:
-            return prune_audit(connection, before, step)
+        from usher.core.store.audit import prune_audit  # noqa: PLC0415 - loads SQLAlchemy
+
+        with self._database.write() as transaction:
+            return prune_audit(transaction, before, step)
 
     def counts(self, kind: str, since: str = "") -> Mapping[str, int]:
-        """Counts of users or deliveries by name; see ``counters.read_counters``.
+        """Counts of users or deliveries by name; see ``counts.read_counters``.
 
         Args:
             kind: ``status``, ``provider`` or ``role`` of users, or ``day`` of deliveries.
             since: with ``day``, the first day (YYYY-MM-DD).
         """
-        with self._database.read() as connection:
-            instance_id = self._instances.shown(connection)
-            return read_counters(connection, instance_id, kind, self._clock(), since)
+        from usher.core.store.counts import read_counters  # noqa: PLC0415 - loads SQLAlchemy
+
+        with self._database.read() as transaction:
+            instance_id = self._instances.shown(transaction)
+            return read_counters(transaction.sql, instance_id, kind, self._clock(), since)
 
     def stats(self, first_day: str) -> Mapping[str, Mapping[str, int]]:
         """The counts of all four kinds at one moment, by kind and name.
@@ -224,11 +237,13 @@ class UserService:
         Args:
             first_day: of the deliveries (YYYY-MM-DD).
         """
+        from usher.core.store.counts import read_counters  # noqa: PLC0415 - loads SQLAlchemy
+
         kinds = (("status", ""), ("provider", ""), ("role", ""), ("day", first_day))
-        with self._database.read() as connection:
-            instance_id, now = self._instances.shown(connection), self._clock()
+        with self._database.read() as transaction:
+            instance_id, now = self._instances.shown(transaction), self._clock()
             return {
-                kind: read_counters(connection, instance_id, kind, now, since)
+                kind: read_counters(transaction.sql, instance_id, kind, now, since)
                 for kind, since in kinds
             }
 
@@ -242,9 +257,9 @@ class UserService:
         """
 
         def enter() -> User:
-            with self._database.write() as connection:
-                key = (self._instances.known(connection).settled(), caller.id)
-                before = self.load(connection, [key])
+            with self._database.write() as transaction:
+                key = (self._instances.known(transaction).settled(), caller.id)
+                before = self.load(transaction, [key])
                 record = before.get(key)
                 if record is not None and record.status is not Status.PENDING:
                     return record
@@ -255,7 +270,7 @@ class UserService:
                 action = "user.changed" if record else "user.created"
                 reason = "first seen by a valid access token"
                 entry = audit(action, ACTOR, record, user, now, reason)
-                self.store(connection, before, {key: user}, [entry] if entry else [])
+                self.store(transaction, before, {key: user}, [entry] if entry else [])
                 return user
 
         return again_on_conflict(enter)
@@ -272,14 +287,14 @@ class UserService:
         """
 
         def note() -> User:
-            with self._database.write() as connection:
+            with self._database.write() as transaction:
                 now = self._clock()
-                key = (self._instances.shown(connection), person.id)  # the actor has a record
-                before = self.load(connection, [key])
+                key = (self._instances.shown(transaction), person.id)  # the actor has a record
+                before = self.load(transaction, [key])
                 user = before.get(key) or newcomer(key[0], person, now)
                 new = audit("user.invited", actor, before.get(key), user, now)
                 entry = new or AuditEntry("user.invited", actor, *key, now, {}, {})
-                self.store(connection, before, {key: user}, [entry])
+                self.store(transaction, before, {key: user}, [entry])
                 return user
 
         return again_on_conflict(note)
@@ -321,13 +336,13 @@ class UserService:
         def work() -> User:
             key = (user.instance_id, user.id)
             now = self._clock()
-            with self._database.write() as connection:
-                current = self.load(connection, [key]).get(key)
+            with self._database.write() as transaction:
+                current = self.load(transaction, [key]).get(key)
                 if current is None:
                     raise UserNotFoundError(f"The user {user.id} does not exist any more.")
                 change.check(current)
                 changed = command.apply(current, change, now)
-                return self._keep(connection, current, changed, command.action, change, now)
+                return self._keep(transaction, current, changed, command.action, change, now)
 
         return again_on_conflict(work)
 
@@ -350,12 +365,14 @@ class UserService:
         def again() -> Decision:
             key = (event.instance_id, event.user.id)
             now = self._clock()
-            with self._database.write() as connection:
-                current = self.load(connection, [key]).get(key)
+            with self._database.write() as transaction:
+                current = self.load(transaction, [key]).get(key)
                 change.check(current)
                 decision = decide(event, current, policy, now)
                 if failed is not None:
-                    settle(connection, failed, decision, policy.fingerprint)
+                    from usher.core.store.deliveries import settle  # noqa: PLC0415 - as above
+
+                    settle(transaction, failed, decision, policy.fingerprint)
                 if decision.user is None:
                     return decision
                 # Nobody receives this reply, so a push must tell Identity.
@@ -364,7 +381,7 @@ class UserService:
                     before = (current or decided).at_identity
                     open_still = decided.at_identity.unanswered(before)
                     decided = replace(decided, at_identity=open_still)
-                kept = self._keep(connection, current, decided, "event.replayed", change, now)
+                kept = self._keep(transaction, current, decided, "event.replayed", change, now)
                 return replace(decision, user=kept)
 
         return again_on_conflict(again)
@@ -375,14 +392,14 @@ class UserService:
         Returns:
             The number of changed records; above 0, there may be more.
         """
-        with self._database.read() as connection:
-            keys = with_ended_grants(connection, self._clock(), ENDED_AT_ONCE)
+        with self._database.read() as transaction:
+            keys = with_ended_grants(transaction, self._clock(), ENDED_AT_ONCE)
         return again_on_conflict(lambda: self._end_grants(keys)) if keys else 0
 
     def _end_grants(self, keys: Collection[Key]) -> int:
         now = self._clock()
-        with self._database.write() as connection:
-            before = self.load(connection, keys)
+        with self._database.write() as transaction:
+            before = self.load(transaction, keys)
             after, entries = dict(before), []
             for key in sorted(before):  # all have the same time: the audit orders them by id
                 user = before[key]
@@ -392,12 +409,12 @@ class UserService:
                     changed = self._marked(user, changed, now)
                     after[key] = replace(changed, updated_at=now, version=user.version + 1)
                     entries.append(entry)
-            self.store(connection, before, after, entries)
+            self.store(transaction, before, after, entries)
         return len(entries)
 
     def _keep(
         self,
-        connection: Connection,
+        transaction: Transaction,
         current: User | None,
         changed: User,
         action: str,
@@ -413,11 +430,11 @@ class UserService:
         if current is not None:
             before[key] = current
             if not change.force and stops_administering(current, changed, self._admin_role, now):
-                self._keep_an_administrator(connection, current, now)
+                self._keep_an_administrator(transaction, current, now)
             changed = replace(changed, updated_at=now, version=current.version + 1)
         if not change.known:
             changed = self._marked(current, changed, now)
-        self.store(connection, before, {key: changed}, [entry])
+        self.store(transaction, before, {key: changed}, [entry])
         return changed
 
     def _marked(self, before: User | None, after: User, now: datetime) -> User:
@@ -426,19 +443,23 @@ class UserService:
             return replace(after, at_identity=after.at_identity.marked_pending())
         return after
 
-    def _keep_an_administrator(self, connection: Connection, leaving: User, now: datetime) -> None:
+    def _keep_an_administrator(
+        self, transaction: Transaction, leaving: User, now: datetime
+    ) -> None:
         """Insist on another administrator; on one without an end, where one without it leaves."""
+        from usher.core.store.user_search import another_holder  # noqa: PLC0415 - loads SQLAlchemy
+
         role, key = self._admin_role, (leaving.instance_id, leaving.id)
         lasting = administers_for_good(leaving, role, now)
         stays, until = (administers_for_good, FOR_GOOD) if lasting else (administers, now)
         looked_at: list[UUID] = []
-        while other := another_holder(connection, key, role, until, looked_at):
+        while other := another_holder(transaction.sql, key, role, until, looked_at):
             # Locked and read again: another transaction may be taking the role away.
-            found = self.load(connection, [(leaving.instance_id, other)])
+            found = self.load(transaction, [(leaving.instance_id, other)])
             if any(stays(user, role, now) for user in found.values()):
                 return
             looked_at.append(other)
-        others_end = lasting and another_holder(connection, key, role, now, ()) is not None
+        others_end = lasting and another_holder(transaction.sql, key, role, now, ()) is not None
         raise LastAdministratorError(
             f"Nobody else is active and has the role {role!r}{' without an end' * others_end}. "
             "Give it to somebody first, or repeat with force."

@@ -367,15 +367,16 @@ class Webhooks:
         answers: list[Reply | Exception] = []
         lines: list[tuple[str, dict[str, Any]]] = []
         with store.write() as connection:
+            chosen = store.instances.chosen
+            asked = store.users.ask(connection, _users_of(batch, chosen))  # in one round trip
             found = store.ledger.known(connection, [verified.id for verified in batch])
             known = found.replies
             fresh = [verified for verified in batch if verified.id not in known]
             instances = _instances_of(store, connection, fresh)
-            events = [v.content for v in fresh if isinstance(v.content, Event)]
-            keys = [_key(event) for event in events if instances.takes(event.instance_id)]
-            if known:
-                keys += _told_again(batch, known, instances)
-            before = store.users.load(connection, keys)
+            before = asked()
+            if known or chosen is None:
+                wanted = {*_users_of(fresh, instances), *_told_again(batch, known, instances)}
+                before = {key: user for key, user in before.items() if key in wanted}
             after: dict[Key, User] = dict(before)
             entries: list[AuditEntry] = []
             decided: dict[str, Delivery] = {}
@@ -512,6 +513,16 @@ class Webhooks:
         except TooManyRequestsError:
             return False
         return True
+
+
+def _users_of(batch: Sequence[Verified], instances: KnownInstances | None) -> list[Key]:
+    """The users whose events are taken; of all events, as long as the instances are not known."""
+    return [
+        _key(verified.content)
+        for verified in batch
+        if isinstance(verified.content, Event)
+        and (instances is None or instances.takes(verified.content.instance_id))
+    ]
 
 
 def _told_again(

@@ -118,8 +118,8 @@ class Store:
     def __init__(self, url: str) -> None:
         self._database = Database(url)
         self._writing = Lock()  # in turn, where SQLite would only wait so long
-        with self._database.write() as connection:
-            tables.prepare(connection)
+        with self._database.write() as transaction:
+            tables.prepare(transaction.sql)
 
     def close(self) -> None:
         """Close every connection."""
@@ -127,7 +127,8 @@ class Store:
 
     def commit(self, work: Work) -> None:
         """Write everything or nothing."""
-        with self._writing, self._database.write() as connection:
+        with self._writing, self._database.write() as transaction:
+            connection = transaction.sql
             for step in work.steps:
                 step(connection)
 
@@ -151,8 +152,12 @@ class Store:
     def refresh_token(self, token: str) -> RefreshToken | None:
         """A refresh token, revoked ones too."""
         table = tables.refresh_tokens
-        with self._database.read() as connection:
-            row = connection.execute(select(table).where(table.c.token == token)).mappings().first()
+        with self._database.read() as transaction:
+            row = (
+                transaction.sql.execute(select(table).where(table.c.token == token))
+                .mappings()
+                .first()
+            )
         return None if row is None else RefreshToken(**row)
 
     def users(
@@ -191,19 +196,19 @@ class Store:
         """Every mail kept, newest first."""
         table = tables.mails
         statement = select(table.c.to, table.c.kind, table.c.token, table.c.link, table.c.at)
-        with self._database.read() as connection:
-            rows = connection.execute(statement.order_by(table.c.number.desc()))
+        with self._database.read() as transaction:
+            rows = transaction.sql.execute(statement.order_by(table.c.number.desc()))
             return [Mail(**row) for row in rows.mappings()]
 
     def empty_mails(self) -> None:
         """Forget every mail."""
-        with self._writing, self._database.write() as connection:
-            connection.execute(delete(tables.mails))
+        with self._writing, self._database.write() as transaction:
+            transaction.sql.execute(delete(tables.mails))
 
     def _find(self, which: ColumnElement[bool]) -> Record | None:
         statement = select(*_FIELDS).where(which).order_by(tables.users.c.number).limit(1)
-        with self._database.read() as connection:
-            row = connection.execute(statement).mappings().first()
+        with self._database.read() as transaction:
+            row = transaction.sql.execute(statement).mappings().first()
         return None if row is None else _record(row)
 
     def _page(
@@ -211,9 +216,9 @@ class Store:
     ) -> tuple[Sequence[RowMapping], int]:
         statement = select(table).where(which).order_by(*order)
         statement = statement.limit(per_page).offset((max(page, 1) - 1) * per_page)
-        with self._database.read() as connection:
-            count = connection.execute(select(func.count()).select_from(table).where(which))
-            return connection.execute(statement).mappings().all(), count.scalar_one()
+        with self._database.read() as transaction:
+            count = transaction.sql.execute(select(func.count()).select_from(table).where(which))
+            return transaction.sql.execute(statement).mappings().all(), count.scalar_one()
 
 
 def audit_scope(query: str) -> tuple[str, str] | None:

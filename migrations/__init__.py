@@ -61,7 +61,8 @@ def revision(database: Database) -> str | None:
     """The database's revision; None: it was never migrated."""
     from sqlalchemy import inspect, text  # noqa: PLC0415
 
-    with database.read() as connection:
+    with database.read() as transaction:
+        connection = transaction.sql
         if not inspect(connection).has_table("alembic_version"):
             return None
         found: str | None = connection.execute(

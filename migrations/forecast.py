@@ -13,7 +13,9 @@ from usher import migrations
 from usher.migrations.indexes import Index
 
 if TYPE_CHECKING:
-    from usher.core.store.database import Connection, Database
+    from sqlalchemy import Connection
+
+    from usher.core.store.database import Database
 
 INDEXED_A_SECOND: Final = 150_000
 """Rows that go into an index in a second, beside events, on a machine of two cores."""
@@ -64,7 +66,8 @@ def indexes(module: ModuleType) -> tuple[Index, ...]:
 def planned(database: Database, to: str) -> list[Planned]:
     """The migrations that are still to be run."""
     since = migrations.revision(database)
-    with database.read() as connection:
+    with database.read() as transaction:
+        connection = transaction.sql
         return [
             _planned(revision, module, connection, new=since is None)
             for revision, module in modules(scripts(), since, to)

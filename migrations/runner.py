@@ -27,11 +27,13 @@ from alembic.script import ScriptDirectory
 
 from usher import migrations
 from usher.core.errors import DatabaseAwayError, DatabaseError
-from usher.core.store.refusals import meaning
+from usher.core.store.refusals import refusal
 from usher.migrations.forecast import indexes, modules, scripts
 
 if TYPE_CHECKING:
-    from usher.core.store.database import Connection, Database
+    from sqlalchemy import Connection
+
+    from usher.core.store.database import Database
 
 Report = Callable[[str], object]
 
@@ -69,7 +71,8 @@ def run(database: Database, to: str, report: Report) -> None:
 
 def _run_at_once(database: Database, to: str) -> None:
     found = scripts()
-    with database.write() as connection:
+    with database.write() as transaction:
+        connection = transaction.sql
         context = MigrationContext.configure(connection)
         for revision, module in modules(found, context.get_current_revision(), to):
             _change_tables(context, module)
@@ -159,7 +162,8 @@ class _Beside:
         until = monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                with self._database.write() as connection:
+                with self._database.write() as transaction:
+                    connection = transaction.sql
                     connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_MS}")
                     return work(connection)
             except DatabaseAwayError as error:
@@ -169,8 +173,8 @@ class _Beside:
                 self._wait_for_others(error, until)
 
     def _wait_for_others(self, error: DatabaseError, until: float) -> None:
-        with self._database.read() as connection:
-            pids = [str(pid) for pid in connection.execute(_HOLDERS).scalars()]
+        with self._database.read() as transaction:
+            pids = [str(pid) for pid in transaction.sql.execute(_HOLDERS).scalars()]
         others = f"; locks are held by the processes {', '.join(pids)}" if pids else ""
         if monotonic() > until:
             detail = f"A table was in use all the time{others}. End what holds it, and run it again"
@@ -191,20 +195,20 @@ class _Beside:
     @contextmanager
     def _lent(self) -> Iterator[Callable[[str], Any]]:
         """A connection of our own, without a transaction; closed at the end."""
-        lent = self._database.engine.raw_connection()
-        driver: Any = lent.driver_connection
+        driver = self._database.driver
+        session = driver.connect()
 
         def execute(statement: str) -> Any:
             try:
-                done = driver.execute(statement)
+                done = session.raw.execute(statement)
                 return done.fetchall() if done.description else None
-            except driver.Error as error:
-                raise meaning(error) from error
+            except session.raw.Error as error:
+                raise refusal(driver.fault(error), error) from error
 
         try:
             yield execute
         finally:
-            lent.invalidate()
+            session.close()
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
@@ -221,8 +225,8 @@ class _Beside:
     def _watch(self, ended: Event) -> None:
         told = ""
         while not ended.wait(PAUSE_SECONDS):
-            with suppress(DatabaseError), self._database.read() as connection:
-                row = connection.execute(_PROGRESS).first()
+            with suppress(DatabaseError), self._database.read() as transaction:
+                row = transaction.sql.execute(_PROGRESS).first()
                 line = _progress(*row) if row else ""
                 if line and line != told:
                     told = line

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
@@ -112,8 +113,8 @@ def postgresql_url(postgresql_server: str) -> Iterator[str]:
     """The PostgreSQL database, emptied after the test."""
     yield postgresql_server
     database = Database(postgresql_server)
-    with database.write() as connection:
-        connection.execute(
+    with database.write() as transaction:
+        transaction.sql.execute(
             text(
                 "TRUNCATE users, grants, deliveries, audit, counters, pushes, syncs, sync_marks,"
                 " instances RESTART IDENTITY"
@@ -126,14 +127,11 @@ def postgresql_url(postgresql_server: str) -> Iterator[str]:
 def empty_postgresql(postgresql_server: str) -> Iterator[str]:
     """The URL of a PostgreSQL database without a single table."""
     name = f"empty_{uuid4().hex[:12]}"
-    server = Database(postgresql_server)
-    engine = server.engine.execution_options(isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield make_url(postgresql_server).set(database=name).render_as_string(hide_password=False)
-    with engine.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    server.dispose()
+    plain = postgresql_server.replace("postgresql+psycopg", "postgresql")
+    with psycopg.connect(plain, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        yield make_url(postgresql_server).set(database=name).render_as_string(hide_password=False)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

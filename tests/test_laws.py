@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from alembic.script import ScriptDirectory
 
 from tests.support import ROOT, SECRET, account, clean_environment, signed
 from usher import migrations
-from usher.core.store.database import Database
 
 PACKAGES = {
     "cli": {"server", "emulator", "functions", "core", "migrations"},
@@ -253,14 +253,14 @@ def test_pure_files_ask_no_clock_and_open_nothing(path: Path) -> None:
 @pytest.mark.parametrize(
     ("libraries", "speakers"),
     [
-        (SQL, "core/store/*.py"),
+        (SQL, "core/store/*.py core/store/drivers/*.py"),
         (HTTP, "core/identity/http.py"),
-        (SOCKETS, "core/identity/client.py core/store/database.py"),
+        (SOCKETS, "core/identity/client.py core/store/drivers/postgresql.py"),
     ],
     ids=["SQL", "HTTP", "sockets"],
 )
 def test_only_some_files_of_core_speak_sql_or_http(libraries: set[str], speakers: str) -> None:
-    """Everything else goes through them. The database shuts a hung server's socket down."""
+    """Everything else goes through them. The driver shuts a hung server's socket down."""
     allowed = {path for pattern in speakers.split() for path in ROOT.glob(pattern)}
     wrong = [
         str(found)
@@ -322,15 +322,34 @@ def test_a_forged_event_is_refused_without_loading_what_it_does_not_need(tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_good_event_loads_the_dialect_of_its_own_database_alone(tmp_path: Path) -> None:
-    """The other one is a fifth of what a cold start takes beyond the packages."""
-    url = f"sqlite:///{tmp_path / 'usher.db'}"
-    database = Database(url)
-    migrations.upgrade(database)
-    database.dispose()
-    good = signed("signup", account(), at=datetime.now(UTC)).request()
-    others = ("sqlalchemy.dialects.postgresql", "psycopg", "alembic", "urllib3")
-    assert answered_alone(good, others, tmp_path, USHER_DATABASE_URL=url) == ["204"]
+EVENTS = """
+import json, sys
+from uuid import UUID
+from usher.core import app
+from usher.functions import identity
+user, *requests = json.loads(sys.stdin.read())
+for one in requests:
+    print(identity.handler(one, None)["statusCode"])
+app.current().store.users.get(UUID(user))
+print(*[name for name in {names} if name in sys.modules])
+"""
+
+
+def test_no_event_and_no_look_at_one_user_loads_sqlalchemy(
+    database_url: str, tmp_path: Path
+) -> None:
+    """Its import, with the models', was most of a cold start."""
+    now, ada = datetime.now(UTC), account()
+    events = ("signup", "login", "userdeleted")
+    sent = [signed(event, ada, at=now).request() for event in events]
+    sent.append(signed("login", ada, at=now, instance_id=UUID(int=5)).request())
+    settings = {"USHER_WEBHOOK_SECRETS": SECRET.decode(), "USHER_DATABASE_URL": database_url}
+    others = {"sqlite": ("psycopg",), "postgresql": ("sqlite3",)}[
+        database_url.partition("+")[0].partition(":")[0]
+    ]
+    program = EVENTS.format(names=("sqlalchemy", "sqlmodel", "pydantic", "alembic", *others))
+    lines = said_alone(program, tmp_path, input=json.dumps([str(ada.id), *sent]), **settings)
+    assert lines == ["204", "204", "204", "401", ""]
 
 
 COMMAND = """

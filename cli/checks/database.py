@@ -201,7 +201,7 @@ def database_findings(app: App) -> list[Finding]:
     except DatabaseError as error:
         return [failed(app, error)]
     newest = migrations.newest()
-    kind = database.url.get_backend_name()
+    kind = database.driver.name
     if revision is None or revision < newest:
         if around and around.hidden:
             return [found(SCHEMA, database)]

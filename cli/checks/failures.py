@@ -10,7 +10,7 @@ from usher.cli.output import moment
 from usher.core.app import App
 from usher.core.domain.failures import in_words
 from usher.core.domain.records import ERASED, Delivery, Outcome
-from usher.core.store.ledger import DeliveryFilters
+from usher.core.store.filters import DeliveryFilters
 
 TOLD_DAYS: Final = 7
 """Days for which a failed event is told of."""

@@ -10,7 +10,7 @@ from usher.cli.instance import in_words
 from usher.cli.output import moment
 from usher.core.app import App
 from usher.core.errors import SeveralInstancesError
-from usher.core.store.instances import OnRecord, adopted, on_record, others
+from usher.core.store.instance_report import OnRecord, adopted, on_record, others
 
 TOLD_DAYS: Final = 7
 """Refused events of other instances that are older are no reason to act any more."""
@@ -48,13 +48,13 @@ OTHER = Kind(
 
 def instance_findings(app: App) -> list[Finding]:
     """Return which instance is in use, or what is wrong with that."""
-    with app.store.database.read() as connection:
-        known, kept = app.store.instances.known(connection), adopted(connection)
+    with app.store.database.read() as transaction:
+        known, kept = app.store.instances.known(transaction), adopted(transaction)
         try:
             in_use = known.one
         except SeveralInstancesError:
-            return [_several(on_record(connection, known))]
-        strangers = others(connection, known)
+            return [_several(on_record(transaction, known))]
+        strangers = others(transaction, known)
     since = app.clock() - timedelta(days=TOLD_DAYS)
     recent = [(one.newest, one) for one in strangers if one.newest and one.newest >= since]
     return [

@@ -125,8 +125,10 @@ def promises(database: Database, around: Surroundings) -> list[Finding]:
 
 def found(kind: Kind, database: Database, **facts: Any) -> Finding:
     """Return a finding whose advice may name the role, the database and the schemas."""
-    url = database.url
-    names = {"role": url.username or "USER", "database": url.database or "NAME"}
+    from usher.core.store.drivers.postgresql import connect_arguments  # noqa: PLC0415 - an extra
+
+    url = connect_arguments(database.url)
+    names = {"role": url.get("user", "USER"), "database": url.get("dbname", "NAME")}
     names |= {"schema": "public", "hidden": "public"}
     try:
         around = surroundings(database)

@@ -37,7 +37,7 @@ from usher.core.errors import (
 )
 from usher.core.log import elapsed_ms, get_logger
 from usher.core.store import pushes as rows
-from usher.core.store.database import Connection, Database, again_on_conflict
+from usher.core.store.database import Database, Transaction, again_on_conflict
 from usher.core.store.pushes import Backlog, Failure, PendingPush
 from usher.core.users import UserService
 
@@ -141,25 +141,25 @@ class Pushes:
 
     def backlog(self) -> Backlog:
         """All pending pushes in a few numbers."""
-        with self._database.read() as connection:
-            return rows.backlog(connection)
+        with self._database.read() as transaction:
+            return rows.backlog(transaction.sql)
 
     def failures(self) -> list[Failure]:
         """The pending pushes that failed, by the code of the error."""
-        with self._database.read() as connection:
-            return rows.failures(connection)
+        with self._database.read() as transaction:
+            return rows.failures(transaction.sql)
 
     def of(self, user: User) -> PendingPush | None:
         """The pending push of one user, if there is one."""
         if not user.at_identity.pending:
             return None
-        with self._database.read() as connection:
-            return rows.pending_push(connection, (user.instance_id, user.id))
+        with self._database.read() as transaction:
+            return rows.pending_push(transaction.sql, (user.instance_id, user.id))
 
     def _run(self, limit: int) -> tuple[int, str]:
         settled, error = 0, ""
-        with self._database.read() as connection:
-            due = rows.due_keys(connection, self._clock(), limit)
+        with self._database.read() as transaction:
+            due = rows.due_keys(transaction.sql, self._clock(), limit)
         for key in due:
             outcome = self._try(key, due=True)
             if outcome is _Step.SETTLED:
@@ -250,13 +250,13 @@ class Pushes:
     def _claim(self, key: Key, lease: UUID, *, due: bool) -> int:
         """Take the lease of a push (see ``rows.claim``)."""
         now = self._clock()
-        with self._database.write() as connection:
-            return rows.claim(connection, key, lease, now, now + LEASE, due=due)
+        with self._database.write() as transaction:
+            return rows.claim(transaction.sql, key, lease, now, now + LEASE, due=due)
 
     def _user(self, key: Key, lease: UUID) -> User | None:
         """The record, while the lease is ours; None where it was lost."""
-        with self._database.write() as connection:
-            return self._held(connection, key, lease)
+        with self._database.write() as transaction:
+            return self._held(transaction, key, lease)
 
     def _prepare(self, seen: User, lease: UUID, found: IdentityUser) -> Prepared | None:
         """Merge the account into the record and note what will be written there.
@@ -271,12 +271,12 @@ class Pushes:
         """
 
         def work() -> Prepared | None:
-            with self._database.write() as connection:
-                current = self._held(connection, (seen.instance_id, seen.id), lease)
+            with self._database.write() as transaction:
+                current = self._held(transaction, (seen.instance_id, seen.id), lease)
                 if current is None or not same_view(current, seen):
                     return None
                 prepared = prepare(current, found, self._clock())
-                return replace(prepared, user=self._keep(connection, current, prepared.user))
+                return replace(prepared, user=self._keep(transaction, current, prepared.user))
 
         return again_on_conflict(work)
 
@@ -284,45 +284,47 @@ class Pushes:
         """Take in Identity's answer; True where it has all that it shall, or the lease was lost."""
 
         def work() -> bool:
-            with self._database.write() as connection:
-                current = self._held(connection, key, lease)
+            with self._database.write() as transaction:
+                current = self._held(transaction, key, lease)
                 if current is None:
                     return True
                 user, done = conclude(current, prepared, answer, self._clock())
-                self._keep(connection, current, user)
+                self._keep(transaction, current, user)
                 return done
 
         return again_on_conflict(work)
 
     def _conclude_deletion(self, key: Key, lease: UUID) -> None:
         """Note that the account is gone at Identity."""
-        with self._database.write() as connection:
-            current = self._held(connection, key, lease)
+        with self._database.write() as transaction:
+            current = self._held(transaction, key, lease)
             if current is not None:
                 self._keep(
-                    connection, current, replace(current, at_identity=current.at_identity.settled())
+                    transaction,
+                    current,
+                    replace(current, at_identity=current.at_identity.settled()),
                 )
 
     def _postpone(self, key: Key, lease: UUID, seconds: float, error: str) -> None:
         """Give the lease back (see ``rows.postpone``)."""
         until = self._clock() + timedelta(seconds=seconds)
-        with self._database.write() as connection:
-            rows.postpone(connection, key, lease, until, error)
+        with self._database.write() as transaction:
+            rows.postpone(transaction.sql, key, lease, until, error)
 
-    def _held(self, connection: Connection, key: Key, lease: UUID) -> User | None:
+    def _held(self, transaction: Transaction, key: Key, lease: UUID) -> User | None:
         """The record, locked, with the lease prolonged; None where the lease was lost."""
-        user = self._users.load(connection, [key]).get(key)
+        user = self._users.load(transaction, [key]).get(key)
         until = self._clock() + LEASE
-        return user if rows.renew(connection, key, lease, until) else None
+        return user if rows.renew(transaction.sql, key, lease, until) else None
 
-    def _keep(self, connection: Connection, current: User, changed: User) -> User:
+    def _keep(self, transaction: Transaction, current: User, changed: User) -> User:
         key = (current.instance_id, current.id)
         now = self._clock()
         entry = audit("user.changed", ACTOR, current, changed, now, FOUND)
         if entry is not None:
             changed = replace(changed, updated_at=now, version=current.version + 1)
         entries = [entry] if entry is not None else []
-        self._users.store(connection, {key: current}, {key: changed}, entries)
+        self._users.store(transaction, {key: current}, {key: changed}, entries)
         return changed
 
 

@@ -81,8 +81,8 @@ class Sync:
 
     def completed(self) -> Completed | None:
         """The last complete run, if there was one."""
-        with self._database.read() as connection:
-            return rows.completed(connection, self._instances.shown(connection))
+        with self._database.read() as transaction:
+            return rows.completed(transaction.sql, self._instances.shown(transaction))
 
     def step(self) -> bool:
         """One step of a periodic run, if one is due; True where there is more to do at once.
@@ -156,8 +156,8 @@ class Sync:
             get_logger().warning("sync.stopped", code=error.code, **fields)
             raise
         finally:
-            with self._database.write() as connection:
-                rows.release(connection, run, self._clock())
+            with self._database.write() as transaction:
+                rows.release(transaction.sql, run, self._clock())
         left = sum(run.progress.left.values())
         fields |= _counts(run) | {"duration_ms": elapsed_ms(started)}
         get_logger().info("sync.done", left=left, **fields)
@@ -187,11 +187,11 @@ class Sync:
         """Begin a run, or resume an interrupted one of the same plan."""
         now, lease = self._clock(), uuid4()
         until = now + rows.LEASE
-        with self._database.write() as connection:
-            instance_id = self._instances.shown(connection)
+        with self._database.write() as transaction:
+            instance_id = self._instances.shown(transaction)
             if plan.pull:  # it makes records
-                instance_id = self._instances.known(connection).settled()
-            row = rows.sync_row(connection, instance_id)
+                instance_id = self._instances.known(transaction).settled()
+            row = rows.sync_row(transaction.sql, instance_id)
             if row is not None and not rows.is_free(row, now):
                 raise SyncRunningError(
                     f"Another sync is under way (begun at {row['started_at']:%H:%M:%S} UTC). One "
@@ -206,7 +206,7 @@ class Sync:
                 and row["started_at"] > now - RESUMED_WITHIN
             ):
                 values = {"lease": lease, "lease_until": until}
-                rows.change_sync(connection, instance_id, **values)
+                rows.change_sync(transaction.sql, instance_id, **values)
                 progress = Progress.read(row["progress"])
                 begun = row["started_at"]
                 return Run(row["run_id"], instance_id, lease, begun, progress, resumed=True)
@@ -220,15 +220,15 @@ class Sync:
                 "lease_until": until,
             }
             if row is not None:
-                rows.drop_marks(connection, row["run_id"])
-                rows.change_sync(connection, instance_id, **values)
+                rows.drop_marks(transaction.sql, row["run_id"])
+                rows.change_sync(transaction.sql, instance_id, **values)
             else:
                 never: dict[str, Any] = {
                     "completed_at": None,
                     "completed_plan": "",
                     "completed_left": {},
                 }
-                rows.insert_sync(connection, {"instance_id": instance_id, **values, **never})
+                rows.insert_sync(transaction.sql, {"instance_id": instance_id, **values, **never})
             return run
 
 

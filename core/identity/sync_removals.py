@@ -90,8 +90,8 @@ class Removals:
 
     def _noted(self, run: Run) -> list[tuple[UUID, Mark]]:
         place = UUID(run.progress.place) if run.progress.place else None
-        with self._database.read() as connection:
-            return rows.marks_after(connection, run.id, place, REMOVED_AT_ONCE)
+        with self._database.read() as transaction:
+            return rows.marks_after(transaction.sql, run.id, place, REMOVED_AT_ONCE)
 
     def _allowed(self, run: Run, kind: Kind, total: int) -> bool:
         count = run.progress.found.get(kind.value, 0)
@@ -127,11 +127,11 @@ class Removals:
     def _delete_there(self, run: Run, user_id: UUID) -> User | None:
         """Mark a tombstone for a push, which deletes its account; None where it is no tombstone."""
         key = (run.instance_id, user_id)
-        with self._database.write() as connection:
-            before = self._users.load(connection, [key])
+        with self._database.write() as transaction:
+            before = self._users.load(transaction, [key])
             user = before.get(key)
             if user is None or user.status is not Status.DELETED:
                 return None
             marked = replace(user, at_identity=user.at_identity.marked_pending())
-            self._users.store(connection, before, {key: marked}, [])
+            self._users.store(transaction, before, {key: marked}, [])
             return marked

@@ -130,20 +130,20 @@ class Steps:
         if not unreadable:
             return run
         ids = [UUID(account.id) for account in unreadable if account.id]
-        with self._database.write() as connection:
-            known = set(map(str, rows.marked(connection, run.id, ids)))
+        with self._database.write() as transaction:
+            known = set(map(str, rows.marked(transaction.sql, run.id, ids)))
             new = [account for account in unreadable if account.id not in known]
-            rows.put_marks(connection, run.id, dict.fromkeys(ids, Mark.SEEN))
+            rows.put_marks(transaction, run.id, dict.fromkeys(ids, Mark.SEEN))
             run = replace(run, progress=run.progress.naming(new))
-            rows.keep_progress(connection, run, self._clock())
+            rows.keep_progress(transaction.sql, run, self._clock())
         _log(new)
         return run
 
     def _not_a_stranger(self, run: Run, ids: Sequence[UUID]) -> None:
         """Refuse an Identity that shares nobody with us, before anything is mended."""
-        with self._database.read() as connection:
-            sample = rows.some_ids(connection, run.instance_id, SAMPLE)
-            known = rows.known_ids(connection, run.instance_id, ids)
+        with self._database.read() as transaction:
+            sample = rows.some_ids(transaction.sql, run.instance_id, SAMPLE)
+            known = rows.known_ids(transaction.sql, run.instance_id, ids)
         if not sample or known or any(map(self._accounts.exists, sample)):
             return
         raise SyncStrangerError(
@@ -212,10 +212,10 @@ class Steps:
         mending = Mending(self._plan, self._policy.current if self._plan.pull else None, now)
         moving: dict[UUID, User] = {}
         marks: dict[UUID, Mark] = {}
-        with self._database.write() as connection:
-            known = rows.marked(connection, run.id, [person.id for person in people])
+        with self._database.write() as transaction:
+            known = rows.marked(transaction.sql, run.id, [person.id for person in people])
             new = [person for person in people if person.id not in known]
-            before = self._users.load(connection, [(instance_id, person.id) for person in new])
+            before = self._users.load(transaction, [(instance_id, person.id) for person in new])
             after = dict(before)
             for person in new:
                 key = (instance_id, person.id)
@@ -235,14 +235,14 @@ class Steps:
                 changed = mending.mend(instance_id, person, record, kinds)
                 if changed is not None:
                     after[key] = changed
-            rows.put_marks(connection, run.id, marks)
+            rows.put_marks(transaction, run.id, marks)
             progress = replace(progress, accounts=progress.accounts + len(marks))
             progress = progress.counting(mending.found, mending.mended)
             odd_roles = (*progress.odd_roles, *mending.odd)[:MOST_NAMED]
             progress = replace(progress, odd_roles=odd_roles)
             run = replace(run, progress=progress)
-            self._users.store(connection, before, after, mending.entries)
-            rows.keep_progress(connection, run, self._clock())
+            self._users.store(transaction, before, after, mending.entries)
+            rows.keep_progress(transaction.sql, run, self._clock())
         _log(mending.odd)
         return run, mending.told, moving
 
@@ -283,10 +283,10 @@ class Steps:
     def _name_asked(self, run: Run, user_id: UUID, error: IdentityAccountUnreadableError) -> Run:
         """Name the account of a record, which is there and cannot be read."""
         account = named(error, str(user_id))
-        with self._database.write() as connection:
-            rows.put_marks(connection, run.id, {user_id: Mark.SEEN})
+        with self._database.write() as transaction:
+            rows.put_marks(transaction, run.id, {user_id: Mark.SEEN})
             run = replace(run, progress=run.progress.naming_asked(account))
-            rows.keep_progress(connection, run, self._clock())
+            rows.keep_progress(transaction.sql, run, self._clock())
         _log([account])
         return run
 
@@ -299,21 +299,21 @@ class Steps:
             The records; the place after all that were looked at (empty: no more); their number.
         """
         place = UUID(run.progress.place) if run.progress.place else None
-        with self._database.write() as connection:
-            ids = rows.ids_after(connection, run.instance_id, place, limit)
-            seen = rows.marked(connection, run.id, ids)
+        with self._database.write() as transaction:
+            ids = rows.ids_after(transaction.sql, run.instance_id, place, limit)
+            seen = rows.marked(transaction.sql, run.id, ids)
             keys = [(run.instance_id, user_id) for user_id in ids if user_id not in seen]
-            found = self._users.load(connection, keys).values()
+            found = self._users.load(transaction, keys).values()
         users = [user for user in found if user.status is not Status.PENDING]
         return users, str(ids[-1]) if ids else "", len(ids)
 
     def _note_absent(self, run: Run, ids: Sequence[UUID], progress: Progress) -> Run:
         """Mark users that have a record here and, as Identity said of each, no account there."""
-        with self._database.write() as connection:
-            rows.put_marks(connection, run.id, dict.fromkeys(ids, Mark.ABSENT))
+        with self._database.write() as transaction:
+            rows.put_marks(transaction, run.id, dict.fromkeys(ids, Mark.ABSENT))
             found = {Kind.MISSING_THERE.value: len(ids)} if ids else {}
             run = replace(run, progress=progress.counting(found, {}))
-            rows.keep_progress(connection, run, self._clock())
+            rows.keep_progress(transaction.sql, run, self._clock())
         return run
 
     # --- removals, and the end ---------------------------------------------------------------
@@ -331,14 +331,14 @@ class Steps:
 
     def _conclude(self, run: Run) -> Run:
         """Store the result of a complete run and remove its marks."""
-        with self._database.write() as connection:
-            pending = rows.pending_of(connection, run.instance_id) if self._plan.push else 0
+        with self._database.write() as transaction:
+            pending = rows.pending_of(transaction.sql, run.instance_id) if self._plan.push else 0
             found = run.progress.counting({"pending": pending} if pending else {}, {})
             run = replace(run, progress=replace(found, phase=Phase.DONE))
-            rows.keep_progress(connection, run, self._clock())
-            rows.drop_marks(connection, run.id)
+            rows.keep_progress(transaction.sql, run, self._clock())
+            rows.drop_marks(transaction.sql, run.id)
             rows.change_sync(
-                connection,
+                transaction.sql,
                 run.instance_id,
                 completed_at=self._clock(),
                 completed_plan=self._plan.name,
@@ -348,8 +348,8 @@ class Steps:
 
     def _keep(self, run: Run) -> Run:
         """Store the progress of the run."""
-        with self._database.write() as connection:
-            rows.keep_progress(connection, run, self._clock())
+        with self._database.write() as transaction:
+            rows.keep_progress(transaction.sql, run, self._clock())
         return run
 
 

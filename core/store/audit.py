@@ -6,42 +6,19 @@ It only grows, but for entries older than the retention that is set.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
-from msgspec import Struct
 from sqlalchemy import Connection, delete, select
 
 from usher.core.domain.records import AuditEntry, Page
+from usher.core.store.database import Transaction
+from usher.core.store.filters import AuditFilters
 from usher.core.store.instances import instances_in
 from usher.core.store.keyset import Order, fetch
-from usher.core.store.users import AUDIT
+from usher.core.store.tables import AUDIT
 
-ACTIONS: Final = (
-    "user.invited",
-    "user.created",
-    "user.changed",
-    "user.suspended",
-    "user.reactivated",
-    "user.deleted",
-    "user.removed",
-    "role.granted",
-    "role.revoked",
-    "role.ended",
-    "roles.set",
-    "event.replayed",
-)
 _NEWEST = Order("at", (AUDIT.c.at, AUDIT.c.sequence), (datetime, int), True)
-
-
-class AuditFilters(Struct, frozen=True):
-    """Filters of a list of entries; None or empty: no filter. ``until`` is excluded."""
-
-    user_id: UUID | None = None
-    actor: str = ""
-    action: str = ""
-    since: datetime | None = None
-    until: datetime | None = None
 
 
 def audit_page(
@@ -84,10 +61,11 @@ def audit_page(
     return Page(tuple(map(to_entry, rows)), following)
 
 
-def prune_audit(connection: Connection, before: datetime, step: int) -> int:
+def prune_audit(transaction: Transaction, before: datetime, step: int) -> int:
     """Remove entries from before a time, of any instance; how many, ``step`` at most."""
     found: list[int] = []
-    for instance_id in list(instances_in(connection, AUDIT)):
+    connection = transaction.sql
+    for instance_id in list(instances_in(transaction, "audit")):
         oldest = (
             select(AUDIT.c.sequence)
             .where(AUDIT.c.instance_id == instance_id, AUDIT.c.at < before)

@@ -7,44 +7,26 @@ do not wait for one another's rows.
 from __future__ import annotations
 
 import os
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from random import SystemRandom
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import (
-    ColumnElement,
-    CompoundSelect,
-    Connection,
-    Select,
-    Table,
-    case,
-    collate,
-    func,
-    literal,
-    or_,
-    select,
-    tuple_,
-    union_all,
-)
 
 from usher.core.domain.records import Delivery, Status, User
-from usher.core.store.bulk_insert import BulkInsert
-from usher.core.store.database import Database
-from usher.core.store.tables import CounterRow, GrantRow
+from usher.core.store.database import Database, Transaction
+from usher.core.store.statements import INTO_COUNTERS
+from usher.core.store.values import hex_of, time_text
 
 SHARDS: Final = 16
-MAX_NAMES: Final = 100
-"""Names of one kind that are returned at most, the most frequent first."""
+NO_INSTANCE: Final = UUID(int=0)
 
-_COUNTERS: Final[Table] = CounterRow.__table__  # type: ignore[attr-defined]
-_GRANTS: Final[Table] = GrantRow.__table__  # type: ignore[attr-defined]
-_ADD = BulkInsert(_COUNTERS, upsert=True, adding="value")
-_NONE: Final = UUID(int=0)
+_ADD: Final = INTO_COUNTERS.adding("value")
+_DAY: Final = len("2026-03-02")
 
 
 @cache
@@ -70,7 +52,7 @@ class Counters:
     """The changes of one transaction to the counters."""
 
     def __init__(self) -> None:
-        self._changes: defaultdict[UUID, Counter[str]] = defaultdict(Counter)
+        self._changes: defaultdict[UUID, dict[str, int]] = defaultdict(dict)
 
     def count_user(self, before: User | None, after: User | None) -> None:
         """Count a record that is written.
@@ -104,58 +86,24 @@ class Counters:
         for gone in superseded:
             self._add(gone.instance_id, (_delivery_name(gone),), -1)
 
-    def write(self, connection: Connection) -> None:
+    def write(self, transaction: Transaction) -> None:
         """Add the changes to the table; last in a transaction, for others may wait for the rows."""
         shard = _shard(os.getpid())
         rows = [
-            {"instance_id": instance_id, "name": name, "shard": shard, "value": change}
-            for instance_id, changes in sorted(self._changes.items())
+            (instance, name, shard, change)
+            for instance, changes in sorted(
+                (hex_of(instance_id), changes) for instance_id, changes in self._changes.items()
+            )
             for name, change in sorted(changes.items())
             if change
         ]
-        _ADD.execute(connection, rows)
+        transaction.insert(INTO_COUNTERS, rows, _ADD)
         self._changes.clear()
 
     def _add(self, instance_id: UUID, names: Iterable[str], change: int) -> None:
         changes = self._changes[instance_id]
         for name in names:
-            changes[name] += change
-
-
-def read_counters(
-    connection: Connection, instance_id: UUID, kind: str, now: datetime, since: str = ""
-) -> Mapping[str, int]:
-    """Counts by name, the greatest first; ``MAX_NAMES`` at most.
-
-    Args:
-        kind: ``status``, ``provider``, ``role`` or ``day``.
-        now: grants that ended by then do not count.
-        since: only names from this one on; then all of them, in order of name.
-
-    Returns:
-        Positive counts alone. The name of a ``day`` is ``YYYY-MM-DD:event:outcome``.
-    """
-    counted: Select[Any] | CompoundSelect[Any] = select(_COUNTERS.c.name, _COUNTERS.c.value).where(
-        _COUNTERS.c.instance_id == instance_id,
-        _COUNTERS.c.name >= f"{kind}:{since}",
-        _COUNTERS.c.name < f"{kind};",  # the character after the colon
-    )
-    if kind == "role":
-        counted = union_all(counted, _ended(connection, instance_id, now))
-    numbers = counted.subquery()
-    total = func.sum(numbers.c.value)
-    statement = select(numbers.c.name, total).group_by(numbers.c.name).having(total > 0)
-    if since:
-        statement = statement.order_by(numbers.c.name)
-    else:
-        statement = statement.order_by(total.desc(), numbers.c.name).limit(MAX_NAMES)
-    start = len(kind) + 1
-    rows: Sequence[Any] = connection.execute(statement).all()
-    return {name[start:]: int(value) for name, value in rows}
-
-
-def _delivery_name(each: Counted | Delivery) -> str:
-    return f"day:{each.received_at.date()}:{each.event[:40]}:{each.outcome}"
+            changes[name] = changes.get(name, 0) + change
 
 
 class OversizedTable:
@@ -170,13 +118,12 @@ class OversizedTable:
         Raises:
             DatabaseError: nothing was added.
         """
-        shard = _shard(os.getpid())
+        shard, nobody = _shard(os.getpid()), hex_of(NO_INSTANCE)
         rows = [
-            {"instance_id": _NONE, "name": f"oversized:{name}", "shard": shard, "value": count}
-            for name, count in sorted(counts.items())
+            (nobody, f"oversized:{name}", shard, count) for name, count in sorted(counts.items())
         ]
-        with self._database.write() as connection:
-            _ADD.execute(connection, rows)
+        with self._database.write() as transaction:
+            transaction.insert(INTO_COUNTERS, rows, _ADD)
 
     def since(self, day: str) -> Mapping[str, int]:
         """The counts from a day on (YYYY-MM-DD).
@@ -184,43 +131,14 @@ class OversizedTable:
         Raises:
             DatabaseError: the database cannot be used.
         """
-        statement = (
-            select(_COUNTERS.c.name, func.sum(_COUNTERS.c.value))
-            .where(
-                _COUNTERS.c.instance_id == _NONE,
-                _COUNTERS.c.name >= f"oversized:{day}",
-                _COUNTERS.c.name < "oversized;",
-            )
-            .group_by(_COUNTERS.c.name)
-        )
-        with self._database.read() as connection:
-            found = connection.execute(statement).all()
-        return {name.partition(":")[2]: int(count) for name, count in found}
+        from usher.core.store.counts import oversized_since  # noqa: PLC0415 - loads SQLAlchemy
+
+        with self._database.read() as transaction:
+            return oversized_since(transaction.sql, day)
 
 
-def _ended(connection: Connection, instance_id: UUID, now: datetime) -> Select[Any]:
-    """Corrections to the counters of roles, for grants that ended and are still on record.
-
-    They are few, since maintenance removes such grants. One statement reads them with the
-    counters, so that none is subtracted twice. A role counts where a source grants it and none
-    denies it.
-    """
-    # A step of its own, over all instances: else planners read all grants of this instance.
-    named = (_GRANTS.c.instance_id, _GRANTS.c.user_id, _GRANTS.c.role)
-    ended = select(*named).where(_GRANTS.c.expires_at <= now).cte("ended")
-    ended = ended.prefix_with("MATERIALIZED")
-    word = case((_GRANTS.c.denies, 2), else_=1)
-    holds = or_(_GRANTS.c.expires_at.is_(None), _GRANTS.c.expires_at > now)
-    counted = case((func.max(word) == 1, 1), else_=0)
-    counts = case((func.max(case((holds, word), else_=0)) == 1, 1), else_=0)
-    name: ColumnElement[Any] = literal("role:") + _GRANTS.c.role
-    if connection.dialect.name == "postgresql":
-        name = collate(name, "C")  # the collation of the counters' names
-    return (
-        select(name, counts - counted)
-        .where(_GRANTS.c.instance_id == instance_id, tuple_(*named).in_(select(ended)))
-        .group_by(*named)
-    )
+def _delivery_name(each: Counted | Delivery) -> str:
+    return f"day:{time_text(each.received_at)[:_DAY]}:{each.event[:40]}:{each.outcome}"
 
 
 def _user_names(user: User) -> Iterator[str]:

@@ -1,89 +1,42 @@
-"""The engine and its transactions, without any knowledge of the tables.
+"""One database: its connections, their transactions, and what their errors mean for us.
 
-SQLite: WAL, ``synchronous=FULL`` (a commit survives loss of power), and one writer at a time, which
-takes the write lock when its transaction begins. PostgreSQL: psycopg 3.
+Nothing here knows the tables, nor any kind of database: a driver does
+(``usher.core.store.drivers``). SQLAlchemy is loaded by the first use of ``Transaction.sql``, which
+no event makes.
 """
 
 from __future__ import annotations
 
-import json
-import logging
 import os
-import socket
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from time import monotonic, sleep
-from typing import Any, Final, TypeVar
-
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from usher.core.errors import (
     ConflictError,
     DatabaseAwayError,
-    DatabaseError,
-    ExtraMissingError,
+    UsherError,
 )
-from usher.core.store.refusals import meaning
-from usher.core.strict_json import dumps
+from usher.core.store.drivers import Driver, Rows, Session, driver_of
+from usher.core.store.refusals import refusal
 
-__all__ = ["Connection", "Database", "again_on_conflict"]
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
 
-BUSY_TIMEOUT_MS: Final = 2_000
-CONNECT_TIMEOUT_SECONDS: Final = 2
+    from usher.core.store.drivers.statement import Insert, Statement
+
+MAX_CONNECTIONS: Final = 15
+IDLE_CONNECTIONS: Final = 5
+"""Connections that are kept while nobody uses them."""
 POOL_TIMEOUT_SECONDS: Final = 2
-_NOTICE_A_DEAD_PEER: Final = {
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-}
-"""libpq's parameters; seconds, the last one milliseconds."""
-RECYCLE_SECONDS: Final = 300
-"""Age at which a connection to PostgreSQL is replaced. The connection of a frozen function, or one
-that a network cut for idleness (AWS does after 350 s), would fail somebody's login."""
-CHECKPOINT_PAGES: Final = 8_000
-"""Length of SQLite's WAL at which a writer checkpoints it, 32 MiB. A page that changed many times
-is copied once. Measured against the default of 1,000: a sixth more events a second."""
-CACHE_KIB: Final = 16_384
-"""Page cache of a connection to SQLite. It holds most pages that an event touches, with a million
-users too."""
+POOL_POLL_SECONDS: Final = 0.005
 CONFLICT_ATTEMPTS: Final = 3
-LOCK_POLL_SECONDS: Final = 0.001
-"""Pause between a writer's tries for SQLite's write lock. SQLite's own pauses grow to a tenth of a
-second; under load another process then has the lock each time."""
-_DECODER: Final = json.JSONDecoder()
-_READ_ONLY: Final = "usher_read_only"
-_QUEUE: Final = "usher_queue"
-_POOLED: Final = "usher_pooled"
-_BEGIN_WRITE: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
-_BEGIN_READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-"""The database's default may be another level, at which a transaction fails for what others do."""
-_POSTGRESQL_SETTINGS: Final = {
-    "lock_timeout": str(BUSY_TIMEOUT_MS),
-    # Every statement has its index. A plan made while a table was empty scans the table, and is
-    # kept until the first ANALYZE, however much the table grows (measured with 8,000 deliveries: a
-    # quarter of an event's time, and growing).
-    "enable_seqscan": "off",
-    # enable_seqscan = off inflates the cost of a scan; jit would take it as worth compiling.
-    "jit": "off",
-}
-_IN_SESSION: Final = "; ".join(f"SET {one} = {to}" for one, to in _POSTGRESQL_SETTINGS.items())
-_IN_TRANSACTION: Final = "; ".join(
-    f"SET LOCAL {one} = {to}" for one, to in _POSTGRESQL_SETTINGS.items()
-)
-_IN_TRANSACTION_QUEUED: Final = "SELECT " + ", ".join(
-    f"set_config('{one}', '{to}', true)" for one, to in _POSTGRESQL_SETTINGS.items()
-)
-"""The same as one statement, which is all that a message in pipeline mode may hold."""
 
 Result = TypeVar("Result")
-
-logging.getLogger("psycopg").addHandler(logging.NullHandler())  # psycopg raises what it logs
 
 
 class Database:
@@ -94,21 +47,19 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self.url = make_url(url)
-        self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.engine = self._sqlite() if self.is_sqlite else self._postgresql()
-        self._under_way: dict[Connection, float] = {}
-        self._checkpoint_lock = Lock()
-        self._checkpointer: sqlite3.Connection | None = None
-        self._pages_copied = 0
-        self._reader = self.engine.execution_options(**{_READ_ONLY: True})
+        self.url = url
+        self.driver = driver_of(url)
+        self.is_sqlite = self.driver.name == "sqlite"
+        self._pool = _Pool(self.driver)
+        self._under_way: dict[Transaction, float] = {}
 
     @property
     def sqlite_path(self) -> Path | None:
         """The file of a SQLite database; None for PostgreSQL."""
-        return Path(self.url.database or "usher.db") if self.is_sqlite else None
+        path: Path | None = getattr(self.driver, "path", None)
+        return path
 
-    def write(self) -> AbstractContextManager[Connection]:
+    def write(self) -> Transaction:
         """A transaction: committed at the end, rolled back by any exception.
 
         Raises:
@@ -117,7 +68,15 @@ class Database:
             NotMigratedError: a table is missing.
             DatabaseError: any other error.
         """
-        return self._transaction(self.engine)
+        return Transaction(self._pool, self._under_way, write=True)
+
+    def read(self) -> Transaction:
+        """A transaction that only reads: one consistent view, without waiting for a writer.
+
+        Raises:
+            DatabaseError: the database cannot be used.
+        """
+        return Transaction(self._pool, self._under_way, write=False)
 
     def interrupt(self, seconds: float) -> None:
         """End the transactions that have taken longer than ``seconds``, from another thread.
@@ -126,59 +85,9 @@ class Database:
         take effect; a retry of the delivery is then known by its id.
         """
         limit = monotonic() - seconds
-        for connection in [one for one, since in list(self._under_way.items()) if since <= limit]:
-            with suppress(SQLAlchemyError, OSError):  # the transaction has just ended by itself
-                driver: Any = connection.connection.driver_connection
-                if self.is_sqlite:
-                    driver.interrupt()
-                else:
-                    # Shutting the socket down wakes up the driver, which waits on it.
-                    with socket.socket(fileno=os.dup(driver.fileno())) as line:
-                        line.shutdown(socket.SHUT_RDWR)
-
-    def read(self) -> AbstractContextManager[Connection]:
-        """A transaction that only reads: one consistent view, without waiting for a writer.
-
-        Raises:
-            DatabaseError: the database cannot be used.
-        """
-        return self._transaction(self._reader)
-
-    @contextmanager
-    def _transaction(self, engine: Engine) -> Iterator[Connection]:
-        try:
-            with _translated(), engine.connect() as connection:
-                self._under_way[connection] = monotonic()
-                try:
-                    with self._queue(connection), connection.begin():
-                        yield connection
-                finally:
-                    del self._under_way[connection]
-        except DatabaseAwayError:
-            # Pooled connections may stay read-only, or open on a file that is gone.
-            self.engine.dispose()
-            raise
-
-    @contextmanager
-    def _queue(self, connection: Connection) -> Iterator[None]:
-        """PostgreSQL: psycopg's pipeline mode. Rows are sent without waiting; COMMIT waits."""
-        if self.is_sqlite or connection.get_execution_options().get(_READ_ONLY):
-            yield
-            return
-        driver: Any = connection.connection.driver_connection
-        info = connection.info  # taken now: a lost connection no longer gives it
-        try:
-            with driver.pipeline() as queue:
-                info[_QUEUE] = queue
-                try:
-                    yield
-                finally:
-                    del info[_QUEUE]
-        # Before BEGIN or after COMMIT; between them SQLAlchemy wraps the driver's errors.
-        except driver.Error as error:
-            connection.invalidate()
-            words = str(error).partition("\n")[0]
-            raise DatabaseAwayError(f"The connection is lost: {words}", words, lost=True) from error
+        for transaction in [one for one, at in list(self._under_way.items()) if at <= limit]:
+            with suppress(Exception):  # the transaction has just ended by itself
+                transaction.interrupt()
 
     def pooled(self) -> bool:
         """Whether a pooler such as PgBouncer stands before PostgreSQL.
@@ -186,80 +95,260 @@ class Database:
         Raises:
             DatabaseError: the database cannot be used.
         """
-        with self.read() as connection:
-            return bool(connection.info.get(_POOLED))
+        with self.read() as transaction:
+            return transaction.pooled
 
     def checkpoint_wal(self) -> bool:
-        """Copy SQLite's write-ahead log into the file, beside a writer; nobody waits for it.
-
-        At ``CHECKPOINT_PAGES`` the writer that fills the log copies the rest, and those behind it
-        wait. The connection is not the pool's: otherwise writers would change connections and
-        lose the pages in their caches.
-
-        Returns:
-            Whether the log has changed since the last call, so that more will soon follow.
+        """Copy SQLite's write-ahead log into the file; see ``SqliteDriver.checkpoint``.
 
         Raises:
             DatabaseError: the checkpoint failed; nothing is lost.
         """
-        with self._checkpoint_lock:
-            try:
-                if self._checkpointer is None:
-                    file = (self.sqlite_path or Path()).absolute().as_uri()
-                    self._checkpointer = sqlite3.connect(
-                        f"{file}?mode=rw", uri=True, check_same_thread=False
-                    )
-                checkpoint = self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)")
-                copied = checkpoint.fetchone()[2]
-            except sqlite3.Error as error:
-                self._close_checkpointer()
-                detail = f"SQLite's log cannot be copied into the file: {error}"
-                raise DatabaseError(detail) from error
-        before, self._pages_copied = self._pages_copied, copied
-        return bool(copied != before)
+        checkpoint: Callable[[], bool] = getattr(self.driver, "checkpoint")  # noqa: B009 - SQLite's
+        return checkpoint()
 
-    def _close_checkpointer(self) -> None:
-        if self._checkpointer is not None:
-            self._checkpointer.close()
-            self._checkpointer = None
+    def load(self) -> None:
+        """Import what ``Transaction.sql`` needs; no connection is opened."""
+        self._pool.engine()
 
     def dispose(self) -> None:
         """Close every connection."""
-        self.engine.dispose()
-        with self._checkpoint_lock:
-            self._close_checkpointer()
+        self._pool.empty()
+        self.driver.close()
 
-    def _sqlite(self) -> Engine:
-        engine = create_engine(
-            self.url,
-            connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False},
-            json_serializer=dumps,
-            json_deserializer=_loads,
-            hide_parameters=True,
-            pool_use_lifo=True,
-        )
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
 
-    def _postgresql(self) -> Engine:
+class Transaction:
+    """One transaction, as a context manager: what is done in it takes effect at its end."""
+
+    __slots__ = ("_connection", "_over", "_pool", "_session", "_under_way", "_write")
+
+    def __init__(self, pool: _Pool, under_way: dict[Transaction, float], *, write: bool) -> None:
+        self._pool = pool
+        self._under_way = under_way
+        self._write = write
+        self._over = False
+
+    @property
+    def pooled(self) -> bool:
+        """Whether a pooler stands before the database."""
+        return self._session.pooled
+
+    def fetch(self, statement: Statement, *values: Any) -> list[Any]:
+        """The rows of a statement, as tuples; see ``drivers.Session`` for the values."""
+        return self._session.fetch(statement, values)
+
+    def ask(self, statement: Statement, *values: Any) -> Rows:
+        """Ask now, and take the rows later, by calling what this gives; see ``Session.ask``."""
+        return self._session.ask(statement, values)
+
+    def send(self, statement: Statement, *values: Any) -> None:
+        """Run a statement; its failure may only be told later, at the commit at the latest."""
+        self._session.send(statement, values)
+
+    def insert(self, insert: Insert, rows: Sequence[Sequence[Any]], tail: str = "") -> None:
+        """Insert rows in their order; as ``send``.
+
+        Args:
+            tail: ``insert.changing`` or ``insert.adding``, for rows that are there already.
+        """
+        if rows:
+            self._session.insert(insert, rows, tail)
+
+    @property
+    def sql(self) -> Connection:
+        """This transaction for SQLAlchemy; it neither commits nor rolls back."""
+        self._session.direct()
+        return self._connection.sql()
+
+    def rollback(self) -> None:
+        """Undo everything; the transaction is over."""
+        self._session.rollback()
+        self._over = True
+
+    def interrupt(self) -> None:
+        """Make what runs now fail soon; called from another thread."""
+        self._session.interrupt()
+
+    def __enter__(self) -> Self:
+        connection = None
         try:
-            engine = create_engine(
-                self.url,
-                connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, **_NOTICE_A_DEAD_PEER},
-                json_serializer=dumps,
-                hide_parameters=True,
-                pool_use_lifo=True,
-                pool_timeout=POOL_TIMEOUT_SECONDS,
-                pool_recycle=RECYCLE_SECONDS,
-            )
-        except ImportError as error:  # SQLAlchemy loads the driver here
-            raise ExtraMissingError("The driver for PostgreSQL is", "postgres") from error
-        event.listen(engine, "connect", _prepare_postgresql)
-        event.listen(engine, "begin", _begin_postgresql)
-        event.listen(engine, "after_cursor_execute", _await_answer)
-        event.listen(engine, "rollback", _drain_queue)
-        return engine
+            self._connection = connection = self._pool.take()
+            self._session = connection.session
+            self._under_way[self] = monotonic()
+            self._session.begin(write=self._write)
+        except BaseException as error:
+            self._fail(connection, error)
+            raise
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is None:
+            try:
+                if not self._over:
+                    self._session.commit()
+            except BaseException as failure:
+                self._fail(self._connection, failure)
+                raise
+            del self._under_way[self]
+            self._pool.give(self._connection)
+        else:
+            self._fail(self._connection, error)
+
+    def _fail(self, connection: _Connection | None, error: BaseException) -> None:
+        """Roll back, and raise an error of the database as ours, without statements or values."""
+        self._under_way.pop(self, None)
+        ours = _ours(error, self._pool.driver, connection.session if connection else None)
+        if isinstance(ours, DatabaseAwayError):
+            # Other connections may stay read-only, or open on a file that is gone.
+            self._pool.empty()
+        if connection is not None:
+            self._pool.undo(connection, error)
+        if ours is not None:
+            raise ours from error
+
+
+class _Connection:
+    """A session in the pool, and SQLAlchemy's view of it, made at first need."""
+
+    __slots__ = ("_pool", "_sql", "born", "generation", "session")
+
+    def __init__(self, pool: _Pool, session: Session, generation: int) -> None:
+        self.session = session
+        self.born = monotonic()
+        self.generation = generation
+        self._pool = pool
+        self._sql: Connection | None = None
+
+    def sql(self) -> Connection:
+        """SQLAlchemy's connection."""
+        if self._sql is None or self._sql.closed or self._sql.invalidated:
+            self._sql = self._pool.connect_sql(self.session.raw)
+        return self._sql
+
+    def forget(self) -> None:
+        """Have SQLAlchemy forget the transaction that is over."""
+        if self._sql is not None:
+            self._sql.rollback()
+
+    def close(self) -> None:
+        """Close both."""
+        if self._sql is not None:
+            with suppress(Exception):
+                self._sql.close()
+        self.session.close()
+
+
+class _Pool:
+    """The connections of one process, the one used last first; a writer's caches stay warm."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
+        self._lock = Lock()
+        self._idle: list[_Connection] = []
+        self._left_over: list[_Connection] = []
+        self._open = 0
+        self._generation = 0
+        self._process = os.getpid()
+        self._engine_lock = Lock()
+        self._engine: Engine | None = None
+        self._given: list[Any] = []
+
+    def take(self) -> _Connection:
+        """A connection, new if need be.
+
+        Raises:
+            DatabaseAwayError: all are in use.
+        """
+        if self._process != os.getpid():
+            self._leave_to_parent()
+        until = 0.0
+        while True:
+            found = self._idle_one()
+            if found is not None:
+                return found
+            with self._lock:
+                if self._open < MAX_CONNECTIONS:
+                    self._open += 1
+                    break
+            until = until or monotonic() + POOL_TIMEOUT_SECONDS
+            if monotonic() > until:
+                raise DatabaseAwayError("The database cannot be used: all connections are in use.")
+            sleep(POOL_POLL_SECONDS)
+        generation = self._generation
+        try:
+            return _Connection(self, self.driver.connect(), generation)
+        except BaseException:
+            self._count_down()
+            raise
+
+    def give(self, connection: _Connection) -> None:
+        """Take a connection back whose transaction is over."""
+        connection.forget()
+        current = connection.generation == self._generation
+        if current and len(self._idle) < IDLE_CONNECTIONS:
+            self._idle.append(connection)
+        else:
+            self._close(connection)
+
+    def undo(self, connection: _Connection, error: BaseException) -> None:
+        """Roll back and take the connection back; close it where that is not possible."""
+        in_order = isinstance(error, Exception) and not connection.session.broken
+        if in_order:
+            try:
+                connection.session.rollback()
+            except Exception:  # noqa: BLE001 - it is closed then
+                in_order = False
+        if in_order:
+            self.give(connection)
+        else:
+            self._close(connection)
+
+    def empty(self) -> None:
+        """Close every idle connection, and each that is in use once it comes back."""
+        self._generation += 1
+        while (one := self._idle_one()) is not None:
+            self._close(one)
+
+    def connect_sql(self, raw: Any) -> Connection:
+        """SQLAlchemy's connection over one of the driver."""
+        engine = self.engine()
+        with self._engine_lock:
+            self._given.append(raw)
+            return engine.connect()
+
+    def engine(self) -> Engine:
+        """SQLAlchemy's engine, made at first need."""
+        with self._engine_lock:
+            if self._engine is None:
+                self._engine = self.driver.make_engine(self._given.pop)
+            return self._engine
+
+    def _idle_one(self) -> _Connection | None:
+        """The idle connection used last; old ones are closed."""
+        limit = self.driver.recycle_seconds
+        while self._idle:
+            try:
+                found = self._idle.pop()
+            except IndexError:  # another thread took it
+                break
+            if not limit or monotonic() - found.born <= limit:
+                return found
+            self._close(found)
+        return None
+
+    def _close(self, connection: _Connection) -> None:
+        connection.close()
+        self._count_down()
+
+    def _count_down(self) -> None:
+        with self._lock:
+            self._open -= 1
+
+    def _leave_to_parent(self) -> None:
+        """After a fork: the connections are the parent's; closing them would end them there."""
+        self._left_over += self._idle
+        self._idle, self._open, self._process = [], 0, os.getpid()
+        self._engine, self._lock, self._engine_lock = None, Lock(), Lock()
 
 
 def again_on_conflict(work: Callable[[], Result]) -> Result:
@@ -277,100 +366,16 @@ def again_on_conflict(work: Callable[[], Result]) -> Result:
     raise AssertionError("unreachable")
 
 
-def _loads(text: str) -> Any:
-    """A JSON column's value; ``{}``, the most frequent one, without the parser."""
-    return {} if text == "{}" else _DECODER.decode(text)
+def _ours(error: BaseException, driver: Driver, session: Session | None) -> UsherError | None:
+    """Our error for one of the database or of SQLAlchemy; None: it is another one."""
+    of_sqlalchemy = _is_of_sqlalchemy(error)
+    cause = getattr(error, "orig", None) or error if of_sqlalchemy else error
+    fault = driver.fault(cause)
+    if fault is None and not of_sqlalchemy:
+        return None
+    return refusal(fault, cause, lost=session is not None and session.broken)
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Errors of SQLAlchemy and SQLite raised as ours, without statements or values."""
-    try:
-        yield
-    except (SQLAlchemyError, sqlite3.Error) as error:
-        lost = isinstance(error, DBAPIError) and error.connection_invalidated
-        raise meaning(error, lost=lost) from error
-
-
-def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
-    connection.isolation_level = None  # _begin_sqlite says BEGIN
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        f"wal_autocheckpoint={CHECKPOINT_PAGES}",
-        f"cache_size=-{CACHE_KIB}",
-        "foreign_keys=ON",
-        f"busy_timeout={BUSY_TIMEOUT_MS}",
-    ):
-        connection.execute(f"PRAGMA {pragma}").close()
-
-
-def _prepare_postgresql(connection: Any, record: Any) -> None:
-    """Settings of the session and named prepared statements only where the session is our own.
-
-    Behind a pooler, the next transaction may run on another server process, which knows neither,
-    and ours would be left to others.
-    """
-    connection.autocommit = True  # _begin_postgresql says BEGIN
-    answering = connection.execute("SELECT pg_backend_pid()").fetchone()[0]
-    record.info[_POOLED] = answering != connection.info.backend_pid
-    if record.info[_POOLED]:
-        connection.prepare_threshold = None
-    else:
-        connection.execute(_IN_SESSION)
-
-
-def _begin_postgresql(connection: Connection) -> None:
-    # The driver's own BEGIN waits for its answer, in pipeline mode too.
-    options = connection.get_execution_options()
-    if options.get("isolation_level") == "AUTOCOMMIT":
-        return
-    begin = _BEGIN_READ if options.get(_READ_ONLY) else _BEGIN_WRITE
-    pooled = connection.info[_POOLED]
-    if _QUEUE not in connection.info:
-        connection.exec_driver_sql(f"{begin}; {_IN_TRANSACTION}" if pooled else begin)
-        return
-    connection.exec_driver_sql(begin)
-    if pooled:
-        connection.exec_driver_sql(_IN_TRANSACTION_QUEUED)
-
-
-def _drain_queue(connection: Connection) -> None:
-    """Take in the outstanding answers before a rollback; each only repeats the failure."""
-    if not connection.invalidated and (queue := connection.info.get(_QUEUE)) is not None:
-        driver: Any = connection.connection.driver_connection
-        with suppress(driver.Error):
-            queue.sync()
-
-
-def _await_answer(connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
-    """Wait for the answer to every statement but the first ones and INSERT without RETURNING."""
-    queue = connection.info.get(_QUEUE)
-    unanswered = (
-        statement.startswith(("BEGIN", "INSERT", _IN_TRANSACTION_QUEUED))
-        and "RETURNING" not in statement
-    )
-    if queue is not None and not unanswered:
-        queue.sync()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    driver: Any = connection.connection.driver_connection
-    if connection.get_execution_options().get(_READ_ONLY):
-        driver.execute("BEGIN").close()
-        return
-    # IMMEDIATE: a transaction that reads first and writes later could fail at its first write.
-    until = monotonic() + BUSY_TIMEOUT_MS / 1000
-    driver.execute("PRAGMA busy_timeout=0").close()
-    try:
-        while True:
-            try:
-                driver.execute("BEGIN IMMEDIATE").close()
-                return
-            except sqlite3.OperationalError as error:
-                busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
-                if not busy or monotonic() > until:
-                    raise
-            sleep(LOCK_POLL_SECONDS)
-    finally:
-        driver.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}").close()
+def _is_of_sqlalchemy(error: BaseException) -> bool:
+    loaded = sys.modules.get("sqlalchemy.exc")
+    return loaded is not None and isinstance(error, loaded.SQLAlchemyError)

@@ -5,35 +5,44 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import Connection, Table, and_, select, update
+from usher.core.domain.records import ERASED
+from usher.core.store.database import Transaction
+from usher.core.store.statements import (
+    AUDIT_OF,
+    ERASE_BODIES,
+    ERASE_FAILURES,
+    ERASE_REPLIES,
+    REWRITE_AUDIT,
+)
+from usher.core.store.values import document_of
+from usher.core.strict_json import dumps
 
-from usher.core.domain.records import Key
-from usher.core.store.ledger import erase_deliveries
-from usher.core.store.tables import AuditRow
-
-_AUDIT: Final[Table] = AuditRow.__table__  # type: ignore[attr-defined]
-
-
-def erase(connection: Connection, key: Key) -> None:
-    """Erase personal values from a user's audit and deliveries; entries and deliveries stay."""
-    mine = and_(_AUDIT.c.instance_id == key[0], _AUDIT.c.user_id == key[1])
-    columns = (_AUDIT.c.sequence, _AUDIT.c.before, _AUDIT.c.after)
-    for row in connection.execute(select(*columns).where(mine)).all():
-        connection.execute(
-            update(_AUDIT)
-            .where(_AUDIT.c.sequence == row.sequence)
-            .values(before=_impersonal(row.before), after=_impersonal(row.after), reason="")
-        )
-    erase_deliveries(connection, *key)
+_ERASED: Final = dumps([[ERASED.rule, ERASED.text]])
 
 
-def _impersonal(values: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if values is None:
-        return None
+def erase(transaction: Transaction, instance: str, user: str) -> None:
+    """Erase personal values from a user's audit and deliveries; entries and deliveries stay.
+
+    Of deliveries these are bodies, addresses, replies that hold metadata, and the messages of
+    failures. Ids, digests, outcomes and other reasons stay.
+
+    Args:
+        instance, user: the key, as rows have it.
+    """
+    for sequence, before, after in transaction.fetch(AUDIT_OF, instance, user):
+        old = None if before is None else _impersonal(before)
+        transaction.send(REWRITE_AUDIT, old, _impersonal(after), "", sequence)
+    transaction.send(ERASE_BODIES, instance, user)
+    transaction.send(ERASE_REPLIES, instance, user)
+    transaction.send(ERASE_FAILURES, _ERASED, instance, user)
+
+
+def _impersonal(text: str) -> str:
+    values: Mapping[str, Any] = document_of(text)
     kept = {key: values[key] for key in ("status", "provider") if key in values}
     if "roles" in values:
         kept["roles"] = {
             role: {source: word | {"reason": ""} for source, word in said.items()}
             for role, said in values["roles"].items()
         }
-    return kept
+    return dumps(kept)

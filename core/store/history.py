@@ -8,20 +8,19 @@ from typing import Any, Final
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Select, Table, bindparam, func, select, tuple_
+from sqlalchemy import ColumnElement, Select, bindparam, func, select, tuple_
 
 from usher.core.domain.records import AuditEntry, Delivery
 from usher.core.store.audit import to_entry
 from usher.core.store.database import Database
-from usher.core.store.ledger import DeliveryFilters, conditions, to_delivery
-from usher.core.store.tables import AuditRow, DeliveryRow
+from usher.core.store.deliveries import conditions, to_delivery
+from usher.core.store.filters import DeliveryFilters
+from usher.core.store.tables import AUDIT as _AUDIT
+from usher.core.store.tables import DELIVERIES as _DELIVERIES
 
 CHUNK: Final = 1_000
 _FIRST: Final = UUID(int=0)
 _LAST: Final = UUID(int=(1 << 128) - 1)
-
-_DELIVERIES: Final[Table] = DeliveryRow.__table__  # type: ignore[attr-defined]
-_AUDIT: Final[Table] = AuditRow.__table__  # type: ignore[attr-defined]
 
 
 class History(Struct, frozen=True):
@@ -53,9 +52,9 @@ class History(Struct, frozen=True):
         wanted = conditions(filters)
         if self.instance_id is not None:
             wanted.append(_DELIVERIES.c.instance_id == self.instance_id)
-        with self.database.read() as connection:
+        with self.database.read() as transaction:
             counted = select(func.count()).select_from(_DELIVERIES).where(*wanted)
-            return connection.execute(counted).scalar_one()
+            return transaction.sql.execute(counted).scalar_one()
 
     def by_user(
         self, filters: DeliveryFilters = DeliveryFilters(), first: UUID = _FIRST, last: UUID = _LAST
@@ -78,8 +77,8 @@ class History(Struct, frozen=True):
                 pairs = zip(order, place, strict=True)
                 values = tuple_(*(bindparam(None, value, type_=c.type) for c, value in pairs))
                 page = statement.where(tuple_(*order) > values)
-            with self.database.read() as connection:
-                rows = connection.execute(page).all()
+            with self.database.read() as transaction:
+                rows = transaction.sql.execute(page).all()
             yield from map(to_delivery, rows)
             if len(rows) < CHUNK:
                 return
@@ -125,8 +124,8 @@ class History(Struct, frozen=True):
     ) -> Iterator[Any]:
         while True:
             page = statement.where(sequence > after).order_by(sequence).limit(CHUNK)
-            with self.database.read() as connection:
-                rows = connection.execute(page).all()
+            with self.database.read() as transaction:
+                rows = transaction.sql.execute(page).all()
             yield from rows
             if len(rows) < CHUNK:
                 return

@@ -8,24 +8,18 @@ from typing import Final
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import Connection, bindparam, delete, select, tuple_
+from sqlalchemy import bindparam, delete, select, tuple_
 
 from usher.core.domain.records import AuditEntry, Key, Status, User
 from usher.core.store.counters import Counters
-from usher.core.store.database import Database, again_on_conflict
+from usher.core.store.database import Database, Transaction, again_on_conflict
+from usher.core.store.deliveries import note_removal
 from usher.core.store.erasure import erase
 from usher.core.store.instances import Instances
-from usher.core.store.ledger import note_removal
-from usher.core.store.pushes import PUSHES
 from usher.core.store.syncs import known_ids, some_ids
-from usher.core.store.users import (
-    GRANTS,
-    USER_COLUMNS,
-    USERS,
-    load_users,
-    to_users,
-    write_audit,
-)
+from usher.core.store.tables import GRANTS, PUSHES, USERS
+from usher.core.store.users import find_by_ids, load_users, write_audit
+from usher.core.store.values import hex_of
 
 SAMPLE: Final = 5
 Place = tuple[datetime, UUID]
@@ -57,9 +51,9 @@ class PendingRecords(Struct, frozen=True):
         Raises:
             SeveralInstancesError: no instance is configured, and the records are of several.
         """
-        with self.database.read() as connection:
-            instance_id = self.instances.shown(connection)
-            statement = select(*USER_COLUMNS).where(
+        with self.database.read() as transaction:
+            instance_id = self.instances.shown(transaction)
+            statement = select(USERS.c.id).where(
                 USERS.c.instance_id == instance_id,
                 USERS.c.status == Status.PENDING.value,
                 USERS.c.created_at <= until,
@@ -68,8 +62,8 @@ class PendingRecords(Struct, frozen=True):
                 pairs = zip(_ORDER, place, strict=True)
                 values = (bindparam(None, value, type_=column.type) for column, value in pairs)
                 statement = statement.where(tuple_(*_ORDER) > tuple_(*values))
-            rows = connection.execute(statement.order_by(*_ORDER).limit(limit)).all()
-            return to_users(connection, instance_id, rows)
+            ids = transaction.sql.execute(statement.order_by(*_ORDER).limit(limit)).scalars().all()
+            return find_by_ids(transaction, instance_id, ids)
 
     def remove(self, entries: Sequence[tuple[User, AuditEntry]]) -> set[Key]:
         """Remove records that are still as they were read, each with the entry of its audit.
@@ -79,28 +73,28 @@ class PendingRecords(Struct, frozen=True):
         """
 
         def work() -> set[Key]:
-            with self.database.write() as connection:
-                current = load_users(connection, [_key(user) for user, _ in entries])
+            with self.database.write() as transaction:
+                current = load_users(transaction, [_key(user) for user, _ in entries])
                 same = [(u, entry) for u, entry in entries if current.get(_key(u)) == u]
-                remove_users(connection, [u for u, _ in same], [entry for _, entry in same])
+                remove_users(transaction, [u for u, _ in same], [entry for _, entry in same])
             return {_key(user) for user, _ in same}
 
         return again_on_conflict(work)
 
     def active(self) -> list[UUID]:
         """The ids of some active users: the oldest and the newest."""
-        with self.database.read() as connection:
-            return some_ids(connection, self.instances.shown(connection), SAMPLE)
+        with self.database.read() as transaction:
+            return some_ids(transaction.sql, self.instances.shown(transaction), SAMPLE)
 
     def knows(self, ids: Collection[UUID]) -> bool:
         """Whether one of these ids has a record."""
-        with self.database.read() as connection:
-            instance_id = self.instances.shown(connection)
-            return known_ids(connection, instance_id, sorted(ids)) > 0
+        with self.database.read() as transaction:
+            instance_id = self.instances.shown(transaction)
+            return known_ids(transaction.sql, instance_id, sorted(ids)) > 0
 
 
 def remove_users(
-    connection: Connection, users: Sequence[User], entries: Sequence[AuditEntry]
+    transaction: Transaction, users: Sequence[User], entries: Sequence[AuditEntry]
 ) -> None:
     """Remove records with all personal data; nothing keeps their ids from coming again.
 
@@ -112,12 +106,12 @@ def remove_users(
     for user in users:
         key = _key(user)
         for statement in _REMOVALS:
-            connection.execute(statement, {"k_instance": key[0], "k_id": key[1]})
+            transaction.sql.execute(statement, {"k_instance": key[0], "k_id": key[1]})
         counters.count_user(user, None)
-        erase(connection, key)
-        note_removal(connection, *key)
-    write_audit(connection, entries)
-    counters.write(connection)
+        erase(transaction, hex_of(key[0]), hex_of(key[1]))
+        note_removal(transaction.sql, *key)
+    write_audit(transaction, entries)
+    counters.write(transaction)
 
 
 def _key(user: User) -> Key:

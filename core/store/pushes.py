@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import Connection, Table, bindparam, delete, func, or_, select, update
+from sqlalchemy import Connection, bindparam, func, or_, select, update
 
 from usher.core.domain.records import Key
-from usher.core.store.bulk_insert import BulkInsert
-from usher.core.store.tables import PushRow
+from usher.core.store.tables import PUSHES
 
-PUSHES: Final[Table] = PushRow.__table__  # type: ignore[attr-defined]
 _MINE: Final = (PUSHES.c.instance_id == bindparam("k_instance")) & (
     PUSHES.c.user_id == bindparam("k_user")
 )
-_MARK = BulkInsert(PUSHES)
-_UNMARK = delete(PUSHES).where(_MINE)
 
 
 class PendingPush(Struct, frozen=True):
@@ -62,34 +57,6 @@ class Failure(Struct, frozen=True):
     since: datetime
     error: str
     user_id: UUID
-
-
-def mark(connection: Connection, keys: Sequence[tuple[Key, datetime]]) -> None:
-    """Add pending pushes.
-
-    Args:
-        keys: each user with the time of the change.
-    """
-    _MARK.execute(
-        connection,
-        [
-            {
-                "instance_id": key[0],
-                "user_id": key[1],
-                "since": at,
-                "tries": 0,
-                "next_try_at": at,
-                "lease": None,
-                "error": "",
-            }
-            for key, at in keys
-        ],
-    )
-
-
-def unmark(connection: Connection, keys: Sequence[Key]) -> None:
-    """Remove the pending pushes of users of whom Identity knows all."""
-    connection.execute(_UNMARK, [_named(key) for key in keys])
 
 
 def claim(

@@ -46,12 +46,13 @@ def check(database: Database) -> None:
             of an event.
         DatabaseError: the database refuses something else, such as a grant that is missing.
     """
-    with database.write() as connection:
+    with database.write() as transaction:
+        connection = transaction.sql
         for trial in _TRIALS:
             trial.run(connection)
         if not database.is_sqlite:  # else a trigger that waits for the commit would not run
             connection.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
-        connection.rollback()
+        transaction.rollback()
 
 
 class _Trial:

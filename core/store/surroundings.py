@@ -51,8 +51,8 @@ def surroundings(database: Database) -> Surroundings:
     Raises:
         DatabaseError: it cannot be used.
     """
-    with database.read() as connection:
-        role, name, schema, hidden, commit, fsync, pages = connection.execute(_ALL).one()
+    with database.read() as transaction:
+        role, name, schema, hidden, commit, fsync, pages = transaction.sql.execute(_ALL).one()
     settings = {"fsync": fsync, "full_page_writes": pages}
     off = tuple(name for name, value in settings.items() if value == "off")
     return Surroundings(role, name, schema, hidden, commit, off)

@@ -7,24 +7,20 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, Table, bindparam, delete, func, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from usher.core.domain.records import Status
 from usher.core.domain.sync_plan import Completed, Mark, Phase, Progress, Run
 from usher.core.errors import SyncRunningError
-from usher.core.store.bulk_insert import BulkInsert
-from usher.core.store.pushes import PUSHES
-from usher.core.store.tables import SyncMarkRow, SyncRow, UserRow
-
-SYNCS: Final[Table] = SyncRow.__table__  # type: ignore[attr-defined]
-MARKS: Final[Table] = SyncMarkRow.__table__  # type: ignore[attr-defined]
-USERS: Final[Table] = UserRow.__table__  # type: ignore[attr-defined]
+from usher.core.store.database import Transaction
+from usher.core.store.statements import INTO_SYNC_MARKS
+from usher.core.store.tables import MARKS, PUSHES, SYNCS, USERS
+from usher.core.store.values import hex_of
 
 LEASE: Final = timedelta(seconds=60)
 """A run that shows no sign of life for so long counts as dead, and another may take it over."""
 
-_INSERT_SYNC = BulkInsert(SYNCS)
-_MARK = BulkInsert(MARKS, upsert=True)
+_REPLACING: Final = INTO_SYNC_MARKS.changing(["mark"])
 _HERE = SYNCS.c.instance_id == bindparam("k_instance")
 _MARKED = select(MARKS.c.user_id).where(
     MARKS.c.run_id == bindparam("run_id"),
@@ -41,7 +37,7 @@ def sync_row(connection: Connection, instance_id: UUID) -> Mapping[str, Any] | N
 
 def insert_sync(connection: Connection, row: Mapping[str, Any]) -> None:
     """Add the row of an instance's first run."""
-    _INSERT_SYNC.execute(connection, [row])
+    connection.execute(insert(SYNCS).values(row))
 
 
 def change_sync(connection: Connection, instance_id: UUID, **values: Any) -> None:
@@ -92,13 +88,11 @@ def marked(connection: Connection, run_id: UUID, ids: Collection[UUID]) -> set[U
     return {row[0] for row in rows}
 
 
-def put_marks(connection: Connection, run_id: UUID, marks: Mapping[UUID, Mark]) -> None:
+def put_marks(transaction: Transaction, run_id: UUID, marks: Mapping[UUID, Mark]) -> None:
     """Put marks on users; a new mark replaces the old one."""
-    rows = [
-        {"run_id": run_id, "user_id": user_id, "mark": int(mark)}
-        for user_id, mark in sorted(marks.items())
-    ]
-    _MARK.execute(connection, rows)
+    run = hex_of(run_id)
+    rows = [(run, hex_of(user_id), int(mark)) for user_id, mark in sorted(marks.items())]
+    transaction.insert(INTO_SYNC_MARKS, rows, _REPLACING)
 
 
 def marks_after(

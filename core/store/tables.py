@@ -252,3 +252,13 @@ class CounterRow(SQLModel, table=True):
     name: str = Field(sa_column=Column(_ORDERED_TEXT, primary_key=True))
     shard: int = Field(sa_column=Column(Integer, primary_key=True))
     value: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+USERS: Final[Table] = UserRow.__table__  # type: ignore[attr-defined]
+GRANTS: Final[Table] = GrantRow.__table__  # type: ignore[attr-defined]
+DELIVERIES: Final[Table] = DeliveryRow.__table__  # type: ignore[attr-defined]
+AUDIT: Final[Table] = AuditRow.__table__  # type: ignore[attr-defined]
+PUSHES: Final[Table] = PushRow.__table__  # type: ignore[attr-defined]
+SYNCS: Final[Table] = SyncRow.__table__  # type: ignore[attr-defined]
+MARKS: Final[Table] = SyncMarkRow.__table__  # type: ignore[attr-defined]
+COUNTERS: Final[Table] = CounterRow.__table__  # type: ignore[attr-defined]

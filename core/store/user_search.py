@@ -9,41 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-from msgspec import Struct
 from sqlalchemy import Connection, Select, and_, func, or_, select
 
 from usher.core.domain.events import email_key
 from usher.core.domain.records import Key, Page, Status, User
+from usher.core.store.database import Transaction
+from usher.core.store.filters import Sort, UserFilters
 from usher.core.store.keyset import Condition, Order, fetch
-from usher.core.store.users import GRANTS, NEVER, USER_COLUMNS, USERS, to_users
+from usher.core.store.tables import GRANTS, USERS
+from usher.core.store.users import NEVER, find_by_ids
 
 FEW: Final = 500
 """Records that are few enough to be sorted for each page."""
-
-
-class Sort(StrEnum):
-    """The orders of a list of users."""
-
-    CREATED = "created"
-    LAST_SEEN = "last_seen"
-    EMAIL = "email"
-
-
-class UserFilters(Struct, frozen=True):
-    """Filters of a list of users; None or empty: no filter. ``…_until`` is excluded."""
-
-    status: Status | None = None
-    role: str = ""
-    provider: str = ""
-    email_prefix: str = ""
-    created_since: datetime | None = None
-    created_until: datetime | None = None
-    seen_since: datetime | None = None
-    seen_until: datetime | None = None
 
 
 _ORDERS: Final = {
@@ -57,7 +37,7 @@ _ORDERS: Final = {
 
 
 def search(
-    connection: Connection,
+    transaction: Transaction,
     instance_id: UUID,
     filters: UserFilters,
     sort: Sort,
@@ -76,6 +56,7 @@ def search(
     Raises:
         CursorInvalidError: not ours, cut short, or of another order.
     """
+    connection = transaction.sql
     columns, kinds = _ORDERS[sort]
     order = Order(f"{sort.value}.{'desc' if descending else 'asc'}", columns, kinds, descending)
     served, unserved = _ranges(filters, sort)
@@ -85,14 +66,15 @@ def search(
         within, where = [*within, USERS.c.id.in_(few), *where], []
     rows, following = fetch(
         connection,
-        select(*USER_COLUMNS),
+        select(*columns),
         order,
         within=within,
         where=where,
         cursor=cursor,
         limit=limit,
     )
-    return Page(tuple(to_users(connection, instance_id, rows)), following)
+    users = find_by_ids(transaction, instance_id, [row.id for row in rows])
+    return Page(tuple(users), following)
 
 
 def holds_role(role: str, now: datetime) -> Condition:

@@ -2,145 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import groupby
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import JSON, Connection, Table, bindparam, delete, select
-
 from usher.core.domain.at_identity import AtIdentity
 from usher.core.domain.records import AuditEntry, Grant, Key, Source, Status, User
-from usher.core.store.bulk_insert import BulkInsert
 from usher.core.store.counters import Counters
+from usher.core.store.database import Transaction
+from usher.core.store.drivers.statement import Statement
 from usher.core.store.erasure import erase
 from usher.core.store.ledger import newest_sequence
-from usher.core.store.pushes import mark, unmark
-from usher.core.store.tables import AuditRow, GrantRow, UserRow
+from usher.core.store.statements import (
+    DELETE_GRANT,
+    DELETE_PUSH,
+    ENDED_GRANTS,
+    FIND_USERS,
+    GRANTS_OF,
+    INTO_AUDIT,
+    INTO_GRANTS,
+    INTO_PUSHES,
+    INTO_USERS,
+    LOCK_USERS,
+    USERS_OF_ADDRESS,
+)
+from usher.core.store.values import document_of, hex_of, time_or_none, time_text
+from usher.core.strict_json import dumps
 
 NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """``last_seen_at`` of a user who was never seen; NULL has no place in a keyset."""
-
-USERS: Final[Table] = UserRow.__table__  # type: ignore[attr-defined]
-GRANTS: Final[Table] = GrantRow.__table__  # type: ignore[attr-defined]
-AUDIT: Final[Table] = AuditRow.__table__  # type: ignore[attr-defined]
-_PLAIN_COLUMNS: Final = (
-    "id",
-    "email",
-    "email_key",
-    "provider",
-    "user_metadata",
-    "app_metadata",
-    "profile",
-    "extra_app_metadata",
-    "created_at",
-    "updated_at",
-    "identity_created_at",
-    "confirmed_at",
-    "suspended_at",
-    "deleted_at",
-    "version",
+_NEVER: Final = time_text(NEVER)
+_DOCUMENTS: Final = frozenset(
+    ("user_metadata", "app_metadata", "profile", "extra_app_metadata", "identity_state")
 )
-USER_COLUMNS: Final = (
-    *(USERS.c[name] for name in _PLAIN_COLUMNS),
-    USERS.c.last_seen_at,
-    USERS.c.applied_order,
-    USERS.c.identity_state,
-)
-"""The columns that ``to_users`` reads, in this order; its caller knows the instance."""
-_GRANT_COLUMNS: Final = (
-    GRANTS.c.user_id,
-    GRANTS.c.role,
-    GRANTS.c.source,
-    GRANTS.c.created_at,
-    GRANTS.c.denies,
-    GRANTS.c.actor,
-    GRANTS.c.reason,
-    GRANTS.c.expires_at,
-)
-_DOCUMENTS: Final = frozenset(c.name for c in USERS.c if isinstance(c.type, JSON))
 """JSON columns, named in every change: Python takes 1 and true for equal, and no index has them."""
-_SIMPLE: Final = tuple(name for name in _PLAIN_COLUMNS if name not in _DOCUMENTS)
+_SIMPLE: Final = {
+    "status": "status",
+    "email": "email",
+    "email_key": "email_key",
+    "provider": "provider",
+    "created_at": "created_at",
+    "updated_at": "updated_at",
+    "identity_created_at": "identity_created_at",
+    "confirmed_at": "confirmed_at",
+    "suspended_at": "suspended_at",
+    "deleted_at": "deleted_at",
+    "last_seen_at": "last_seen_at",
+    "order": "applied_order",
+    "version": "version",
+}
+"""Attributes of a user by which records are compared, and their columns."""
 _SIMPLE_OF: Final = attrgetter(*_SIMPLE)
+_SIMPLE_COLUMNS: Final = tuple(_SIMPLE.values())
 _SOURCES: Final = {source.value: source for source in Source}
-_LOCK_USERS = (
-    select(*USER_COLUMNS)
-    .where(
-        USERS.c.instance_id == bindparam("instance_id"),
-        USERS.c.id.in_(bindparam("ids", expanding=True)),
-    )
-    .order_by(USERS.c.id)
-    .with_for_update()
-)
-_HERE = select(*USER_COLUMNS).where(USERS.c.instance_id == bindparam("instance_id"))
-_BY_ID = _HERE.where(USERS.c.id == bindparam("id"))
-_BY_ADDRESS = _HERE.where(USERS.c.email_key == bindparam("email_key")).limit(2)
-_WITH_ENDED_GRANTS = (
-    select(GRANTS.c.instance_id, GRANTS.c.user_id)
-    .where(GRANTS.c.expires_at <= bindparam("now"))
-    .limit(bindparam("most"))
-)
-_GRANTS_OF = (
-    select(*_GRANT_COLUMNS)
-    .where(
-        GRANTS.c.instance_id == bindparam("instance_id"),
-        GRANTS.c.user_id.in_(bindparam("ids", expanding=True)),
-    )
-    .order_by(GRANTS.c.user_id, GRANTS.c.role, GRANTS.c.source)
-)
-_INSERT_USERS = BulkInsert(USERS)
-_CHANGE_USERS = BulkInsert(USERS, upsert=True)
-_INSERT_GRANTS = BulkInsert(GRANTS)
-_INSERT_AUDIT = BulkInsert(AUDIT)
-_DELETE_GRANT = delete(GRANTS).where(
-    GRANTS.c.instance_id == bindparam("k_instance"),
-    GRANTS.c.user_id == bindparam("k_id"),
-    GRANTS.c.role == bindparam("k_role"),
-    GRANTS.c.source == bindparam("k_source"),
-)
 
 
-def load_users(connection: Connection, keys: Iterable[Key]) -> dict[Key, User]:
+def load_users(transaction: Transaction, keys: Iterable[Key]) -> dict[Key, User]:
     """Records by key, locked in order until the transaction ends; unknown keys are left out."""
-    found: dict[Key, User] = {}
-    for instance_id, group in groupby(sorted(set(keys), key=_place), key=itemgetter(0)):
-        ids = [key[1] for key in group]
-        rows = connection.execute(_LOCK_USERS, {"instance_id": instance_id, "ids": ids}).all()
-        for user in to_users(connection, instance_id, rows):
-            found[instance_id, user.id] = user
-    return found
+    return ask_users(transaction, keys)()
 
 
-def find_by_id(connection: Connection, instance_id: UUID, user_id: UUID) -> list[User]:
-    """The user with this id, or an empty list; not locked."""
-    key = {"instance_id": instance_id, "id": user_id}
-    return to_users(connection, instance_id, connection.execute(_BY_ID, key).all())
+def ask_users(transaction: Transaction, keys: Iterable[Key]) -> Callable[[], dict[Key, User]]:
+    """As ``load_users``, when what this gives is called; asked together with what follows."""
+    by_instance: defaultdict[UUID, list[str]] = defaultdict(list)
+    for instance_id, user_id in set(keys):
+        by_instance[instance_id].append(hex_of(user_id))
+    asked = [
+        (instance_id, _ask(transaction, LOCK_USERS, instance_id, sorted(by_instance[instance_id])))
+        for instance_id in sorted(by_instance)
+    ]
+    return lambda: {
+        (instance_id, user.id): user for instance_id, users in asked for user in users()
+    }
 
 
-def find_by_address(connection: Connection, instance_id: UUID, address_key: str) -> list[User]:
-    """Users with this ``email_key``, two at most; not locked."""
-    key = {"instance_id": instance_id, "email_key": address_key}
-    return to_users(connection, instance_id, connection.execute(_BY_ADDRESS, key).all())
-
-
-def with_ended_grants(connection: Connection, now: datetime, limit: int) -> set[Key]:
-    """The keys of users of any instance with grants that have ended; ``limit`` grants at most."""
-    found = connection.execute(_WITH_ENDED_GRANTS, {"now": now, "most": limit})
-    return {(row[0], row[1]) for row in found}
-
-
-def to_users(connection: Connection, instance_id: UUID, rows: Sequence[Any]) -> list[User]:
-    """Records, with their grants, from rows of ``USER_COLUMNS`` of one instance, in order."""
-    if not rows:
+def find_by_ids(transaction: Transaction, instance_id: UUID, ids: Sequence[UUID]) -> list[User]:
+    """The users with these ids, in that order; not locked, and unknown ones are left out."""
+    if not ids:
         return []
-    grants = _grants_of(connection, instance_id, [row[0] for row in rows])
-    return [_to_user(instance_id, row, grants.get(row[0], ())) for row in rows]
+    users = _ask(transaction, FIND_USERS, instance_id, [hex_of(one) for one in ids])
+    found = {user.id: user for user in users()}
+    return [found[one] for one in ids if one in found]
+
+
+def find_by_address(transaction: Transaction, instance_id: UUID, address_key: str) -> list[User]:
+    """Users with this ``email_key``, two at most; not locked."""
+    instance = hex_of(instance_id)
+    rows = transaction.fetch(USERS_OF_ADDRESS, instance, address_key)
+    ids = [hex_of(row[0]) for row in rows]
+    grants = transaction.fetch(GRANTS_OF, instance, ids) if ids else []
+    return _to_users(instance_id, rows, grants)
+
+
+def with_ended_grants(transaction: Transaction, now: datetime, limit: int) -> set[Key]:
+    """The keys of users of any instance with grants that have ended; ``limit`` grants at most."""
+    return set(transaction.fetch(ENDED_GRANTS, time_text(now), limit))
 
 
 def store_users(
-    connection: Connection,
+    transaction: Transaction,
     counters: Counters,
     before: Mapping[Key, User],
     after: Mapping[Key, User],
@@ -157,147 +120,219 @@ def store_users(
         after: the records as they shall be; keys that ``before`` lacks are new users.
         entries: the audit of the changes.
     """
-    changes = [(before.get(key), user) for key, user in after.items()]
-    changes = [(old, new) for old, new in changes if new is not old]
-    changes.sort(key=lambda change: (change[1].instance_id.int, change[1].id.int))
-    _write_rows(connection, changes)
-    ended, given, marked, settled = [], [], [], []
-    for old, new in changes:
-        key = (new.instance_id, new.id)
-        old_grants = old.grants if old else ()
-        if new.grants is not old_grants:
-            ended += [_grant_key(key, g) for g in old_grants if g not in new.grants]
-            given += [_grant_row(key, g) for g in new.grants if g not in old_grants]
-        pending = new.at_identity.pending
-        if pending != (old is not None and old.at_identity.pending):
-            if pending:
-                marked.append((key, new.updated_at))
-            else:
-                settled.append(key)
-        counters.count_user(old, new)
-    if ended:
-        connection.execute(_DELETE_GRANT, ended)
-    _INSERT_GRANTS.execute(connection, given)
-    if marked:
-        mark(connection, marked)
-    if settled:
-        unmark(connection, settled)
-    write_audit(connection, entries)
-    for _, new in changes:
-        if new.status is Status.DELETED:
-            erase(connection, (new.instance_id, new.id))
+    found = ((before.get(key), user) for key, user in after.items())
+    changes = [_Change(old, new) for old, new in found if new is not old]
+    if len(changes) > 1:
+        changes.sort(key=_place)
+    _write_users(transaction, changes)
+    _write_grants(transaction, changes)
+    _write_pushes(transaction, changes)
+    write_audit(transaction, entries)
+    for change in changes:
+        counters.count_user(change.old, change.new)
+        if change.new.status is Status.DELETED:
+            erase(transaction, change.instance, change.user)
 
 
-def write_audit(connection: Connection, entries: Sequence[AuditEntry]) -> None:
+def write_audit(transaction: Transaction, entries: Sequence[AuditEntry]) -> None:
     """Add entries to the audit."""
     acts = any(entry.delivery_id is None for entry in entries)
-    position = newest_sequence(connection) if acts else None
-    _INSERT_AUDIT.execute(connection, [_audit_row(entry, position) for entry in entries])
+    position = newest_sequence(transaction) if acts else None
+    transaction.insert(INTO_AUDIT, [_audit_row(entry, position) for entry in entries])
 
 
-def _write_rows(connection: Connection, changes: Sequence[tuple[User | None, User]]) -> None:
-    created: list[dict[str, Any]] = []
-    updated: list[dict[str, Any]] = []
+class _Change:
+    """A record before and after, and its key as rows have it."""
+
+    __slots__ = ("instance", "new", "old", "user")
+
+    def __init__(self, old: User | None, new: User) -> None:
+        self.old = old
+        self.new = new
+        self.instance = hex_of(new.instance_id)
+        self.user = hex_of(new.id)
+
+
+def _place(change: _Change) -> tuple[str, str]:
+    return change.instance, change.user
+
+
+def _write_users(transaction: Transaction, changes: Sequence[_Change]) -> None:
+    created: list[tuple[Any, ...]] = []
+    updated: list[tuple[Any, ...]] = []
     differing = set(_DOCUMENTS)
-    for old, new in changes:
-        row = _simple(new)
-        if old is not None:
-            stored = _simple(old)
-            for name, value in row.items():
-                if value is not stored[name] and value != stored[name]:
-                    differing.add(name)
-        (created if old is None else updated).append(row | _documents(new))
-    _INSERT_USERS.execute(connection, created)
-    _CHANGE_USERS.execute(connection, updated, differing)
+    for change in changes:
+        old, row = change.old, _user_row(change)
+        if old is None:
+            created.append(row)
+            continue
+        updated.append(row)
+        values = zip(_SIMPLE_COLUMNS, _SIMPLE_OF(old), _SIMPLE_OF(change.new), strict=True)
+        differing.update([name for name, was, now in values if was is not now and was != now])
+    transaction.insert(INTO_USERS, created)
+    if updated:
+        transaction.insert(INTO_USERS, updated, INTO_USERS.changing(differing))
 
 
-def _place(key: Key) -> tuple[int, int]:
-    """A sort key: UUIDs compare slowly."""
-    return key[0].int, key[1].int
+def _write_grants(transaction: Transaction, changes: Sequence[_Change]) -> None:
+    given: list[tuple[Any, ...]] = []
+    for change in changes:
+        held = change.old.grants if change.old else ()
+        grants = change.new.grants
+        if grants is held:
+            continue
+        key = (change.instance, change.user)
+        for grant in held:
+            if grant not in grants:
+                transaction.send(DELETE_GRANT, *key, grant.role, grant.source.value)
+        given += [_grant_row(*key, grant) for grant in grants if grant not in held]
+    transaction.insert(INTO_GRANTS, given)
 
 
-def _grants_of(
-    connection: Connection, instance_id: UUID, ids: Sequence[UUID]
-) -> dict[UUID, tuple[Grant, ...]]:
-    rows = connection.execute(_GRANTS_OF, {"instance_id": instance_id, "ids": ids}).all()
-    return {
-        user_id: tuple(_to_grant(row) for row in group)
-        for user_id, group in groupby(rows, key=itemgetter(0))
-    }
+def _write_pushes(transaction: Transaction, changes: Sequence[_Change]) -> None:
+    marked: list[tuple[Any, ...]] = []
+    for change in changes:
+        pending = change.new.at_identity.pending
+        if pending == (change.old is not None and change.old.at_identity.pending):
+            continue
+        if pending:
+            at = time_text(change.new.updated_at)
+            marked.append((change.instance, change.user, at, 0, at, None, ""))
+        else:
+            transaction.send(DELETE_PUSH, change.instance, change.user)
+    transaction.insert(INTO_PUSHES, marked)
+
+
+def _ask(
+    transaction: Transaction, statement: Statement, instance_id: UUID, ids: Sequence[str]
+) -> Callable[[], list[User]]:
+    """The users with these ids, with their grants, when it is called."""
+    instance = hex_of(instance_id)
+    rows = transaction.ask(statement, instance, ids)
+    grants = transaction.ask(GRANTS_OF, instance, ids)
+
+    def users() -> list[User]:
+        found = rows()
+        return _to_users(instance_id, found, grants()) if found else []
+
+    return users
+
+
+def _to_users(instance_id: UUID, rows: Sequence[Any], grants: Sequence[Any]) -> list[User]:
+    """Records from rows of users and of all their grants, the latter in order."""
+    of_user: dict[UUID, list[Grant]] = {}
+    for row in grants:
+        of_user.setdefault(row[0], []).append(_to_grant(row))
+    return [_to_user(instance_id, row, tuple(of_user.get(row[0], ()))) for row in rows]
 
 
 def _to_grant(row: Any) -> Grant:
-    _, role, source, created_at, denies, actor, reason, expires_at = row
-    return Grant(role, _SOURCES[source], created_at, denies, actor, reason, expires_at)
-
-
-def _grant_key(key: Key, grant: Grant) -> dict[str, Any]:
-    return {
-        "k_instance": key[0],
-        "k_id": key[1],
-        "k_role": grant.role,
-        "k_source": grant.source.value,
-    }
-
-
-def _grant_row(key: Key, grant: Grant) -> dict[str, Any]:
-    return {
-        "instance_id": key[0],
-        "user_id": key[1],
-        "role": grant.role,
-        "source": grant.source.value,
-        "denies": grant.denies,
-        "actor": grant.actor,
-        "reason": grant.reason,
-        "created_at": grant.created_at,
-        "expires_at": grant.expires_at,
-    }
-
-
-def _audit_row(entry: AuditEntry, position: int | None) -> dict[str, Any]:
-    return {
-        "instance_id": entry.instance_id,
-        "user_id": entry.user_id,
-        "at": entry.at,
-        "actor": entry.actor,
-        "action": entry.action,
-        "delivery_id": entry.delivery_id,
-        "ledger_position": position if entry.delivery_id is None else None,
-        "before": entry.before,
-        "after": entry.after,
-        "reason": entry.reason,
-    }
-
-
-def _simple(user: User) -> dict[str, Any]:
-    row = dict(zip(_SIMPLE, _SIMPLE_OF(user), strict=True))
-    row["instance_id"] = user.instance_id
-    row["status"] = user.status.value
-    row["last_seen_at"] = user.last_seen_at or NEVER
-    row["applied_order"] = user.order
-    return row
-
-
-def _documents(user: User) -> dict[str, Any]:
-    state = user.at_identity.document()
-    state["proven"] = sorted(user.proven)
-    return {
-        "user_metadata": user.user_metadata,
-        "app_metadata": user.app_metadata,
-        "profile": user.profile,
-        "extra_app_metadata": user.extra_app_metadata,
-        "identity_state": state,
-    }
+    _, role, source, denies, actor, reason, created_at, expires_at = row
+    return Grant(role, _SOURCES[source], created_at, bool(denies), actor, reason, expires_at)
 
 
 def _to_user(instance_id: UUID, row: Any, grants: tuple[Grant, ...]) -> User:
-    *plain, last_seen_at, order, state = row
+    (
+        user_id,
+        email,
+        email_key,
+        provider,
+        user_metadata,
+        app_metadata,
+        profile,
+        extra_app_metadata,
+        identity_state,
+        created_at,
+        updated_at,
+        identity_created_at,
+        confirmed_at,
+        suspended_at,
+        deleted_at,
+        last_seen_at,
+        order,
+        version,
+    ) = row
+    state = document_of(identity_state)
     return User(
         instance_id,
-        **dict(zip(_PLAIN_COLUMNS, plain, strict=True)),
-        last_seen_at=None if last_seen_at == NEVER else last_seen_at,
-        order=order,
-        at_identity=AtIdentity.read(state),
-        proven=frozenset(state["proven"]),
-        grants=grants,
+        user_id,
+        created_at,
+        updated_at,
+        email,
+        email_key,
+        provider,
+        document_of(user_metadata),
+        document_of(app_metadata),
+        document_of(profile),
+        document_of(extra_app_metadata),
+        identity_created_at,
+        confirmed_at,
+        suspended_at,
+        deleted_at,
+        None if last_seen_at == NEVER else last_seen_at,
+        grants,
+        AtIdentity.read(state),
+        frozenset(state["proven"]),
+        order,
+        version,
+    )
+
+
+def _user_row(change: _Change) -> tuple[Any, ...]:
+    """In the order of ``INTO_USERS``."""
+    user = change.new
+    state = user.at_identity.document()
+    state["proven"] = sorted(user.proven)
+    return (
+        change.instance,
+        change.user,
+        user.status.value,
+        user.email,
+        user.email_key,
+        user.provider,
+        dumps(user.user_metadata),
+        dumps(user.app_metadata),
+        dumps(user.profile),
+        dumps(user.extra_app_metadata),
+        dumps(state),
+        time_text(user.created_at),
+        time_text(user.updated_at),
+        time_or_none(user.identity_created_at),
+        time_or_none(user.confirmed_at),
+        time_or_none(user.suspended_at),
+        time_or_none(user.deleted_at),
+        time_or_none(user.last_seen_at) or _NEVER,
+        user.order,
+        user.version,
+    )
+
+
+def _grant_row(instance: str, user: str, grant: Grant) -> tuple[Any, ...]:
+    """In the order of ``INTO_GRANTS``."""
+    return (
+        instance,
+        user,
+        grant.role,
+        grant.source.value,
+        int(grant.denies),
+        grant.actor,
+        grant.reason,
+        time_text(grant.created_at),
+        time_or_none(grant.expires_at),
+    )
+
+
+def _audit_row(entry: AuditEntry, position: int | None) -> tuple[Any, ...]:
+    """In the order of ``INTO_AUDIT``."""
+    return (
+        hex_of(entry.instance_id),
+        hex_of(entry.user_id),
+        time_text(entry.at),
+        entry.actor,
+        entry.action,
+        entry.delivery_id,
+        position if entry.delivery_id is None else None,
+        None if entry.before is None else dumps(entry.before),
+        dumps(entry.after),
+        entry.reason,
     )

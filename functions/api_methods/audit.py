@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import Field
 
 from usher.core.domain.documents import audit_document
-from usher.core.store.audit import ACTIONS, AuditFilters
+from usher.core.store.filters import ACTIONS, AuditFilters
 from usher.functions._shared.http import Response
 from usher.functions._shared.operation import (
     Access,

@@ -18,7 +18,7 @@ from usher.core.domain.documents import (
 from usher.core.domain.events import Event
 from usher.core.domain.records import Decision, Outcome, User
 from usher.core.errors import EventUnreadableError, PolicyError
-from usher.core.store.ledger import DeliveryFilters
+from usher.core.store.filters import DeliveryFilters
 from usher.core.webhooks import event_of, failed_decision
 from usher.functions._shared.http import Response
 from usher.functions._shared.operation import (

@@ -23,8 +23,7 @@ from usher.core.domain.held_roles import is_role
 from usher.core.domain.records import Page, Status, User
 from usher.core.domain.roles import effective
 from usher.core.errors import InvalidInputError
-from usher.core.store.ledger import DeliveryFilters
-from usher.core.store.user_search import Sort, UserFilters
+from usher.core.store.filters import DeliveryFilters, Sort, UserFilters
 from usher.functions._shared.http import Response
 from usher.functions._shared.operation import (
     Access,

@@ -12,7 +12,7 @@ from tests.browser.people import OWNER, PLAIN
 from tests.support import account, signed, verified
 from usher.core.domain import administration
 from usher.core.domain.administration import Change
-from usher.core.store.ledger import DeliveryFilters
+from usher.core.store.filters import DeliveryFilters
 
 AsOwner = Callable[..., tuple[Page, Watch]]
 

@@ -55,10 +55,10 @@ def test_i4_a_dry_run_tells_what_would_be_done_and_does_nothing(
     for number in range(3):
         empty.sign_up(f"{number}@example.com")
     database = Database(os.environ["USHER_DATABASE_URL"])
-    with database.write() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '0003'"))
+    with database.write() as transaction:
+        transaction.sql.execute(text("UPDATE alembic_version SET version_num = '0003'"))
         if not database.is_sqlite:  # as autovacuum does in time
-            connection.execute(text("ANALYZE users"))
+            transaction.sql.execute(text("ANALYZE users"))
     told = empty.json("db", "upgrade", "--dry-run")
     assert told[0] | {"seconds": 0} == {
         "revision": "0004",
@@ -197,9 +197,9 @@ def test_i5_an_older_version_goes_on_with_a_newer_database(empty: Program) -> No
     """What a newer version added stays as it is, and nothing is migrated back."""
     empty("db", "upgrade")
     database = Database(os.environ["USHER_DATABASE_URL"])
-    with database.write() as connection:
-        connection.execute(text("ALTER TABLE users ADD COLUMN later TEXT"))
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with database.write() as transaction:
+        transaction.sql.execute(text("ALTER TABLE users ADD COLUMN later TEXT"))
+        transaction.sql.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     said = empty("db", "upgrade").stdout
     assert said.startswith("The database is at revision 9999, which a newer version of Usher made.")
     empty.sign_up("ada@example.com")

@@ -16,7 +16,7 @@ from tests.support import account, call, signed
 from usher import migrations
 from usher.cli.checks.instance import _several
 from usher.core.store.database import Database
-from usher.core.store.instances import OnRecord
+from usher.core.store.instance_report import OnRecord
 
 ZERO, OURS, STRANGER = UUID(int=0), UUID(int=7), UUID(int=8)
 

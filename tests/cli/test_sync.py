@@ -308,8 +308,8 @@ def test_an_interrupted_run_goes_on_without_repeating(
     site.before = None
     go_on.set()
     time.sleep(0.3)  # Identity finds out that nobody waits any more
-    with site.program.app() as app, app.store.database.write() as connection:
-        connection.execute(text("UPDATE syncs SET lease = NULL"))  # as after a minute
+    with site.program.app() as app, app.store.database.write() as transaction:
+        transaction.sql.execute(text("UPDATE syncs SET lease = NULL"))  # as after a minute
     done = site.sync("--pull", code=3)
     assert (done["resumed"], done["accounts"], done["records"]) == (True, count, count)
     assert site.pages() == [4, 5, 6]

@@ -25,8 +25,8 @@ def ada(program: Program) -> Program:
 
 def audited(program: Program) -> list[tuple[str, str, str]]:
     """Action, actor and reason of every entry of the audit, in order."""
-    with program.app() as app, app.store.database.read() as connection:
-        rows = connection.execute(
+    with program.app() as app, app.store.database.read() as transaction:
+        rows = transaction.sql.execute(
             text("SELECT action, actor, reason FROM audit ORDER BY sequence")
         ).all()
     return [(row[0], row[1], row[2]) for row in rows]

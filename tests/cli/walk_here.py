@@ -22,7 +22,7 @@ from usher import migrations
 from usher.core.app import utc_now
 from usher.core.bounds import MAX_EVENT_BYTES
 from usher.core.spool.files import DEAD_LETTERS
-from usher.core.store import database
+from usher.core.store.drivers import sqlite
 
 SECRETS, URL = "USHER_WEBHOOK_SECRETS", "USHER_DATABASE_URL"
 
@@ -131,8 +131,8 @@ def no_tables(at: Walk) -> Steps:
 
 @case("database.newer")
 def a_newer_version_was_here(at: Walk) -> Steps:
-    with at.program.app() as app, app.store.write() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with at.program.app() as app, app.store.write() as transaction:
+        transaction.sql.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     yield {}
     at.patch.setattr(migrations, "newest", lambda: "9999")  # that version is installed
 
@@ -177,7 +177,7 @@ def a_damaged_file(at: Walk) -> Steps:
 
 @case("database.locked")
 def somebody_has_a_transaction_open(at: Walk) -> Steps:
-    at.patch.setattr(database, "BUSY_TIMEOUT_MS", 100)
+    at.patch.setattr(sqlite, "BUSY_TIMEOUT_MS", 100)
     with locked(f"sqlite:///{at.folder}/usher.db"):
         yield {}
 
@@ -247,7 +247,7 @@ def a_folder_in_the_spool(at: Walk) -> Steps:
 def a_dead_letter(at: Walk) -> Steps:
     spool = at.folder / "a spool"
     at.set("USHER_SPOOL", str(spool))
-    at.patch.setattr(database, "BUSY_TIMEOUT_MS", 100)
+    at.patch.setattr(sqlite, "BUSY_TIMEOUT_MS", 100)
     now = utc_now()
     delivery = signed("signup", account(at=now), at=now)
     with at.program.app() as app, locked(f"sqlite:///{at.folder}/usher.db"):

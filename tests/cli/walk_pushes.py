@@ -204,8 +204,10 @@ def a_push_that_another_version_tried(at: Walk) -> Steps:
     identity.stop()
     grant(at)
     identity.start()
-    with at.program.app() as app, app.store.write() as connection:
-        connection.execute(text("UPDATE pushes SET error = 'of_tomorrow: It is not yet known.'"))
+    with at.program.app() as app, app.store.write() as transaction:
+        transaction.sql.execute(
+            text("UPDATE pushes SET error = 'of_tomorrow: It is not yet known.'")
+        )
     yield {}
 
 

@@ -58,9 +58,9 @@ def seed(database_url: str, policy: str) -> None:
     """Fill a database, emptied before: ada administers, sue is suspended, eve is deleted."""
     database = Database(database_url)
     migrations.upgrade(database)
-    with database.write() as connection:
+    with database.write() as transaction:
         for table in ("users", "grants", "deliveries", "audit", "counters"):
-            connection.execute(text(f"DELETE FROM {table}"))
+            transaction.sql.execute(text(f"DELETE FROM {table}"))
     database.dispose()
     usher = App(settings(database_url, policy), Clock(BORN))
     for name, email in PEOPLE.items():

@@ -59,7 +59,7 @@ class Senders:
 def known(url: str) -> set[str]:
     """Whom the database has."""
     database = Database(url)
-    with database.read() as connection:
-        found = {str(row[0]).replace("-", "") for row in connection.execute(text(_USERS))}
+    with database.read() as transaction:
+        found = {str(row[0]).replace("-", "") for row in transaction.sql.execute(text(_USERS))}
     database.dispose()
     return found

@@ -12,7 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from uuid import uuid4
 
+import psycopg
 from sqlalchemy import text
+from sqlalchemy.engine import make_url
 
 from tests.deploy.senders import Senders, known
 from tests.support import ROOT, Server, account, signed
@@ -57,11 +59,11 @@ def served(server: Server, url: str, before: list[str]) -> None:
     """A restored database has everybody, whole, and takes new events."""
     assert set(before) <= known(url)
     database = Database(url)
-    with database.read() as connection:
+    with database.read() as transaction:
         for table in ("deliveries", "grants", "audit"):
             lacking = f"""SELECT count(*) FROM users WHERE NOT EXISTS
                 (SELECT 1 FROM {table} WHERE {table}.user_id = users.id)"""
-            assert connection.execute(text(lacking)).scalar_one() == 0
+            assert transaction.sql.execute(text(lacking)).scalar_one() == 0
     database.dispose()
     assert server.post(signed("signup", account(), at=datetime.now(UTC))).status == 200
 
@@ -94,12 +96,10 @@ def test_postgresql_is_dumped_under_load(
 
     before = under_load(server, back_up)
     server.stop()
-    admin, name = Database(postgresql_url), f"restored_{uuid4().hex}"
-    restored = str(admin.url.set(database=name).render_as_string(hide_password=False))
-    autocommit = admin.engine.execution_options(isolation_level="AUTOCOMMIT")
-    with autocommit.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    admin.dispose()
+    name = f"restored_{uuid4().hex}"
+    restored = make_url(postgresql_url).set(database=name).render_as_string(hide_password=False)
+    with psycopg.connect(plain, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
     target = restored.replace("+psycopg", "")
     subprocess.run([*command(RESTORE), target, "usher.dump"], cwd=tmp_path, check=True)
     served(start_server(restored), restored, before)

@@ -401,7 +401,7 @@ def test_an_event_costs_no_statement_more_while_nothing_is_pending(
     """And not one of them concerns pushes."""
     with executed(site.app.store.database) as seen:
         assert site.world.log_in("bob@example.com").status == 200
-    kinds = [text.split(None, 1)[0] for text, _ in seen]
-    assert not [text for text, _ in seen if "pushes" in text]
+    kinds = [one.text.split(None, 1)[0] for one in seen]
+    assert not [one for one in seen if "pushes" in one.text]
     assert kinds.count("SELECT") == 3  # the ledger, the users, their grants
     assert kinds.count("INSERT") == 3  # the delivery, the user, the counters

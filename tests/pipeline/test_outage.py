@@ -28,7 +28,7 @@ from usher.core.policy_source import PolicyInForce
 from usher.core.settings import Settings
 from usher.core.spool import forward as holding
 from usher.core.spool.files import DEAD_LETTERS, Spool, waiting
-from usher.core.store import database
+from usher.core.store.drivers import sqlite
 from usher.core.webhooks import Webhooks
 
 MakeSettings = Callable[..., Settings]
@@ -36,7 +36,7 @@ MakeSettings = Callable[..., Settings]
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 50)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 50)
 
 
 @pytest.fixture

@@ -111,9 +111,9 @@ def told(app: App) -> list[User]:
 
 def empty(app: App) -> None:
     """As if nothing had ever happened."""
-    with app.store.database.write() as connection:
+    with app.store.database.write() as transaction:
         for table in ("users", "grants", "deliveries", "audit", "counters"):
-            connection.execute(text(f"DELETE FROM {table}"))
+            transaction.sql.execute(text(f"DELETE FROM {table}"))
 
 
 @pytest.fixture

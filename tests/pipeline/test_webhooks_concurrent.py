@@ -9,7 +9,6 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection
 
 from tests.store.store_support import checked, counts, deliver
 from tests.support import NOON, Clock, Signed, account, signed
@@ -18,6 +17,7 @@ from usher.core.domain.records import Status
 from usher.core.domain.reply import Reply
 from usher.core.domain.roles import effective
 from usher.core.settings import Settings
+from usher.core.store.database import Transaction
 from usher.core.store.ledger import Known
 
 THREADS = 8
@@ -109,8 +109,8 @@ def test_a_delivery_that_another_process_stores_midway_gets_the_reply_stored_the
     elsewhere: list[Any] = []
     original = first.store.ledger.known
 
-    def known(connection: Connection, ids: Sequence[str]) -> Known:
-        found = original(connection, ids)
+    def known(transaction: Transaction, ids: Sequence[str]) -> Known:
+        found = original(transaction, ids)
         if not elsewhere:
             elsewhere.extend(deliver(second, [batch[1]]))
         return found

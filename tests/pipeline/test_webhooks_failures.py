@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Any
 
+import psycopg
 import pytest
-from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
 
 from tests.store.store_support import LogLines, counts, deliver, execute
 from tests.support import Signed, account, call, signed
@@ -16,10 +15,11 @@ from usher.core.app import App
 from usher.core.domain.records import Delivery
 from usher.core.domain.reply import Reply
 from usher.core.errors import ConflictError, DatabaseError, DuplicateError, NotStorableError
+from usher.core.store.database import Transaction
 from usher.core.webhooks import CONFLICT_ATTEMPTS
 
 NOTHING = {"users": 0, "grants": 0, "deliveries": 0, "audit": 0}
-Record = Callable[[Connection, Sequence[Delivery]], None]
+Record = Callable[[Transaction, Sequence[Delivery]], None]
 
 
 def people(number: int) -> list[Signed]:
@@ -35,8 +35,8 @@ def break_ledger(usher: App, monkeypatch: pytest.MonkeyPatch) -> Callable[..., l
     def install(fault: Callable[[list[int]], Exception | None]) -> list[int]:
         sizes: list[int] = []
 
-        def record(connection: Connection, deliveries: Sequence[Delivery]) -> None:
-            original(connection, deliveries)
+        def record(transaction: Transaction, deliveries: Sequence[Delivery]) -> None:
+            original(transaction, deliveries)
             sizes.append(len(deliveries))
             if error := fault(sizes):
                 raise error
@@ -47,13 +47,17 @@ def break_ledger(usher: App, monkeypatch: pytest.MonkeyPatch) -> Callable[..., l
     return install
 
 
-def conflict(*_: Any) -> Exception:
-    """What a unique constraint raises."""
-    return IntegrityError("INSERT", {}, Exception("duplicate key"))
+@pytest.fixture
+def conflict(usher: App) -> Callable[..., Exception]:
+    """What a unique constraint of this database raises."""
+    kind = sqlite3.IntegrityError if usher.store.database.is_sqlite else psycopg.IntegrityError
+    return lambda *_: kind("duplicate key")
 
 
 def test_a_batch_whose_transaction_fails_runs_again_one_by_one(
-    usher: App, break_ledger: Callable[..., list[int]]
+    usher: App,
+    break_ledger: Callable[..., list[int]],
+    conflict: Callable[..., Exception],
 ) -> None:
     """The failed transaction leaves nothing, and every delivery is stored once, in order."""
     sizes = break_ledger(lambda sizes: conflict() if sizes[-1] > 1 else None)
@@ -75,8 +79,8 @@ def test_one_delivery_that_always_fails_leaves_its_neighbours_stored(
     batch = people(3)
     original: Record = usher.store.ledger.record
 
-    def record(connection: Connection, deliveries: Sequence[Delivery]) -> None:
-        original(connection, deliveries)
+    def record(transaction: Transaction, deliveries: Sequence[Delivery]) -> None:
+        original(transaction, deliveries)
         if any(delivery.body == batch[1].body for delivery in deliveries):
             raise DatabaseError("the disk has a bad sector")
 
@@ -90,7 +94,9 @@ def test_one_delivery_that_always_fails_leaves_its_neighbours_stored(
 
 
 def test_a_conflict_is_tried_again_and_then_answered(
-    usher: App, break_ledger: Callable[..., list[int]]
+    usher: App,
+    break_ledger: Callable[..., list[int]],
+    conflict: Callable[..., Exception],
 ) -> None:
     """Another process was first, and is done by the time of the next attempt."""
     last = CONFLICT_ATTEMPTS
@@ -176,10 +182,10 @@ def test_any_other_fault_while_storing_a_batch_fails_only_the_delivery_at_fault(
     batch = people(3)
     original: Record = usher.store.ledger.record
 
-    def record(connection: Connection, deliveries: Sequence[Delivery]) -> None:
+    def record(transaction: Transaction, deliveries: Sequence[Delivery]) -> None:
         if any(delivery.body == batch[1].body for delivery in deliveries):
             raise UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed")
-        original(connection, deliveries)
+        original(transaction, deliveries)
 
     monkeypatch.setattr(usher.store.ledger, "record", record)
     answers = deliver(usher, batch)

@@ -117,8 +117,8 @@ def wait_until(true: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
 def rows(url: str, statement: str) -> list[tuple[Any, ...]]:
     """What a query finds in the server's database."""
     database = Database(url)
-    with database.read() as connection:
-        found = [tuple(row) for row in connection.execute(text(statement))]
+    with database.read() as transaction:
+        found = [tuple(row) for row in transaction.sql.execute(text(statement))]
     database.dispose()
     return found
 

@@ -27,7 +27,7 @@ from usher.core.domain.administration import Change
 from usher.core.errors import DatabaseError
 from usher.core.settings import Settings
 from usher.core.spool.files import DEAD_LETTERS
-from usher.core.store import database
+from usher.core.store.drivers import sqlite
 from usher.functions._shared.failure import failure
 from usher.functions._shared.http import Request
 from usher.server import routes
@@ -82,8 +82,10 @@ class World:
     def stored(self) -> int:
         """How many are in the ledger; what cannot be asked has taken nothing."""
         try:
-            with self.app.store.database.read() as connection:
-                return int(connection.execute(text("SELECT count(*) FROM deliveries")).scalar_one())
+            with self.app.store.database.read() as transaction:
+                return int(
+                    transaction.sql.execute(text("SELECT count(*) FROM deliveries")).scalar_one()
+                )
         except DatabaseError:
             return 0
 
@@ -136,13 +138,13 @@ def dead_letters(world: World) -> Iterator[None]:
 @contextmanager
 def not_migrated(world: World) -> Iterator[None]:
     """A table is not there."""
-    with world.app.store.write() as connection:
-        connection.execute(text("ALTER TABLE deliveries RENAME TO deliveries_away"))
+    with world.app.store.write() as transaction:
+        transaction.sql.execute(text("ALTER TABLE deliveries RENAME TO deliveries_away"))
     try:
         yield
     finally:
-        with world.app.store.write() as connection:
-            connection.execute(text("ALTER TABLE deliveries_away RENAME TO deliveries"))
+        with world.app.store.write() as transaction:
+            transaction.sql.execute(text("ALTER TABLE deliveries_away RENAME TO deliveries"))
 
 
 @contextmanager
@@ -163,8 +165,8 @@ def untold(world: World) -> Iterator[None]:
     users.change(users.get(who.id), administration.grant("editor"), Change("admin:eve"))
     assert world.app.pushes.push_pending().left == 1
     yield
-    with world.app.store.write() as connection:
-        connection.execute(text("DELETE FROM pushes"))
+    with world.app.store.write() as transaction:
+        transaction.sql.execute(text("DELETE FROM pushes"))
 
 
 State = Callable[[World], AbstractContextManager[None]]
@@ -202,7 +204,7 @@ def test_all_say_the_same(
 ) -> None:
     """Before an event, and after it; and all are content once it is mended."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 100)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 100)
     for name, value in {
         "DATABASE_URL": database_url,
         "WEBHOOK_SECRETS": SECRET.decode(),

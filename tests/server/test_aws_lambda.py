@@ -23,7 +23,7 @@ from usher.core.app import App, use
 from usher.core.door import ADDRESS_PER_MINUTE, render
 from usher.core.errors import RequestError
 from usher.core.settings import Settings
-from usher.core.store.ledger import DeliveryFilters
+from usher.core.store.filters import DeliveryFilters
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="awslambdaric runs on Linux only")
 Start = Callable[..., AbstractContextManager[Function]]

@@ -82,8 +82,8 @@ def test_each_backlog_is_told(app: App) -> None:
     spool.append([b"one", b"two"])
     spool.keep_dead_letters([b"three"])
     completed = NOON - timedelta(hours=3)
-    with app.store.write() as connection:
-        connection.execute(
+    with app.store.write() as transaction:
+        transaction.sql.execute(
             insert(SyncRow).values(
                 instance_id=app.store.users.get(ada.id).instance_id,
                 run_id=uuid4(),
@@ -119,8 +119,7 @@ def test_what_an_absent_database_would_say_is_not_known(
     assert shown(metrics)["pushes_pending"] == "0"
     app.store.database.dispose()
     nowhere = Database("sqlite:////nowhere/at/all.db")
-    monkeypatch.setattr(app.store.database, "engine", nowhere.engine)
-    monkeypatch.setattr(app.store.database, "_reader", nowhere.engine)
+    monkeypatch.setattr(app.store.database, "_pool", nowhere._pool)
     backlogs.step()
     found = shown(metrics)
     assert found.pop("ready") == "0"  # nobody keeps events: this is no server yet

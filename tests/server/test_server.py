@@ -53,9 +53,9 @@ def test_not_ready_without_tables_and_ready_once_they_are_there(
     """/readyz tells the truth without a restart; an event is not lost but answered 503."""
     server = start_server(postgresql_url)
     database = Database(postgresql_url)
-    with database.write() as connection:
+    with database.write() as transaction:
         for table in ("counters", "pushes", "syncs"):
-            connection.execute(text(f"ALTER TABLE {table} RENAME TO {table}_away"))
+            transaction.sql.execute(text(f"ALTER TABLE {table} RENAME TO {table}_away"))
     try:
         delivery = signup()
         assert server.pool.request("GET", f"{server.url}/readyz").status == 503
@@ -63,9 +63,9 @@ def test_not_ready_without_tables_and_ready_once_they_are_there(
         assert (refused.status, refused.json()["code"]) == (503, "database_unavailable")
         assert "detail" not in refused.json()
     finally:
-        with database.write() as connection:
+        with database.write() as transaction:
             for table in ("counters", "pushes", "syncs"):
-                connection.execute(text(f"ALTER TABLE {table}_away RENAME TO {table}"))
+                transaction.sql.execute(text(f"ALTER TABLE {table}_away RENAME TO {table}"))
         database.dispose()
     assert server.pool.request("GET", f"{server.url}/readyz").status == 200
     assert server.post(delivery).status == 200

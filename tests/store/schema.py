@@ -23,7 +23,8 @@ POSTGRESQL = {
 
 def schema(database: Database) -> dict[str, Any]:
     """Tables, columns, indexes and constraints."""
-    with database.read() as connection:
+    with database.read() as transaction:
+        connection = transaction.sql
         if not database.is_sqlite:
             return {
                 name: [list(row) for row in connection.execute(text(statement))]

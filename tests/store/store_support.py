@@ -6,9 +6,11 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import pytest
 from sqlalchemy import event, text
 
 from tests.support import NOON, SECRET, Signed, verified
@@ -16,6 +18,8 @@ from usher.core import log
 from usher.core.app import App
 from usher.core.domain.reply import Reply
 from usher.core.store.database import Database
+from usher.core.store.drivers.postgresql import PostgresqlSession
+from usher.core.store.drivers.sqlite import SqliteSession
 from usher.core.store.instances import Instances
 from usher.core.users import UserService
 from usher.core.webhooks import Verified
@@ -27,17 +31,17 @@ TABLES = ("users", "grants", "deliveries", "audit")
 
 def counts(database: Database) -> dict[str, int]:
     """How many rows each table has."""
-    with database.read() as connection:
+    with database.read() as transaction:
         return {
-            table: connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one()
+            table: transaction.sql.execute(text(f"SELECT count(*) FROM {table}")).scalar_one()
             for table in TABLES
         }
 
 
 def rows(database: Database, statement: str, **values: Any) -> list[Any]:
     """Rows of a query, as tuples."""
-    with database.read() as connection:
-        return [tuple(row) for row in connection.execute(text(statement), values)]
+    with database.read() as transaction:
+        return [tuple(row) for row in transaction.sql.execute(text(statement), values)]
 
 
 def users_of(app: App, instance_id: UUID) -> UserService:
@@ -49,23 +53,63 @@ def users_of(app: App, instance_id: UUID) -> UserService:
 
 def execute(database: Database, statement: str) -> None:
     """One statement, committed."""
-    with database.write() as connection:
-        connection.execute(text(statement))
+    with database.write() as transaction:
+        transaction.sql.execute(text(statement))
+
+
+@dataclass(frozen=True)
+class Executed:
+    """A statement as the driver got it."""
+
+    text: str
+    values: Any
+
+    def plan(self, database: Database) -> str:
+        """How the database would run it."""
+        explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
+        with database.write() as transaction:
+            session: Any = transaction._session
+            if database.is_sqlite:
+                found = session.run(explain + self.text, self.values).fetchall()
+            elif isinstance(self.values, list | tuple):
+                session.queue(explain + self.text, self.values, False)
+                found = session._load(session._exchange()[-1])
+            else:
+                found = transaction.sql.exec_driver_sql(explain + self.text, self.values).all()
+        return "\n".join(str(row[-1]) for row in found)
 
 
 @contextmanager
-def executed(database: Database) -> Iterator[list[tuple[str, Any]]]:
-    """Every statement meanwhile with its parameters, as the driver gets them."""
-    found: list[tuple[str, Any]] = []
+def executed(database: Database) -> Iterator[list[Executed]]:
+    """Every statement meanwhile, as the driver gets it, but those about the transaction itself."""
+    found: list[Executed] = []
+    engine = database._pool.engine()
+    run, queue = SqliteSession.run, PostgresqlSession.queue
 
-    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        found.append((statement, parameters))
+    def note(text: str, values: Any) -> None:
+        if not text.startswith(("BEGIN", "COMMIT", "ROLLBACK", "PRAGMA")):
+            found.append(Executed(text, values))
 
-    event.listen(database.engine, "before_cursor_execute", note)
-    try:
-        yield found
-    finally:
-        event.remove(database.engine, "before_cursor_execute", note)
+    def noted_run(self: SqliteSession, text: str, values: Any = ()) -> Any:
+        note(text, values)
+        return run(self, text, values)
+
+    def noted_queue(self: PostgresqlSession, text: str, values: Any, prepare: bool) -> None:
+        note(text, values)
+        queue(self, text, values, prepare)
+
+    def noted(_connection: Any, _cursor: Any, text: str, values: Any, *_: Any) -> None:
+        note(text, values)
+
+    database.dispose()  # SQLAlchemy's connections must be made after the listener is there
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SqliteSession, "run", noted_run)
+        patch.setattr(PostgresqlSession, "queue", noted_queue)
+        event.listen(engine, "before_cursor_execute", noted)
+        try:
+            yield found
+        finally:
+            event.remove(engine, "before_cursor_execute", noted)
 
 
 def raw(body: bytes, name: str = "signup") -> Signed:

@@ -24,7 +24,7 @@ from usher.core.domain.administration import Change
 from usher.core.domain.records import Grant, Source, User
 from usher.core.domain.roles import effective
 from usher.core.errors import UsherError
-from usher.core.store.counters import MAX_NAMES
+from usher.core.store.counts import MAX_NAMES
 from usher.emulator.payload import ZERO_INSTANCE
 
 BOSS = Change("cli:boss", force=True)
@@ -77,9 +77,9 @@ def test_the_counters_are_what_a_recount_gives(
     usher: App, clock: Clock, steps: list[tuple[object, ...]]
 ) -> None:
     """Events, administrators' acts and the passing of time, in any order."""
-    with usher.store.database.write() as connection:
+    with usher.store.database.write() as transaction:
         for table in ("users", "grants", "deliveries", "audit", "counters"):
-            connection.execute(text(f"DELETE FROM {table}"))
+            transaction.sql.execute(text(f"DELETE FROM {table}"))
     clock.now = NOON
     for step in steps:
         act(usher, clock, step)
@@ -140,8 +140,8 @@ def test_who_has_a_role_from_somebody_else_too_is_counted_on(usher: App, clock: 
         for grants in words
         for user in [User(at, uuid4(), NOON, NOON, grants=grants)]
     }
-    with usher.store.database.write() as connection:
-        usher.store.users.store(connection, {}, users, [])
+    with usher.store.database.write() as transaction:
+        usher.store.users.store(transaction, {}, users, [])
     assert usher.store.users.counts("role") == {"guest": 3}
     clock.advance(hours=1)
     assert usher.store.users.counts("role") == {"guest": sum(words.values())}
@@ -169,8 +169,8 @@ def test_the_most_frequent_names_are_told_first_and_no_more_than_some(usher: App
         ]
         user = User(UUID(int=0), uuid4(), NOON, NOON, grants=grants)
         users[user.instance_id, user.id] = user
-    with usher.store.database.write() as connection:
-        usher.store.users.store(connection, {}, users, [])
+    with usher.store.database.write() as transaction:
+        usher.store.users.store(transaction, {}, users, [])
     told = usher.store.users.counts("role")
     assert len(told) == MAX_NAMES
     assert next(iter(told.items())) == ("r000", MAX_NAMES + 5)

@@ -15,8 +15,8 @@ from usher.core.domain import administration
 from usher.core.domain.administration import Change
 from usher.core.domain.records import AuditEntry
 from usher.core.store import history
+from usher.core.store.filters import DeliveryFilters
 from usher.core.store.history import History
-from usher.core.store.ledger import DeliveryFilters
 
 ELSEWHERE = UUID(int=7)
 

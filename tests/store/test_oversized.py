@@ -11,7 +11,7 @@ from usher.core.app import App
 from usher.core.bounds import MAX_EVENT_BYTES
 from usher.core.errors import BodyTooLargeError, DatabaseError
 from usher.core.oversized import EVENT, REQUEST, Refused
-from usher.core.store import database
+from usher.core.store.drivers import sqlite
 
 SMALL, LARGE = BodyTooLargeError(262_144), BodyTooLargeError(MAX_EVENT_BYTES)
 
@@ -52,7 +52,7 @@ def test_what_cannot_be_written_is_kept_for_the_next_time(
     usher: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The database was away; nothing is lost, nothing counts twice."""
-    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 100)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 100)
     usher.oversized.count(SMALL)
     with locked(usher.settings.database_url, "counters"):
         with pytest.raises(DatabaseError):

@@ -66,9 +66,9 @@ def test_i1_settings_hold_in_our_transactions_and_nowhere_else(
     theirs = all_sessions(pooled_url, SHOWN)
     for url in (pooled_url, postgresql_url):
         database = Database(url)
-        for transaction in (database.read, database.write):
-            with transaction() as connection:
-                found = {str(name): value for name, value in connection.execute(text(SHOWN))}
+        for begin in (database.read, database.write):
+            with begin() as transaction:
+                found = {str(name): value for name, value in transaction.sql.execute(text(SHOWN))}
             assert found == {"lock_timeout": "2000", "jit": "off"}
         database.dispose()
     assert all_sessions(pooled_url, SHOWN) == theirs

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 
 from tests.store.store_support import deliver
 from tests.support import NOON, Clock, account, signed
@@ -16,7 +16,7 @@ from usher.core.app import App
 from usher.core.domain.reply import Reply
 from usher.core.errors import ConflictError, DatabaseError, NotMigratedError
 from usher.core.settings import Settings
-from usher.core.store.database import Database
+from usher.core.store.database import Database, Transaction
 
 CLIENTS = 8
 SAME = 12
@@ -46,11 +46,11 @@ def serializable(postgresql_url: str) -> Iterator[None]:
 def test_i3_the_isolation_level_is_said_at_begin(serializable: None, database: Database) -> None:
     """Reads are of one moment, and can change nothing."""
     level = text("SHOW transaction_isolation")
-    with database.write() as connection:
-        assert connection.execute(level).scalar_one() == "read committed"
-    with database.read() as connection:
-        assert connection.execute(level).scalar_one() == "repeatable read"
-        assert connection.execute(text("SHOW transaction_read_only")).scalar_one() == "on"
+    with database.write() as transaction:
+        assert transaction.sql.execute(level).scalar_one() == "read committed"
+    with database.read() as transaction:
+        assert transaction.sql.execute(level).scalar_one() == "repeatable read"
+        assert transaction.sql.execute(text("SHOW transaction_read_only")).scalar_one() == "on"
 
 
 def test_i3_no_event_is_refused_where_the_default_is_serializable(
@@ -83,8 +83,8 @@ def test_i3_what_only_came_at_the_wrong_moment_is_tried_again(
     database: Database, state: str
 ) -> None:
     """A serialization failure and a deadlock."""
-    with pytest.raises(ConflictError), database.write() as connection:
-        _raise(connection, state)
+    with pytest.raises(ConflictError), database.write() as transaction:
+        _raise(transaction, state)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
@@ -101,9 +101,9 @@ def test_i2_tables_of_another_version_are_not_migrated(usher: App, statement: st
     """A table or a column is missing."""
     with (
         pytest.raises(NotMigratedError, match="usher db upgrade"),
-        usher.store.database.write() as connection,
+        usher.store.database.write() as transaction,
     ):
-        connection.execute(text(statement))
+        transaction.sql.execute(text(statement))
 
 
 @pytest.mark.parametrize("state", ["42501", "3D000", "28000", "42883"])
@@ -111,12 +111,12 @@ def test_i2_what_does_not_exist_may_have_nothing_to_do_with_migrations(
     database: Database, state: str
 ) -> None:
     """No grant, no database, no role, no function: migrating would not help."""
-    with pytest.raises(DatabaseError) as found, database.write() as connection:
-        _raise(connection, state)
+    with pytest.raises(DatabaseError) as found, database.write() as transaction:
+        _raise(transaction, state)
     assert not isinstance(found.value, NotMigratedError)
 
 
-def _raise(connection: Connection, state: str) -> None:
+def _raise(transaction: Transaction, state: str) -> None:
     """Let the server itself raise an error of this SQLSTATE."""
     body = f"BEGIN RAISE EXCEPTION SQLSTATE '{state}' USING MESSAGE = 'it does not exist'; END"
-    connection.execute(text(f"DO $$ {body} $$"))
+    transaction.sql.execute(text(f"DO $$ {body} $$"))

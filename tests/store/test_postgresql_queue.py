@@ -9,7 +9,6 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from sqlalchemy import Connection
 
 from tests.pipeline.outage_support import locked
 from tests.pipeline.test_outage import statuses
@@ -17,11 +16,10 @@ from tests.store.store_support import counts, deliver, rows
 from tests.support import NOON, account, signed
 from usher.core.app import App
 from usher.core.errors import ConflictError
-from usher.core.store.bulk_insert import BulkInsert
-from usher.core.store.database import Database
-from usher.core.store.tables import PushRow
-
-INTO_PUSHES = BulkInsert(PushRow.__table__)  # type: ignore[attr-defined]
+from usher.core.store.database import Database, Transaction
+from usher.core.store.drivers.postgresql import PostgresqlSession
+from usher.core.store.statements import INTO_PUSHES
+from usher.core.store.values import time_text
 
 
 @pytest.fixture
@@ -36,30 +34,27 @@ def database(usher: App) -> Database:
     return usher.store.database
 
 
-def push(user_id: UUID) -> dict[str, object]:
+def push(user_id: UUID) -> tuple[object, ...]:
     """A row."""
-    moments = {"since": NOON, "next_try_at": NOON + timedelta(1)}
-    return {
-        "instance_id": UUID(int=0), "user_id": user_id, **moments,
-        "tries": 0, "lease": None, "error": "",
-    }  # fmt: skip
+    since, until = time_text(NOON), time_text(NOON + timedelta(1))
+    return UUID(int=0).hex, user_id.hex, since, 0, until, None, ""
 
 
 def insert(
     database: Database,
-    *pushes: dict[str, object],
-    then: Callable[[Connection], object] | None = None,
+    *pushes: tuple[object, ...],
+    then: Callable[[Transaction], object] | None = None,
 ) -> object:
     """Rows by a statement each, then something else, in one transaction."""
-    with database.write() as connection:
+    with database.write() as transaction:
         for one in pushes:
-            INTO_PUSHES.execute(connection, [one])
-        return then(connection) if then else None
+            transaction.insert(INTO_PUSHES, [one])
+        return then(transaction) if then else None
 
 
-def count(connection: Connection) -> int:
+def count(transaction: Transaction) -> int:
     """How many rows there are."""
-    return int(connection.exec_driver_sql("SELECT count(*) FROM pushes").scalar_one())
+    return int(transaction.sql.exec_driver_sql("SELECT count(*) FROM pushes").scalar_one())
 
 
 def test_a_row_is_sent_without_a_wait_and_the_commit_waits(
@@ -77,7 +72,7 @@ def test_a_row_that_is_there_already_fails_the_commit_at_the_latest(database: Da
     insert(database, known)
     with pytest.raises(ConflictError, match="UniqueViolation"):
         insert(database, push(uuid4()), known)
-    assert rows(database, "SELECT user_id FROM pushes") == [(known["user_id"],)]
+    assert rows(database, "SELECT user_id FROM pushes") == [(UUID(str(known[1])),)]
     assert insert(database, push(uuid4()), then=count) == 2
 
 
@@ -88,7 +83,7 @@ def test_what_reads_after_a_row_sees_it_or_is_told_its_failure(database: Databas
     read: list[int] = []
     with pytest.raises(ConflictError, match="UniqueViolation"):
         insert(
-            database, known, push(uuid4()), then=lambda connection: read.append(count(connection))
+            database, known, push(uuid4()), then=lambda transaction: read.append(count(transaction))
         )
     assert read == []
 
@@ -101,7 +96,7 @@ def test_an_error_of_ours_is_told_and_not_that_of_a_row_on_its_way(
     insert(database, known)
     with locked(postgresql_url, "pushes") as other:
 
-        def fail(_: Connection) -> None:
+        def fail(_: Transaction) -> None:
             other.rollback()
             raise ZeroDivisionError
 
@@ -113,8 +108,8 @@ def test_an_error_of_ours_is_told_and_not_that_of_a_row_on_its_way(
 def test_an_event_whose_connection_broke_while_at_rest_is_stored(usher: App) -> None:
     """It is tried again on a new one."""
     database = usher.store.database
-    with database.read() as connection:
-        driver: Any = connection.connection.driver_connection
+    with database.read() as transaction:
+        driver: Any = transaction._session.raw
     driver.close()
     assert statuses(deliver(usher, [signed("signup", account())])) == [200]
     assert counts(database)["deliveries"] == 1
@@ -124,16 +119,17 @@ def test_an_event_whose_connection_broke_after_the_commit_gets_its_answer(
     usher: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the delivery that is stored, which has one effect."""
-    end = psycopg.Pipeline.__exit__
+    commit = PostgresqlSession.commit
     broken: list[object] = []
 
-    def break_once(self: psycopg.Pipeline, *raised: Any) -> None:
-        end(self, *raised)
+    def break_once(self: PostgresqlSession) -> None:
+        commit(self)
         if not broken:
             broken.append(self)
+            self.raw.close()
             raise psycopg.OperationalError("server closed the connection unexpectedly")
 
-    monkeypatch.setattr(psycopg.Pipeline, "__exit__", break_once)
+    monkeypatch.setattr(PostgresqlSession, "commit", break_once)
     assert statuses(deliver(usher, [signed("signup", account())])) == [200]
     assert broken
     assert counts(usher.store.database) == {

@@ -46,7 +46,7 @@ def test_i2_readiness_writes_to_every_table_of_an_event_and_leaves_nothing(usher
     with executed(usher.store.database) as statements:
         for _ in range(2):
             usher.store.check()
-    written = {one[0].split()[2] for one in statements if one[0].startswith("INSERT")}
+    written = {one.text.split()[2] for one in statements if one.text.startswith("INSERT")}
     assert {name.strip('"') for name in written} == set(TOUCHED)
     assert counts(usher.store.database) == before
     usher.store.check()
@@ -56,18 +56,18 @@ def test_i2_readiness_writes_to_every_table_of_an_event_and_leaves_nothing(usher
 def test_i2_readiness_notices_a_column_that_is_missing(usher: App, table: str) -> None:
     """Of any table that an event touches."""
     database = usher.store.database
-    with database.read() as connection:
-        columns = inspect(connection).get_columns(table)
+    with database.read() as transaction:
+        columns = inspect(transaction.sql).get_columns(table)
         free = [one["name"] for one in columns if not one.get("primary_key")]
     column = next(name for name in reversed(free) if name not in _indexed(usher, table))
-    with database.write() as connection:
-        connection.execute(text(f'ALTER TABLE {table} RENAME COLUMN "{column}" TO other'))
+    with database.write() as transaction:
+        transaction.sql.execute(text(f'ALTER TABLE {table} RENAME COLUMN "{column}" TO other'))
     try:
         with pytest.raises(NotMigratedError, match="usher db upgrade"):
             usher.store.check()
     finally:
-        with database.write() as connection:
-            connection.execute(text(f'ALTER TABLE {table} RENAME COLUMN other TO "{column}"'))
+        with database.write() as transaction:
+            transaction.sql.execute(text(f'ALTER TABLE {table} RENAME COLUMN other TO "{column}"'))
     usher.store.check()
 
 
@@ -131,6 +131,6 @@ def test_i2_readiness_notices_rows_that_are_dropped(
 
 
 def _indexed(usher: App, table: str) -> set[str | None]:
-    with usher.store.database.read() as connection:
-        found = inspect(connection).get_indexes(table)
+    with usher.store.database.read() as transaction:
+        found = inspect(transaction.sql).get_indexes(table)
     return {name for index in found for name in index["column_names"]}

@@ -12,7 +12,7 @@ from tests.support import account, signed
 from usher import migrations
 from usher.core.app import App
 from usher.core.domain.records import User
-from usher.core.store.user_search import Sort, UserFilters
+from usher.core.store.filters import Sort, UserFilters
 
 MANY = 1_010
 """More than one step of the migration."""

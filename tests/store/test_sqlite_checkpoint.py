@@ -42,7 +42,8 @@ def sign_up(app: App, count: int) -> None:
 def test_it_is_copied_and_told_whether_there_was_any(usher: App) -> None:
     """Where there was, more may come soon."""
     database = usher.store.database
-    path = Path(database.url.database or "")
+    path = database.sqlite_path
+    assert path is not None
     sign_up(usher, 3)
     assert in_the_file_alone(path) == 0
     assert database.checkpoint_wal() is True
@@ -57,16 +58,17 @@ def test_it_is_copied_and_told_whether_there_was_any(usher: App) -> None:
 def test_neither_a_reader_nor_a_writer_waits_for_it_or_holds_it_up(usher: App) -> None:
     """What a long read still needs stays in the log, and so does what is not committed."""
     database = usher.store.database
-    path = Path(database.url.database or "")
+    path = database.sqlite_path
+    assert path is not None
     sign_up(usher, 1)
     with database.read() as reading:
-        assert reading.exec_driver_sql("SELECT count(*) FROM users").scalar_one() == 1
+        assert reading.sql.exec_driver_sql("SELECT count(*) FROM users").scalar_one() == 1
         sign_up(usher, 2)
         with database.write() as writing:
-            writing.exec_driver_sql("DELETE FROM grants")
+            writing.sql.exec_driver_sql("DELETE FROM grants")
             database.checkpoint_wal()
         assert in_the_file_alone(path) <= 1
-        assert reading.exec_driver_sql("SELECT count(*) FROM users").scalar_one() == 1
+        assert reading.sql.exec_driver_sql("SELECT count(*) FROM users").scalar_one() == 1
     database.checkpoint_wal()
     assert in_the_file_alone(path) == 3
     assert counts(database)["grants"] == 0

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from tests.store.store_support import deliver, executed
 from tests.support import NOON, Signed, account, signed
 from usher.core.app import App
+from usher.core.store import compile_statements
 
 LATER = NOON + timedelta(seconds=5)
 
@@ -33,26 +34,20 @@ def test_no_statement_of_an_event_reads_a_whole_table(usher: App) -> None:
     with executed(usher.store.database) as statements:
         for batch in lives():
             deliver(usher, batch)
-    words = {"sqlite": ("EXPLAIN QUERY PLAN ", "SCAN "), "postgresql": ("EXPLAIN ", "Seq Scan")}
-    explain, scan = words[usher.settings.database_scheme]
-    reading = [one for one in statements if one[0].startswith(("SELECT", "UPDATE", "DELETE"))]
+    scan = {"sqlite": "SCAN ", "postgresql": "Seq Scan"}[usher.settings.database_scheme]
+    reading = [one for one in statements if one.text.startswith(("SELECT", "UPDATE", "DELETE"))]
     assert len(reading) > 10
-    with usher.store.database.write() as connection:
-        for statement, parameters in reading:
-            one = parameters[0] if isinstance(parameters, list) else parameters
-            plan = connection.exec_driver_sql(explain + statement, one).all()
-            assert scan not in str(plan), f"{statement}\n{plan}"
+    for one in reading:
+        plan = one.plan(usher.store.database)
+        assert scan not in plan, f"{one.text}\n{plan}"
 
 
 def test_a_refusal_is_found_by_its_address_alone(usher: App) -> None:
     """However many deliveries there are; those that refused nobody are not in the index."""
     with executed(usher.store.database) as statements:
         usher.store.ledger.refusal("ada@example.com", NOON)
-    explain = {"sqlite": "EXPLAIN QUERY PLAN ", "postgresql": "EXPLAIN "}
-    ((statement, parameters),) = [one for one in statements if "address_key" in one[0]]
-    with usher.store.database.read() as connection:
-        asked = explain[usher.settings.database_scheme] + statement
-        plan = str(connection.exec_driver_sql(asked, parameters).all())
+    (asked,) = [one for one in statements if "address_key" in one.text]
+    plan = asked.plan(usher.store.database)
     assert "deliveries_address" in plan
     assert not re.search("Sort|TEMP B-TREE", plan)
 
@@ -61,15 +56,13 @@ def test_counting_reads_neither_users_nor_all_grants(usher: App) -> None:
     """However many there are: only what has ended is looked at, by its index."""
     with executed(usher.store.database) as statements:
         usher.store.users.stats("2026-11-01")
-    words = {"sqlite": ("EXPLAIN QUERY PLAN ", "SCAN grants"), "postgresql": ("EXPLAIN ", "Seq Sc")}
-    explain, scan = words[usher.settings.database_scheme]
-    counting = [one for one in statements if "counters" in one[0]]
+    scan = {"sqlite": "SCAN grants", "postgresql": "Seq Scan"}[usher.settings.database_scheme]
+    counting = [one for one in statements if "counters" in one.text]
     assert len(counting) == 4
-    with usher.store.database.read() as connection:
-        for statement, parameters in counting:
-            plan = str(connection.exec_driver_sql(explain + statement, parameters).all())
-            assert scan not in plan, plan
-            assert ("grants_end" in plan) == ("grants" in statement), plan
+    for one in counting:
+        plan = one.plan(usher.store.database)
+        assert scan not in plan, plan
+        assert ("grants_end" in plan) == ("grants" in one.text), plan
 
 
 @pytest.mark.parametrize("together", [False, True], ids=["alone", "in one batch"])
@@ -82,13 +75,13 @@ def test_a_login_writes_no_column_that_stays_as_it_is(usher: App, together: bool
         for batch in [logins] if together else [[login] for login in logins]:
             deliver(usher, batch)
     changes = [
-        statement.partition("DO UPDATE SET ")[2]
-        for statement, _ in statements
-        if statement.startswith("INSERT INTO users")
+        one.text.partition("DO UPDATE SET ")[2]
+        for one in statements
+        if one.text.startswith("INSERT INTO users")
     ]
     assert len(changes) == (1 if together else 2)
     for change in changes:
-        changed = {part.partition(" = ")[0].strip() for part in change.split(",")}
+        changed = {part.partition(" = ")[0].strip(' "') for part in change.split(",")}
         assert "last_seen_at" in changed
         assert not changed & {"id", "instance_id", "email_key", "status", "provider", "created_at"}
 
@@ -117,3 +110,8 @@ def test_what_only_python_takes_for_equal_is_written(
     (found,) = usher.store.users.page().items
     kind = int if type(after) is float else type(after)
     assert (found.user_metadata["n"], type(found.user_metadata["n"])) == (after, kind)
+
+
+def test_the_compiled_statements_are_those_of_the_tables() -> None:
+    """`python -m usher.core.store.compile_statements` writes them anew."""
+    assert compile_statements.FILE.read_text() == compile_statements.source()

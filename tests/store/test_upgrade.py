@@ -72,7 +72,7 @@ def test_i4_an_upgrade_lets_everybody_pass_behind_a_long_read(
     migrations.upgrade(database, to="0007")
     said: list[str] = []
     with (
-        psycopg.connect(plain(str(database.url.render_as_string(hide_password=False)))) as reader,
+        psycopg.connect(plain(database.url)) as reader,
         ThreadPoolExecutor(1) as pool,
     ):
         reader.execute("SELECT count(*) FROM deliveries")
@@ -94,7 +94,7 @@ def test_i4_an_upgrade_that_never_gets_its_lock_says_so(
     """After a while, with the process that is to be ended; a second run succeeds."""
     migrations.upgrade(database, to="0007")
     monkeypatch.setattr(runner, "PATIENCE_SECONDS", 0.0)
-    url = plain(database.url.render_as_string(hide_password=False))
+    url = plain(database.url)
     with psycopg.connect(url) as reader:
         reader.execute("SELECT count(*) FROM deliveries")
         with pytest.raises(DatabaseAwayError, match=f"processes {reader.info.backend_pid}"):
@@ -106,7 +106,7 @@ def test_i4_an_upgrade_that_never_gets_its_lock_says_so(
 
 def test_i4_a_build_that_was_interrupted_is_done_again(database: Database) -> None:
     """Its broken index is removed; meanwhile the old one serves."""
-    url = plain(database.url.render_as_string(hide_password=False))
+    url = plain(database.url)
     with (
         psycopg.connect(url) as old,
         psycopg.connect(url, autocommit=True) as admin,
@@ -167,7 +167,7 @@ def test_i4_events_keep_coming_during_an_upgrade(
 ) -> None:
     """From the revision before to the newest, over and over; none is refused, none waits long."""
     migrations.upgrade(database)
-    url = database.url.render_as_string(hide_password=False)
+    url = database.url
     ended = Event()
 
     def crowd(number: int) -> list[Reply | Exception]:

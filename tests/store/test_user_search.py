@@ -20,7 +20,7 @@ from usher.core.domain.events import email_key
 from usher.core.domain.records import Grant, Source, Status, User
 from usher.core.domain.roles import effective
 from usher.core.store import keyset, user_search
-from usher.core.store.user_search import Sort, UserFilters
+from usher.core.store.filters import Sort, UserFilters
 from usher.core.store.users import NEVER
 from usher.core.users import UserService
 
@@ -175,4 +175,4 @@ def test_no_page_costs_more_statements_than_a_few(
     """Neither for each user nor for each role."""
     with executed(usher.store.database) as statements:
         assert len(service.page(filters, limit=40).items) > 3
-    assert 1 <= len([each for each, _ in statements if each.startswith("SELECT")]) <= 8
+    assert 1 <= len([one for one in statements if one.text.startswith("SELECT")]) <= 8

@@ -15,8 +15,8 @@ from usher.core.app import App
 from usher.core.domain.events import email_key
 from usher.core.domain.records import Grant, Source, Status, User
 from usher.core.errors import AmbiguousUserError, SeveralInstancesError, UserNotFoundError
+from usher.core.store.filters import UserFilters
 from usher.core.store.keyset import MAX_PAGE
-from usher.core.store.user_search import UserFilters
 
 INSTANCE, OTHER = UUID(int=0), UUID(int=1)
 

@@ -53,9 +53,9 @@ def difference(usher: App) -> tuple[Any, Any]:
     from usher.core.store.tables import AuditRow
 
     table = AuditRow.__table__  # type: ignore[attr-defined]
-    with usher.store.database.read() as connection:
+    with usher.store.database.read() as transaction:
         newest = select(table.c.before, table.c.after).order_by(table.c.sequence.desc()).limit(1)
-        before, after = connection.execute(newest).one()
+        before, after = transaction.sql.execute(newest).one()
     return before, after
 
 

@@ -74,10 +74,10 @@ FIELDS = st.fixed_dictionaries(
 def stored(usher: App, before: User | None, after: User) -> User:
     """The record as it is read after this change."""
     key = (after.instance_id, after.id)
-    with usher.store.database.write() as connection:
-        usher.store.users.store(connection, {key: before} if before else {}, {key: after}, [])
-    with usher.store.database.write() as connection:
-        return usher.store.users.load(connection, [key])[key]
+    with usher.store.database.write() as transaction:
+        usher.store.users.store(transaction, {key: before} if before else {}, {key: after}, [])
+    with usher.store.database.write() as transaction:
+        return usher.store.users.load(transaction, [key])[key]
 
 
 @EXAMPLES
@@ -108,10 +108,10 @@ def test_only_what_differs_is_written(usher: App) -> None:
     user = User(uuid4(), uuid4(), created_at=NOON, updated_at=NOON)
     key = (user.instance_id, user.id)
     stored(usher, None, user)
-    with usher.store.database.write() as connection:
-        before = usher.store.users.load(connection, [key])
+    with usher.store.database.write() as transaction:
+        before = usher.store.users.load(transaction, [key])
         with executed(usher.store.database) as statements:
-            usher.store.users.store(connection, before, dict(before), [])
+            usher.store.users.store(transaction, before, dict(before), [])
     assert statements == []
 
 
@@ -123,8 +123,8 @@ def test_a_batch_of_many_users_takes_few_statements(usher: App) -> None:
     ]
     after = {(user.instance_id, user.id): user for user in users}
     entries = [audit("user.created", "x", None, user, NOON) for user in users]
-    with usher.store.database.write() as connection, executed(usher.store.database) as statements:
-        usher.store.users.store(connection, {}, after, entries)  # type: ignore[arg-type]
+    with usher.store.database.write() as transaction, executed(usher.store.database) as statements:
+        usher.store.users.store(transaction, {}, after, entries)  # type: ignore[arg-type]
     assert len(statements) == 5  # four tables, and one look at the end of the ledger
     assert counts(usher.store.database) == {
         "users": 500, "grants": 500, "deliveries": 0, "audit": 500,
@@ -133,9 +133,9 @@ def test_a_batch_of_many_users_takes_few_statements(usher: App) -> None:
 
 def store_and_fail(usher: App, after: dict[Any, User], entry: AuditEntry) -> None:
     """Write everything, then raise."""
-    with usher.store.database.write() as connection:
-        usher.store.users.store(connection, {}, after, [replace(entry, delivery_id="d" * 64)])
-        assert connection.execute(text("SELECT count(*) FROM audit")).scalar_one() == 1
+    with usher.store.database.write() as transaction:
+        usher.store.users.store(transaction, {}, after, [replace(entry, delivery_id="d" * 64)])
+        assert transaction.sql.execute(text("SELECT count(*) FROM audit")).scalar_one() == 1
         raise ZeroDivisionError
 
 

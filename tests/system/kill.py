@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import Connection
 
 from usher.core.spool import files as spool
 from usher.core.spool.files import Spool, SpoolFile
-from usher.core.store.database import Database
+from usher.core.store.database import Database, Transaction
 
 
 class Killed(BaseException):
@@ -69,9 +68,9 @@ def watch(patch: pytest.MonkeyPatch, moments: Moments) -> None:
     begin, write, append, remove = Database.write, spool._write, Spool.append, Spool.remove
 
     @contextmanager
-    def transaction(self: Database) -> Iterator[Connection]:
-        with begin(self) as connection:
-            yield connection
+    def transaction(self: Database) -> Iterator[Transaction]:
+        with begin(self) as begun:
+            yield begun
             moments.arrive("before a commit")
         moments.committed()
         moments.arrive("after a commit")

@@ -27,7 +27,8 @@ from usher.core.app import App
 from usher.core.domain.reply import Reply
 from usher.core.settings import Settings
 from usher.core.spool import forward as holding
-from usher.core.store import database, ledger  # noqa: F401 - loaded before the fork
+from usher.core.store import ledger  # noqa: F401 - loaded before the fork
+from usher.core.store.drivers import sqlite
 from usher.emulator.payload import ZERO_INSTANCE
 
 BOSS, ADA, BEA, CY = (UUID(int=number) for number in range(1, 5))
@@ -148,7 +149,7 @@ STEPS: tuple[Callable[[App], None], ...] = (
 def _run(files: Files, step: int | None, dies: int) -> None:
     """A life: what the one before has kept is applied, then one step is done."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(database, "BUSY_TIMEOUT_MS", 20)
+    patch.setattr(sqlite, "BUSY_TIMEOUT_MS", 20)
     patch.setattr(holding, "STEP", 1)
     log.configure((files.folder / "log").open("a"))
     moments = Moments(sigkill)

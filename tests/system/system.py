@@ -31,7 +31,7 @@ from usher.core.identity.sync_steps import Steps
 from usher.core.settings import Settings
 from usher.core.spool import forward as holding
 from usher.core.spool.files import waiting
-from usher.core.store import database
+from usher.core.store.drivers import sqlite
 from usher.core.store.ledger import Ledger
 from usher.core.store.pending import PendingRecords
 from usher.core.store.syncs import LEASE
@@ -79,7 +79,7 @@ class System:
             identity_admin_token="x" * 32,
             api_requests_per_minute=0,
         )
-        self._patch.setattr(database, "BUSY_TIMEOUT_MS", 20)
+        self._patch.setattr(sqlite, "BUSY_TIMEOUT_MS", 20)
         self._patch.setattr(holding, "STEP", 3)
         watch(self._patch, self.moments)
         self._follow()
