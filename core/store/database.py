@@ -7,13 +7,11 @@ no event makes.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock
-from time import monotonic, sleep
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from usher.core.errors import (
@@ -22,18 +20,14 @@ from usher.core.errors import (
     UsherError,
 )
 from usher.core.store.drivers import Driver, Rows, Session, driver_of
+from usher.core.store.pool import Pool, PooledConnection
 from usher.core.store.refusals import refusal
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection
 
     from usher.core.store.drivers.statement import Insert, Statement
 
-MAX_CONNECTIONS: Final = 15
-IDLE_CONNECTIONS: Final = 5
-"""Connections that are kept while nobody uses them."""
-POOL_TIMEOUT_SECONDS: Final = 2
-POOL_POLL_SECONDS: Final = 0.005
 CONFLICT_ATTEMPTS: Final = 3
 
 Result = TypeVar("Result")
@@ -50,7 +44,7 @@ class Database:
         self.url = url
         self.driver = driver_of(url)
         self.is_sqlite = self.driver.name == "sqlite"
-        self._pool = _Pool(self.driver)
+        self._pool = Pool(self.driver)
         self._under_way: dict[Transaction, float] = {}
 
     @property
@@ -122,7 +116,7 @@ class Transaction:
 
     __slots__ = ("_connection", "_over", "_pool", "_session", "_under_way", "_write")
 
-    def __init__(self, pool: _Pool, under_way: dict[Transaction, float], *, write: bool) -> None:
+    def __init__(self, pool: Pool, under_way: dict[Transaction, float], *, write: bool) -> None:
         self._pool = pool
         self._under_way = under_way
         self._write = write
@@ -194,7 +188,7 @@ class Transaction:
         else:
             self._fail(self._connection, error)
 
-    def _fail(self, connection: _Connection | None, error: BaseException) -> None:
+    def _fail(self, connection: PooledConnection | None, error: BaseException) -> None:
         """Roll back, and raise an error of the database as ours, without statements or values."""
         self._under_way.pop(self, None)
         ours = _ours(error, self._pool.driver, connection.session if connection else None)
@@ -205,150 +199,6 @@ class Transaction:
             self._pool.undo(connection, error)
         if ours is not None:
             raise ours from error
-
-
-class _Connection:
-    """A session in the pool, and SQLAlchemy's view of it, made at first need."""
-
-    __slots__ = ("_pool", "_sql", "born", "generation", "session")
-
-    def __init__(self, pool: _Pool, session: Session, generation: int) -> None:
-        self.session = session
-        self.born = monotonic()
-        self.generation = generation
-        self._pool = pool
-        self._sql: Connection | None = None
-
-    def sql(self) -> Connection:
-        """SQLAlchemy's connection."""
-        if self._sql is None or self._sql.closed or self._sql.invalidated:
-            self._sql = self._pool.connect_sql(self.session.raw)
-        return self._sql
-
-    def forget(self) -> None:
-        """Have SQLAlchemy forget the transaction that is over."""
-        if self._sql is not None:
-            self._sql.rollback()
-
-    def close(self) -> None:
-        """Close both."""
-        if self._sql is not None:
-            with suppress(Exception):
-                self._sql.close()
-        self.session.close()
-
-
-class _Pool:
-    """The connections of one process, the one used last first; a writer's caches stay warm."""
-
-    def __init__(self, driver: Driver) -> None:
-        self.driver = driver
-        self._lock = Lock()
-        self._idle: list[_Connection] = []
-        self._left_over: list[_Connection] = []
-        self._open = 0
-        self._generation = 0
-        self._process = os.getpid()
-        self._engine_lock = Lock()
-        self._engine: Engine | None = None
-        self._given: list[Any] = []
-
-    def take(self) -> _Connection:
-        """A connection, new if need be.
-
-        Raises:
-            DatabaseAwayError: all are in use.
-        """
-        if self._process != os.getpid():
-            self._leave_to_parent()
-        until = 0.0
-        while True:
-            found = self._idle_one()
-            if found is not None:
-                return found
-            with self._lock:
-                if self._open < MAX_CONNECTIONS:
-                    self._open += 1
-                    break
-            until = until or monotonic() + POOL_TIMEOUT_SECONDS
-            if monotonic() > until:
-                raise DatabaseAwayError("The database cannot be used: all connections are in use.")
-            sleep(POOL_POLL_SECONDS)
-        generation = self._generation
-        try:
-            return _Connection(self, self.driver.connect(), generation)
-        except BaseException:
-            self._count_down()
-            raise
-
-    def give(self, connection: _Connection) -> None:
-        """Take a connection back whose transaction is over."""
-        connection.forget()
-        current = connection.generation == self._generation
-        if current and len(self._idle) < IDLE_CONNECTIONS:
-            self._idle.append(connection)
-        else:
-            self._close(connection)
-
-    def undo(self, connection: _Connection, error: BaseException) -> None:
-        """Roll back and take the connection back; close it where that is not possible."""
-        in_order = isinstance(error, Exception) and not connection.session.broken
-        if in_order:
-            try:
-                connection.session.rollback()
-            except Exception:  # noqa: BLE001 - it is closed then
-                in_order = False
-        if in_order:
-            self.give(connection)
-        else:
-            self._close(connection)
-
-    def empty(self) -> None:
-        """Close every idle connection, and each that is in use once it comes back."""
-        self._generation += 1
-        while (one := self._idle_one()) is not None:
-            self._close(one)
-
-    def connect_sql(self, raw: Any) -> Connection:
-        """SQLAlchemy's connection over one of the driver."""
-        engine = self.engine()
-        with self._engine_lock:
-            self._given.append(raw)
-            return engine.connect()
-
-    def engine(self) -> Engine:
-        """SQLAlchemy's engine, made at first need."""
-        with self._engine_lock:
-            if self._engine is None:
-                self._engine = self.driver.make_engine(self._given.pop)
-            return self._engine
-
-    def _idle_one(self) -> _Connection | None:
-        """The idle connection used last; old ones are closed."""
-        limit = self.driver.recycle_seconds
-        while self._idle:
-            try:
-                found = self._idle.pop()
-            except IndexError:  # another thread took it
-                break
-            if not limit or monotonic() - found.born <= limit:
-                return found
-            self._close(found)
-        return None
-
-    def _close(self, connection: _Connection) -> None:
-        connection.close()
-        self._count_down()
-
-    def _count_down(self) -> None:
-        with self._lock:
-            self._open -= 1
-
-    def _leave_to_parent(self) -> None:
-        """After a fork: the connections are the parent's; closing them would end them there."""
-        self._left_over += self._idle
-        self._idle, self._open, self._process = [], 0, os.getpid()
-        self._engine, self._lock, self._engine_lock = None, Lock(), Lock()
 
 
 def again_on_conflict(work: Callable[[], Result]) -> Result:

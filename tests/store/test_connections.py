@@ -20,10 +20,11 @@ from tests.support import ROOT, Clock, account, clean_environment, signed
 from usher.core.app import App
 from usher.core.errors import DatabaseAwayError, DatabaseError
 from usher.core.settings import Settings
-from usher.core.store import database as module
-from usher.core.store.database import IDLE_CONNECTIONS, MAX_CONNECTIONS, Database
+from usher.core.store import pool
+from usher.core.store.database import Database
 from usher.core.store.drivers import postgresql
 from usher.core.store.drivers.postgresql import connect_arguments
+from usher.core.store.pool import IDLE_CONNECTIONS, MAX_CONNECTIONS
 from usher.core.store.statements import REPLIES
 
 ENDLESS = {
@@ -95,7 +96,7 @@ def test_there_are_only_so_many_connections(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another transaction waits, then is refused; afterwards a few are kept."""
-    monkeypatch.setattr(module, "POOL_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(pool, "POOL_TIMEOUT_SECONDS", 0.05)
     with ExitStack() as stack:
         for _ in range(MAX_CONNECTIONS):
             stack.enter_context(database.read())
@@ -107,10 +108,10 @@ def test_there_are_only_so_many_connections(
 
 def test_a_transaction_that_waits_for_a_connection_gets_the_next_one(database: Database) -> None:
     """As soon as it is given back."""
-    with ExitStack() as stack, ThreadPoolExecutor(1) as pool:
+    with ExitStack() as stack, ThreadPoolExecutor(1) as threads:
         for _ in range(MAX_CONNECTIONS):
             stack.enter_context(database.read())
-        waiting = pool.submit(counts, database)
+        waiting = threads.submit(counts, database)
         stack.close()
         assert waiting.result(30)["users"] == 0
 
@@ -159,8 +160,8 @@ def test_what_takes_too_long_is_interrupted_from_another_thread(database: Databa
             begun.set()
             transaction.sql.execute(text(ENDLESS[database.driver.name]))
 
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(wait)
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(wait)
         assert begun.wait(30)
 
         def ended() -> bool:
