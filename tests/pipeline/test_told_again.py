@@ -157,7 +157,7 @@ def test_a_policy_that_fails_fails_a_login_that_comes_again(
         raise PolicyError("rules:decide", "raised")
 
     with monkeypatch.context() as patch:
-        patch.setattr("usher.core.domain.repeat.decide", broken)
+        patch.setattr("usher.core.domain.decide.decide", broken)
         assert call(login)["statusCode"] == 500
     assert record(usher) == before
     assert call(login) == first
