@@ -16,7 +16,7 @@ from tests.cli.walk import Steps, Walk, case
 from tests.pipeline.outage_support import locked
 from tests.server.outages import wait_until
 from tests.support import free_port
-from usher.core.store import database
+from usher.core.store.drivers import sqlite
 
 Run = Callable[[str], object]
 URL = "USHER_DATABASE_URL"
@@ -25,7 +25,7 @@ ROLE = "usher_small"
 
 @case("database.locked")
 def a_migration_under_way(at: Walk) -> Steps:
-    at.patch.setattr(database, "BUSY_TIMEOUT_MS", 100)
+    at.patch.setattr(sqlite, "BUSY_TIMEOUT_MS", 100)
     with locked(at.postgresql()):
         yield {}
 

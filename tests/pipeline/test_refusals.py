@@ -26,6 +26,7 @@ from usher.core.errors import DatabaseAwayError, NotStorableError
 from usher.core.settings import Settings
 from usher.core.spool.files import waiting
 from usher.core.store import database
+from usher.core.store.drivers import sqlite as sqlite_driver
 from usher.server.routes import is_degraded
 
 MakeSettings = Callable[..., Settings]
@@ -412,7 +413,7 @@ def test_i2_the_spool_goes_on_past_what_the_database_refuses(
     """That one is kept as failed, and a dead letter."""
     app = start(world.app_url, spool=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(database, "BUSY_TIMEOUT_MS", 50)
+        patch.setattr(sqlite_driver, "BUSY_TIMEOUT_MS", 50)
         with locked(world.admin_url):
             assert statuses(deliver(app, people())) == [200] * 3
     lines = LogLines()

@@ -50,8 +50,16 @@ def break_ledger(usher: App, monkeypatch: pytest.MonkeyPatch) -> Callable[..., l
 @pytest.fixture
 def conflict(usher: App) -> Callable[..., Exception]:
     """What a unique constraint of this database raises."""
-    kind = sqlite3.IntegrityError if usher.store.database.is_sqlite else psycopg.IntegrityError
-    return lambda *_: kind("duplicate key")
+
+    def of_sqlite() -> Exception:
+        error = sqlite3.IntegrityError("duplicate key")
+        error.sqlite_errorcode = sqlite3.SQLITE_CONSTRAINT_UNIQUE
+        return error
+
+    def of_postgresql() -> Exception:
+        return psycopg.errors.UniqueViolation("duplicate key")
+
+    return of_sqlite if usher.store.database.is_sqlite else of_postgresql
 
 
 def test_a_batch_whose_transaction_fails_runs_again_one_by_one(

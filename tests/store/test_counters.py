@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -24,6 +24,7 @@ from usher.core.domain.administration import Change
 from usher.core.domain.records import Grant, Source, User
 from usher.core.domain.roles import effective
 from usher.core.errors import UsherError
+from usher.core.store import counters
 from usher.core.store.counts import MAX_NAMES
 from usher.emulator.payload import ZERO_INSTANCE
 
@@ -202,6 +203,7 @@ def test_i6_each_process_draws_its_shard_at_its_first_write(
         deliver(usher, [signed("signup", account(email=f"{number}@example.com"))])
     assert len(shards()) == 1
     for number in range(50):
-        monkeypatch.setattr(os, "getpid", lambda number=number: -number)
+        process = SimpleNamespace(getpid=lambda number=number: -number)
+        monkeypatch.setattr(counters, "os", process)
         deliver(usher, [signed("signup", account(email=f"forked{number}@example.com"))])
     assert len(shards()) > 2
