@@ -32,6 +32,7 @@ from usher.core.store.counters import Counted, Counters
 from usher.core.store.database import Database, Transaction, again_on_conflict
 from usher.core.store.filters import AuditFilters, Sort, UserFilters
 from usher.core.store.instances import Instances
+from usher.core.store.pruning import OldRows
 from usher.core.store.users import (
     ask_users,
     find_by_address,
@@ -69,6 +70,7 @@ class UserService:
         self._clock = clock
         self._instances = instances
         self._tells_identity = tells_identity
+        self._old_entries = OldRows("audit", "at")
 
     # --- within the caller's transaction ------------------------------------------------------
 
@@ -213,10 +215,8 @@ class UserService:
 
     def prune_audit(self, before: datetime, *, step: int) -> int:
         """Remove some entries of the audit from before a time, the oldest first; how many."""
-        from usher.core.store.audit import prune_audit  # noqa: PLC0415 - loads SQLAlchemy
-
         with self._database.write() as transaction:
-            return prune_audit(transaction, before, step)
+            return self._old_entries.remove(transaction, before, step)
 
     def counts(self, kind: str, since: str = "") -> Mapping[str, int]:
         """Counts of users or deliveries by name; see ``counts.read_counters``.

@@ -9,12 +9,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, select
 
 from usher.core.domain.records import AuditEntry, Page
-from usher.core.store.database import Transaction
 from usher.core.store.filters import AuditFilters
-from usher.core.store.instances import instances_in
 from usher.core.store.keyset import Order, fetch
 from usher.core.store.tables import AUDIT
 
@@ -59,23 +57,6 @@ def audit_page(
         limit=limit,
     )
     return Page(tuple(map(to_entry, rows)), following)
-
-
-def prune_audit(transaction: Transaction, before: datetime, step: int) -> int:
-    """Remove entries from before a time, of any instance; how many, ``step`` at most."""
-    found: list[int] = []
-    connection = transaction.sql
-    for instance_id in list(instances_in(transaction, "audit")):
-        oldest = (
-            select(AUDIT.c.sequence)
-            .where(AUDIT.c.instance_id == instance_id, AUDIT.c.at < before)
-            .order_by(AUDIT.c.at, AUDIT.c.sequence)
-            .limit(step - len(found))
-        )
-        found += connection.execute(oldest).scalars()
-    if found:
-        connection.execute(delete(AUDIT).where(AUDIT.c.sequence.in_(found)))
-    return len(found)
 
 
 def has_entry(connection: Connection, entry: AuditEntry) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from msgspec.structs import replace
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, select, update
 
 from usher.core.domain.policy import Reason
 from usher.core.domain.records import RECORD_REMOVED, Decision, Delivery, Outcome, Page
@@ -16,7 +16,6 @@ from usher.core.errors import DeliveryNotFoundError, DeniedError
 from usher.core.store.counters import Counters
 from usher.core.store.database import Transaction
 from usher.core.store.filters import DeliveryFilters
-from usher.core.store.instances import instances_in
 from usher.core.store.keyset import MAX_PAGE, Order, fetch
 from usher.core.store.ledger import IMPORTED
 from usher.core.store.tables import DELIVERIES as _DELIVERIES
@@ -40,26 +39,6 @@ _REFUSAL = (
 _NEWEST = Order(
     "received", (_DELIVERIES.c.received_at, _DELIVERIES.c.sequence), (datetime, int), True
 )
-
-
-def prune(transaction: Transaction, before: datetime, step: int) -> int:
-    """Remove deliveries of any instance from before a time; how many, ``step`` at most."""
-    found: list[int] = []
-    connection = transaction.sql
-    for instance_id in list(instances_in(transaction, "deliveries")):
-        oldest = (
-            select(_DELIVERIES.c.sequence)
-            .where(
-                _DELIVERIES.c.instance_id == instance_id,
-                _DELIVERIES.c.received_at < before,
-            )
-            .order_by(_DELIVERIES.c.received_at)
-            .limit(step - len(found))
-        )
-        found += connection.execute(oldest).scalars()
-    if found:
-        connection.execute(delete(_DELIVERIES).where(_DELIVERIES.c.sequence.in_(found)))
-    return len(found)
 
 
 def find(connection: Connection, prefix: str, instance_id: UUID | None) -> Delivery:

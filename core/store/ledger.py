@@ -17,6 +17,7 @@ from usher.core.store.counters import Counted, Counters
 from usher.core.store.database import Database, Transaction
 from usher.core.store.filters import DeliveryFilters
 from usher.core.store.instances import Instances
+from usher.core.store.pruning import OldRows
 from usher.core.store.statements import (
     INTO_DELIVERIES,
     NEWEST_SEQUENCE,
@@ -53,6 +54,7 @@ class Ledger:
     def __init__(self, database: Database, instances: Instances) -> None:
         self._database = database
         self._instances = instances
+        self._old = OldRows("deliveries", "received_at")
 
     def known(self, transaction: Transaction, ids: Iterable[str]) -> Known:
         """The stored replies to deliveries that come again; unknown ids are left out.
@@ -105,10 +107,8 @@ class Ledger:
         Returns:
             The number removed; fewer than ``step`` means that none is left.
         """
-        from usher.core.store import deliveries  # noqa: PLC0415 - as the class says
-
         with self._database.write() as transaction:
-            return deliveries.prune(transaction, before, step)
+            return self._old.remove(transaction, before, step)
 
     def find(self, prefix: str, *, of_any: bool = False) -> Delivery:
         """The one delivery whose id begins with ``prefix``.

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from contextlib import closing
+from datetime import datetime, timedelta
 
 from tests.store.store_support import deliver, rows
-from tests.support import Clock, account, call, signed
+from tests.support import Clock, account, call, signed, verified
 from usher.core.app import App
 from usher.core.domain import administration
 from usher.core.domain.administration import Change
 from usher.core.maintenance import STEP
 from usher.core.settings import Settings
+from usher.core.store.pruning import OldRows
 from usher.core.users import ENDED_AT_ONCE
 
 
@@ -32,6 +34,41 @@ def test_old_deliveries_go_step_by_step(usher: App, clock: Clock) -> None:
     assert left.event == "login"
     assert usher.store.users.get(ada.id).email == "ada@example.com"
     assert sum(usher.store.users.stats("2000-01-01")["day"].values()) == STEP + 4
+
+
+def test_a_step_goes_on_where_the_last_one_ended(usher: App, clock: Clock) -> None:
+    """What came meanwhile with an older time goes with the next round."""
+    prune = usher.store.ledger.prune
+
+    def receive(at: datetime) -> None:
+        event = signed("signup", account(email=f"{at:%S}@b.example"), at=at)
+        usher.webhooks.process([verified(usher.webhooks, event, at)])
+
+    for _ in range(5):
+        receive(clock())
+        clock.advance(seconds=1)
+    assert prune(clock(), step=2) == 2
+    restored = clock() - timedelta(seconds=30)
+    receive(restored)
+    assert [prune(clock(), step=2), prune(clock(), step=2)] == [2, 1]
+    [left] = usher.store.ledger.page().items
+    assert left.received_at == restored
+    assert [prune(clock(), step=2), prune(clock(), step=2)] == [1, 0]
+
+
+def test_what_another_server_removes_is_left_to_it(
+    postgresql_url: str, make_settings: Callable[..., Settings], clock: Clock
+) -> None:
+    """Neither waits for the other. SQLite has one writer at a time anyway."""
+    settings = make_settings(database_url=postgresql_url)
+    with closing(App(settings, clock)) as ours, closing(App(settings, clock)) as theirs:
+        people = [account(email=f"{number}@b.example") for number in range(5)]
+        deliver(ours, [signed("signup", person, at=clock()) for person in people])
+        clock.advance(days=1)
+        with theirs.store.database.write() as transaction:
+            assert OldRows("deliveries", "received_at").remove(transaction, clock(), 2) == 2
+            assert ours.store.ledger.prune(clock(), step=2) == 2
+        assert len(ours.store.ledger.page().items) == 1
 
 
 def test_grants_that_ended_leave_the_records(usher: App, clock: Clock) -> None:
