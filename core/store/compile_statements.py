@@ -197,6 +197,12 @@ _STATEMENTS: Final[dict[str, Build]] = {
     "FIRST_INSTANCE_OF_AUDIT": _instances(AUDIT, after=False),
     # instance id
     "NEXT_INSTANCE_OF_AUDIT": _instances(AUDIT, after=True),
+    # instance id, name from which on and before which
+    "REMOVE_COUNTERS": lambda _: delete(COUNTERS).where(
+        COUNTERS.c.instance_id == bindparam("instance_id"),
+        COUNTERS.c.name >= bindparam("first"),
+        COUNTERS.c.name < bindparam("until"),
+    ),
     # instance id, user id
     "AUDIT_OF": lambda d: _read(AUDIT.c.sequence, AUDIT.c.before, AUDIT.c.after)(d).where(
         AUDIT.c.instance_id == bindparam("instance_id"), AUDIT.c.user_id == bindparam("user_id")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from functools import cache
 from random import SystemRandom
 from typing import Final
@@ -19,10 +19,12 @@ from msgspec import Struct
 
 from usher.core.domain.records import Delivery, Status, User
 from usher.core.store.database import Database, Transaction
-from usher.core.store.statements import INTO_COUNTERS
+from usher.core.store.statements import INTO_COUNTERS, REMOVE_COUNTERS
 from usher.core.store.values import hex_of, time_text
 
 SHARDS: Final = 16
+OVERSIZED_DAYS: Final = 90
+"""Days for which requests refused for their size stay counted."""
 NO_INSTANCE: Final = UUID(int=0)
 
 _ADD: Final = INTO_COUNTERS.adding("value")
@@ -113,7 +115,7 @@ class OversizedTable:
         self._database = database
 
     def add(self, counts: Mapping[str, int]) -> None:
-        """Add to the counts, in one transaction.
+        """Add to the counts, and remove those of old days, in one transaction.
 
         Raises:
             DatabaseError: nothing was added.
@@ -122,7 +124,10 @@ class OversizedTable:
         rows = [
             (nobody, f"oversized:{name}", shard, count) for name, count in sorted(counts.items())
         ]
+        newest = date.fromisoformat(max(counts)[:_DAY])
+        kept_since = f"oversized:{newest - timedelta(days=OVERSIZED_DAYS)}"
         with self._database.write() as transaction:
+            transaction.send(REMOVE_COUNTERS, nobody, "oversized:", kept_since)
             transaction.insert(INTO_COUNTERS, rows, _ADD)
 
     def since(self, day: str) -> Mapping[str, int]:

@@ -204,6 +204,10 @@ NEXT_INSTANCE_OF_AUDIT: Final = Statement(
         UUID,
     ),
 )
+REMOVE_COUNTERS: Final = Statement(
+    "DELETE FROM counters WHERE counters.instance_id = ? AND counters.name >= ? AND counters.name < ?",
+    'DELETE FROM counters WHERE counters.instance_id = $1::UUID AND counters.name >= $2::VARCHAR COLLATE "C" AND counters.name < $3::VARCHAR COLLATE "C"',
+)
 AUDIT_OF: Final = Statement(
     'SELECT audit.sequence, audit."before", audit."after" FROM audit WHERE audit.instance_id = ? AND audit.user_id = ?',
     "SELECT audit.sequence, CAST(audit.before AS TEXT) AS before, CAST(audit.after AS TEXT) AS after FROM audit WHERE audit.instance_id = $1::UUID AND audit.user_id = $2::UUID",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from tests.pipeline.outage_support import locked
@@ -46,6 +48,18 @@ def test_a_stranger_writes_a_row_a_day_however_many_they_send(usher: App) -> Non
         assert usher.oversized.flush() is False
     found = rows(database, "SELECT name, value FROM counters")
     assert found == [(f"oversized:{NOON:%Y-%m-%d}:request", 503)]
+
+
+def test_counts_of_old_days_are_removed_with_the_next_one(usher: App, clock: Clock) -> None:
+    """Whoever sends such requests for years leaves the rows of ninety days."""
+    for _ in range(3):
+        usher.oversized.count(SMALL)
+        usher.oversized.count(LARGE)
+        usher.oversized.flush()
+        clock.advance(days=90)
+    left = {name for (name,) in rows(usher.store.database, "SELECT name FROM counters")}
+    days = [f"{NOON + timedelta(days=after):%Y-%m-%d}" for after in (90, 180)]
+    assert left == {f"oversized:{day}:{kind}" for day in days for kind in (EVENT, REQUEST)}
 
 
 def test_what_cannot_be_written_is_kept_for_the_next_time(
