@@ -18,6 +18,7 @@ from usher.core.store.erasure import erase
 from usher.core.store.instances import Instances
 from usher.core.store.syncs import known_ids, some_ids
 from usher.core.store.tables import GRANTS, PUSHES, USERS
+from usher.core.store.user_search import RARE_STATUS
 from usher.core.store.users import find_by_ids, load_users, write_audit
 from usher.core.store.values import hex_of
 
@@ -55,6 +56,7 @@ class PendingRecords(Struct, frozen=True):
             instance_id = self.instances.shown(transaction)
             statement = select(USERS.c.id).where(
                 USERS.c.instance_id == instance_id,
+                RARE_STATUS,
                 USERS.c.status == Status.PENDING.value,
                 USERS.c.created_at <= until,
             )

@@ -77,8 +77,6 @@ class UserRow(SQLModel, table=True):
         Index("users_email", "instance_id", "email_key", "id"),
         Index("users_created", "instance_id", "created_at", "id"),
         Index("users_last_seen", "instance_id", "last_seen_at", "created_at", "id"),
-        Index("users_status", "instance_id", "status", "created_at", "id"),
-        Index("users_provider", "instance_id", "provider", "created_at", "id"),
     )
 
     instance_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))

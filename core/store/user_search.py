@@ -2,7 +2,8 @@
 
 A filter that few records meet is served by its own index, and those few are sorted. A filter that
 many meet is checked along the index of the order, which soon fills a page. Neither way reads more
-than a fixed number of records (``usher.core.store.keyset``).
+than a fixed number of records (``usher.core.store.keyset``). Most records have the status
+``active`` and the provider ``email``; no index has these, so that an event need not write them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, and_, func, or_, select
+from sqlalchemy import Connection, Select, and_, func, literal_column, or_, select, tuple_
 
 from usher.core.domain.events import email_key
 from usher.core.domain.records import Key, Page, Status, User
@@ -24,7 +25,10 @@ from usher.core.store.users import NEVER, find_by_ids
 
 FEW: Final = 500
 """Records that are few enough to be sorted for each page."""
-
+USUAL_PROVIDER: Final = "email"
+# Of the partial indexes; as text, since no planner infers such a condition from a parameter.
+RARE_STATUS: Final = USERS.c.status != literal_column(f"'{Status.ACTIVE}'")
+_RARE_PROVIDER: Final = USERS.c.provider != literal_column(f"'{USUAL_PROVIDER}'")
 
 _ORDERS: Final = {
     Sort.CREATED: ((USERS.c.created_at, USERS.c.id), (datetime, UUID)),
@@ -63,7 +67,8 @@ def search(
     within = [USERS.c.instance_id == instance_id, *served]
     where = unserved + _equalities(filters, now)
     if where and (few := _few(connection, instance_id, filters)) is not None:
-        within, where = [*within, USERS.c.id.in_(few), *where], []
+        # A pair, so that no planner without statistics follows the index of the order instead.
+        within, where = [tuple_(USERS.c.instance_id, USERS.c.id).in_(few), *served, *where], []
     rows, following = fetch(
         connection,
         select(*columns),
@@ -163,20 +168,23 @@ def _equalities(filters: UserFilters, now: datetime) -> list[Condition]:
 
 
 def _few(connection: Connection, instance_id: UUID, filters: UserFilters) -> Select[Any] | None:
-    """The ids behind a filter that at most ``FEW`` meet; None where many meet each filter."""
+    """The keys behind a filter that at most ``FEW`` meet; None where many meet each filter."""
     here = USERS.c.instance_id == instance_id
+    keys = USERS.c.instance_id, USERS.c.id
     candidates: list[Select[Any]] = []
     if filters.email_prefix:
         first, last = _begin_and_end(filters.email_prefix)
         within = USERS.c.email_key >= first, USERS.c.email_key < last
-        candidates.append(select(USERS.c.id).where(here, *within))
+        candidates.append(select(*keys).where(here, *within))
     if filters.role:
         of_role = GRANTS.c.instance_id == instance_id, GRANTS.c.role == filters.role
-        candidates.append(select(GRANTS.c.user_id).where(*of_role))
-    if filters.status:
-        candidates.append(select(USERS.c.id).where(here, USERS.c.status == filters.status.value))
-    if filters.provider:
-        candidates.append(select(USERS.c.id).where(here, USERS.c.provider == filters.provider))
+        candidates.append(select(GRANTS.c.instance_id, GRANTS.c.user_id).where(*of_role))
+    if filters.status not in (None, Status.ACTIVE):
+        of_status = RARE_STATUS, USERS.c.status == filters.status.value
+        candidates.append(select(*keys).where(here, *of_status))
+    if filters.provider not in ("", USUAL_PROVIDER):
+        of_provider = _RARE_PROVIDER, USERS.c.provider == filters.provider
+        candidates.append(select(*keys).where(here, *of_provider))
     for candidate in candidates:
         bounded = candidate.limit(FEW + 1).subquery()
         count = connection.execute(select(func.count()).select_from(bounded)).scalar_one()
