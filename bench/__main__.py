@@ -34,6 +34,8 @@ def steps(quick: bool, folder: Path) -> dict[str, list[str]]:
     growth = ["bench.growth", "--folder", grown, "--seconds", seconds, "--rounds", rounds]
     return {
         "instructions": ["bench.instructions", *(["--only", "signup-16"] if quick else [])],
+        "writes": ["bench.writes"],
+        "postgresql-writes": ["bench.writes", "--database", "postgresql"],
         "sqlite": [*events, "--database", "sqlite"],
         "postgresql": [*events, "--database", "postgresql"],
         "sqlite-logins": [*logins, "--database", "sqlite"],

@@ -182,8 +182,6 @@ def postgresql(folder: Path, counts: tuple[int, int]) -> tuple[Callable[[], None
             if admin.execute(there, (name,)).fetchone() is None:
                 admin.execute(f"CREATE DATABASE {name}")
                 seed(urls[count], count)
-                with psycopg.connect(urls[count].replace("+psycopg", ""), autocommit=True) as tidy:
-                    tidy.execute("VACUUM ANALYZE")
     return server.cleanup, urls
 
 

@@ -2,11 +2,14 @@
 
 Two servers on two SQLite files, one with 1,000 users and a ledger of 10,000, the other with
 1,000,000 and 10,000,000. Both get signups by new people, in turns. The large file is seeded once
-and kept in the folder (about 8 GB), with what a run adds; the small one is made anew.
+and kept in the folder (about 8 GB), with what a run adds; the small one is made anew. The large
+one is read into the system's memory first, as a site that has run for days has it there. With
+`--cold` it is taken out of there, and the disk reads single pages.
 """
 
 import argparse
 import json
+import os
 import secrets
 import statistics
 import tempfile
@@ -29,9 +32,19 @@ def seeded(folder: Path, count: int) -> str:
     done = folder / f"users-{count}.ledger"
     url = sqlite_url(folder, count)
     if not done.exists():
-        seed_ledger(url, EACH)
+        seed_ledger(url, count, EACH)
         done.touch()
     return url
+
+
+def into_memory(path: Path, *, cold: bool) -> None:
+    """Have the system hold a file in memory, if there is room; or nothing of it, when cold."""
+    with path.open("rb", buffering=0) as file:
+        if cold:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        while not cold and file.read(1 << 20):
+            pass
 
 
 def main() -> None:
@@ -40,6 +53,7 @@ def main() -> None:
     parser.add_argument("--many", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cold", action="store_true", help="Begin with the file on disk alone.")
     parser.add_argument("--folder", type=Path, help="Keep the large database here.")
     parser.add_argument("--json", type=Path, help="Write the figures here.")
     options = parser.parse_args()
@@ -50,6 +64,7 @@ def main() -> None:
         few = Path(temporary) / "few"
         few.mkdir()
         urls = {options.few: seeded(few, options.few), options.many: seeded(folder, options.many)}
+        into_memory(folder / f"users-{options.many}.db", cold=options.cold)
         print(f"machine: {describe(folder)}")
         receivers: dict[int, Receiver] = {}
         runs: dict[int, list[load.Result]] = {count: [] for count in sizes}

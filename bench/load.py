@@ -78,7 +78,7 @@ Signed = tuple[str, bytes, int]
 """An event's name, its body, and when it is signed."""
 
 
-def _event(name: str, user_id: uuid.UUID, at: int, app_metadata: dict[str, Any]) -> bytes:
+def event(name: str, user_id: uuid.UUID, at: int, app_metadata: dict[str, Any]) -> bytes:
     moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
     user = {
         "id": str(user_id),
@@ -97,13 +97,13 @@ def _event(name: str, user_id: uuid.UUID, at: int, app_metadata: dict[str, Any])
 
 def signup(now: int) -> bytes:
     """The body of one signup by somebody new, as Identity writes it."""
-    return _event("signup", uuid.uuid4(), now, {})
+    return event("signup", uuid.uuid4(), now, {})
 
 
 def signups(people: Iterable[uuid.UUID], now: int) -> Iterator[Signed]:
     """Of these people, signed at this time."""
     for person in people:
-        yield "signup", _event("signup", person, now, {}), now
+        yield "signup", event("signup", person, now, {}), now
 
 
 def logins(people: Sequence[uuid.UUID], count: int, now: int) -> Iterator[Signed]:
@@ -114,7 +114,7 @@ def logins(people: Sequence[uuid.UUID], count: int, now: int) -> Iterator[Signed
     order = random.sample(people, len(people))
     for n in range(count):
         at = now - passes + n // len(order)
-        yield "login", _event("login", order[n % len(order)], now, {"roles": ["member"]}), at
+        yield "login", event("login", order[n % len(order)], now, {"roles": ["member"]}), at
 
 
 def _requests(target: Target, secret: str, events: Iterable[Signed]) -> Iterator[bytes]:
