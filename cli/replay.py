@@ -31,10 +31,10 @@ from usher.core.app import App
 from usher.core.captures.files import Step
 from usher.core.captures.format import Capture, from_delivery
 from usher.core.captures.replay import Played, Replayer
+from usher.core.database_url import database_url
 from usher.core.domain.differences import Differences, replies_in_words, user_differences
 from usher.core.domain.records import Delivery
 from usher.core.errors import CaptureError, SignatureError, UsherError
-from usher.core.settings import database_url
 from usher.core.store.filters import DeliveryFilters
 from usher.core.store.history import History
 from usher.core.webhooks import failed_decision

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from usher.core.database_url import SQLITE, database_url
 from usher.core.domain.held_roles import is_role
 from usher.core.errors import SettingsError
 from usher.core.jws import MIN_SECRET_BYTES, PUBLIC_SECRET, Tolerance
@@ -23,8 +24,6 @@ from usher.core.limits import Network
 PREFIX: Final = "USHER_"
 HOW_TO_MAKE_A_SECRET: Final = "Make one with: usher secret"
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
-SQLITE: Final = "sqlite:///"
-POSTGRESQL: Final = "postgresql+psycopg://"
 DOOR_WITHOUT_LIMIT: Final = (
     "USHER_DOOR is on, but here nothing counts requests by the caller's address. Set up such a "
     "limit in what stands before Usher, and name it in USHER_DOOR_LIMIT (docs/door.md)."
@@ -32,15 +31,13 @@ DOOR_WITHOUT_LIMIT: Final = (
 MAX_NAME_CHARACTERS: Final = 100
 _SWITCHES: Final = frozenset({"on", "off", "yes", "no", "true", "false", "none", "0", "1"})
 """They name nothing."""
-POSTGRESQL_SPELLINGS: Final = ("postgresql://", "postgres://")
-"""Spellings of libpq and of database hosts."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
     """Usher's settings; each field is the environment variable ``USHER_`` + its name in capitals.
 
     Attributes:
-        database_url: ``sqlite:///path`` or ``postgresql+psycopg://…``; see ``database_url``.
+        database_url: ``sqlite:///path`` or ``postgresql+psycopg://…``.
         webhook_secrets: secrets that may sign events, newest first; at least 32 bytes each.
         jwt_secret: secret that signs access tokens; None: Identity is asked about each.
         jwt_audience: required ``aud`` of access tokens; None: any.
@@ -195,33 +192,6 @@ def _token(text: str) -> str:
 
 def _secrets(text: str) -> tuple[bytes, ...]:
     return tuple(_secret(part.strip()) for part in text.split(","))
-
-
-def database_url(text: str) -> str:
-    """The address of a database with our driver, from any of ``POSTGRESQL_SPELLINGS`` too.
-
-    Raises:
-        ValueError: it is neither of SQLite nor of PostgreSQL, names no file, or has a bad port.
-    """
-    scheme, mark, rest = text.partition("://")
-    text = scheme.lower() + mark + rest  # RFC 3986, 3.1: schemes know no case
-    for spelling in POSTGRESQL_SPELLINGS:
-        if text.startswith(spelling):
-            text = POSTGRESQL + text.removeprefix(spelling)
-    if not text.startswith((SQLITE, POSTGRESQL)):
-        raise ValueError(f"must begin with {SQLITE} or {POSTGRESQL_SPELLINGS[0]}")
-    if text == SQLITE:
-        raise ValueError("names no file: write sqlite:///usher.db, or sqlite:////var/lib/usher.db")
-    try:
-        parts = urlsplit(text)
-        _ = parts.port
-    except ValueError as error:
-        raise ValueError(f"cannot be read: {error}") from None
-    user, at, host = parts.netloc.rpartition("@")
-    if host[:3].lower() == "%2f":  # libpq's spelling of a socket's folder; the driver wants `host=`
-        query = "&".join(filter(None, (f"host={host}", parts.query)))
-        return f"{POSTGRESQL}{user}{at}{parts.path}?{query}"
-    return text
 
 
 def _uuid(text: str) -> UUID:

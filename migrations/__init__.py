@@ -58,14 +58,34 @@ def ahead(database: Database) -> str | None:
 
 
 def revision(database: Database) -> str | None:
-    """The database's revision; None: it was never migrated."""
+    """The database's revision; None: it was never migrated.
+
+    Raises:
+        DatabaseError: it cannot be used, or its tables are in a schema that the role does not see.
+    """
     from sqlalchemy import inspect, text  # noqa: PLC0415
 
     with database.read() as transaction:
         connection = transaction.sql
-        if not inspect(connection).has_table("alembic_version"):
-            return None
-        found: str | None = connection.execute(
-            text("SELECT version_num FROM alembic_version")
-        ).scalar()
-    return found
+        if inspect(connection).has_table("alembic_version"):
+            found: str | None = connection.execute(
+                text("SELECT version_num FROM alembic_version")
+            ).scalar()
+            return found
+    if not database.is_sqlite:
+        _check_schema(database)
+    return None
+
+
+def _check_schema(database: Database) -> None:
+    """Refuse to make the tables a second time."""
+    from usher.core.errors import DatabaseError  # noqa: PLC0415
+    from usher.core.store.surroundings import surroundings  # noqa: PLC0415
+
+    around = surroundings(database)
+    if around.hidden:
+        raise DatabaseError(
+            f"Usher's tables are in the schema {around.hidden}, where the role {around.role} does "
+            f"not see them. Put it in the role's search_path, or run: usher doctor. A second "
+            "installation wants a database of its own."
+        )

@@ -35,7 +35,7 @@ PACKAGES = {
 
 CORE = (
     ("bounds",),
-    ("errors", "json_spans", "strict_json", "texts"),
+    ("database_url", "errors", "json_spans", "strict_json", "texts"),
     ("opaque",),
     ("jws",),
     ("domain",),
@@ -255,12 +255,15 @@ def test_pure_files_ask_no_clock_and_open_nothing(path: Path) -> None:
     [
         (SQL, "core/store/*.py core/store/drivers/*.py"),
         (HTTP, "core/identity/http.py"),
-        (SOCKETS, "core/identity/client.py core/store/drivers/postgresql.py"),
+        (
+            SOCKETS,
+            "core/identity/client.py core/store/drivers/postgresql.py core/store/drivers/hosts.py",
+        ),
     ],
     ids=["SQL", "HTTP", "sockets"],
 )
 def test_only_some_files_of_core_speak_sql_or_http(libraries: set[str], speakers: str) -> None:
-    """Everything else goes through them. The driver shuts a hung server's socket down."""
+    """Everything else goes through them. The driver finds hosts, and shuts a hung one's socket down."""
     allowed = {path for pattern in speakers.split() for path in ROOT.glob(pattern)}
     wrong = [
         str(found)

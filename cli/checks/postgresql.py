@@ -6,6 +6,7 @@ import re
 from typing import Any, Final
 
 from usher.cli.checks.findings import Advice, Finding, Kind, Severity
+from usher.core.database_url import connect_arguments
 from usher.core.errors import DatabaseError
 from usher.core.store.database import Database
 from usher.core.store.surroundings import Surroundings, surroundings
@@ -39,8 +40,7 @@ SCHEMA = Kind(
         Advice(
             "The role's search_path leaves it out.",
             "Let an administrator of the database run: ALTER ROLE {role} IN DATABASE {database} "
-            "SET search_path = {hidden}. Then restart the server. Do not run usher db upgrade: it "
-            "would make other tables.",
+            "SET search_path = {hidden}. Then restart the server.",
         ),
         Advice(
             "The role may not use that schema.",
@@ -125,8 +125,6 @@ def promises(database: Database, around: Surroundings) -> list[Finding]:
 
 def found(kind: Kind, database: Database, **facts: Any) -> Finding:
     """Return a finding whose advice may name the role, the database and the schemas."""
-    from usher.core.store.drivers.postgresql import connect_arguments  # noqa: PLC0415 - an extra
-
     url = connect_arguments(database.url)
     names = {"role": url.get("user", "USER"), "database": url.get("dbname", "NAME")}
     names |= {"schema": "public", "hidden": "public"}

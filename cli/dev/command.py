@@ -13,7 +13,8 @@ from usher.cli.dev.guide import guide
 from usher.cli.environment import OF_ONE_INSTALLATION, dev_environment, set_aside
 from usher.cli.secret import new_secret
 from usher.cli.serve import check_address
-from usher.core.settings import PREFIX, SQLITE
+from usher.core.database_url import SQLITE, connect_arguments, database_url
+from usher.core.settings import PREFIX
 
 HOST: Final = "127.0.0.1"
 
@@ -94,11 +95,9 @@ def _database(url: str) -> str:
     """Name a database without its password."""
     if url.startswith(SQLITE):
         return url.removeprefix(SQLITE)
-    from sqlalchemy.engine import make_url  # noqa: PLC0415 - slow, and rarely needed
-    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
-
     try:
-        found = make_url(url)
-    except (ArgumentError, ValueError):
+        found = connect_arguments(database_url(url))
+    except ValueError:
         return f"the one in {PREFIX}DATABASE_URL"
-    return f"{found.database} of {found.get_backend_name()} at {found.host or 'this machine'}"
+    where = found.get("host", "this machine").replace(",", " or ")
+    return f"{found.get('dbname', '')} of postgresql at {where}"

@@ -64,7 +64,8 @@ class Installed:
         [packages] = folder.glob("lib/python*/site-packages")
         pip("install", str(wheel), python=self.python)
         self.own = {path.name for path in packages.iterdir()}
-        for needed in _needed(NAME, frozenset(extras)):
+        [metadata] = packages.glob("usher_identity-*.dist-info")
+        for needed in _needed(Distribution.at(metadata), frozenset(extras)):
             for name in {file.parts[0] for file in needed.files or ()} - {"..", "__pycache__"}:
                 if not (packages / name).exists():
                     (packages / name).symlink_to(str(needed.locate_file(name)))
@@ -128,23 +129,25 @@ class Installed:
         assert "Traceback" not in log.read_text()
 
 
-def _needed(name: str, extras: frozenset[str]) -> Iterator[Distribution]:
-    """The distributions that one needs, and what those need, each once."""
-    wanted, done = [(name, extras)], set()
+def _needed(ours: Distribution, extras: frozenset[str]) -> Iterator[Distribution]:
+    """The distributions that the installed one needs, and what those need, each once.
+
+    Its own metadata count, not those of the clone: that was installed some time before.
+    """
+    wanted, done = [(ours, extras)], set()
     while wanted:
-        name, extras = wanted.pop()
-        found = distribution(name)
-        if name != NAME:
+        found, extras = wanted.pop()
+        if found is not ours:
             yield found
         for line in found.requires or ():
             requirement = Requirement(line)
             marker = requirement.marker
-            asked = (canonicalize_name(requirement.name), frozenset(requirement.extras))
-            if asked not in done and (
+            name, more = canonicalize_name(requirement.name), frozenset(requirement.extras)
+            if (name, more) not in done and (
                 marker is None or any(marker.evaluate({"extra": e}) for e in extras | {""})
             ):
-                done.add(asked)
-                wanted.append(asked)
+                done.add((name, more))
+                wanted.append((distribution(name), more))
 
 
 def _answers(url: str) -> bool:

@@ -52,8 +52,8 @@ GOOD: list[tuple[str, str, Any]] = [
     ("database_url", "postgresql+psycopg://u:p@db/x", "postgresql+psycopg://u:p@db/x"),
     ("database_url", "postgres://u:p@db:1/x", "postgresql+psycopg://u:p@db:1/x"),
     ("database_url", "POSTGRES://u:p@db/x", "postgresql+psycopg://u:p@db/x"),
-    ("database_url", "postgres://u@%2Frun/x", "postgresql+psycopg://u@/x?host=%2Frun"),
-    ("database_url", "postgresql://%2frun/x?a=b", "postgresql+psycopg:///x?host=%2frun&a=b"),
+    ("database_url", "postgres://u@%2Frun/x", "postgresql+psycopg://u@%2Frun/x"),
+    ("database_url", "postgresql://a:1,b/x?c=d", "postgresql+psycopg://a:1,b/x?c=d"),
     (
         "database_url",
         "postgresql://db/x?connect_timeout=1",

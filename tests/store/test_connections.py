@@ -23,7 +23,6 @@ from usher.core.settings import Settings
 from usher.core.store import pool
 from usher.core.store.database import Database
 from usher.core.store.drivers import postgresql
-from usher.core.store.drivers.postgresql import connect_arguments
 from usher.core.store.pool import IDLE_CONNECTIONS, MAX_CONNECTIONS
 from usher.core.store.statements import REPLIES
 
@@ -267,26 +266,3 @@ def test_any_text_may_stand_in_a_list(usher: App, key: str) -> None:
     execute(usher.store.database, f"UPDATE deliveries SET id = '{quoted}'")
     with usher.store.database.read() as transaction:
         assert [row[0] for row in transaction.fetch(REPLIES, ["other", key])] == [key]
-
-
-@pytest.mark.parametrize(
-    ("url", "arguments"),
-    [
-        (
-            ("postgresql+psycopg://ada:" + "p%40ss@db.example:6543/usher"),
-            {"user": "ada", "password": "p@ss", "host": "db.example", "port": "6543",
-             "dbname": "usher"},
-        ),
-        ("postgresql+psycopg://db/usher", {"host": "db", "dbname": "usher"}),
-        ("postgresql+psycopg://[::1]:5/u%20x", {"host": "::1", "port": "5", "dbname": "u x"}),
-        (
-            "postgresql+psycopg://ada@/usher?host=%2Fvar%2Frun&sslmode=require",
-            {"user": "ada", "dbname": "usher", "host": "/var/run", "sslmode": "require"},
-        ),
-        ("postgresql+psycopg://", {}),
-        ("postgresql+psycopg:", {}),
-    ],
-)  # fmt: skip
-def test_a_url_says_how_to_connect(url: str, arguments: dict[str, str]) -> None:
-    """As SQLAlchemy read it: parts are unquoted, and libpq's parameters stand in the query."""
-    assert connect_arguments(url) == arguments

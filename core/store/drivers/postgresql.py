@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import select
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qsl, unquote
 
 import psycopg
 from msgspec.json import Encoder
@@ -23,8 +21,10 @@ from psycopg import pq
 from psycopg.adapt import Transformer
 from psycopg.errors import error_from_result
 
+from usher.core.database_url import connect_arguments
 from usher.core.store.drivers import Fault, Rows
 from usher.core.store.drivers.engine import engine_over
+from usher.core.store.drivers.hosts import Hosts
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from usher.core.store.drivers.statement import Insert, Statement
 
-CONNECT_TIMEOUT_SECONDS: Final = 2
 LOCK_TIMEOUT_MS: Final = 2_000
 RECYCLE_SECONDS: Final[int] = 300
 """Age at which a connection is replaced. The connection of a frozen function, or one that a network
@@ -42,10 +41,10 @@ MAX_ROWS: Final = 1_000
 MAX_PREPARED: Final = 200
 """Prepared statements of one session; a statement's text differs by the columns that change."""
 _NOTICE_A_DEAD_PEER: Final = {
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
 }
 """libpq's parameters; seconds, the last one milliseconds."""
 _FAULTS: Final[tuple[tuple[tuple[str, ...], Fault], ...]] = (
@@ -63,15 +62,6 @@ _FAULTS: Final[tuple[tuple[tuple[str, ...], Fault], ...]] = (
     (("08", "25006", "53", "55P03", "57", "58"), Fault.AWAY),
 )
 """Beginnings of SQLSTATE and their meaning."""
-_URL: Final = re.compile(
-    r"""(?P<scheme>[\w+]+)://
-        (?:(?P<user>[^:/]*)(?::(?P<password>[^@]*))?@)?
-        (?:\[(?P<ipv6>[^/?]+)\]|(?P<host>[^/:?]+))?
-        (?::(?P<port>[^/?]*))?
-        (?:/(?P<dbname>[^?]*))?
-        (?:\?(?P<query>.*))?""",
-    re.VERBOSE,
-)
 _BEGIN_WRITE: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _BEGIN_READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 """The database's default may be another level, at which a transaction fails for what others do."""
@@ -92,7 +82,7 @@ def _set(local: str) -> str:
 
 
 _IN_TRANSACTION: Final = f"SELECT {_set('true')}"
-_OWN_SESSION: Final = "SELECT CASE WHEN pg_backend_pid() = %s THEN concat({}) END".format(
+_OWN_SESSION: Final = "SELECT CASE WHEN pg_backend_pid() = $1 THEN concat({}) END".format(
     _set("false")
 )
 """Settings of the session only where it is our own. A pooler answers with the key of a session of
@@ -109,21 +99,6 @@ _Queued = tuple[str, "Sequence[bytes | None] | None", bool]
 """A statement on its way: its text, its values, and whether the session may prepare it."""
 
 
-def connect_arguments(url: str) -> dict[str, str]:
-    """Psycopg's arguments for a URL; those in its query count as well."""
-    found = _URL.match(url)
-    parts = found.groupdict() if found else {}
-    given = {
-        "user": unquote(parts.get("user") or ""),
-        "password": unquote(parts.get("password") or ""),
-        "host": parts.get("host") or parts.get("ipv6") or "",
-        "port": parts.get("port") or "",
-        "dbname": unquote(parts.get("dbname") or ""),
-    }
-    arguments = {name: value for name, value in given.items() if value}
-    return arguments | dict(parse_qsl(parts.get("query") or ""))
-
-
 class PostgresqlDriver:
     """One database of PostgreSQL; see ``Driver``."""
 
@@ -131,25 +106,17 @@ class PostgresqlDriver:
     recycle_seconds: int = RECYCLE_SECONDS
 
     def __init__(self, url: str) -> None:
-        self._arguments: dict[str, Any] = {
-            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-            **_NOTICE_A_DEAD_PEER,
-            **connect_arguments(url),
-            "client_encoding": "utf8",
-        }
+        arguments = {**_NOTICE_A_DEAD_PEER, **connect_arguments(url), "client_encoding": "utf8"}
+        self._hosts = Hosts(arguments, _OWN_SESSION)
 
     def connect(self) -> PostgresqlSession:
         """A new connection, recognised as our own session or as a pooler's."""
-        connection: psycopg.Connection[Any] = psycopg.connect(autocommit=True, **self._arguments)
-        try:
-            own = connection.execute(_OWN_SESSION, (connection.info.backend_pid,), prepare=False)
-            pooled = own.fetchone() == (None,)
-            if pooled:
-                connection.prepare_threshold = None
-            return PostgresqlSession(connection, pooled)
-        except BaseException:
-            connection.close()
-            raise
+        connection, own = self._hosts.connect()
+        connection.autocommit = True
+        pooled = own is None
+        if pooled:
+            connection.prepare_threshold = None
+        return PostgresqlSession(connection, pooled)
 
     def fault(self, error: BaseException) -> Fault | None:
         """The meaning of an error."""

@@ -1,0 +1,222 @@
+"""A connection to the first of several PostgreSQL servers that is ours to write to, in time.
+
+libpq waits for each host, and for each address of one, as long as ``connect_timeout`` says, one
+after the other; so does psycopg. Identity gives up after five seconds, whichever of them are down.
+So the hosts are tried beside one another, each a moment after the one before it, and one time
+bounds them all.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from time import monotonic
+from typing import Any, Final
+
+import psycopg
+from psycopg import pq
+from psycopg.conninfo import make_conninfo
+from psycopg.errors import error_from_result
+
+from usher.core.database_url import hosts
+
+CONNECT_SECONDS: Final = 2
+"""For all hosts together, up to the answer to the first question."""
+NEXT_HOST_SECONDS: Final = 0.5
+"""How long a host is waited for alone, at most."""
+
+_READ: Final = select.POLLIN
+_WRITE: Final = select.POLLOUT
+_POLLING: Final = {pq.PollingStatus.READING: _READ, pq.PollingStatus.WRITING: _WRITE}
+
+
+class Hosts:
+    """The servers that an address names.
+
+    Args:
+        arguments: libpq's parameters. With several hosts ``target_session_attrs`` is
+            ``read-write`` unless said otherwise: of a primary and its replicas the primary.
+        question: a statement for each new connection, with the process id of the server as its
+            parameter. A pooler takes connections for a server that is gone; only an answer shows
+            that there is one.
+    """
+
+    def __init__(self, arguments: Mapping[str, str], question: str) -> None:
+        given = dict(arguments)
+        self._seconds = int(given.get("connect_timeout", 0)) or CONNECT_SECONDS
+        self._hosts = hosts(given)
+        if len(self._hosts) > 1:
+            given.setdefault("target_session_attrs", "read-write")
+        self._arguments = given
+        self._question = question.encode()
+        self._best = 0
+
+    def connect(self) -> tuple[psycopg.Connection[Any], bytes | None]:
+        """A connection, and what the question was answered with.
+
+        Raises:
+            psycopg.Error: no host serves us; with the words of each.
+        """
+        until = monotonic() + self._seconds
+        # The one that served last comes first: the others are replicas, or down.
+        order = sorted(range(len(self._hosts)), key=lambda place: place != self._best)
+        apart = min(NEXT_HOST_SECONDS, self._seconds / (len(order) + 1))
+        race = _Race(self._targets(order), self._question, apart)
+        try:
+            won = race.run(until)
+        finally:
+            race.end()
+        self._best = won.place
+        return psycopg.Connection(won.line), won.answer
+
+    def _targets(self, order: list[int]) -> Iterator[tuple[int, dict[str, str]]]:
+        """The parameters for each address of each host."""
+        for place in order:
+            own = self._arguments | self._hosts[place]
+            for address in _addresses(own):
+                yield place, own | address
+
+
+class _Race:
+    """Attempts that run beside one another until one has won."""
+
+    def __init__(
+        self, targets: Iterator[tuple[int, dict[str, str]]], question: bytes, apart: float
+    ) -> None:
+        self._targets = targets
+        self._question = question
+        self._apart = apart
+        self._running: list[_Attempt] = []
+        self._failed: list[psycopg.Error] = []
+        self._more = True
+        self._next_at = 0.0
+
+    def run(self, until: float) -> _Attempt:
+        """Run them, and return the one that won."""
+        while True:
+            if self._more and (not self._running or monotonic() >= self._next_at):
+                self._start()
+            elif not self._running:
+                raise _all_of(self._failed)
+            elif monotonic() >= until:
+                raise _all_of([*self._failed, *(one.silent() for one in self._running)])
+            else:
+                for attempt in self._ready(until):
+                    if self._advance(attempt):
+                        self._running.remove(attempt)
+                        return attempt
+
+    def end(self) -> None:
+        """Close all that have not won."""
+        for attempt in self._running:
+            attempt.line.finish()
+
+    def _start(self) -> None:
+        target = next(self._targets, None)
+        if target is None:
+            self._more = False
+            return
+        self._running.append(_Attempt(*target, self._question))
+        self._next_at = monotonic() + self._apart
+
+    def _ready(self, until: float) -> list[_Attempt]:
+        """Those whose turn it is, after a wait."""
+        waits, lines = select.poll(), {}
+        for attempt in self._running:
+            if not attempt.waits_for:
+                return [attempt]
+            lines[attempt.line.socket] = attempt
+            waits.register(attempt.line.socket, attempt.waits_for)
+        end = min(until, self._next_at) if self._more else until
+        found = waits.poll(max(0.0, end - monotonic()) * 1_000 + 1)
+        return [lines[fileno] for fileno, _ in found]
+
+    def _advance(self, attempt: _Attempt) -> bool:
+        try:
+            return attempt.advance()
+        except psycopg.Error as error:
+            self._failed.append(error)
+            self._running.remove(attempt)
+            attempt.line.finish()
+            return False
+
+
+class _Attempt:
+    """One connection on its way.
+
+    Attributes:
+        place: that of its host.
+        waits_for: what of its socket it needs; 0: nothing.
+        answer: the first column of what the question was answered with.
+    """
+
+    def __init__(self, place: int, arguments: Mapping[str, str], question: bytes) -> None:
+        self.place = place
+        self.answer: bytes | None = None
+        self._name = f'"{arguments.get("host", "")}", port {arguments.get("port") or "5432"}'
+        self._question = question
+        self._asked = False
+        self.line = pq.PGconn.connect_start(make_conninfo("", **arguments).encode())
+        self.waits_for = 0 if self.line.status == pq.ConnStatus.BAD else _WRITE
+
+    def advance(self) -> bool:
+        """Go on; whether the question is answered.
+
+        Raises:
+            psycopg.Error: it has failed.
+        """
+        if not self._asked:
+            status = self.line.connect_poll() if self.waits_for else pq.PollingStatus.FAILED
+            if status == pq.PollingStatus.FAILED:
+                raise psycopg.OperationalError(
+                    f"connection failed: {self.line.get_error_message()}"
+                )
+            self.waits_for = _POLLING.get(pq.PollingStatus(status), _READ | _WRITE)
+            if status != pq.PollingStatus.OK:
+                return False
+            self._ask()
+        return self._answered()
+
+    def silent(self) -> psycopg.Error:
+        """The error of one that has taken too long."""
+        return psycopg.OperationalError(f"connection to server at {self._name}: no answer in time")
+
+    def _ask(self) -> None:
+        self.line.nonblocking = 1
+        self.line.send_query_params(self._question, [str(self.line.backend_pid).encode()])
+        self._asked = True
+
+    def _answered(self) -> bool:
+        self.waits_for = _READ | (_WRITE if self.line.flush() else 0)
+        self.line.consume_input()
+        while not self.line.is_busy():
+            result = self.line.get_result()
+            if result is None:
+                return True
+            if result.status == pq.ExecStatus.FATAL_ERROR:
+                raise error_from_result(result)
+            self.answer = result.get_value(0, 0)
+        return False
+
+
+def _addresses(arguments: Mapping[str, str]) -> list[dict[str, str]]:
+    """Each address of a host, for libpq would try them one after the other."""
+    host = arguments.get("host", "")
+    if not host or host.startswith(("/", "@")) or "hostaddr" in arguments:
+        return [{}]
+    with suppress(OSError, UnicodeError):
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        return [{"hostaddr": str(one)} for one in dict.fromkeys(each[4][0] for each in found)]
+    return [{}]  # libpq says what is wrong with the name
+
+
+def _all_of(failed: list[psycopg.Error]) -> psycopg.Error:
+    """One error that has the first line of each."""
+    if len(failed) == 1:
+        return failed[0]
+    words = "; ".join(
+        str(one).partition("\n")[0].removeprefix("connection failed: ") for one in failed
+    )
+    return psycopg.OperationalError(f"no host can be used: {words}")
