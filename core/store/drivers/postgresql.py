@@ -53,13 +53,14 @@ _FAULTS: Final[tuple[tuple[tuple[str, ...], Fault], ...]] = (
     (("23505",), Fault.DUPLICATE),
     # A table, a column that is not there.
     (("42P01", "42703"), Fault.NOT_MIGRATED),
-    # A prepared statement that the session no longer has, since somebody discarded all.
-    (("26000",), Fault.LOST),
+    # A prepared statement that the session no longer has, since somebody discarded all; a primary
+    # that became a replica, where another host may be the primary now.
+    (("26000", "25006"), Fault.LOST),
     # A value that does not fit, a constraint, a limit of the program.
     (("22", "23", "54"), Fault.NOT_STORABLE),
-    # No connection, read-only, out of resources (a full disk too), a lock not had in time, an
+    # No connection, out of resources (a full disk too), a lock not had in time, an
     # operator's intervention, a system error.
-    (("08", "25006", "53", "55P03", "57", "58"), Fault.AWAY),
+    (("08", "53", "55P03", "57", "58"), Fault.AWAY),
 )
 """Beginnings of SQLSTATE and their meaning."""
 _BEGIN_WRITE: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
