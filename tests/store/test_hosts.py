@@ -20,6 +20,7 @@ from usher.core.app import App
 from usher.core.errors import DatabaseAwayError
 from usher.core.settings import Settings
 from usher.core.store.database import Database
+from usher.core.store.drivers import hosts
 from usher.core.store.drivers.postgresql import PostgresqlDriver
 
 MANY = 12
@@ -99,7 +100,7 @@ def test_the_first_host_may_be_down_or_hang(
 ) -> None:
     """The next one serves, is remembered, and is asked first from then on."""
     with first() as port:
-        database = opened(url_of(postgresql_url, [port, 0]))
+        database = opened(url_of(postgresql_url, [port, 0], connect_timeout="30"))
         assert counts(database)["users"] == 0
         driver = database.driver
         assert isinstance(driver, PostgresqlDriver)
@@ -113,8 +114,11 @@ def test_all_hosts_together_have_one_time(
     postgresql_url: str, opened: Callable[[str], Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A dozen that hang, and the right one at the end of them; then a dozen that all hang."""
+    monkeypatch.setattr(hosts, "NEXT_HOST_SECONDS", 0.01)
+    monkeypatch.setattr(hosts, "CONNECT_SECONDS", 0.3)
     with silent() as port:
-        assert counts(opened(url_of(postgresql_url, [port] * MANY + [0])))["users"] == 0
+        patient = url_of(postgresql_url, [port] * MANY + [0], connect_timeout="30")
+        assert counts(opened(patient))["users"] == 0
         waited = f'"127.0.0.1", port {port}: no answer in time'
         with pytest.raises(DatabaseAwayError, match="no host can be used") as found:
             counts(opened(url_of(postgresql_url, [port] * MANY)))
