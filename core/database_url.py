@@ -54,11 +54,11 @@ def connect_arguments(url: str) -> dict[str, str]:
         raise ValueError(f"cannot be read: {_ENCODED}")
     login, _, servers = (found["authority"] or "").rpartition("@")
     user, _, password = login.partition(":")
-    hosts, ports = _servers(servers)
+    names, ports = _servers(servers)
     given = {
         "user": unquote(user),
         "password": unquote(password),
-        "host": hosts,
+        "host": names,
         "port": ports,
         "dbname": unquote(found["name"] or ""),
     }

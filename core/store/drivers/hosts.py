@@ -140,6 +140,7 @@ class _Race:
             self._failed.append(error)
             self._running.remove(attempt)
             attempt.line.finish()
+            self._next_at = 0.0  # nobody waits for it
             return False
 
 
