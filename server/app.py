@@ -50,9 +50,7 @@ HUNG_SECONDS: Final = 10.0
 HELD_SECONDS: Final = 1.0
 """Interval of tries to apply the spool's events to the database."""
 CHECKPOINT_SECONDS: Final = 1.0
-CHECKPOINT_PAUSE: Final = 0.05
-"""Intervals of WAL checkpoints: at rest, and while events keep coming. Measured: the slowest
-hundredth of events waits two thirds as long as when the commit that fills the WAL copies it."""
+"""Interval of WAL checkpoints. A page that changed many times meanwhile is copied once."""
 PUSHES_SECONDS: Final = 2.0
 """Interval of checks for due pushes, one short read each."""
 BACKLOGS_SECONDS: Final = 15.0
@@ -169,7 +167,9 @@ class Application:
         if self._database.is_sqlite:
             every.append(
                 run_periodically(
-                    self._database.checkpoint_wal, every=CHECKPOINT_SECONDS, pause=CHECKPOINT_PAUSE
+                    self._database.checkpoint_wal,
+                    every=CHECKPOINT_SECONDS,
+                    pause=CHECKPOINT_SECONDS,
                 )
             )
         if usher.settings.metrics_token:

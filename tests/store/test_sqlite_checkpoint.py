@@ -17,6 +17,7 @@ from tests.support import Server, account, signed
 from usher.core.app import App
 from usher.core.errors import DatabaseError
 from usher.core.store.database import Database
+from usher.core.store.drivers import sqlite as sqlite_driver
 
 
 @pytest.fixture
@@ -31,6 +32,13 @@ def in_the_file_alone(path: Path) -> int:
     shutil.copy(path, alone)
     with closing(sqlite3.connect(alone)) as connection:
         found: int = connection.execute("SELECT count(*) FROM users").fetchone()[0]
+    return found
+
+
+def log_length(path: Path) -> int:
+    """Pages in the log."""
+    with closing(sqlite3.connect(path)) as connection:
+        found: int = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
     return found
 
 
@@ -72,6 +80,25 @@ def test_neither_a_reader_nor_a_writer_waits_for_it_or_holds_it_up(usher: App) -
     database.checkpoint_wal()
     assert in_the_file_alone(path) == 3
     assert counts(database)["grants"] == 0
+
+
+def test_a_long_log_begins_anew(usher: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once nobody reads from it; a reader neither waits nor makes the checkpoint wait."""
+    monkeypatch.setattr(sqlite_driver, "LONG_LOG_PAGES", 20)
+    database = usher.store.database
+    path = database.sqlite_path
+    assert path is not None
+    with database.read() as reading:
+        assert reading.sql.exec_driver_sql("SELECT count(*) FROM users").scalar_one() == 0
+        sign_up(usher, 50)
+        length = log_length(path)
+        database.checkpoint_wal()
+        sign_up(usher, 1)
+        assert log_length(path) > length > 20
+    database.checkpoint_wal()
+    sign_up(usher, 1)
+    assert log_length(path) < length
+    assert counts(database)["users"] == 52
 
 
 def test_what_cannot_be_copied_is_told(tmp_path: Path) -> None:

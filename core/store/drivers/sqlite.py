@@ -26,9 +26,16 @@ if TYPE_CHECKING:
     from usher.core.store.drivers.statement import Insert, Statement
 
 BUSY_TIMEOUT_MS: Final = 2_000
-CHECKPOINT_PAGES: Final = 8_000
-"""Length of the WAL at which a writer checkpoints it, 32 MiB. A page that changed many times is
-copied once. Measured against the default of 1,000: a sixth more events a second."""
+CHECKPOINT_PAGES: Final = 32_000
+"""Length of the WAL at which a writer checkpoints it itself, 128 MiB: only where nobody else does,
+or a long read holds it up."""
+LONG_LOG_PAGES: Final = 4_000
+"""Length of the WAL, 16 MiB, from which a checkpoint beside the writer goes on to its end."""
+FEW_PAGES: Final = 400
+CATCHING_UP: Final = 8
+"""Times that a checkpoint goes after what was written meanwhile, until it is ``FEW_PAGES``."""
+END_OF_LOG_SECONDS: Final = 0.005
+"""How long a checkpoint may hold up a writer, for the log to begin anew."""
 CACHE_KIB: Final = 16_384
 """Page cache of a connection. It holds most pages that an event touches, with a million users
 too."""
@@ -124,11 +131,11 @@ class SqliteDriver:
         return engine_over("sqlite://", connect)
 
     def checkpoint(self) -> bool:
-        """Copy the write-ahead log into the file, beside a writer; nobody waits for it.
+        """Copy the write-ahead log into the file, beside a writer.
 
-        At ``CHECKPOINT_PAGES`` the writer that fills the log copies the rest, and those behind it
-        wait. The connection is not the pool's: otherwise writers would change connections and
-        lose the pages in their caches.
+        A long log is copied to its end, so that the next writer begins it anew: it waits for the
+        last few pages. The connection is not the pool's: otherwise writers would change
+        connections and lose the pages in their caches.
 
         Returns:
             Whether the log has changed since the last call, so that more will soon follow.
@@ -142,10 +149,10 @@ class SqliteDriver:
                     self._checkpointer = sqlite3.connect(
                         f"{self.path.absolute().as_uri()}?mode=rw",
                         uri=True,
+                        timeout=END_OF_LOG_SECONDS,
                         check_same_thread=False,
                     )
-                checkpoint = self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)")
-                copied = checkpoint.fetchone()[2]
+                copied = _copy_log(self._checkpointer)
             except sqlite3.Error as error:
                 self._close_checkpointer()
                 detail = f"SQLite's log cannot be copied into the file: {error}"
@@ -259,6 +266,23 @@ class SqliteSession:
         if self._busy_timeout_ms != milliseconds:
             self.run(f"PRAGMA busy_timeout={milliseconds}")
             self._busy_timeout_ms = milliseconds
+
+
+def _copy_log(connection: sqlite3.Connection) -> int:
+    """Copy what of the log nobody uses; how many pages of it are copied."""
+
+    def copy(mode: str) -> int:
+        copied: int = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()[2]
+        return copied
+
+    copied = copy("PASSIVE")
+    if copied < LONG_LOG_PAGES:
+        return copied
+    for _ in range(CATCHING_UP):
+        before, copied = copied, copy("PASSIVE")
+        if copied - before < FEW_PAGES:
+            break
+    return copy("RESTART")
 
 
 def _listing(text: str, count: int) -> str:
