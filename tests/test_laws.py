@@ -308,8 +308,10 @@ def test_functions_speak_neither_sql_nor_http() -> None:
     assert wrong == []
 
 
-# Not rich: structlog imports it where it is installed, which in a function it is not.
-NOT_NEEDED = ("sqlalchemy", "sqlmodel", "alembic", "click", "urllib3", "granian", "dotenv", "idna")
+NOT_NEEDED = (
+    "sqlalchemy", "sqlmodel", "alembic", "click", "urllib3", "granian", "dotenv", "idna",
+    "structlog", "rich", "logging",
+)  # fmt: skip
 ANSWER = """
 import json, sys
 from usher.functions import identity

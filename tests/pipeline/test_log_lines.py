@@ -1,12 +1,14 @@
-"""Lines of a batch, written at once, are those that structlog writes one by one."""
+"""Our lines, one or a batch of them, are those that structlog writes."""
 
 from __future__ import annotations
 
 import io
 import json
 import logging
+import sys
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import pytest
@@ -52,6 +54,128 @@ def without_time(text: str) -> list[str]:
     moments = [datetime.fromisoformat(line["timestamp"]) for line in lines]
     assert all(moment.utcoffset() == timedelta(0) for moment in moments)
     return [json.dumps(line | {"timestamp": ""}) for line in lines]
+
+
+@contextmanager
+def structlog_not_loaded() -> Iterator[None]:
+    """As in a process that has not imported it yet, and so not configured it either."""
+    structlog.reset_defaults()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delitem(sys.modules, "structlog")
+        yield
+
+
+NOON = datetime(2026, 3, 2, 12, 0, 0, 120_000, UTC)
+
+
+@pytest.mark.parametrize("at", [NOON, NOON.replace(microsecond=0)], ids=["", "whole"])
+@pytest.mark.parametrize("method", ["info", "warning", "error"])
+@pytest.mark.parametrize("loaded", [False, True], ids=["alone", "beside structlog"])
+def test_a_line_is_that_of_structlog(
+    method: str, loaded: bool, at: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Byte for byte, with a level and a time among the fields as well."""
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Any:
+            return at
+
+    monkeypatch.setattr("usher.core.log.datetime", Clock)
+    monkeypatch.setattr("structlog.processors.datetime.datetime", Clock)
+    fields = {"level": "x", "timestamp": "y", "event_name": "é", "ms": 1.5, "at": [None, True]}
+    theirs, ours = Written(), Written()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(ensure_ascii=False, separators=(",", ":")),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.WriteLoggerFactory(theirs),
+    )
+    getattr(get_logger(), method)("event.applied", **fields)
+    with nullcontext() if loaded else structlog_not_loaded():
+        configure(ours)
+        getattr(get_logger(), method)("event.applied", **fields)
+    assert "2026-03-02T12:00:00" in theirs.getvalue()
+    assert ours.writes == ["".join(theirs.writes)]
+
+
+def test_a_process_without_structlog_is_observed() -> None:
+    """By several, the last one first; each sees what those before it added."""
+    stream, seen = Written(), []
+
+    def first(_name: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        seen.append(dict(fields))
+        return {"trace_id": "t"}
+
+    with structlog_not_loaded():
+        configure(stream)
+        observe(lambda name, fields: seen.append({"name": name, **fields}))
+        observe(first)
+        get_logger().warning("batch.split", deliveries=2)
+    base = {"event": "batch.split", "deliveries": 2}
+    assert seen == [base, {"name": "batch.split", "trace_id": "t", **base}]
+    assert json.loads(stream.getvalue())["trace_id"] == "t"
+
+
+def test_structlog_loaded_later_writes_as_we_do() -> None:
+    """A project's own lines look like ours, and their configuration counts once there is one."""
+    stream, theirs = Written(), Written()
+    with structlog_not_loaded():
+        configure(stream)
+        observe(lambda name, fields: {"seen": name})
+        get_logger().info("event.applied")
+    get_logger().info("event.applied")
+    structlog.get_logger().info("shop.order", number=1)
+    lines = [json.loads(line) for line in stream.writes]
+    assert [line["seen"] for line in lines] == ["event.applied", "event.applied", "shop.order"]
+    structlog.configure(
+        processors=[structlog.processors.JSONRenderer()],
+        logger_factory=structlog.WriteLoggerFactory(theirs),
+    )
+    get_logger().error("event.failed", code="x")
+    assert len(stream.writes) == 3
+    assert json.loads(theirs.getvalue()) == {"event": "event.failed", "code": "x"}
+
+
+def test_a_projects_own_configuration_is_observed() -> None:
+    """An observer that comes later stands before their processors."""
+    stream = Written()
+    structlog.configure(
+        processors=[structlog.processors.JSONRenderer()],
+        logger_factory=structlog.WriteLoggerFactory(stream),
+    )
+    observe(lambda name, fields: {"seen": name})
+    get_logger().info("event.applied")
+    assert json.loads(stream.getvalue()) == {"event": "event.applied", "seen": "event.applied"}
+
+
+def test_a_process_that_configures_nothing_logs_to_standard_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In our form, without structlog."""
+    monkeypatch.setattr("usher.core.log._ours", None)
+    with structlog_not_loaded():
+        get_logger().error("event.failed")
+    assert json.loads(capsys.readouterr().err)["event"] == "event.failed"
+
+
+@pytest.mark.parametrize("lost", ["write", "flush"])
+def test_a_full_disk_loses_a_line_alone(lost: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one is written."""
+    stream = Written()
+    configure(stream)
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stream, lost, full)
+        get_logger().info("event.applied", number=1)
+    get_logger().info("event.applied", number=2)
+    assert [json.loads(line)["number"] for line in stream.writes][-1] == 2
 
 
 @pytest.mark.parametrize("observed", [False, True], ids=["alone", "observed"])
