@@ -69,7 +69,7 @@ _HEADER = _segment(b'{"alg":"HS256","typ":"JWT"}')
 def sign(body: bytes, secret: str, iat: int) -> bytes:
     """The compact JWS that Identity sends in X-Webhook-Signature."""
     digest = hashlib.sha256(body).hexdigest()
-    claims = {"iat": iat, "iss": "gotrue", "sub": ZERO_UUID, "sha256": digest}
+    claims = {"iss": "gotrue", "sub": ZERO_UUID, "iat": iat, "sha256": digest}
     signing = _HEADER + b"." + _segment(json.dumps(claims, separators=(",", ":")).encode())
     return signing + b"." + _segment(hmac.digest(secret.encode(), signing, "sha256"))
 

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeVar
 
 from msgspec import MsgspecError
 from msgspec.json import Decoder, Encoder
 
 from usher.core.bounds import MAX_DEPTH, MAX_WRITTEN_BYTES, MAX_WRITTEN_DEPTH
 
+T = TypeVar("T")
 _MAX_SAFE_DIGITS: Final = 308
 """Any integer of so many digits fits into a double."""
 
@@ -151,14 +152,25 @@ def loads_object(
     """
     if depth_exceeds(data, max_depth):
         raise StrictJsonError(f"nested deeper than {max_depth} levels")
-    document = _read_fast(data)
-    if document is None or (doubles and _may_exceed_double(data)):
+    document = read_exactly(data, _DECODE)
+    if type(document) is not dict or (doubles and _may_exceed_double(data)):
         return _read_slowly(data, doubles=doubles)
     return document
 
 
-def _read_fast(data: bytes) -> dict[str, Any] | None:
-    """The object, where the bytes are its one spelling, or Go's; None: only a full reading tells.
+def read_usual(data: bytes, decode: Callable[[bytes], T], max_depth: int) -> T | None:
+    """A document of the members and the order that ``decode`` knows.
+
+    Returns:
+        None where ``loads_object`` with ``doubles`` may refuse it, or find something else in it.
+    """
+    if depth_exceeds(data, max_depth) or _may_exceed_double(data):
+        return None
+    return read_exactly(data, decode)
+
+
+def read_exactly(data: bytes, decode: Callable[[bytes], T]) -> T | None:
+    """The value, where the bytes are its one spelling, or Go's; None: only a full reading tells.
 
     Written again, a repeated key would be missing, and a number or character that is not allowed
     would be different. A replacement that is none of Go's escapes (after a backslash) leaves what
@@ -170,8 +182,8 @@ def _read_fast(data: bytes) -> dict[str, Any] | None:
         if b"\\u" in data:
             return None
     try:
-        document = _DECODE(data)
-        return document if type(document) is dict and _ENCODE(document) == data else None
+        value = decode(data)
+        return value if _ENCODE(value) == data else None
     except (MsgspecError, ValueError, RecursionError):
         return None
 

@@ -38,4 +38,5 @@ def zulu_text(moment: datetime) -> str:
 
 def utc_text(moment: datetime) -> str:
     """The same as ``isoformat()`` of an aware time in UTC."""
-    return f"{zulu_text(moment)[:-1]}+00:00"
+    utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return _ENCODE(utc)[1:-2].decode() + "+00:00"

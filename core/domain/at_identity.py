@@ -131,15 +131,14 @@ class AtIdentity(Struct, frozen=True, gc=False):
         self,
         roles: frozenset[str],
         shown: frozenset[str],
-        now: datetime,
+        moment: int,
         in_flight: tuple[InFlight, ...] | None = None,
     ) -> AtIdentity:
         """Note that Identity is told these roles; it had ``shown`` before it."""
-        moment = int(now.timestamp())
         return AtIdentity(
             self.seen,
-            {**self.sent, **dict.fromkeys(sorted(roles - shown), moment)},
-            {**self.withdrawn, **dict.fromkeys(sorted(shown - roles), moment)},
+            _noted(self.sent, roles - shown, moment),
+            _noted(self.withdrawn, shown - roles, moment),
             self.pending,
             self.pushing,
             self.pushing_since,
@@ -156,8 +155,9 @@ class AtIdentity(Struct, frozen=True, gc=False):
         delivery: str = "",
     ) -> AtIdentity:
         """Note a 200 answer with these roles to an event that showed ``shown``."""
-        answer = InFlight(signed_at, int(now.timestamp()), shown, roles, delivery=delivery)
-        return self.told(roles, shown, now, remembered(self.in_flight, answer))
+        moment = int(now.timestamp())
+        answer = InFlight(signed_at, moment, shown, roles, False, delivery)
+        return self.told(roles, shown, moment, remembered(self.in_flight, answer))
 
     def told_again(
         self, roles: frozenset[str], shown: frozenset[str], now: datetime, signed_at: int
@@ -209,8 +209,9 @@ class AtIdentity(Struct, frozen=True, gc=False):
 
     def push_begun(self, roles: frozenset[str], shown: frozenset[str], now: datetime) -> AtIdentity:
         """Note the start of a push that writes these roles; Identity had ``shown`` before it."""
-        told = self.told(roles, shown, now)
-        return replace(told, pushing=roles, pushing_since=int(now.timestamp()))
+        moment = int(now.timestamp())
+        told = self.told(roles, shown, moment)
+        return replace(told, pushing=roles, pushing_since=moment)
 
     def _being_written(self, now: datetime) -> frozenset[str] | None:
         if self.pushing is None or now.timestamp() >= self.pushing_since + WRITE_SECONDS:
@@ -313,6 +314,10 @@ class Observed(Struct, frozen=True, gc=False):
 
 
 _NOTHING_NEW: Final = Observed(UNKNOWN, _NONE, _NONE)
+
+
+def _noted(notes: Mapping[str, int], roles: frozenset[str], moment: int) -> Mapping[str, int]:
+    return {**notes, **dict.fromkeys(sorted(roles), moment)} if roles else notes
 
 
 def _newer(notes: Mapping[str, int], earlier: Mapping[str, int]) -> bool:

@@ -36,6 +36,12 @@ from usher.core.strict_json import equal, written_bytes
 ACTOR: Final = "identity"
 SHORT_ID: Final = 12
 """Hex digits of a delivery's digest that tell it from others of the same second."""
+_VALIDATE: Final = EventName.VALIDATE  # an enum's members are slow to reach before Python 3.12
+_SIGNUP: Final = EventName.SIGNUP
+_LOGIN: Final = EventName.LOGIN
+_USERMODIFIED: Final = EventName.USERMODIFIED
+_SUSPENDED: Final = Status.SUSPENDED
+_DELETED: Final = Status.DELETED
 _NO_KEYS: Final[frozenset[str]] = frozenset()
 _TOO_LARGE: Final = Reason(
     "answer.too_large", f"over {MAX_MAP_BYTES} bytes; roles go to Identity by a push"
@@ -255,7 +261,7 @@ def _enter(
             now,
             signed_at=event.issued_at,
             # A login's account is read before the password is checked.
-            read_early=event.name is not EventName.USERMODIFIED,
+            read_early=event.name is not _USERMODIFIED,
         )
         grants, at_identity = merged.grants, merged.at_identity
         reasons += merged.reasons
@@ -263,11 +269,12 @@ def _enter(
         reasons += (Reason("event.older", "a newer event wrote this profile already"),)
     roles = effective(grants, now)
     reply, untold = NO_CONTENT, False
-    if user.status is Status.SUSPENDED:
+    if user.status is _SUSPENDED:
         reasons += (Reason("user.suspended", "no roles are answered for a suspended user"),)
     else:
         reasons += _held_back(grants, now)
-        extra = {**extra, **user.extra_app_metadata}
+        if user.extra_app_metadata:
+            extra = {**extra, **user.extra_app_metadata}
         reply, untold, why = _answer(event.user, held, roles, extra)
         reasons += why
     told = roles
@@ -277,7 +284,7 @@ def _enter(
     if reply.status == 200:
         short = event.delivery_id[8 : 8 + SHORT_ID]
         at_identity = at_identity.answered(told, held.names, now, event.issued_at, short)
-    by_answer = newer and case.given is None and event.name is not EventName.USERMODIFIED
+    by_answer = newer and case.given is None and event.name is not _USERMODIFIED
     if untold:
         at_identity = at_identity.marked_pending()
     elif at_identity.pending and by_answer and event.user.whole and not held.foreign:
@@ -292,7 +299,7 @@ def _enter(
 def _echoes_a_push(case: _Case, user: User) -> bool:
     """Whether a usermodified shows what a push is writing, and nothing else that matters."""
     before, event = case.user, case.event
-    if before is None or event.name is not EventName.USERMODIFIED:
+    if before is None or event.name is not _USERMODIFIED:
         return False
     if not before.at_identity.writes(case.held.names, case.now):
         return False
@@ -315,9 +322,9 @@ def _absorb(case: _Case, record: User | None) -> User:
     """
     event, person = case.event, case.event.user
     moment = datetime.fromtimestamp(event.issued_at, UTC)
-    enters = event.name in (EventName.SIGNUP, EventName.LOGIN)
+    enters = event.name is _SIGNUP or event.name is _LOGIN
     confirmed = person.confirmed_at or (moment if enters else None)
-    if event.name is EventName.VALIDATE:
+    if event.name is _VALIDATE:
         confirmed = None  # the account does not exist yet
     key = email_key(person.email)
     proven = frozenset((key,)) if proves(event.name, person, moment) else _NO_KEYS
@@ -361,7 +368,9 @@ def _absorb(case: _Case, record: User | None) -> User:
 
 
 def _without_roles(user: IdentityUser) -> dict[str, Any]:
-    return {key: value for key, value in (user.app_metadata or {}).items() if key != "roles"}
+    kept = dict(user.app_metadata or ())
+    kept.pop("roles", None)
+    return kept
 
 
 def _answer(
@@ -379,8 +388,9 @@ def _answer(
     if held.foreign:
         return NO_CONTENT, bool(roles or extra), ()
     received = person.app_metadata or {}
-    merged = {**received, **extra}
-    wanted = {key: v for key, v in merged.items() if v is not None or key not in extra}
+    wanted = {**received, **extra}
+    if extra:
+        wanted = {key: v for key, v in wanted.items() if v is not None or key not in extra}
     if roles or "roles" in received:
         wanted["roles"] = held.telling(roles)
         if held.shows(roles):
@@ -415,7 +425,7 @@ def _applied(case: _Case, user: User, reply: Reply, reasons: tuple[Reason, ...])
     if before is not None and equal(user, before):
         return Decision(Outcome.UNCHANGED, before, reply, reasons)
     action = "user.changed" if before else "user.created"
-    if user.status is Status.DELETED:
+    if user.status is _DELETED:
         action = "user.deleted"
     entry = audit(action, ACTOR, before, user, case.now, delivery_id=case.event.delivery_id)
     outcome = Outcome.UNCHANGED if _ECHO in reasons else Outcome.APPLIED

@@ -15,19 +15,22 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from msgspec import Struct, ValidationError, convert
-from msgspec.structs import force_setattr
+from msgspec import UNSET, Struct, UnsetType, ValidationError, convert
+from msgspec.json import Decoder
+from msgspec.structs import force_setattr, replace
 
 from usher.core.bounds import (
     MAX_EMAIL_CHARACTERS,
     MAX_EMAIL_KEY_BYTES,
+    MAX_MAP_BYTES,
+    MAX_MAP_DEPTH,
     MAX_PROVIDER_CHARACTERS,
 )
 from usher.core.domain.held_roles import ABSENT, HeldRoles, read_roles
 from usher.core.errors import BodyFieldError, BodyJsonError, InstanceMismatchError
 from usher.core.jws import Claims
 from usher.core.opaque import APP_METADATA, SetAside, read_envelope
-from usher.core.strict_json import StrictJsonError, dumps
+from usher.core.strict_json import StrictJsonError, dumps, read_usual
 from usher.core.texts import read_uuid, utc_text, uuid_text
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
@@ -146,11 +149,41 @@ class Event(Struct, frozen=True, gc=False):
     def __post_init__(self) -> None:
         """Compute the order once; a decision reads it several times."""
         updated_at = self.user.updated_at
-        rank = _RANK[self.name]
-        era = 0 if self.name == EventName.VALIDATE else 1
+        era, rank = _ERA_AND_RANK[self.name._value_]
         moment = utc_text(updated_at) if updated_at else ""
-        order = f"{era}.{self.issued_at:012d}.{rank}.{moment:32}.{self.delivery_id}"
+        order = f"{era}.{self.issued_at:012}.{rank}.{moment:32}.{self.delivery_id}"
         force_setattr(self, "order", order)
+
+
+class _UsualUser(Struct, gc=False):
+    """A user as Go writes one, in its order; times are texts, which Go spells in several ways."""
+
+    id: UUID
+    aud: str
+    role: str
+    email: str
+    confirmed_at: str | UnsetType = UNSET
+    invited_at: str | UnsetType = UNSET
+    confirmation_sent_at: str | UnsetType = UNSET
+    recovery_sent_at: str | UnsetType = UNSET
+    new_email: str | UnsetType = UNSET
+    email_change_sent_at: str | UnsetType = UNSET
+    last_sign_in_at: str | UnsetType = UNSET
+    app_metadata: dict[str, Any] | None = None
+    user_metadata: dict[str, Any] | None = None
+    created_at: str | UnsetType = UNSET
+    updated_at: str | UnsetType = UNSET
+
+
+class _UsualBody(Struct, gc=False):
+    """The body of almost every event."""
+
+    event: str
+    instance_id: UUID
+    user: _UsualUser
+
+
+_DECODE_USUAL = Decoder(_UsualBody).decode
 
 
 class UnknownEvent(Struct, frozen=True, gc=False):
@@ -270,6 +303,22 @@ def parse_event(
     Raises:
         BodyError: with a JSON pointer to the field at fault.
     """
+    usual = None
+    if len(body) <= MAX_MAP_BYTES:
+        usual = read_usual(body, _DECODE_USUAL, MAX_MAP_DEPTH + 2)
+    if usual is not None and usual.event in _USUAL_NAMES:
+        if usual.instance_id != claims.instance_id:
+            raise InstanceMismatchError
+        identity = delivery_id(usual.instance_id, usual.event, claims.issued_at, claims.body_digest)
+        user = _usual_user(usual.user, set_aside)
+        return Event(_NAMES[usual.event], usual.instance_id, user, identity, claims.issued_at)
+    return _read_event(body, claims, set_aside)
+
+
+def _read_event(
+    body: bytes, claims: Claims, set_aside: tuple[SetAside, ...]
+) -> Event | UnknownEvent:
+    """The same of any body."""
     try:
         document, more = read_envelope(body, "user")
     except StrictJsonError as error:
@@ -300,30 +349,59 @@ def read_user(fields: dict[str, Any], set_aside: tuple[SetAside, ...] = ()) -> I
     Raises:
         BodyFieldError: with a JSON pointer below ``/user``.
     """
-    email = _text(fields, "email", "/user/email")
-    app_metadata = _object(fields, "app_metadata")
+    return _bounded(
+        IdentityUser(
+            email=_text(fields, "email", "/user/email"),
+            app_metadata=_object(fields, "app_metadata"),
+            id=_uuid(fields, "id", "/user/id"),
+            aud=_text(fields, "aud", "/user/aud"),
+            role=_text(fields, "role", "/user/role"),
+            user_metadata=_object(fields, "user_metadata"),
+            created_at=_time(fields, "created_at"),
+            updated_at=_time(fields, "updated_at"),
+            confirmed_at=_time(fields, "confirmed_at"),
+            invited_at=_time(fields, "invited_at"),
+            confirmation_sent_at=_time(fields, "confirmation_sent_at"),
+            recovery_sent_at=_time(fields, "recovery_sent_at"),
+            set_aside=set_aside,
+        )
+    )
+
+
+def _usual_user(user: _UsualUser, set_aside: tuple[SetAside, ...]) -> IdentityUser:
+    """The user of a body whose members have the usual types; times may still be none."""
+    return _bounded(
+        IdentityUser(
+            user.id,
+            user.email,
+            user.aud,
+            user.role,
+            user.app_metadata,
+            user.user_metadata,
+            _moment(user.created_at, "created_at"),
+            _moment(user.updated_at, "updated_at"),
+            _moment(user.confirmed_at, "confirmed_at"),
+            _moment(user.invited_at, "invited_at"),
+            _moment(user.confirmation_sent_at, "confirmation_sent_at"),
+            _moment(user.recovery_sent_at, "recovery_sent_at"),
+            set_aside,
+        )
+    )
+
+
+def _bounded(user: IdentityUser) -> IdentityUser:
+    """The user without an address, and with a note on a provider, that nothing can use."""
+    email, set_aside = user.email, user.set_aside
     if email and not can_be_looked_up(email):
         set_aside += (SetAside("email", f"over {MAX_EMAIL_CHARACTERS} characters, set aside"),)
         email = ""
-    provider = (app_metadata or {}).get("provider")
+    provider = user.app_metadata.get("provider") if user.app_metadata else None
     if isinstance(provider, str) and len(provider) > MAX_PROVIDER_CHARACTERS:
         why = f"over {MAX_PROVIDER_CHARACTERS} characters, set aside"
         set_aside += (SetAside("provider", why),)
-    return IdentityUser(
-        id=_uuid(fields, "id", "/user/id"),
-        email=email,
-        aud=_text(fields, "aud", "/user/aud"),
-        role=_text(fields, "role", "/user/role"),
-        app_metadata=app_metadata,
-        user_metadata=_object(fields, "user_metadata"),
-        created_at=_time(fields, "created_at"),
-        updated_at=_time(fields, "updated_at"),
-        confirmed_at=_time(fields, "confirmed_at"),
-        invited_at=_time(fields, "invited_at"),
-        confirmation_sent_at=_time(fields, "confirmation_sent_at"),
-        recovery_sent_at=_time(fields, "recovery_sent_at"),
-        set_aside=set_aside,
-    )
+    if set_aside is user.set_aside:
+        return user
+    return replace(user, email=email, set_aside=set_aside)
 
 
 def _read_deleted(fields: dict[str, Any], set_aside: tuple[SetAside, ...]) -> IdentityUser:
@@ -353,7 +431,12 @@ def delivery_id(instance_id: UUID, event: str, issued_at: int, body_digest: str)
 
 
 _NAMES = {name.value: name for name in EventName}
-_RANK = {name: rank for rank, name in enumerate(EventName)}
+_USUAL_NAMES = _NAMES.keys() - {EventName.USERDELETED.value}
+"""Of a deleted user the id alone counts."""
+_ERA_AND_RANK = {
+    name.value: (0 if name is EventName.VALIDATE else 1, rank)
+    for rank, name in enumerate(EventName)
+}
 
 
 def _text(fields: dict[str, Any], key: str, pointer: str, required: bool = False) -> str:
@@ -385,8 +468,14 @@ def _time(fields: dict[str, Any], key: str) -> datetime | None:
         return None
     if not isinstance(value, str):
         raise BodyFieldError("must be an RFC 3339 time", f"/user/{key}")
+    return _moment(value, key)
+
+
+def _moment(text: str | UnsetType, key: str) -> datetime | None:
+    if text is UNSET:
+        return None
     try:
-        moment = parse_time(value)
+        moment = parse_time(text)
     except ValueError as error:
         raise BodyFieldError(f"must be an RFC 3339 time ({error})", f"/user/{key}") from None
     return moment if moment.year > 1 else None  # Go's zero time means: not set

@@ -194,19 +194,15 @@ class FilePolicy(Struct, frozen=True, gc=False):
     def _admit(self, applicant: Applicant) -> tuple[bool, str, Reason]:
         rules = self.admission
         denies = (
-            ("admission.deny_emails", rules.deny_emails, applicant.address, "the address"),
-            (
-                "admission.deny_email_domains",
-                rules.deny_email_domains,
-                applicant.domain,
-                f"the domain {applicant.domain}",
-            ),
+            ("admission.deny_emails", rules.deny_emails, applicant.address),
+            ("admission.deny_email_domains", rules.deny_email_domains, applicant.domain),
         )
-        for name, deny, value, said in denies:
+        for name, deny, value in denies:
             if deny.values and not applicant.address:
                 text = "the address cannot be read as one address, and there is a deny list"
                 return False, UNREADABLE_MESSAGE, Reason(name, text)
             if value in deny.values:
+                said = "the address" if name == "admission.deny_emails" else f"the domain {value}"
                 return False, deny.message, Reason(name, f"{said} is on the deny list")
         if rules.default_allow:
             return True, "", _EVERYONE

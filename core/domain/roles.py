@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from datetime import datetime
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,6 +19,8 @@ from usher.core.domain.at_identity import AtIdentity
 from usher.core.domain.held_roles import HeldRoles
 from usher.core.domain.policy import Reason
 from usher.core.domain.records import Grant, Source, User
+
+_POLICY: Final = Source.POLICY  # an enum's members are slow to reach before Python 3.12
 
 
 class Merge(Struct, frozen=True, gc=False):
@@ -35,7 +38,7 @@ def effective(grants: Iterable[Grant], now: datetime) -> frozenset[str]:
     for grant in grants:
         if grant.holds(now):
             (denied if grant.denies else granted).add(grant.role)
-    return frozenset(granted - denied)
+    return frozenset(granted - denied) if denied else frozenset(granted)
 
 
 def with_grant(grants: Iterable[Grant], new: Grant) -> tuple[Grant, ...]:
@@ -53,11 +56,13 @@ def follow_policy(
     grants: tuple[Grant, ...], roles: AbstractSet[str], fingerprint: str, now: datetime
 ) -> tuple[Grant, ...]:
     """Make these roles the policy's grants; other sources' grants stay as they are."""
-    held = {grant.role for grant in grants if grant.source is Source.POLICY}
+    held = {grant.role for grant in grants if grant.source is _POLICY}
     if held == roles:
         return grants
-    kept = [g for g in grants if g.source is not Source.POLICY or g.role in roles]
-    new = [Grant(role, Source.POLICY, now, actor=fingerprint) for role in roles - held]
+    new = [Grant(role, _POLICY, now, False, fingerprint) for role in sorted(roles - held)]
+    if not grants:
+        return tuple(new)
+    kept = [g for g in grants if g.source is not _POLICY or g.role in roles]
     return tuple(sorted((*kept, *new), key=lambda grant: (grant.role, grant.source)))
 
 

@@ -31,7 +31,7 @@ LOOKS: dict[str, tuple[AtIdentity, frozenset[str], AtIdentity, set[str], set[str
     "somebody new": (UNKNOWN, roles("a"), AtIdentity(roles("a")), {"a"}, set()),
     "as before": (AtIdentity(roles("a")), roles("a"), AtIdentity(roles("a")), set(), set()),
     "another": (AtIdentity(roles("a")), roles("b"), AtIdentity(roles("b")), {"b"}, {"a"}),
-    "our answer": (UNKNOWN.told(roles("a"), roles(), NOON), roles("a"), AtIdentity(roles("a")),
+    "our answer": (UNKNOWN.told(roles("a"), roles(), int(NOON.timestamp())), roles("a"), AtIdentity(roles("a")),
                    set(), set()),
     "not yet our answer": (AtIdentity(sent={"a": AT - ECHO_SECONDS}), roles(),
                            AtIdentity(sent={"a": AT - ECHO_SECONDS}), set(), set()),
@@ -66,8 +66,8 @@ def test_what_is_told_is_expected_there() -> None:
     """Each role with the time it was answered at; the same as shown is no news."""
     before = AtIdentity(roles("a", "b"), {"c": T0}, {"b": T0}, pending=True)
     assert before.expected == {"a", "c"}
-    assert before.told(roles("a", "b"), roles("a", "b"), LATER) == before
-    told = before.told(roles("d"), roles("a", "b"), LATER)
+    assert before.told(roles("a", "b"), roles("a", "b"), int(LATER.timestamp())) == before
+    told = before.told(roles("d"), roles("a", "b"), int(LATER.timestamp()))
     assert told == AtIdentity(roles("a", "b"), {"c": T0, "d": AT}, {"a": AT, "b": AT}, pending=True)
     assert told.expected == {"c", "d"}
     assert (told.answered_since(before), before.answered_since(told)) == (True, True)
