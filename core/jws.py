@@ -138,19 +138,25 @@ def open_compact(
     token: str,
     secrets: Sequence[bytes],
     max_bytes: int = MAX_EVENT_TOKEN_BYTES,
-    read: Callable[[bytes], T] = loads_object,  # type: ignore[assignment]
-) -> tuple[T, int]:
+    read: Callable[[bytes], dict[str, Any]] = loads_object,
+) -> tuple[dict[str, Any], int]:
     """Check shape, encoding, header and signature of a compact JWS.
 
     Args:
         read: reads the payload, or raises StrictJsonError.
 
     Returns:
-        The payload as read, strictly, and the index of the secret that verified.
+        The payload as a strict JSON object, and the index of the secret that verified.
 
     Raises:
         SignatureError: with the first check that failed, in the order of docs/security.md.
     """
+    return _open(token, secrets, max_bytes, read)
+
+
+def _open(
+    token: str, secrets: Sequence[bytes], max_bytes: int, read: Callable[[bytes], T]
+) -> tuple[T, int]:
     header, payload, signature = _take_apart(token, max_bytes, read)
     if header.get("alg") != "HS256":
         raise SignatureError(Check.ALGORITHM)
@@ -260,7 +266,10 @@ def verify_claims(
     Raises:
         SignatureError: with the first check that failed.
     """
-    found, key_index = open_compact(the_signature(signatures), secrets, read=_read_claims)
+    token = the_signature(signatures)
+    found, key_index = _open(token, secrets, MAX_EVENT_TOKEN_BYTES, _read_claims)
+    instance_id: UUID | None
+    issuer: Any
     issued_at: Any
     digest: Any
     if isinstance(found, _UsualClaims):

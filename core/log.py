@@ -61,11 +61,11 @@ class _Tracebacks:
     shown = False
 
 
-def _in_json(fields: dict[str, Any], now: datetime) -> str:
+def _in_json(fields: dict[str, Any], timestamp: str) -> str:
     """Render a line as JSON; a traceback stands below it."""
     below = fields.pop(_TRACEBACK, "")
-    fields["timestamp"] = zulu_text(now)
-    return _line(fields) + f"\n{below}" * bool(below)
+    fields["timestamp"] = timestamp
+    return f"{_line(fields)}\n{below}" if below else _line(fields)
 
 
 def _line(fields: Mapping[str, Any]) -> str:
@@ -77,7 +77,7 @@ def _line(fields: Mapping[str, Any]) -> str:
         return json.dumps(fields)
 
 
-def _in_words(fields: dict[str, Any], _now: datetime) -> str:
+def _in_words(fields: dict[str, Any], _timestamp: str) -> str:
     """Render a line for a terminal; values are escaped, and where it comes from is left out."""
     shown = [f"{name}={value!r}" for name, value in fields.items() if name not in _NOT_SHOWN]
     return " ".join([f"{fields['level']}: {fields['event']}", *shown])
@@ -142,14 +142,14 @@ class _Configured:
 
     def write(self, level: str, lines: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         """Write lines of one moment, in few pieces."""
-        now = datetime.now(UTC)
+        timestamp, render = zulu_text(datetime.now(UTC)), self._render
         piece = ""
         for name, fields in lines:
             observed: dict[str, Any] = {**fields, "event": name}
             for observer in self._observers:
                 _observed(observer, None, level, observed)
             observed["level"] = level
-            line = self._render(observed, now)
+            line = render(observed, timestamp)
             if piece and len(piece) + len(line) > _PIECE_CHARACTERS:
                 self._stream.write(f"{piece}\n")
                 piece = ""
@@ -158,7 +158,7 @@ class _Configured:
             self._stream.write(f"{piece}\n")
 
     def _last_processor(self, _logger: Any, _method: str, fields: Any) -> str:
-        return self._render(fields, datetime.now(UTC))
+        return self._render(fields, zulu_text(datetime.now(UTC)))
 
 
 _ours: _Configured | None = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from functools import cache
 from time import monotonic, perf_counter, sleep
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -275,12 +276,10 @@ class Webhooks:
         Returns:
             None where the body was erased, is of an unknown event, or could never be read.
         """
-        from usher.core.domain.decide import decide  # noqa: PLC0415 - as in _decide
-
         event = event_of(delivery)
         if event is None:
             return None
-        return decide(event, user, self._in_force.current, now)
+        return _decider()(event, user, self._in_force.current, now)
 
     def _log_failures(
         self, batch: Sequence[Verified], answers: list[Reply | Exception], started: float
@@ -431,26 +430,25 @@ class Webhooks:
             reasons = (Reason(content.code, str(content)),)
             invalid = Decision(Outcome.INVALID, None, Reply.refusing(content), reasons)
             return self._delivery(verified, invalid, policy)
-        if isinstance(content, Event | UnknownEvent) and not instances.takes(content.instance_id):
+        if isinstance(content, Exception):
+            raise content
+        if not instances.takes(content.instance_id):
             return self._delivery(verified, _not_ours(content), policy)
         if isinstance(content, UnknownEvent):
             reasons = (Reason("event.unknown", "an event that Usher does not know"),)
             ignored = Decision(Outcome.IGNORED, None, NO_CONTENT, reasons)
             return self._delivery(verified, ignored, policy)
-        if isinstance(content, Exception):
-            raise content
-        from usher.core.domain.decide import decide  # noqa: PLC0415 - forged events need none
-
         key = _key(content)
         at, given = verified.received.at, verified.given
-        decision = decide(content, users.get(key), policy, at, given)
+        decision = _decider()(content, users.get(key), policy, at, given)
         # Nothing below fails: a failure must leave neither record nor entry.
         delivery = self._delivery(verified, decision, policy)
-        if decision.user is not None:
-            users[key] = decision.user
+        user = decision.user
+        if user is not None:
+            users[key] = user
         if decision.audit is not None:
             entries.append(decision.audit)
-        if decision.user is not None and decision.user.status is Status.DELETED:
+        if user is not None and user.deleted_at:
             # The ledger holds nothing personal of a deleted user.
             reply = NO_CONTENT if delivery.reply.status == 200 else delivery.reply
             return replace(delivery, body=None, reply=reply)
@@ -513,6 +511,14 @@ class Webhooks:
         except TooManyRequestsError:
             return False
         return True
+
+
+@cache
+def _decider() -> Callable[..., Decision]:
+    """``decide``, imported once: forged events need none, and each import statement costs."""
+    from usher.core.domain.decide import decide  # noqa: PLC0415
+
+    return decide
 
 
 def _users_of(batch: Sequence[Verified], instances: KnownInstances | None) -> list[Key]:

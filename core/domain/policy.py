@@ -176,12 +176,13 @@ class FilePolicy(Struct, frozen=True, gc=False):
     def evaluate(self, applicant: Applicant) -> Verdict:
         """Ask the deny lists, the allow lists, then every role rule."""
         admitted, message, reason = self._admit(applicant)
-        granted, role_reasons = set(), []
+        granted, role_reasons = [], []
         for rule in self.roles:
-            if found := _role_reason(rule, applicant):
-                role_reasons.append(found[1])
-                if found[0]:
-                    granted.add(rule.grant)
+            found = _role_reason(rule, applicant)
+            if found is not None:
+                role_reasons.append(found)
+                if found is rule.given:
+                    granted.append(rule.grant)
         return Verdict(
             admitted,
             message,
@@ -338,17 +339,17 @@ def _defined_at(function: object) -> tuple[str, int] | None:
     return None
 
 
-def _role_reason(rule: RoleRule, applicant: Applicant) -> tuple[bool, Reason] | None:
-    """(granted, reason); None where the rule does not concern the applicant."""
+def _role_reason(rule: RoleRule, applicant: Applicant) -> Reason | None:
+    """``rule.given``, or why it is not given; None: the rule does not concern the applicant."""
     if rule.emails and applicant.address not in rule.emails:
         return None
     if rule.email_domains and applicant.domain not in rule.email_domains:
         return None
     if rule.providers and applicant.provider not in rule.providers:
         return None
-    if rule.names_address and not applicant.proven:
-        return False, Reason(rule.name, f"no {rule.grant!r}: nobody proved the address yet")
-    return True, rule.given
+    if not applicant.proven and rule.names_address:
+        return Reason(rule.name, f"no {rule.grant!r}: nobody proved the address yet")
+    return rule.given
 
 
 def check_app_metadata(values: object, where: str) -> None:
