@@ -159,15 +159,9 @@ def loads_object(
     return document
 
 
-def read_usual(data: bytes, decode: Callable[[bytes], T], max_depth: int) -> T | None:
-    """A document of the members and the order that ``decode`` knows.
-
-    Returns:
-        None where ``loads_object`` with ``doubles`` may refuse it, or find something else in it.
-    """
-    if depth_exceeds(data, max_depth) or _may_exceed_double(data):
-        return None
-    return read_exactly(data, decode)
+def may_be_refused(data: bytes, max_depth: int) -> bool:
+    """Whether ``loads_object``, with ``doubles``, may refuse a document for depth or numbers."""
+    return depth_exceeds(data, max_depth) or _may_exceed_double(data)
 
 
 def read_exactly(data: bytes, decode: Callable[[bytes], T]) -> T | None:

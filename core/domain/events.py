@@ -30,7 +30,7 @@ from usher.core.domain.held_roles import ABSENT, HeldRoles, read_roles
 from usher.core.errors import BodyFieldError, BodyJsonError, InstanceMismatchError
 from usher.core.jws import Claims
 from usher.core.opaque import APP_METADATA, SetAside, read_envelope
-from usher.core.strict_json import StrictJsonError, dumps, read_usual
+from usher.core.strict_json import StrictJsonError, dumps, may_be_refused, read_exactly
 from usher.core.texts import read_uuid, utc_text, uuid_text
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
@@ -303,16 +303,32 @@ def parse_event(
     Raises:
         BodyError: with a JSON pointer to the field at fault.
     """
-    usual = None
-    if len(body) <= MAX_MAP_BYTES:
-        usual = read_usual(body, _DECODE_USUAL, MAX_MAP_DEPTH + 2)
-    if usual is not None and usual.event in _USUAL_NAMES:
+    usual = read_exactly(body, _DECODE_USUAL) if len(body) <= MAX_MAP_BYTES else None
+    if usual is not None and usual.event in _USUAL_NAMES and not _may_be_refused(usual, body):
         if usual.instance_id != claims.instance_id:
             raise InstanceMismatchError
         identity = delivery_id(usual.instance_id, usual.event, claims.issued_at, claims.body_digest)
         user = _usual_user(usual.user, set_aside)
         return Event(_NAMES[usual.event], usual.instance_id, user, identity, claims.issued_at)
     return _read_event(body, claims, set_aside)
+
+
+def _may_be_refused(usual: _UsualBody, body: bytes) -> bool:
+    """Whether the maps, which Identity takes from people, may be too deep or hold odd numbers."""
+    flat = _is_flat(usual.user.app_metadata) and _is_flat(usual.user.user_metadata)
+    return not flat and may_be_refused(body, MAX_MAP_DEPTH + 2)
+
+
+def _is_flat(metadata: dict[str, Any] | None) -> bool:
+    """Whether a map holds texts alone, and lists of texts, as most do: a quick look."""
+    for value in metadata.values() if metadata else ():
+        if type(value) is list:
+            for each in value:
+                if type(each) is not str:
+                    return False
+        elif type(value) is not str:
+            return False
+    return True
 
 
 def _read_event(

@@ -59,6 +59,60 @@ def test_each_event_is_read_by_the_name_in_its_body(name: EventName) -> None:
     assert (user.confirmed_at, user.invited_at, user.recovery_sent_at) == (None, None, None)
 
 
+def nested(levels: int) -> Any:
+    """A map of so many levels."""
+    return {"in": nested(levels - 1)} if levels else {}
+
+
+BODIES: dict[str, dict[str, Any]] = {
+    "as it is sent": {},
+    "with all times": {
+        "last_sign_in_at": "2026-03-02T12:00:00Z",
+        "invited_at": "0001-01-01T00:00:00Z",
+    },
+    "made just now": {"created_at": "2026-03-02T13:00:00.123456789+01:00"},
+    "no time": {"updated_at": "yesterday"},
+    "two that are none": {"updated_at": "today", "created_at": "tomorrow"},
+    "a time as a number": {"created_at": 5},
+    "a time as null": {"confirmed_at": None},
+    "no maps": {"app_metadata": None, "user_metadata": None},
+    "a map as a text": {"app_metadata": "x"},
+    "a long provider": {"app_metadata": {"provider": "x" * 300}},
+    "odd roles": {"app_metadata": {"provider": "email", "roles": ["a", 1, {"b": 2}]}},
+    "a long address": {"email": "x" * 2000 + "@example.com"},
+    "another alphabet": {"email": "ü@bücher.example", "user_metadata": {"ß": "\u2028&<>"}},
+    "no address": {"email": None},
+    "an address as a number": {"email": 5},
+    "numbers": {"user_metadata": {"age": 5, "x": 1.5, "yes": True, "no": None}},
+    "a number that no double holds": {"user_metadata": {"n": 10**400}},
+    "deep enough": {"user_metadata": nested(60)},
+    "too deep": {"user_metadata": nested(400)},
+    "too deep a list": {"app_metadata": {"roles": [[nested(400)]]}},
+    "an id in capitals": {"id": str(USER_ID).upper()},
+    "an id that is none": {"id": "5"},
+    "a member of later": {"phone": "1"},
+}
+
+
+@pytest.mark.parametrize("user", BODIES.values(), ids=BODIES.keys())
+@pytest.mark.parametrize("event", ["signup", "userdeleted", "later"])
+@pytest.mark.parametrize("signed", [CLAIMS, Claims(OTHER, NOW, "0" * 64, 0)], ids=["", "other"])
+def test_the_spelling_of_a_body_means_nothing(
+    user: dict[str, Any], event: str, signed: Claims
+) -> None:
+    """Identity's own is read at once, with spaces step by step: both find the same."""
+
+    def found(body: str) -> Any:
+        try:
+            return parse_event(body.encode(), signed)
+        except BodyError as error:
+            return type(error), str(error)
+
+    content = document(**user) | {"event": event}
+    compact = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    assert found(compact) == found(json.dumps(content))
+
+
 def test_only_the_users_id_is_needed() -> None:
     """Whatever else is left out reads as empty."""
     content = {"event": "login", "instance_id": str(ZERO_INSTANCE), "user": {"id": str(USER_ID)}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from itertools import combinations
 from typing import Any
 from uuid import UUID
@@ -12,7 +13,7 @@ import pytest
 from tests.forge import claims, good, token
 from tests.forgeries import CLAIMS, Forgery, refused
 from tests.support import NOON, SECRET
-from usher.core.errors import Check
+from usher.core.errors import Check, SignatureError
 from usher.core.jws import Claims, Tolerance, verify_event
 from usher.emulator.payload import ZERO_INSTANCE
 
@@ -37,6 +38,40 @@ def test_good_claims_are_returned() -> None:
     """The result is the instance, the time, our own digest of the body, and the secret's index."""
     found = verify(claims(BODY, NOW, sub=f'"{INSTANCE}"'))
     assert found == Claims(INSTANCE, NOW, hashlib.sha256(BODY).hexdigest(), 0)
+
+
+SPELT: dict[str, dict[str, Any]] = {
+    "good": {},
+    "of another issuer": {"iss": "netlify"},
+    "no issuer": {"iss": None},
+    "an instance in capitals": {"sub": str(INSTANCE).upper()},
+    "no instance": {"sub": "1"},
+    "a text as a time": {"iat": str(NOW)},
+    "a fraction as a time": {"iat": NOW + 0.5},
+    "true as a time": {"iat": True},
+    "old": {"iat": NOW - 301},
+    "ahead": {"iat": 10**30},
+    "another digest": {"sha256": "0" * 64},
+    "no digest": {"sha256": 5},
+    "expired": {"exp": NOW - 1},
+    "played back": {"usher_replay": True},
+    "triggered": {"usher_trigger": True},
+}
+
+
+@pytest.mark.parametrize("changed", SPELT.values(), ids=SPELT.keys())
+def test_the_order_of_claims_means_nothing(changed: dict[str, Any]) -> None:
+    """Identity's own is read at once, any other step by step: both find the same."""
+    digest = hashlib.sha256(BODY).hexdigest()
+    payload = {"iss": "gotrue", "sub": str(INSTANCE), "iat": NOW, "sha256": digest, **changed}
+
+    def found(claims: dict[str, Any]) -> Any:
+        try:
+            return verify(json.dumps(claims, separators=(",", ":")).encode())
+        except SignatureError as error:
+            return error.check, error.fact
+
+    assert found(payload) == found(dict(reversed(payload.items())))
 
 
 # --- iat -----------------------------------------------------------------------------------------
