@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import cache
 from time import monotonic, perf_counter, sleep
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec import Struct
@@ -279,7 +280,8 @@ class Webhooks:
         event = event_of(delivery)
         if event is None:
             return None
-        return _decider()(event, user, self._in_force.current, now)
+        decision: Decision = _decider().decide(event, user, self._in_force.current, now)
+        return decision
 
     def _log_failures(
         self, batch: Sequence[Verified], answers: list[Reply | Exception], started: float
@@ -440,7 +442,7 @@ class Webhooks:
             return self._delivery(verified, ignored, policy)
         key = _key(content)
         at, given = verified.received.at, verified.given
-        decision = _decider()(content, users.get(key), policy, at, given)
+        decision: Decision = _decider().decide(content, users.get(key), policy, at, given)
         # Nothing below fails: a failure must leave neither record nor entry.
         delivery = self._delivery(verified, decision, policy)
         user = decision.user
@@ -514,9 +516,9 @@ class Webhooks:
 
 
 @cache
-def _decider() -> Callable[..., Decision]:
-    """``decide``, imported once: forged events need none, and each import statement costs."""
-    from usher.core.domain.decide import decide  # noqa: PLC0415
+def _decider() -> ModuleType:
+    """The module of ``decide``, imported once: forged events need none, and a statement costs."""
+    from usher.core.domain import decide  # noqa: PLC0415
 
     return decide
 
