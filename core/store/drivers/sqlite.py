@@ -296,7 +296,7 @@ def _insertion(table: str, columns: tuple[str, ...], count: int, tail: str) -> s
     """The text for so many rows."""
     names = ", ".join(f'"{name}"' for name in columns)
     rows = ", ".join([f"({', '.join('?' * len(columns))})"] * count)
-    return f'INSERT INTO "{table}" ({names}) VALUES {rows}{tail}'  # noqa: S608 - names of our own
+    return f"INSERT INTO {table} ({names}) VALUES {rows}{tail}"  # noqa: S608 - names of our own
 
 
 @lru_cache(maxsize=CACHED_STATEMENTS)
