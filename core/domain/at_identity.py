@@ -248,14 +248,14 @@ class AtIdentity(Struct, frozen=True, gc=False):
     def document(self) -> dict[str, Any]:
         """The notes as JSON."""
         found: dict[str, Any] = {
-            "seen": sorted(self.seen),
+            "seen": in_order(self.seen),
             "sent": self.sent,
             "withdrawn": self.withdrawn,
         }
         if self.pending:
             found["pending"] = True
         if self.pushing is not None:
-            found["pushing"] = sorted(self.pushing)
+            found["pushing"] = in_order(self.pushing)
             found["pushing_since"] = self.pushing_since
         if self.unreadable:
             found["unreadable"] = self.unreadable
@@ -264,8 +264,8 @@ class AtIdentity(Struct, frozen=True, gc=False):
                 [
                     one.signed_at,
                     one.at,
-                    sorted(one.held),
-                    None if one.told is None else sorted(one.told),
+                    in_order(one.held),
+                    None if one.told is None else in_order(one.told),
                     one.repeated,
                     one.delivery,
                 ]
@@ -287,6 +287,11 @@ class AtIdentity(Struct, frozen=True, gc=False):
             tuple(map(_read_in_flight, document.get("in_flight", ()))),
             document.get("unreadable", ""),
         )
+
+
+def in_order(names: AbstractSet[str]) -> list[str]:
+    """The names of a set, sorted."""
+    return sorted(names) if len(names) > 1 else list(names)
 
 
 def _read_in_flight(entry: Sequence[Any]) -> InFlight:

@@ -288,14 +288,13 @@ def _insert(table: Table) -> str:
         _quoted(table.name),
         _listed(_quoted(column.name) for column in columns),
         _listed(map(_quoted, key)) if len(key) > 1 else f"({_quoted(key[0])},)",
-        _quoted(_head(table, columns, SQLITE)),
-        _quoted(_head(table, columns, POSTGRESQL) + _from_document(columns)),
+        _quoted(_head(table, columns) + _from_document(columns)),
     ]
     return f"INTO_{table.name.upper()}: Final = Insert{_listed(arguments, 0)}\n"
 
 
-def _head(table: Table, columns: list[Any], dialect: Dialect) -> str:
-    quote = dialect.identifier_preparer.quote
+def _head(table: Table, columns: list[Any]) -> str:
+    quote = POSTGRESQL.identifier_preparer.quote
     names = ", ".join(quote(column.name) for column in columns)
     return f"INSERT INTO {quote(table.name)} ({names})"
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from usher.core.domain.policy import Reason
 from usher.core.domain.records import Delivery, Outcome, Page
 from usher.core.domain.reply import Reply
 from usher.core.errors import DeliveryNotFoundError
@@ -189,8 +191,16 @@ def _is_open(row: Any) -> bool:
     return bool(row[4] == IMPORTED or row[5] == Outcome.FAILED.value or row[1] >= 500)
 
 
+@lru_cache(maxsize=256)  # most deliveries have the reasons of others
+def _reasons_text(reasons: tuple[Reason, ...]) -> str:
+    return dumps([[reason.rule, reason.text] for reason in reasons])
+
+
 def _to_row(delivery: Delivery) -> tuple[Any, ...]:
-    """In the order of ``INTO_DELIVERIES``."""
+    """In the order of ``INTO_DELIVERIES``.
+
+    The body is a bytearray, as sqlite3 takes it without a search for an adapter.
+    """
     reply = delivery.reply
     return (
         delivery.id,
@@ -200,11 +210,11 @@ def _to_row(delivery: Delivery) -> tuple[Any, ...]:
         delivery.issued_at,
         time_text(delivery.received_at),
         delivery.path,
-        delivery.body,
+        None if delivery.body is None else bytearray(delivery.body),
         delivery.body_digest,
         delivery.key_index,
-        delivery.outcome.value,
-        dumps([[reason.rule, reason.text] for reason in delivery.reasons]),
+        delivery.outcome._value_,  # ``value`` is slow before Python 3.12
+        _reasons_text(delivery.reasons),
         delivery.policy,
         delivery.origin,
         reply.status,

@@ -261,7 +261,6 @@ INTO_USERS: Final = Insert(
         "instance_id",
         "id",
     ),
-    "INSERT INTO users (instance_id, id, status, email, email_key, provider, user_metadata, app_metadata, profile, extra_app_metadata, identity_state, created_at, updated_at, identity_created_at, confirmed_at, suspended_at, deleted_at, last_seen_at, applied_order, version)",
     "INSERT INTO users (instance_id, id, status, email, email_key, provider, user_metadata, app_metadata, profile, extra_app_metadata, identity_state, created_at, updated_at, identity_created_at, confirmed_at, suspended_at, deleted_at, last_seen_at, applied_order, version) SELECT r.instance_id, r.id, r.status, r.email, r.email_key, r.provider, r.user_metadata::json, r.app_metadata::json, r.profile::json, r.extra_app_metadata::json, r.identity_state::json, r.created_at, r.updated_at, r.identity_created_at, r.confirmed_at, r.suspended_at, r.deleted_at, r.last_seen_at, r.applied_order, r.version FROM json_to_recordset($1::json) AS r(instance_id UUID, id UUID, status VARCHAR(16), email TEXT, email_key TEXT, provider TEXT, user_metadata TEXT, app_metadata TEXT, profile TEXT, extra_app_metadata TEXT, identity_state TEXT, created_at TIMESTAMP WITH TIME ZONE, updated_at TIMESTAMP WITH TIME ZONE, identity_created_at TIMESTAMP WITH TIME ZONE, confirmed_at TIMESTAMP WITH TIME ZONE, suspended_at TIMESTAMP WITH TIME ZONE, deleted_at TIMESTAMP WITH TIME ZONE, last_seen_at TIMESTAMP WITH TIME ZONE, applied_order TEXT, version INTEGER)",
 )
 INTO_GRANTS: Final = Insert(
@@ -283,7 +282,6 @@ INTO_GRANTS: Final = Insert(
         "role",
         "source",
     ),
-    "INSERT INTO grants (instance_id, user_id, role, source, denies, actor, reason, created_at, expires_at)",
     "INSERT INTO grants (instance_id, user_id, role, source, denies, actor, reason, created_at, expires_at) SELECT r.instance_id, r.user_id, r.role, r.source, r.denies, r.actor, r.reason, r.created_at, r.expires_at FROM json_to_recordset($1::json) AS r(instance_id UUID, user_id UUID, role VARCHAR(100), source VARCHAR(16), denies BOOLEAN, actor TEXT, reason TEXT, created_at TIMESTAMP WITH TIME ZONE, expires_at TIMESTAMP WITH TIME ZONE)",
 )
 INTO_DELIVERIES: Final = Insert(
@@ -309,7 +307,6 @@ INTO_DELIVERIES: Final = Insert(
         "address_key",
     ),
     ("sequence",),
-    "INSERT INTO deliveries (id, instance_id, event, user_id, issued_at, received_at, path, body, body_digest, key_index, outcome, reasons, policy, origin, reply_status, reply_type, reply_body, address_key)",
     "INSERT INTO deliveries (id, instance_id, event, user_id, issued_at, received_at, path, body, body_digest, key_index, outcome, reasons, policy, origin, reply_status, reply_type, reply_body, address_key) SELECT r.id, r.instance_id, r.event, r.user_id, r.issued_at, r.received_at, r.path, decode(r.body, 'base64'), r.body_digest, r.key_index, r.outcome, r.reasons::json, r.policy, r.origin, r.reply_status, r.reply_type, r.reply_body, r.address_key FROM json_to_recordset($1::json) AS r(id TEXT, instance_id UUID, event TEXT, user_id UUID, issued_at BIGINT, received_at TIMESTAMP WITH TIME ZONE, path TEXT, body TEXT, body_digest VARCHAR(64), key_index INTEGER, outcome VARCHAR(16), reasons TEXT, policy VARCHAR(12), origin VARCHAR(8), reply_status INTEGER, reply_type TEXT, reply_body TEXT, address_key TEXT)",
 )
 INTO_AUDIT: Final = Insert(
@@ -327,7 +324,6 @@ INTO_AUDIT: Final = Insert(
         "reason",
     ),
     ("sequence",),
-    'INSERT INTO audit (instance_id, user_id, at, actor, action, delivery_id, ledger_position, "before", "after", reason)',
     "INSERT INTO audit (instance_id, user_id, at, actor, action, delivery_id, ledger_position, before, after, reason) SELECT r.instance_id, r.user_id, r.at, r.actor, r.action, r.delivery_id, r.ledger_position, r.before::json, r.after::json, r.reason FROM json_to_recordset($1::json) AS r(instance_id UUID, user_id UUID, at TIMESTAMP WITH TIME ZONE, actor TEXT, action TEXT, delivery_id VARCHAR(72), ledger_position BIGINT, before TEXT, after TEXT, reason TEXT)",
 )
 INTO_PUSHES: Final = Insert(
@@ -345,7 +341,6 @@ INTO_PUSHES: Final = Insert(
         "instance_id",
         "user_id",
     ),
-    "INSERT INTO pushes (instance_id, user_id, since, tries, next_try_at, lease, error)",
     "INSERT INTO pushes (instance_id, user_id, since, tries, next_try_at, lease, error) SELECT r.instance_id, r.user_id, r.since, r.tries, r.next_try_at, r.lease, r.error FROM json_to_recordset($1::json) AS r(instance_id UUID, user_id UUID, since TIMESTAMP WITH TIME ZONE, tries INTEGER, next_try_at TIMESTAMP WITH TIME ZONE, lease UUID, error TEXT)",
 )
 INTO_COUNTERS: Final = Insert(
@@ -361,7 +356,6 @@ INTO_COUNTERS: Final = Insert(
         "name",
         "shard",
     ),
-    "INSERT INTO counters (instance_id, name, shard, value)",
     "INSERT INTO counters (instance_id, name, shard, value) SELECT r.instance_id, r.name, r.shard, r.value FROM json_to_recordset($1::json) AS r(instance_id UUID, name TEXT, shard INTEGER, value BIGINT)",
 )
 INTO_INSTANCES: Final = Insert(
@@ -374,7 +368,6 @@ INTO_INSTANCES: Final = Insert(
         "delivery_id",
     ),
     ("slot",),
-    "INSERT INTO instances (slot, instance_id, how, adopted_at, delivery_id)",
     "INSERT INTO instances (slot, instance_id, how, adopted_at, delivery_id) SELECT r.slot, r.instance_id, r.how, r.adopted_at, r.delivery_id FROM json_to_recordset($1::json) AS r(slot INTEGER, instance_id UUID, how VARCHAR(16), adopted_at TIMESTAMP WITH TIME ZONE, delivery_id VARCHAR(72))",
 )
 INTO_SYNC_MARKS: Final = Insert(
@@ -388,6 +381,5 @@ INTO_SYNC_MARKS: Final = Insert(
         "run_id",
         "user_id",
     ),
-    "INSERT INTO sync_marks (run_id, user_id, mark)",
     "INSERT INTO sync_marks (run_id, user_id, mark) SELECT r.run_id, r.user_id, r.mark FROM json_to_recordset($1::json) AS r(run_id UUID, user_id UUID, mark SMALLINT)",
 )

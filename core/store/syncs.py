@@ -20,7 +20,7 @@ from usher.core.store.values import hex_of
 LEASE: Final = timedelta(seconds=60)
 """A run that shows no sign of life for so long counts as dead, and another may take it over."""
 
-_REPLACING: Final = INTO_SYNC_MARKS.changing(["mark"])
+_REPLACING: Final = INTO_SYNC_MARKS.changing(frozenset(("mark",)))
 _HERE = SYNCS.c.instance_id == bindparam("k_instance")
 _MARKED = select(MARKS.c.user_id).where(
     MARKS.c.run_id == bindparam("run_id"),

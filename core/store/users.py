@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
 
-from usher.core.domain.at_identity import AtIdentity
-from usher.core.domain.records import AuditEntry, Grant, Key, Source, Status, User
+from usher.core.domain.at_identity import AtIdentity, in_order
+from usher.core.domain.records import AuditEntry, Grant, Key, Source, User
 from usher.core.store.counters import Counters
 from usher.core.store.database import Transaction
 from usher.core.store.drivers.statement import Statement
@@ -29,7 +28,7 @@ from usher.core.store.statements import (
     LOCK_USERS,
     USERS_OF_ADDRESS,
 )
-from usher.core.store.values import document_of, hex_of, time_or_none, time_text
+from usher.core.store.values import document_of, hex_of, text_of, time_or_none, time_text
 from usher.core.strict_json import dumps
 
 NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -67,12 +66,13 @@ def load_users(transaction: Transaction, keys: Iterable[Key]) -> dict[Key, User]
 
 def ask_users(transaction: Transaction, keys: Iterable[Key]) -> Callable[[], dict[Key, User]]:
     """As ``load_users``, when what this gives is called; asked together with what follows."""
-    by_instance: defaultdict[UUID, list[str]] = defaultdict(list)
-    for instance_id, user_id in set(keys):
-        by_instance[instance_id].append(hex_of(user_id))
+    by_instance: dict[str, tuple[UUID, set[str]]] = {}  # Python hashes a text faster than a UUID
+    for instance_id, user_id in keys:
+        _, ids = by_instance.setdefault(hex_of(instance_id), (instance_id, set()))
+        ids.add(hex_of(user_id))
     asked = [
-        (instance_id, _ask(transaction, LOCK_USERS, instance_id, sorted(by_instance[instance_id])))
-        for instance_id in sorted(by_instance)
+        (instance_id, _ask(transaction, LOCK_USERS, instance_id, sorted(ids)))
+        for _, (instance_id, ids) in sorted(by_instance.items())
     ]
     return lambda: {
         (instance_id, user.id): user for instance_id, users in asked for user in users()
@@ -120,17 +120,20 @@ def store_users(
         after: the records as they shall be; keys that ``before`` lacks are new users.
         entries: the audit of the changes.
     """
-    found = ((before.get(key), user) for key, user in after.items())
-    changes = [_Change(old, new) for old, new in found if new is not old]
+    if before:
+        found = ((before.get(key), user) for key, user in after.items())
+        changes = [_Change(old, new) for old, new in found if new is not old]
+    else:
+        changes = [_Change(None, new) for new in after.values()]
     if len(changes) > 1:
-        changes.sort(key=_place)
+        changes.sort(key=_PLACE)
     _write_users(transaction, changes)
     _write_grants(transaction, changes)
     _write_pushes(transaction, changes)
     write_audit(transaction, entries)
     for change in changes:
         counters.count_user(change.old, change.new)
-        if change.new.status is Status.DELETED:
+        if change.new.deleted_at is not None:
             erase(transaction, change.instance, change.user)
 
 
@@ -153,8 +156,7 @@ class _Change:
         self.user = hex_of(new.id)
 
 
-def _place(change: _Change) -> tuple[str, str]:
-    return change.instance, change.user
+_PLACE: Final = attrgetter("instance", "user")
 
 
 def _write_users(transaction: Transaction, changes: Sequence[_Change]) -> None:
@@ -171,7 +173,7 @@ def _write_users(transaction: Transaction, changes: Sequence[_Change]) -> None:
         differing.update([name for name, was, now in values if was is not now and was != now])
     transaction.insert(INTO_USERS, created)
     if updated:
-        transaction.insert(INTO_USERS, updated, INTO_USERS.changing(differing))
+        transaction.insert(INTO_USERS, updated, INTO_USERS.changing(frozenset(differing)))
 
 
 def _write_grants(transaction: Transaction, changes: Sequence[_Change]) -> None:
@@ -184,7 +186,7 @@ def _write_grants(transaction: Transaction, changes: Sequence[_Change]) -> None:
         key = (change.instance, change.user)
         for grant in held:
             if grant not in grants:
-                transaction.send(DELETE_GRANT, *key, grant.role, grant.source.value)
+                transaction.send(DELETE_GRANT, *key, grant.role, grant.source._value_)
         given += [_grant_row(*key, grant) for grant in grants if grant not in held]
     transaction.insert(INTO_GRANTS, given)
 
@@ -282,18 +284,18 @@ def _user_row(change: _Change) -> tuple[Any, ...]:
     """In the order of ``INTO_USERS``."""
     user = change.new
     state = user.at_identity.document()
-    state["proven"] = sorted(user.proven)
+    state["proven"] = in_order(user.proven)
     return (
         change.instance,
         change.user,
-        user.status.value,
+        user.status._value_,  # ``value`` is slow before Python 3.12
         user.email,
         user.email_key,
         user.provider,
-        dumps(user.user_metadata),
-        dumps(user.app_metadata),
-        dumps(user.profile),
-        dumps(user.extra_app_metadata),
+        text_of(user.user_metadata),
+        text_of(user.app_metadata),
+        text_of(user.profile),
+        text_of(user.extra_app_metadata),
         dumps(state),
         time_text(user.created_at),
         time_text(user.updated_at),
@@ -313,7 +315,7 @@ def _grant_row(instance: str, user: str, grant: Grant) -> tuple[Any, ...]:
         instance,
         user,
         grant.role,
-        grant.source.value,
+        grant.source._value_,
         int(grant.denies),
         grant.actor,
         grant.reason,

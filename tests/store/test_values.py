@@ -32,6 +32,14 @@ def test_a_time_is_iso_8601_in_utc_with_six_digits(value: datetime) -> None:
     assert time_or_none(None) is None
 
 
+def test_each_of_many_times_has_its_own_text() -> None:
+    """Texts are remembered for a while; the memory of a time that is gone serves another."""
+    for second in range(2_000):
+        value = datetime(2026, 3, 2, tzinfo=UTC) + timedelta(seconds=second)
+        text = value.isoformat(timespec="microseconds")
+        assert [time_text(value), time_text(value)] == [text, text]
+
+
 @given(OBJECTS)
 def test_a_document_comes_back(document: dict[str, Any]) -> None:
     """Every number too, however large."""

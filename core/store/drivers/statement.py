@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct, defstruct
@@ -24,23 +24,22 @@ class Statement(Struct, frozen=True):
     returns: Any = None
 
 
-class Insert(Struct, frozen=True):
-    """An INSERT of many rows into one table.
+class Insert(Struct, frozen=True, eq=False):
+    """An INSERT of many rows into one table; there is one object of each.
 
     Attributes:
         columns: in the order of each row's values.
         key: the columns of the primary key.
-        sqlite: the text before the rows.
-        postgresql: the whole text; the rows are one JSON document.
+        postgresql: its text for PostgreSQL; the rows are one JSON document.
     """
 
     table: str
     columns: tuple[str, ...]
     key: tuple[str, ...]
-    sqlite: str
     postgresql: str
 
-    def changing(self, columns: Collection[str]) -> str:
+    @lru_cache(maxsize=256)  # noqa: B019 - each Insert lives as long as the process
+    def changing(self, columns: frozenset[str]) -> str:
         """The tail that changes a row that is there already.
 
         Only these columns are named: each index on a named column gets a new entry.
