@@ -83,6 +83,12 @@ def promises(found: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
     kept_in_flood = [median(steady), min(steady), max(steady)]
     at_least("good events kept in 10 x as many forged", 0.7, kept_in_flood)
     at_least("forged x good events/s", 1, found["forged"]["receivers"]["usher"]["ratio"])
+    for request, aim in (("one user", 3.5), ("list of 50", 4)):
+        by_peer = found["api"][request]
+        pairs = zip(by_peer["usher"], by_peer["fastapi"], strict=True)
+        ratios = [ours[0] / theirs[0] for ours, theirs in pairs]
+        asked = [median(ratios), min(ratios), max(ratios)]
+        at_least(f"API: {request}, requests/s x FastAPI", aim, asked)
     startup = {row["case"]: [row["ratio"]] for row in found["startup"]["rows"]}
     at_most("cold start to a good event x imports", 1.25, startup["good event answered (SQLite)"])
     at_most("cold start to a forged event x imports", 0.5, startup["forged event answered"])

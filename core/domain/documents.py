@@ -1,4 +1,8 @@
-"""Records as JSON, for the API and the commands. Pure."""
+"""Records as documents, for the API and the commands. Pure.
+
+Ids and times stand as they are. ``usher.core.strict_json.dumps`` writes them, at a fraction of
+what a text of each costs.
+"""
 
 from __future__ import annotations
 
@@ -7,38 +11,38 @@ from typing import Any
 
 from usher.core.domain.records import AuditEntry, Decision, Delivery, Grant, User
 from usher.core.domain.roles import effective
-from usher.core.texts import uuid_text, zulu_text
+from usher.core.texts import zulu_text
 
 
 def user_document(user: User, now: datetime) -> dict[str, Any]:
     """A user with every grant and denial, for administrators."""
     return {
         **own_document(user, now),
-        "instance_id": uuid_text(user.instance_id),
+        "instance_id": user.instance_id,
         "app_metadata": user.app_metadata,
         "extra_app_metadata": user.extra_app_metadata,
         "grants": [grant_document(grant, now) for grant in user.grants],
         "identity": identity_state(user),
         "unreadable_roles": user.at_identity.unreadable or None,
-        "suspended_at": utc(user.suspended_at),
-        "deleted_at": utc(user.deleted_at),
+        "suspended_at": user.suspended_at,
+        "deleted_at": user.deleted_at,
     }
 
 
 def own_document(user: User, now: datetime) -> dict[str, Any]:
     """A user, as people see their own record."""
     return {
-        "id": uuid_text(user.id),
+        "id": user.id,
         "email": user.email,
         "status": user.status.value,
         "provider": user.provider,
         "roles": sorted(effective(user.grants, now)),
         "profile": user.profile,
         "user_metadata": user.user_metadata,
-        "created_at": utc(user.created_at),
-        "updated_at": utc(user.updated_at),
-        "confirmed_at": utc(user.confirmed_at),
-        "last_seen_at": utc(user.last_seen_at),
+        "created_at": user.created_at,
+        "updated_at": user.updated_at,
+        "confirmed_at": user.confirmed_at,
+        "last_seen_at": user.last_seen_at,
         "version": user.version,
     }
 
@@ -57,8 +61,8 @@ def grant_document(grant: Grant, now: datetime) -> dict[str, Any]:
         "holds": grant.holds(now),
         "actor": grant.actor,
         "reason": grant.reason,
-        "created_at": utc(grant.created_at),
-        "expires_at": utc(grant.expires_at),
+        "created_at": grant.created_at,
+        "expires_at": grant.expires_at,
     }
 
 
@@ -67,11 +71,11 @@ def delivery_document(delivery: Delivery) -> dict[str, Any]:
     return {
         "id": delivery.id,
         "sequence": delivery.sequence,
-        "instance_id": uuid_text(delivery.instance_id),
+        "instance_id": delivery.instance_id,
         "event": delivery.event,
-        "user_id": uuid_text(delivery.user_id) if delivery.user_id else None,
-        "issued_at": utc(datetime.fromtimestamp(delivery.issued_at, UTC)),
-        "received_at": utc(delivery.received_at),
+        "user_id": delivery.user_id,
+        "issued_at": datetime.fromtimestamp(delivery.issued_at, UTC),
+        "received_at": delivery.received_at,
         "path": delivery.path,
         "outcome": delivery.outcome,
         "reasons": [{"rule": reason.rule, "text": reason.text} for reason in delivery.reasons],
@@ -103,10 +107,10 @@ def audit_document(entry: AuditEntry) -> dict[str, Any]:
     """An entry of the audit."""
     return {
         "sequence": entry.sequence,
-        "at": utc(entry.at),
+        "at": entry.at,
         "actor": entry.actor,
         "action": entry.action,
-        "user_id": uuid_text(entry.user_id),
+        "user_id": entry.user_id,
         "delivery_id": entry.delivery_id,
         "reason": entry.reason,
         "before": entry.before,

@@ -68,7 +68,7 @@ from usher.core.store.drivers.statement import Insert, Statement, rows_of
 '''
 
 _INTO: Final = (USERS, GRANTS, DELIVERIES, AUDIT, PUSHES, COUNTERS, INSTANCES, MARKS)
-_USER_COLUMNS: Final = tuple(c for c in USERS.c if c.name not in ("instance_id", "status"))
+USER_COLUMNS: Final = tuple(c for c in USERS.c if c.name not in ("instance_id", "status"))
 _GRANT_COLUMNS: Final = tuple(c for c in GRANTS.c if c.name != "instance_id")
 _MINE: Final = and_(
     DELIVERIES.c.instance_id == bindparam("instance_id"),
@@ -104,7 +104,7 @@ def _among(column: ColumnElement[Any], dialect: Dialect) -> ColumnElement[bool]:
 
 def _users(dialect: Dialect) -> Any:
     here = USERS.c.instance_id == bindparam("instance_id")
-    return _read(*_USER_COLUMNS)(dialect).where(here)
+    return _read(*USER_COLUMNS)(dialect).where(here)
 
 
 def _grants(dialect: Dialect) -> Any:
@@ -230,6 +230,16 @@ _STATEMENTS: Final[dict[str, Build]] = {
         .values(reasons=bindparam("new_reasons"))
     ),
 }
+
+
+def users_texts(narrow: Callable[[Any], Any]) -> tuple[str, str]:
+    """The texts of a statement for rows of users, for SQLite and PostgreSQL.
+
+    Args:
+        narrow: adds to the SELECT; its first parameter, the instance, is there.
+    """
+    sqlite_text, postgresql_text = (_text(narrow(_users(d)), d) for d in (SQLITE, POSTGRESQL))
+    return sqlite_text, postgresql_text
 
 
 def source() -> str:

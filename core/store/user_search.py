@@ -10,18 +10,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, and_, func, literal_column, or_, select, tuple_
+from sqlalchemy import (
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    func,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+)
 
+from usher.core.domain.cursors import read_cursor, write_cursor
 from usher.core.domain.events import email_key
 from usher.core.domain.records import Key, Page, Status, User
+from usher.core.store.compile_statements import USER_COLUMNS, users_texts
 from usher.core.store.database import Transaction
+from usher.core.store.drivers.statement import Statement
 from usher.core.store.filters import Sort, UserFilters
-from usher.core.store.keyset import Condition, Order, fetch
+from usher.core.store.keyset import MAX_PAGE, Condition, Order, fetch
+from usher.core.store.statements import FIND_USERS
 from usher.core.store.tables import GRANTS, USERS
-from usher.core.store.users import NEVER, find_by_ids
+from usher.core.store.users import NEVER, find_by_ids, with_grants
+from usher.core.store.values import hex_of, time_text
 
 FEW: Final = 500
 """Records that are few enough to be sorted for each page."""
@@ -38,6 +54,8 @@ _ORDERS: Final = {
     ),
     Sort.EMAIL: ((USERS.c.email_key, USERS.c.id), (str, UUID)),
 }
+_PLACES: Final = {column.name: place for place, column in enumerate(USER_COLUMNS)}
+_TEXTS: Final[dict[type, Any]] = {UUID: hex_of, datetime: time_text, str: str}
 
 
 def search(
@@ -60,9 +78,10 @@ def search(
     Raises:
         CursorInvalidError: not ours, cut short, or of another order.
     """
+    if filters == UserFilters():
+        return _everybody(transaction, instance_id, sort, descending, limit, cursor)
     connection = transaction.sql
-    columns, kinds = _ORDERS[sort]
-    order = Order(f"{sort.value}.{'desc' if descending else 'asc'}", columns, kinds, descending)
+    order = _order(sort, descending)
     served, unserved = _ranges(filters, sort)
     within = [USERS.c.instance_id == instance_id, *served]
     where = unserved + _equalities(filters, now)
@@ -71,7 +90,7 @@ def search(
         within, where = [tuple_(USERS.c.instance_id, USERS.c.id).in_(few), *served, *where], []
     rows, following = fetch(
         connection,
-        select(*columns),
+        select(*order.columns),
         order,
         within=within,
         where=where,
@@ -80,6 +99,48 @@ def search(
     )
     users = find_by_ids(transaction, instance_id, [row.id for row in rows])
     return Page(tuple(users), following)
+
+
+def _order(sort: Sort, descending: bool) -> Order:
+    columns, kinds = _ORDERS[sort]
+    return Order(f"{sort.value}.{'desc' if descending else 'asc'}", columns, kinds, descending)
+
+
+def _everybody(
+    transaction: Transaction,
+    instance_id: UUID,
+    sort: Sort,
+    descending: bool,
+    limit: int,
+    cursor: str | None,
+) -> Page[User]:
+    """A page of the list without filters, the one asked for most, by a statement kept compiled."""
+    order = _order(sort, descending)
+    limit = max(1, min(limit, MAX_PAGE))
+    place = read_cursor(cursor, order.name, order.types) if cursor else ()
+    rows = transaction.fetch(
+        _page_of_all(sort, descending, bool(place)),
+        hex_of(instance_id),
+        *(_TEXTS[type(value)](value) for value in place),
+        limit + 1,
+    )
+    users = tuple(with_grants(transaction, instance_id, rows[:limit]))
+    if len(rows) <= limit:
+        return Page(users, None)
+    last = [rows[limit - 1][_PLACES[column.name]] for column in order.columns]
+    return Page(users, write_cursor(order.name, last))
+
+
+@cache  # two for each order
+def _page_of_all(sort: Sort, descending: bool, continued: bool) -> Statement:
+    order = _order(sort, descending)
+
+    def narrow(users: Select[Any]) -> Select[Any]:
+        if continued:
+            users = users.where(order.after([None] * len(order.columns)))
+        return users.order_by(*order.sorting()).limit(bindparam("most"))
+
+    return Statement(*users_texts(narrow), returns=FIND_USERS.returns)
 
 
 def holds_role(role: str, now: datetime) -> Condition:

@@ -90,10 +90,14 @@ def find_by_ids(transaction: Transaction, instance_id: UUID, ids: Sequence[UUID]
 
 def find_by_address(transaction: Transaction, instance_id: UUID, address_key: str) -> list[User]:
     """Users with this ``email_key``, two at most; not locked."""
-    instance = hex_of(instance_id)
-    rows = transaction.fetch(USERS_OF_ADDRESS, instance, address_key)
+    rows = transaction.fetch(USERS_OF_ADDRESS, hex_of(instance_id), address_key)
+    return with_grants(transaction, instance_id, rows)
+
+
+def with_grants(transaction: Transaction, instance_id: UUID, rows: Sequence[Any]) -> list[User]:
+    """The users of these rows, whose columns are those of ``FIND_USERS``."""
     ids = [hex_of(row[0]) for row in rows]
-    grants = transaction.fetch(GRANTS_OF, instance, ids) if ids else []
+    grants = transaction.fetch(GRANTS_OF, hex_of(instance_id), ids) if ids else []
     return _to_users(instance_id, rows, grants)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from random import Random
@@ -156,6 +157,22 @@ def test_the_pages_hold_exactly_who_fits_in_order(
     found = list(pages(service, filters, sort, descending, limit))
     assert [user for page in found for user in page] == expected(filters, sort, descending)
     assert all(len(page) <= limit for page in found)
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("sort", Sort)
+def test_everybody_is_listed_in_the_order_of_an_index(
+    service: UserService, usher: App, sort: Sort, descending: bool
+) -> None:
+    """Page after page, and nothing is sorted."""
+    with executed(usher.store.database) as statements:
+        found = list(pages(service, UserFilters(), sort, descending, 7))
+    assert [user for page in found for user in page] == expected(UserFilters(), sort, descending)
+    assert [len(page) for page in found] == [7, 7, 7, 7, 7, 5]
+    listing = [one for one in statements if "users.email" in one.text and "LIMIT" in one.text]
+    assert len({one.text for one in listing}) == 2  # the first page, and those that go on
+    for one in listing:
+        assert not re.search("Sort|TEMP B-TREE", one.plan(usher.store.database))
 
 
 def test_a_page_of_a_search_may_be_short_and_not_the_last(
