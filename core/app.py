@@ -105,7 +105,7 @@ class App:
     @cached_property
     def policy_in_force(self) -> PolicyInForce:
         """The holder of the current policy."""
-        return PolicyInForce(self.settings.policy)
+        return PolicyInForce(self.settings.policy, log.load_structlog)
 
     @property
     def policy(self) -> FilePolicy | CallablePolicy:

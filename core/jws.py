@@ -85,7 +85,7 @@ class _UsualClaims(Struct, gc=False):
 
 
 _USUAL_START: Final = b'{"iss":'
-_DECODE_USUAL: Final = Decoder(_UsualClaims).decode
+_DECODE_USUAL: Final = Decoder(_UsualClaims, float_hook=float).decode
 _NO_OTHERS: Final[dict[str, Any]] = {}
 
 

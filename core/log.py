@@ -23,7 +23,7 @@ from usher.core.texts import zulu_text
 
 _TRACEBACK: Final = "traceback"
 _NOT_SHOWN: Final = ("level", "event", "where", _TRACEBACK)
-_PIECE_CHARACTERS: Final = 4_000
+_PIECE_BYTES: Final = 4_000
 """Written at once at most: of that length, processes that share a pipe do not mix their lines."""
 AGAIN_SECONDS: Final = 60.0
 """Pause between two lines about the same recurring failure."""
@@ -74,7 +74,7 @@ def _line(fields: Mapping[str, Any]) -> str:
     except UnicodeEncodeError:  # half a surrogate pair, of a path perhaps: written as an escape
         import json  # noqa: PLC0415
 
-        return json.dumps(fields)
+        return json.dumps(fields, default=str)
 
 
 def _in_words(fields: dict[str, Any], _timestamp: str) -> str:
@@ -143,19 +143,23 @@ class _Configured:
     def write(self, level: str, lines: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         """Write lines of one moment, in few pieces."""
         timestamp, render = zulu_text(datetime.now(UTC)), self._render
-        piece = ""
-        for name, fields in lines:
-            observed: dict[str, Any] = {**fields, "event": name}
-            for observer in self._observers:
-                _observed(observer, None, level, observed)
-            observed["level"] = level
-            line = render(observed, timestamp)
-            if piece and len(piece) + len(line) > _PIECE_CHARACTERS:
-                self._stream.write(f"{piece}\n")
-                piece = ""
-            piece = f"{piece}\n{line}" if piece else line
-        if piece:
-            self._stream.write(f"{piece}\n")
+        piece, size = "", 0
+        try:
+            for name, fields in lines:
+                observed: dict[str, Any] = {**fields, "event": name}
+                for observer in self._observers:
+                    _observed(observer, None, level, observed)
+                observed["level"] = level
+                line = f"{render(observed, timestamp)}\n"
+                more = len(line) if line.isascii() else len(line.encode(errors="replace"))
+                if piece and size + more > _PIECE_BYTES:
+                    self._stream.write(piece)
+                    piece, size = "", 0
+                piece += line
+                size += more
+        finally:
+            if piece:
+                self._stream.write(piece)
 
     def _last_processor(self, _logger: Any, _method: str, fields: Any) -> str:
         return self._render(fields, zulu_text(datetime.now(UTC)))
@@ -174,6 +178,13 @@ def _ours_stands() -> _Configured | None:
             configure()
         return _ours
     return _ours if _ours is not None and _ours.stands() else None
+
+
+def load_structlog() -> None:
+    """Load structlog, with our configuration, for code that may be about to use it."""
+    import structlog  # noqa: F401, PLC0415 - seldom needed
+
+    _ours_stands()
 
 
 def observe(observer: Observer) -> None:

@@ -32,10 +32,12 @@ class PolicyInForce:
 
     Args:
         source: the value of ``USHER_POLICY``.
+        before_code: called before somebody's own code is imported.
     """
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, before_code: Callable[[], None] = lambda: None) -> None:
         self._source = source
+        self._before_code = before_code
 
     @cached_property
     def current(self) -> FilePolicy | CallablePolicy:
@@ -44,7 +46,14 @@ class PolicyInForce:
         Raises:
             PolicyError: the policy cannot be loaded.
         """
+        if is_callable(self._source):
+            self._before_code()
         return load_policy(self._source)
+
+
+def is_callable(source: str) -> bool:
+    """Whether a source names a callable, ``package.module:function``, and not a file."""
+    return ":" in source and not source.endswith(".toml")
 
 
 def load_policy(source: str) -> FilePolicy | CallablePolicy:
@@ -57,7 +66,7 @@ def load_policy(source: str) -> FilePolicy | CallablePolicy:
     Raises:
         PolicyError: names the place and the problem.
     """
-    if ":" in source and not source.endswith(".toml"):
+    if is_callable(source):
         return load_callable(source)
     path = Path(source)
     try:

@@ -98,9 +98,11 @@ _EXPONENT: Final = r"\d[eE][+-]?\d"
 _READ_BACK: Final = ((b"\\u0026", b"&"), (b"\\u003c", b"<"), (b"\\u003e", b">"))
 """Go's escapes of what means something in HTML, as in the address of every provider's picture."""
 _DIGIT: Final = re.compile(rb"\d")
-_LONG_INTEGER: Final = re.compile(rb"\d{%d}" % (_MAX_SAFE_DIGITS + 1))
+_LONG_INTEGER: Final = re.compile(rb"(?<!\d)\d{%d}" % (_MAX_SAFE_DIGITS + 1))
+"""Looked for at the beginning of a run of digits alone, once for each run."""
 
-_DECODE = Decoder().decode
+_DECODE = Decoder(float_hook=float).decode
+"""msgspec's own reader of floats takes thirty times as long for 1e308 and others at the limits."""
 _STANDARD = json.JSONEncoder(
     ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False
 )
@@ -220,6 +222,17 @@ def written_bytes(text: str) -> int:
     return len(text.encode()) + 5 * escaped + 24 * exponents
 
 
+def _other_key(value: Any) -> str | None:
+    """A key that is no text, anywhere in a value; None: there is none."""
+    inner = value.values() if isinstance(value, dict) else value
+    if not isinstance(value, dict | list | tuple):
+        return None
+    for key in value if isinstance(value, dict) else ():
+        if not isinstance(key, str):
+            return repr(key)
+    return next((found for one in inner if (found := _other_key(one)) is not None), None)
+
+
 def cannot_travel(values: dict[str, Any]) -> str:
     """The reason why a map that is written here could not be read again wherever it goes, if any.
 
@@ -232,6 +245,8 @@ def cannot_travel(values: dict[str, Any]) -> str:
     data = text.encode()
     if depth_exceeds(data, MAX_WRITTEN_DEPTH):
         return f"be nested deeper than {MAX_WRITTEN_DEPTH} levels"
+    if (key := _other_key(values)) is not None:
+        return f"have the key {key}, which is not a text"
     try:
         loads_object(data, MAX_WRITTEN_DEPTH, doubles=True)
     except StrictJsonError as error:

@@ -27,7 +27,7 @@ def read_uuid(text: object) -> UUID | None:
         return None
     try:
         return convert(text, UUID)
-    except ValidationError:
+    except (ValidationError, ValueError):  # the latter for half a surrogate pair
         return None
 
 

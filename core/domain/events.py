@@ -183,7 +183,7 @@ class _UsualBody(Struct, gc=False):
     user: _UsualUser
 
 
-_DECODE_USUAL = Decoder(_UsualBody).decode
+_DECODE_USUAL = Decoder(_UsualBody, float_hook=float).decode
 
 
 class UnknownEvent(Struct, frozen=True, gc=False):
@@ -261,9 +261,12 @@ def parse_time(text: str) -> datetime:
     """
     if 20 <= len(text) <= 27 and text[10] == "T" and text[-1] == "Z":
         try:
-            return convert(text, datetime)
+            found = convert(text, datetime)
         except ValidationError:
             pass  # the reason is told below
+        else:
+            if found.tzinfo is UTC:  # msgspec reads no further than U+0000
+                return found
     if not _RFC3339.fullmatch(text):
         raise ValueError("not an RFC 3339 time")
     try:

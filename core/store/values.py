@@ -16,7 +16,7 @@ import msgspec
 from usher.core.strict_json import dumps
 
 _ENCODE: Final = msgspec.json.Encoder().encode
-_DECODE: Final = msgspec.json.Decoder().decode
+_DECODE: Final = msgspec.json.Decoder(float_hook=float).decode  # see ``strict_json``
 _TIMES: Final[dict[int, tuple[datetime, str]]] = {}
 """The texts of some times, by ``id``, which is theirs as long as they are kept here.
 

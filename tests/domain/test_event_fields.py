@@ -86,6 +86,8 @@ def test_an_rfc_3339_time_is_read_as_utc(text: str, moment: datetime) -> None:
         "20261123T100000Z",
         "٢٠٢٦-11-23T10:00:00Z",
         "1795435200",
+        "2026-11-23T10:00:00\0Z",
+        "2026-11-23T10:00:00\0PZ",
     ],
     ids=repr,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.profiles import examples
+from usher.core import strict_json
 from usher.core.bounds import MAX_DEPTH
 from usher.core.strict_json import StrictJsonError, cannot_travel, dumps, loads_object
 
@@ -285,6 +287,19 @@ def test_an_integer_beyond_a_double_is_found_wherever_it_stands(before: int) -> 
     assert loads_object(text % (b"x" * before, b"9" * 309))
 
 
+def test_no_reader_has_msgspecs_own_floats() -> None:
+    """It takes thirty times as long for 1e308, which anybody may send before a signature counts."""
+    core = Path(strict_json.__file__).parent
+    made = [
+        f"{path.name}: {line.strip()}"
+        for path in core.rglob("*.py")
+        for line in path.read_text().splitlines()
+        if re.search(r"\bDecoder\(", line)
+    ]
+    assert len(made) > 3
+    assert [line for line in made if "float_hook=float" not in line] == []
+
+
 class Name(str):
     """A text of somebody's own class."""
 
@@ -306,6 +321,12 @@ def test_what_is_a_text_or_a_number_is_written_as_one() -> None:
     assert cannot_travel(values) == ""
     with pytest.raises(TypeError, match="object is not JSON"):
         dumps({"a": object()})
+
+
+@pytest.mark.parametrize("key", [None, True, 7, 1.5], ids=repr)
+def test_a_key_that_is_no_text_does_not_travel(key: object) -> None:
+    """The standard library and msgspec write some of them differently."""
+    assert cannot_travel({"a": [{"b": {key: 1}}]}) == f"have the key {key}, which is not a text"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")], ids=repr)

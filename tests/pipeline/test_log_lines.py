@@ -15,7 +15,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from usher.core.log import configure, get_logger, info_all, observe
+from usher.core.log import configure, get_logger, info_all, load_structlog, observe
 
 LINES: list[tuple[str, dict[str, Any]]] = [
     ("event.applied", {"duration_ms": 1.25, "delivery_id": "a" * 72, "rules": ["x", "é"]}),
@@ -140,6 +140,27 @@ def test_structlog_loaded_later_writes_as_we_do() -> None:
     assert json.loads(theirs.getvalue()) == {"event": "event.failed", "code": "x"}
 
 
+def test_structlog_is_ours_before_a_projects_code_is_imported() -> None:
+    """So its processors come before ours, and do not stand in their place."""
+    stream = Written()
+    with structlog_not_loaded():
+        configure(stream)
+    load_structlog()
+    structlog.get_logger().info("shop.order")
+    before = structlog.get_config()["processors"]
+
+    def mine(_logger: object, _method: str, fields: Any) -> Any:
+        return fields | {"shop": 7}
+
+    structlog.configure(processors=[mine, *before])
+    get_logger().info("event.applied")
+    shown = [json.loads(line) for line in stream.writes]
+    assert [(line["event"], line.get("shop")) for line in shown] == [
+        ("shop.order", None),
+        ("event.applied", 7),
+    ]
+
+
 def test_a_projects_own_configuration_is_observed() -> None:
     """An observer that comes later stands before their processors."""
     stream = Written()
@@ -202,15 +223,31 @@ def test_a_batch_has_the_lines_of_its_events(observed: bool) -> None:
     assert len(seen) == (4 if observed else 0)
 
 
-def test_many_lines_are_written_in_pieces() -> None:
+@pytest.mark.parametrize("text", ["x" * 900, "é" * 450], ids=["ASCII", "two bytes"])
+def test_many_lines_are_written_in_pieces(text: str) -> None:
     """Processes that share a pipe do not mix lines that are written 4,096 bytes at a time."""
     stream = Written()
     configure(stream)
-    info_all([("event.applied", {"number": number, "text": "x" * 900}) for number in range(16)])
+    info_all([("event.applied", {"number": number, "text": text}) for number in range(16)])
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [line["number"] for line in lines] == list(range(16))
     assert len(stream.writes) > 1
-    assert all(len(text) <= 4096 and text.endswith("\n") for text in stream.writes)
+    assert all(len(text.encode()) <= 4096 and text.endswith("\n") for text in stream.writes)
+
+
+def test_an_observer_that_raises_loses_no_line_before_it() -> None:
+    """What was rendered already is written."""
+    stream = Written()
+    configure(stream)
+
+    def strict(_name: str, fields: Mapping[str, Any]) -> None:
+        if fields["number"] == 2:
+            raise ValueError("not this one")
+
+    observe(strict)
+    with pytest.raises(ValueError, match="not this one"):
+        info_all([("event.applied", {"number": number}) for number in range(4)])
+    assert [json.loads(line)["number"] for line in stream.getvalue().splitlines()] == [0, 1]
 
 
 def test_a_line_longer_than_a_piece_is_whole() -> None:
