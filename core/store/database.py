@@ -45,7 +45,6 @@ class Database:
         self.driver = driver_of(url)
         self.is_sqlite = self.driver.name == "sqlite"
         self._pool = Pool(self.driver)
-        self._under_way: dict[Transaction, float] = {}
 
     @property
     def sqlite_path(self) -> Path | None:
@@ -62,7 +61,7 @@ class Database:
             NotMigratedError: a table is missing.
             DatabaseError: any other error.
         """
-        return Transaction(self._pool, self._under_way, write=True)
+        return Transaction(self._pool, write=True)
 
     def read(self) -> Transaction:
         """A transaction that only reads: one consistent view, without waiting for a writer.
@@ -70,7 +69,7 @@ class Database:
         Raises:
             DatabaseError: the database cannot be used.
         """
-        return Transaction(self._pool, self._under_way, write=False)
+        return Transaction(self._pool, write=False)
 
     def interrupt(self, seconds: float) -> None:
         """End the transactions that have taken longer than ``seconds``, from another thread.
@@ -79,7 +78,8 @@ class Database:
         take effect; a retry of the delivery is then known by its id.
         """
         limit = monotonic() - seconds
-        for transaction in [one for one, at in list(self._under_way.items()) if at <= limit]:
+        ours = [] if self._pool.is_parents else list(self._pool.under_way.items())
+        for transaction in [one for one, at in ours if at <= limit]:
             with suppress(Exception):  # the transaction has just ended by itself
                 transaction.interrupt()
 
@@ -114,11 +114,10 @@ class Database:
 class Transaction:
     """One transaction, as a context manager: what is done in it takes effect at its end."""
 
-    __slots__ = ("_connection", "_over", "_pool", "_session", "_under_way", "_write")
+    __slots__ = ("_connection", "_over", "_pool", "_session", "_write")
 
-    def __init__(self, pool: Pool, under_way: dict[Transaction, float], *, write: bool) -> None:
+    def __init__(self, pool: Pool, *, write: bool) -> None:
         self._pool = pool
-        self._under_way = under_way
         self._write = write
         self._over = False
 
@@ -168,29 +167,29 @@ class Transaction:
         try:
             self._connection = connection = self._pool.take()
             self._session = connection.session
-            self._under_way[self] = monotonic()
+            self._pool.under_way[self] = monotonic()
             self._session.begin(write=self._write)
+            return self
         except BaseException as error:
             self._fail(connection, error)
             raise
-        return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if error is None:
-            try:
-                if not self._over:
-                    self._session.commit()
-            except BaseException as failure:
-                self._fail(self._connection, failure)
-                raise
-            del self._under_way[self]
-            self._pool.give(self._connection)
-        else:
+        if error is not None:
             self._fail(self._connection, error)
+            return
+        try:
+            if not self._over:
+                self._session.commit()
+        except BaseException as failure:
+            self._fail(self._connection, failure)
+            raise
+        self._pool.under_way.pop(self, None)
+        self._pool.give(self._connection)
 
     def _fail(self, connection: PooledConnection | None, error: BaseException) -> None:
         """Roll back, and raise an error of the database as ours, without statements or values."""
-        self._under_way.pop(self, None)
+        self._pool.under_way.pop(self, None)
         ours = _ours(error, self._pool.driver, connection.session if connection else None)
         if isinstance(ours, DatabaseAwayError):
             # Other connections may stay read-only, or open on a file that is gone.

@@ -57,7 +57,11 @@ class PooledConnection:
 
 
 class Pool:
-    """The connections of one process, the one used last first; a writer's caches stay warm."""
+    """The connections of one process, the one used last first; a writer's caches stay warm.
+
+    Attributes:
+        under_way: the transactions of this process, and since when, in seconds of ``monotonic``.
+    """
 
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
@@ -67,9 +71,15 @@ class Pool:
         self._open = 0
         self._generation = 0
         self._process = os.getpid()
+        self.under_way: dict[Any, float] = {}
         self._engine_lock = Lock()
         self._engine: Engine | None = None
         self._given: list[Any] = []
+
+    @property
+    def is_parents(self) -> bool:
+        """Whether all of this is still the parent's, after a fork."""
+        return self._process != os.getpid()
 
     def take(self) -> PooledConnection:
         """A connection, new if need be.
@@ -77,7 +87,7 @@ class Pool:
         Raises:
             DatabaseAwayError: all are in use.
         """
-        if self._process != os.getpid():
+        if self.is_parents:
             self._leave_to_parent()
         until = 0.0
         while True:
@@ -124,7 +134,7 @@ class Pool:
     def empty(self) -> None:
         """Close every idle connection, and each that is in use once it comes back."""
         self._generation += 1
-        while (one := self._idle_one()) is not None:
+        while (one := self._idle_one()) is not None:  # one that is new just now
             self._close(one)
 
     def connect_sql(self, raw: Any) -> Connection:
@@ -142,14 +152,15 @@ class Pool:
             return self._engine
 
     def _idle_one(self) -> PooledConnection | None:
-        """The idle connection used last; old ones are closed."""
+        """The idle connection used last; those that are old, or to be closed, are."""
         limit = self.driver.recycle_seconds
         while self._idle:
             try:
                 found = self._idle.pop()
             except IndexError:  # another thread took it
                 break
-            if not limit or monotonic() - found.born <= limit:
+            current = found.generation == self._generation
+            if current and (not limit or monotonic() - found.born <= limit):
                 return found
             self._close(found)
         return None
@@ -166,4 +177,5 @@ class Pool:
         """After a fork: the connections are the parent's; closing them would end them there."""
         self._left_over += self._idle
         self._idle, self._open, self._process = [], 0, os.getpid()
+        self.under_way = {}
         self._engine, self._lock, self._engine_lock = None, Lock(), Lock()

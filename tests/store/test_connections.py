@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -24,7 +27,7 @@ from usher.core.store import pool
 from usher.core.store.database import Database
 from usher.core.store.drivers import postgresql
 from usher.core.store.pool import IDLE_CONNECTIONS, MAX_CONNECTIONS
-from usher.core.store.statements import REPLIES
+from usher.core.store.statements import REMOVE_DELIVERIES, REPLIES
 
 ENDLESS = {
     "sqlite": "WITH RECURSIVE n(x) AS (VALUES (1) UNION ALL SELECT 1 FROM n) SELECT sum(x) FROM n",
@@ -44,6 +47,20 @@ if not child:
 assert os.waitpid(child, 0)[1] == 0
 table.add({"2026-03-02:parent": 1})
 print(sorted(table.since("2026-03-02").items()))
+"""
+
+
+FORK_WITHIN = """
+import os, sys
+from usher.core.store.database import Database
+database = Database(sys.argv[1])
+with database.read() as transaction:
+    child = os.fork()
+    if not child:
+        database.interrupt(0)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    print(transaction.sql.exec_driver_sql("SELECT 7").scalar_one())
 """
 
 
@@ -150,6 +167,52 @@ def test_a_forked_process_leaves_its_parents_connections_alone(
     assert done.stdout.strip() == str(expected)
 
 
+def test_a_forked_process_interrupts_no_transaction_of_its_parent(database_url: str) -> None:
+    """They share the connection's socket."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORK_WITHIN, database_url],
+        env=clean_environment(PYTHONPATH=str(ROOT)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "7\n"
+
+
+def test_a_connection_that_came_back_too_late_to_be_closed_is_not_used(database: Database) -> None:
+    """It may be open on a file that is gone."""
+    counts(database)
+    (old,) = idle(database)
+    idle(database).clear()
+    database.dispose()
+    idle(database).append(old)
+    counts(database)
+    assert old not in idle(database)
+
+
+def test_a_transaction_that_was_rolled_back_leaves_the_next_one_nothing(
+    database: Database,
+) -> None:
+    """Neither what was sent afterwards nor what was not asked for any more."""
+    with database.write() as transaction:
+        transaction.rollback()
+        transaction.send(REMOVE_DELIVERIES, ["a" * 72])
+        transaction.ask(REPLIES, ["a" * 72])
+    with database.write() as transaction:
+        assert transaction.fetch(REPLIES, ["a" * 72]) == []
+
+
+def test_an_interrupt_that_comes_too_late_reaches_nobody(on_postgresql: Database) -> None:
+    """The number of a closed socket may be that of another one."""
+    session = on_postgresql.driver.connect()
+    session.close()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        session.interrupt()
+        ours.send(b"still open")
+        assert theirs.recv(20) == b"still open"
+
+
 def test_what_takes_too_long_is_interrupted_from_another_thread(database: Database) -> None:
     """It fails as if the database were away, and the next transaction works."""
     begun = Event()
@@ -227,6 +290,43 @@ def test_a_session_whose_prepared_statements_are_gone_is_replaced(
     assert statuses(deliver(app, signups[1:])) == [200]
     assert counts(app.store.database)["users"] == 2
     assert kept not in idle(app.store.database)
+
+
+def test_a_session_whose_prepared_statements_no_longer_fit_is_replaced(
+    postgresql_url: str, make_app: Callable[..., App]
+) -> None:
+    """A column's type was changed beside us."""
+    app = make_app(postgresql_url)
+    signups = [signed("signup", account(email=f"{n}@example.com")) for n in range(2)]
+    assert statuses(deliver(app, signups[:1])) == [200]
+    execute(app.store.database, "ALTER TABLE deliveries ALTER reply_type TYPE varchar(300)")
+    try:
+        assert statuses(deliver(app, signups[1:])) == [200]
+    finally:
+        execute(app.store.database, "ALTER TABLE deliveries ALTER reply_type TYPE text")
+    assert counts(app.store.database)["users"] == 2
+
+
+@pytest.fixture
+def many_files_open() -> Iterator[None]:
+    """The next file has a number over 1024."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4_096, before[1]), before[1]))
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1_100)]
+    try:
+        yield
+    finally:
+        for one in opened:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("many_files_open")
+def test_large_rows_are_sent_by_a_process_with_many_connections(usher: App) -> None:
+    """A server takes 8,192 of them."""
+    usher.store.database.dispose()
+    people = [account(user_metadata={"text": "x" * 60_000}) for _ in range(10)]
+    assert statuses(deliver(usher, [signed("signup", one) for one in people])) == [200] * 10
 
 
 def test_no_more_statements_are_prepared_than_a_session_should_hold(

@@ -13,6 +13,7 @@ import select
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
@@ -91,6 +92,8 @@ its own making: the next transaction may run on another server process, which kn
 nor prepared statements, and ours would be left to others."""
 _ENCODE: Final = Encoder().encode
 _BINARY: Final = pq.Format.BINARY
+_NOT_SUPPORTED: Final = "0A000"
+"""SQLSTATE: among others, a prepared statement would have columns of other types than before."""
 _SYNC: Final = pq.ExecStatus.PIPELINE_SYNC
 _FAILED: Final = pq.ExecStatus.FATAL_ERROR
 
@@ -98,6 +101,10 @@ logging.getLogger("psycopg").addHandler(logging.NullHandler())  # psycopg raises
 
 _Queued = tuple[str, "Sequence[bytes | None] | None", bool]
 """A statement on its way: its text, its values, and whether the session may prepare it."""
+
+
+class StaleStatementError(psycopg.errors.InvalidSqlStatementName):
+    """A prepared statement is older than the table's columns are; a new session has none."""
 
 
 class PostgresqlDriver:
@@ -157,6 +164,10 @@ class PostgresqlSession:
         self._fileno = self._line.socket
         self._readable = select.poll()
         self._readable.register(self._fileno, select.POLLIN)
+        self._usable = select.poll()
+        self._usable.register(self._fileno, select.POLLIN | select.POLLOUT)
+        self._closing = Lock()
+        self._closed = False
 
     @property
     def broken(self) -> bool:
@@ -168,8 +179,9 @@ class PostgresqlSession:
         self._queue.append((text, values, prepare and not self.pooled))
 
     def begin(self, *, write: bool) -> None:
-        """Begin, in one flush with the first statement."""
+        """Begin, in one flush with the first statement; whatever was left before is forgotten."""
         self._direct = False
+        self._queue, self._answered = [], []
         self.queue(_BEGIN_WRITE if write else _BEGIN_READ, None, False)
         if self.pooled:
             self.queue(_IN_TRANSACTION, None, False)
@@ -234,13 +246,17 @@ class PostgresqlSession:
 
     def interrupt(self) -> None:
         """Shut the socket down, which wakes up whoever waits on it."""
-        with socket.socket(fileno=os.dup(self._fileno)) as line:
-            line.shutdown(socket.SHUT_RDWR)
+        with self._closing:  # closed, its number may be that of another socket
+            if not self._closed:
+                with socket.socket(fileno=os.dup(self._fileno)) as line:
+                    line.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the connection."""
-        with suppress(psycopg.Error, OSError):
-            self.raw.close()
+        with self._closing:
+            self._closed = True
+            with suppress(psycopg.Error, OSError):
+                self.raw.close()
 
     def _load(self, result: PGresult) -> list[Any]:
         self._rows.set_pgresult(result)
@@ -253,6 +269,7 @@ class PostgresqlSession:
             psycopg.Error: that of the first statement that failed; none after it was run.
         """
         line, queued, names = self._line, self._queue, self._names
+        had_names = bool(names)
         answered, self._queue, self._answered = self._answered, [], []
         prepared: list[str] = []
         places: list[int] = []
@@ -272,9 +289,11 @@ class PostgresqlSession:
         line.pipeline_sync()
         try:
             answers = self._answers()
-        except psycopg.Error:
+        except psycopg.Error as error:
             for text in prepared:
                 del names[text]
+            if error.sqlstate == _NOT_SUPPORTED and had_names:
+                raise StaleStatementError(str(error)) from error
             raise
         answered += [answers[place] for place in places] if prepared else answers
         return answered
@@ -314,7 +333,7 @@ class PostgresqlSession:
         """Send all of it; the server may want its answers read first."""
         line = self._line
         while line.flush():
-            select.select([self._fileno], [self._fileno], [])
+            self._usable.poll()
             line.consume_input()
 
 
