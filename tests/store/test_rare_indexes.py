@@ -44,6 +44,31 @@ def people(usher: App) -> App:
     return usher
 
 
+@pytest.fixture
+def crowd(people: App) -> App:
+    """And a thousand active ones by e-mail, of whom the planner knows."""
+    database = people.store.database
+    new_id, thousand = {
+        True: (
+            "lower(hex(randomblob(16)))",
+            "(WITH RECURSIVE n(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM n LIMIT 1000) "
+            + "SELECT x FROM n)",
+        ),
+        False: ("gen_random_uuid()", "(SELECT generate_series(1, 1000))"),
+    }[database.is_sqlite]
+    with database.read() as transaction:
+        columns = [one["name"] for one in inspect(transaction.sql).get_columns("users")]
+    values = [new_id if name == "id" else name for name in columns]
+    execute(
+        database,
+        f"INSERT INTO users ({', '.join(columns)}) SELECT {', '.join(values)} FROM "
+        "(SELECT * FROM users WHERE status = 'active' AND provider = 'email' LIMIT 1) one, "
+        f"{thousand} many",
+    )
+    execute(database, "ANALYZE users")  # as autovacuum may do at any moment
+    return people
+
+
 def plans(app: App, filters: UserFilters | None) -> str:
     """How a search finds its users, or maintenance the pending ones."""
     with executed(app.store.database) as statements:
@@ -59,21 +84,22 @@ def plans(app: App, filters: UserFilters | None) -> str:
 
 
 @pytest.mark.parametrize("filters", [*FEW, None])
-def test_what_is_rare_is_found_by_its_own_index(people: App, filters: UserFilters | None) -> None:
-    """Statistics or not: a planner takes a partial index where the statement names its rows."""
+def test_what_is_rare_is_found_by_its_own_index(crowd: App, filters: UserFilters | None) -> None:
+    """A planner takes a partial index where the statement names its rows."""
     name = "users_provider" if filters and filters.provider else "users_status"
-    found = plans(people, filters)
+    found = plans(crowd, filters)
     assert name in found
     assert "users_created" not in found
 
 
 @pytest.mark.parametrize("filters", MANY)
 def test_what_is_usual_is_looked_for_in_the_order_of_the_list(
-    people: App, filters: UserFilters
+    crowd: App, filters: UserFilters
 ) -> None:
     """Most records have it, so that a page is soon full."""
-    found = plans(people, filters)
-    assert "users_created" in found
+    found = plans(crowd, filters)
+    if crowd.store.database.is_sqlite:  # PostgreSQL may sort a thousand, whatever their order
+        assert "users_created" in found
     assert not any(name in found for name in NAMES)
 
 
