@@ -48,14 +48,11 @@ def people(usher: App) -> App:
 def crowd(people: App) -> App:
     """And a thousand active ones by e-mail, of whom the planner knows."""
     database = people.store.database
-    new_id, thousand = {
-        True: (
-            "lower(hex(randomblob(16)))",
-            "(WITH RECURSIVE n(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM n LIMIT 1000) "
-            + "SELECT x FROM n)",
-        ),
-        False: ("gen_random_uuid()", "(SELECT generate_series(1, 1000))"),
-    }[database.is_sqlite]
+    new_id, thousand = "gen_random_uuid()", "SELECT generate_series(1, 1000)"
+    if database.is_sqlite:
+        new_id = "lower(hex(randomblob(16)))"
+        thousand = "WITH RECURSIVE n(x) AS (VALUES (1) UNION ALL SELECT 1 FROM n LIMIT 1000)"
+        thousand += " SELECT x FROM n"
     with database.read() as transaction:
         columns = [one["name"] for one in inspect(transaction.sql).get_columns("users")]
     values = [new_id if name == "id" else name for name in columns]
@@ -63,7 +60,7 @@ def crowd(people: App) -> App:
         database,
         f"INSERT INTO users ({', '.join(columns)}) SELECT {', '.join(values)} FROM "
         "(SELECT * FROM users WHERE status = 'active' AND provider = 'email' LIMIT 1) one, "
-        f"{thousand} many",
+        f"({thousand}) many",
     )
     execute(database, "ANALYZE users")  # as autovacuum may do at any moment
     return people
