@@ -122,19 +122,29 @@ class GroupCommit(Generic[Item, Result]):
             self._patience.cancel()
             self._patience = None
         self._turn_away(loop.time())
+        if not self._waiting:
+            return
+        if self._closed or not self._has_writer():
+            self._answer(self._waiting)
+            self._waiting = []
+            return
         batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-        if not batch:
-            return
-        if self._closed:
-            self._answer(batch)
-            return
-        if self._writer is None:
-            self._writer = Thread(target=self._write, name="writer", daemon=True)
-            self._writer.start()
         self._batch = batch
         oldest, self._started = batch[0][2], loop.time()
         self._watch = loop.call_at(oldest + INTERRUPT_SECONDS, self._too_long, oldest)
         self._handed.put(([item for item, _, _ in batch], loop))
+
+    def _has_writer(self) -> bool:
+        """Start the writer unless it runs; False if the system has no thread to give now."""
+        if self._writer is None:
+            writer = Thread(target=self._write, name="writer", daemon=True)
+            try:
+                writer.start()
+            except RuntimeError as error:
+                get_logger().error("writer.not_started", detail=str(error))
+                return False
+            self._writer = writer
+        return True
 
     def _write(self) -> None:
         """Run batches, in the writer's thread, until there is None."""

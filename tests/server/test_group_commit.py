@@ -326,3 +326,31 @@ def test_what_waits_when_the_writer_ends_is_turned_away() -> None:
     first, behind, after = asyncio.run(scene())
     assert first == 10
     assert [type(behind), type(after)] == [OverloadedError] * 2
+
+
+def test_a_thread_that_cannot_be_started_is_tried_again_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those who wait are turned away at once, all of them; and closing does not fail either."""
+    monkeypatch.setattr(gather, "MAX_BATCH", 2)
+
+    def fail(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def scene() -> tuple[list[Served], Served]:
+        unused: GroupCommit[int, int] = GroupCommit(Writer())
+        writer = Writer()
+        writer.go.set()
+        group_commit: GroupCommit[int, int] = GroupCommit(writer)
+        with monkeypatch.context() as broken:
+            broken.setattr(gather.Thread, "start", fail)
+            early = [await unused.submit(0)]
+            early += await asyncio.gather(*(group_commit.submit(item) for item in (1, 2, 3)))
+            unused.close()
+        after = await group_commit.submit(4)
+        group_commit.close()
+        return early, after
+
+    early, after = asyncio.run(asyncio.wait_for(scene(), 30))
+    assert [type(one) for one in early] == [OverloadedError] * 4
+    assert after == 40
