@@ -19,7 +19,7 @@ from threading import Thread
 from typing import Final, Generic, TypeVar
 
 from usher.core.errors import OverloadedError
-from usher.core.log import get_logger
+from usher.core.log import describe, get_logger
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -57,7 +57,8 @@ class GroupCommit(Generic[Item, Result]):
 
     Args:
         run: commits a batch and returns one result, or one exception, for each item. An exception
-            that it raises reaches every caller of the batch.
+            that it raises reaches every caller of the batch; what is no Exception, such as
+            SystemExit, as a RuntimeError.
         interrupt: ends a slow ``run`` soon; called in the event loop.
     """
 
@@ -153,8 +154,10 @@ class GroupCommit(Generic[Item, Result]):
             results: Sequence[Result | Exception]
             try:
                 results = self._run(items)
-            except Exception as error:
-                results = [error] * len(items)
+            except BaseException as error:  # whatever it is, the writer goes on
+                get_logger().error("batch.failed", deliveries=len(items), **describe(error))
+                known = error if isinstance(error, Exception) else RuntimeError(repr(error))
+                results = [known] * len(items)
             with suppress(RuntimeError):  # the loop has ended, and nobody waits
                 loop.call_soon_threadsafe(self._finish, loop, results)
 

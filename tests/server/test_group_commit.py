@@ -87,6 +87,28 @@ def test_what_the_writer_raises_reaches_everybody_of_its_batch_and_nobody_else()
     assert after == 7
 
 
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, asyncio.CancelledError])
+def test_nothing_that_is_raised_ends_the_writer(error: type[BaseException]) -> None:
+    """Its batch is told of an error at once, and the next one is committed."""
+
+    async def scene() -> list[Served]:
+        def run(batch: Sequence[int]) -> list[int | Exception]:
+            if 0 in batch:
+                raise error
+            return list(batch)
+
+        group_commit: GroupCommit[int, int] = GroupCommit(run)
+        found = list(await asyncio.gather(*(group_commit.submit(item) for item in (0, 1))))
+        found.append(await group_commit.submit(7))
+        group_commit.close()
+        return found
+
+    *broken, after = asyncio.run(scene())
+    assert [type(result) for result in broken] == [RuntimeError] * 2
+    assert error.__name__ in str(broken[0])
+    assert after == 7
+
+
 def test_a_caller_who_gave_up_disturbs_nobody() -> None:
     """Its item is committed all the same."""
 
