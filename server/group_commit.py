@@ -38,6 +38,10 @@ INTERRUPT_SECONDS: Final = 3.5
 ANSWER_SECONDS: Final = 3.9
 """All items are answered by then, even if the writer is not done."""
 
+END_SECONDS: Final = 1.0
+"""Time for an interrupted batch to reach the spool of a closing server. With INTERRUPT_SECONDS
+it is less than any server is given to stop (STOP_SECONDS of usher.cli.dev.server)."""
+
 FULL_HOUSE: Final = 32
 """Smaller batches do not show how many items a second are possible."""
 
@@ -57,9 +61,9 @@ class GroupCommit(Generic[Item, Result]):
 
     Args:
         run: commits a batch and returns one result, or one exception, for each item. An exception
-            that it raises reaches every caller of the batch; what is no Exception, such as
-            SystemExit, as a RuntimeError.
-        interrupt: ends a slow ``run`` soon; called in the event loop.
+            that it raises reaches every caller of the batch. SystemExit and its like become a
+            RuntimeError.
+        interrupt: ends a slow ``run`` soon; called in the event loop, or by ``close``.
     """
 
     def __init__(
@@ -154,7 +158,7 @@ class GroupCommit(Generic[Item, Result]):
             results: Sequence[Result | Exception]
             try:
                 results = self._run(items)
-            except BaseException as error:  # whatever it is, the writer goes on
+            except BaseException as error:  # the writer must go on
                 get_logger().error("batch.failed", deliveries=len(items), **describe(error))
                 known = error if isinstance(error, Exception) else RuntimeError(repr(error))
                 results = [known] * len(items)
@@ -210,11 +214,22 @@ class GroupCommit(Generic[Item, Result]):
                 future.set_result(_overloaded(len(late)))
 
     def close(self) -> None:
-        """Wait for the batch under way and end the writer."""
+        """Wait for the batch under way and end the writer.
+
+        A batch that takes too long is interrupted, since the loop stands still and cannot do it.
+        One that hangs even then is given up: none of its callers was told that it is stored.
+        """
         self._closed = True
-        if self._writer is not None:
-            self._handed.put(None)
-            self._writer.join()
+        if self._writer is None:
+            return
+        self._handed.put(None)
+        self._writer.join(0 if self._stuck else INTERRUPT_SECONDS)
+        if self._writer.is_alive():
+            get_logger().error("batch.interrupted", deliveries=len(self._batch))
+            self._interrupt()
+            self._writer.join(END_SECONDS)
+        if self._writer.is_alive():
+            get_logger().error("batch.given_up", deliveries=len(self._batch))
 
 
 def _overloaded(waiting: int) -> OverloadedError:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import pytest
+from structlog.testing import capture_logs
 
 from usher.core.errors import OverloadedError
 from usher.server import group_commit as gather
@@ -19,14 +20,15 @@ Served = int | Exception
 class Writer:
     """Remembers its batches; the first waits until released."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = 5) -> None:
+        self.patience = patience
         self.batches: list[list[int]] = []
         self.go = threading.Event()
 
     def __call__(self, batch: Sequence[int]) -> list[int | Exception]:
         self.batches.append(list(batch))
         if len(self.batches) == 1:
-            self.go.wait(5)
+            self.go.wait(self.patience)
         return [ValueError(item) if item < 0 else item * 10 for item in batch]
 
 
@@ -188,6 +190,53 @@ def test_closing_waits_for_the_commit_under_way() -> None:
         return await task
 
     assert asyncio.run(scene()) == 10
+
+
+@pytest.mark.parametrize("stuck", [False, True])
+def test_closing_interrupts_a_batch_that_hangs(
+    monkeypatch: pytest.MonkeyPatch, *, stuck: bool
+) -> None:
+    """The loop stands still meanwhile. The batch is done when closing returns."""
+    monkeypatch.setattr(gather, "END_SECONDS", 30)
+
+    async def scene() -> Served:
+        writer = Writer(patience=60)
+        group_commit: GroupCommit[int, int] = GroupCommit(writer, writer.go.set)
+        task = asyncio.create_task(group_commit.submit(1))
+        await until(lambda: bool(writer.batches))
+        group_commit._stuck = stuck
+        monkeypatch.setattr(gather, "INTERRUPT_SECONDS", 30 if stuck else 0.01)
+        group_commit.close()
+        assert writer.go.is_set()
+        assert group_commit._writer is not None
+        assert not group_commit._writer.is_alive()
+        return await task
+
+    assert asyncio.run(scene()) == 10
+
+
+def test_closing_gives_up_a_batch_that_hangs_even_when_interrupted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A server that is told to stop does so, and says what it left."""
+    monkeypatch.setattr(gather, "END_SECONDS", 0.01)
+
+    async def scene() -> None:
+        writer = Writer(patience=60)
+        told = threading.Event()
+        group_commit: GroupCommit[int, int] = GroupCommit(writer, told.set)
+        task = asyncio.create_task(group_commit.submit(1))
+        await until(lambda: bool(writer.batches))
+        monkeypatch.setattr(gather, "INTERRUPT_SECONDS", 0.01)  # for closing alone
+        with capture_logs() as lines:
+            group_commit.close()
+        assert [line["event"] for line in lines] == ["batch.interrupted", "batch.given_up"]
+        assert told.is_set()
+        assert not task.done()  # nobody was told that it is stored
+        writer.go.set()
+        await task
+
+    asyncio.run(scene())
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -365,7 +414,7 @@ def test_a_thread_that_cannot_be_started_is_tried_again_for_the_next(
         writer.go.set()
         group_commit: GroupCommit[int, int] = GroupCommit(writer)
         with monkeypatch.context() as broken:
-            broken.setattr(gather.Thread, "start", fail)
+            broken.setattr(threading.Thread, "start", fail)
             early = [await unused.submit(0)]
             early += await asyncio.gather(*(group_commit.submit(item) for item in (1, 2, 3)))
             unused.close()
