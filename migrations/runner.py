@@ -7,8 +7,9 @@ A migration is a module of ``versions/``. It may have, in this order:
   returns the place for its next transaction; None at the end;
 - ``INDEXES`` on tables that have rows, and ``DROPPED``, names of indexes that nobody reads.
 
-Then its revision is noted. An interrupted migration is run again from its beginning, so each part
-must do nothing where it was done before. SQLite has one writer, so there it is all one transaction.
+Its revision is noted last: in the transaction of ``upgrade()`` where that is all there is. Otherwise
+an interrupted migration is run again from its beginning, so each part must do nothing where it was
+done before. SQLite has one writer, so there it is all one transaction.
 """
 
 from __future__ import annotations
@@ -92,6 +93,11 @@ def _change_tables(context: MigrationContext, module: ModuleType) -> None:
             module.upgrade()
 
 
+def _is_one_transaction(module: ModuleType) -> bool:
+    """Whether ``upgrade()`` is all that a migration does."""
+    return not (hasattr(module, "step") or indexes(module) or _dropped(module))
+
+
 def _step(module: ModuleType, connection: Connection, place: Any) -> Any:
     return module.step(connection, place) if hasattr(module, "step") else None
 
@@ -118,7 +124,20 @@ class _Beside:
 
     def _one(self, revision: str, module: ModuleType) -> None:
         started = monotonic()
-        self._soon(lambda connection: _change_tables(_context(connection), module))
+        if _is_one_transaction(module):
+            self._soon(lambda connection: self._change_and_note(connection, revision, module))
+        else:
+            self._soon(lambda connection: _change_tables(_context(connection), module))
+            self._beside_events(revision, module)
+            self._soon(lambda connection: _context(connection).stamp(self._scripts, revision))
+        self._report(f"{revision}: done in {monotonic() - started:.1f} s")
+
+    def _change_and_note(self, connection: Connection, revision: str, module: ModuleType) -> None:
+        context = _context(connection)
+        _change_tables(context, module)
+        context.stamp(self._scripts, revision)
+
+    def _beside_events(self, revision: str, module: ModuleType) -> None:
         self._step_by_step(module)
         with self._outside() as execute:
             for index in indexes(module):
@@ -127,8 +146,6 @@ class _Beside:
                     index.build_beside_events(execute)
             for name in _dropped(module):
                 execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-        self._soon(lambda connection: _context(connection).stamp(self._scripts, revision))
-        self._report(f"{revision}: done in {monotonic() - started:.1f} s")
 
     def _step_by_step(self, module: ModuleType) -> None:
         place: Any = None

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from threading import Event
 
 import psycopg
 import pytest
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from tests.server.outages import wait_until
 from tests.store.grants import plain
@@ -135,6 +137,35 @@ def test_i4_a_build_that_was_interrupted_is_done_again(database: Database) -> No
     migrations.upgrade(database, to="0008")
     golden = json.loads(GOLDEN.read_text())["postgresql"]
     assert json.loads(json.dumps(schema(database), default=list)) == golden
+
+
+def test_an_upgrade_may_stop_before_any_revision_is_noted(
+    empty_postgresql: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run finishes it, with the same schema."""
+    database = Database(empty_postgresql)
+    migrations.upgrade(database)
+    whole = schema(database)
+    execute(database, "DROP SCHEMA public CASCADE")
+    execute(database, "CREATE SCHEMA public")
+    stopped: list[str] = []
+    stamp = MigrationContext.stamp
+
+    def stop_first(context: MigrationContext, found: ScriptDirectory, revision: str) -> None:
+        if revision not in stopped:
+            stopped.append(revision)
+            raise KeyboardInterrupt
+        stamp(context, found, revision)
+
+    monkeypatch.setattr(MigrationContext, "stamp", stop_first)
+    while migrations.pending(database):
+        before = len(stopped)
+        with suppress(KeyboardInterrupt):
+            migrations.upgrade(database)
+        assert len(stopped) == before + 1 or not migrations.pending(database)
+    assert stopped == [f"{number:04}" for number in range(1, int(migrations.newest()) + 1)]
+    assert schema(database) == whole
+    database.dispose()
 
 
 def test_i4_of_two_upgrades_one_waits_and_says_so(
