@@ -15,10 +15,29 @@ SPELLINGS: Final = ("postgresql://", "postgres://")
 """Spellings of libpq and of providers of databases."""
 MAX_PORT: Final = 65_535
 _PARTS: Final = re.compile(
-    r"[\w+]+:(?://(?P<authority>[^/?#]*))?(?:/(?P<name>[^/@?#]*))?(?:\?(?P<query>[^#]*))?"
+    r"[\w+]+:(?://(?P<authority>[^/?#]*))?(?:/(?P<name>[^/@?#]*))?(?:\?(?P<query>[^#@]*))?"
 )
 _SERVER: Final = re.compile(r"(?:\[(?P<ipv6>[^][]+)\]|(?P<host>[^][:]*))(?::(?P<port>[0-9]*))?")
-_ENCODED: Final = "is one of / ? # : @ [ ] in the user, the password or the name, write it as %XX"
+"""A password with a ``?`` that was not encoded would make its rest and the hosts a query; so the
+query has no ``@``."""
+_ENCODED: Final = (
+    "is one of / ? # : @ [ ] in the user, the password or the name, or one of # @ in a parameter, "
+    "write it as %XX"
+)
+_PARAMETERS: Final = frozenset(
+    """
+    application_name channel_binding client_encoding connect_timeout dbname
+    fallback_application_name gssdelegation gssencmode gsslib host hostaddr keepalives
+    keepalives_count keepalives_idle keepalives_interval krbsrvname load_balance_hosts
+    max_protocol_version min_protocol_version oauth_client_id oauth_client_secret oauth_issuer
+    oauth_scope options passfile password port replication require_auth requirepeer
+    scram_client_key scram_server_key service ssl_max_protocol_version
+    ssl_min_protocol_version sslcert sslcertmode sslcompression sslcrl sslcrldir sslkey
+    sslkeylogfile sslmode sslnegotiation sslpassword sslrootcert sslsni target_session_attrs
+    tcp_user_timeout user
+    """.split()
+)
+"""Those of libpq 18."""
 
 
 def database_url(text: str) -> str:
@@ -62,10 +81,8 @@ def connect_arguments(url: str) -> dict[str, str]:
         "port": ports,
         "dbname": unquote(found["name"] or ""),
     }
-    query = parse_qsl(found["query"] or "")
-    arguments = {name: value for name, value in given.items() if value} | dict(query)
-    if len(dict(query)) < len(query):
-        raise ValueError("names a parameter twice: write several hosts as host=a,b")
+    arguments = {name: value for name, value in given.items() if value}
+    arguments |= _parameters(found["query"] or "")
     _check(arguments)
     return arguments
 
@@ -84,6 +101,18 @@ def hosts(arguments: dict[str, str]) -> list[dict[str, str]]:
     ]
 
 
+def _parameters(query: str) -> dict[str, str]:
+    pairs = parse_qsl(query, keep_blank_values=True)
+    found = dict(pairs)
+    if not found.keys() <= _PARAMETERS:
+        raise ValueError("has a parameter after the ? that libpq does not know")
+    if len(found) < len(pairs):
+        raise ValueError("names a parameter twice: write several hosts as host=a,b")
+    if not all(found.values()):
+        raise ValueError("has a parameter without a value after the ?")
+    return found
+
+
 def _servers(text: str) -> tuple[str, str]:
     """The hosts and the ports, each with commas; no port where none is said."""
     servers = [_SERVER.fullmatch(one) for one in text.split(",")]
@@ -100,6 +129,8 @@ def _servers(text: str) -> tuple[str, str]:
 def _check(arguments: dict[str, str]) -> None:
     names = [arguments[name].split(",") for name in ("host", "hostaddr") if arguments.get(name)]
     ports = arguments.get("port", "").split(",")
+    if any("\0" in value for value in arguments.values()):
+        raise ValueError("has U+0000 (%00) in a part, where libpq would end it")
     if any(len(each) > 1 and "" in each for each in names):
         raise ValueError("has a comma too many between its hosts")
     if len({len(each) for each in names}) > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from psycopg.pq import Conninfo
 
 from usher.core.database_url import connect_arguments, database_url, hosts
 
@@ -39,6 +40,11 @@ SECRET = "hunter2secret"  # pragma: allowlist secret
             {"user": "u", "host": "a,b", "port": "1,2", "dbname": "db",
              "target_session_attrs": "read-write"},
         ),
+        (
+            "postgresql+psycopg://db?options=-c%20a%3D%40b&host=%40abstract&application_name=a/b:?",
+            {"host": "@abstract", "options": "-c a=@b", "application_name": "a/b:?"},
+        ),
+        ("postgresql+psycopg://db/x?", {"host": "db", "dbname": "x"}),
     ],
 )  # fmt: skip
 def test_an_address_says_how_to_connect(url: str, arguments: dict[str, str]) -> None:
@@ -83,6 +89,21 @@ def test_each_host_has_its_parameters(
         (f"u:1/{SECRET}@a,b/x", "write it as %XX"),
         (f"u:{SECRET}/1@db/x", "write it as %XX"),
         (f"u:1@{SECRET}:{SECRET}:x@db:1,c:x/x", "write it as %XX"),
+        (f"u:12?{SECRET}=@127.0.0.1/db", "write it as %XX"),
+        (f"u:9?host={SECRET}@127.0.0.1/db", "write it as %XX"),
+        (f"u:1?{SECRET}@127.0.0.1:1/db", "write it as %XX"),
+        (f"u:5?{SECRET}=1/x@db:1/x", "write it as %XX"),
+        (f"u:1/{SECRET}?x@db/x", "write it as %XX"),
+        (f"u:12?{SECRET}=1", "that libpq does not know"),
+        (f"u:12?{SECRET}", "that libpq does not know"),
+        (f"u:12?host&{SECRET}", "that libpq does not know"),
+        (f"u:{SECRET}@db/x?sslmode", "without a value"),
+        (f"u:{SECRET}@db/x?sslmode=&connect_timeout=1", "without a value"),
+        (f"u:{SECRET}%00x@db/x", "U\\+0000"),
+        (f"u%00{SECRET}@db/x", "U\\+0000"),
+        (f"u:{SECRET}@db%00x/x", "U\\+0000"),
+        (f"u:{SECRET}@db/x%00x", "U\\+0000"),
+        (f"u@db/x?password=%00{SECRET}", "U\\+0000"),
     ],
 )
 def test_a_refused_address_is_not_quoted(rest: str, said: str) -> None:
@@ -90,3 +111,10 @@ def test_a_refused_address_is_not_quoted(rest: str, said: str) -> None:
     with pytest.raises(ValueError, match=said) as found:
         database_url(f"postgresql://{rest}")
     assert SECRET not in str(found.value)
+
+
+def test_every_parameter_of_libpq_is_taken() -> None:
+    """Those of the libpq that is installed."""
+    for option in Conninfo.get_defaults():
+        name = option.keyword.decode()
+        assert connect_arguments(f"postgresql+psycopg:///?{name}=1") == {name: "1"}

@@ -53,7 +53,7 @@ GOOD: list[tuple[str, str, Any]] = [
     ("database_url", "postgres://u:p@db:1/x", "postgresql+psycopg://u:p@db:1/x"),
     ("database_url", "POSTGRES://u:p@db/x", "postgresql+psycopg://u:p@db/x"),
     ("database_url", "postgres://u@%2Frun/x", "postgresql+psycopg://u@%2Frun/x"),
-    ("database_url", "postgresql://a:1,b/x?c=d", "postgresql+psycopg://a:1,b/x?c=d"),
+    ("database_url", "postgresql://a:1,b/x?port=1", "postgresql+psycopg://a:1,b/x?port=1"),
     (
         "database_url",
         "postgresql://db/x?connect_timeout=1",
