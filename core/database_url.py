@@ -35,7 +35,7 @@ _PARAMETERS: Final = frozenset(
     ssl_min_protocol_version sslcert sslcertmode sslcompression sslcrl sslcrldir sslkey
     sslkeylogfile sslmode sslnegotiation sslpassword sslrootcert sslsni target_session_attrs
     tcp_user_timeout user
-    """.split()
+    """.split()  # noqa: SIM905 - as a list it fills the page
 )
 """Those of libpq 18."""
 

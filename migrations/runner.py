@@ -7,9 +7,9 @@ A migration is a module of ``versions/``. It may have, in this order:
   returns the place for its next transaction; None at the end;
 - ``INDEXES`` on tables that have rows, and ``DROPPED``, names of indexes that nobody reads.
 
-Its revision is noted last: in the transaction of ``upgrade()`` where that is all there is. Otherwise
-an interrupted migration is run again from its beginning, so each part must do nothing where it was
-done before. SQLite has one writer, so there it is all one transaction.
+Its revision is noted last: in the transaction of ``upgrade()`` where that is all there is.
+Otherwise an interrupted migration is run again from its beginning, so each part must do nothing
+where it was done before. SQLite has one writer, so there it is all one transaction.
 """
 
 from __future__ import annotations

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from threading import Thread
+from time import sleep
+from typing import Any
 from urllib.parse import quote
 
 import psycopg
@@ -41,16 +43,60 @@ def opened() -> Iterator[Callable[[str], Database]]:
 
 
 @contextmanager
-def silent() -> Iterator[int]:
+def silent(address: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
     """The port of somebody who takes every connection and never says a word."""
-    with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as held:
+    with ExitStack() as held, taking(held.enter_context, address, port) as own:
+        yield own
+
+
+@contextmanager
+def passing_on(postgresql_url: str, address: str) -> Iterator[int]:
+    """The port at which the real database is."""
+    found = make_url(postgresql_url)
+    path = f"{found.query['host']}/.s.PGSQL.{found.port or 5432}"
+
+    def carry(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65_536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    with ExitStack() as held:
+
+        def join(client: socket.socket) -> None:
+            held.enter_context(client)
+            server = held.enter_context(socket.socket(socket.AF_UNIX))
+            server.connect(path)
+            for source, target in ((client, server), (server, client)):
+                thread = Thread(target=carry, args=(source, target), daemon=True)
+                thread.start()
+                held.callback(thread.join)
+                held.callback(hang_up, source)
+
+        with taking(join, address) as port:
+            yield port
+
+
+def hang_up(one: socket.socket) -> None:
+    """Wake those that wait for it."""
+    with suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def taking(
+    use: Callable[[socket.socket], object], address: str = "127.0.0.1", port: int = 0
+) -> Iterator[int]:
+    """The port of somebody who does this with every connection."""
+    with socket.create_server((address, port)) as listener:
 
         def take() -> None:
             while True:
                 try:
-                    held.enter_context(listener.accept()[0])
+                    taken = listener.accept()[0]
                 except OSError:  # closed
                     return
+                use(taken)
 
         thread = Thread(target=take, daemon=True)
         thread.start()
@@ -104,7 +150,7 @@ def test_the_first_host_may_be_down_or_hang(
         assert counts(database)["users"] == 0
         driver = database.driver
         assert isinstance(driver, PostgresqlDriver)
-        assert driver._hosts._best == 1
+        assert driver._hosts._best.place == 1
         session = driver.connect()
         assert session.raw.execute("SELECT 1").fetchone() == (1,)
         session.close()
@@ -125,6 +171,63 @@ def test_all_hosts_together_have_one_time(
         assert found.value.words.count(waited) == MANY
         with pytest.raises(DatabaseAwayError, match=waited):
             counts(opened(url_of(postgresql_url, [port], connect_timeout="1")))
+
+
+def test_of_many_addresses_of_one_name_the_last_one_is_found(
+    postgresql_url: str, opened: Callable[[str], Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has half of the time left, is remembered, and is asked first from then on."""
+    monkeypatch.setattr(hosts, "NEXT_HOST_SECONDS", 60.0)  # only their number brings them nearer
+    addresses = [f"127.0.0.{number}" for number in range(2, 7)]
+    patch_lookup(monkeypatch, lambda _: addresses)
+    tried: list[str] = []
+
+    def attempt(target: Any, question: bytes) -> Any:
+        tried.append(target.address)
+        return real(target, question)
+
+    real = hosts._Attempt
+    monkeypatch.setattr(hosts, "_Attempt", attempt)
+    with passing_on(postgresql_url, addresses[-1]) as port, ExitStack() as stack:
+        for address in addresses[:-1]:
+            stack.enter_context(silent(address, port))
+        url = url_of(postgresql_url, [port], host="many.example", connect_timeout="4")
+        database = opened(url)
+        assert counts(database)["users"] == 0
+        assert tried == addresses
+        database.driver.connect().close()
+        assert tried[len(addresses)] == addresses[-1]
+        database.dispose()
+
+
+def test_a_slow_look_up_is_not_followed_by_others(
+    opened: Callable[[str], Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the time for all hosts is over."""
+    monkeypatch.setattr(hosts, "CONNECT_SECONDS", 0.01)
+    names: list[str] = []
+
+    def look_up(name: str) -> list[str]:
+        names.append(name)
+        sleep(0.02)
+        return ["127.0.0.1"]
+
+    patch_lookup(monkeypatch, look_up)
+    with silent() as port, pytest.raises(DatabaseAwayError) as found:
+        counts(
+            opened(f"postgresql+psycopg://u@a.example:{port},b.example:{port},c.example:{port}/x")
+        )
+    assert set(names) == {"a.example"}
+    assert f'"a.example" (127.0.0.1), port {port}: no answer in time' in found.value.words
+
+
+def patch_lookup(monkeypatch: pytest.MonkeyPatch, look_up: Callable[[str], list[str]]) -> None:
+    """Names lead to these addresses."""
+
+    def getaddrinfo(host: str, *_: object, **__: object) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, 0)) for one in look_up(host)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
 
 def test_why_no_host_serves_is_told_of_each(

@@ -2,7 +2,7 @@
 
 libpq waits for each host, and for each address of one, as long as ``connect_timeout`` says, one
 after the other; so does psycopg. Identity gives up after five seconds, whichever of them are down.
-So the hosts are tried beside one another, each a moment after the one before it, and one time
+So the addresses are tried beside one another, each a moment after the one before it, and one time
 bounds them all.
 """
 
@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Mapping
 from contextlib import suppress
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import psycopg
 from psycopg import pq
@@ -25,7 +26,7 @@ from usher.core.database_url import hosts
 CONNECT_SECONDS: Final = 2
 """For all hosts together, up to the answer to the first question."""
 NEXT_HOST_SECONDS: Final = 0.5
-"""How long a host is waited for alone, at most."""
+"""How long an address is waited for alone, at most."""
 
 _READ: Final = select.POLLIN
 _WRITE: Final = select.POLLOUT
@@ -51,7 +52,7 @@ class Hosts:
             given.setdefault("target_session_attrs", "read-write")
         self._arguments = given
         self._question = question.encode()
-        self._best = 0
+        self._best = _Target(0, "", {})
 
     def connect(self) -> tuple[psycopg.Connection[Any], bytes | None]:
         """A connection, and what the question was answered with.
@@ -59,49 +60,80 @@ class Hosts:
         Raises:
             psycopg.Error: no host serves us; with the words of each.
         """
-        until = monotonic() + self._seconds
-        # The one that served last comes first: the others are replicas, or down.
-        order = sorted(range(len(self._hosts)), key=lambda place: place != self._best)
-        apart = min(NEXT_HOST_SECONDS, self._seconds / 2 / len(order))  # the last has half the time
-        race = _Race(self._targets(order), self._question, apart)
+        began = monotonic()
+        targets = _Targets([self._arguments | own for own in self._hosts], self._best)
+        race = _Race(targets, self._question, began + self._seconds / 2)
         try:
-            won = race.run(until)
+            won = race.run(began + self._seconds)
         finally:
             race.end()
-        self._best = won.place
+        self._best = won.target
         return psycopg.Connection(won.line), won.answer
 
-    def _targets(self, order: list[int]) -> Iterator[tuple[int, dict[str, str]]]:
-        """The parameters for each address of each host."""
-        for place in order:
-            own = self._arguments | self._hosts[place]
-            for address in _addresses(own):
-                yield place, own | address
+
+class _Target(NamedTuple):
+    """One address of one host.
+
+    Attributes:
+        place: that of the host.
+        address: empty where libpq finds it.
+        arguments: libpq's parameters for it.
+    """
+
+    place: int
+    address: str
+    arguments: dict[str, str]
+
+
+class _Targets:
+    """The addresses still to be tried: the best first, for others are replicas, or down.
+
+    A name is looked up when its turn comes: one that the resolver is slow about is in nobody's way.
+    """
+
+    def __init__(self, each: list[dict[str, str]], best: _Target) -> None:
+        self._best = best
+        self._hosts = deque(sorted(enumerate(each), key=lambda host: host[0] != best.place))
+        self._addresses: deque[_Target] = deque()
+
+    def __len__(self) -> int:
+        """How many are known of; a name that was not looked up yet counts as one."""
+        return len(self._hosts) + len(self._addresses)
+
+    def next(self) -> _Target:
+        if not self._addresses:
+            place, own = self._hosts.popleft()
+            best = self._best.address
+            self._addresses.extend(
+                _Target(place, address, own | ({"hostaddr": address} if address else {}))
+                for address in sorted(_addresses(own), key=lambda address: address != best)
+            )
+        return self._addresses.popleft()
 
 
 class _Race:
-    """Attempts that run beside one another until one has won."""
+    """Attempts that run beside one another until one has won.
 
-    def __init__(
-        self, targets: Iterator[tuple[int, dict[str, str]]], question: bytes, apart: float
-    ) -> None:
+    Args:
+        last_at: when the last of them begins, at the latest.
+    """
+
+    def __init__(self, targets: _Targets, question: bytes, last_at: float) -> None:
         self._targets = targets
         self._question = question
-        self._apart = apart
+        self._last_at = last_at
         self._running: list[_Attempt] = []
         self._failed: list[psycopg.Error] = []
-        self._more = True
         self._next_at = 0.0
 
     def run(self, until: float) -> _Attempt:
         """Run them, and return the one that won."""
         while True:
-            if self._more and (not self._running or monotonic() >= self._next_at):
-                self._start()
-            elif not self._running:
-                raise _all_of(self._failed)
-            elif monotonic() >= until:
+            tried = self._running or self._failed
+            if (tried and monotonic() >= until) or not (self._running or self._targets):
                 raise _all_of([*self._failed, *(one.silent() for one in self._running)])
+            if self._targets and (not self._running or monotonic() >= self._next_at):
+                self._start()
             else:
                 for attempt in self._ready(until):
                     if self._advance(attempt):
@@ -114,12 +146,10 @@ class _Race:
             attempt.line.finish()
 
     def _start(self) -> None:
-        target = next(self._targets, None)
-        if target is None:
-            self._more = False
-            return
-        self._running.append(_Attempt(*target, self._question))
-        self._next_at = monotonic() + self._apart
+        self._running.append(_Attempt(self._targets.next(), self._question))
+        now = monotonic()
+        share = (self._last_at - now) / max(1, len(self._targets))
+        self._next_at = now + min(NEXT_HOST_SECONDS, share)
 
     def _ready(self, until: float) -> list[_Attempt]:
         """Those whose turn it is, after a wait."""
@@ -129,7 +159,7 @@ class _Race:
                 return [attempt]
             lines[attempt.line.socket] = attempt
             waits.register(attempt.line.socket, attempt.waits_for)
-        end = min(until, self._next_at) if self._more else until
+        end = min(until, self._next_at) if self._targets else until
         found = waits.poll(max(0.0, end - monotonic()) * 1_000 + 1)
         return [lines[fileno] for fileno, _ in found]
 
@@ -148,15 +178,17 @@ class _Attempt:
     """One connection on its way.
 
     Attributes:
-        place: that of its host.
         waits_for: what of its socket it needs; 0: nothing.
         answer: the first column of what the question was answered with.
     """
 
-    def __init__(self, place: int, arguments: Mapping[str, str], question: bytes) -> None:
-        self.place = place
+    def __init__(self, target: _Target, question: bytes) -> None:
+        arguments = target.arguments
+        self.target = target
         self.answer: bytes | None = None
-        self._name = f'"{arguments.get("host", "")}", port {arguments.get("port") or "5432"}'
+        host = arguments.get("host", "")
+        address = f" ({target.address})" if target.address not in ("", host) else ""
+        self._name = f'"{host}"{address}, port {arguments.get("port") or "5432"}'
         self._question = question
         self._asked = False
         self.line = pq.PGconn.connect_start(make_conninfo("", **arguments).encode())
@@ -202,15 +234,15 @@ class _Attempt:
         return False
 
 
-def _addresses(arguments: Mapping[str, str]) -> list[dict[str, str]]:
-    """Each address of a host, for libpq would try them one after the other."""
+def _addresses(arguments: Mapping[str, str]) -> list[str]:
+    """Each address of a host, for libpq would try them in turn; an empty one is libpq's choice."""
     host = arguments.get("host", "")
     if not host or host.startswith(("/", "@")) or "hostaddr" in arguments:
-        return [{}]
+        return [""]
     with suppress(OSError, UnicodeError):
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        return [{"hostaddr": str(one)} for one in dict.fromkeys(each[4][0] for each in found)]
-    return [{}]  # libpq says what is wrong with the name
+        return list(dict.fromkeys(str(each[4][0]) for each in found))
+    return [""]  # libpq says what is wrong with the name
 
 
 def _all_of(failed: list[psycopg.Error]) -> psycopg.Error:
