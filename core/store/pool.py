@@ -115,6 +115,8 @@ class Pool:
         current = connection.generation == self._generation
         if current and len(self._idle) < IDLE_CONNECTIONS:
             self._idle.append(connection)
+            if connection.generation != self._generation:  # emptied by another thread meanwhile
+                self.empty()
         else:
             self._close(connection)
 

@@ -190,6 +190,24 @@ def test_a_connection_that_came_back_too_late_to_be_closed_is_not_used(database:
     assert old not in idle(database)
 
 
+def test_a_connection_that_comes_back_as_all_are_closed_is_closed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread closes them between the look and the place among the idle ones."""
+
+    class Slow(list[Any]):
+        """A list to which something is added only after all of it was closed."""
+
+        def append(self, one: Any) -> None:
+            database.dispose()
+            super().append(one)
+
+    monkeypatch.setattr(database._pool, "_idle", Slow())
+    counts(database)
+    assert idle(database) == []
+    assert database._pool._open == 0
+
+
 def test_a_transaction_that_was_rolled_back_leaves_the_next_one_nothing(
     database: Database,
 ) -> None:
