@@ -218,10 +218,15 @@ def _nothing_is_missing(url: str, people: Crowd, running: Running, say: Say) -> 
     assert set(answers.values()) <= {200, 204}
     stored = rows(url, "SELECT user_id, reply_status FROM deliveries")
     given = {str(who).replace("-", ""): status for who, status in stored}
-    assert {who: given[who] for who in answers} == answers
+    assert set(answers) <= set(given)
     log = [
         json.loads(line) for line in running.server.log.read_text().splitlines() if line[:1] == "{"
     ]
+    kept = {line["user_id"].replace("-", "") for line in log if line["event"] == "event.held"}
+    # A COMMIT may have taken effect although its answer was lost: the spool then answered again.
+    assert {who: given[who] for who in answers if who not in kept} == {
+        who: status for who, status in answers.items() if who not in kept
+    }
     held = sum(line["event"] == "event.held" for line in log)
     assert held
     say(
