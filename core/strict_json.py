@@ -224,13 +224,14 @@ def written_bytes(text: str) -> int:
 
 def _other_key(value: Any) -> str | None:
     """A key that is no text, anywhere in a value; None: there is none."""
-    inner = value.values() if isinstance(value, dict) else value
-    if not isinstance(value, dict | list | tuple):
-        return None
-    for key in value if isinstance(value, dict) else ():
-        if not isinstance(key, str):
-            return repr(key)
-    return next((found for one in inner if (found := _other_key(one)) is not None), None)
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            found = _other_key(inner) if isinstance(key, str) else repr(key)
+            if found is not None:
+                return found
+    elif isinstance(value, list | tuple):
+        return next((found for one in value if (found := _other_key(one)) is not None), None)
+    return None
 
 
 def cannot_travel(values: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from msgspec import Struct, defstruct
@@ -57,6 +57,10 @@ class Insert(Struct, frozen=True, eq=False):
         return ", ".join(f'"{name}"' for name in self.key)
 
 
+@cache
 def rows_of(*types: Any) -> Any:
-    """A shape of rows. A class remembers how its values are converted; a plain type would not."""
+    """A shape of rows, one for all statements that have it.
+
+    A class remembers how its values are converted; a plain type would not.
+    """
     return defstruct("Rows", [("rows", list[tuple[types]])], array_like=True)  # type: ignore[valid-type]
