@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from usher.core.bounds import MAX_ESCAPE_BYTES, MAX_MAP_BYTES
 from usher.core.domain.events import (
+    ISSUED_AT,
     Event,
     EventName,
     IdentityUser,
@@ -113,6 +114,8 @@ def applicant(event_name: EventName, user: User) -> Applicant:
         proven=user.email_key in user.proven,
         provider=user.provider,
         app_metadata=user.app_metadata,
+        at=int(user.order[ISSUED_AT]) if user.order else 0,
+        invited=user.invited,
     )
 
 
@@ -344,14 +347,18 @@ def _absorb(case: _Case, record: User | None) -> User:
             last_seen_at=moment if enters else None,
             proven=proven,
             order=event.order,
+            invited=person.invited_at is not None,
         )
     if confirmed and record.confirmed_at:
         confirmed = min(record.confirmed_at, confirmed)
     confirmed = confirmed or record.confirmed_at
     seen = max(record.last_seen_at or moment, moment) if enters else record.last_seen_at
     proven = record.proven | proven
+    invited = record.invited or person.invited_at is not None
     if event.order <= record.order:
-        return replace(record, confirmed_at=confirmed, last_seen_at=seen, proven=proven)
+        return replace(
+            record, confirmed_at=confirmed, last_seen_at=seen, proven=proven, invited=invited
+        )
     return replace(
         record,
         confirmed_at=confirmed,
@@ -364,6 +371,7 @@ def _absorb(case: _Case, record: User | None) -> User:
         app_metadata=_without_roles(person),
         identity_created_at=person.created_at,
         order=event.order,
+        invited=invited,
     )
 
 
@@ -448,6 +456,7 @@ _TABLE: Final[Mapping[EventName, Mapping[Status | None, Callable[[_Case], Decisi
     EventName.VALIDATE: {
         None: _admit_pending,
         Status.PENDING: _admit_pending,
+        Status.WAITING: _keep,
         Status.ACTIVE: _keep,
         Status.SUSPENDED: _refuse_suspended,
         Status.DELETED: _keep,
@@ -455,6 +464,7 @@ _TABLE: Final[Mapping[EventName, Mapping[Status | None, Callable[[_Case], Decisi
     EventName.SIGNUP: {
         None: _sign_up,
         Status.PENDING: _sign_up,
+        Status.WAITING: _sign_up,
         Status.ACTIVE: _sign_up,
         Status.SUSPENDED: _refuse_suspended,
         Status.DELETED: _keep,
@@ -462,6 +472,7 @@ _TABLE: Final[Mapping[EventName, Mapping[Status | None, Callable[[_Case], Decisi
     EventName.LOGIN: {
         None: _take_over,
         Status.PENDING: _take_over,
+        Status.WAITING: _take_over,
         Status.ACTIVE: _take_over,
         Status.SUSPENDED: _refuse_suspended,
         Status.DELETED: _refuse_deleted,
@@ -469,6 +480,7 @@ _TABLE: Final[Mapping[EventName, Mapping[Status | None, Callable[[_Case], Decisi
     EventName.USERMODIFIED: {
         None: _take_over,
         Status.PENDING: _take_over,
+        Status.WAITING: _take_over,
         Status.ACTIVE: _take_over,
         Status.SUSPENDED: _take_over,
         Status.DELETED: _keep,
@@ -476,6 +488,7 @@ _TABLE: Final[Mapping[EventName, Mapping[Status | None, Callable[[_Case], Decisi
     EventName.USERDELETED: {
         None: _delete,
         Status.PENDING: _delete,
+        Status.WAITING: _delete,
         Status.ACTIVE: _delete,
         Status.SUSPENDED: _delete,
         Status.DELETED: _confirm_deletion,

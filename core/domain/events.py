@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from msgspec import UNSET, Struct, UnsetType, ValidationError, convert
@@ -35,6 +35,10 @@ from usher.core.texts import read_uuid, utc_text, uuid_text
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
 _LOCAL = r"[^\s<>()@\",;:\\\[\]]+"
+
+
+ISSUED_AT: Final = slice(2, 14)
+"""The place of ``issued_at`` in ``Event.order``."""
 
 
 def _address_with(domain: str) -> re.Pattern[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -38,6 +39,9 @@ class Applicant(Struct, frozen=True, gc=False):
         proven: whether somebody reached this address or a provider vouched for it.
         provider: ``email``, ``google``, …, ``""`` when Identity named none.
         app_metadata: as Identity holds it; only Identity's administrators write it.
+        at: the signed time of the newest event, in seconds since the epoch; time windows are
+            compared with it, so that the order of arrival does not matter.
+        invited: whether Identity ever said that an administrator invited this account.
     """
 
     event: EventName
@@ -49,6 +53,8 @@ class Applicant(Struct, frozen=True, gc=False):
     proven: bool
     provider: str
     app_metadata: Mapping[str, Any]
+    at: int = 0
+    invited: bool = False
 
 
 class Reason(Struct, frozen=True, gc=False):
@@ -74,6 +80,8 @@ class Verdict(Struct, frozen=True, gc=False):
         app_metadata: keys merged into the reply (never ``roles`` or ``provider``).
         reasons: the rules that admitted or refused.
         role_reasons: the rules that gave or withheld roles.
+        asks: admitted, but without roles until an administrator approves (``waiting``).
+        ends: of roles that the policy gives for a time, the end of each, UTC.
     """
 
     admitted: bool = True
@@ -82,6 +90,8 @@ class Verdict(Struct, frozen=True, gc=False):
     app_metadata: Mapping[str, Any] = field(default_factory=dict)
     reasons: tuple[Reason, ...] = ()
     role_reasons: tuple[Reason, ...] = ()
+    asks: bool = False
+    ends: Mapping[str, datetime] = field(default_factory=dict)
 
 
 class Policy(Protocol):
@@ -317,6 +327,8 @@ class CallablePolicy(Struct, frozen=True, gc=False):
             tuple(verdict.reasons) or (reason,),
             tuple(verdict.role_reasons)
             or tuple(Reason(self.name, f"grants {role!r}") for role in sorted(verdict.roles)),
+            verdict.asks,
+            verdict.ends,
         )
 
     def describe(self) -> list[str]:

@@ -32,15 +32,19 @@ Key = tuple[UUID, UUID]
 
 
 class Status(StrEnum):
-    """The status of a user; derived from three times, so that it cannot contradict them."""
+    """The status of a user; derived from four times, so that it cannot contradict them.
+
+    ``waiting`` is a confirmed user whom the policy admits only once an administrator approves.
+    """
 
     PENDING = "pending"
+    WAITING = "waiting"
     ACTIVE = "active"
     SUSPENDED = "suspended"
     DELETED = "deleted"
 
 
-_PENDING, _ACTIVE, _SUSPENDED, _DELETED = Status  # slow to reach by name before Python 3.12
+_PENDING, _WAITING, _ACTIVE, _SUSPENDED, _DELETED = Status  # slow to reach by name before Python 3.12
 
 
 class Outcome(StrEnum):
@@ -100,6 +104,9 @@ class User(Struct, frozen=True, gc=False):
         proven: the ``email_key`` of each proven address.
         order: ``Event.order`` of the event that wrote the profile.
         version: grows with every change of the record; the ETag.
+        waiting_since: since when the user waits for an administrator's approval; None: they need
+            none. A waiting user has no grants but denials.
+        invited: whether some event said that an administrator invited the account.
     """
 
     instance_id: UUID
@@ -123,15 +130,19 @@ class User(Struct, frozen=True, gc=False):
     proven: frozenset[str] = frozenset()
     order: str = ""
     version: int = 1
+    waiting_since: datetime | None = None
+    invited: bool = False
 
     @property
     def status(self) -> Status:
-        """Deleted beats suspended beats active beats pending."""
+        """Deleted beats suspended beats pending beats waiting beats active."""
         if self.deleted_at:
             return _DELETED
         if self.suspended_at:
             return _SUSPENDED
-        return _ACTIVE if self.confirmed_at else _PENDING
+        if not self.confirmed_at:
+            return _PENDING
+        return _WAITING if self.waiting_since else _ACTIVE
 
 
 class AuditEntry(Struct, frozen=True, gc=False):

@@ -281,6 +281,8 @@ def _to_user(instance_id: UUID, row: Any, grants: tuple[Grant, ...]) -> User:
         frozenset(state["proven"]),
         order,
         version,
+        datetime.fromisoformat(state["waiting"]) if "waiting" in state else None,
+        "invited" in state,
     )
 
 
@@ -289,6 +291,10 @@ def _user_row(change: _Change) -> tuple[Any, ...]:
     user = change.new
     state = user.at_identity.document()
     state["proven"] = in_order(user.proven)
+    if user.waiting_since is not None:
+        state["waiting"] = time_text(user.waiting_since)
+    if user.invited:
+        state["invited"] = True
     return (
         change.instance,
         change.user,
