@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from datetime import datetime
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import click
+from msgspec.structs import replace
 
 from usher.cli.decisions import find_event, print_traceback, show_decision, told_in_full
 from usher.cli.environment import environment, opened
@@ -22,18 +24,32 @@ from usher.cli.output import (
     working,
 )
 from usher.cli.trying import try_policy
+from usher.core.app import utc_now
+from usher.core.domain.callable_policy import CallablePolicy
 from usher.core.domain.decide import applicant
-from usher.core.domain.documents import decision_document
-from usher.core.domain.events import EventName, email_key, split_address
-from usher.core.domain.policy import NO_POLICY, Applicant, CallablePolicy, FilePolicy, Verdict
+from usher.core.domain.documents import (
+    decision_document,
+    policy_test_document,
+    verdict_document,
+)
+from usher.core.domain.events import EventName
+from usher.core.domain.policy import NO_POLICY, Applicant, Reason, Verdict, somebody
+from usher.core.domain.policy_tests import (
+    ADMITTED,
+    REFUSED,
+    WAITING,
+    answer_of,
+    in_words,
+    run_tests,
+)
 from usher.core.domain.records import Outcome
+from usher.core.domain.rules import FilePolicy
 from usher.core.errors import PolicyError, SettingsError
 from usher.core.policy_source import load_policy
 from usher.core.settings import PREFIX, Settings
 from usher.core.store.filters import DeliveryFilters
 from usher.core.store.history import History
 from usher.core.webhooks import failed_decision
-from usher.emulator.payload import ZERO_INSTANCE
 
 _ASKED = (EventName.VALIDATE, EventName.SIGNUP, EventName.LOGIN, EventName.USERMODIFIED)
 """The events at which a policy is asked."""
@@ -48,23 +64,43 @@ def policy() -> None:
 @click.argument("source", required=False)
 @json_option
 def check(source: str | None, as_json: bool) -> None:
-    """Check the policy (or SOURCE) and print its rules in words.
+    """Check the policy (or SOURCE), print its rules in words, and run its tests.
 
-    A callable policy is also asked about somebody@example.com, at each event.
+    A callable policy is also asked about somebody@example.com, at each event. Exits with 1 when a
+    test fails.
     """
     with told_in_full():
         loaded = load_policy(source or _configured())
         if isinstance(loaded, CallablePolicy):
             for event in _ASKED:
                 proven = event is not EventName.VALIDATE
-                loaded.evaluate(_newcomer("somebody@example.com", "email", proven, event))
+                question = somebody(
+                    "somebody@example.com", at=utc_now(), event=event, proven=proven
+                )
+                loaded.evaluate(question)
+    results = run_tests(loaded, utc_now())
+    failed = [result for result in results if not result.passed]
     if as_json:
-        print_json({"fingerprint": loaded.fingerprint, "rules": loaded.describe()})
-        return
+        print_json(
+            {
+                "fingerprint": loaded.fingerprint,
+                "rules": loaded.describe(),
+                "tests": [policy_test_document(result) for result in results],
+            }
+        )
+        sys.exit(1 if failed else 0)
     if loaded.fingerprint == NO_POLICY:
         say("There is no policy.toml here, so the empty policy holds.")
     for line in loaded.describe():
         say(line)
+    for result in failed:
+        say(result.sentence, fg="red")
+        _show_reasons(result.reasons)
+    if failed:
+        say(f"{len(failed)} of {len(results)} tests fail (fingerprint {loaded.fingerprint}).")
+        sys.exit(1)
+    if results:
+        say(f"All {len(results)} tests pass.")
     click.secho(f"The policy is fine (fingerprint {loaded.fingerprint}).", fg="green")
 
 
@@ -75,8 +111,18 @@ def check(source: str | None, as_json: bool) -> None:
 @click.option(
     "--event", default="signup", show_default=True, type=click.Choice(["validate", "signup"])
 )
+@click.option("--invited", is_flag=True, help="Treat the account as invited.")
+@click.option("--at", type=PAST, help="Time of the event; now unless told otherwise.")
 @json_option
-def explain(who: str, provider: str, unproven: bool, event: str, as_json: bool) -> None:
+def explain(
+    who: str,
+    provider: str,
+    unproven: bool,
+    event: str,
+    invited: bool,
+    at: datetime | None,
+    as_json: bool,
+) -> None:
     """Show the policy's verdict and reasons for WHO: an e-mail address, or a user's or event's id.
 
     For an event, this compares the recorded decision with the one that would be made now; the
@@ -88,11 +134,20 @@ def explain(who: str, provider: str, unproven: bool, event: str, as_json: bool) 
     if "@" in who:
         with told_in_full():
             loaded = load_policy(_configured())
-        question = _newcomer(who, provider, not unproven, EventName(event))
+        question = somebody(
+            who,
+            at=at or utc_now(),
+            event=EventName(event),
+            proven=not unproven,
+            provider=provider,
+            invited=invited,
+        )
     else:
         with opened() as app:
-            question = applicant(EventName(event), app.store.users.find(who))
+            question = applicant(EventName(event), app.store.users.find(who), app.clock())
             loaded = app.policy
+        if at is not None:
+            question = replace(question, at=int(at.timestamp()))
     with told_in_full():
         verdict = loaded.evaluate(question)
     _show(question, verdict, loaded, as_json)
@@ -123,22 +178,6 @@ def try_(source: str, since: datetime | None, as_json: bool) -> None:
         print_differences(groups, "Nothing would have come out differently.")
         say(f"{trial.events} events of {trial.users} users decided by both policies.")
     sys.exit(1 if groups else 0)
-
-
-def _newcomer(email: str, provider: str, proven: bool, event: EventName) -> Applicant:
-    """The question about somebody who is not on record."""
-    address, domain = split_address(email_key(email))
-    return Applicant(
-        event=event,
-        instance_id=ZERO_INSTANCE,
-        id=uuid4(),
-        email=email,
-        address=address,
-        domain=domain,
-        proven=proven,
-        provider=provider,
-        app_metadata={"provider": provider},
-    )
 
 
 def _is_uuid(text: str) -> bool:
@@ -187,26 +226,17 @@ def _show(
     question: Applicant, verdict: Verdict, loaded: FilePolicy | CallablePolicy, as_json: bool
 ) -> None:
     if as_json:
-        print_json(
-            {
-                "admitted": verdict.admitted,
-                "message": verdict.message,
-                "roles": sorted(verdict.roles),
-                "app_metadata": verdict.app_metadata,
-                "reasons": [
-                    {"rule": r.rule, "text": r.text} for r in verdict.reasons + verdict.role_reasons
-                ],
-                "fingerprint": loaded.fingerprint,
-            }
-        )
+        print_json(verdict_document(verdict) | {"fingerprint": loaded.fingerprint})
         return
     proof = "proven" if question.proven else "unproven"
-    if verdict.admitted:
-        roles = ", ".join(sorted(verdict.roles)) or "no role"
-        say(f"{question.email} ({proof}) is admitted with {roles}.", fg="green")
-    else:
-        say(f"{question.email} ({proof}) is refused: {verdict.message}", fg="red")
-    for reason in verdict.reasons + (verdict.role_reasons if verdict.admitted else ()):
+    answer = answer_of(verdict)
+    color = {ADMITTED: "green", WAITING: "yellow", REFUSED: "red"}[answer]
+    say(f"{question.email} ({proof}) is {in_words(verdict)}", fg=color)
+    _show_reasons(verdict.reasons + (verdict.role_reasons if answer == ADMITTED else ()))
+
+
+def _show_reasons(reasons: Iterable[Reason]) -> None:
+    for reason in reasons:
         say(f"  {reason.rule:<32} {reason.text}")
 
 

@@ -11,6 +11,7 @@ import click
 from usher.cli.environment import installation, opened
 from usher.core.app import App, use
 from usher.core.errors import DatabaseError, NotMigratedError
+from usher.core.policy_source import warn_of_tests
 from usher.core.settings import Settings
 
 
@@ -28,7 +29,7 @@ def run_server(host: str, port: int, workers: int) -> None:
     try:
         with opened(installation()) as app:
             app.store.check()
-            _ = app.policy
+            warn_of_tests(app.policy, app.clock())
     except NotMigratedError:
         raise
     except DatabaseError as error:
@@ -46,7 +47,7 @@ def _check_without_database(away: DatabaseError) -> None:
     """
     click.echo(str(away), err=True)
     with use(App(Settings.from_env(installation()))) as app:
-        _ = app.policy
+        warn_of_tests(app.policy, app.clock())
         app.store_and_forward.check()
         click.echo(
             f"Starting all the same: events are kept in {app.settings.spool_folder} until the "

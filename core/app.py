@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct
 
 from usher.core import log
-from usher.core.domain.policy import CallablePolicy, FilePolicy
+from usher.core.domain.callable_policy import CallablePolicy
+from usher.core.domain.rules import FilePolicy
 from usher.core.errors import NotStorableError, UsherError
 from usher.core.limits import RateLimiter
 from usher.core.policy_source import PolicyInForce

@@ -62,6 +62,8 @@ MAX_WRITTEN_BYTES: Final = 16 * KIB
 MAX_WRITTEN_DEPTH: Final = MAX_MAP_DEPTH
 MAX_MESSAGE_CHARACTERS: Final = 500
 """Of the policy's sentence for somebody whom it refuses, in policy.toml and at the door."""
+MAX_LIST_BYTES: Final = 16 * MIB
+"""Of a text file of addresses or domains that policy.toml names."""
 DOOR_ANSWER_BYTES: Final = 4 * KIB
 """Of every answer of the door, whatever it says: the longest sentence, escaped, has room."""
 

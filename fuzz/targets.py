@@ -21,11 +21,11 @@ from usher.core.captures.format import Capture, read_line, write_line
 from usher.core.captures.redact import Redactor
 from usher.core.domain.decide import decide
 from usher.core.domain.events import Event, UnknownEvent, parse_event
-from usher.core.domain.policy import FilePolicy
 from usher.core.domain.records import Status
+from usher.core.domain.rules import FilePolicy
 from usher.core.errors import BodyError, CaptureError, PolicyError, SignatureError
 from usher.core.jws import Claims, verify_event
-from usher.core.policy_source import parse_policy
+from usher.core.policy_file import parse_policy
 from usher.core.strict_json import dumps, loads_object
 
 SECRET: Final = b"the fuzzer's own secret, 32 bytes"

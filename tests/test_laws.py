@@ -40,7 +40,7 @@ CORE = (
     ("jws",),
     ("domain",),
     ("faults",),
-    ("log", "limits", "settings", "policy_source", "oversized"),
+    ("log", "limits", "settings", "policy_source", "policy_file", "policy_lists", "oversized"),
     ("store",),
     ("users",),
     ("identity",),

@@ -5,14 +5,13 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
-from uuid import uuid4
 
 from usher.cli.environment import dev_environment
-from usher.core.domain.events import EventName
-from usher.core.domain.policy import Applicant, FilePolicy, Verdict
+from usher.core.app import utc_now
+from usher.core.domain.policy import Verdict, somebody
+from usher.core.domain.rules import FilePolicy
 from usher.core.policy_source import load_policy
 from usher.core.settings import PREFIX
-from usher.emulator.payload import ZERO_INSTANCE
 from usher.emulator.people import DENIED_DOMAIN, OWNER
 
 
@@ -78,19 +77,7 @@ def _rules(usher: str) -> list[str]:
 
 
 def _verdict(policy: FilePolicy, address: str) -> Verdict:
-    return policy.evaluate(
-        Applicant(
-            event=EventName.SIGNUP,
-            instance_id=ZERO_INSTANCE,
-            id=uuid4(),
-            email=address,
-            address=address,
-            domain=address.partition("@")[2],
-            proven=True,
-            provider="email",
-            app_metadata={"provider": "email"},
-        )
-    )
+    return policy.evaluate(somebody(address, at=utc_now()))
 
 
 def _program() -> str:

@@ -22,6 +22,7 @@ def _composed() -> Application:
     from usher.cli.dev.local_identity import Asked, local_identity  # noqa: PLC0415
     from usher.cli.environment import dev_environment, upgrade_if_local  # noqa: PLC0415
     from usher.core import app, log  # noqa: PLC0415
+    from usher.core.policy_source import warn_of_tests  # noqa: PLC0415
     from usher.server.app import Application  # noqa: PLC0415
 
     asked = Asked.from_json(os.environ[ASKED_VARIABLE])
@@ -32,7 +33,7 @@ def _composed() -> Application:
     log.configure(tracebacks=True)
     upgrade_if_local(usher)
     usher.store.check()
-    _ = usher.policy
+    warn_of_tests(usher.policy, usher.clock())
     guest = local_identity(usher.settings, asked) if asked.local else None
     return Application(guest, own_pages=True)
 

@@ -101,8 +101,12 @@ def _unreadable(person: IdentityUser, held: HeldRoles) -> tuple[Reason, ...]:
     return found
 
 
-def applicant(event_name: EventName, user: User) -> Applicant:
-    """The question to a policy about a record as it stands."""
+def applicant(event_name: EventName, user: User, now: datetime) -> Applicant:
+    """The question to a policy about a record as it stands.
+
+    Args:
+        now: asked about in place of an event's time, where none has shown the user.
+    """
     address, domain = split_address(user.email_key)
     return Applicant(
         event=event_name,
@@ -114,7 +118,7 @@ def applicant(event_name: EventName, user: User) -> Applicant:
         proven=user.email_key in user.proven,
         provider=user.provider,
         app_metadata=user.app_metadata,
-        at=int(user.order[ISSUED_AT]) if user.order else 0,
+        at=int(user.order[ISSUED_AT]) if user.order else int(now.timestamp()),
         invited=user.invited,
     )
 
@@ -151,8 +155,8 @@ def welcome(
         PolicyError: only from a callable policy that breaks its contract.
     """
     user = replace(record or newcomer(instance_id, caller, now), confirmed_at=now)
-    verdict = policy.evaluate(applicant(EventName.LOGIN, user))
-    grants = follow_policy(user.grants, verdict.roles, policy.fingerprint, now)
+    verdict = policy.evaluate(applicant(EventName.LOGIN, user, now))
+    grants = follow_policy(user.grants, verdict.roles, policy.fingerprint, now, verdict.ends)
     held = caller.held_roles
     if not held.names and not held.unreadable:
         return replace(user, grants=grants)  # a token's are not believed: absence removes nothing
@@ -176,7 +180,7 @@ def tombstone(user: User, now: datetime) -> User:
 
 def _admit_pending(case: _Case) -> Decision:
     alone = _absorb(case, None)
-    verdict = case.policy.evaluate(applicant(case.event.name, alone))
+    verdict = case.policy.evaluate(applicant(case.event.name, alone, case.now))
     if not verdict.admitted:
         return _refuse(case, verdict)
     return _applied(case, _absorb(case, case.user), NO_CONTENT, verdict.reasons)
@@ -186,14 +190,14 @@ def _sign_up(case: _Case) -> Decision:
     # Admission looks at this event alone, not at the record. So a denial does not depend on the
     # order of arrival, and an earlier account's proof does not count.
     alone = _absorb(case, None)
-    question = applicant(case.event.name, alone)
+    question = applicant(case.event.name, alone, case.now)
     verdict = case.policy.evaluate(question)
     if not verdict.admitted:
         return _refuse(case, verdict)
     if case.user is None:
         return _enter(case, alone, verdict, verdict.reasons)
     user = _absorb(case, case.user)
-    same_question = equal(applicant(case.event.name, user), question)
+    same_question = equal(applicant(case.event.name, user, case.now), question)
     return _enter(case, user, verdict if same_question else None, verdict.reasons)
 
 
@@ -249,8 +253,9 @@ def _enter(
     grants = user.grants
     extra: Mapping[str, Any] = {}
     if user.confirmed_at:
-        verdict = verdict or case.policy.evaluate(applicant(event.name, user))
-        grants = follow_policy(grants, verdict.roles, case.policy.fingerprint, now)
+        verdict = verdict or case.policy.evaluate(applicant(event.name, user, now))
+        fingerprint = case.policy.fingerprint
+        grants = follow_policy(grants, verdict.roles, fingerprint, now, verdict.ends)
         extra = verdict.app_metadata
         reasons += verdict.role_reasons or (_NO_RULE,)
     else:

@@ -6,9 +6,12 @@ what a text of each costs.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from usher.core.domain.policy import Reason, Verdict
+from usher.core.domain.policy_tests import Result
 from usher.core.domain.records import AuditEntry, Decision, Delivery, Grant, User
 from usher.core.domain.roles import effective
 from usher.core.texts import zulu_text
@@ -98,8 +101,36 @@ def decision_document(decision: Decision) -> dict[str, Any]:
     """A decision, made or rehearsed."""
     return {
         "outcome": decision.outcome,
-        "reasons": [{"rule": reason.rule, "text": reason.text} for reason in decision.reasons],
+        "reasons": reason_documents(decision.reasons),
         "reply": {"status": decision.reply.status, "body": decision.reply.body},
+    }
+
+
+def verdict_document(verdict: Verdict) -> dict[str, Any]:
+    """A policy's answer."""
+    return {
+        "admitted": verdict.admitted,
+        "waiting": verdict.asks,
+        "message": verdict.message,
+        "roles": sorted(verdict.roles),
+        "ends": dict(sorted(verdict.ends.items())),
+        "app_metadata": verdict.app_metadata,
+        "reasons": reason_documents(verdict.reasons + verdict.role_reasons),
+    }
+
+
+def reason_documents(reasons: Iterable[Reason]) -> list[dict[str, str]]:
+    """Reasons, in their order."""
+    return [{"rule": reason.rule, "text": reason.text} for reason in reasons]
+
+
+def policy_test_document(result: Result) -> dict[str, Any]:
+    """One test of the policy, with what came out."""
+    return {
+        "number": result.test.number,
+        "passed": result.passed,
+        "sentence": result.sentence,
+        "reasons": reason_documents(result.reasons),
     }
 
 

@@ -7,7 +7,7 @@ was changed by a person at Identity. It becomes a grant or a denial here (docs/l
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Final
@@ -20,6 +20,7 @@ from usher.core.domain.held_roles import HeldRoles
 from usher.core.domain.policy import Reason
 from usher.core.domain.records import Grant, Source, User
 
+_NO_ENDS: Final[Mapping[str, datetime]] = {}
 _POLICY: Final = Source.POLICY  # an enum's members are slow to reach before Python 3.12
 
 
@@ -53,17 +54,35 @@ def without(grants: Iterable[Grant], role: str, *sources: Source) -> tuple[Grant
 
 
 def follow_policy(
-    grants: tuple[Grant, ...], roles: AbstractSet[str], fingerprint: str, now: datetime
+    grants: tuple[Grant, ...],
+    roles: AbstractSet[str],
+    fingerprint: str,
+    now: datetime,
+    ends: Mapping[str, datetime] = _NO_ENDS,
 ) -> tuple[Grant, ...]:
-    """Make these roles the policy's grants; other sources' grants stay as they are."""
-    held = {grant.role for grant in grants if grant.source is _POLICY}
-    if held == roles:
+    """Make these roles the policy's grants; other sources' grants stay as they are.
+
+    Args:
+        ends: of roles that the policy gives for a time, the end of each.
+    """
+    held = {grant.role: grant.expires_at for grant in grants if grant.source is _POLICY}
+    wanted = {role: ends.get(role) for role in roles} if ends else dict.fromkeys(roles)
+    if held == wanted:
         return grants
-    new = [Grant(role, _POLICY, now, False, fingerprint) for role in sorted(roles - held)]
+    new = [
+        Grant(role, _POLICY, now, False, fingerprint, expires_at=wanted[role])
+        for role in sorted(wanted.keys() - held.keys())
+    ]
     if not grants:
         return tuple(new)
-    kept = [g for g in grants if g.source is not _POLICY or g.role in roles]
-    return tuple(sorted((*kept, *new), key=lambda grant: (grant.role, grant.source)))
+    for grant in grants:
+        if grant.source is not _POLICY:
+            new.append(grant)
+        elif grant.role in wanted:
+            end = wanted[grant.role]
+            same = end == grant.expires_at
+            new.append(grant if same else replace(grant, actor=fingerprint, expires_at=end))
+    return tuple(sorted(new, key=lambda grant: (grant.role, grant.source)))
 
 
 def take_over(user: User, held: HeldRoles, now: datetime) -> User:

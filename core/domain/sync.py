@@ -101,9 +101,9 @@ def adopt(
         return record
     user = _absorb(instance_id, person, record, now)
     grants = user.grants
-    if user.confirmed_at and (record is None or _policy_may_differ(record, user)):
-        verdict = policy.evaluate(applicant(EventName.LOGIN, user))
-        grants = follow_policy(grants, verdict.roles, policy.fingerprint, now)
+    if user.confirmed_at and (record is None or _policy_may_differ(record, user, now)):
+        verdict = policy.evaluate(applicant(EventName.LOGIN, user, now))
+        grants = follow_policy(grants, verdict.roles, policy.fingerprint, now, verdict.ends)
     user = take_over(replace(user, grants=grants), person.held_roles, now)
     # Databases sort grants by their locale, so another order is no change.
     return replace(user, grants=grants) if set(user.grants) == set(grants) else user
@@ -188,9 +188,9 @@ def _absorb(instance_id: UUID, person: IdentityUser, record: User | None, now: d
     )
 
 
-def _policy_may_differ(before: User, after: User) -> bool:
+def _policy_may_differ(before: User, after: User, now: datetime) -> bool:
     """Whether the policy's input about a confirmed account differs."""
     asked = EventName.LOGIN
     if not before.confirmed_at:
         return True
-    return not equal(applicant(asked, before), applicant(asked, after))
+    return not equal(applicant(asked, before, now), applicant(asked, after, now))

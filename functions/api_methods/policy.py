@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any, Literal
-from uuid import uuid4
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from usher.core.domain.decide import applicant
-from usher.core.domain.documents import utc
-from usher.core.domain.events import EventName, email_key, split_address
-from usher.core.domain.policy import Applicant, FilePolicy, Reason
+from usher.core.domain.documents import (
+    policy_test_document,
+    reason_documents,
+    utc,
+    verdict_document,
+)
+from usher.core.domain.events import EventName
+from usher.core.domain.policy import Reason, somebody
+from usher.core.domain.policy_tests import run_tests
 from usher.core.domain.records import Grant
 from usher.core.domain.roles import effective
+from usher.core.domain.rules import FilePolicy
 from usher.functions._shared.http import Response
 from usher.functions._shared.operation import Access, Call, Input, Operation, json_response
 from usher.functions.api_methods import schemas
@@ -26,41 +32,38 @@ class ExplainRequest(Input):
     provider: str = Field("email", max_length=100, description="`email`, `google`, …")
     proven: bool = Field(True, description="Whether somebody has shown that they reach it.")
     event: Literal["validate", "signup"] = "signup"
+    invited: bool = Field(False, description="Whether an administrator invited the account.")
+    at: AwareDatetime | None = Field(None, description="The time of the event; absent: now.")
 
 
 def read(call: Call) -> Response:
-    """Return the rules in words."""
+    """Return the rules in words, and what the policy's own tests come to."""
     policy = call.app.policy
-    return json_response({"fingerprint": policy.fingerprint, "rules": policy.describe()})
+    return json_response(
+        {
+            "fingerprint": policy.fingerprint,
+            "rules": policy.describe(),
+            "tests": [policy_test_document(result) for result in run_tests(policy, call.now)],
+        }
+    )
 
 
 def explain(call: Call) -> Response:
     """Return the policy's verdict on a person not on record, as ``usher policy explain`` does."""
     body: ExplainRequest = call.body
-    address, domain = split_address(email_key(body.email))
-    verdict = call.app.policy.evaluate(
-        Applicant(
+    policy = call.app.policy
+    verdict = policy.evaluate(
+        somebody(
+            body.email,
+            at=body.at or call.now,
             event=EventName(body.event),
-            instance_id=call.principal.user.instance_id,
-            id=uuid4(),
-            email=body.email,
-            address=address,
-            domain=domain,
             proven=body.proven,
             provider=body.provider,
-            app_metadata={"provider": body.provider},
+            invited=body.invited,
+            instance_id=call.principal.user.instance_id,
         )
     )
-    return json_response(
-        {
-            "admitted": verdict.admitted,
-            "message": verdict.message,
-            "roles": sorted(verdict.roles),
-            "app_metadata": verdict.app_metadata,
-            "reasons": _documents(verdict.reasons + verdict.role_reasons),
-            "fingerprint": call.app.policy.fingerprint,
-        }
-    )
+    return json_response(verdict_document(verdict) | {"fingerprint": policy.fingerprint})
 
 
 def read_own(call: Call) -> Response:
@@ -71,7 +74,7 @@ def read_own(call: Call) -> Response:
     user, policy = call.principal.user, call.app.policy
     reasons: tuple[Reason, ...] = ()
     if isinstance(policy, FilePolicy):
-        reasons = policy.evaluate(applicant(EventName.LOGIN, user)).role_reasons
+        reasons = policy.evaluate(applicant(EventName.LOGIN, user, call.now)).role_reasons
     roles = [
         _held(role, (g for g in user.grants if g.role == role and g.holds(call.now)))
         for role in sorted(effective(user.grants, call.now))
@@ -80,7 +83,7 @@ def read_own(call: Call) -> Response:
     return json_response(
         {
             "roles": roles,
-            "reasons": _documents(reasons),
+            "reasons": reason_documents(reasons),
             "administrator": admin in call.principal.roles,
             "administrator_role": admin,
         }
@@ -96,10 +99,6 @@ def _held(role: str, grants: Iterable[Grant]) -> dict[str, Any]:
         "since": utc(min(grant.created_at for grant in held)),
         "until": utc(max(ends)) if len(ends) == len(held) else None,
     }
-
-
-def _documents(reasons: Iterable[Reason]) -> list[dict[str, str]]:
-    return [{"rule": reason.rule, "text": reason.text} for reason in reasons]
 
 
 _ADMIN = Access.ADMINISTRATOR

@@ -223,19 +223,31 @@ class Stats(Document):
     events: list[DayCount]
 
 
+class PolicyTest(Document):
+    """One test of the policy, with what came out."""
+
+    number: int
+    passed: bool
+    sentence: str
+    reasons: list[Reason]
+
+
 class Policy(Document):
     """The policy in words."""
 
     fingerprint: str = Field(description="Changes with the policy; kept with every decision.")
     rules: list[str]
+    tests: list[PolicyTest] = Field(description="The policy's own tests, run now.")
 
 
 class PolicyVerdict(Document):
     """The policy's verdict, with the rules behind it."""
 
     admitted: bool
+    waiting: bool = Field(description="Admitted only to wait for an administrator's approval.")
     message: str = Field(description="For the person, where not admitted.")
     roles: list[str] = Field(description="What the rules give, admitted or not; sorted.")
+    ends: dict[str, datetime] = Field(description="Of roles given for a time, when they end.")
     app_metadata: Metadata = Field(description="Merged into the answer to Identity.")
     reasons: list[Reason]
     fingerprint: str

@@ -16,9 +16,11 @@ from tests.support import Clock, account, signed, verified
 from usher.core.app import App, use
 from usher.core.bounds import DOOR_ANSWER_BYTES
 from usher.core.domain import administration
+from usher.core.domain.admission import Admission, DenyList
+from usher.core.domain.conditions import Entries
 from usher.core.domain.events import address_key
-from usher.core.domain.policy import Admission, DenyList, FilePolicy
 from usher.core.domain.reply import Reply
+from usher.core.domain.rules import FilePolicy
 from usher.core.door import (
     ADDRESS_PER_MINUTE,
     ANSWER_SECONDS,
@@ -139,7 +141,7 @@ def test_door_tells_a_refused_person_why_for_ten_minutes(house: App, clock: Cloc
 )
 def test_door_knows_an_address_in_each_of_its_forms(lodge: App, signed_up: str, asked: str) -> None:
     """Letter case, blanks, names, both spellings of a domain, compositions."""
-    denied = DenyList(frozenset({"mailinator.com", "xn--mnchen-3ya.example"}), DENIED)
+    denied = DenyList(Entries(frozenset({"mailinator.com", "xn--mnchen-3ya.example"})), DENIED)
     policy = FilePolicy(Admission(deny_email_domains=denied))
     lodge.policy_in_force.__dict__["current"] = policy
     refuse(lodge, signed_up)

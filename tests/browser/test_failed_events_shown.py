@@ -13,7 +13,8 @@ from tests.browser.console import alone, console
 from tests.browser.people import OWNER
 from tests.support import account, signed, verified
 from usher.core.app import App
-from usher.core.domain.policy import Applicant, CallablePolicy, Verdict
+from usher.core.domain.callable_policy import CallablePolicy
+from usher.core.domain.policy import Applicant, Verdict
 
 Visit = Callable[..., tuple[Page, Watch]]
 

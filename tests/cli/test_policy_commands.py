@@ -35,7 +35,7 @@ def test_check_needs_no_other_setting(bare: Program, tmp_path: Path) -> None:
 def test_check_as_json(program: Program) -> None:
     """The sentences and the fingerprint that decisions are kept with."""
     checked = program.json("policy", "check")
-    assert list(checked) == ["fingerprint", "rules"]
+    assert list(checked) == ["fingerprint", "rules", "tests"]
     assert len(checked["rules"]) == 5
     program.sign_up("ada@example.com")
     (event,) = program.json("events", "list")["events"]
@@ -51,7 +51,7 @@ def test_check_as_json(program: Program) -> None:
             "bad.toml: unknown key 'admision'; known are admission, app_metadata, outage, role",
         ),
         ("[[role]]\nemails = []", "bad.toml: [[role]] number 1 grant: must be the name of a role"),
-        ("[role]", "bad.toml: role: write each rule as [[role]], with two brackets"),
+        ("[role]", "bad.toml: role: write each one as [[role]], with two brackets"),
     ],
 )
 def test_a_bad_file_is_said_with_place_and_problem(
@@ -185,8 +185,10 @@ def test_explain_as_json(program: Program) -> None:
     found = program.json("policy", "explain", "x@mailinator.com", code=1)
     assert found == {
         "admitted": False,
+        "waiting": False,
         "message": "Please use an address that lasts.",
         "roles": ["member"],
+        "ends": {},
         "app_metadata": {},
         "reasons": [
             {

@@ -14,11 +14,12 @@ from msgspec.structs import replace
 from tests.support import NOON, account
 from usher.core.domain.decide import decide
 from usher.core.domain.events import Event, EventName, parse_event
-from usher.core.domain.policy import FilePolicy, Policy
+from usher.core.domain.policy import Policy
 from usher.core.domain.records import Decision, User
 from usher.core.domain.reply import Reply
+from usher.core.domain.rules import FilePolicy
 from usher.core.jws import Claims
-from usher.core.policy_source import parse_policy
+from usher.core.policy_file import parse_policy
 from usher.emulator.payload import ZERO_INSTANCE, event_body
 
 ADA = UUID("5a6c2a0e-7a59-4a70-9d1b-7c8e2e2f0a51")

@@ -10,10 +10,10 @@ from usher.core.domain.administration import grant_role, revoke_role
 from usher.core.domain.at_identity import AtIdentity
 from usher.core.domain.decide import decide
 from usher.core.domain.in_flight import InFlight
-from usher.core.domain.policy import FilePolicy
 from usher.core.domain.push import conclude, may_be_overwritten, must_be_told, prepare
 from usher.core.domain.records import Decision, Outcome, User
 from usher.core.domain.roles import effective
+from usher.core.domain.rules import FilePolicy
 
 NOTHING = FilePolicy()
 ALL = ["a", "b", "c", "d", "e"]

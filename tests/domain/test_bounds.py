@@ -25,7 +25,7 @@ from usher.core.domain.records import AuditEntry, User, audit
 from usher.core.errors import MetadataInvalidError, PolicyError, RoleInvalidError
 from usher.core.jws import Claims, open_compact
 from usher.core.opaque import read_envelope
-from usher.core.policy_source import parse_policy
+from usher.core.policy_file import parse_policy
 from usher.core.strict_json import StrictJsonError, dumps, loads_object, written_bytes
 from usher.emulator.payload import ZERO_INSTANCE, event_body, go_json
 

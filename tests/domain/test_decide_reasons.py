@@ -19,9 +19,11 @@ from tests.domain.decide_support import (
     outcome,
 )
 from tests.domain.test_decide_table import STATES, state
-from usher.core.domain.policy import Applicant, CallablePolicy, FilePolicy, Reason, Verdict
+from usher.core.domain.callable_policy import CallablePolicy
+from usher.core.domain.policy import Applicant, Reason, Verdict
 from usher.core.domain.records import Grant, Outcome, Source
 from usher.core.domain.roles import effective
+from usher.core.domain.rules import FilePolicy
 
 ADMITTED = Reason("admission.default", "everyone is admitted by default")
 ROLES = (

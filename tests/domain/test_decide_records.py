@@ -9,9 +9,10 @@ import pytest
 from msgspec.structs import replace
 
 from tests.domain.decide_support import ADA, NOON, POLICY, after, event, moment, noted, outcome
+from usher.core.domain.callable_policy import CallablePolicy
 from usher.core.domain.decide import decide, newcomer, tombstone, welcome
 from usher.core.domain.events import EventName
-from usher.core.domain.policy import Applicant, CallablePolicy, Verdict
+from usher.core.domain.policy import Applicant, Verdict
 from usher.core.domain.records import Grant, Source, Status, User
 from usher.emulator.payload import ZERO_INSTANCE
 
@@ -93,7 +94,7 @@ def test_roles_that_identity_vouches_for_are_taken_over_at_a_welcome() -> None:
 
 
 def test_a_welcome_is_put_to_the_policy_as_a_login_of_the_record() -> None:
-    """A callable sees who it is."""
+    """A callable sees who it is; no event told a time, so that of the request counts."""
     asked: list[Applicant] = []
 
     def decides(applicant: Applicant) -> Verdict:
@@ -115,6 +116,7 @@ def test_a_welcome_is_put_to_the_policy_as_a_login_of_the_record() -> None:
             False,
             "email",
             {"provider": "email"},
+            int(LATER.timestamp()),
         )
     ]
 

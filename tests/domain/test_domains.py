@@ -17,7 +17,7 @@ from usher.core.bounds import MAX_EMAIL_CHARACTERS
 from usher.core.captures.redact import Redactor
 from usher.core.domain.domains import to_a_labels
 from usher.core.domain.events import address_key, email_key, split_address
-from usher.core.policy_source import parse_policy
+from usher.core.policy_file import parse_policy
 
 MAPPED = {
     "example.com": "example.com",

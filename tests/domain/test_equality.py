@@ -25,7 +25,7 @@ from usher.core.domain.reply import Reply
 from usher.core.domain.sync import Kind, Mending, adopt, compare
 from usher.core.domain.sync_plan import Plan
 from usher.core.domain.trial import try_on_user
-from usher.core.policy_source import parse_policy
+from usher.core.policy_file import parse_policy
 from usher.core.strict_json import equal
 from usher.emulator.payload import ZERO_INSTANCE
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import usher
+from usher.core.domain.callable_policy import CallablePolicy
 from usher.core.domain.events import EventName, is_text
 from usher.core.domain.failures import (
     AT,
@@ -24,7 +25,7 @@ from usher.core.domain.failures import (
     one_line,
     shown,
 )
-from usher.core.domain.policy import Applicant, CallablePolicy, Reason, Verdict
+from usher.core.domain.policy import Applicant, Reason, Verdict
 from usher.core.errors import DatabaseError, PolicyError
 from usher.core.faults import cause, failure_of, in_full
 

@@ -7,36 +7,36 @@ from uuid import UUID
 
 import pytest
 
+from usher.core.domain.admission import Admission, Answer, DenyList
+from usher.core.domain.callable_policy import CallablePolicy
+from usher.core.domain.conditions import Conditions, Entries
 from usher.core.domain.events import EventName, email_key, split_address
-from usher.core.domain.policy import (
-    DEFAULT_MESSAGE,
-    Admission,
-    Applicant,
-    CallablePolicy,
-    DenyList,
-    FilePolicy,
-    Reason,
-    RoleRule,
-    Verdict,
-)
+from usher.core.domain.policy import DEFAULT_MESSAGE, Applicant, Reason, Verdict
+from usher.core.domain.rules import FilePolicy, RoleRule
 from usher.core.errors import PolicyError
+
+
+def of(*names: str) -> Entries:
+    """A list of these."""
+    return Entries(frozenset(names))
+
 
 DENIES = FilePolicy(
     Admission(
-        deny_emails=DenyList(frozenset({"eve@b.example"}), "Not you."),
-        deny_email_domains=DenyList(frozenset({"mailinator.com"}), "Not there."),
+        deny_emails=DenyList(of("eve@b.example"), "Not you."),
+        deny_email_domains=DenyList(of("mailinator.com"), "Not there."),
     )
 )
 ALLOWS = FilePolicy(
     Admission(
-        default_allow=False,
+        default=Answer.DENY,
         message="Members only.",
-        allow_emails=frozenset({"guest@b.example"}),
-        allow_email_domains=frozenset({"a.example"}),
-        deny_emails=DenyList(frozenset({"eve@a.example"}), "Not you."),
+        allow_emails=of("guest@b.example"),
+        allow_email_domains=of("a.example"),
+        deny_emails=DenyList(of("eve@a.example"), "Not you."),
     )
 )
-CLOSED = FilePolicy(Admission(default_allow=False))
+CLOSED = FilePolicy(Admission(default=Answer.DENY))
 
 
 def applicant(
@@ -57,9 +57,9 @@ DENIED = "the address is on the deny list"
 UNREADABLE = "the address cannot be read as one address, and there is a deny list"
 NOT_ON_A_LIST = "the address cannot be read as one address, and there is an allow list"
 NEEDS_ADDRESS = "This site needs an e-mail address that it can read."
-ONE_GUEST = FilePolicy(Admission(False, "Members only.", allow_emails=frozenset({"g@b.example"})))
+ONE_GUEST = FilePolicy(Admission(Answer.DENY, "Members only.", allow_emails=of("g@b.example")))
 ONE_DOMAIN = FilePolicy(
-    Admission(False, "Members only.", allow_email_domains=frozenset({"a.example"}))
+    Admission(Answer.DENY, "Members only.", allow_email_domains=of("a.example"))
 )
 
 # policy, applicant, admitted, message, deciding rule, its text
@@ -90,7 +90,7 @@ ADMISSIONS: list[tuple[FilePolicy, Applicant, bool, str, str, str]] = [
     (DENIES, applicant("a@b@c"), False, NEEDS_ADDRESS, "admission.deny_emails", UNREADABLE),
     (DENIES, applicant(""), False, NEEDS_ADDRESS, "admission.deny_emails", UNREADABLE),
     (
-        FilePolicy(Admission(deny_email_domains=DenyList(frozenset({"b.example"}), "Not there."))),
+        FilePolicy(Admission(deny_email_domains=DenyList(of("b.example"), "Not there."))),
         applicant("x@b.example <x@a.example>"),
         False,
         NEEDS_ADDRESS,
@@ -176,14 +176,11 @@ def test_one_rule_decides_the_admission_and_is_named(
 STAFF = RoleRule(
     1,
     "staff",
-    email_domains=frozenset({"a.example"}),
-    providers=frozenset({"google", "github"}),
+    Conditions(email_domains=of("a.example"), providers=frozenset({"google", "github"})),
 )
-OWNER = RoleRule(2, "admin", emails=frozenset({"ada@a.example", "bob@b.example"}))
-BOTH = RoleRule(
-    3, "both", emails=frozenset({"ada@a.example"}), email_domains=frozenset({"b.example"})
-)
-GOOGLE = RoleRule(4, "google", providers=frozenset({"google"}))
+OWNER = RoleRule(2, "admin", Conditions(emails=of("ada@a.example", "bob@b.example")))
+BOTH = RoleRule(3, "both", Conditions(emails=of("ada@a.example"), email_domains=of("b.example")))
+GOOGLE = RoleRule(4, "google", Conditions(providers=frozenset({"google"})))
 EVERYONE = RoleRule(5, "member")
 
 # rule, applicant, granted, text of the reason (None: the rule does not concern the applicant)
@@ -244,7 +241,7 @@ def test_a_role_rule_grants_when_all_its_conditions_hold(
 
 def test_every_rule_is_asked_and_numbered_in_the_order_of_the_file() -> None:
     """Two rules may give the same role; each is listed."""
-    again = RoleRule(6, "member", providers=frozenset({"email"}))
+    again = RoleRule(6, "member", Conditions(providers=frozenset({"email"})))
     verdict = FilePolicy(roles=(OWNER, EVERYONE, again)).evaluate(applicant())
     assert verdict.roles == {"admin", "member"}
     assert [reason.rule for reason in verdict.role_reasons] == ["role.2", "role.5", "role.6"]
@@ -252,7 +249,7 @@ def test_every_rule_is_asked_and_numbered_in_the_order_of_the_file() -> None:
 
 def test_roles_do_not_depend_on_admission() -> None:
     """Whom a deny list caught later still has the roles that the rules give: one refuses entry."""
-    verdict = FilePolicy(Admission(default_allow=False), (EVERYONE,)).evaluate(applicant())
+    verdict = FilePolicy(Admission(default=Answer.DENY), (EVERYONE,)).evaluate(applicant())
     assert (verdict.admitted, verdict.roles) == (False, {"member"})
 
 
@@ -277,7 +274,7 @@ DESCRIPTIONS: list[tuple[FilePolicy | CallablePolicy, list[str]]] = [
         ALLOWS,
         [
             "Refuses the addresses eve@a.example, saying: Not you.",
-            "Admits only proven addresses of a.example, guest@b.example.",
+            "Admits only proven addresses of a.example and guest@b.example.",
             "Refuses everyone else, saying: Members only.",
         ],
     ),

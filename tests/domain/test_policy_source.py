@@ -9,21 +9,14 @@ import pytest
 
 from tests.support import ROOT
 from usher.core.bounds import MAX_MESSAGE_CHARACTERS
+from usher.core.domain.admission import Admission, Answer, DenyList
+from usher.core.domain.conditions import Conditions, Entries
 from usher.core.domain.events import EventName
-from usher.core.domain.policy import (
-    DEFAULT_MESSAGE,
-    Admission,
-    DenyList,
-    FilePolicy,
-    RoleRule,
-    Verdict,
-)
+from usher.core.domain.policy import DEFAULT_MESSAGE, Verdict
+from usher.core.domain.rules import FilePolicy, RoleRule
 from usher.core.errors import PolicyError
-from usher.core.policy_source import (
-    load_callable,
-    load_policy,
-    parse_policy,
-)
+from usher.core.policy_file import parse_policy
+from usher.core.policy_source import load_callable, load_policy
 
 EVERYTHING = """
 [admission]
@@ -53,21 +46,23 @@ def test_every_key_of_the_file_is_read() -> None:
     """Addresses and domains are normalised as those of applicants are; the rest is kept."""
     policy = parse_policy(EVERYTHING)
     assert policy.admission == Admission(
-        default_allow=False,
+        default=Answer.DENY,
         message="Members only.",
-        allow_email_domains=frozenset({"a.example", "xn--bcher-kva.example"}),
-        allow_emails=frozenset({"guest@b.example"}),
-        deny_email_domains=DenyList(frozenset({"mailinator.com"}), "Not there."),
-        deny_emails=DenyList(frozenset({"eve@a.example"}), "Members only."),
+        allow_email_domains=Entries(frozenset({"a.example", "xn--bcher-kva.example"})),
+        allow_emails=Entries(frozenset({"guest@b.example"})),
+        deny_email_domains=DenyList(Entries(frozenset({"mailinator.com"})), "Not there."),
+        deny_emails=DenyList(Entries(frozenset({"eve@a.example"})), "Members only."),
     )
     assert policy.roles == (
         RoleRule(1, "member"),
         RoleRule(
             2,
             "staff",
-            frozenset({"ada@a.example"}),
-            frozenset({"a.example"}),
-            frozenset({"google", "github"}),
+            Conditions(
+                Entries(frozenset({"ada@a.example"})),
+                Entries(frozenset({"a.example"})),
+                frozenset({"google", "github"}),
+            ),
         ),
     )
     assert policy.app_metadata == {
@@ -107,17 +102,17 @@ ERRORS: list[tuple[str, str, str]] = [
     ("admission = 1", TABLE, "must be a table"),
     ("[[admission]]", TABLE, "must be a table"),
     ("[admission]\ndeny = []", TABLE, "unknown key 'deny'; known are allow_email_domains"),
-    ('[admission]\ndefault = "no"', f"{TABLE} default", 'must be "allow" or "deny"'),
-    ("[admission]\ndefault = []", f"{TABLE} default", 'must be "allow" or "deny"'),
+    ('[admission]\ndefault = "no"', f"{TABLE} default", 'must be "allow", "deny" or "ask"'),
+    ("[admission]\ndefault = []", f"{TABLE} default", 'must be "allow", "deny" or "ask"'),
     (
         '[admission]\nallow_emails = ["a@b.example"]',
         TABLE,
-        'an allow list does nothing without default = "deny"',
+        'an allow list does nothing without default = "deny" or "ask"',
     ),
     (
         '[admission]\nallow_email_domains = ["b.example"]',
         TABLE,
-        'an allow list does nothing without default = "deny"',
+        'an allow list does nothing without default = "deny" or "ask"',
     ),
     ('[admission]\nmessage = ""', f"{TABLE} message", "must be a text of 1 to 500 characters"),
     ("[admission]\nmessage = 1", f"{TABLE} message", "must be a text of 1 to 500 characters"),
@@ -132,7 +127,7 @@ ERRORS: list[tuple[str, str, str]] = [
     (
         '[admission]\ndeny_emails = { value = ["a@b.c"] }',
         f"{TABLE} deny_emails",
-        "unknown key 'value'; known are message, values",
+        "unknown key 'value'; known are file, message, values",
     ),
     (
         '[admission]\ndeny_emails = { values = ["a@b.c"], message = "" }',
@@ -150,8 +145,8 @@ ERRORS: list[tuple[str, str, str]] = [
         "'a b' is not a domain",
     ),
     ('[admission]\ndeny_email_domains = [""]', f"{TABLE} deny_email_domains", "'' is not a domain"),
-    ("role = 1", "policy.toml: role", "write each rule as [[role]], with two brackets"),
-    ('[role]\ngrant = "x"', "policy.toml: role", "write each rule as [[role]]"),
+    ("role = 1", "policy.toml: role", "write each one as [[role]], with two brackets"),
+    ('[role]\ngrant = "x"', "policy.toml: role", "write each one as [[role]]"),
     ("role = [1]", RULE, "must be a table"),
     ("[[role]]", f"{RULE} grant", "must be the name of a role"),
     ("[[role]]\ngrant = 1", f"{RULE} grant", "must be the name of a role"),

@@ -23,7 +23,7 @@ from usher.core.domain.records import Grant, Source, User
 from usher.core.domain.sync import PULLED, PUSHED, Kind, Mending, adopt, compare
 from usher.core.domain.sync_plan import Plan, Trouble, Unreadable
 from usher.core.opaque import SetAside
-from usher.core.policy_source import parse_policy
+from usher.core.policy_file import parse_policy
 from usher.emulator.payload import ZERO_INSTANCE, go_json, user_document
 
 SOMEBODY = UUID(int=7)

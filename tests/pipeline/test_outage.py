@@ -20,7 +20,8 @@ from tests.support import NOON, Clock, Signed, account, call, signed, verified
 from usher.core.app import App, use
 from usher.core.domain import administration
 from usher.core.domain.administration import Change
-from usher.core.domain.policy import CallablePolicy, Verdict
+from usher.core.domain.callable_policy import CallablePolicy
+from usher.core.domain.policy import Verdict
 from usher.core.domain.records import Delivery, Status
 from usher.core.domain.reply import Reply
 from usher.core.errors import DatabaseAwayError, PolicyError, SpoolError

@@ -1,0 +1,127 @@
+"""The policy of a policy.toml: admission, roles, constants. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import force_setattr
+
+from usher.core.domain.admission import Admission, Answer
+from usher.core.domain.conditions import AS_WRITTEN, EVERYBODY, Conditions
+from usher.core.domain.policy import NO_POLICY, Applicant, Outage, Reason, Verdict, listed
+from usher.core.domain.policy_tests import PolicyTest
+
+_DENY, _ASK = Answer.DENY, Answer.ASK  # slow to reach by name before Python 3.12
+
+
+class RoleRule(Struct, frozen=True, gc=False):
+    """One ``[[role]]``, given where all its conditions hold; ``number`` counts from 1.
+
+    Attributes:
+        given: the reason of those who get the role, worded once.
+    """
+
+    number: int
+    grant: str
+    when: Conditions = EVERYBODY
+    given: Reason = Reason("", "")
+
+    def __post_init__(self) -> None:
+        """Word the reason: most events get it."""
+        force_setattr(self, "given", Reason(self.name, f"grants {self.describe()}"))
+
+    @property
+    def name(self) -> str:
+        """The rule's name in reasons."""
+        return f"role.{self.number}"
+
+    def describe(self) -> str:
+        """The rule as part of a sentence, without the addresses it lists."""
+        return f"{self.grant!r} to {self.when.describe()}"
+
+    def concerns(self, who: Applicant, address: str) -> Reason | None:
+        """``given``, or why the role is not given; None: the rule does not concern the applicant.
+
+        Args:
+            address: as ``Spelling.fold`` leaves it.
+        """
+        when = self.when
+        if not when.hold(who) or not when.concern(address, who.domain):
+            return None
+        if not who.proven and when.names_address:
+            return Reason(self.name, f"no {self.grant!r}: nobody proved the address yet")
+        return self.given
+
+
+class ListFile(Struct, frozen=True, gc=False):
+    """A text file of addresses or domains that the policy names.
+
+    Attributes:
+        digest: SHA-256 of its bytes, in hex.
+        changed_at: its time in the file system, UTC.
+    """
+
+    name: str
+    digest: str
+    changed_at: datetime
+
+
+class FilePolicy(Struct, frozen=True, gc=False):
+    """The policy of a policy.toml; the empty one admits everyone and gives no role."""
+
+    admission: Admission = Admission()
+    roles: tuple[RoleRule, ...] = ()
+    app_metadata: Mapping[str, Any] = field(default_factory=dict)
+    outage: Outage = Outage()
+    fingerprint: str = NO_POLICY
+    files: tuple[ListFile, ...] = ()
+    tests: tuple[PolicyTest, ...] = ()
+
+    @property
+    def role_names(self) -> frozenset[str]:
+        """Every role that some rule gives."""
+        return frozenset(rule.grant for rule in self.roles)
+
+    def evaluate(self, applicant: Applicant) -> Verdict:
+        """Ask for admission, then every role rule."""
+        spelling = self.admission.spelling
+        address = applicant.address
+        if spelling is not AS_WRITTEN:
+            address = spelling.fold(address)
+        found = self.admission.rule_on(applicant, address)
+        granted: dict[str, datetime | None] = {}
+        reasons = []
+        for rule in self.roles:
+            reason = rule.concerns(applicant, address)
+            if reason is not None:
+                reasons.append(reason)
+                if reason is rule.given:
+                    end, role = rule.when.until, rule.grant
+                    if end is not None and role in granted:  # the rule that gives it longest counts
+                        earlier = granted[role]
+                        end = earlier and max(earlier, end)
+                    granted[role] = end
+        return Verdict(
+            found.answer is not _DENY,
+            found.message,
+            frozenset(granted),
+            self.app_metadata,
+            (found.reason,),
+            tuple(reasons),
+            found.answer is _ASK,
+            {role: end for role, end in granted.items() if end is not None},
+        )
+
+    def describe(self) -> list[str]:
+        """The rules in words, for ``usher policy check``."""
+        lines = self.admission.describe()
+        lines += [f"Gives {rule.describe()}." for rule in self.roles]
+        if self.app_metadata:
+            lines.append(f"Adds to app_metadata: {', '.join(self.app_metadata)}.")
+        if self.outage.refused:
+            refused = listed({name.value for name in self.outage.refused})
+            lines.append(f"Refuses while the database is away: {refused}.")
+        return lines
