@@ -40,6 +40,7 @@ from usher.core.domain.policy_tests import (
     WAITING,
     answer_of,
     in_words,
+    reasons_of,
     run_tests,
 )
 from usher.core.domain.records import Outcome
@@ -97,7 +98,7 @@ def check(source: str | None, as_json: bool) -> None:
         say(result.sentence, fg="red")
         _show_reasons(result.reasons)
     if failed:
-        say(f"{len(failed)} of {len(results)} tests fail (fingerprint {loaded.fingerprint}).")
+        say(f"{len(failed)} of {len(results)} tests fail.")
         sys.exit(1)
     if results:
         say(f"All {len(results)} tests pass.")
@@ -232,7 +233,7 @@ def _show(
     answer = answer_of(verdict)
     color = {ADMITTED: "green", WAITING: "yellow", REFUSED: "red"}[answer]
     say(f"{question.email} ({proof}) is {in_words(verdict)}", fg=color)
-    _show_reasons(verdict.reasons + (verdict.role_reasons if answer == ADMITTED else ()))
+    _show_reasons(reasons_of(verdict))
 
 
 def _show_reasons(reasons: Iterable[Reason]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from usher.core.bounds import MAX_EMAIL_CHARACTERS, MAX_MESSAGE_CHARACTERS
 from usher.core.domain.admission import Admission, AdmissionRule, Answer, DenyList
@@ -19,6 +20,7 @@ from usher.core.domain.rules import FilePolicy, RoleRule
 from usher.core.errors import PolicyError
 from usher.core.policy_lists import ListFiles, ListReader, known, strings
 
+T = TypeVar("T")
 _LISTS = ("allow_email_domains", "allow_emails", "deny_email_domains", "deny_emails")
 _ASKED = ("validate", "signup", "login", "usermodified")
 """The events at which a policy is asked."""
@@ -44,30 +46,23 @@ def parse_policy(text: str, where: str = "policy.toml", folder: Path = Path()) -
     known(document, {"admission", "rule", "role", "app_metadata", "outage", "test"}, where)
     constants = _table(document.get("app_metadata", {}), f"{where}: [app_metadata]")
     check_app_metadata(constants, f"{where}: [app_metadata]")
-    admission = _table(document.get("admission", {}), f"{where}: [admission]")
-    spelling = _spelling(admission, f"{where}: [admission]")
+    place = f"{where}: [admission]"
+    admission = _table(document.get("admission", {}), place)
+    message = _message(admission, place)
+    spelling = _spelling(admission, place)
     files = ListFiles(folder)
     lists = ListReader(files, spelling)
-    roles = tuple(
-        _role_rule(table, number, place, lists)
-        for number, (table, place) in enumerate(_tables(document, "role", where), 1)
-    )
+    roles = _array(document, "role", where, partial(_role_rule, lists))
     check_roles({rule.grant for rule in roles}, where)
-    rules = tuple(
-        _admission_rule(table, number, place, lists)
-        for number, (table, place) in enumerate(_tables(document, "rule", where), 1)
-    )
+    rules = _array(document, "rule", where, partial(_admission_rule, lists, message))
     return FilePolicy(
-        admission=_admission(admission, f"{where}: [admission]", lists, rules, spelling),
+        admission=_admission(admission, place, lists, rules, spelling, message),
         roles=roles,
         app_metadata=constants,
         outage=_outage(document.get("outage", {}), f"{where}: [outage]"),
         fingerprint=_fingerprint(text, files),
         files=tuple(files.read.values()),
-        tests=tuple(
-            _test(table, number, place)
-            for number, (table, place) in enumerate(_tables(document, "test", where), 1)
-        ),
+        tests=_array(document, "test", where, _test),
     )
 
 
@@ -79,13 +74,21 @@ def _fingerprint(text: str, files: ListFiles) -> str:
     return digest.hexdigest()[:12]
 
 
-def _tables(document: Mapping[str, Any], key: str, where: str) -> list[tuple[dict[str, Any], str]]:
-    """Each table of an array, with its place."""
+def _array(
+    document: Mapping[str, Any],
+    key: str,
+    where: str,
+    read: Callable[[dict[str, Any], int, str], T],
+) -> tuple[T, ...]:
+    """Read each table of an array; ``read`` is given its number and its place as well."""
     found = document.get(key, [])
     if not isinstance(found, list):
         raise PolicyError(f"{where}: {key}", f"write each one as [[{key}]], with two brackets")
     places = [f"{where}: [[{key}]] number {number}" for number in range(1, len(found) + 1)]
-    return [(_table(value, place), place) for value, place in zip(found, places, strict=True)]
+    return tuple(
+        read(_table(value, place), number, place)
+        for number, (value, place) in enumerate(zip(found, places, strict=True), 1)
+    )
 
 
 def _admission(
@@ -94,6 +97,7 @@ def _admission(
     lists: ListReader,
     rules: tuple[AdmissionRule, ...],
     spelling: Spelling,
+    message: str,
 ) -> Admission:
     known(table, {"default", "message", *_LISTS, "ignore_subaddress", "ignore_dots"}, where)
     default = table.get("default", "allow")
@@ -108,14 +112,12 @@ def _admission(
     denied = {}
     for key, read in (("deny_email_domains", lists.domains), ("deny_emails", lists.emails)):
         value, place = table.get(key, []), f"{where} {key}"
-        own = isinstance(value, dict) and "message" in value
-        denied[key] = DenyList(
-            read(value, place, "message"),
-            _message(value if own else table, place if own else where),
-        )
+        entries = read(value, place, "message")
+        own = value if isinstance(value, dict) else {}
+        denied[key] = DenyList(entries, _message(own, place, message))
     return Admission(
         default=Answer(default),
-        message=_message(table, where),
+        message=message,
         allow_email_domains=allow_domains,
         allow_emails=allow_emails,
         rules=rules,
@@ -127,16 +129,16 @@ def _admission(
 def _spelling(table: Mapping[str, Any], where: str) -> Spelling:
     subaddress = _choice(table, "ignore_subaddress", where)
     dots = table.get("ignore_dots", False)
-    if isinstance(dots, list | dict):
+    if isinstance(dots, list):
         lists = ListReader(ListFiles(Path()), AS_WRITTEN)
-        found = Spelling(subaddress, dotless=lists.domains(strings(dots, where), where))
+        found = Spelling(subaddress, dotless=lists.domains(dots, f"{where} ignore_dots"))
     else:
         found = Spelling(subaddress, _choice(table, "ignore_dots", where))
     return AS_WRITTEN if found == AS_WRITTEN else found
 
 
 def _admission_rule(
-    table: dict[str, Any], number: int, where: str, lists: ListReader
+    lists: ListReader, message: str, table: dict[str, Any], number: int, where: str
 ) -> AdmissionRule:
     known(table, {*Answer, "message", *_CONDITIONS}, where)
     given = [answer for answer in Answer if answer.value in table]
@@ -144,10 +146,12 @@ def _admission_rule(
         raise PolicyError(where, "needs exactly one of allow = true, deny = true and ask = true")
     if "message" in table and given != [Answer.DENY]:
         raise PolicyError(f"{where} message", "is for those who are refused, with deny = true")
-    return AdmissionRule(number, given[0], _conditions(table, where, lists), _message(table, where))
+    return AdmissionRule(
+        number, given[0], _conditions(table, where, lists), _message(table, where, message)
+    )
 
 
-def _role_rule(table: dict[str, Any], number: int, where: str, lists: ListReader) -> RoleRule:
+def _role_rule(lists: ListReader, table: dict[str, Any], number: int, where: str) -> RoleRule:
     known(table, {"grant", *_CONDITIONS}, where)
     grant = table.get("grant")
     if not isinstance(grant, str) or not is_role(grant):
@@ -239,8 +243,8 @@ def _outage(value: Any, where: str) -> Outage:
     return Outage(frozenset(name for name in EventName if table.get(name) == "refuse"))
 
 
-def _message(table: Mapping[str, Any], where: str) -> str:
-    message = table.get("message", DEFAULT_MESSAGE)
+def _message(table: Mapping[str, Any], where: str, default: str = DEFAULT_MESSAGE) -> str:
+    message = table.get("message", default)
     if not isinstance(message, str) or not 0 < len(message) <= MAX_MESSAGE_CHARACTERS:
         raise PolicyError(
             f"{where} message", f"must be a text of 1 to {MAX_MESSAGE_CHARACTERS} characters"

@@ -11,11 +11,8 @@ from typing import Any
 from usher.core.bounds import MAX_LIST_BYTES
 from usher.core.domain.conditions import BELOW, NONE, Entries, Spelling
 from usher.core.domain.events import email_key, split_address
-from usher.core.domain.policy import listed
-from usher.core.domain.rules import ListFile
+from usher.core.domain.policy import ListFile, listed
 from usher.core.errors import PolicyError
-
-NOT_A_LIST = "must be a list of strings, or a table with values or a file"
 
 
 class ListFiles:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from usher.cli.checks.findings import Advice, Finding, Kind, fine
+from usher.cli.checks.findings import Advice, Finding, Kind, Severity, counted, fine
 from usher.core.app import App
+from usher.core.domain.policy_tests import run_tests
 from usher.core.errors import PolicyError
 
 MISSING = Kind(
@@ -45,20 +46,43 @@ CALLABLE = Kind(
         ),
     ),
 )
+TESTS = Kind(
+    "policy.tests",
+    "{failed} of its {tests:test} fail",
+    (
+        Advice(
+            "The rules do not do what the policy's own tests expect.",
+            "See what came out, and correct the rules or the tests.",
+            commands=("usher policy check",),
+        ),
+        Advice(
+            "A test without `at` asks about now, and the time of a rule has come or is over.",
+            "Give the test the moment that it is about: at = 2026-12-24.",
+        ),
+    ),
+    severity=Severity.WARNING,
+)
 
 
 def policy_finding(app: App) -> Finding:
     """Return whether the policy can be loaded. A server has done so when it started."""
     source = app.settings.policy
     try:
-        return fine(
-            "policy",
-            f"is fine (fingerprint {app.policy.fingerprint})",
-            fingerprint=app.policy.fingerprint,
-        )
+        policy, now = app.policy, app.clock()
     except PolicyError as error:
         if ":" in source and not source.endswith(".toml"):
             return CALLABLE.found(where=error.where, problem=error.problem)
         if isinstance(error.__context__, FileNotFoundError):
             return MISSING.found(source=source)
         return INVALID.found(where=error.where, problem=error.problem)
+    results = run_tests(policy, now)
+    if failed := [result.test.number for result in results if not result.passed]:
+        return TESTS.found(failed=len(failed), tests=len(results), numbers=failed)
+    files = {file.name: (now - file.changed_at).days for file in policy.files}
+    told = "".join(f"; {name} is {counted(days, 'day')} old" for name, days in files.items())
+    return fine(
+        "policy",
+        f"is fine (fingerprint {policy.fingerprint}){told}",
+        fingerprint=policy.fingerprint,
+        files=files,
+    )

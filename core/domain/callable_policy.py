@@ -12,6 +12,7 @@ from usher.core.domain.held_roles import is_role
 from usher.core.domain.policy import (
     DEFAULT_MESSAGE,
     Applicant,
+    ListFile,
     Outage,
     Reason,
     Verdict,
@@ -38,6 +39,11 @@ class CallablePolicy(Struct, frozen=True, gc=False):
     def role_names(self) -> frozenset[str]:
         """Empty: a callable's roles are known only by asking it."""
         return frozenset()
+
+    @property
+    def files(self) -> tuple[ListFile, ...]:
+        """None are known."""
+        return ()
 
     @property
     def tests(self) -> tuple[PolicyTest, ...]:

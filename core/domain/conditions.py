@@ -160,7 +160,9 @@ class Conditions(Struct, frozen=True, gc=False):
             for word, moment in (("from", self.since), ("until", self.until))
             if moment is not None
         ]
-        return " ".join(["everybody", " and ".join(found), *times]).replace("  ", " ").rstrip()
+        who = f" {' and '.join(found)}" if found else ""
+        when = f"{',' if who else ''} {' '.join(times)}" if times else ""
+        return f"everybody{who}{when}"
 
 
 EVERYBODY: Final = Conditions()

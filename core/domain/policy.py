@@ -136,6 +136,19 @@ class Outage(Struct, frozen=True, gc=False):
     refused: frozenset[EventName] = frozenset()
 
 
+class ListFile(Struct, frozen=True, gc=False):
+    """A text file of addresses or domains that the policy names.
+
+    Attributes:
+        digest: SHA-256 of its bytes, in hex.
+        changed_at: its time in the file system, UTC.
+    """
+
+    name: str
+    digest: str
+    changed_at: datetime
+
+
 def check_app_metadata(values: object, where: str) -> None:
     """Require keys that a reply can carry and the next event can bring back.
 

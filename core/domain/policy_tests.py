@@ -114,8 +114,7 @@ def run_tests(policy: Tested, now: datetime) -> tuple[Result, ...]:
     results = []
     for test in policy.tests:
         verdict = policy.evaluate(test.question(now))
-        reasons = verdict.reasons + (verdict.role_reasons if verdict.admitted else ())
-        results.append(Result(test, test.agrees(verdict), in_words(verdict), reasons))
+        results.append(Result(test, test.agrees(verdict), in_words(verdict), reasons_of(verdict)))
     return tuple(results)
 
 
@@ -124,6 +123,12 @@ def answer_of(verdict: Verdict) -> str:
     if not verdict.admitted:
         return REFUSED
     return WAITING if verdict.asks else ADMITTED
+
+
+def reasons_of(verdict: Verdict) -> tuple[Reason, ...]:
+    """The rules that led to the answer; those of roles where somebody gets any now."""
+    roles = verdict.role_reasons if answer_of(verdict) == ADMITTED else ()
+    return verdict.reasons + roles
 
 
 def in_words(verdict: Verdict) -> str:

@@ -11,7 +11,7 @@ from msgspec.structs import force_setattr
 
 from usher.core.domain.admission import Admission, Answer
 from usher.core.domain.conditions import AS_WRITTEN, EVERYBODY, Conditions
-from usher.core.domain.policy import NO_POLICY, Applicant, Outage, Reason, Verdict, listed
+from usher.core.domain.policy import NO_POLICY, Applicant, ListFile, Outage, Reason, Verdict, listed
 from usher.core.domain.policy_tests import PolicyTest
 
 _DENY, _ASK = Answer.DENY, Answer.ASK  # slow to reach by name before Python 3.12
@@ -54,19 +54,6 @@ class RoleRule(Struct, frozen=True, gc=False):
         if not who.proven and when.names_address:
             return Reason(self.name, f"no {self.grant!r}: nobody proved the address yet")
         return self.given
-
-
-class ListFile(Struct, frozen=True, gc=False):
-    """A text file of addresses or domains that the policy names.
-
-    Attributes:
-        digest: SHA-256 of its bytes, in hex.
-        changed_at: its time in the file system, UTC.
-    """
-
-    name: str
-    digest: str
-    changed_at: datetime
 
 
 class FilePolicy(Struct, frozen=True, gc=False):

@@ -16,6 +16,7 @@ from usher.cli.main import usher
 from usher.core.app import App, use
 from usher.core.domain import administration
 from usher.core.domain.policy import Applicant, Reason, Verdict
+from usher.core.policy_source import load_policy
 from usher.core.settings import Settings
 
 ADMIN = "administrator"
@@ -26,6 +27,10 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
     ({"email": "x@mailinator.com", "event": "validate"}, ["--event", "validate"]),
     ({"email": "a@b@c"}, []),
     ({"email": "<script>@example.com"}, []),
+    (
+        {"email": "ada@example.com", "invited": True, "at": "2026-12-10T12:00:00+01:00"},
+        ["--invited", "--at", "2026-12-10T11:00:00"],
+    ),
 ]
 
 
@@ -39,10 +44,14 @@ def asked(command: list[str], policy: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_rules_are_those_of_the_command(
     sqlite_people: People, policy_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sentences, and the fingerprint that decisions are kept with."""
+    """Sentences, what the policy's own tests come to, and the fingerprint of decisions."""
+    test = '[[test]]\nwho = "x@mailinator.com"\nexpect = "refused"\n'
+    policy_file.write_text(policy_file.read_text() + test)
+    sqlite_people.app.policy_in_force.current = load_policy(str(policy_file))
     answer = sqlite_people.ask(ADMIN, "GET", "/policy")
     assert answer.json == asked(["check"], policy_file, monkeypatch)
     assert "Gives 'member' to everybody." in answer.json["rules"]
+    assert [found["passed"] for found in answer.json["tests"]] == [True]
 
 
 @pytest.mark.parametrize(("body", "options"), CASES)
@@ -73,6 +82,7 @@ def test_asking_leaves_no_trace(people: People) -> None:
     [
         {}, {"email": ""}, {"email": "a" * 321}, {"email": 1}, {"email": "a@b.c", "proven": "yes"},
         {"email": "a@b.c", "event": "login"}, {"email": "a@b.c", "provider": None},
+        {"email": "a@b.c", "at": "2026-12-10T12:00:00"}, {"email": "a@b.c", "invited": 2},
     ],
 )  # fmt: skip
 def test_a_question_that_is_none_is_refused(sqlite_people: People, body: object) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.cli.conftest import Program
 from tests.conftest import POLICY
+from tests.support import ROOT
 
 
 def test_check_says_in_words_what_the_policy_does(program: Program) -> None:
@@ -199,3 +200,39 @@ def test_explain_as_json(program: Program) -> None:
         ],
         "fingerprint": program.json("policy", "check")["fingerprint"],
     }
+
+
+def test_check_runs_the_tests_of_the_policy(bare: Program, tmp_path: Path) -> None:
+    """As docs/policy.md shows it: each failure with what came out and why; exit code 1."""
+    page = (ROOT / "docs" / "policy.md").read_text()
+    section = page[page.index("## Tests") : page.index("## Trying it")]
+    text = section.partition("```toml\n")[2].partition("```")[0]
+    (tmp_path / "policy.toml").write_text(text)
+    assert "All 4 tests pass." in bare("policy", "check").stdout
+    tests = bare.json("policy", "check")["tests"]
+    assert [(test["number"], test["passed"]) for test in tests] == [(n, True) for n in (1, 2, 3, 4)]
+    (tmp_path / "next.toml").write_text(text.replace('expect = "waiting"', 'expect = "refused"'))
+    shown = section.partition("$ usher policy check next.toml\n")[2].partition("```")[0]
+    assert bare("policy", "check", "next.toml", code=1).stdout == shown
+    found = bare.json("policy", "check", "next.toml", code=1)["tests"]
+    assert [test["passed"] for test in found] == [True, True, True, False]
+    assert found[3]["reasons"][0]["rule"] == "admission.default"
+
+
+def test_explain_asks_about_invitations_and_times(bare: Program, tmp_path: Path) -> None:
+    """Now, and nobody invited, unless told otherwise; a role's end is told, and who waits."""
+    (tmp_path / "policy.toml").write_text(
+        '[admission]\ndefault = "ask"\n[[rule]]\nallow = true\ninvited = true\n'
+        '[[role]]\ngrant = "guest"\nfrom = 2026-12-01\nuntil = 2026-12-24\n'
+    )
+    at = ("--at", "2026-12-10")
+    waiting = bare("policy", "explain", "a@b.example", *at).stdout.splitlines()
+    assert waiting[0] == "a@b.example (proven) is waiting for an administrator's approval."
+    assert [line.split()[0] for line in waiting[1:]] == ["admission.default"]
+    invited = bare("policy", "explain", "a@b.example", "--invited", *at).stdout
+    assert invited.startswith("a@b.example (proven) is admitted with guest until 2026-12-24.\n")
+    found = bare.json("policy", "explain", "a@b.example", *at)
+    assert (found["admitted"], found["waiting"]) == (True, True)
+    assert found["ends"] == {"guest": "2026-12-24T00:00:00Z"}
+    before = bare.json("policy", "explain", "a@b.example", "--at", "2026-11-30")
+    assert (before["roles"], before["ends"]) == ([], {})

@@ -91,6 +91,8 @@ def test_the_projects_own_policy_is_good() -> None:
 
 TABLE = "policy.toml: [admission]"
 RULE = "policy.toml: [[role]] number 1"
+ADMITS = "policy.toml: [[rule]] number 1"
+TEST = "policy.toml: [[test]] number 1"
 DATA = "policy.toml: [app_metadata]"
 
 # text, where, a beginning of the problem
@@ -165,6 +167,87 @@ ERRORS: list[tuple[str, str, str]] = [
         '[[role]]\ngrant = "a"\n[[role]]\nproviders = ["x"]',
         "policy.toml: [[role]] number 2 grant",
         "must be the name of a role",
+    ),
+    ("rule = 1", "policy.toml: rule", "write each one as [[rule]], with two brackets"),
+    ("[[rule]]", ADMITS, "needs exactly one of allow = true, deny = true and ask = true"),
+    ("[[rule]]\nallow = false", ADMITS, "needs exactly one of"),
+    ('[[rule]]\nallow = "yes"', ADMITS, "needs exactly one of"),
+    ("[[rule]]\nallow = true\nask = true", ADMITS, "needs exactly one of"),
+    ("[[rule]]\nask = true\ngrant = 1", ADMITS, "unknown key 'grant'; known are allow, ask, deny"),
+    (
+        '[[rule]]\nask = true\nmessage = "m"',
+        f"{ADMITS} message",
+        "is for those who are refused, with deny = true",
+    ),
+    ('[[rule]]\ndeny = true\nmessage = ""', f"{ADMITS} message", "must be a text of 1 to 500"),
+    ("[[rule]]\nask = true\nproviders = []", f"{ADMITS} providers", "is empty, so the rule could"),
+    (
+        "[[rule]]\nask = true\nemails = { values = [] }",
+        f"{ADMITS} emails",
+        "is empty, so the rule could never hold",
+    ),
+    (
+        "[[rule]]\nask = true\nemails = { subdomains = true }",
+        f"{ADMITS} emails",
+        "unknown key 'subdomains'; known are file, values",
+    ),
+    (
+        "[[rule]]\nask = true\nemail_domains = { subdomains = 1 }",
+        f"{ADMITS} email_domains subdomains",
+        "must be true or false",
+    ),
+    (
+        '[[rule]]\nask = true\nemail_domains = { message = "m" }',
+        f"{ADMITS} email_domains",
+        "unknown key 'message'; known are file, subdomains, values",
+    ),
+    ("[[rule]]\nask = true\ninvited = 1", f"{ADMITS} invited", "must be true or false"),
+    (
+        '[[rule]]\nask = true\nfrom = "2026-12-24"',
+        f"{ADMITS} from",
+        "must be a day, 2026-12-24, or a time, 2026-12-24T18:00:00Z; no text",
+    ),
+    ("[[rule]]\nask = true\nuntil = 18:00:00", f"{ADMITS} until", "must be a day, 2026-12-24"),
+    (
+        "[[rule]]\nask = true\nuntil = 0001-01-01T00:00:00+10:00",
+        f"{ADMITS} until",
+        "is out of range",
+    ),
+    (
+        "[[rule]]\nask = true\nfrom = 2026-12-24\nuntil = 2026-12-24",
+        f"{ADMITS} until",
+        "is not after from, so the rule could never hold",
+    ),
+    ('[admission]\nignore_dots = "all"', f"{TABLE} ignore_dots", "must be true or false"),
+    ('[admission]\nignore_dots = ["@x"]', f"{TABLE} ignore_dots", "'@x' is not a domain"),
+    ("[admission]\nignore_subaddress = 1", f"{TABLE} ignore_subaddress", "must be true or false"),
+    ('[admission]\ndeny_email_domains = ["*."]', f"{TABLE} deny_email_domains", "'*.' is not a"),
+    ('[admission]\ndeny_email_domains = ["*"]', f"{TABLE} deny_email_domains", "'*' is not a"),
+    ('[admission]\ndeny_email_domains = ["a.*.b"]', f"{TABLE} deny_email_domains", "'a.*.b' is"),
+    (
+        '[admission]\ndeny_emails = ["*.b.example"]',
+        f"{TABLE} deny_emails",
+        "'*.b.example' is not an",
+    ),
+    ("[[test]]", f"{TEST} who", "must be a text of 1 to 320 characters"),
+    ('[[test]]\nwho = ""', f"{TEST} who", "must be a text of 1 to 320 characters"),
+    ('[[test]]\nwho = "a@b.example"', f"{TEST} expect", 'must be "refused", "waiting", "admitted"'),
+    ('[[test]]\nwho = "a@b.example"\nexpect = [1]', f"{TEST} expect", 'must be "refused"'),
+    ('[[test]]\nwho = "a@b.example"\nexpect = [" a"]', f"{TEST} expect", 'must be "refused"'),
+    (
+        '[[test]]\nwho = "a@b.example"\nexpect = "refused"\nevent = "userdeleted"',
+        f"{TEST} event",
+        "must be one of validate, signup, login, usermodified",
+    ),
+    (
+        '[[test]]\nwho = "a@b.example"\nexpect = "refused"\nproven = "no"',
+        f"{TEST} proven",
+        "must be true or false",
+    ),
+    (
+        '[[test]]\nwho = "a@b.example"\nexpect = "refused"\nroles = []',
+        TEST,
+        "unknown key 'roles'; known are at, event, expect, invited, proven, provider, who",
     ),
     ("app_metadata = 1", DATA, "must be a table"),
     ("[app_metadata]\nroles = []", DATA, "may not set roles"),
