@@ -48,7 +48,7 @@ CALLABLE = Kind(
 )
 TESTS = Kind(
     "policy.tests",
-    "{failed} of its {tests:test} fail",
+    "its own tests fail: {failed} of {tests}",
     (
         Advice(
             "The rules do not do what the policy's own tests expect.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,11 +23,11 @@ LOOK_MS: Final = 100
 
 
 class Watched:
-    """The files that count now: the code, the console, the policy, and ``.env``."""
+    """The files that count now: the code, the console, the policy with its lists, ``.env``."""
 
     def __init__(self) -> None:
         policy = _policy()
-        self._files = {Path.cwd() / ".env", policy}
+        self._files = {Path.cwd() / ".env", policy, *_lists(policy)}
         self._code = {path for link in CODE.iterdir() for path in _folders(link.resolve())}
         self._site = set(_folders(FOLDER.resolve()))
         if policy.suffix == ".py":
@@ -83,6 +84,14 @@ def _policy() -> Path:
             if path.is_file():
                 return path.absolute()
     return Path(inner).with_suffix(".py").absolute()
+
+
+def _lists(policy: Path) -> Iterator[Path]:
+    """Yield the lists that a policy's file names, also where it or one of them is no good."""
+    if policy.suffix == ".toml" and policy.is_file():
+        text = policy.read_text(encoding="utf-8", errors="replace")
+        for name in re.findall(r"""\bfile\s*=\s*["']([^"']+)["']""", text):
+            yield policy.parent / name
 
 
 def _folders(top: Path) -> Iterator[Path]:

@@ -228,6 +228,18 @@ def test_a_broken_policy_is_bad(program: Program, policy_file: Path) -> None:
     assert "admision" in facts["problem"]
 
 
+def test_the_age_of_each_list_of_the_policy_is_told(program: Program, policy_file: Path) -> None:
+    """Lists of disposable domains grow old."""
+    junk = policy_file.parent / "junk.txt"
+    junk.write_text("junk.example\n")
+    old = (utc_now() - timedelta(days=40, hours=1)).timestamp()
+    os.utime(junk, (old, old))
+    policy_file.write_text('[admission]\ndeny_email_domains = { file = "junk.txt" }\n')
+    (found,) = [each for each in program.json("doctor") if each["name"] == "policy"]
+    assert found["facts"]["files"] == {"junk.txt": 40}
+    assert found["text"].endswith("; junk.txt is 40 days old")
+
+
 @pytest.mark.parametrize(("seconds", "well"), [(0, True), (50, True), (-50, True), (120, False)])
 def test_the_newest_event_tells_whether_the_clock_is_right(
     program: Program, seconds: int, well: bool

@@ -208,6 +208,24 @@ def a_mistake_in_the_policy(at: Walk) -> Steps:
     Path("policy.toml").write_text(good)
 
 
+@case("policy.tests", 0)
+def rules_that_do_not_pass(at: Walk) -> Steps:
+    good = Path("policy.toml").read_text()
+    test = '[[test]]\nwho = "a@b.example"\nexpect = "{}"\n'
+    Path("policy.toml").write_text(good + test.format("refused"))
+    yield {}
+    Path("policy.toml").write_text(good + test.format("admitted"))
+
+
+@case("policy.tests", 1)
+def a_test_whose_time_is_over(at: Walk) -> Steps:
+    rule = '[[role]]\ngrant = "guest"\nuntil = 2026-01-01\n'
+    test = '[[test]]\nwho = "a@b.example"\nexpect = "guest"\n'
+    Path("policy.toml").write_text(rule + test)
+    yield {}
+    Path("policy.toml").write_text(f"{rule}{test}at = 2025-12-24\n")
+
+
 CALLABLE = "def decide(applicant):\n    return None\n"
 
 

@@ -155,6 +155,27 @@ def test_granting_clears_every_denial_of_that_role() -> None:
     assert "staff" in effective(ada.grants, NOON)
 
 
+def test_the_policys_grants_have_the_ends_that_it_says() -> None:
+    """A changed end is a change; the time of the first grant stays, and so do others' words."""
+    soon, later = NOON + timedelta(1), NOON + timedelta(2)
+    others = (grant("guest"), grant("staff"))
+    first = follow_policy(others, {"guest", "member"}, "f", NOON, {"guest": soon})
+    assert set(first) == {
+        *others,
+        grant("guest", P, actor="f", expires_at=soon),
+        grant("member", P, actor="f"),
+    }
+    assert follow_policy(first, {"guest", "member"}, "g", later, {"guest": soon}) == first
+    longer = follow_policy(first, {"guest", "member"}, "g", later, {"guest": later})
+    assert set(longer) - set(first) == {grant("guest", P, actor="g", expires_at=later)}
+    for_ever = follow_policy(longer, {"guest", "member"}, "h", later)
+    assert set(for_ever) - set(first) == {grant("guest", P, actor="h")}
+    assert follow_policy(for_ever, set(), "i", later) == others
+    assert follow_policy((), {"guest"}, "f", NOON, {"guest": soon}) == (
+        grant("guest", P, actor="f", expires_at=soon),
+    )
+
+
 @pytest.mark.parametrize("role", ["", " x", "x ", "x" * 101, "a\nb", "\x00"])
 def test_what_is_no_role_name_is_refused(role: str) -> None:
     """Names have 1 to 100 characters, no control character, no outer space."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from tests.store.store_support import deliver, rows
 from tests.support import Clock, account, call, signed, verified
 from usher.core.app import App
 from usher.core.domain import administration
 from usher.core.domain.administration import Change
+from usher.core.domain.reply import Reply
+from usher.core.domain.roles import effective
 from usher.core.maintenance import STEP
 from usher.core.settings import Settings
 from usher.core.store.pruning import OldRows
@@ -91,6 +94,29 @@ def test_grants_that_ended_leave_the_records(usher: App, clock: Clock) -> None:
     assert usher.maintenance.step() is True
     assert usher.maintenance.step() is False
     assert all(g.role != "guest" for who in ids for g in usher.store.users.get(who.id).grants)
+
+
+def test_a_role_of_the_policy_ends_for_people_who_never_come_back(
+    database_url: str, make_settings: Callable[..., Settings], clock: Clock, policy_file: Path
+) -> None:
+    """At its end it holds no more; then it leaves the record, and Identity is to be told."""
+    end = clock() + timedelta(days=1)
+    policy_file.write_text(
+        f'[[role]]\ngrant = "guest"\nuntil = {end:%Y-%m-%dT%H:%M:%SZ}\n[[role]]\ngrant = "member"\n'
+    )
+    settings = make_settings(database_url=database_url, identity_url="http://127.0.0.1:9/identity")
+    with closing(App(settings, clock)) as usher:
+        who = account(at=clock())
+        (answer,) = deliver(usher, [signed("signup", who, at=clock())])
+        assert isinstance(answer, Reply)
+        assert (answer.app_metadata or {})["roles"] == ["guest", "member"]
+        ends = {g.role: g.expires_at for g in usher.store.users.get(who.id).grants}
+        assert ends == {"guest": end, "member": None}
+        clock.advance(days=1)
+        assert effective(usher.store.users.get(who.id).grants, clock()) == {"member"}
+        assert usher.maintenance.step() is True
+        user = usher.store.users.get(who.id)
+        assert [grant.role for grant in user.grants] == ["member"]
 
 
 def test_d4_old_entries_of_the_audit_go_where_that_is_wanted(
