@@ -36,11 +36,6 @@ class PolicyTest(Struct, frozen=True, gc=False):
     at: datetime | None = None
 
     @property
-    def name(self) -> str:
-        """The test's name in the log."""
-        return f"test.{self.number}"
-
-    @property
     def expected(self) -> str:
         """The expectation, as the end of a sentence."""
         if self.expect in ANSWERS:

@@ -14,7 +14,7 @@ from tests.support import ROOT, clean_environment, free_port
 
 
 def test_it_waits_for_a_broken_file_to_be_mended(dev: Dev) -> None:
-    """The file is named, the fault is told once, and the mended one is served."""
+    """The file is named, the fault is told once, and the mended one is served; lists count too."""
     policy = dev.folder / "policy.toml"
     good = policy.read_text()
     policy.write_text("[[role]\n")
@@ -30,6 +30,10 @@ def test_it_waits_for_a_broken_file_to_be_mended(dev: Dev) -> None:
     (dev.folder / ".env").unlink()
     dev.says(".env changed: ready in")
     assert dev.log.read_text().count("Usher does not run") == 2
+    policy.write_text('[admission]\ndeny_email_domains = { file = "junk.txt" }\n')
+    dev.says("Usher does not run", times=3)
+    (dev.folder / "junk.txt").write_text("junk.example\n")
+    dev.says("junk.txt changed: ready in")
 
 
 def test_its_server_does_not_outlive_it(dev: Dev) -> None:

@@ -119,6 +119,19 @@ def test_a_broken_policy_stops_the_server_before_it_listens(
     assert "policy.toml: unknown key 'admision'" in done.stderr
 
 
+def test_a_failing_test_of_the_policy_is_a_warning_at_the_start(
+    start_server: Callable[..., Server], sqlite_url: str, policy_file: Path
+) -> None:
+    """The server runs; the log tells which test it is, and no address."""
+    policy_file.write_text('[[test]]\nwho = "canary@example.com"\nexpect = "refused"\n')
+    server = start_server(sqlite_url)
+    (line,) = [
+        each for each in server.log.read_text().splitlines() if "policy.tests_failed" in each
+    ]
+    assert '"failed":[1],"tests":1' in line.replace(", ", ",").replace(": ", ":")
+    assert "canary" not in line
+
+
 @pytest.fixture
 def taken_port() -> Iterator[int]:
     """A port that somebody else listens on."""

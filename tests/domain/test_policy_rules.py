@@ -71,6 +71,8 @@ ANSWERS: list[tuple[str, str, Applicant, str, str, str, str]] = [
      "refuses everybody"),
     (ASK + ALLOW, "deny", ask(), "waits", "", "rule.1", f"asks about {AT}"),
     (ALLOW + ASK, "deny", ask(), "admitted", "", "rule.1", f"admits {AT}"),
+    (ALLOW, "allow", ask(proven=False), "admitted", "", "admission.default", "everyone"),
+    (ALLOW + ASK, "allow", ask(proven=False), "waits", "", "rule.2", f"asks about {AT}, but"),
     ("[[rule]]\nask = true", "deny", ask("a@b@c", proven=False), "waits", "", "rule.1",
      "asks about everybody"),
     ("", "ask", ask(proven=False), "waits", "", "admission.default", "everyone waits"),

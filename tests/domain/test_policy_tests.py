@@ -97,6 +97,8 @@ def test_a_failed_test_says_what_came_out_and_why() -> None:
     refused = run('who = "x@mailinator.com"\nexpect = "staff"')
     assert "should be admitted with staff, and is refused: Not there." in refused.sentence
     assert len(refused.reasons) == 1
+    wrong = run('who = "x@b.example"\nexpect = "refused"')
+    assert "at signup should be refused, and is waiting for an" in wrong.sentence
 
 
 def test_a_test_without_a_time_asks_about_now() -> None:
@@ -110,7 +112,8 @@ def test_a_test_without_a_time_asks_about_now() -> None:
 
 def test_a_callable_has_no_tests_of_this_kind() -> None:
     """It is tested by code."""
-    assert run_tests(CallablePolicy("rules:decide", lambda _: Verdict()), NOON) == ()
+    policy = CallablePolicy("rules:decide", lambda _: Verdict())
+    assert (run_tests(policy, NOON), policy.files) == ((), ())
 
 
 EXAMPLES = re.findall(
