@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from usher.core.domain.callable_policy import CallablePolicy
+from usher.core.domain.policy import Rules
 from usher.core.domain.policy_tests import run_tests
 from usher.core.domain.rules import FilePolicy
 from usher.core.errors import PolicyError
@@ -79,7 +80,7 @@ def load_policy(source: str) -> FilePolicy | CallablePolicy:
 
 
 def load_callable(name: str) -> CallablePolicy:
-    """Import a callable policy, ``package.module:function``.
+    """Import a callable policy, ``package.module:function``, or the name of its ``Rules``.
 
     Raises:
         PolicyError: the module cannot be imported, or has no such callable.
@@ -90,6 +91,8 @@ def load_callable(name: str) -> CallablePolicy:
     except Exception as error:  # an import runs the module, which may raise anything
         kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
         raise PolicyError(name, f"cannot be loaded: {kind}{error}") from error
+    if isinstance(function, Rules):
+        return CallablePolicy(name, function.decide, function.screen)
     if not callable(function):
         raise PolicyError(name, "is not callable")
     return CallablePolicy(name, function)

@@ -103,6 +103,7 @@ class Conditions(Struct, frozen=True, gc=False):
         emails, email_domains: of the address, which the rule then needs to be proven.
         invited: whether an administrator invited the account; None: it does not matter.
         since, until: the first moment, and the first one that is too late, UTC.
+        names_address: whether the rule depends on the address, and so on its proof.
     """
 
     emails: Entries = NONE
@@ -111,20 +112,17 @@ class Conditions(Struct, frozen=True, gc=False):
     invited: bool | None = None
     since: datetime | None = None
     until: datetime | None = None
+    names_address: bool = False
     _first: float = -inf
     _end: float = inf
 
     def __post_init__(self) -> None:
         """Note the times in whole seconds, as events have them."""
+        force_setattr(self, "names_address", bool(self.emails or self.email_domains))
         if self.since is not None:
             force_setattr(self, "_first", ceil(self.since.timestamp()))
         if self.until is not None:
             force_setattr(self, "_end", ceil(self.until.timestamp()))
-
-    @property
-    def names_address(self) -> bool:
-        """Whether the rule depends on the address, and so on its proof."""
-        return bool(self.emails or self.email_domains)
 
     def hold(self, who: Applicant) -> bool:
         """Whether all conditions hold but those about the address."""

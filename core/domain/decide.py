@@ -180,7 +180,7 @@ def tombstone(user: User, now: datetime) -> User:
 
 def _admit_pending(case: _Case) -> Decision:
     alone = _absorb(case, None)
-    verdict = case.policy.evaluate(applicant(case.event.name, alone, case.now))
+    verdict = _ask(case, applicant(case.event.name, alone, case.now))
     if not verdict.admitted:
         return _refuse(case, verdict)
     return _applied(case, _absorb(case, case.user), NO_CONTENT, verdict.reasons)
@@ -191,7 +191,7 @@ def _sign_up(case: _Case) -> Decision:
     # order of arrival, and an earlier account's proof does not count.
     alone = _absorb(case, None)
     question = applicant(case.event.name, alone, case.now)
-    verdict = case.policy.evaluate(question)
+    verdict = _ask(case, question)
     if not verdict.admitted:
         return _refuse(case, verdict)
     if case.user is None:
@@ -199,6 +199,11 @@ def _sign_up(case: _Case) -> Decision:
     user = _absorb(case, case.user)
     same_question = equal(applicant(case.event.name, user, case.now), question)
     return _enter(case, user, verdict if same_question else None, verdict.reasons)
+
+
+def _ask(case: _Case, question: Applicant) -> Verdict:
+    """The policy's word on an event alone, by what a person typed too; that part gives no roles."""
+    return case.policy.screen(case.event, case.policy.evaluate(question))
 
 
 def _take_over(case: _Case) -> Decision:

@@ -7,7 +7,7 @@ that name an address or a domain need a proven address (docs/policy.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -15,13 +15,15 @@ from uuid import UUID
 from msgspec import Struct, field
 
 from usher.core.bounds import MAX_GRANTED_BYTES
-from usher.core.domain.events import EventName, email_key, split_address
+from usher.core.domain.events import Event, EventName, email_key, split_address
 from usher.core.errors import PolicyError
 from usher.core.strict_json import cannot_travel, dumps, written_bytes
 
 DEFAULT_MESSAGE: Final = "This site does not admit this account."
 NO_POLICY: Final = "no-policy"
 """The fingerprint of the empty policy, where there is no file."""
+NO_ENDS: Final[Mapping[str, datetime]] = {}
+"""The ends of a verdict whose roles have none."""
 _NIL: Final = UUID(int=0)
 RESERVED_APP_METADATA: Final = frozenset({"roles", "provider"})
 
@@ -116,7 +118,38 @@ class Verdict(Struct, frozen=True, gc=False):
     reasons: tuple[Reason, ...] = ()
     role_reasons: tuple[Reason, ...] = ()
     asks: bool = False
-    ends: Mapping[str, datetime] = field(default_factory=dict)
+    ends: Mapping[str, datetime] = NO_ENDS
+
+
+class Refuse(Struct, frozen=True, gc=False):
+    """The word of a screen: this person may not enter.
+
+    Attributes:
+        message: the sentence for the person; empty means the default one.
+        reason: kept in the ledger. Quote nothing that the person typed: it outlives erasure.
+    """
+
+    message: str = ""
+    reason: str = ""
+
+
+class Ask(Struct, frozen=True, gc=False):
+    """The word of a screen: an administrator decides; ``reason`` as in ``Refuse``."""
+
+    reason: str = ""
+
+
+class Rules(Struct, frozen=True):
+    """A policy in code that also looks at what people type.
+
+    Attributes:
+        decide: gives the verdict, and all roles, by facts that nobody chooses freely.
+        screen: asked about the whole event, name and ``user_metadata`` included, wherever admission
+            is. It can only make the answer stricter: neither of its words has a role.
+    """
+
+    decide: Callable[[Applicant], Verdict]
+    screen: Callable[[Event], Refuse | Ask | None]
 
 
 class Policy(Protocol):
@@ -128,6 +161,12 @@ class Policy(Protocol):
 
     def evaluate(self, applicant: Applicant) -> Verdict:
         """Answer for one applicant; the same applicant gets the same answer."""
+
+    def screen(self, event: Event, verdict: Verdict) -> Verdict:
+        """The verdict on an event, or a stricter one with the same roles.
+
+        This alone may look at what a person typed.
+        """
 
 
 class Outage(Struct, frozen=True, gc=False):

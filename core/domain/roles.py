@@ -17,10 +17,9 @@ from msgspec.structs import replace
 
 from usher.core.domain.at_identity import AtIdentity
 from usher.core.domain.held_roles import HeldRoles
-from usher.core.domain.policy import Reason
+from usher.core.domain.policy import NO_ENDS, Reason
 from usher.core.domain.records import Grant, Source, User
 
-_NO_ENDS: Final[Mapping[str, datetime]] = {}
 _POLICY: Final = Source.POLICY  # an enum's members are slow to reach before Python 3.12
 
 
@@ -58,7 +57,7 @@ def follow_policy(
     roles: AbstractSet[str],
     fingerprint: str,
     now: datetime,
-    ends: Mapping[str, datetime] = _NO_ENDS,
+    ends: Mapping[str, datetime] = NO_ENDS,
 ) -> tuple[Grant, ...]:
     """Make these roles the policy's grants; other sources' grants stay as they are.
 

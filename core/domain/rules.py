@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,17 @@ from msgspec.structs import force_setattr
 
 from usher.core.domain.admission import Admission, Answer
 from usher.core.domain.conditions import AS_WRITTEN, EVERYBODY, Conditions
-from usher.core.domain.policy import NO_POLICY, Applicant, ListFile, Outage, Reason, Verdict, listed
+from usher.core.domain.events import Event
+from usher.core.domain.policy import (
+    NO_ENDS,
+    NO_POLICY,
+    Applicant,
+    ListFile,
+    Outage,
+    Reason,
+    Verdict,
+    listed,
+)
 from usher.core.domain.policy_tests import PolicyTest
 
 _DENY, _ASK = Answer.DENY, Answer.ASK  # slow to reach by name before Python 3.12
@@ -49,10 +59,15 @@ class RoleRule(Struct, frozen=True, gc=False):
             address: as ``Spelling.fold`` leaves it.
         """
         when = self.when
-        if not when.hold(who) or not when.concern(address, who.domain):
+        if when is EVERYBODY:
+            return self.given
+        if not when.hold(who):
             return None
-        if not who.proven and when.names_address:
-            return Reason(self.name, f"no {self.grant!r}: nobody proved the address yet")
+        if when.names_address:
+            if not when.concern(address, who.domain):
+                return None
+            if not who.proven:
+                return Reason(self.name, f"no {self.grant!r}: nobody proved the address yet")
         return self.given
 
 
@@ -79,28 +94,28 @@ class FilePolicy(Struct, frozen=True, gc=False):
         if spelling is not AS_WRITTEN:
             address = spelling.fold(address)
         found = self.admission.rule_on(applicant, address)
-        granted: dict[str, datetime | None] = {}
-        reasons = []
+        given, reasons, timed = [], [], False
         for rule in self.roles:
             reason = rule.concerns(applicant, address)
             if reason is not None:
                 reasons.append(reason)
                 if reason is rule.given:
-                    end, role = rule.when.until, rule.grant
-                    if end is not None and role in granted:  # the rule that gives it longest counts
-                        earlier = granted[role]
-                        end = earlier and max(earlier, end)
-                    granted[role] = end
+                    given.append(rule)
+                    timed = timed or rule.when.until is not None
         return Verdict(
             found.answer is not _DENY,
             found.message,
-            frozenset(granted),
+            frozenset([rule.grant for rule in given]),
             self.app_metadata,
             (found.reason,),
             tuple(reasons),
             found.answer is _ASK,
-            {role: end for role, end in granted.items() if end is not None},
+            _ends_of(given) if timed else NO_ENDS,
         )
+
+    def screen(self, event: Event, verdict: Verdict) -> Verdict:  # noqa: ARG002 - see Policy
+        """The same: no rule of a file depends on what a person types."""
+        return verdict
 
     def describe(self) -> list[str]:
         """The rules in words, for ``usher policy check``."""
@@ -112,3 +127,14 @@ class FilePolicy(Struct, frozen=True, gc=False):
             refused = listed({name.value for name in self.outage.refused})
             lines.append(f"Refuses while the database is away: {refused}.")
         return lines
+
+
+def _ends_of(given: Iterable[RoleRule]) -> dict[str, datetime]:
+    """The ends of roles; of two rules that give the same one, that which gives it longer counts."""
+    for_ever = {rule.grant for rule in given if rule.when.until is None}
+    ends: dict[str, datetime] = {}
+    for rule in given:
+        until = rule.when.until
+        if until is not None and rule.grant not in for_ever:
+            ends[rule.grant] = max(until, ends.get(rule.grant, until))
+    return ends

@@ -29,6 +29,7 @@ class _RecordingPolicy:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self.verdicts: list[tuple[Applicant, Verdict]] = []
+        self.screened: list[tuple[Event, Verdict, Verdict]] = []
 
     @property
     def fingerprint(self) -> str:
@@ -38,6 +39,27 @@ class _RecordingPolicy:
         verdict = self._policy.evaluate(applicant)
         self.verdicts.append((applicant, verdict))
         return verdict
+
+    def screen(self, event: Event, verdict: Verdict) -> Verdict:
+        screened = self._policy.screen(event, verdict)
+        self.screened.append((event, verdict, screened))
+        return screened
+
+    def agrees(self, other: Policy) -> bool:
+        """Whether another policy gives the same answers to the questions of the event."""
+        try:
+            return all(
+                equal(other.evaluate(applicant), verdict) for applicant, verdict in self.verdicts
+            ) and all(
+                equal(other.screen(event, verdict), screened)
+                for event, verdict, screened in self.screened
+            )
+        except PolicyError:
+            return False
+
+    def forget(self) -> None:
+        self.verdicts.clear()
+        self.screened.clear()
 
 
 def try_on_user(
@@ -61,13 +83,9 @@ def try_on_user(
     recording = _RecordingPolicy(old)
     for event, moment in history:
         count += 1
-        recording.verdicts.clear()
+        recording.forget()
         by_old = _decide(event, before, recording, moment)
-        alike = (
-            before is after
-            and by_old.outcome is not Outcome.FAILED
-            and all(_agrees(new, *asked) for asked in recording.verdicts)
-        )
+        alike = before is after and by_old.outcome is not Outcome.FAILED and recording.agrees(new)
         by_new = by_old if alike else _decide(event, after, new, moment)
         before, after = by_old.user, by_new.user
         if not alike:
@@ -91,13 +109,6 @@ def _decide(event: Event, user: User | None, policy: Policy, moment: datetime) -
         return decide(event, user, policy, moment)
     except PolicyError as error:
         return Decision(Outcome.FAILED, user, Reply.refusing(error), ())
-
-
-def _agrees(policy: Policy, applicant: Applicant, verdict: Verdict) -> bool:
-    try:
-        return equal(policy.evaluate(applicant), verdict)
-    except PolicyError:
-        return False
 
 
 def _admission(decision: Decision) -> str:

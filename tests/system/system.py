@@ -439,6 +439,9 @@ class _Broken:
     def evaluate(self, applicant: Any) -> Any:
         raise PolicyError("rules:decide", f"raised at {applicant.event}")
 
+    def screen(self, _event: Any, verdict: Any) -> Any:
+        return verdict
+
 
 _STATEMENTS = {
     "users": "SELECT * FROM users",
