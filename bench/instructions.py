@@ -47,6 +47,7 @@ grant = "member"
 grant = "staff"
 email_domains = ["example.com"]
 """
+LISTED_POLICY = POLICY.replace('["mailinator.com"]', '{ file = "domains.txt", subdomains = true }')
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 BETWEEN = timedelta(milliseconds=37)
 """From one event to the next: no moment comes twice, which a cache would be quick with."""
@@ -73,6 +74,7 @@ class Case:
         batch: events in one transaction.
         picture: signups from a provider, with a picture's address.
         peer: `fastapi`; empty: the tree's own pipeline.
+        domains: on the deny list, which is a file then; 0: one, in the policy.
     """
 
     title: str
@@ -82,11 +84,18 @@ class Case:
     counted: int = 0
     picture: bool = False
     peer: str = ""
+    domains: int = 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is nothing of another revision to compare it with."""
+        return bool(self.peer or self.domains)
 
 
 CASES = {
     "signup-16": Case("signup, in 16s", "signup", 16, 512, 512),
     "signup-1": Case("signup, alone", "signup", 1, 256, 128),
+    "listed-16": Case("signup, 100,000 domains denied", "signup", 16, 512, 512, domains=100_000),
     "login-16": Case("login, in 16s", "login", 16, 512, 512),
     "login-1": Case("login, alone", "login", 1, 256, 128),
     "picture-16": Case("signup with a picture, in 16s", "signup", 16, 512, 512, picture=True),
@@ -337,6 +346,10 @@ class Bench:
         for file in (self._folder / tree.name).iterdir():
             if file.name != "log":
                 shutil.copy(file, home)
+        if count := CASES[name.removesuffix("-trial")].domains:
+            (home / "policy.toml").write_text(LISTED_POLICY)
+            lines = "".join(f"junk{number}.example\n" for number in range(count))
+            (home / "domains.txt").write_text(lines)
         return home
 
     def _command(self, tree: Tree, name: str) -> list[str]:
@@ -374,7 +387,10 @@ def measure(trees: Sequence[Tree], names: Sequence[str], bench: Bench, jobs: int
     """A row for each case: instructions an event of each tree, and their ratio."""
     bench.write_events(names)
     tasks = [
-        (tree, name) for name in names for tree in trees if tree is trees[0] or not CASES[name].peer
+        (tree, name)
+        for name in names
+        for tree in trees
+        if tree is trees[0] or not CASES[name].alone
     ]
     for tree in trees:
         bench.prepare(tree, [name for each, name in tasks if each is tree])

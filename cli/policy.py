@@ -32,7 +32,7 @@ from usher.core.domain.documents import (
     policy_test_document,
     verdict_document,
 )
-from usher.core.domain.events import EventName
+from usher.core.domain.events import Event, EventName, read_user
 from usher.core.domain.policy import NO_POLICY, Applicant, Reason, Verdict, somebody
 from usher.core.domain.policy_tests import (
     ADMITTED,
@@ -55,6 +55,8 @@ from usher.core.webhooks import failed_decision
 _ASKED = (EventName.VALIDATE, EventName.SIGNUP, EventName.LOGIN, EventName.USERMODIFIED)
 """The events at which a policy is asked."""
 
+_NOBODY = UUID(int=0)
+
 
 @click.group()
 def policy() -> None:
@@ -73,12 +75,7 @@ def check(source: str | None, as_json: bool) -> None:
     with told_in_full():
         loaded = load_policy(source or _configured())
         if isinstance(loaded, CallablePolicy):
-            for event in _ASKED:
-                proven = event is not EventName.VALIDATE
-                question = somebody(
-                    "somebody@example.com", at=utc_now(), event=event, proven=proven
-                )
-                loaded.evaluate(question)
+            _ask_about_somebody(loaded)
     results = run_tests(loaded, utc_now())
     failed = [result for result in results if not result.passed]
     if as_json:
@@ -103,6 +100,28 @@ def check(source: str | None, as_json: bool) -> None:
     if results:
         say(f"All {len(results)} tests pass.")
     click.secho(f"The policy is fine (fingerprint {loaded.fingerprint}).", fg="green")
+
+
+def _ask_about_somebody(code: CallablePolicy) -> None:
+    """Ask a policy in code at each event, so that a fault shows.
+
+    Raises:
+        PolicyError
+    """
+    email, now = "somebody@example.com", utc_now()
+    for name in _ASKED:
+        proven = name is not EventName.VALIDATE
+        verdict = code.evaluate(somebody(email, at=now, event=name, proven=proven))
+        user = read_user(
+            {
+                "id": str(_NOBODY),
+                "email": email,
+                "app_metadata": {"provider": "email"},
+                "user_metadata": {"full_name": "Somebody"},
+            }
+        )
+        event = Event(name, _NOBODY, user, "check", int(now.timestamp()))
+        code.screen(event, verdict)
 
 
 @policy.command()

@@ -236,3 +236,21 @@ def test_explain_asks_about_invitations_and_times(bare: Program, tmp_path: Path)
     assert found["ends"] == {"guest": "2026-12-24T00:00:00Z"}
     before = bare.json("policy", "explain", "a@b.example", "--at", "2026-11-30")
     assert (before["roles"], before["ends"]) == ([], {})
+
+
+def test_check_asks_a_screen_about_somebody(
+    bare: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault in it is told before anybody signs up, with the whole traceback."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code = (
+        "from usher.core.domain.policy import Rules, Verdict\n\n\n"
+        "def screen(event):\n    return event.user.user_metadata[{key!r}] and None\n\n\n"
+        "rules = Rules(lambda applicant: Verdict(), screen)\n"
+    )
+    for name, key in (("screens_well", "full_name"), ("screens_badly", "nickname")):
+        (tmp_path / f"{name}.py").write_text(code.format(key=key))
+    assert "by what people type" in bare("policy", "check", "screens_well:rules").stdout
+    failed = bare("policy", "check", "screens_badly:rules", code=1, traceback=True).stderr
+    assert 'screens_badly.py", line 5, in screen' in failed
+    assert "KeyError: 'nickname'" in failed

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import usher
+from tests.domain.decide_support import event
 from usher.core.domain.callable_policy import CallablePolicy
 from usher.core.domain.events import EventName, is_text
 from usher.core.domain.failures import (
@@ -139,6 +140,28 @@ class Answering:
 
 
 @pytest.mark.parametrize(
+    ("screen", "error", "line"),
+    [
+        (fails, "LookupError", "# here it fails"),
+        (answers_nonsense, "PolicyError", "# here nonsense begins"),
+        (wrapped, "PolicyError", "# here nonsense begins"),
+    ],
+)
+def test_c2_a_screens_own_line_is_named_too(
+    screen: Any, error: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of the callable that decides, with the whole traceback for the developer."""
+    monkeypatch.chdir(HERE.parent.parent)
+    policy = CallablePolicy("rules:rules", lambda _: Verdict(), screen)
+    found = raised(lambda: policy.screen(event("signup"), Verdict()))
+    failure = failure_of(found)
+    assert (failure.error, failure.file, failure.line) == (
+        error, "domain/test_failures.py", line_of(line),
+    )  # fmt: skip
+    assert f'File "{HERE}", line {line_of(line)}' in in_full(found)
+
+
+@pytest.mark.parametrize(
     ("policy", "error", "message", "line"),
     [
         (fails, "LookupError", "nothing for [address]", "# here it fails"),
@@ -182,7 +205,7 @@ def test_c2_a_policy_in_c_has_no_line() -> None:
 
 def test_c2_a_fault_of_ours_names_our_line() -> None:
     """Relative to where Usher is installed."""
-    error = raised(lambda: usher.core.strict_json.dumps(object()))  # type: ignore[attr-defined]
+    error = raised(lambda: usher.core.strict_json.dumps(object()))
     error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next.tb_next  # type: ignore[union-attr]
     failure = failure_of(error)
     assert failure.file == "usher/core/strict_json.py"

@@ -30,6 +30,15 @@ def decide(applicant):
     message = "Please use an address that lasts." if denied else ""
     return Verdict(not denied, message, frozenset(roles))
 '''
+SCREENING = """
+from usher.core.domain.policy import Ask, Refuse, Rules, Verdict
+
+def typed(event):
+    name = event.user.user_metadata["full_name"]
+    return Refuse("Your own name.", "junk") if "casino" in name else None
+
+decide = Rules(lambda applicant: Verdict(roles=frozenset({"member"})), typed)
+"""
 POISONED = """
 from usher.core.domain.policy import Verdict
 
@@ -110,6 +119,22 @@ def decide(applicant):
     call(signed("signup", account(user_metadata={"roles": ["wish"]}, aud="wish")))
     (user,) = app.store.users.page().items
     assert user.grants == ()
+
+
+def test_a_screen_refuses_by_what_was_typed_and_its_faults_name_its_line(make_app: MakeApp) -> None:
+    """403 with its sentence and its reason in the ledger; a name that is no text is its fault."""
+    app = make_app(SCREENING)
+    typed = ({"full_name": "Ada"}, {"full_name": "a casino"}, {"full_name": 7})
+    answers = [call(signed("signup", account(user_metadata=each))) for each in typed]
+    assert [answer["statusCode"] for answer in answers] == [200, 403, 500]
+    assert "Your own name." in answers[1]["body"]
+    failed, denied, _ = app.store.ledger.page().items
+    assert denied.reasons[-1].text == "junk"
+    assert denied.reasons[-1].rule.endswith(":decide.screen")
+    place = next(reason.text for reason in failed.reasons if reason.rule == "error.at")
+    name, _, line = place.rpartition(":")
+    assert SCREENING.splitlines()[int(line) - 1].startswith("    return Refuse")
+    assert name.endswith(".py")
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
