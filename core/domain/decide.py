@@ -44,6 +44,8 @@ _USERMODIFIED: Final = EventName.USERMODIFIED
 _SUSPENDED: Final = Status.SUSPENDED
 _DELETED: Final = Status.DELETED
 _NO_KEYS: Final[frozenset[str]] = frozenset()
+UNREADABLE: Final = frozenset({"identity.roles_unreadable", "metadata.unreadable"})
+"""Rules of reasons that follow the deciding one, and decide nothing."""
 _TOO_LARGE: Final = Reason(
     "answer.too_large", f"over {MAX_MAP_BYTES} bytes; roles go to Identity by a push"
 )
