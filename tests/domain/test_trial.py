@@ -86,6 +86,27 @@ def test_another_wording_of_the_same_rules_is_no_difference() -> None:
     assert groups(try_on_past([[(each, NOON) for each in history]], POLICY, new)) == {}
 
 
+def broken(applicant: Applicant) -> Verdict:
+    """A policy that fails for everybody."""
+    raise KeyError(applicant.email)
+
+
+FAILING = CallablePolicy("broken:f", broken)
+
+
+def test_a_policy_that_fails_on_an_event_is_told() -> None:
+    """Either of the two; a failed event changes no record."""
+    past = [[(event("signup", 0), NOON)]]
+    given = {("role 'member'", "had", "not had"): 1, ("role 'staff'", "had", "not had"): 1}
+    assert groups(try_on_past(past, POLICY, FAILING)) == {
+        ("admission at signup", "admitted", "failed"): 1, **given
+    }  # fmt: skip
+    assert groups(try_on_past(past, FAILING, EMPTY)) == {
+        ("admission at signup", "failed", "admitted"): 1
+    }
+    assert groups(try_on_past(past, FAILING, FAILING)) == {}
+
+
 def test_a_refusal_is_told_by_its_rule() -> None:
     """Not by the note on what of the event could not be read, which follows the rule."""
     unreadable = event("signup", 0, email="eve@bad.example", roles=7)
@@ -192,15 +213,10 @@ def test_the_question_about_a_record_is_of_now() -> None:
 
 def test_a_policy_that_fails_on_a_record_is_told() -> None:
     """It changes no role; either of the two may fail."""
-
-    def broken(applicant: Applicant) -> Verdict:
-        raise KeyError(applicant.email)
-
-    failing = CallablePolicy("broken:f", broken)
-    assert groups(try_on_records([ada()], POLICY, failing, NOON)) == {
+    assert groups(try_on_records([ada()], POLICY, FAILING, NOON)) == {
         ("admission", "admitted", "failed"): 1
     }
-    assert groups(try_on_records([ada()], failing, POLICY, NOON)) == {
+    assert groups(try_on_records([ada()], FAILING, POLICY, NOON)) == {
         ("admission", "failed", "admitted"): 1
     }
-    assert groups(try_on_records([ada()], failing, failing, NOON)) == {}
+    assert groups(try_on_records([ada()], FAILING, FAILING, NOON)) == {}
