@@ -161,7 +161,7 @@ def _verdict(policy: Policy, question: Applicant) -> Verdict | None:
 def _decide(event: Event, user: User | None, policy: Policy, moment: datetime) -> Decision:
     """The decision, or a failed one where a callable policy fails; that changes no record."""
     try:
-        return decide(event, user, policy, moment)
+        return decide(event, user, policy, moment, audited=False)
     except PolicyError as error:
         return Decision(Outcome.FAILED, user, Reply.refusing(error), ())
 
