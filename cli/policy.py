@@ -13,7 +13,6 @@ from usher.cli.environment import environment, opened
 from usher.cli.moments import PAST
 from usher.cli.output import (
     collecting_less,
-    difference_documents,
     json_option,
     moment,
     print_differences,
@@ -124,7 +123,7 @@ def try_(source: str, since: datetime | None, records: bool, as_json: bool) -> N
         question = Question(source, since, records, app.clock())
         with working("Deciding", count) as bar, collecting_less():
             trial = try_policy(app, question, count, bar.add)
-    groups = difference_documents(trial.differences)
+    groups = trial.differences.documents()
     counted = {"records": trial.count} if records else {"events": trial.count, "users": trial.users}
     if as_json:
         print_json({**counted, "differences": groups})

@@ -57,6 +57,13 @@ class Differences:
         """The groups, the most frequent first."""
         return sorted(self._groups.values(), key=lambda g: (-g.count, g.what, g.was, g.now))
 
+    def documents(self) -> list[dict[str, Any]]:
+        """The groups as JSON documents."""
+        return [
+            {"what": g.what, "was": g.was, "now": g.now, "count": g.count, "examples": g.examples}
+            for g in self.groups()
+        ]
+
     def __bool__(self) -> bool:
         return bool(self._groups)
 

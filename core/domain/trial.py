@@ -25,7 +25,8 @@ from usher.core.strict_json import equal
 
 DatedEvent = tuple[Event, datetime]
 """An event with its time of receipt, UTC."""
-_COMPARED: Final = frozenset({Status.PENDING, Status.WAITING, Status.ACTIVE})
+COMPARED: Final = frozenset({Status.PENDING, Status.WAITING, Status.ACTIVE})
+"""Of records: policies have no word on the suspended and the deleted."""
 
 
 class _RecordingPolicy:
@@ -91,7 +92,7 @@ def try_on_records(records: Iterable[User], old: Policy, new: Policy, now: datet
     """
     trial = Trial()
     for user in records:
-        if user.status in _COMPARED:
+        if user.status in COMPARED:
             _try_on_record(user, old, new, now, trial.differences)
             trial.count += 1
     trial.users = trial.count

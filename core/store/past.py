@@ -11,7 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import Dialect, bindparam, select, tuple_
+from sqlalchemy import Dialect, bindparam, func, select, tuple_
 
 from usher.core.domain.events import kept_event
 from usher.core.domain.records import User
@@ -74,6 +74,12 @@ class Past(Struct, frozen=True):
             for _, mine in groupby(rows, itemgetter(0)):
                 if history := _events(instance_id, mine):
                     yield history
+
+    def size(self) -> int:
+        """About how many deliveries are kept, erased ones and those of all instances included."""
+        with self.database.read() as transaction:
+            ((first, last),) = transaction.fetch(_extent())
+        return 0 if last is None else last - first + 1
 
     def records(self, first: UUID = _ALL[0], last: UUID = _ALL[1]) -> Iterator[User]:
         """The records in order of instance and id.
@@ -159,6 +165,14 @@ def _newest() -> Statement:
     )
     shape = rows_of(UUID | None, datetime, int, int, str, bytes | None)
     return Statement(*texts_of(lambda _: newest), returns=shape)
+
+
+@cache
+def _extent() -> Statement:
+    sequence = DELIVERIES.c.sequence
+    ends = (select(end(sequence)).scalar_subquery() for end in (func.min, func.max))
+    extent = select(*ends)
+    return Statement(*texts_of(lambda _: extent), returns=rows_of(int | None, int | None))
 
 
 @cache
