@@ -34,6 +34,7 @@ _COLUMNS: Final = tuple(
 )
 _ROWS: Final = rows_of(UUID, datetime, int, int, str, bytes | None)
 _BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_END: Final = datetime(9999, 1, 1, tzinfo=UTC)
 _ALL: Final = (UUID(int=0), UUID(int=(1 << 128) - 1))
 
 
@@ -65,14 +66,14 @@ class Past(Struct, frozen=True):
                     yield history
 
     def newest(self, most: int) -> Iterator[list[DatedEvent]]:
-        """As ``histories``, of the newest events only, ``most`` in all; each is read once."""
+        """As ``histories``, of the newest events only, ``most`` in all; first the newest user."""
         for instance_id in self._instances("deliveries"):
-            with self.database.read() as transaction:
-                rows = transaction.fetch(_newest(), hex_of(instance_id), most)
-            most -= len(rows)
-            rows = sorted((row for row in rows if row[0] is not None), key=itemgetter(0, 1, 2))
-            for _, mine in groupby(rows, itemgetter(0)):
-                if history := _events(instance_id, mine):
+            rows_of_user: dict[UUID | None, list[Any]] = {}
+            for row in self._newest(instance_id, most):
+                rows_of_user.setdefault(row[0], []).append(row)
+                most -= 1
+            for mine in rows_of_user.values():
+                if history := _events(instance_id, reversed(mine)):
                     yield history
 
     def size(self) -> int:
@@ -121,6 +122,18 @@ class Past(Struct, frozen=True):
             user_id, received_at, sequence = rows[-1][:3]
             place = hex_of(user_id), time_text(received_at), sequence
 
+    def _newest(self, instance_id: UUID, most: int) -> Iterator[Any]:
+        place: tuple[str, int] = time_text(_END), 0
+        while most > 0:
+            with self.database.read() as transaction:
+                values = hex_of(instance_id), place[0], *place, min(most, PAGE)
+                rows = transaction.fetch(_deliveries_before(), *values)
+            yield from rows
+            if len(rows) < PAGE:
+                return
+            most -= len(rows)
+            place = time_text(rows[-1][1]), rows[-1][2]
+
 
 def _events(instance_id: UUID, rows: Iterable[Any]) -> list[DatedEvent]:
     found = []
@@ -155,16 +168,25 @@ def _deliveries_after() -> Statement:
 
 
 @cache
-def _newest() -> Statement:
+def _deliveries_before() -> Statement:
     columns = DELIVERIES.c
-    newest = (
-        select(*_COLUMNS)
-        .where(columns.instance_id == bindparam("instance_id"))
-        .order_by(columns.received_at.desc(), columns.sequence.desc())
-        .limit(bindparam("most"))
-    )
+    order = columns.received_at, columns.sequence
+
+    def build(_: Dialect) -> Any:
+        place = (bindparam(f"before_{column.name}", type_=column.type) for column in order)
+        return (
+            select(*_COLUMNS)
+            .where(
+                columns.instance_id == bindparam("instance_id"),
+                columns.received_at <= bindparam("last"),
+                tuple_(*order) < tuple_(*place),
+            )
+            .order_by(*(column.desc() for column in order))
+            .limit(bindparam("most"))
+        )
+
     shape = rows_of(UUID | None, datetime, int, int, str, bytes | None)
-    return Statement(*texts_of(lambda _: newest), returns=shape)
+    return Statement(*texts_of(build), returns=shape)
 
 
 @cache

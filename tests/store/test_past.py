@@ -35,7 +35,7 @@ def busy(usher: App, clock: Clock) -> App:
     return usher
 
 
-@pytest.mark.parametrize("page", [1, 2, 3, 9, 2_000])
+@pytest.mark.parametrize("page", [1, 2, 9, 2_000])
 def test_histories_come_whole_and_in_order(
     busy: App, monkeypatch: pytest.MonkeyPatch, page: int
 ) -> None:
@@ -72,23 +72,25 @@ def test_what_cannot_be_decided_again_is_left_out(busy: App) -> None:
     users.change(users.get(PEOPLE[1]), administration.delete(), Change("cli:boss", force=True))
     ours = Past(busy.store.database, ZERO_INSTANCE)
     for found in (ours.histories(), ours.newest(100)):
-        assert [history[0][0].user.id for history in found] == [PEOPLE[0], PEOPLE[2]]
+        assert {history[0][0].user.id for history in found} == {PEOPLE[0], PEOPLE[2]}
 
 
+@pytest.mark.parametrize("page", [2, 2_000])
 @pytest.mark.parametrize(
     ("most", "names"),
     [
-        (0, []), (3, [["usermodified"]] * 3), (4, [["usermodified"]] * 2 + [NAMES[1:]]),
+        (0, []), (3, [["usermodified"]] * 3), (4, [NAMES[1:]] + [["usermodified"]] * 2),
         (100, [NAMES] * 3),
     ],
 )  # fmt: skip
 def test_the_newest_events_are_the_ends_of_the_histories(
-    busy: App, most: int, names: list[list[str]]
+    busy: App, monkeypatch: pytest.MonkeyPatch, page: int, most: int, names: list[list[str]]
 ) -> None:
-    """So many at most, user by user, each in order."""
+    """So many at most, user by user, each in order; first the one whose event is the newest."""
+    monkeypatch.setattr(past, "PAGE", page)
     found = list(Past(busy.store.database, ZERO_INSTANCE).newest(most))
     assert [[event.name.value for event, _ in history] for history in found] == names
-    assert [one[0][0].user.id for one in found] == sorted(one[0][0].user.id for one in found)
+    assert [one[0][0].user.id for one in found] == list(reversed(PEOPLE))[: len(found)]
 
 
 def test_the_newest_events_of_all_instances_are_so_many_at_most(busy: App) -> None:
@@ -98,7 +100,7 @@ def test_the_newest_events_of_all_instances_are_so_many_at_most(busy: App) -> No
     assert sum(map(len, everything.newest(4))) <= 4
 
 
-@pytest.mark.parametrize("page", [1, 2, 3, 2_000])
+@pytest.mark.parametrize("page", [1, 2, 2_000])
 def test_records_come_in_order_with_their_grants(
     busy: App, monkeypatch: pytest.MonkeyPatch, page: int
 ) -> None:
