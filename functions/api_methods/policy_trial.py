@@ -35,7 +35,11 @@ Item = TypeVar("Item")
 class TryRequest(Input):
     """The policy to try, and on what."""
 
-    policy: str = Field(min_length=1, description="The text of a policy.toml.")
+    policy: str = Field(
+        min_length=1,
+        description="The text of a policy.toml.",
+        examples=['[admission]\ndefault = "deny"\nallow_email_domains = ["example.com"]\n'],
+    )
     on: Literal["events", "records"] = Field(
         "events", description="The newest events, or the records as they are now."
     )
