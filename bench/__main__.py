@@ -47,7 +47,8 @@ def steps(quick: bool, folder: Path) -> dict[str, list[str]]:
         "api": ["bench.api_http", "--seconds", seconds, "--rounds", rounds],
         "growth": [*growth, "--many", "20000" if quick else "1000000"],
         "flat": ["bench.flat", "--folder", str(folder), "--many", "20000" if quick else "1000000"],
-        "past": ["bench.past", *(["--events", "2000", "--tried", "2000"] if quick else [])],
+        "past": ["bench.past", *(["--events", "2000"] if quick else [])],
+        "trial": ["bench.trial", *(["--events", "2000"] if quick else [])],
         "aws_lambda": ["bench.aws_lambda", "--rounds", "2" if quick else "5"],
     }
 
@@ -104,6 +105,9 @@ def promises(found: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
         asked = [median(ratios), min(ratios), max(ratios)]
         at_least(f"API: {request}, requests/s x FastAPI", aim, asked)
     at_least("events/s with many users x with few", 0.8, found["growth"]["ratio"])
+    for what in ("events", "records"):
+        refused = found["trial"][f"{what}: a third refused"]
+        at_most(f"policy try, {refused['count']:,} {what}: seconds", 40, [refused["seconds"]])
     most = found["growth"]["rows"][-1]
     at_most("memory, last run x first", 1.1, [most["memory_last_mib"] / most["memory_first_mib"]])
     return lines

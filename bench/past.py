@@ -1,6 +1,4 @@
-"""What playing with the past costs: `usher policy try`, and `usher replay` against the same events
-over HTTP. ``python -m bench.past [--events N] [--tried N]``; both from files made here.
-"""
+"""What a replay costs, against the same events over HTTP: ``python -m bench.past [--events N]``."""
 
 from __future__ import annotations
 
@@ -23,15 +21,8 @@ from msgspec.structs import replace
 from bench import load
 from bench.machine import describe
 from bench.receivers import KINDS, Receiver
-from usher import migrations
 from usher.core.captures.format import Capture, write_line
-from usher.core.domain.policy import Reason
-from usher.core.domain.records import Delivery, Outcome
-from usher.core.domain.reply import NO_CONTENT
 from usher.core.jws import PUBLIC_SECRET, sign_event
-from usher.core.store.database import Database
-from usher.core.store.instances import Instances
-from usher.core.store.ledger import Ledger
 from usher.emulator.payload import ZERO_INSTANCE, Account, event_body
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -46,7 +37,6 @@ grant = "member"
 grant = "staff"
 email_domains = ["example.com"]
 """
-OTHER = POLICY.replace("mailinator.com", "b.example")  # which shuts out a third of the people
 SECRET = "b" * 40
 
 
@@ -73,41 +63,6 @@ def history(events: int) -> Iterator[tuple[str, UUID, int, datetime, bytes]]:
                 who = replace(who, app_metadata={"provider": "email", "roles": roles})
             body = event_body(event, who, ZERO_INSTANCE)
             yield event, who.id, int(at.timestamp()), at, body
-
-
-def fill_ledger(url: str, events: int) -> None:
-    """A ledger of so many deliveries, without users."""
-    import hashlib
-
-    database = Database(url)
-    migrations.upgrade(database)
-    ledger = Ledger(database, Instances())
-    batch: list[Delivery] = []
-    for event, user_id, issued, at, body in history(events):
-        digest = hashlib.sha256(body).hexdigest()
-        batch.append(
-            Delivery(
-                id=f"{issued:08x}{digest}",
-                instance_id=ZERO_INSTANCE,
-                event=event,
-                user_id=user_id,
-                issued_at=issued,
-                received_at=at,
-                path="/.netlify/functions/identity",
-                body=body,
-                body_digest=digest,
-                key_index=0,
-                outcome=Outcome.APPLIED,
-                reasons=(Reason("role.1", "grants 'member' to everybody"),),
-                policy="none",
-                reply=NO_CONTENT,
-            )
-        )
-        if len(batch) == 5_000:
-            ledger.add(batch)
-            batch.clear()
-    ledger.add(batch)
-    database.dispose()
 
 
 def write_captures(path: Path, events: int) -> None:
@@ -177,7 +132,6 @@ def over_http(folder: Path, events: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=200_000, help="replayed from a file")
-    parser.add_argument("--tried", type=int, default=1_000_000, help="tried on another policy")
     parser.add_argument("--json", type=Path, help="Write the figures here.")
     asked = parser.parse_args()
     figures: dict[str, float] = {}
@@ -185,26 +139,17 @@ def main() -> None:
         folder = Path(name)
         print(describe(folder))
         (folder / "policy.toml").write_text(POLICY)
-        (folder / "other.toml").write_text(OTHER)
-        if asked.events:
-            write_captures(folder / "a.jsonl", asked.events)
-            url = f"sqlite:///{folder / 'replayed.db'}"
-            seconds, peak, said = usher(folder, url, "replay", str(folder / "a.jsonl"))
-            assert said["played"] == asked.events // 5 * 5, said
-            inside = said["played"] / seconds
-            figures |= {"replay_per_second": inside, "replay_peak_mib": peak}
-            print(f"replay of {said['played']:,} events: {seconds:.1f} s, "
-                  f"{inside:,.0f}/s, peak {peak} MiB")  # fmt: skip
-            for how, rate in over_http(folder, asked.events).items():
-                figures[how] = rate
-                print(f"over HTTP, {how}: {rate:,.0f}/s; in process {inside / rate:.1f} times")
-        if asked.tried:
-            url = f"sqlite:///{folder / 'ledger.db'}"
-            fill_ledger(url, asked.tried)
-            seconds, peak, said = usher(folder, url, "policy", "try", str(folder / "other.toml"))
-            figures |= {"try_per_second": said["events"] / seconds, "try_peak_mib": peak}
-            print(f"policy try of {said['events']:,} events: {seconds:.1f} s, "
-                  f"{said['events'] / seconds:,.0f}/s, peak {peak} MiB")  # fmt: skip
+        write_captures(folder / "a.jsonl", asked.events)
+        url = f"sqlite:///{folder / 'replayed.db'}"
+        seconds, peak, said = usher(folder, url, "replay", str(folder / "a.jsonl"))
+        assert said["played"] == asked.events // 5 * 5, said
+        inside = said["played"] / seconds
+        figures |= {"replay_per_second": inside, "replay_peak_mib": peak}
+        print(f"replay of {said['played']:,} events: {seconds:.1f} s, "
+              f"{inside:,.0f}/s, peak {peak} MiB")  # fmt: skip
+        for how, rate in over_http(folder, asked.events).items():
+            figures[how] = rate
+            print(f"over HTTP, {how}: {rate:,.0f}/s; in process {inside / rate:.1f} times")
     if asked.json:
         asked.json.write_text(json.dumps(figures, indent=2) + "\n")
 

@@ -24,7 +24,6 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from usher.core.domain.differences import Differences
 from usher.core.strict_json import dumps
 
 NO_MATCH = "No matches."
@@ -55,20 +54,6 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty:
         console().print(table)
     else:
         click.echo(empty)
-
-
-def difference_documents(differences: Differences) -> list[dict[str, Any]]:
-    """Return groups of differences as JSON documents."""
-    return [
-        {
-            "what": group.what,
-            "was": group.was,
-            "now": group.now,
-            "count": group.count,
-            "examples": group.examples,
-        }
-        for group in differences.groups()
-    ]
 
 
 def print_differences(groups: Sequence[dict[str, Any]], empty: str) -> None:

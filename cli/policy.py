@@ -15,7 +15,6 @@ from usher.cli.environment import environment, opened
 from usher.cli.moments import PAST
 from usher.cli.output import (
     collecting_less,
-    difference_documents,
     json_option,
     moment,
     print_differences,
@@ -23,7 +22,7 @@ from usher.cli.output import (
     say,
     working,
 )
-from usher.cli.trying import try_policy
+from usher.cli.trying import Question, try_policy
 from usher.core.app import utc_now
 from usher.core.domain.callable_policy import CallablePolicy
 from usher.core.domain.decide import applicant
@@ -177,26 +176,38 @@ def explain(
 @policy.command("try")
 @click.argument("source")
 @click.option("--since", type=PAST, help="Only events received since: a time, or a span (30d).")
+@click.option("--records", is_flag=True, help="On today's records instead of past events.")
 @json_option
-def try_(source: str, since: datetime | None, as_json: bool) -> None:
+def try_(source: str, since: datetime | None, records: bool, as_json: bool) -> None:
     """Try the policy SOURCE on the ledger's events, and compare it with today's.
 
     Shows who would have been admitted or denied, and who would have which role, by which rule.
-    Nothing is changed. Exits with 1 when anything would have come out differently.
+    With --records: who of today's people would not be admitted now, and who would gain or lose
+    which role at their next login. Nothing is changed. Exits with 1 when anything would come out
+    differently.
     """
+    if records and since:
+        raise click.UsageError("--since chooses events; with --records there are none.")
     load_policy(source)  # a faulty policy is reported before any work
     with opened() as app:
-        count = History(app.store.database, app.store.instance()).count(
-            DeliveryFilters(since=since)
-        )
+        if records:
+            count = sum(app.store.users.counts("status").values())
+        else:
+            history = History(app.store.database, app.store.instance())
+            count = history.count(DeliveryFilters(since=since))
+        question = Question(source, since, records, app.clock())
         with working("Deciding", count) as bar, collecting_less():
-            trial = try_policy(app, source, since, count, bar.add)
-    groups = difference_documents(trial.differences)
+            trial = try_policy(app, question, count, bar.add)
+    groups = trial.differences.documents()
+    counted = {"records": trial.count} if records else {"events": trial.count, "users": trial.users}
     if as_json:
-        print_json({"events": trial.events, "users": trial.users, "differences": groups})
+        print_json({**counted, "differences": groups})
+    elif records:
+        print_differences(groups, "Nothing would come out differently.")
+        say(f"{trial.count} records compared by both policies.")
     else:
         print_differences(groups, "Nothing would have come out differently.")
-        say(f"{trial.events} events of {trial.users} users decided by both policies.")
+        say(f"{trial.count} events of {trial.users} users decided by both policies.")
     sys.exit(1 if groups else 0)
 
 

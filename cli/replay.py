@@ -19,7 +19,6 @@ from usher.cli.environment import log_for_command, opened, upgrade_if_local
 from usher.cli.moments import PAST
 from usher.cli.output import (
     collecting_less,
-    difference_documents,
     json_option,
     print_differences,
     print_json,
@@ -250,7 +249,7 @@ def _compare_users(source: App, target: App, differences: Differences) -> None:
 
 
 def _report(run: _Run, wrong: int, as_json: bool) -> None:
-    groups = difference_documents(run.differences)
+    groups = run.differences.documents()
     if as_json:
         print_json(
             {"played": run.played, "failed": run.failed, "wrong": wrong, "differences": groups}

@@ -27,12 +27,13 @@ _ASKED = ("validate", "signup", "login", "usermodified")
 _CONDITIONS = {"emails", "email_domains", "providers", "invited", "from", "until"}
 
 
-def parse_policy(text: str, where: str = "policy.toml", folder: Path = Path()) -> FilePolicy:
+def parse_policy(text: str, where: str = "policy.toml", folder: Path | None = Path()) -> FilePolicy:
     """Read the text of a policy.toml.
 
     Args:
         where: name of the file, for errors.
-        folder: of the file; names of lists count from here.
+        folder: of the file; names of lists count from here. None: the text is a stranger's, so it
+            may name no file.
 
     Raises:
         PolicyError: names the table and key, or for a syntax error the line.

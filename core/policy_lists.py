@@ -19,13 +19,13 @@ class ListFiles:
     """The text files that a policy names, each read once.
 
     Args:
-        folder: of the policy; names of files count from here.
+        folder: of the policy; names of files count from here. None: no file may be read.
 
     Attributes:
         read: the files, by name.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._texts: dict[str, str] = {}
         self.read: dict[str, ListFile] = {}
@@ -36,6 +36,8 @@ class ListFiles:
         Raises:
             PolicyError: it cannot be read.
         """
+        if self._folder is None:
+            raise PolicyError(where, "names a file, which only the command line reads")
         if name not in self._texts:
             path = self._folder / name
             try:

@@ -24,6 +24,7 @@ from usher.core.domain.events import (
     EventName,
     UnknownEvent,
     delivery_id,
+    kept_event,
     parse_event,
     reduce_body,
 )
@@ -585,16 +586,10 @@ def failed_decision(error: Exception) -> Decision:
 
 def event_of(delivery: Delivery) -> Event | None:
     """The event of a kept delivery; None where it is erased, unknown, or not readable."""
-    if delivery.body is None:
-        return None
     claims = Claims(
         delivery.instance_id, delivery.issued_at, delivery.body_digest, delivery.key_index
     )
-    try:
-        event = parse_event(delivery.body, claims)
-    except BodyError:
-        return None
-    return event if isinstance(event, Event) else None
+    return kept_event(delivery.body, claims)
 
 
 def _name(content: Event | UnknownEvent | Exception) -> str:

@@ -44,6 +44,8 @@ _USERMODIFIED: Final = EventName.USERMODIFIED
 _SUSPENDED: Final = Status.SUSPENDED
 _DELETED: Final = Status.DELETED
 _NO_KEYS: Final[frozenset[str]] = frozenset()
+UNREADABLE: Final = frozenset({"identity.roles_unreadable", "metadata.unreadable"})
+"""Rules of reasons that follow the deciding one, and decide nothing."""
 _TOO_LARGE: Final = Reason(
     "answer.too_large", f"over {MAX_MAP_BYTES} bytes; roles go to Identity by a push"
 )
@@ -58,6 +60,7 @@ class _Case(Struct, frozen=True, gc=False):
     now: datetime
     given: Reply | None
     held: HeldRoles
+    audited: bool
 
     @property
     def known(self) -> User:
@@ -68,7 +71,13 @@ class _Case(Struct, frozen=True, gc=False):
 
 
 def decide(
-    event: Event, user: User | None, policy: Policy, now: datetime, given: Reply | None = None
+    event: Event,
+    user: User | None,
+    policy: Policy,
+    now: datetime,
+    given: Reply | None = None,
+    *,
+    audited: bool = True,
 ) -> Decision:
     """Decide one event.
 
@@ -79,12 +88,14 @@ def decide(
         now: the time of receipt, UTC.
         given: the reply that Identity got already, while the database was away
             (``usher.core.domain.outage``). The record notes its roles as sent.
+        audited: False for a decision that is never kept: it has no audit, the record's version
+            stays, and what changes nothing is ``applied``, too.
 
     Raises:
         PolicyError: only from a callable policy that breaks its contract.
     """
     held = event.user.held_roles
-    case = _Case(event, user, policy, now, given, held)
+    case = _Case(event, user, policy, now, given, held, audited)
     decision = _TABLE[event.name][user.status if user else None](case)
     if unreadable := _unreadable(event.user, held):
         return replace(decision, reasons=(*decision.reasons, *unreadable))
@@ -439,6 +450,8 @@ def _held_back(grants: tuple[Grant, ...], now: datetime) -> tuple[Reason, ...]:
 
 
 def _applied(case: _Case, user: User, reply: Reply, reasons: tuple[Reason, ...]) -> Decision:
+    if not case.audited:
+        return Decision(Outcome.APPLIED, user, reply, reasons)
     before = case.user
     if before is not None and equal(user, before):
         return Decision(Outcome.UNCHANGED, before, reply, reasons)

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from usher.core.domain.records import User
+from usher.core.domain.decide import UNREADABLE
+from usher.core.domain.policy import Reason, Verdict
+from usher.core.domain.records import Decision, Outcome, Status, User
 from usher.core.domain.reply import Reply
 from usher.core.domain.roles import effective
 from usher.core.strict_json import StrictJsonError, equal, loads_object
@@ -54,6 +56,13 @@ class Differences:
     def groups(self) -> list[Group]:
         """The groups, the most frequent first."""
         return sorted(self._groups.values(), key=lambda g: (-g.count, g.what, g.was, g.now))
+
+    def documents(self) -> list[dict[str, Any]]:
+        """The groups as JSON documents."""
+        return [
+            {"what": g.what, "was": g.was, "now": g.now, "count": g.count, "examples": g.examples}
+            for g in self.groups()
+        ]
 
     def __bool__(self) -> bool:
         return bool(self._groups)
@@ -104,6 +113,57 @@ def user_differences(
     for name in ("user_metadata", "app_metadata", "profile", "extra_app_metadata"):
         if not equal(getattr(was, name), getattr(now, name)):
             yield name, *_apart(getattr(was, name), getattr(now, name))
+
+
+def policy_differences(
+    was: Decision, now: Decision, at: datetime
+) -> Iterator[tuple[str, str, str]]:
+    """The results of one event by two policies, as (field, then, now); some pairs may be equal.
+
+    ``("admission", "admitted", "denied by rule.2")``: see ``admission``.
+    ``("role 'staff'", "had", "not had")``: each role that the record has after one of them.
+    """
+    yield "admission", admission(was), admission(now)
+    yield from role_differences(roles(was.user, at), roles(now.user, at))
+
+
+def admission(decision: Decision) -> str:
+    """``admitted``, ``waiting`` (for an approval), ``failed``, or ``denied by`` and the rule."""
+    if decision.outcome is Outcome.FAILED:
+        return "failed"
+    if decision.outcome is Outcome.DENIED:
+        return _denied(decision.reasons)
+    waits = decision.user is not None and decision.user.status is Status.WAITING
+    return "waiting" if waits else "admitted"
+
+
+def entry(verdict: Verdict | None) -> str:
+    """The same of a verdict by itself; None: the policy failed."""
+    if verdict is None:
+        return "failed"
+    if not verdict.admitted:
+        return _denied(verdict.reasons)
+    return "waiting" if verdict.asks else "admitted"
+
+
+def _denied(reasons: tuple[Reason, ...]) -> str:
+    deciding = [each.rule for each in reasons if each.rule not in UNREADABLE]
+    return f"denied by {deciding[-1]}"
+
+
+def roles(user: User | None, at: datetime) -> frozenset[str]:
+    """The roles that a record has; none without a record."""
+    return effective(user.grants, at) if user else frozenset()
+
+
+def role_differences(was: frozenset[str], now: frozenset[str]) -> Iterator[tuple[str, str, str]]:
+    """Each role of either, as ``("role 'staff'", "had", "not had")``; some pairs may be equal."""
+    for role in sorted(was | now):
+        yield f"role {role!r}", _held(role, was), _held(role, now)
+
+
+def _held(role: str, roles: frozenset[str]) -> str:
+    return "had" if role in roles else "not had"
 
 
 def _roles(user: User, at: datetime) -> str:

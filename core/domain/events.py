@@ -27,7 +27,7 @@ from usher.core.bounds import (
     MAX_PROVIDER_CHARACTERS,
 )
 from usher.core.domain.held_roles import ABSENT, HeldRoles, read_roles
-from usher.core.errors import BodyFieldError, BodyJsonError, InstanceMismatchError
+from usher.core.errors import BodyError, BodyFieldError, BodyJsonError, InstanceMismatchError
 from usher.core.jws import Claims
 from usher.core.opaque import APP_METADATA, SetAside, read_envelope
 from usher.core.strict_json import StrictJsonError, dumps, may_be_refused, read_exactly
@@ -318,6 +318,17 @@ def parse_event(
         user = _usual_user(usual.user, set_aside)
         return Event(_NAMES[usual.event], usual.instance_id, user, identity, claims.issued_at)
     return _read_event(body, claims, set_aside)
+
+
+def kept_event(body: bytes | None, claims: Claims) -> Event | None:
+    """The event of a body in the ledger; None where it is erased, unknown, or not readable."""
+    if body is None:
+        return None
+    try:
+        event = parse_event(body, claims)
+    except BodyError:
+        return None
+    return event if isinstance(event, Event) else None
 
 
 def _may_be_refused(usual: _UsualBody, body: bytes) -> bool:

@@ -1,26 +1,32 @@
-"""Policy trials: the same past events decided by two policies, side by side. Pure.
+"""Policy trials: the past, or the records of now, by two policies side by side. Pure.
 
 Each user's history is decided by itself, so nothing of one user is kept when the next begins.
-Administrators' acts are left out: a trial compares the policies alone.
+Administrators' acts are left out of the past: there the policies alone are compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
-from usher.core.domain.decide import decide
-from usher.core.domain.differences import Differences
-from usher.core.domain.events import Event
+from msgspec.structs import replace
+
+from usher.core.domain.decide import applicant, decide
+from usher.core.domain.differences import Differences, admission, entry, role_differences, roles
+from usher.core.domain.events import Event, EventName
 from usher.core.domain.policy import Applicant, Policy, Verdict
-from usher.core.domain.records import Decision, Outcome, User
+from usher.core.domain.records import Decision, Outcome, Status, User
 from usher.core.domain.reply import Reply
-from usher.core.domain.roles import effective
+from usher.core.domain.roles import effective, follow_policy
 from usher.core.errors import PolicyError
 from usher.core.strict_json import equal
 
 DatedEvent = tuple[Event, datetime]
 """An event with its time of receipt, UTC."""
+COMPARED: Final = frozenset({Status.PENDING, Status.WAITING, Status.ACTIVE})
+"""Of records: policies have no word on the suspended and the deleted."""
 
 
 class _RecordingPolicy:
@@ -49,9 +55,9 @@ class _RecordingPolicy:
         """Whether another policy gives the same answers to the questions of the event."""
         try:
             return all(
-                equal(other.evaluate(applicant), verdict) for applicant, verdict in self.verdicts
+                _is_same(verdict, other.evaluate(applicant)) for applicant, verdict in self.verdicts
             ) and all(
-                equal(other.screen(event, verdict), screened)
+                _is_same(screened, other.screen(event, verdict))
                 for event, verdict, screened in self.screened
             )
         except PolicyError:
@@ -62,27 +68,71 @@ class _RecordingPolicy:
         self.screened.clear()
 
 
-def try_on_user(
-    history: Iterable[DatedEvent], old: Policy, new: Policy, differences: Differences
-) -> int:
+@dataclass
+class Trial:
+    """The result of a trial.
+
+    Attributes:
+        count: of events, or of records.
+        users: those with events, or with records.
+    """
+
+    count: int = 0
+    users: int = 0
+    differences: Differences = field(default_factory=Differences)
+
+    def add(self, other: Trial) -> None:
+        """Add the result of others."""
+        self.count += other.count
+        self.users += other.users
+        self.differences.add(other.differences)
+
+
+def try_on_past(histories: Iterable[Sequence[DatedEvent]], old: Policy, new: Policy) -> Trial:
+    """Decide the past by both policies.
+
+    Args:
+        histories: the events of each user, in order.
+    """
+    trial = Trial()
+    for history in histories:
+        _try_on_user(history, old, new, trial.differences)
+        trial.count += len(history)
+        trial.users += 1
+    return trial
+
+
+def try_on_records(records: Iterable[User], old: Policy, new: Policy, now: datetime) -> Trial:
+    """Ask both policies about records as they are now.
+
+    Policies have no word on the suspended and the deleted, who are left out. The differences:
+
+    - ``admission``: whether somebody would be let in if they signed up now, with what is known of
+      them. It changes nothing for people who have been let in.
+    - ``role ...``: what somebody has after their next login. Grants and denials of administrators
+      and of Identity hold as they do now.
+    """
+    trial = Trial()
+    for user in records:
+        if user.status in COMPARED:
+            _try_on_record(user, old, new, now, trial.differences)
+            trial.count += 1
+    trial.users = trial.count
+    return trial
+
+
+def _try_on_user(
+    history: Sequence[DatedEvent], old: Policy, new: Policy, differences: Differences
+) -> None:
     """Decide one user's events by both policies, and note the differences.
 
     While both policies give the user the same verdicts, each event is decided once for both.
-
-    Args:
-        history: one user's events, in their order.
-        differences: collects the differences.
-
-    Returns:
-        The number of events.
     """
     before: User | None = None
     after: User | None = None
-    count = 0
-    example, moment = "", None
+    example = ""
     recording = _RecordingPolicy(old)
     for event, moment in history:
-        count += 1
         recording.forget()
         by_old = _decide(event, before, recording, moment)
         alike = before is after and by_old.outcome is not Outcome.FAILED and recording.agrees(new)
@@ -91,33 +141,60 @@ def try_on_user(
         if not alike:
             example = str(event.user.id)
             field = f"admission at {event.name.value}"
-            differences.note(field, _admission(by_old), _admission(by_new), example)
-    if moment is not None and before is not after:
-        for role in sorted(_roles(before, moment) | _roles(after, moment)):
-            differences.note(
-                f"role {role!r}",
-                "had" if role in _roles(before, moment) else "not had",
-                "had" if role in _roles(after, moment) else "not had",
-                example,
-            )
-    return count
+            differences.note(field, admission(by_old), admission(by_new), example)
+    if before is not after:
+        moment = history[-1][1]
+        for difference in role_differences(roles(before, moment), roles(after, moment)):
+            differences.note(*difference, example)
+
+
+def _try_on_record(
+    user: User, old: Policy, new: Policy, now: datetime, differences: Differences
+) -> None:
+    question = replace(applicant(EventName.SIGNUP, user, now), at=int(now.timestamp()))
+    was, would = _verdict(old, question), _verdict(new, question)
+    differences.note("admission", entry(was), entry(would), str(user.id))
+    question = replace(question, event=EventName.LOGIN)
+    was, would = _verdict(old, question), _verdict(new, question)
+    held = (_roles_after_login(user, verdict, now) for verdict in (was, would))
+    for difference in role_differences(*held):
+        differences.note(*difference, str(user.id))
+
+
+def _roles_after_login(user: User, verdict: Verdict | None, now: datetime) -> frozenset[str]:
+    """The roles after a login at which the policy says this; None: it fails, nothing changes."""
+    waits = user.waiting_since and (verdict is None or verdict.asks or not verdict.admitted)
+    if waits or verdict is None or not user.confirmed_at:
+        return effective(user.grants, now)
+    return effective(follow_policy(user.grants, verdict.roles, "", now, verdict.ends), now)
+
+
+def _verdict(policy: Policy, question: Applicant) -> Verdict | None:
+    """The verdict; None where a callable policy fails."""
+    try:
+        return policy.evaluate(question)
+    except PolicyError:
+        return None
 
 
 def _decide(event: Event, user: User | None, policy: Policy, moment: datetime) -> Decision:
     """The decision, or a failed one where a callable policy fails; that changes no record."""
     try:
-        return decide(event, user, policy, moment)
+        return decide(event, user, policy, moment, audited=False)
     except PolicyError as error:
         return Decision(Outcome.FAILED, user, Reply.refusing(error), ())
 
 
-def _admission(decision: Decision) -> str:
-    if decision.outcome is Outcome.FAILED:
-        return "failed"
-    if decision.outcome is not Outcome.DENIED:
-        return "admitted"
-    return f"denied by {decision.reasons[-1].rule}"
+def _is_same(one: Verdict, other: Verdict) -> bool:
+    """Whether two verdicts lead to the same record, and to the same words about it.
 
-
-def _roles(user: User | None, moment: datetime) -> frozenset[str]:
-    return effective(user.grants, moment) if user else frozenset()
+    The rules that gave a role, and the sentence of a refusal, may differ.
+    """
+    return (
+        one.admitted is other.admitted
+        and one.asks is other.asks
+        and one.roles == other.roles
+        and one.ends == other.ends
+        and (one.admitted or one.reasons == other.reasons)
+        and equal(one.app_metadata, other.app_metadata)
+    )

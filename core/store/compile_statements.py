@@ -238,8 +238,12 @@ def users_texts(narrow: Callable[[Any], Any]) -> tuple[str, str]:
     Args:
         narrow: adds to the SELECT; its first parameter, the instance, is there.
     """
-    sqlite_text, postgresql_text = (_text(narrow(_users(d)), d) for d in (SQLITE, POSTGRESQL))
-    return sqlite_text, postgresql_text
+    return texts_of(lambda dialect: narrow(_users(dialect)))
+
+
+def texts_of(build: Build) -> tuple[str, str]:
+    """The texts of a statement, for SQLite and PostgreSQL."""
+    return _text(build(SQLITE), SQLITE), _text(build(POSTGRESQL), POSTGRESQL)
 
 
 def source() -> str:

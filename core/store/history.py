@@ -8,7 +8,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Select, bindparam, func, select, tuple_
+from sqlalchemy import ColumnElement, Select, func, select
 
 from usher.core.domain.records import AuditEntry, Delivery
 from usher.core.store.audit import to_entry
@@ -19,8 +19,6 @@ from usher.core.store.tables import AUDIT as _AUDIT
 from usher.core.store.tables import DELIVERIES as _DELIVERIES
 
 CHUNK: Final = 1_000
-_FIRST: Final = UUID(int=0)
-_LAST: Final = UUID(int=(1 << 128) - 1)
 
 
 class History(Struct, frozen=True):
@@ -55,35 +53,6 @@ class History(Struct, frozen=True):
         with self.database.read() as transaction:
             counted = select(func.count()).select_from(_DELIVERIES).where(*wanted)
             return transaction.sql.execute(counted).scalar_one()
-
-    def by_user(
-        self, filters: DeliveryFilters = DeliveryFilters(), first: UUID = _FIRST, last: UUID = _LAST
-    ) -> Iterator[Delivery]:
-        """Deliveries user by user, in order of instance and id; each user's in order of receipt.
-
-        Args:
-            first, last: the range of user ids, both included.
-        """
-        columns = _DELIVERIES.c
-        order = (columns.instance_id, columns.user_id, columns.received_at, columns.sequence)
-        wanted = [*conditions(filters), columns.user_id.between(first, last)]
-        if self.instance_id is not None:
-            wanted.append(columns.instance_id == self.instance_id)
-        statement = select(_DELIVERIES).where(*wanted).order_by(*order).limit(CHUNK)
-        place: tuple[Any, ...] | None = None
-        while True:
-            page = statement
-            if place is not None:
-                pairs = zip(order, place, strict=True)
-                values = tuple_(*(bindparam(None, value, type_=c.type) for c, value in pairs))
-                page = statement.where(tuple_(*order) > values)
-            with self.database.read() as transaction:
-                rows = transaction.sql.execute(page).all()
-            yield from map(to_delivery, rows)
-            if len(rows) < CHUNK:
-                return
-            end = rows[-1]
-            place = (end.instance_id, end.user_id, end.received_at, end.sequence)
 
     def acts(self, since: datetime | None, until: datetime | None) -> Iterator[AuditEntry]:
         """Acts: the entries of the audit that no delivery caused, in order; ``until`` excluded."""

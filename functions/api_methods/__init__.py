@@ -15,6 +15,7 @@ from usher.functions.api_methods import (
     me,
     openapi,
     policy,
+    policy_trial,
     roles,
     stats,
     users,
@@ -31,6 +32,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *audit.OPERATIONS,
     *stats.OPERATIONS,
     *policy.OPERATIONS,
+    *policy_trial.OPERATIONS,
     *openapi.operations(lambda: OPERATIONS),
 )
 

@@ -253,6 +253,27 @@ class PolicyVerdict(Document):
     fingerprint: str
 
 
+class Difference(Document):
+    """Something that two policies make differently, and for how many."""
+
+    what: str = Field(description="`admission`, `admission at signup`, `role 'staff'`, …")
+    was: str = Field(description="By the policy in force.")
+    now: str = Field(description="By the other one.")
+    count: int
+    examples: list[UUID] = Field(description="Some users.")
+
+
+class PolicyTrial(Document):
+    """Differences that another policy would make, on a bounded part of events or records."""
+
+    fingerprint: str = Field(description="Of the policy that was tried.")
+    on: Literal["events", "records"]
+    count: int = Field(description="Events or records that were looked at.")
+    of: int = Field(description="How many there are; of events, about so many.")
+    users: int
+    differences: list[Difference] = Field(description="The most frequent first.")
+
+
 class RoleHeld(Document):
     """A role that the caller has."""
 

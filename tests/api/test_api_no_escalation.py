@@ -33,6 +33,7 @@ BODIES = [
     ("PUT", "/users/{other}/roles/x", {}, set()),
     ("POST", "/events/000000/replay", {}, set()),
     ("POST", "/policy/explain", {"email": "new@x.org"}, {"email"}),
+    ("POST", "/policy/try", {"policy": "[admission]"}, set()),
 ]
 
 

@@ -27,6 +27,7 @@ TABLE: list[tuple[str, tuple[str, ...], str]] = [
     ("/stats", ("GET",), "administrator"),
     ("/policy", ("GET",), "administrator"),
     ("/policy/explain", ("POST",), "administrator"),
+    ("/policy/try", ("POST",), "administrator"),
     ("/policy/me", ("GET",), "person"),
 ]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW")
@@ -46,6 +47,7 @@ DONE = {
     ("GET", "/events/{id}"): 404, ("POST", "/events/{id}/replay"): 404, ("GET", "/audit"): 200,
     ("GET", "/stats"): 200, ("GET", "/policy"): 200, ("POST", "/policy/explain"): 400,
     ("GET", "/policy/me"): 200, ("POST", "/door"): 400,
+    ("POST", "/policy/try"): 400,
 }  # fmt: skip
 CODES = {
     400: "input_invalid", 401: "unauthenticated", 404: "event_not_found", 405: "method_not_allowed",

@@ -37,6 +37,7 @@ ADMIN = [
     ("GET", "/api/audit"),
     ("GET", "/api/policy"),
     ("POST", "/api/policy/explain"),
+    ("POST", "/api/policy/try"),
 ]
 
 

@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 
 from tests.cli.conftest import Program
 from tests.support import ROOT, SECRET, account
+from usher.cli import trying
 from usher.core.app import utc_now
 from usher.core.domain.administration import Change
 from usher.core.webhooks import event_of
@@ -250,6 +251,45 @@ def test_the_same_policy_tried_on_the_past_changes_nothing(
     found = traffic.json("policy", "try", str(policy_file), "--since", "2999-01-01")
     assert found == {"events": 0, "users": 0, "differences": []}
     traffic("policy", "try", str(policy_file), "--since", "yesterday", code=2)
+
+
+def test_a_policy_is_tried_on_the_records(traffic: Program, tmp_path: Path) -> None:
+    """Who of today's people would not get in now, and who would gain or lose which role."""
+    new = tmp_path / "new.toml"
+    new.write_text('[admission]\ndeny_email_domains = ["b.example"]\n[[role]]\ngrant = "guest"\n')
+    before = (traffic.json("users", "list"), traffic.json("audit"))
+    listed = [user for user in before[0]["users"] if user["status"] != "deleted"]
+    people = len(listed)
+    found = traffic.json("policy", "try", str(new), "--records", code=1)
+    assert found["records"] == people > 0
+    groups = {(g["what"], g["was"], g["now"]): g["count"] for g in found["differences"]}
+    assert groups[("role 'guest'", "not had", "had")] == people
+    refused = ("admission", "admitted", "denied by admission.deny_email_domains")
+    assert groups[refused] == sum("@b.example" in user["email"] for user in listed) > 0
+    assert (traffic.json("users", "list"), traffic.json("audit")) == before
+    text = traffic("policy", "try", str(new), "--records", code=1).stdout
+    assert text.endswith(f"{people} records compared by both policies.\n")
+
+
+def test_the_same_policy_tried_on_the_records_changes_nothing(
+    traffic: Program, policy_file: Path
+) -> None:
+    """Exit code 0. Records have no time from which on they would count."""
+    said = traffic("policy", "try", str(policy_file), "--records").stdout
+    assert said.startswith("Nothing would come out differently.\n")
+    traffic("policy", "try", str(policy_file), "--records", "--since", "30d", code=2)
+
+
+def test_a_large_trial_in_processes_finds_what_a_small_one_does(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same counts and examples."""
+    new = tmp_path / "new.toml"
+    new.write_text('[admission]\ndeny_email_domains = ["b.example"]\n[[role]]\ngrant = "guest"\n')
+    program.sign_up("a@b.example", "ada@example.com", "x@mailinator.com")
+    small = program.json("policy", "try", str(new), code=1)
+    monkeypatch.setattr(trying, "SMALL", 0)
+    assert program.json("policy", "try", str(new), code=1) == small
 
 
 def test_what_was_decided_again_for_good_is_rebuilt_too(

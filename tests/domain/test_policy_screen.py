@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 from tests.domain.decide_support import event, message, outcome
 from tests.support import NOON, ROOT
 from usher.core.domain.callable_policy import CallablePolicy
-from usher.core.domain.differences import Differences
 from usher.core.domain.events import Event
 from usher.core.domain.policy import Applicant, Ask, Reason, Refuse, Rules, Verdict, somebody
 from usher.core.domain.records import Outcome
-from usher.core.domain.trial import try_on_user
+from usher.core.domain.trial import try_on_past
 from usher.core.errors import PolicyError
 from usher.core.policy_source import load_policy
 
@@ -192,9 +191,9 @@ def test_a_callables_ends_are_utc_and_its_asks_a_boolean() -> None:
 
 def differences(old: CallablePolicy, new: CallablePolicy) -> list[str]:
     """What a trial of the new policy tells of one signup."""
-    found = Differences()
-    assert try_on_user([(SIGNUP, NOON)], old, new, found) == 1
-    return [group.what for group in found.groups()]
+    trial = try_on_past([[(SIGNUP, NOON)]], old, new)
+    assert trial.count == 1
+    return [group.what for group in trial.differences.groups()]
 
 
 def test_a_trial_asks_the_screens_of_both_policies() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from datetime import timedelta
 from uuid import UUID
 
@@ -44,18 +43,6 @@ def test_deliveries_come_in_the_order_of_arrival(busy: App) -> None:
     assert [each.sequence for each in kept.deliveries(after=sequences[8])] == sequences[9:]
     assert len(list(History(busy.store.database, ELSEWHERE).deliveries())) == 1
     assert len(list(History(busy.store.database, UUID(int=0)).deliveries())) == 10
-
-
-def test_users_come_one_after_the_other(busy: App) -> None:
-    """Each with their own events in order, whatever the size of the pieces."""
-    kept = list(History(busy.store.database, UUID(int=0)).by_user())
-    ids = [each.user_id for each in kept]
-    assert len(kept) == 9
-    assert sum(a != b for a, b in itertools.pairwise(ids)) == 2
-    for start in (0, 3, 6):
-        names = [each.event for each in kept[start : start + 3]]
-        assert names == ["signup", "login", "usermodified"]
-    assert len(list(History(busy.store.database).by_user())) == 10
 
 
 def test_filters_narrow_a_history(busy: App) -> None:

@@ -1,0 +1,121 @@
+"""``/policy/try``: a candidate policy on the newest events or on today's records, within bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from threading import Lock
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
+
+from pydantic import Field
+
+from usher.core.app import App
+from usher.core.domain.rules import FilePolicy
+from usher.core.domain.trial import COMPARED, Trial, try_on_past, try_on_records
+from usher.core.errors import InvalidInputError, PolicyError, TooManyRequestsError
+from usher.core.policy_file import parse_policy
+from usher.functions._shared.http import Response
+from usher.functions._shared.operation import Access, Call, Input, Operation, json_response
+from usher.functions.api_methods import schemas
+
+if TYPE_CHECKING:
+    from usher.core.store.past import Past
+
+MOST: Final = 10_000
+"""Events or records that one trial reads."""
+MOST_SECONDS: Final = 3.0
+PAUSE_EACH: Final = 8
+"""Users. In a pause the process answers events and other requests."""
+PAUSE_SECONDS: Final = 0.0005
+_RUNNING: Final = Lock()
+Item = TypeVar("Item")
+
+
+class TryRequest(Input):
+    """The policy to try, and on what."""
+
+    policy: str = Field(
+        min_length=1,
+        description="The text of a policy.toml.",
+        examples=['[admission]\ndefault = "deny"\nallow_email_domains = ["example.com"]\n'],
+    )
+    on: Literal["events", "records"] = Field(
+        "events", description="The newest events, or the records as they are now."
+    )
+
+
+def try_policy(call: Call) -> Response:
+    """Compare a candidate with the policy in force, as ``usher policy try`` does; one at a time.
+
+    Raises:
+        InvalidInputError: the text is no policy, or names a list in a file of this machine.
+        TooManyRequestsError: another trial runs in this process.
+    """
+    body: TryRequest = call.body
+    try:
+        candidate = parse_policy(body.policy, folder=None)
+    except PolicyError as error:
+        raise InvalidInputError((("/policy", str(error)),)) from None
+    if not _RUNNING.acquire(blocking=False):
+        raise TooManyRequestsError(MOST_SECONDS)
+    try:
+        tried = _on_records if body.on == "records" else _on_events
+        trial, of = tried(call, candidate)
+    finally:
+        _RUNNING.release()
+    return json_response(
+        {
+            "fingerprint": candidate.fingerprint,
+            "on": body.on,
+            "count": trial.count,
+            "of": max(of, trial.count),
+            "users": trial.users,
+            "differences": trial.differences.documents(),
+        }
+    )
+
+
+def _on_events(call: Call, candidate: FilePolicy) -> tuple[Trial, int]:
+    past = _past(call.app)
+    histories = _bounded(past.newest(MOST))
+    return try_on_past(histories, call.app.policy, candidate), past.size()
+
+
+def _on_records(call: Call, candidate: FilePolicy) -> tuple[Trial, int]:
+    # In the order of random ids: where there are more, these are a fair sample.
+    records = _bounded(islice(_past(call.app).records(), MOST))
+    trial = try_on_records(records, call.app.policy, candidate, call.now)
+    counts = call.app.store.users.counts("status")
+    return trial, sum(counts.get(status, 0) for status in COMPARED)
+
+
+def _past(app: App) -> Past:
+    from usher.core.store.past import Past  # noqa: PLC0415 - loads SQLAlchemy
+
+    return Past(app.store.database, app.store.instance())
+
+
+def _bounded(items: Iterable[Item]) -> Iterator[Item]:
+    """The items, until the time is over, with pauses in which others run."""
+    until = monotonic() + MOST_SECONDS
+    for number, item in enumerate(items):
+        if number % PAUSE_EACH == 0:
+            sleep(PAUSE_SECONDS)
+        if monotonic() > until:
+            return
+        yield item
+
+
+OPERATIONS: Final = (
+    Operation(
+        "POST",
+        "/policy/try",
+        "What another policy would change",
+        Access.ADMINISTRATOR,
+        try_policy,
+        schemas.PolicyTrial,
+        body=TryRequest,
+        errors=(429,),
+    ),
+)
