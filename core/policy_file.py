@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from usher.core.bounds import MAX_EMAIL_CHARACTERS, MAX_MESSAGE_CHARACTERS
 from usher.core.domain.admission import Admission, AdmissionRule, Answer, DenyList
-from usher.core.domain.conditions import AS_WRITTEN, EVERYBODY, Conditions, Spelling
+from usher.core.domain.conditions import AS_WRITTEN, Conditions, Spelling
 from usher.core.domain.events import EventName
 from usher.core.domain.held_roles import is_role
 from usher.core.domain.policy import DEFAULT_MESSAGE, Outage, check_app_metadata, check_roles
@@ -171,8 +171,7 @@ def _conditions(table: Mapping[str, Any], where: str, lists: ListReader) -> Cond
     if since is not None and until is not None and until <= since:
         raise PolicyError(f"{where} until", "is not after from, so the rule could never hold")
     invited = _choice(table, "invited", where) if "invited" in table else None
-    conditions = Conditions(emails, domains, providers, invited, since, until)
-    return EVERYBODY if conditions == EVERYBODY else conditions
+    return Conditions(emails, domains, providers, invited, since, until)
 
 
 def _test(table: Mapping[str, Any], number: int, where: str) -> PolicyTest:

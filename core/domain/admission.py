@@ -56,6 +56,16 @@ class DenyList(Struct, frozen=True, gc=False):
     values: Entries = NONE
     message: str = DEFAULT_MESSAGE
 
+    def deny(self, name: str, value: str, address: str) -> Ruling | None:
+        """The ruling on a value that is on the list, or on an address that might have it."""
+        if not address:
+            reason = Reason(name, f"{_CANNOT_BE_READ}, and there is a deny list")
+            return Ruling(_DENY, UNREADABLE_MESSAGE, reason)
+        entry = self.values.match(value)
+        if not entry:
+            return None
+        return Ruling(_DENY, self.message, Reason(name, f"{_said(entry)} is on the deny list"))
+
 
 class AdmissionRule(Struct, frozen=True, gc=False):
     """One ``[[rule]]``; ``number`` counts from 1.
@@ -146,6 +156,18 @@ class Admission(Struct, frozen=True, gc=False):
         denied = self._by_deny_list(who, address)
         if denied is not None:
             return denied
+        return self._by_rules(who, address) if self.rules else self._by_default(who, address, [])
+
+    def _by_deny_list(self, who: Applicant, address: str) -> Ruling | None:
+        if self.deny_emails.values.size:
+            denied = self.deny_emails.deny("admission.deny_emails", address, address)
+            if denied is not None:
+                return denied
+        if self.deny_email_domains.values.size:
+            return self.deny_email_domains.deny("admission.deny_email_domains", who.domain, address)
+        return None
+
+    def _by_rules(self, who: Applicant, address: str) -> Ruling:
         passed: list[Ruling] = []
         for rule in self.rules:
             found = rule.concerns(who, address)
@@ -156,26 +178,11 @@ class Admission(Struct, frozen=True, gc=False):
             passed.append(found)
         else:
             found = self._by_default(who, address, passed)
-        if passed and found.answer is _ALLOW:
+        if found.answer is _ALLOW:
             for each in passed:
                 if each.answer is _ASK:
                     return Ruling(_ASK, "", each.reason)
         return found
-
-    def _by_deny_list(self, who: Applicant, address: str) -> Ruling | None:
-        for name, deny, value, said in (
-            ("admission.deny_emails", self.deny_emails, address, "the address"),
-            ("admission.deny_email_domains", self.deny_email_domains, who.domain, ""),
-        ):
-            if not deny.values:
-                continue
-            if not address:
-                text = f"{_CANNOT_BE_READ}, and there is a deny list"
-                return Ruling(_DENY, UNREADABLE_MESSAGE, Reason(name, text))
-            if entry := deny.values.match(value):
-                text = f"{said or f'the domain {entry}'} is on the deny list"
-                return Ruling(_DENY, deny.message, Reason(name, text))
-        return None
 
     def _by_default(self, who: Applicant, address: str, passed: list[Ruling]) -> Ruling:
         """The answer where no rule decided."""
@@ -195,13 +202,13 @@ class Admission(Struct, frozen=True, gc=False):
 
     def _by_allow_list(self, who: Applicant, address: str) -> Ruling | None:
         """The answer to somebody on a list; without the proof that it needs, the default's."""
-        for name, allowed, value, said in (
-            ("admission.allow_emails", self.allow_emails, address, "the address"),
-            ("admission.allow_email_domains", self.allow_email_domains, who.domain, ""),
+        for name, allowed, value in (
+            ("admission.allow_emails", self.allow_emails, address),
+            ("admission.allow_email_domains", self.allow_email_domains, who.domain),
         ):
             if not value or not (entry := allowed.match(value)):
                 continue
-            text = f"{said or f'the domain {entry}'} is on the allow list"
+            text = f"{_said(entry)} is on the allow list"
             if who.proven:
                 return Ruling(_ALLOW, "", Reason(name, text))
             if _proven_enough(who):
@@ -244,3 +251,8 @@ class Admission(Struct, frozen=True, gc=False):
 def _proven_enough(who: Applicant) -> bool:
     """At a validate nobody can have proven anything; the signup that follows must."""
     return who.proven or who.event == EventName.VALIDATE
+
+
+def _said(entry: str) -> str:
+    """An entry of a list in words; an address is never quoted."""
+    return "the address" if "@" in entry else f"the domain {entry}"

@@ -6,7 +6,7 @@ Each holds or does not for an applicant, and says in words whom it means, withou
 from __future__ import annotations
 
 from datetime import datetime
-from math import ceil, inf
+from math import ceil
 from typing import Final
 
 from msgspec import Struct
@@ -17,6 +17,9 @@ from usher.core.domain.policy import Applicant, listed, told
 BELOW: Final = "*."
 """Before a domain: everything below it."""
 
+_NEVER: Final = 1 << 62
+"""A second that no event is of."""
+
 
 class Entries(Struct, frozen=True, gc=False):
     """A list of addresses, or of domains.
@@ -25,24 +28,23 @@ class Entries(Struct, frozen=True, gc=False):
         exact: each means itself alone.
         below: each domain means all that are below it, and not itself.
         words: the list in a sentence; made up from the entries where it is empty.
+        size: the number of entries.
     """
 
     exact: frozenset[str] = frozenset()
     below: frozenset[str] = frozenset()
     words: str = ""
+    size: int = 0
 
     def __post_init__(self) -> None:
-        """Word the list."""
+        """Count and word the list."""
+        force_setattr(self, "size", len(self.exact) + len(self.below))
         if not self.words:
             force_setattr(self, "words", listed(self.exact | {BELOW + each for each in self.below}))
 
-    def __bool__(self) -> bool:
-        """Whether there is an entry."""
-        return bool(self.exact or self.below)
-
     def __len__(self) -> int:
         """The number of entries."""
-        return len(self.exact) + len(self.below)
+        return self.size
 
     def match(self, value: str) -> str:
         """The entry that covers a value, as the policy spells it; empty: none does."""
@@ -104,6 +106,7 @@ class Conditions(Struct, frozen=True, gc=False):
         invited: whether an administrator invited the account; None: it does not matter.
         since, until: the first moment, and the first one that is too late, UTC.
         names_address: whether the rule depends on the address, and so on its proof.
+        names_other: whether it has any other condition.
     """
 
     emails: Entries = NONE
@@ -113,12 +116,16 @@ class Conditions(Struct, frozen=True, gc=False):
     since: datetime | None = None
     until: datetime | None = None
     names_address: bool = False
-    _first: float = -inf
-    _end: float = inf
+    names_other: bool = False
+    _first: int = -_NEVER
+    _end: int = _NEVER
 
     def __post_init__(self) -> None:
-        """Note the times in whole seconds, as events have them."""
+        """Note what is asked about, and the times in whole seconds, as events have them."""
         force_setattr(self, "names_address", bool(self.emails or self.email_domains))
+        times = self.since or self.until
+        other = bool(self.providers) or self.invited is not None or times is not None
+        force_setattr(self, "names_other", other)
         if self.since is not None:
             force_setattr(self, "_first", ceil(self.since.timestamp()))
         if self.until is not None:
@@ -138,9 +145,10 @@ class Conditions(Struct, frozen=True, gc=False):
         Args:
             address: as ``Spelling.fold`` leaves it.
         """
-        if self.emails and address not in self.emails.exact:
+        if self.emails.size and address not in self.emails.exact:
             return False
-        return not self.email_domains or bool(self.email_domains.match(domain))
+        domains = self.email_domains
+        return not domains.size or domain in domains.exact or bool(domains.match(domain))
 
     def describe(self, address: str = "proven address") -> str:
         """Whom the rule concerns, as the end of a sentence."""

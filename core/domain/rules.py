@@ -59,9 +59,7 @@ class RoleRule(Struct, frozen=True, gc=False):
             address: as ``Spelling.fold`` leaves it.
         """
         when = self.when
-        if when is EVERYBODY:
-            return self.given
-        if not when.hold(who):
+        if when.names_other and not when.hold(who):
             return None
         if when.names_address:
             if not when.concern(address, who.domain):
@@ -72,7 +70,12 @@ class RoleRule(Struct, frozen=True, gc=False):
 
 
 class FilePolicy(Struct, frozen=True, gc=False):
-    """The policy of a policy.toml; the empty one admits everyone and gives no role."""
+    """The policy of a policy.toml; the empty one admits everyone and gives no role.
+
+    Attributes:
+        files: that it names.
+        timed: whether it gives some role until an end.
+    """
 
     admission: Admission = Admission()
     roles: tuple[RoleRule, ...] = ()
@@ -81,6 +84,11 @@ class FilePolicy(Struct, frozen=True, gc=False):
     fingerprint: str = NO_POLICY
     files: tuple[ListFile, ...] = ()
     tests: tuple[PolicyTest, ...] = ()
+    timed: bool = False
+
+    def __post_init__(self) -> None:
+        """Note whether some role ends: most policies give none an end."""
+        force_setattr(self, "timed", any(rule.when.until is not None for rule in self.roles))
 
     @property
     def role_names(self) -> frozenset[str]:
@@ -94,14 +102,13 @@ class FilePolicy(Struct, frozen=True, gc=False):
         if spelling is not AS_WRITTEN:
             address = spelling.fold(address)
         found = self.admission.rule_on(applicant, address)
-        given, reasons, timed = [], [], False
+        given, reasons = [], []
         for rule in self.roles:
             reason = rule.concerns(applicant, address)
             if reason is not None:
                 reasons.append(reason)
                 if reason is rule.given:
                     given.append(rule)
-                    timed = timed or rule.when.until is not None
         return Verdict(
             found.answer is not _DENY,
             found.message,
@@ -110,7 +117,7 @@ class FilePolicy(Struct, frozen=True, gc=False):
             (found.reason,),
             tuple(reasons),
             found.answer is _ASK,
-            _ends_of(given) if timed else NO_ENDS,
+            _ends_of(given) if self.timed else NO_ENDS,
         )
 
     def screen(self, event: Event, verdict: Verdict) -> Verdict:  # noqa: ARG002 - see Policy
