@@ -11,6 +11,7 @@ import click
 from usher.cli.decisions import find_event, print_traceback, show_decision, told_in_full
 from usher.cli.environment import environment, opened
 from usher.cli.moments import PAST
+from usher.cli.observed import observed
 from usher.cli.output import (
     collecting_less,
     difference_documents,
@@ -42,6 +43,9 @@ _ASKED = (EventName.VALIDATE, EventName.SIGNUP, EventName.LOGIN, EventName.USERM
 @click.group()
 def policy() -> None:
     """The rules of admission and roles."""
+
+
+policy.add_command(observed)
 
 
 @policy.command()

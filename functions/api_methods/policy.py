@@ -31,7 +31,13 @@ class ExplainRequest(Input):
 def read(call: Call) -> Response:
     """Return the rules in words."""
     policy = call.app.policy
-    return json_response({"fingerprint": policy.fingerprint, "rules": policy.describe()})
+    return json_response(
+        {
+            "fingerprint": policy.fingerprint,
+            "rules": policy.describe(),
+            "mode": call.app.settings.mode,
+        }
+    )
 
 
 def explain(call: Call) -> Response:
@@ -83,6 +89,7 @@ def read_own(call: Call) -> Response:
             "reasons": _documents(reasons),
             "administrator": admin in call.principal.roles,
             "administrator_role": admin,
+            "mode": call.app.settings.mode,
         }
     )
 
