@@ -42,12 +42,13 @@ OF_ONE_INSTALLATION: Final = frozenset(
         "INSTANCE_ID",
         "JWT_AUDIENCE",
         "JWT_SECRET",
+        "MODE",
         "PROXY_SECRET",
         "SPOOL",
         "WEBHOOK_SECRETS",
     )
 )
-"""Settings that lead to one database and one Identity. All others are rules and limits."""
+"""Settings of one database and one Identity. All others are rules and limits."""
 
 
 def environment() -> dict[str, str]:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from usher.cli.decisions import find_event, print_traceback, show_decision, told_in_full
 from usher.cli.environment import environment, opened
 from usher.cli.moments import PAST
+from usher.cli.observed import observed
 from usher.cli.output import (
     collecting_less,
     json_option,
@@ -60,6 +61,9 @@ _NOBODY = UUID(int=0)
 @click.group()
 def policy() -> None:
     """The rules of admission and roles."""
+
+
+policy.add_command(observed)
 
 
 @policy.command()

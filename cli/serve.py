@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from ipaddress import ip_address
+from typing import Final
 
 import click
 
@@ -13,6 +14,11 @@ from usher.core.app import App, use
 from usher.core.errors import DatabaseError, NotMigratedError
 from usher.core.policy_source import warn_of_tests
 from usher.core.settings import Settings
+
+OBSERVING: Final = (
+    "USHER_MODE is observe: every event is answered 204, nobody is refused and no role reaches "
+    "Identity. See: usher policy observed"
+)
 
 
 def run_server(host: str, port: int, workers: int) -> None:
@@ -35,6 +41,8 @@ def run_server(host: str, port: int, workers: int) -> None:
     except DatabaseError as error:
         _check_without_database(error)
     os.environ.update(installation())
+    if Settings.from_env(os.environ).observes:
+        click.secho(OBSERVING, fg="yellow", bold=True, err=True)
     runner.serve(host, port, workers)
 
 

@@ -314,6 +314,8 @@ def _identity(app: App, user: User) -> str:
         return ""
     if not user.at_identity.pending:
         return "in step"
+    if app.settings.observes:
+        return "told nothing, since Usher only observes (USHER_MODE)"
     pending = app.pushes.of(user)
     why = f" ({pending.error})" if pending and pending.error else ""
     return f"pending{why}. The server tries again by itself."

@@ -122,9 +122,10 @@ class App:
         """The pipeline; the first delivery with a good signature opens the database.
 
         Raises:
-            PolicyError: the policy cannot be loaded.
+            PolicyError: the policy cannot be loaded. In observe mode each event fails instead.
         """
-        _ = self.policy
+        if not self.settings.observes:
+            _ = self.policy
         return Webhooks(self.settings, self.policy_in_force, lambda: self.store)
 
     @cached_property
@@ -253,7 +254,13 @@ class App:
         """The pushes of changes made here to Identity."""
         from usher.core.identity.push import Pushes  # noqa: PLC0415 - events call nobody
 
-        return Pushes(self.store.database, self.store.users, self.identity, self.clock)
+        return Pushes(
+            self.store.database,
+            self.store.users,
+            self.identity,
+            self.clock,
+            observes=self.settings.observes,
+        )
 
     @cached_property
     def sync(self) -> Sync:
@@ -270,6 +277,7 @@ class App:
             instances=self.store.instances,
             interval_seconds=self.settings.sync_interval_seconds,
             pending_days=self.settings.pending_days,
+            observes=self.settings.observes,
         )
 
     @cached_property
@@ -355,7 +363,10 @@ def current() -> App:
         with _lock:
             if _current is None:
                 log.configure()
-                _current = App(Settings.from_env(os.environ))
+                settings = Settings.from_env(os.environ)
+                if settings.observes:
+                    log.get_logger().warning("mode.observe")
+                _current = App(settings)
     return _current
 
 

@@ -348,6 +348,12 @@ class IdentityRefusedError(UsherError):
     code, status, title = "identity_refused", 409, "Identity refused"
 
 
+class ObservingError(UsherError):
+    """Identity cannot be told anything: Usher only observes."""
+
+    code, status, title = "observing", 409, "Usher only observes"
+
+
 class SyncRunningError(UsherError):
     """Another process holds the lease of a sync, or held it until it died.
 

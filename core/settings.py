@@ -29,6 +29,7 @@ DOOR_WITHOUT_LIMIT: Final = (
     "limit in what stands before Usher, and name it in USHER_DOOR_LIMIT (docs/door.md)."
 )
 MAX_NAME_CHARACTERS: Final = 100
+OBSERVE: Final = "observe"
 _SWITCHES: Final = frozenset({"on", "off", "yes", "no", "true", "false", "none", "0", "1"})
 """They name nothing."""
 
@@ -49,6 +50,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             first; empty: the API also answers direct requests.
         instance_id: the Identity instance; None: events of any instance are taken.
         policy: path of policy.toml, or ``package.module:function``.
+        mode: ``live``, or ``observe``: every event is answered 204, and Identity told nothing.
         admin_role: role of administrators.
         allowed_origins: origins whose pages may call the API.
         webhook_tolerance_seconds: greatest age of an event.
@@ -78,6 +80,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     proxy_secret: tuple[bytes, ...] = ()
     instance_id: UUID | None = None
     policy: str = "policy.toml"
+    mode: str = "live"
     admin_role: str = "admin"
     allowed_origins: tuple[str, ...] = ()
     webhook_tolerance_seconds: int = 300
@@ -103,6 +106,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     def tolerance(self) -> Tolerance:
         """The window for the ``iat`` of events."""
         return Tolerance(self.webhook_tolerance_seconds, self.webhook_ahead_seconds)
+
+    @property
+    def observes(self) -> bool:
+        """Whether every event is answered 204, and Identity is told nothing."""
+        return self.mode == OBSERVE
 
     @property
     def tells_identity(self) -> bool:
@@ -247,6 +255,12 @@ def _interval(text: str) -> int:
     return 0 if text == "0" else _integer(60, 2_592_000)(text)
 
 
+def _mode(text: str) -> str:
+    if text not in ("live", OBSERVE):
+        raise ValueError(f"must be live or observe, not {text!r}")
+    return text
+
+
 def _switch(text: str) -> bool:
     if text not in ("on", "off"):
         raise ValueError(f"must be on or off, not {text!r}")
@@ -273,6 +287,7 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "proxy_secret": _secrets,
     "instance_id": _uuid,
     "policy": str,
+    "mode": _mode,
     "admin_role": _role,
     "allowed_origins": _origins,
     "webhook_tolerance_seconds": _integer(1, 86_400),

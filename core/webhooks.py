@@ -51,13 +51,14 @@ from usher.core.errors import (
     DuplicateError,
     EventMismatchError,
     NotStorableError,
+    PolicyError,
     SignatureError,
     TooManyRequestsError,
     UsherError,
 )
 from usher.core.jws import Claims, verify_claims, verify_event
 from usher.core.limits import RateLimiter
-from usher.core.log import describe_failure, elapsed_ms, get_logger, info_all
+from usher.core.log import describe, describe_failure, elapsed_ms, get_logger, info_all
 from usher.core.opaque import SetAside
 from usher.core.settings import Settings
 from usher.core.texts import uuid_text
@@ -135,7 +136,8 @@ class Verified(Struct, frozen=True):
         content: the event of the body, known or not, or the error in it: ``BodyError`` where the
             body is no event, any other where reading it failed.
         id: the delivery id; retries have the same.
-        given: the answer that was given while the database was away; None: not answered yet.
+        given: the answer that is given in any case; None: the decision's own.
+        observed: ``given`` is the 204 of observe mode; else it was given in an outage.
     """
 
     received: Received
@@ -143,6 +145,7 @@ class Verified(Struct, frozen=True):
     content: Event | UnknownEvent | Exception
     id: str
     given: Reply | None = None
+    observed: bool = False
 
 
 class Fallback(Protocol):
@@ -227,6 +230,15 @@ class Webhooks:
             For each delivery, in order, its answer, or the exception that kept it from being
             stored. A failure does not affect its neighbours.
         """
+        if not self._settings.observes:
+            return self._process(batch)
+        try:
+            return self._process([replace(v, given=NO_CONTENT, observed=True) for v in batch])
+        except Exception as error:  # such as a store that cannot be opened
+            get_logger().error("batch.failed", deliveries=len(batch), **describe(error))
+            return [error] * len(batch)
+
+    def _process(self, batch: Sequence[Verified]) -> list[Reply | Exception]:
         started = perf_counter()
         if self.fallback is not None and self.fallback.active:
             held = self.fallback.hold(batch)
@@ -344,7 +356,7 @@ class Webhooks:
                 if verified.id in known.replies:
                     return known.replies[verified.id]
                 users = store.users.load(connection, keys)
-                failed = self._failed(verified, users, error, self._in_force.current)
+                failed = self._failed(verified, users, error, self._policy())
                 store.ledger.record(connection, [failed])
                 store.users.store(connection, users, users, [], [failed], known.superseded)
         except DatabaseAwayError as away:
@@ -352,6 +364,15 @@ class Webhooks:
         except Exception:  # the database refuses it altogether; the first error is the news
             return error
         return error
+
+    def _policy(self) -> Policy:
+        """The policy in force; where it cannot be loaded, one without a fingerprint."""
+        try:
+            return self._in_force.current
+        except PolicyError:
+            from usher.core.domain.rules import FilePolicy  # noqa: PLC0415 - few processes need it
+
+            return FilePolicy(fingerprint="")
 
     def _commit_again(self, store: Store, batch: Sequence[Verified]) -> list[Reply | Exception]:
         """Commit; repeat after a broken connection, since the pool has then dropped the others."""
@@ -470,7 +491,11 @@ class Webhooks:
     def _delivery(self, verified: Verified, decision: Decision, policy: Policy) -> Delivery:
         received, claims, content = verified.received, verified.claims, verified.content
         reply, reasons = decision.reply, decision.reasons
-        if verified.given is not None:
+        if verified.given is not None and verified.observed:
+            from usher.core.domain.observation import note  # noqa: PLC0415 - in observe mode alone
+
+            reply, reasons = verified.given, (note(reply), *reasons)
+        elif verified.given is not None:
             from usher.core.domain.outage import KEPT, REASONS  # noqa: PLC0415 - in outages alone
 
             reply = verified.given

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from usher.core import app, log
 from usher.core.bounds import MAX_KEPT_BODY_BYTES
 from usher.core.domain.reply import Reply
+from usher.core.errors import UsherError
 from usher.core.limits import LOCAL, client
 from usher.core.webhooks import Verified, log_fields
 from usher.functions import api
@@ -175,7 +176,7 @@ class Application:
         if usher.settings.metrics_token:
             backlogs = Backlogs(usher, self._metrics)
             every.append(run_periodically(backlogs.step, first=0, every=BACKLOGS_SECONDS))
-        if usher.settings.tells_identity:
+        if usher.settings.tells_identity and not usher.settings.observes:
             every.append(run_periodically(usher.pushes.step, every=PUSHES_SECONDS))
             if usher.settings.sync_interval_seconds:
                 every.append(run_periodically(usher.sync.step, every=SYNCS_SECONDS))
@@ -215,7 +216,10 @@ class Application:
             return await loop.run_in_executor(self._guests, self._guest.handle, request)
         hook = routes.find_hook(request.path)
         if hook is not None:
-            request = await self._bodies.read(request, exchange, lease, hook.vouches)
+            try:
+                request = await self._bodies.read(request, exchange, lease, hook.vouches)
+            except UsherError as error:
+                return hook.unread(request, error)
             started = perf_counter()
             if len(request.body) <= MAX_KEPT_BODY_BYTES:
                 answer = hook.prepare(request)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from usher.cli.checks.findings import Advice, Finding, Kind, counted, fine
+from usher.cli.checks.findings import Advice, Finding, Kind, Severity, counted, fine
 from usher.cli.environment import ENV
 from usher.cli.git import tracks
 from usher.core.errors import SettingsError
@@ -118,6 +118,20 @@ IN_GIT = Kind(
         ),
     ),
 )
+OBSERVING = Kind(
+    "mode.observe",
+    "Usher only observes: every event is answered 204, nobody is refused, and no role reaches "
+    "Identity",
+    (
+        Advice(
+            "USHER_MODE is observe, for the time beside an old function.",
+            "Then set USHER_MODE to live and restart the server.",
+            commands=("usher policy observed",),
+            settings=("USHER_MODE",),
+        ),
+    ),
+    Severity.WARNING,
+)
 
 
 def setting_problems(error: SettingsError, variables: Mapping[str, str]) -> list[Finding]:
@@ -144,7 +158,8 @@ def _problem(problem: str, variables: Mapping[str, str]) -> Finding:
 def configuration_findings(settings: Settings) -> list[Finding]:
     """Return the findings on usable settings."""
     findings = [fine("settings", "every setting is usable"), *_secrets(settings), _api(settings)]
-    return findings + ([IN_GIT.found()] if tracks(ENV) else [])
+    observing = [OBSERVING.found()] if settings.observes else []
+    return findings + observing + ([IN_GIT.found()] if tracks(ENV) else [])
 
 
 def _secrets(settings: Settings) -> list[Finding]:

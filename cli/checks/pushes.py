@@ -178,6 +178,9 @@ def push_findings(app: App) -> list[Finding]:
     if backlog.since is None:
         return [fine("pushes", "Identity knows of every change made here", count=0)]
     facts = {"count": backlog.count, "since": moment(backlog.since)}
+    if app.settings.observes:
+        told = f"waiting for {counted(backlog.count, 'user')} until Usher is live"
+        return [fine("pushes", told, **facts)]
     if not app.settings.tells_identity:
         return [NOT_CONFIGURED.found(**facts)]
     if failures := app.pushes.failures():

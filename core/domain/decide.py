@@ -86,8 +86,9 @@ def decide(
         user: the record as it stands; None for an unknown user.
         policy: asked at validate and signup for admission, and for the roles of confirmed users.
         now: the time of receipt, UTC.
-        given: the reply that Identity got already, while the database was away
-            (``usher.core.domain.outage``). The record notes its roles as sent.
+        given: the reply that Identity gets or got in any case: while the database was away
+            (``usher.core.domain.outage``), or 204 (``usher.core.domain.observation``). The record
+            notes its roles as sent; the decision has the reply that would be right.
         audited: False for a decision that is never kept: it has no audit, the record's version
             stays, and what changes nothing is ``applied``, too.
 
@@ -302,10 +303,11 @@ def _enter(
         reply, untold, why = _answer(event.user, held, roles, extra)
         reasons += why
     told = roles
+    sent = reply
     if case.given is not None:
-        reply = case.given
-        told = read_roles((reply.app_metadata or {}).get("roles")).names
-    if reply.status == 200:
+        sent = case.given
+        told = read_roles((sent.app_metadata or {}).get("roles")).names
+    if sent.status == 200:
         short = event.delivery_id[8 : 8 + SHORT_ID]
         at_identity = at_identity.answered(told, held.names, now, event.issued_at, short)
     by_answer = newer and case.given is None and event.name is not _USERMODIFIED

@@ -20,6 +20,7 @@ from usher.core.domain.sync_plan import UNREADABLE, Completed, Phase, Plan, Prog
 from usher.core.errors import (
     IdentityNotConfiguredError,
     InstanceUnknownError,
+    ObservingError,
     SyncRunningError,
     UsherError,
 )
@@ -50,6 +51,7 @@ class Sync:
         instances: say whose the accounts are.
         interval_seconds: from the end of a complete run to the next periodic one.
         pending_days: ``USHER_PENDING_DAYS``.
+        observes: whether Identity is told nothing now.
         sleep: waits for a number of seconds.
     """
 
@@ -65,6 +67,7 @@ class Sync:
         instances: Instances,
         interval_seconds: int,
         pending_days: int = 0,
+        observes: bool = False,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._database = database
@@ -75,6 +78,7 @@ class Sync:
         self._clock = clock
         self._instances = instances
         self._pending_days = pending_days
+        self._observes = observes
         self._interval = timedelta(seconds=interval_seconds)
         self._sleep = sleep
         self._periodic: Iterator[Run] | None = None
@@ -123,6 +127,7 @@ class Sync:
 
         Raises:
             IdentityNotConfiguredError: no admin credentials are set.
+            ObservingError: the plan pushes, and nothing is to be told to Identity.
             IdentityUnavailableError: Identity did not answer.
             SyncRunningError: another process makes the run.
             SyncStrangerError: accounts and records have nobody in common.
@@ -131,6 +136,8 @@ class Sync:
             DatabaseError: the database cannot be used.
         """
         client = self._client()
+        if self._observes and plan.push:
+            raise ObservingError("Identity is told nothing while USHER_MODE is observe.")
         run = self._begin_patiently(plan, restart=restart, wait=wait)
         started = time.perf_counter()
         fields: dict[str, Any] = {"plan": plan.name, "run_id": str(run.id)}

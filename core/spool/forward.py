@@ -218,6 +218,8 @@ class StoreAndForward:
         known = self._answers.get(verified.id)
         if known is not None:
             return known
+        if verified.observed:
+            return verified.given or NO_CONTENT
         content = verified.content
         if isinstance(content, BodyError):
             return Reply.refusing(content)
@@ -269,6 +271,7 @@ def to_record(verified: Verified, answer: Reply) -> bytes:
             "replay_claim": claims.replayed,
             "trigger_claim": claims.triggered,
             "answer": [answer.status, answer.content_type, answer.body],
+            "observed": verified.observed,
         }
     ).encode()
 
@@ -291,7 +294,7 @@ def from_record(record: bytes) -> Verified:
         found["body_digest"],
         found["key_index"],
         found["replay_claim"],
-        found.get("trigger_claim", False),  # this and the next: not in what an older version kept
+        found.get("trigger_claim", False),  # this and others: not in what an older version kept
     )
     reduced = found.get("reduced")
     received = Received(
@@ -303,4 +306,5 @@ def from_record(record: bytes) -> Verified:
         replayed=found["replayed"],
         reduced=None if reduced is None else tuple(SetAside(*each) for each in reduced),
     )
-    return replace(read_content(received, claims), given=Reply(*found["answer"]))
+    observed = found.get("observed", False)
+    return replace(read_content(received, claims), given=Reply(*found["answer"]), observed=observed)

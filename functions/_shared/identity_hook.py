@@ -14,13 +14,15 @@ from msgspec import Struct
 from usher.core import app
 from usher.core.bounds import MAX_EVENT_BYTES
 from usher.core.domain.events import EventName
-from usher.core.domain.reply import Reply
-from usher.core.errors import UsherError
+from usher.core.domain.reply import NO_CONTENT, Reply
+from usher.core.errors import SignatureError, UsherError
 from usher.core.webhooks import Received, Verified
 from usher.functions._shared.failure import failure, hidden
 from usher.functions._shared.http import Event, Request, Response
 
 SIGNATURE_HEADER: Final = "x-webhook-signature"
+_OBSERVED: Final = Response(NO_CONTENT.status)
+"""The answer to every event in observe mode."""
 
 
 class IdentityHook(Struct, frozen=True):
@@ -70,7 +72,17 @@ class IdentityHook(Struct, frozen=True):
                 )
             )
         except Exception as error:
-            return failure(error)
+            return self.unread(request, error)
+
+    def unread(self, request: Request, error: Exception) -> Response:
+        """Return the answer to a request that was not verified whole, as for its size.
+
+        In observe mode a good signature is answered 204 even so.
+        """
+        answer = failure(error)
+        if isinstance(error, SignatureError) or not self.vouches(request):
+            return answer
+        return _OBSERVED if app.current().settings.observes else answer
 
     def vouches(self, request: Request) -> bool:
         """Whether the headers show a good signature of an event; nothing is said of its body."""
@@ -85,6 +97,8 @@ class IdentityHook(Struct, frozen=True):
 
     def conclude(self, result: Reply | Exception) -> Response:
         """Return the answer for a result of the pipeline, which has logged it."""
+        if app.current().settings.observes:
+            return _OBSERVED
         if isinstance(result, Exception):
             return hidden(result)
         return Response(result.status, result.body, result.content_type)

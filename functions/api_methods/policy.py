@@ -44,6 +44,7 @@ def read(call: Call) -> Response:
             "fingerprint": policy.fingerprint,
             "rules": policy.describe(),
             "tests": [policy_test_document(result) for result in run_tests(policy, call.now)],
+            "mode": call.app.settings.mode,
         }
     )
 
@@ -86,6 +87,7 @@ def read_own(call: Call) -> Response:
             "reasons": reason_documents(reasons),
             "administrator": admin in call.principal.roles,
             "administrator_role": admin,
+            "mode": call.app.settings.mode,
         }
     )
 

@@ -232,12 +232,19 @@ class PolicyTest(Document):
     reasons: list[Reason]
 
 
+Mode = Annotated[
+    Literal["live", "observe"],
+    Field(description="`observe`: every event is answered 204, and no answer has any effect."),
+]
+
+
 class Policy(Document):
     """The policy in words."""
 
     fingerprint: str = Field(description="Changes with the policy; kept with every decision.")
     rules: list[str]
     tests: list[PolicyTest] = Field(description="The policy's own tests, run now.")
+    mode: Mode
 
 
 class PolicyVerdict(Document):
@@ -290,6 +297,7 @@ class Why(Document):
     reasons: list[Reason] = Field(description="The policy's rules that gave or withheld roles.")
     administrator: bool = Field(description="Whether the caller may administer.")
     administrator_role: str = Field(description="The role that it takes.")
+    mode: Mode
 
 
 class DoorAnswer(Document):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 from tests.api.api_support import BOSS, JWT_SECRET, People
 from tests.support import SECRET, Clock
@@ -49,7 +50,7 @@ def test_the_rules_are_those_of_the_command(
     policy_file.write_text(policy_file.read_text() + test)
     sqlite_people.app.policy_in_force.current = load_policy(str(policy_file))
     answer = sqlite_people.ask(ADMIN, "GET", "/policy")
-    assert answer.json == asked(["check"], policy_file, monkeypatch)
+    assert answer.json == asked(["check"], policy_file, monkeypatch) | {"mode": "live"}
     assert "Gives 'member' to everybody." in answer.json["rules"]
     assert [found["passed"] for found in answer.json["tests"]] == [True]
 
@@ -146,3 +147,14 @@ def test_a_callable_explains_itself_to_administrators_alone(sqlite_url: str, clo
         mine = people.ask("user", "GET", "/policy/me").json
         assert (mine["roles"], mine["reasons"], mine["administrator"]) == ([], [], False)
         assert people.ask(ADMIN, "GET", "/policy/me").json["administrator"] is True
+
+
+def test_the_api_says_whether_usher_only_observes(
+    sqlite_people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To administrators with the rules, and to everybody with their own roles."""
+    paths = ("/policy", "/policy/me")
+    assert [sqlite_people.ask(ADMIN, "GET", path).json["mode"] for path in paths] == ["live"] * 2
+    observing = replace(sqlite_people.app.settings, mode="observe")
+    monkeypatch.setattr(sqlite_people.app, "settings", observing)
+    assert [sqlite_people.ask(ADMIN, "GET", path).json["mode"] for path in paths] == ["observe"] * 2

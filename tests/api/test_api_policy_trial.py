@@ -135,6 +135,10 @@ def test_one_trial_runs_at_a_time(sqlite_people: People, monkeypatch: pytest.Mon
             assert go_on.wait(60)
             return Verdict()
 
+        def screen(self, _: object, verdict: Verdict) -> Verdict:
+            """Leave the verdict as it is."""
+            return verdict
+
     three_come(sqlite_people.app)
     first: list[int] = []
 
@@ -143,7 +147,7 @@ def test_one_trial_runs_at_a_time(sqlite_people: People, monkeypatch: pytest.Mon
         first.append(sqlite_people.ask(ADMIN, "POST", "/policy/try", body).status)
 
     with monkeypatch.context() as patch:
-        patch.setattr(policy_trial, "parse_policy", lambda _: Slow())
+        patch.setattr(policy_trial, "parse_policy", lambda _, folder: Slow())
         running = Thread(target=ask)
         running.start()
         try:

@@ -78,6 +78,12 @@ def a_misspelt_setting(at: Walk) -> Steps:
     at.set("USHER_WEBHOOK_SECRET", "")
 
 
+@case("mode.observe")
+def a_week_beside_the_old_function(at: Walk) -> Steps:
+    at.set("USHER_MODE", "observe")
+    yield {"USHER_MODE": "live"}
+
+
 @case("settings.invalid", 1)
 def an_old_value_in_the_environment(at: Walk) -> Steps:
     Path(".env").write_text("USHER_MAX_BODY_BYTES=262144\n")
