@@ -130,7 +130,7 @@ def read_domain(text: str) -> str:
     _, domain = split_address(email_key(f"a@{bare}"))
     if not domain:
         raise ValueError(f'{text!r} is not a domain; write "example.com", without @')
-    return domain if bare is text else BELOW + domain
+    return BELOW + domain if text.startswith(BELOW) else domain
 
 
 def strings(value: Any, where: str) -> list[str]:
