@@ -18,7 +18,7 @@ from usher.cli.output import (
     print_table,
 )
 from usher.core.domain.documents import audit_document
-from usher.core.domain.records import AuditEntry
+from usher.core.domain.records import THE_SITE, AuditEntry
 from usher.core.store.filters import ACTIONS, AuditFilters
 from usher.core.strict_json import dumps
 
@@ -42,7 +42,7 @@ def audit(
     cursor: str | None,
     as_json: bool,
 ) -> None:
-    """List changes of user records, newest first, with the values before and after."""
+    """List changes of user records and of the policy, newest first, with the values before and after."""
     with opened() as app:
         filters = AuditFilters(
             user_id=app.store.users.find(user).id if user else None,
@@ -63,7 +63,7 @@ def audit(
                 moment(entry.at),
                 entry.actor,
                 entry.action,
-                entry.user_id,
+                "the site" if entry.user_id == THE_SITE else entry.user_id,
                 differences(entry),
                 entry.reason or "-",
             )

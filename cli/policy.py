@@ -23,6 +23,7 @@ from usher.cli.output import (
     say,
     working,
 )
+from usher.cli.policy_reload import promote, reload
 from usher.cli.trying import Question, try_policy
 from usher.core.app import utc_now
 from usher.core.domain.callable_policy import CallablePolicy
@@ -213,6 +214,10 @@ def try_(source: str, since: datetime | None, records: bool, as_json: bool) -> N
         print_differences(groups, "Nothing would have come out differently.")
         say(f"{trial.count} events of {trial.users} users decided by both policies.")
     sys.exit(1 if groups else 0)
+
+
+policy.add_command(reload)
+policy.add_command(promote)
 
 
 def _is_uuid(text: str) -> bool:

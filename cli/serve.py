@@ -41,9 +41,10 @@ def run_server(host: str, port: int, workers: int) -> None:
     except DatabaseError as error:
         _check_without_database(error)
     os.environ.update(installation())
-    if Settings.from_env(os.environ).observes:
+    settings = Settings.from_env(os.environ)
+    if settings.observes:
         click.secho(OBSERVING, fg="yellow", bold=True, err=True)
-    runner.serve(host, port, workers)
+    runner.serve(host, port, workers, folder=settings.spool_folder.absolute())
 
 
 def _check_without_database(away: DatabaseError) -> None:

@@ -18,7 +18,7 @@ from usher.core.domain.policy import DEFAULT_MESSAGE, Outage, check_app_metadata
 from usher.core.domain.policy_tests import PolicyTest
 from usher.core.domain.rules import FilePolicy, RoleRule
 from usher.core.errors import PolicyError
-from usher.core.policy_lists import ListFiles, ListReader, known, strings
+from usher.core.policy_lists import ListFiles, ListReader, Read, known, read_file, strings
 
 T = TypeVar("T")
 _LISTS = ("allow_email_domains", "allow_emails", "deny_email_domains", "deny_emails")
@@ -27,13 +27,19 @@ _ASKED = ("validate", "signup", "login", "usermodified")
 _CONDITIONS = {"emails", "email_domains", "providers", "invited", "from", "until"}
 
 
-def parse_policy(text: str, where: str = "policy.toml", folder: Path | None = Path()) -> FilePolicy:
+def parse_policy(
+    text: str,
+    where: str = "policy.toml",
+    folder: Path | None = Path(),
+    content: Read = read_file,
+) -> FilePolicy:
     """Read the text of a policy.toml.
 
     Args:
         where: name of the file, for errors.
         folder: of the file; names of lists count from here. None: the text is a stranger's, so it
             may name no file.
+        content: gives what a list holds; raises as ``read_file``.
 
     Raises:
         PolicyError: names the table and key, or for a syntax error the line.
@@ -51,7 +57,7 @@ def parse_policy(text: str, where: str = "policy.toml", folder: Path | None = Pa
     admission = _table(document.get("admission", {}), place)
     message = _message(admission, place)
     spelling = _spelling(admission, place)
-    files = ListFiles(folder)
+    files = ListFiles(folder, content)
     lists = ListReader(files, spelling)
     roles = _array(document, "role", where, partial(_role_rule, lists))
     check_roles({rule.grant for rule in roles}, where)

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from usher.core.bounds import MAX_LIST_BYTES
 from usher.core.domain.conditions import BELOW, NONE, Entries, Spelling
 from usher.core.domain.events import email_key, split_address
@@ -15,18 +17,41 @@ from usher.core.domain.policy import ListFile, listed
 from usher.core.errors import PolicyError
 
 
+class Content(Struct, frozen=True):
+    """A file that a policy is made of, as it was when it was read."""
+
+    data: bytes
+    changed_at: datetime
+
+
+Read = Callable[[Path], Content]
+
+
+def read_file(path: Path) -> Content:
+    """Read a file, of more than ``MAX_LIST_BYTES`` only so much that one can tell.
+
+    Raises:
+        OSError
+    """
+    with path.open("rb") as file:
+        data = file.read(MAX_LIST_BYTES + 1)
+    return Content(data, datetime.fromtimestamp(path.stat().st_mtime, UTC))
+
+
 class ListFiles:
     """The text files that a policy names, each read once.
 
     Args:
         folder: of the policy; names of files count from here. None: no file may be read.
+        content: gives what a file holds; raises as ``read_file``.
 
     Attributes:
         read: the files, by name.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, content: Read = read_file) -> None:
         self._folder = folder
+        self._content = content
         self._texts: dict[str, str] = {}
         self.read: dict[str, ListFile] = {}
 
@@ -39,21 +64,18 @@ class ListFiles:
         if self._folder is None:
             raise PolicyError(where, "names a file, which only the command line reads")
         if name not in self._texts:
-            path = self._folder / name
             try:
-                with path.open("rb") as file:
-                    data = file.read(MAX_LIST_BYTES + 1)
-                changed = path.stat().st_mtime
-                text = data.decode("utf-8-sig")
+                content = self._content(self._folder / name)
+                text = content.data.decode("utf-8-sig")
             except FileNotFoundError:
                 raise PolicyError(where, f"there is no file {name}") from None
             except (OSError, ValueError) as error:
                 raise PolicyError(where, f"{name} cannot be read: {error}") from None
-            if len(data) > MAX_LIST_BYTES:
+            if len(content.data) > MAX_LIST_BYTES:
                 raise PolicyError(where, f"{name} has over {MAX_LIST_BYTES} bytes")
             self._texts[name] = text
-            digest = hashlib.sha256(data).hexdigest()
-            self.read[name] = ListFile(name, digest, datetime.fromtimestamp(changed, UTC))
+            digest = hashlib.sha256(content.data).hexdigest()
+            self.read[name] = ListFile(name, digest, content.changed_at)
         return self._texts[name].splitlines()
 
 

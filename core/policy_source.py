@@ -7,7 +7,9 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from usher.core.bounds import MAX_LIST_BYTES
 from usher.core.domain.callable_policy import CallablePolicy
 from usher.core.domain.policy import Rules
 from usher.core.domain.policy_tests import run_tests
@@ -15,22 +17,32 @@ from usher.core.domain.rules import FilePolicy
 from usher.core.errors import PolicyError
 from usher.core.log import get_logger
 
+if TYPE_CHECKING:
+    from usher.core.policy_lists import Content, Read
+
 
 class PolicyInForce:
     """The holder of the current policy, shared by all services.
 
+    A batch of events reads ``current`` once, so that each event is decided by one policy whole.
+
     Args:
         source: the value of ``USHER_POLICY``.
         before_code: called before somebody's own code is imported.
+
+    Attributes:
+        rejected: why the file as it is now does not take the place of the policy in force; empty:
+            no reload was refused since the last one that was not.
     """
 
     def __init__(self, source: str, before_code: Callable[[], None] = lambda: None) -> None:
+        self.rejected = ""
         self._source = source
         self._before_code = before_code
 
     @cached_property
     def current(self) -> FilePolicy | CallablePolicy:
-        """The policy, loaded once, at first use; a change needs a new process.
+        """The policy, loaded at first use; a server assigns another one when it is reloaded.
 
         Raises:
             PolicyError: the policy cannot be loaded.
@@ -63,20 +75,42 @@ def load_policy(source: str) -> FilePolicy | CallablePolicy:
     Raises:
         PolicyError: names the place and the problem.
     """
-    if is_callable(source):
-        return load_callable(source)
-    path = Path(source)
+    return load_callable(source) if is_callable(source) else load_file(source)
+
+
+def load_file(source: str, content: Read | None = None) -> FilePolicy:
+    """Load a policy's file, as ``load_policy``.
+
+    Args:
+        content: gives what each file holds that the policy is made of; None: ``read_file``.
+
+    Raises:
+        PolicyError: names the place and the problem.
+    """
+    from usher.core.policy_file import parse_policy  # noqa: PLC0415 - a callable needs none
+    from usher.core.policy_lists import read_file  # noqa: PLC0415
+
+    path, content = Path(source), content or read_file
     try:
-        text = path.read_text(encoding="utf-8")
+        text = text_of(content(path))
     except FileNotFoundError:
         if source == "policy.toml":
             return FilePolicy()
         raise PolicyError(source, "there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise PolicyError(source, f"cannot be read: {error}") from None
-    from usher.core.policy_file import parse_policy  # noqa: PLC0415 - a callable needs none
+    return parse_policy(text, path.name, path.parent, content)
 
-    return parse_policy(text, path.name, path.parent)
+
+def text_of(content: Content) -> str:
+    """The text of a policy's file, whatever ends its lines.
+
+    Raises:
+        ValueError: it is too large, or not UTF-8.
+    """
+    if len(content.data) > MAX_LIST_BYTES:
+        raise ValueError(f"has over {MAX_LIST_BYTES} bytes")
+    return content.data.decode().replace("\r\n", "\n").replace("\r", "\n")
 
 
 def load_callable(name: str) -> CallablePolicy:

@@ -22,7 +22,17 @@ from usher.core.domain.decide import ACTOR, decide, newcomer, welcome
 from usher.core.domain.events import Event, IdentityUser, email_key
 from usher.core.domain.policy import Policy
 from usher.core.domain.push import may_be_overwritten, must_be_told
-from usher.core.domain.records import AuditEntry, Decision, Delivery, Key, Page, Status, User, audit
+from usher.core.domain.records import (
+    THE_SITE,
+    AuditEntry,
+    Decision,
+    Delivery,
+    Key,
+    Page,
+    Status,
+    User,
+    audit,
+)
 from usher.core.errors import (
     AmbiguousUserError,
     LastAdministratorError,
@@ -40,6 +50,7 @@ from usher.core.store.users import (
     load_users,
     store_users,
     with_ended_grants,
+    write_audit,
 )
 
 ENDED_AT_ONCE: Final = 100
@@ -298,6 +309,27 @@ class UserService:
                 return user
 
         return again_on_conflict(note)
+
+    def note_policy(
+        self, action: str, actor: str, before: str, after: str, at: datetime | None = None
+    ) -> bool:
+        """Note once in the audit that another policy came into force, by both fingerprints.
+
+        Args:
+            at: when; the same change is noted once. None: now.
+
+        Returns:
+            False where no instance is known yet, so that there is no audit to note it in.
+        """
+        with self._database.write() as transaction:
+            instance_id = self._instances.known(transaction).one
+            if instance_id is None:
+                return False
+            old, new = {"policy": before}, {"policy": after}
+            entry = AuditEntry(action, actor, instance_id, THE_SITE, at or self._clock(), old, new)
+            if not self.has_act(transaction, entry):
+                write_audit(transaction, [entry])
+        return True
 
     def after_events(self, decided: dict[Key, User], now: datetime) -> dict[Key, User]:
         """The records after a batch, marked pending where an answer in flight may undo them.

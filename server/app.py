@@ -27,7 +27,7 @@ from usher.functions._shared.failure import failure
 from usher.functions._shared.http import Request, Response
 from usher.functions._shared.identity_hook import IdentityHook
 from usher.functions._shared.loopback import for_own_pages, require_host, require_own_page
-from usher.server import routes, traces
+from usher.server import policy_follower, routes, traces
 from usher.server.backlogs import Backlogs
 from usher.server.bodies import Bodies, Lease, tells_what_was_done
 from usher.server.bodies import Exchange as Body
@@ -100,6 +100,7 @@ class Application:
 
     def __init__(self, guest: Guest | None = None, *, own_pages: bool = False) -> None:
         usher = app.current()
+        self._policy_follower = policy_follower.start(usher)  # before anything asks for the policy
         self._guest = guest
         self._own_pages = own_pages
         self._guests = ThreadPoolExecutor(GUESTS, thread_name_prefix="guest") if guest else None
@@ -159,6 +160,8 @@ class Application:
         """Start the worker's periodic tasks."""
         usher = app.current()
         self._store_and_forward.adopt()
+        if self._policy_follower is not None:
+            self._policy_follower.start()
         every = [
             run_periodically(usher.maintenance.step),
             run_periodically(self._store_and_forward.step, first=0, every=HELD_SECONDS, pause=0),
@@ -187,6 +190,8 @@ class Application:
         for task in self._tasks:
             task.cancel()
         self._group_commit.close()
+        if self._policy_follower is not None:
+            self._policy_follower.close()
         self._store_and_forward.close()
         app.current().flush_oversized()
         if self._guests is not None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
-from tempfile import TemporaryDirectory
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any, Final
 
-from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
+from granian.server.mp import MPServer
 
 from usher.core.bounds import MAX_HEADER_BYTES
+from usher.core.log import describe, get_logger
+from usher.core.server_folder import VARIABLE, ServerFolder, made_in
 from usher.server.orphans import end_with_master
 
 HEADER_TIMEOUT_MS: Final = 10_000
@@ -34,19 +38,24 @@ def serve(
     workers: int = 1,
     application: str = WORKER,
     *,
+    folder: Path | None = None,
     respawn: bool = True,
     stop_seconds: int = STOP_SECONDS,
 ) -> None:
     """Serve until SIGINT or SIGTERM; requests under way are then finished and committed.
 
+    SIGHUP has the workers read the policy again.
+
     One worker shares commits best; more workers pay off with PostgreSQL.
 
     Args:
         application: what each worker process imports, as ``module:name``.
+        folder: holds what the processes of the server share, so that commands find it; None, or
+            where it cannot be written: it is among the system's temporary files.
         respawn: restart a worker that ended by itself; else the server ends with it.
         stop_seconds: longest time for requests under way, once told to stop.
     """
-    server = Granian(
+    server = _Server(
         application,
         address=host,
         port=port,
@@ -62,8 +71,26 @@ def serve(
             header_read_timeout=HEADER_TIMEOUT_MS, max_buffer_size=MAX_HEADER_BYTES
         ),
     )
-    with _shared_numbers(workers):
+    server.master = os.getpid()
+    with _shared_numbers(workers), _shared_folder(folder) as server.folder:
         server.serve(target_loader=_loaded)
+
+
+class _Server(MPServer):
+    """Granian, which at SIGHUP would put new workers in the place of all others."""
+
+    master: int
+    folder: ServerFolder | None
+
+    def signal_handler_reload(self, *_: object) -> None:
+        """Have the workers read the policy again."""
+        if os.getpid() != self.master:  # a forked worker has the handler, too
+            return
+        try:
+            if self.folder is not None:
+                self.folder.ask("usher")
+        except OSError as error:
+            get_logger().error("policy.not_followed", times=1, **describe(error))
 
 
 def _loaded(target: str) -> Any:
@@ -72,6 +99,8 @@ def _loaded(target: str) -> Any:
     Granian's own loader puts the working folder before everything else. A file ``queue.py`` there
     would then replace Python's.
     """
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal tells all of its processes
     end_with_master()
     module, _, name = target.partition(":")
     return getattr(import_module(module), name)
@@ -106,3 +135,25 @@ def _shared_numbers(workers: int) -> Iterator[None]:
     with TemporaryDirectory(prefix="usher-metrics-") as folder:
         os.environ[FOLDER_VARIABLE] = folder
         yield
+
+
+@contextmanager
+def _shared_folder(parent: Path | None) -> Iterator[ServerFolder | None]:
+    """Make the folder that the processes of the server share; workers inherit its name.
+
+    Without one, for want of a disk to write to, the policy stays that of the start.
+    """
+    os.environ.pop(VARIABLE, None)  # another server's
+    with ExitStack() as stack:
+        for place in (parent, Path(gettempdir())):
+            try:
+                found = place and stack.enter_context(made_in(place))
+            except OSError as error:
+                get_logger().warning("policy.folder_missing", **describe(error))
+            else:
+                if found:
+                    os.environ[VARIABLE] = str(found.path)
+                    break
+        else:
+            found = None
+        yield found

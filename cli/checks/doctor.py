@@ -15,7 +15,7 @@ from usher.cli.checks.failures import failures_finding
 from usher.cli.checks.findings import Finding, Severity
 from usher.cli.checks.identity import clocks_agree, identity_findings
 from usher.cli.checks.instance import SEVERAL, instance_findings
-from usher.cli.checks.policy import policy_finding
+from usher.cli.checks.policy import policy_findings
 from usher.cli.checks.pushes import push_findings
 from usher.cli.checks.site import site_findings
 from usher.cli.checks.spool import spool_findings
@@ -77,7 +77,7 @@ def examine() -> list[Finding]:
         return [
             *configuration_findings(settings),
             *database,
-            policy_finding(app),
+            *policy_findings(app),
             *spool_findings(app),
             *(_records(app, identity) if "pooled" in database[0].facts else []),
             *identity,

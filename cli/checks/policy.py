@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from usher.cli.checks.findings import Advice, Finding, Kind, Severity, counted, fine
 from usher.core.app import App
 from usher.core.domain.policy_tests import run_tests
-from usher.core.errors import PolicyError
+from usher.core.errors import PolicyError, UsherError
+from usher.core.server_folder import State, running
 
 MISSING = Kind(
     "policy.missing",
@@ -26,7 +29,8 @@ INVALID = Kind(
         Advice(
             "The file was changed, and has a mistake at that place.",
             "Correct it as docs/policy.md says; `usher policy check` tells whether it is right. "
-            "Then restart the server, which decides by the policy that it read when it started.",
+            "Then `usher policy reload` puts it in force; until then a running server decides by "
+            "the policy that it had before.",
         ),
     ),
 )
@@ -63,9 +67,53 @@ TESTS = Kind(
     severity=Severity.WARNING,
 )
 
+REJECTED = Kind(
+    "policy.rejected",
+    "the running server keeps the policy {fingerprint}, for it was asked to read another one: "
+    "{problem}",
+    (
+        Advice(
+            "The file had that mistake, or was not there, or was still being written.",
+            "Mend it, or put it back; `usher policy check` tells whether it is right.",
+            commands=("usher policy reload",),
+        ),
+    ),
+)
+NOT_RELOADED = Kind(
+    "policy.not_reloaded",
+    "the running server decides by the policy {fingerprint}, and {path} is another one ({there})",
+    (
+        Advice("The file was changed since.", commands=("usher policy reload",)),
+        Advice(
+            "The file was changed by mistake.",
+            "Put back what it was; where it was promoted, `usher policy promote --undo` does.",
+        ),
+    ),
+    Severity.WARNING,
+)
 
-def policy_finding(app: App) -> Finding:
-    """Return whether the policy can be loaded. A server has done so when it started."""
+
+def policy_findings(app: App) -> list[Finding]:
+    """Return whether the policy can be loaded, and whether running servers decide by it."""
+    finding = _of_the_file(app)
+    found = [finding]
+    with suppress(OSError, UsherError):  # another user's: the check of the spool says so
+        for server in running(app.settings.spool_folder):
+            if (state := server.state()) is not None:
+                found += _of_a_server(state, finding)
+    return found
+
+
+def _of_a_server(state: State, finding: Finding) -> list[Finding]:
+    if state.rejected:
+        return [REJECTED.found(fingerprint=state.fingerprint, problem=state.rejected)]
+    there = finding.facts.get("fingerprint")
+    if there is None or there == state.fingerprint:
+        return []
+    return [NOT_RELOADED.found(fingerprint=state.fingerprint, path=state.path, there=there)]
+
+
+def _of_the_file(app: App) -> Finding:
     source = app.settings.policy
     try:
         policy, now = app.policy, app.clock()
@@ -77,7 +125,9 @@ def policy_finding(app: App) -> Finding:
         return INVALID.found(where=error.where, problem=error.problem)
     results = run_tests(policy, now)
     if failed := [result.test.number for result in results if not result.passed]:
-        return TESTS.found(failed=len(failed), tests=len(results), numbers=failed)
+        return TESTS.found(
+            failed=len(failed), tests=len(results), numbers=failed, fingerprint=policy.fingerprint
+        )
     files = {file.name: (now - file.changed_at).days for file in policy.files}
     told = "".join(f"; {name} is {counted(days, 'day')} old" for name, days in files.items())
     return fine(

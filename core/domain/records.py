@@ -147,8 +147,12 @@ class User(Struct, frozen=True, gc=False):
         return _WAITING if self.waiting_since else _ACTIVE
 
 
+THE_SITE: Final = UUID(int=0)
+"""The user of an entry of the audit that is about the site, and nobody's record."""
+
+
 class AuditEntry(Struct, frozen=True, gc=False):
-    """One change of one record, with the parts that differ.
+    """One change of one record, or of the site (``THE_SITE``), with the parts that differ.
 
     Attributes:
         before, after: the parts that differ, of maps the keys that differ (``changes.differing``);

@@ -229,10 +229,11 @@ class StoreAndForward:
             return NO_CONTENT
         if isinstance(content, Exception):
             return content
-        if content.name in self._policy.current.outage.refused:
+        policy = self._policy.current
+        if content.name in policy.outage.refused:
             return away
         try:
-            return answer_without_record(content, self._policy.current, verified.received.at)
+            return answer_without_record(content, policy, verified.received.at)
         except Exception as error:  # noqa: BLE001 - a callable policy's; only this delivery fails
             return error
 

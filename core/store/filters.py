@@ -24,6 +24,8 @@ ACTIONS: Final = (
     "role.ended",
     "roles.set",
     "event.replayed",
+    "policy.reloaded",
+    "policy.promoted",
 )
 """The actions of the audit."""
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from msgspec import Struct
 from sqlalchemy import ColumnElement, Select, func, select
 
-from usher.core.domain.records import AuditEntry, Delivery
+from usher.core.domain.records import THE_SITE, AuditEntry, Delivery
 from usher.core.store.audit import to_entry
 from usher.core.store.database import Database
 from usher.core.store.deliveries import conditions, to_delivery
@@ -55,8 +55,11 @@ class History(Struct, frozen=True):
             return transaction.sql.execute(counted).scalar_one()
 
     def acts(self, since: datetime | None, until: datetime | None) -> Iterator[AuditEntry]:
-        """Acts: the entries of the audit that no delivery caused, in order; ``until`` excluded."""
-        wanted: list[ColumnElement[bool]] = [_AUDIT.c.delivery_id.is_(None)]
+        """Acts: a person's changes of records, in order; ``until`` excluded."""
+        wanted: list[ColumnElement[bool]] = [
+            _AUDIT.c.delivery_id.is_(None),
+            _AUDIT.c.user_id != THE_SITE,
+        ]
         if self.instance_id is not None:
             wanted.append(_AUDIT.c.instance_id == self.instance_id)
         if since:

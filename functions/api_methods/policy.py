@@ -45,6 +45,7 @@ def read(call: Call) -> Response:
             "rules": policy.describe(),
             "tests": [policy_test_document(result) for result in run_tests(policy, call.now)],
             "mode": call.app.settings.mode,
+            "rejected": call.app.policy_in_force.rejected or None,
         }
     )
 

@@ -168,13 +168,13 @@ class Decision(Document):
 
 
 class AuditEntry(Document):
-    """One change of one record."""
+    """One change of one record, or of the policy."""
 
     sequence: int
     at: datetime
     actor: str = Field(description="`identity`, `user:<id>`, `cli:<name>`, `sync` or `usher`.")
     action: str
-    user_id: UUID
+    user_id: UUID = Field(description="The nil UUID: it is about the site, and nobody's record.")
     delivery_id: str | None = Field(description="The event that caused it.")
     reason: str
     before: dict[str, Any] | None = Field(
@@ -245,6 +245,9 @@ class Policy(Document):
     rules: list[str]
     tests: list[PolicyTest] = Field(description="The policy's own tests, run now.")
     mode: Mode
+    rejected: str | None = Field(
+        description="Why the file of now is not in force: what is wrong with it. Null: nothing is."
+    )
 
 
 class PolicyVerdict(Document):

@@ -46,6 +46,8 @@ export const ACTIONS = {
   "role.revoked": "Role taken away",
   "role.ended": "Role ended",
   "roles.set": "Roles set",
+  "policy.reloaded": "Policy reloaded",
+  "policy.promoted": "Policy promoted",
 };
 export const SOURCES = { policy: "the policy", administrator: "an administrator", identity: "Identity" };
 

@@ -7,11 +7,13 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
+import pytest
 from sqlalchemy import text
 
 from tests.cli.walk import Steps, Walk, case
@@ -19,10 +21,13 @@ from tests.pipeline.outage_support import locked
 from tests.store.test_users import save, user
 from tests.support import SECRET, account, call, signed
 from usher import migrations
+from usher.cli import policy_reload
 from usher.core.app import utc_now
 from usher.core.bounds import MAX_EVENT_BYTES
+from usher.core.server_folder import made_in
 from usher.core.spool.files import DEAD_LETTERS
 from usher.core.store.drivers import sqlite
+from usher.server.policy_follower import PolicyFollower
 
 SECRETS, URL = "USHER_WEBHOOK_SECRETS", "USHER_DATABASE_URL"
 
@@ -230,6 +235,46 @@ def a_test_whose_time_is_over(at: Walk) -> Steps:
     Path("policy.toml").write_text(rule + test)
     yield {}
     Path("policy.toml").write_text(f"{rule}{test}at = 2025-12-24\n")
+
+
+@contextmanager
+def a_server(at: Walk) -> Iterator[PolicyFollower]:
+    """The part of a server's worker that follows the policy."""
+    with at.program.app() as app, made_in(app.settings.spool_folder) as folder:
+        follower = PolicyFollower(app, folder)
+        follower.establish()
+        follower.start()
+        yield follower
+        follower.close()
+
+
+@case("policy.rejected")
+def a_policy_that_was_half_written(at: Walk) -> Steps:
+    at.stack.enter_context(a_server(at))
+    good = Path("policy.toml").read_text()
+    Path("policy.toml").write_text("[admission]\n")
+    at.program("policy", "reload", code=1)
+    yield {}
+    Path("policy.toml").write_text(good)
+
+
+@case("policy.not_reloaded", 0)
+def a_policy_that_nobody_reloaded(at: Walk) -> Steps:
+    at.stack.enter_context(a_server(at))
+    Path("policy.toml").write_text('[admission]\ndefault = "deny"\n')
+    yield {}
+
+
+@case("policy.not_reloaded", 1)
+def a_policy_changed_by_mistake(at: Walk) -> Steps:
+    at.stack.enter_context(a_server(at))
+    Path("next.toml").write_text('[admission]\ndefault = "deny"\n')
+    # The server did not hear of it.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(policy_reload, "running", lambda _: [])
+        at.program("policy", "promote", "--yes")
+    yield {}
+    at.program("policy", "promote", "--undo", "--yes")
 
 
 CALLABLE = "def decide(applicant):\n    return None\n"

@@ -6,6 +6,7 @@ import { person } from "../names.js";
 import { button, chip, empty, failure, field, pageHead, skeleton, time } from "../parts.js";
 import * as words from "../words.js";
 
+const THE_SITE = "00000000-0000-0000-0000-000000000000"; // of an entry that is about no record
 const TONES = { "user.suspended": "bad", "user.deleted": "bad", "role.revoked": "warn", "role.ended": "mute", "role.granted": "good", "user.reactivated": "good" };
 
 export function show(place, { query, signal, me, title }) {
@@ -53,7 +54,7 @@ export async function history(place, { query, me, signal, own = false }) {
 function entry(each, me, own, signal) {
   return h("li",
     h("div", { class: "entry-line" }, chip(words.ACTIONS[each.action] ?? each.action, TONES[each.action] ?? "mute"),
-      !own && person(each.user_id, signal),
+      !own && (each.user_id === THE_SITE ? "the site" : person(each.user_id, signal)),
       h("span", { class: "entry-when" }, time(each.at), " by ", by(each.actor, me, signal))),
     changes(each.before ?? {}, each.after),
     each.reason && h("p", h("q", each.reason)),

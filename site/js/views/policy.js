@@ -15,13 +15,14 @@ export function show(place, { signal, title }) {
   load(rules, async () => (await get("/policy", undefined, signal)).data, ruleList, { signal, bones: skeleton(5) });
 }
 
-function ruleList({ fingerprint, rules }) {
+function ruleList({ fingerprint, rules, rejected }) {
   return h("div", {},
+    rejected && notice("bad", "The file of now is not in force", h("p", rejected), h("p", "The rules below are those before. Mend the file, then run ", h("code", "usher policy reload"), ".")),
     h("ol", { class: "rules" }, rules.map((text) => {
       const [, symbol, tone] = KINDS.find(([pattern]) => pattern.test(text)) ?? [null, "policy", "mute"];
       return h("li", { class: tone }, icon(symbol), h("span", text));
     })),
-    h("p", { class: "hint" }, "Fingerprint ", h("code", fingerprint), ". It is kept with every decision. The policy is read when the server starts: after a change, restart it (usher dev does by itself)."));
+    h("p", { class: "hint" }, "Fingerprint ", h("code", fingerprint), ". It is kept with every decision. After a change of the file, run ", h("code", "usher policy reload"), "; usher dev takes it up by itself."));
 }
 
 function trial(signal) {

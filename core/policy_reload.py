@@ -1,0 +1,160 @@
+"""The next policy: read and checked beside the one in force, and moved into place.
+
+A file that was cut off, emptied or lost may be left as a policy that admits everybody. As a first
+policy that is allowed; in the place of another it is refused.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from tempfile import mkstemp
+from typing import Final
+
+from usher.core.domain.policy_tests import run_tests
+from usher.core.domain.rules import FilePolicy
+from usher.core.errors import PolicyError
+from usher.core.policy_lists import Content, read_file
+from usher.core.policy_source import load_file, text_of
+
+BEFORE: Final = ".before"
+"""The end of the name of the policy's file that was in place before the last promotion."""
+
+
+class Files(dict[str, Content]):
+    """What the files held that a policy is made of, by path."""
+
+    def read(self, path: Path) -> Content:
+        """Read a file, and keep what it holds."""
+        content = self[str(path)] = read_file(path)
+        return content
+
+    def kept(self, path: Path) -> Content:
+        """What a file held."""
+        try:
+            return self[str(path)]
+        except KeyError:
+            raise FileNotFoundError(str(path)) from None
+
+
+def from_files(source: str, files: Mapping[str, Content]) -> FilePolicy:
+    """The policy that the files made when they were read, whatever they hold by now."""
+    return load_file(source, Files(files).kept)
+
+
+def read_next(
+    source: str, before: str, now: datetime, main: Path | None = None
+) -> tuple[FilePolicy, Files]:
+    """Read the policy that is to take the place of another, and check it.
+
+    Args:
+        source: the policy's file.
+        before: fingerprint of the policy in force.
+        now: the time of events of which the policy's own tests say none, UTC.
+        main: another file that shall be moved there; None: the file itself.
+
+    Raises:
+        PolicyError: it must not come into force; the sentence says what to mend.
+    """
+    files, path = Files(), Path(source)
+
+    def read(wanted: Path) -> Content:
+        return files.read(main if main is not None and wanted == path else wanted)
+
+    policy = load_file(source, read)
+    if policy.fingerprint == before:
+        return policy, files
+    if not files:
+        raise PolicyError(source, "there is no such file any more")
+    _require_whole(path.name, text_of(files[str(main or path)]))
+    failed = [result for result in run_tests(policy, now) if not result.passed]
+    if failed:
+        more = f" ({len(failed) - 1} more fail)" if len(failed) > 1 else ""
+        raise PolicyError(path.name, f"{failed[0].sentence.rstrip('.')}{more}")
+    return policy, files
+
+
+def _require_whole(name: str, text: str) -> None:
+    """Refuse a file of which nothing is left, or of whose last table."""
+    tables = list(tomllib.loads(text).values())
+    if not tables:
+        problem = "holds no table"
+    elif tables[-1] == {}:
+        problem = "ends where its last table begins"
+    else:
+        return
+    raise PolicyError(name, f"{problem}; was it cut off, or is it being written just now?")
+
+
+def promote(source: Path, file: Path) -> None:
+    """Move a checked file to the place of the policy's file, which is kept beside it.
+
+    At no time is there no policy, or half of one.
+
+    Raises:
+        OSError
+    """
+    if source.exists():
+        _copy(source, _former(source))
+    if file.stat().st_dev == source.parent.stat().st_dev:
+        file.replace(source)
+    else:
+        _copy(file, source)
+        file.unlink()
+    _sync(source.parent)
+
+
+def undo(source: Path) -> None:
+    """Exchange the policy's file and the one before it; once more undoes that, too.
+
+    Raises:
+        OSError
+    """
+    former = _former(source)
+    kept = _copied(source) if source.exists() else None
+    former.replace(source)
+    if kept is not None:
+        kept.replace(former)
+    _sync(source.parent)
+
+
+def former(source: Path) -> Path:
+    """The policy's file that was in place before the last promotion.
+
+    Raises:
+        PolicyError: there is none.
+    """
+    found = _former(source)
+    if not found.is_file():
+        raise PolicyError(found.name, "there is no such file, so there is nothing to go back to")
+    return found
+
+
+def _former(source: Path) -> Path:
+    return source.with_name(source.name + BEFORE)
+
+
+def _copy(file: Path, to: Path) -> None:
+    _copied(file, to.parent).replace(to)
+
+
+def _copied(file: Path, folder: Path | None = None) -> Path:
+    """A synced copy under a name of its own, with the same rights."""
+    descriptor, name = mkstemp(prefix=f".{file.name}-", dir=folder or file.parent)
+    with os.fdopen(descriptor, "wb") as copy:
+        copy.write(file.read_bytes())
+        copy.flush()
+        os.fchmod(copy.fileno(), file.stat().st_mode & 0o777)
+        os.fsync(copy.fileno())
+    return Path(name)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
