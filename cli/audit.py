@@ -42,7 +42,7 @@ def audit(
     cursor: str | None,
     as_json: bool,
 ) -> None:
-    """List changes of user records and of the policy, newest first, with the values before and after."""
+    """List changes of records and of the policy, newest first, with the values before and after."""
     with opened() as app:
         filters = AuditFilters(
             user_id=app.store.users.find(user).id if user else None,

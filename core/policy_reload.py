@@ -25,7 +25,7 @@ BEFORE: Final = ".before"
 
 
 class Files(dict[str, Content]):
-    """What the files held that a policy is made of, by path."""
+    """The files that a policy is made of, by path, as they were read."""
 
     def read(self, path: Path) -> Content:
         """Read a file, and keep what it holds."""
@@ -33,7 +33,7 @@ class Files(dict[str, Content]):
         return content
 
     def kept(self, path: Path) -> Content:
-        """What a file held."""
+        """A file as it was read."""
         try:
             return self[str(path)]
         except KeyError:
@@ -99,7 +99,7 @@ def promote(source: Path, file: Path) -> None:
     """
     if source.exists():
         _copy(source, _former(source))
-    if file.stat().st_dev == source.parent.stat().st_dev:
+    if _same_disk(file, source.parent):
         file.replace(source)
     else:
         _copy(file, source)
@@ -131,6 +131,10 @@ def former(source: Path) -> Path:
     if not found.is_file():
         raise PolicyError(found.name, "there is no such file, so there is nothing to go back to")
     return found
+
+
+def _same_disk(one: Path, other: Path) -> bool:
+    return one.stat().st_dev == other.stat().st_dev
 
 
 def _former(source: Path) -> Path:

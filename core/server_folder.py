@@ -117,7 +117,7 @@ class ServerFolder:
     # --- the policy in force ------------------------------------------------------------------
 
     def state(self) -> State | None:
-        """What the workers decide by; None before the first of them has started.
+        """The policy that the workers decide by; None before the first of them has started.
 
         Raises:
             OSError: it cannot be read.
@@ -139,7 +139,7 @@ class ServerFolder:
         return 0, 0
 
     def keep(self, state: State) -> None:
-        """Keep what the workers decide by; needs the turn.
+        """Keep the policy that the workers decide by; needs the turn.
 
         Raises:
             OSError: it stays as it was.

@@ -30,7 +30,7 @@ LOOK_SECONDS: Final = 0.2
 """How often a worker looks for a request, and for what another worker has accepted."""
 FAILED_SECONDS: Final = 2.0
 """Pause after a failure."""
-AUDIT_SECONDS: Final = 5.0
+AUDIT_SECONDS: Final = 2.0
 """Pause between two tries to write a reload into the audit."""
 RESTART: Final = "is code, which a running process cannot read again; restart the server"
 
@@ -65,6 +65,7 @@ class PolicyFollower:
 
     def start(self) -> None:
         """Follow, in a thread: neither a full loop nor a silent database may delay it."""
+        self._folder.report(self._fingerprint)
         self._thread.start()
 
     def close(self) -> None:
@@ -139,8 +140,9 @@ class PolicyFollower:
             in_force.current = from_files(state.source, state.files)
         in_force.rejected = state.rejected
         self._fingerprint = in_force.current.fingerprint
-        self._folder.report(self._fingerprint)
         self._answered, self._version = state.answered, version
+        if self._thread.is_alive():
+            self._folder.report(self._fingerprint)
 
     def _audit(self) -> None:
         """Write what was reloaded to the audit, once; again later where that cannot be done now."""

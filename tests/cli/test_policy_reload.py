@@ -153,7 +153,8 @@ def test_promote_changes_nothing_without_a_yes_or_with_a_wrong_file(
     following = policy.with_name("next.toml")
     following.write_text(policy_of("blue"))
     program("policy", "promote", code=1, input="n\n")
-    for text in ("", "[admission]\n", "[admision]\n"):
+    failing = '[[test]]\nwho = "a@b.example"\nexpect = "refused"\n'
+    for text in ("", "[admission]\n", "[admision]\n", policy_of("blue") + failing):
         following.write_text(text)
         program("policy", "promote", "--yes", code=1)
     following.unlink()

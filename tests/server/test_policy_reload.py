@@ -179,6 +179,9 @@ WRONG = {
     "with an impossible value": holding('[admission]\ndefault = "maybe"\n'),
     "with a table of another name": holding('[admision]\ndefault = "deny"\n'),
     "no text": holding(b"\xff\xfe[\x00a\x00"),
+    "whose own test fails": holding('[[test]]\nwho = "a@b.example"\nexpect = "refused"\n'),
+    "whose list is absent": holding('[admission]\ndeny_emails = { file = "absent.txt" }\n'),
+    "whose list is empty": holding('[admission]\ndeny_emails = { file = "empty.txt" }\n'),
     "of zeros": holding(b"\x00" * 4096),
 }
 
@@ -192,6 +195,7 @@ def closed(
     (place / "usher.db").write_bytes(sqlite_template.read_bytes())
     policy = place / "policy.toml"
     policy.write_text(CLOSED)
+    (place / "empty.txt").write_text("# nobody yet\n")
     settings = {
         "USHER_DATABASE_URL": f"sqlite:///{place / 'usher.db'}",
         "USHER_WEBHOOK_SECRETS": SECRET.decode(),
@@ -258,6 +262,32 @@ def test_a_worker_that_starts_beside_a_wrong_file_decides_by_the_policy_in_force
     policy_file.write_text("[admision]")
     with pytest.raises(AssertionError, match="unknown key 'admision'"):
         start_server(sqlite_url, "--workers", "2")
+
+
+def test_a_list_is_read_again_with_the_policy_and_a_wrong_one_keeps_both(
+    start_server: StartServer, sqlite_url: str, policy_file: Path, tmp_path: Path
+) -> None:
+    """Its new entries count in each worker; a worker that starts later has the list in force."""
+    listed = tmp_path / "closed.txt"
+    put(listed, "nobody.example\n")
+    put(policy_file, '[admission]\ndeny_email_domains = { file = "closed.txt" }\n')
+    server = start_server(sqlite_url, "--workers", "2")
+    shared = folder_in(tmp_path / SPOOL)
+    put(listed, "nobody.example\nexample.com\n")
+    asked = shared.ask("cli:ada")
+    until(lambda: state_of(shared).answered >= asked)
+    fingerprint = state_of(shared).fingerprint
+    until(lambda: all_decide_by(shared, fingerprint))
+    assert refused(server)
+    put(listed, "")
+    asked = shared.ask("cli:ada")
+    until(lambda: state_of(shared).answered >= asked)
+    assert "closed.txt has no entry" in state_of(shared).rejected
+    listed.unlink()
+    killed = min(shared.workers())
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: killed not in shared.workers() and all_decide_by(shared, fingerprint))
+    assert refused(server)
 
 
 def test_what_a_killed_server_left_is_removed_and_its_audit_taken_over(
