@@ -14,7 +14,6 @@ the policy that the others decide by.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -159,7 +158,7 @@ class ServerFolder:
             if self._report is None:
                 path = self.path / f"worker-{os.getpid()}"
                 self._report = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-                fcntl.flock(self._report, fcntl.LOCK_EX)
+                _lock(self._report, wait=True)
             os.pwrite(self._report, f"{fingerprint:<{_WIDTH}}".encode(), 0)
 
     def close(self) -> None:
@@ -224,7 +223,7 @@ def made_in(parent: Path) -> Iterator[ServerFolder]:
     made = Path(mkdtemp(prefix=_MADE, dir=parent))
     # Under its name it is locked from the first moment on, so nobody takes it for a dead one.
     alive = os.open(made / "alive", os.O_RDWR | os.O_CREAT, 0o600)
-    fcntl.flock(alive, fcntl.LOCK_EX)
+    _lock(alive, wait=True)
     path = made.rename(parent / made.name.replace(_MADE, _PREFIX, 1))
     try:
         for dead in parent.glob(f"{_PREFIX}*"):
@@ -273,6 +272,8 @@ def _bury(dead: ServerFolder, path: Path) -> None:
 
 
 def _lock(descriptor: int, *, wait: bool = False, shared: bool = False) -> bool:
+    import fcntl  # noqa: PLC0415 - not on Windows, where other commands still run
+
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
         fcntl.flock(descriptor, kind if wait else kind | fcntl.LOCK_NB)

@@ -129,20 +129,25 @@ class PolicyFollower:
             return
         self._folder.add_change(asked, Change(now, actor, before, after))
         self._folder.keep(State(state.source, state.path, after, now, files, answered=asked))
+        self._decide_by(policy)
         get_logger().info("policy.reloaded", actor=actor, before=before, after=after)
 
     def _take_up(self) -> None:
         version = self._folder.version()
         if version == self._version or (state := self._folder.state()) is None:
             return
-        in_force = self._usher.policy_in_force
-        if state.fingerprint != self._fingerprint and state.files is not None:
-            in_force.current = from_files(state.source, state.files)
-        in_force.rejected = state.rejected
-        self._fingerprint = in_force.current.fingerprint
+        if state.files is None:
+            self._fingerprint = self._usher.policy.fingerprint
+        elif state.fingerprint != self._fingerprint:
+            self._decide_by(from_files(state.source, state.files))
+        self._usher.policy_in_force.rejected = state.rejected
         self._answered, self._version = state.answered, version
         if self._thread.is_alive():
             self._folder.report(self._fingerprint)
+
+    def _decide_by(self, policy: FilePolicy) -> None:
+        self._usher.policy_in_force.current = policy
+        self._fingerprint = policy.fingerprint
 
     def _audit(self) -> None:
         """Write what was reloaded to the audit, once; again later where that cannot be done now."""
