@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -98,15 +99,23 @@ def test_each_event_under_reloads_is_decided_by_one_policy_whole_and_none_is_ref
             folder.ask("cli:ada")
         until(partial(all_decide_by, folder, fingerprint))
     clients.finish()
+    until(lambda: not folder.has_changes())
+    server.stop()
     assert clients.wrong == []
     assert set(Counter(clients.told.values())) == {(s, c) for s in (200, 403) for c in COLOURS}
     database = Database(database_url)
     with database.read() as transaction:
         kept = transaction.sql.execute(text("SELECT user_id, policy FROM deliveries")).all()
+        audited = transaction.sql.execute(
+            text("SELECT after FROM audit WHERE action = 'policy.reloaded' ORDER BY at")
+        ).all()
     database.dispose()
     assert {UUID(str(row.user_id)): row.policy for row in kept} == {
         who: FINGERPRINTS[colour] for who, (_, colour) in clients.told.items()
     }
+    assert [decoded(row.after)["policy"] for row in audited] == [
+        FINGERPRINTS[COLOURS[turn % 2]] for turn in range(1, RELOADS + 1)
+    ]
 
 
 def test_a_reload_is_audited_once_and_not_once_a_worker(
@@ -129,15 +138,17 @@ def test_a_reload_is_audited_once_and_not_once_a_worker(
         ).all()
     database.dispose()
     (row,) = rows
-    before, after = (
-        json.loads(each) if isinstance(each, str) else each for each in (row.before, row.after)
-    )
     assert (row.actor, UUID(str(row.user_id)).int) == ("cli:ada", 0)
-    assert (before, after) == (
+    assert (decoded(row.before), decoded(row.after)) == (
         {"policy": FINGERPRINTS["red"]},
         {"policy": FINGERPRINTS["blue"]},
     )
     assert lines(server, "policy.reloaded") == [("cli:ada", FINGERPRINTS["blue"])]
+
+
+def decoded(column: Any) -> Any:
+    """A column of JSON, which SQLite gives as text."""
+    return json.loads(column) if isinstance(column, str) else column
 
 
 def lines(server: Server, event: str) -> list[tuple[str, str]]:
