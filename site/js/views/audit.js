@@ -6,7 +6,7 @@ import { person } from "../names.js";
 import { button, chip, empty, failure, field, pageHead, skeleton, time } from "../parts.js";
 import * as words from "../words.js";
 
-const TONES = { "user.suspended": "bad", "user.deleted": "bad", "role.revoked": "warn", "role.ended": "mute", "role.granted": "good", "user.reactivated": "good" };
+const TONES = { "user.suspended": "bad", "user.deleted": "bad", "role.revoked": "warn", "role.ended": "mute", "role.granted": "good", "user.reactivated": "good", "user.approved": "good", "request.declined": "warn" };
 
 export function show(place, { query, signal, me, title }) {
   title("Audit");
