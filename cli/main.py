@@ -26,6 +26,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "instance": "instance",
     "policy": "policy",
     "replay": "replay",
+    "requests": "requests",
     "secret": "secret",
     "serve": "serve",
     "sync": "sync",

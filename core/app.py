@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from usher.core.identity.unconfirmed import Unconfirmed
     from usher.core.maintenance import Maintenance
     from usher.core.oversized import Oversized
+    from usher.core.requests import RequestService
     from usher.core.spool.forward import StoreAndForward
     from usher.core.store.counters import OversizedTable
     from usher.core.store.database import Database
@@ -261,6 +262,14 @@ class App:
             self.clock,
             observes=self.settings.observes,
         )
+
+    @cached_property
+    def requests(self) -> RequestService:
+        """The requests that administrators decide."""
+        from usher.core.requests import RequestService  # noqa: PLC0415 - loads SQLAlchemy
+
+        store = self.store
+        return RequestService(store.database, store.users, self.clock, store.instances)
 
     @cached_property
     def sync(self) -> Sync:

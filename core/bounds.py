@@ -60,6 +60,10 @@ MAX_GRANTED_BYTES: Final = 12 * KIB
 MAX_WRITTEN_BYTES: Final = 16 * KIB
 """Of a profile, of further ``app_metadata``, and of the policy's, as Identity writes them."""
 MAX_WRITTEN_DEPTH: Final = MAX_MAP_DEPTH
+MAX_OPEN_REQUESTS: Final = 5
+"""Of one person, that no administrator has decided."""
+MAX_REASON_CHARACTERS: Final = 500
+"""Of a person's words with a request, and of an administrator's sentence about it."""
 MAX_MESSAGE_CHARACTERS: Final = 500
 """Of the policy's sentence for somebody whom it refuses, in policy.toml and at the door."""
 MAX_LIST_BYTES: Final = 16 * MIB

@@ -275,6 +275,18 @@ class AccountDeletedError(UsherError):
     code, status, title = "account_deleted", 403, "This account was deleted"
 
 
+class AccountWaitingError(UsherError):
+    """The caller waits for an administrator's approval."""
+
+    code, status, title = "account_waiting", 403, "This account waits for approval"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "An administrator has to approve this account first. Until then only /me and "
+            "/me/requests are open."
+        )
+
+
 class IdentityUnavailableError(UsherError):
     """Identity cannot be asked: not configured, away, slow, or talking nonsense."""
 
@@ -500,6 +512,50 @@ class UserDeletedError(UsherError):
     """The record is a tombstone; nothing about it can change."""
 
     code, status, title = "user_deleted", 409, "The user is deleted"
+
+
+class UserWaitingError(UsherError):
+    """The user waits for approval, and is given a role in another way."""
+
+    code, status, title = "user_waiting", 409, "The user waits for approval"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A waiting user has no roles before an administrator approves them, with these roles: "
+            "usher requests approve, or POST /requests/{id}/approve."
+        )
+
+
+class UserNotWaitingError(UsherError):
+    """An approval of somebody who does not wait; ``status`` is that of the record."""
+
+    code, status, title = "user_not_waiting", 409, "The user does not wait for approval"
+
+    def __init__(self, found: str) -> None:
+        super().__init__(f"The user is {found}, and does not wait for approval.")
+        self.found = found
+
+
+class RequestNotFoundError(UsherError):
+    """There is no such request, or it is somebody else's."""
+
+    code, status, title = "request_not_found", 404, "There is no such request"
+
+
+class RequestDecidedError(UsherError):
+    """The request was decided already; ``state`` says how."""
+
+    code, status, title = "request_decided", 409, "The request is decided already"
+
+    def __init__(self, state: str) -> None:
+        super().__init__(f"The request was {state} already.")
+        self.state = state
+
+
+class RequestNotPossibleError(UsherError):
+    """Somebody asks for what they have or cannot ask for, or takes back what stays."""
+
+    code, status, title = "request_not_possible", 409, "That cannot be asked for"
 
 
 class LastAdministratorError(UsherError):

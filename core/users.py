@@ -261,7 +261,7 @@ class UserService:
     # --- callers of the API -------------------------------------------------------------------
 
     def welcome(self, caller: IdentityUser, policy: Policy) -> User:
-        """The record of a caller with a valid token; made, or made active where it is pending.
+        """The record of a caller with a valid token; made, or confirmed where it is pending.
 
         Raises:
             InstanceUnknownError: no instance is in use yet, so nothing is written.
@@ -362,21 +362,28 @@ class UserService:
             UserNotFoundError: there is no record any more.
             PreconditionFailedError: the record is at another version than the change asks for.
             LastAdministratorError: no other active user has the admin role; ``force`` allows it.
-            RoleInvalidError, MetadataInvalidError, UserDeletedError: as the command says.
+            RoleInvalidError, MetadataInvalidError, UserDeletedError, UserWaitingError: as the
+                command says.
         """
 
         def work() -> User:
-            key = (user.instance_id, user.id)
-            now = self._clock()
             with self._database.write() as transaction:
-                current = self.load(transaction, [key]).get(key)
-                if current is None:
-                    raise UserNotFoundError(f"The user {user.id} does not exist any more.")
-                change.check(current)
-                changed = command.apply(current, change, now)
-                return self._keep(transaction, current, changed, command.action, change, now)
+                key = (user.instance_id, user.id)
+                return self.change_in(transaction, key, command, change)
 
         return again_on_conflict(work)
+
+    def change_in(
+        self, transaction: Transaction, key: Key, command: Command, change: Change
+    ) -> User:
+        """As ``change``, within the caller's transaction."""
+        now = self._clock()
+        current = self.load(transaction, [key]).get(key)
+        if current is None:
+            raise UserNotFoundError(f"The user {key[1]} does not exist any more.")
+        change.check(current)
+        changed = command.apply(current, change, now)
+        return self._keep(transaction, current, changed, command.action, change, now)
 
     def decide_again(
         self, event: Event, policy: Policy, change: Change, failed: Delivery | None = None

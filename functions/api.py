@@ -14,7 +14,9 @@ from typing import Any
 from usher.core import app
 from usher.core.app import App
 from usher.core.auth import Credentials, Principal, TrustedCaller
+from usher.core.domain.records import Status
 from usher.core.errors import (
+    AccountWaitingError,
     ForbiddenError,
     MethodNotAllowedError,
     NotFoundError,
@@ -121,6 +123,8 @@ def _answer(
         caller = _authenticate(usher, request, trusted)
         fields["caller"] = str(caller.user.id)
         usher.person_limit.take(fields["caller"])
+        if caller.user.status is Status.WAITING and not operation.for_waiting:
+            raise AccountWaitingError
         admin = usher.settings.admin_role
         if operation.access is Access.ADMINISTRATOR and admin not in caller.roles:
             raise ForbiddenError(admin)

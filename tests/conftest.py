@@ -116,8 +116,8 @@ def postgresql_url(postgresql_server: str) -> Iterator[str]:
     with database.write() as transaction:
         transaction.sql.execute(
             text(
-                "TRUNCATE users, grants, deliveries, audit, counters, pushes, syncs, sync_marks,"
-                " instances RESTART IDENTITY"
+                "TRUNCATE users, grants, deliveries, audit, counters, pushes, requests, syncs,"
+                " sync_marks, instances RESTART IDENTITY"
             )
         )
     database.dispose()

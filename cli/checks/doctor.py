@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
+from usher.cli.checks.approvals import approvals_findings
 from usher.cli.checks.configuration import configuration_findings, setting_problems
 from usher.cli.checks.database import database_findings, failed
 from usher.cli.checks.drift import drift_findings
@@ -96,6 +97,7 @@ def _records(app: App, identity: list[Finding]) -> list[Finding]:
             clock_finding(app, agrees=clocks_agree(identity)),
             failures_finding(app),
             *size_findings(app),
+            *approvals_findings(app),
             *push_findings(app),
             *drift_findings(app),
         ]

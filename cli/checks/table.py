@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from usher.cli.checks import (
+    approvals,
     configuration,
     database,
     drift,
@@ -22,8 +23,8 @@ from usher.cli.checks import (
 from usher.cli.checks.findings import Kind
 
 _CHECKS: Final = (
-    configuration, database, postgresql, policy, spool, instance, events, failures, pushes, drift,
-    identity, site,
+    configuration, database, postgresql, policy, spool, instance, events, failures, approvals,
+    pushes, drift, identity, site,
 )  # fmt: skip
 FINDINGS: Final[Mapping[str, Kind]] = {
     kind.key: kind for module in _CHECKS for kind in vars(module).values() if isinstance(kind, Kind)

@@ -34,6 +34,7 @@ from usher.core.domain.records import (
     audit,
 )
 from usher.core.domain.reply import NO_CONTENT, Reply
+from usher.core.domain.requests import ACTIONS as OF_REQUESTS
 from usher.core.domain.unconfirmed import ACTION as REMOVAL
 from usher.core.errors import CaptureError, SignatureError
 from usher.core.jws import PUBLIC_SECRET
@@ -167,8 +168,10 @@ class Replayer:
                 pending = [one for one in before.values() if one.status is Status.PENDING]
                 self._store.users.remove(connection, pending, [act])
                 return
-            user = redo(before.get(key), act, self._policy.current.fingerprint)
-            self._store.users.store(connection, before, {key: user}, [act])
+            after = before
+            if act.action not in OF_REQUESTS:  # these change no record
+                after = {key: redo(before.get(key), act, self._policy.current.fingerprint)}
+            self._store.users.store(connection, before, after, [act])
 
 
 def _tells_of_a_deletion(delivery: Delivery) -> bool:
@@ -218,8 +221,13 @@ def _times(user: User, act: AuditEntry) -> dict[str, datetime | None]:
         return {}
     if status == Status.SUSPENDED:
         return {"suspended_at": act.at}
-    confirmed = user.confirmed_at or (act.at if status == Status.ACTIVE else None)
-    return {"suspended_at": None, "confirmed_at": confirmed}
+    enters = status in (Status.ACTIVE, Status.WAITING)
+    waiting = (user.waiting_since or act.at) if status == Status.WAITING else None
+    return {
+        "suspended_at": None,
+        "confirmed_at": user.confirmed_at or (act.at if enters else None),
+        "waiting_since": waiting,
+    }
 
 
 def _grants(user: User, act: AuditEntry, fingerprint: str) -> tuple[Grant, ...]:

@@ -14,9 +14,10 @@ from usher.core.bounds import (
     MAX_GRANTS,
     MAX_ROLE_CHARACTERS,
 )
-from usher.core.domain.decide import tombstone
+from usher.core.domain.decide import applicant, by_policy, tombstone
+from usher.core.domain.events import EventName
 from usher.core.domain.held_roles import is_role
-from usher.core.domain.policy import RESERVED_APP_METADATA, listed
+from usher.core.domain.policy import RESERVED_APP_METADATA, Policy, listed
 from usher.core.domain.records import Grant, Source, Status, User
 from usher.core.domain.roles import effective, with_grant, without
 from usher.core.errors import (
@@ -24,6 +25,8 @@ from usher.core.errors import (
     PreconditionFailedError,
     RoleInvalidError,
     UserDeletedError,
+    UserNotWaitingError,
+    UserWaitingError,
 )
 from usher.core.strict_json import cannot_travel, dumps, written_bytes
 
@@ -104,6 +107,24 @@ def set_roles(roles: Collection[str]) -> Command:
     )
 
 
+def approve(
+    policy: Policy, roles: Collection[str] = (), *, expires_at: datetime | None = None
+) -> Command:
+    """Let a waiting user in (see ``approve_user``)."""
+    return Command(
+        "user.approved",
+        lambda user, change, now: approve_user(
+            user,
+            policy,
+            roles,
+            actor=change.actor,
+            now=now,
+            reason=change.reason,
+            expires_at=expires_at,
+        ),
+    )
+
+
 def suspend() -> Command:
     """Shut a user out until reactivated (see ``suspend_user``)."""
     return Command("user.suspended", lambda user, _, now: suspend_user(user, now=now))
@@ -165,8 +186,11 @@ def grant_role(
     Raises:
         RoleInvalidError: not a role's name, or one grant over ``MAX_GRANTS``.
         UserDeletedError: the record is a tombstone.
+        UserWaitingError: the user waits for approval.
     """
     _refuse_deleted(user)
+    if user.waiting_since is not None:
+        raise UserWaitingError
     if not is_role(role):
         raise RoleInvalidError(
             f"{role[:40]!r} cannot be a role: 1 to {MAX_ROLE_CHARACTERS} printable characters, "
@@ -215,7 +239,7 @@ def replace_roles(
     """Make these the user's effective roles: grant missing ones, revoke all others.
 
     Raises:
-        RoleInvalidError: see ``grant_role``.
+        RoleInvalidError, UserWaitingError: see ``grant_role``.
         UserDeletedError: the record is a tombstone.
     """
     _refuse_deleted(user)
@@ -224,6 +248,36 @@ def replace_roles(
         user = revoke_role(user, role, actor=actor, now=now, reason=reason)
     for role in sorted(set(roles) - held):
         user = grant_role(user, role, actor=actor, now=now, reason=reason)
+    return user
+
+
+def approve_user(
+    user: User,
+    policy: Policy,
+    roles: Collection[str] = (),
+    *,
+    actor: str,
+    now: datetime,
+    reason: str = "",
+    expires_at: datetime | None = None,
+) -> User:
+    """Let a waiting user in, with the policy's roles of now and these of the administrator.
+
+    Args:
+        expires_at: the end of the administrator's roles.
+
+    Raises:
+        UserNotWaitingError: the user does not wait, or is suspended.
+        RoleInvalidError: see ``grant_role``.
+        PolicyError: only from a callable policy that breaks its contract.
+    """
+    if user.status is not Status.WAITING:
+        raise UserNotWaitingError(user.status.value)
+    verdict = policy.evaluate(applicant(EventName.LOGIN, user, now))
+    grants = by_policy(user.grants, verdict, policy, now)
+    user = replace(user, waiting_since=None, grants=grants)
+    for role in sorted(set(roles)):
+        user = grant_role(user, role, actor=actor, now=now, reason=reason, expires_at=expires_at)
     return user
 
 
@@ -285,7 +339,7 @@ def suspend_user(user: User, *, now: datetime) -> User:
 
 
 def reactivate_user(user: User) -> User:
-    """Let a suspended user in again, pending or active as before.
+    """Let a suspended user in again: pending, waiting or active as before.
 
     Raises:
         UserDeletedError: the record is a tombstone.

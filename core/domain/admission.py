@@ -144,6 +144,11 @@ class Admission(Struct, frozen=True, gc=False):
     rules: tuple[AdmissionRule, ...] = ()
     spelling: Spelling = AS_WRITTEN
 
+    @property
+    def may_ask(self) -> bool:
+        """Whether somebody waits; then those who are refused do, too, where it is too late."""
+        return self.default is _ASK or any(rule.answer is _ASK for rule in self.rules)
+
     def rule_on(self, who: Applicant, address: str) -> Ruling:
         """Answer one applicant.
 

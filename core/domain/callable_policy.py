@@ -135,8 +135,7 @@ class CallablePolicy(Struct, frozen=True, gc=False):
                 raise PolicyError(self.name, "reasons must be a tuple of Reason, each of two texts")
         if not isinstance(verdict.asks, bool):
             raise PolicyError(self.name, "asks must be True or False")
-        asks = verdict.admitted and verdict.asks
-        admitted = "asks an administrator" if asks else "admitted"
+        admitted = "asks an administrator" if verdict.asks else "admitted"
         reason = Reason(self.name, admitted if verdict.admitted else "not admitted")
         return Verdict(
             verdict.admitted,
@@ -146,7 +145,7 @@ class CallablePolicy(Struct, frozen=True, gc=False):
             tuple(verdict.reasons) or (reason,),
             tuple(verdict.role_reasons)
             or tuple(Reason(self.name, f"grants {role!r}") for role in sorted(verdict.roles)),
-            asks,
+            verdict.asks,
             self._ends(verdict) if verdict.ends else NO_ENDS,
         )
 

@@ -28,9 +28,9 @@ from usher.core.domain.events import (
 from usher.core.domain.held_roles import HeldRoles, read_roles
 from usher.core.domain.policy import Applicant, Policy, Reason, Verdict
 from usher.core.domain.proof import proves
-from usher.core.domain.records import Decision, Grant, Outcome, Status, User, audit
+from usher.core.domain.records import Decision, Grant, Outcome, Source, Status, User, audit
 from usher.core.domain.reply import NO_CONTENT, Reply
-from usher.core.domain.roles import effective, follow_policy, merge, take_over
+from usher.core.domain.roles import denials, effective, follow_policy, merge, take_over
 from usher.core.errors import DeniedError
 from usher.core.strict_json import equal, written_bytes
 
@@ -43,6 +43,7 @@ _LOGIN: Final = EventName.LOGIN
 _USERMODIFIED: Final = EventName.USERMODIFIED
 _SUSPENDED: Final = Status.SUSPENDED
 _DELETED: Final = Status.DELETED
+_ADMINISTRATOR: Final = Source.ADMINISTRATOR
 _NO_KEYS: Final[frozenset[str]] = frozenset()
 UNREADABLE: Final = frozenset({"identity.roles_unreadable", "metadata.unreadable"})
 """Rules of reasons that follow the deciding one, and decide nothing."""
@@ -51,6 +52,8 @@ _TOO_LARGE: Final = Reason(
 )
 _ECHO: Final = Reason("push.echo", "Identity tells of what a push of ours wrote there")
 _NO_RULE: Final = Reason("policy.no_rule", "no role rule of the policy concerns this user")
+_PENDING: Final = Reason("user.pending", "the policy gives roles to confirmed accounts only")
+_WAITS: Final = Reason("user.waiting", "no roles before an administrator approves this user")
 
 
 class _Case(Struct, frozen=True, gc=False):
@@ -156,8 +159,8 @@ def welcome(
 ) -> User:
     """The record of a user whose valid access token comes before their events.
 
-    Identity gives tokens to confirmed accounts only, so the user is active, as after a login. Any
-    later event is newer than the token.
+    Identity gives tokens to confirmed accounts only, so the user is active, or waits, as after a
+    login. Any later event is newer than the token.
 
     Args:
         caller: the user as the token, or Identity, describes them.
@@ -168,11 +171,49 @@ def welcome(
     """
     user = replace(record or newcomer(instance_id, caller, now), confirmed_at=now)
     verdict = policy.evaluate(applicant(EventName.LOGIN, user, now))
-    grants = follow_policy(user.grants, verdict.roles, policy.fingerprint, now, verdict.ends)
+    user = admit(record, user, verdict, now)
+    if user.waiting_since is None:
+        user = replace(user, grants=by_policy(user.grants, verdict, policy, now))
     held = caller.held_roles
     if not held.names and not held.unreadable:
-        return replace(user, grants=grants)  # a token's are not believed: absence removes nothing
-    return take_over(replace(user, grants=grants), held, now)
+        return user  # a token's are not believed: absence removes nothing
+    return take_over(user, held, now)
+
+
+def admit(record: User | None, user: User, verdict: Verdict, now: datetime) -> User:
+    """The user with the approval that one look at a confirmed account asks for, or makes needless.
+
+    A look is an event, a token, or the account itself. One look that is admitted is enough, and so
+    is a role given by an administrator before the account was confirmed. A refusal decides nothing
+    here, since it comes too late. So the order of the looks does not matter.
+
+    Args:
+        record: as it stood before.
+        verdict: the policy's on this look alone; it asks where nobody is to enter unapproved.
+    """
+    if record is not None and record.confirmed_at and record.waiting_since is None:
+        return user  # once settled, for good
+    since = user.waiting_since
+    if any(_approves(grant, now) for grant in user.grants):
+        since = None
+    elif verdict.asks:
+        since = since or now
+    elif verdict.admitted:
+        since = None
+    if since is None:
+        return user if user.waiting_since is None else replace(user, waiting_since=None)
+    return replace(user, waiting_since=since, grants=denials(user.grants))
+
+
+def by_policy(
+    grants: tuple[Grant, ...], verdict: Verdict, policy: Policy, now: datetime
+) -> tuple[Grant, ...]:
+    """The grants with the policy's as the verdict has them."""
+    return follow_policy(grants, verdict.roles, policy.fingerprint, now, verdict.ends)
+
+
+def _approves(grant: Grant, now: datetime) -> bool:
+    return grant.source is _ADMINISTRATOR and not grant.denies and grant.holds(now)
 
 
 def tombstone(user: User, now: datetime) -> User:
@@ -206,11 +247,8 @@ def _sign_up(case: _Case) -> Decision:
     verdict = _ask(case, question)
     if not verdict.admitted:
         return _refuse(case, verdict)
-    if case.user is None:
-        return _enter(case, alone, verdict, verdict.reasons)
-    user = _absorb(case, case.user)
-    same_question = equal(applicant(case.event.name, user, case.now), question)
-    return _enter(case, user, verdict if same_question else None, verdict.reasons)
+    user = alone if case.user is None else _absorb(case, case.user)
+    return _enter_asked(case, user, question, verdict, verdict.reasons)
 
 
 def _ask(case: _Case, question: Applicant) -> Verdict:
@@ -219,7 +257,15 @@ def _ask(case: _Case, question: Applicant) -> Verdict:
 
 
 def _take_over(case: _Case) -> Decision:
-    return _enter(case, _absorb(case, case.user))
+    user = _absorb(case, case.user)
+    if case.user is not None and case.user.confirmed_at and case.user.waiting_since is None:
+        return _enter(case, user)
+    alone = user if case.user is None else _absorb(case, None)
+    if not alone.confirmed_at:  # this event says nothing of whether they may enter
+        return _enter(case, user)
+    question = applicant(case.event.name, alone, case.now)
+    verdict = _ask(case, question)
+    return _enter_asked(case, user, question, verdict, verdict.reasons if verdict.asks else ())
 
 
 def _delete(case: _Case) -> Decision:
@@ -252,6 +298,15 @@ def _refuse_deleted(case: _Case) -> Decision:
 # --- their parts ---------------------------------------------------------------------------------
 
 
+def _enter_asked(
+    case: _Case, user: User, question: Applicant, verdict: Verdict, reasons: tuple[Reason, ...]
+) -> Decision:
+    """Enter, or wait, by a verdict on this event alone."""
+    user = admit(case.user, user, verdict, case.now)
+    same = case.user is None or equal(applicant(case.event.name, user, case.now), question)
+    return _enter(case, user, verdict if same else None, reasons)
+
+
 def _enter(
     case: _Case,
     user: User,
@@ -260,6 +315,8 @@ def _enter(
 ) -> Decision:
     """Follow the policy, merge with Identity's roles, and answer with the effective ones.
 
+    A waiting user gets no role from either, and those that Identity has are told to be none.
+
     Args:
         user: the record after ``_absorb``.
         verdict: the policy's verdict on it; None: not asked yet.
@@ -267,16 +324,8 @@ def _enter(
     """
     event, now, held = case.event, case.now, case.held
     newer = case.user is None or event.order > case.user.order
-    grants = user.grants
-    extra: Mapping[str, Any] = {}
-    if user.confirmed_at:
-        verdict = verdict or case.policy.evaluate(applicant(event.name, user, now))
-        fingerprint = case.policy.fingerprint
-        grants = follow_policy(grants, verdict.roles, fingerprint, now, verdict.ends)
-        extra = verdict.app_metadata
-        reasons += verdict.role_reasons or (_NO_RULE,)
-    else:
-        reasons += (Reason("user.pending", "the policy gives roles to confirmed accounts only"),)
+    grants, extra, why = _by_policy(case, user, verdict)
+    reasons += why
     at_identity = user.at_identity
     if newer:
         merged = merge(
@@ -289,7 +338,10 @@ def _enter(
             read_early=event.name is not _USERMODIFIED,
         )
         grants, at_identity = merged.grants, merged.at_identity
-        reasons += merged.reasons
+        if user.waiting_since is None:
+            reasons += merged.reasons
+        else:
+            grants = denials(grants)  # roles at Identity are no approval
     else:
         reasons += (Reason("event.older", "a newer event wrote this profile already"),)
     roles = effective(grants, now)
@@ -320,6 +372,19 @@ def _enter(
     if newer and _echoes_a_push(case, user):
         reasons += (_ECHO,)
     return _applied(case, user, reply, reasons)
+
+
+def _by_policy(
+    case: _Case, user: User, verdict: Verdict | None
+) -> tuple[tuple[Grant, ...], Mapping[str, Any], tuple[Reason, ...]]:
+    """The grants as the policy has them now, its keys for the answer, and why."""
+    if user.waiting_since is not None:
+        return user.grants, {}, (_WAITS,)
+    if not user.confirmed_at:
+        return user.grants, {}, (_PENDING,)
+    verdict = verdict or case.policy.evaluate(applicant(case.event.name, user, case.now))
+    grants = by_policy(user.grants, verdict, case.policy, case.now)
+    return grants, verdict.app_metadata, verdict.role_reasons or (_NO_RULE,)
 
 
 def _echoes_a_push(case: _Case, user: User) -> bool:

@@ -110,7 +110,7 @@ def verdict_document(verdict: Verdict) -> dict[str, Any]:
     """A policy's answer."""
     return {
         "admitted": verdict.admitted,
-        "waiting": verdict.asks,
+        "waiting": verdict.admitted and verdict.asks,
         "message": verdict.message,
         "roles": sorted(verdict.roles),
         "ends": dict(sorted(verdict.ends.items())),

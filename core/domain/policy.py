@@ -107,7 +107,8 @@ class Verdict(Struct, frozen=True, gc=False):
         app_metadata: keys merged into the reply (never ``roles`` or ``provider``).
         reasons: the rules that admitted or refused.
         role_reasons: the rules that gave or withheld roles.
-        asks: admitted, but without roles until an administrator approves (``waiting``).
+        asks: without roles until an administrator approves (``waiting``). With a refusal it counts
+            where nobody can be refused any more: at a login and later.
         ends: of roles that the policy gives for a time, the end of each, UTC.
     """
 

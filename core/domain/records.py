@@ -44,9 +44,8 @@ class Status(StrEnum):
     DELETED = "deleted"
 
 
-_PENDING, _WAITING, _ACTIVE, _SUSPENDED, _DELETED = (
-    Status  # slow to reach by name before Python 3.12
-)
+# slow to reach by name before Python 3.12
+_PENDING, _WAITING, _ACTIVE, _SUSPENDED, _DELETED = Status
 
 
 class Outcome(StrEnum):

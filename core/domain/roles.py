@@ -52,6 +52,13 @@ def without(grants: Iterable[Grant], role: str, *sources: Source) -> tuple[Grant
     return tuple(g for g in grants if g.role != role or g.source not in sources)
 
 
+def denials(grants: tuple[Grant, ...]) -> tuple[Grant, ...]:
+    """The denials among them: all that a waiting user may have."""
+    if not grants:
+        return grants
+    return tuple(grant for grant in grants if grant.denies)
+
+
 def follow_policy(
     grants: tuple[Grant, ...],
     roles: AbstractSet[str],
@@ -85,9 +92,10 @@ def follow_policy(
 
 
 def take_over(user: User, held: HeldRoles, now: datetime) -> User:
-    """The record after ``merge`` with the roles that Identity has."""
+    """The record after ``merge`` with the roles that Identity has, which approve nobody."""
     merged = merge(user.grants, user.at_identity, held, now)
-    return replace(user, grants=merged.grants, at_identity=merged.at_identity)
+    grants = merged.grants if user.waiting_since is None else denials(merged.grants)
+    return replace(user, grants=grants, at_identity=merged.at_identity)
 
 
 def merge(

@@ -116,7 +116,7 @@ class FilePolicy(Struct, frozen=True, gc=False):
             self.app_metadata,
             (found.reason,),
             tuple(reasons),
-            found.answer is _ASK,
+            found.answer is _ASK or (found.answer is _DENY and self.admission.may_ask),
             _ends_of(given) if self.timed else NO_ENDS,
         )
 

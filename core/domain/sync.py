@@ -14,13 +14,13 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from usher.core.domain.decide import applicant, newcomer
+from usher.core.domain.decide import admit, applicant, by_policy, newcomer
 from usher.core.domain.events import EventName, IdentityUser, email_key
 from usher.core.domain.policy import Policy
 from usher.core.domain.proof import proves
 from usher.core.domain.push import patch_for
 from usher.core.domain.records import AuditEntry, Status, User, audit
-from usher.core.domain.roles import follow_policy, take_over
+from usher.core.domain.roles import take_over
 from usher.core.domain.sync_plan import UNREADABLE, Plan, Trouble, Unreadable
 from usher.core.strict_json import equal
 
@@ -89,7 +89,8 @@ def adopt(
 ) -> User:
     """The record with the account taken over; a tombstone stays one.
 
-    Admission is not asked: the owner of an account was let in already.
+    Nobody is refused, for the owner of an account was let in already; the policy may ask for an
+    administrator's approval.
 
     Args:
         record: None for an unknown user, who gets the policy's roles once confirmed.
@@ -100,11 +101,19 @@ def adopt(
     if record is not None and record.status is Status.DELETED:
         return record
     user = _absorb(instance_id, person, record, now)
-    grants = user.grants
-    if user.confirmed_at and (record is None or _policy_may_differ(record, user, now)):
+    # One who waits is let in by an event or an administrator, never by a sync.
+    waits = record is not None and record.waiting_since is not None
+    if (
+        user.confirmed_at
+        and not waits
+        and (record is None or _policy_may_differ(record, user, now))
+    ):
         verdict = policy.evaluate(applicant(EventName.LOGIN, user, now))
-        grants = follow_policy(grants, verdict.roles, policy.fingerprint, now, verdict.ends)
-    user = take_over(replace(user, grants=grants), person.held_roles, now)
+        user = admit(record, user, verdict, now)
+        if user.waiting_since is None:
+            user = replace(user, grants=by_policy(user.grants, verdict, policy, now))
+    grants = user.grants
+    user = take_over(user, person.held_roles, now)
     # Databases sort grants by their locale, so another order is no change.
     return replace(user, grants=grants) if set(user.grants) == set(grants) else user
 

@@ -34,6 +34,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from usher.core.domain.records import Outcome
+from usher.core.domain.requests import State
 from usher.core.store.tables import (
     AUDIT,
     COUNTERS,
@@ -42,6 +43,7 @@ from usher.core.store.tables import (
     INSTANCES,
     MARKS,
     PUSHES,
+    REQUESTS,
     USERS,
     UtcDateTime,
 )
@@ -67,7 +69,7 @@ from usher.core.store.drivers.statement import Insert, Statement, rows_of
 
 '''
 
-_INTO: Final = (USERS, GRANTS, DELIVERIES, AUDIT, PUSHES, COUNTERS, INSTANCES, MARKS)
+_INTO: Final = (USERS, GRANTS, DELIVERIES, AUDIT, PUSHES, REQUESTS, COUNTERS, INSTANCES, MARKS)
 USER_COLUMNS: Final = tuple(c for c in USERS.c if c.name not in ("instance_id", "status"))
 _GRANT_COLUMNS: Final = tuple(c for c in GRANTS.c if c.name != "instance_id")
 _MINE: Final = and_(
@@ -141,6 +143,13 @@ def _key(table: Table) -> tuple[str, ...]:
     return tuple(column.name for column in table.primary_key)
 
 
+def _of_person() -> tuple[ColumnElement[bool], ...]:
+    return (
+        REQUESTS.c.instance_id == bindparam("instance_id"),
+        REQUESTS.c.user_id == bindparam("user_id"),
+    )
+
+
 def _instances(table: Table, *, after: bool) -> Build:
     column = table.c.instance_id
     place: ColumnElement[Any] = bindparam("place")
@@ -181,6 +190,22 @@ _STATEMENTS: Final[dict[str, Build]] = {
     "DELETE_PUSH": lambda _: delete(PUSHES).where(
         *(PUSHES.c[name] == bindparam(name) for name in _key(PUSHES))
     ),
+    # actor, time, instance id, user id
+    "CLOSE_ENTRY": lambda _: (
+        update(REQUESTS)
+        .values(
+            state=_literal(f"'{State.APPROVED}'"),
+            actor=bindparam("new_actor"),
+            decided_at=bindparam("new_decided_at"),
+        )
+        .where(
+            *_of_person(),
+            REQUESTS.c.role.is_(None),
+            REQUESTS.c.state == _literal(f"'{State.OPEN}'"),
+        )
+    ),
+    # instance id, user id
+    "DELETE_REQUESTS": lambda _: delete(REQUESTS).where(*_of_person()),
     "ADOPTED": lambda _: select(INSTANCES.c.instance_id, INSTANCES.c.how).where(
         INSTANCES.c.slot == _literal("1")
     ),

@@ -1,4 +1,4 @@
-"""The erasure of personal data from the audit and the ledger."""
+"""The erasure of personal data from audit, ledger and requests."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from usher.core.domain.records import ERASED
 from usher.core.store.database import Transaction
 from usher.core.store.statements import (
     AUDIT_OF,
+    DELETE_REQUESTS,
     ERASE_BODIES,
     ERASE_FAILURES,
     ERASE_REPLIES,
@@ -24,7 +25,7 @@ def erase(transaction: Transaction, instance: str, user: str) -> None:
     """Erase personal values from a user's audit and deliveries; entries and deliveries stay.
 
     Of deliveries these are bodies, addresses, replies that hold metadata, and the messages of
-    failures. Ids, digests, outcomes and other reasons stay.
+    failures. Ids, digests, outcomes and other reasons stay. Requests are removed.
 
     Args:
         instance, user: the key, as rows have it.
@@ -32,6 +33,7 @@ def erase(transaction: Transaction, instance: str, user: str) -> None:
     for sequence, before, after in transaction.fetch(AUDIT_OF, instance, user):
         old = None if before is None else _impersonal(before)
         transaction.send(REWRITE_AUDIT, old, _impersonal(after), "", sequence)
+    transaction.send(DELETE_REQUESTS, instance, user)
     transaction.send(ERASE_BODIES, instance, user)
     transaction.send(ERASE_REPLIES, instance, user)
     transaction.send(ERASE_FAILURES, _ERASED, instance, user)

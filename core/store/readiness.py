@@ -22,6 +22,7 @@ from usher.core.store.tables import (
     DeliveryRow,
     GrantRow,
     PushRow,
+    RequestRow,
     UserRow,
     UtcDateTime,
 )
@@ -91,6 +92,7 @@ _TRIALS: Final = (
     _Trial(UserRow, changes=True),
     _Trial(GrantRow, removes=True),
     _Trial(PushRow, removes=True),
+    _Trial(RequestRow, changes=True, removes=True),
     _Trial(AuditRow, changes=True),
     _Trial(CounterRow, changes=True),
     _Trial(INSTANCES, changes=True),

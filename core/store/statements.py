@@ -147,6 +147,14 @@ DELETE_PUSH: Final = Statement(
     "DELETE FROM pushes WHERE pushes.instance_id = ? AND pushes.user_id = ?",
     "DELETE FROM pushes WHERE pushes.instance_id = $1::UUID AND pushes.user_id = $2::UUID",
 )
+CLOSE_ENTRY: Final = Statement(
+    "UPDATE requests SET state='approved', actor=?, decided_at=? WHERE requests.instance_id = ? AND requests.user_id = ? AND requests.role IS NULL AND requests.state = 'open'",
+    "UPDATE requests SET state='approved', actor=$1::VARCHAR, decided_at=$2::TIMESTAMP WITH TIME ZONE WHERE requests.instance_id = $3::UUID AND requests.user_id = $4::UUID AND requests.role IS NULL AND requests.state = 'open'",
+)
+DELETE_REQUESTS: Final = Statement(
+    "DELETE FROM requests WHERE requests.instance_id = ? AND requests.user_id = ?",
+    "DELETE FROM requests WHERE requests.instance_id = $1::UUID AND requests.user_id = $2::UUID",
+)
 ADOPTED: Final = Statement(
     "SELECT instances.instance_id, instances.how FROM instances WHERE instances.slot = 1",
     "SELECT instances.instance_id, instances.how FROM instances WHERE instances.slot = 1",
@@ -342,6 +350,22 @@ INTO_PUSHES: Final = Insert(
         "user_id",
     ),
     "INSERT INTO pushes (instance_id, user_id, since, tries, next_try_at, lease, error) SELECT r.instance_id, r.user_id, r.since, r.tries, r.next_try_at, r.lease, r.error FROM json_to_recordset($1::json) AS r(instance_id UUID, user_id UUID, since TIMESTAMP WITH TIME ZONE, tries INTEGER, next_try_at TIMESTAMP WITH TIME ZONE, lease UUID, error TEXT)",
+)
+INTO_REQUESTS: Final = Insert(
+    "requests",
+    (
+        "instance_id",
+        "user_id",
+        "role",
+        "reason",
+        "state",
+        "message",
+        "actor",
+        "created_at",
+        "decided_at",
+    ),
+    ("id",),
+    "INSERT INTO requests (instance_id, user_id, role, reason, state, message, actor, created_at, decided_at) SELECT r.instance_id, r.user_id, r.role, r.reason, r.state, r.message, r.actor, r.created_at, r.decided_at FROM json_to_recordset($1::json) AS r(instance_id UUID, user_id UUID, role VARCHAR(100), reason TEXT, state VARCHAR(16), message TEXT, actor TEXT, created_at TIMESTAMP WITH TIME ZONE, decided_at TIMESTAMP WITH TIME ZONE)",
 )
 INTO_COUNTERS: Final = Insert(
     "counters",

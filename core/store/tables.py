@@ -195,6 +195,29 @@ class PushRow(SQLModel, table=True):
     error: str = Field(sa_column=Column(Text, nullable=False))
 
 
+class RequestRow(SQLModel, table=True):
+    """One request (``domain.requests.Request``); ``role`` is NULL where it is to be let in."""
+
+    __tablename__: ClassVar[Any] = "requests"
+    __table_args__ = (
+        Index("requests_user", "instance_id", "user_id", "id"),
+        Index("requests_state", "instance_id", "state", "id"),
+    )
+
+    id: int | None = Field(
+        default=None, sa_column=Column(_SERIAL, primary_key=True, autoincrement=True)
+    )
+    instance_id: UUID = Field(sa_column=Column(Uuid, nullable=False))
+    user_id: UUID = Field(sa_column=Column(Uuid, nullable=False))
+    role: str | None = Field(sa_column=Column(String(100)))
+    reason: str = Field(sa_column=Column(Text, nullable=False))
+    state: str = Field(sa_column=Column(String(16), nullable=False))
+    message: str = Field(sa_column=Column(Text, nullable=False))
+    actor: str = Field(sa_column=Column(Text, nullable=False))
+    created_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    decided_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+
+
 class SyncRow(SQLModel, table=True):
     """One instance's sync: the newest run, and what the last complete run left.
 
@@ -257,6 +280,7 @@ GRANTS: Final[Table] = GrantRow.__table__  # type: ignore[attr-defined]
 DELIVERIES: Final[Table] = DeliveryRow.__table__  # type: ignore[attr-defined]
 AUDIT: Final[Table] = AuditRow.__table__  # type: ignore[attr-defined]
 PUSHES: Final[Table] = PushRow.__table__  # type: ignore[attr-defined]
+REQUESTS: Final[Table] = RequestRow.__table__  # type: ignore[attr-defined]
 SYNCS: Final[Table] = SyncRow.__table__  # type: ignore[attr-defined]
 MARKS: Final[Table] = SyncMarkRow.__table__  # type: ignore[attr-defined]
 COUNTERS: Final[Table] = CounterRow.__table__  # type: ignore[attr-defined]

@@ -16,6 +16,7 @@ from usher.core.store.drivers.statement import Statement
 from usher.core.store.erasure import erase
 from usher.core.store.ledger import newest_sequence
 from usher.core.store.statements import (
+    CLOSE_ENTRY,
     DELETE_GRANT,
     DELETE_PUSH,
     ENDED_GRANTS,
@@ -24,6 +25,7 @@ from usher.core.store.statements import (
     INTO_AUDIT,
     INTO_GRANTS,
     INTO_PUSHES,
+    INTO_REQUESTS,
     INTO_USERS,
     LOCK_USERS,
     USERS_OF_ADDRESS,
@@ -115,8 +117,9 @@ def store_users(
 ) -> None:
     """Write the differences between two states of users, and their audit.
 
-    A user whose ``pending`` changes gets or loses a pending push. The audit and the deliveries of
-    a deleted user are erased.
+    A user whose ``pending`` changes gets or loses a pending push. One who begins to wait gets an
+    entry request, which is closed when they wait no more. The audit, the deliveries and the
+    requests of a deleted user are erased.
 
     Args:
         counters: take in the changes; the caller writes them.
@@ -134,6 +137,7 @@ def store_users(
     _write_users(transaction, changes)
     _write_grants(transaction, changes)
     _write_pushes(transaction, changes)
+    _write_entries(transaction, changes, entries)
     write_audit(transaction, entries)
     for change in changes:
         counters.count_user(change.old, change.new)
@@ -207,6 +211,29 @@ def _write_pushes(transaction: Transaction, changes: Sequence[_Change]) -> None:
         else:
             transaction.send(DELETE_PUSH, change.instance, change.user)
     transaction.insert(INTO_PUSHES, marked)
+
+
+def _write_entries(
+    transaction: Transaction, changes: Sequence[_Change], entries: Sequence[AuditEntry]
+) -> None:
+    begun: list[tuple[Any, ...]] = []
+    for change in changes:
+        new = change.new
+        waited = change.old is not None and change.old.waiting_since is not None
+        if waited == (new.waiting_since is not None):
+            continue
+        if waited:
+            mine = (each.actor for each in entries if each.user_id == new.id)
+            at = time_text(new.updated_at)
+            transaction.send(CLOSE_ENTRY, next(mine, ""), at, change.instance, change.user)
+        else:
+            begun.append(entry_row(change.instance, change.user, "", new.updated_at))
+    transaction.insert(INTO_REQUESTS, begun)
+
+
+def entry_row(instance: str, user: str, reason: str, at: datetime) -> tuple[Any, ...]:
+    """An open entry request, in the order of ``INTO_REQUESTS``."""
+    return instance, user, None, reason, "open", "", "", time_text(at), None
 
 
 def _ask(

@@ -15,16 +15,25 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from usher.core.app import App
 from usher.core.auth import Principal
+from usher.core.bounds import MAX_ROLE_CHARACTERS
 from usher.core.domain.administration import Change
 from usher.core.domain.events import is_text, parse_time
+from usher.core.domain.held_roles import is_role
 from usher.core.domain.records import Page, User
-from usher.core.errors import InvalidInputError, RequestError, UserNotFoundError
+from usher.core.errors import (
+    InvalidInputError,
+    RequestError,
+    RequestNotFoundError,
+    UserNotFoundError,
+)
 from usher.core.strict_json import StrictJsonError, dumps, loads_object
 from usher.functions._shared.etags import ANY, read_etags
 from usher.functions._shared.http import Request, Response
 
 MERGE_PATCH: Final = "application/merge-patch+json"
 _ETAG = re.compile(r'"([0-9]{1,9})"', re.ASCII)
+MAX_DIGITS: Final = 18
+"""Of a request's number: as many fit into 63 bits."""
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -43,10 +52,18 @@ def _digits(value: object) -> object:
     return value
 
 
+def _role(value: object) -> object:
+    if isinstance(value, str) and not is_role(value):
+        raise ValueError("is no role: printable characters, no space at either end")
+    return value
+
+
 Whole = Annotated[int, BeforeValidator(_digits)]
 """A whole number in a query."""
 Moment = Annotated[datetime, BeforeValidator(_rfc3339)]
 """A time in a body or a query, in UTC."""
+Role = Annotated[str, BeforeValidator(_role), Field(min_length=1, max_length=MAX_ROLE_CHARACTERS)]
+"""The name of a role in a body."""
 
 
 class Access(StrEnum):
@@ -128,6 +145,17 @@ class Call(Struct, frozen=True):
             raise UserNotFoundError("A user's id is a UUID.")
         return self.app.store.users.get(UUID(text))
 
+    def number(self) -> int:
+        """Return the number of the request that is in the path.
+
+        Raises:
+            RequestNotFoundError: it is no number.
+        """
+        text = self.params["number"]
+        if not (text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS):
+            raise RequestNotFoundError("A request has a number.")
+        return int(text)
+
     def change(self, why: Why = Why(reason="", force=False)) -> Change:
         """Return the actor, the reason and the condition (``If-Match``) of a change.
 
@@ -159,6 +187,7 @@ class Operation(Struct, frozen=True):
         body_optional: a missing body counts as one without any field.
         errors: further statuses, which only this operation's work can meet.
         setting: field of the settings without which there is no such address.
+        for_waiting: open to somebody who waits for an administrator's approval.
     """
 
     method: str
@@ -176,6 +205,7 @@ class Operation(Struct, frozen=True):
     csv: bool = False
     errors: tuple[int, ...] = field(default=())
     setting: str = ""
+    for_waiting: bool = False
 
     @property
     def pattern(self) -> re.Pattern[str]:

@@ -33,6 +33,7 @@ _MEANINGS: Final = {
 _PARAMETERS: Final = {
     "id": "A UUID of a user; of an event, the first characters of its id.",
     "role": "The name of a role.",
+    "number": "The number of a request.",
 }
 
 

@@ -37,7 +37,7 @@ class Own(Document):
 
     id: UUID
     email: str
-    status: Literal["pending", "active", "suspended", "deleted"]
+    status: Literal["pending", "waiting", "active", "suspended", "deleted"]
     provider: str
     roles: list[str] = Field(description="The roles that hold now, sorted.")
     profile: Metadata = Field(description="The person's own data, unknown to Identity.")
@@ -47,6 +47,30 @@ class Own(Document):
     confirmed_at: datetime | None
     last_seen_at: datetime | None
     version: int = Field(description="Grows with every change; the ETag.")
+
+
+class Mine(Own):
+    """The caller's own record, with what somebody who waits is told."""
+
+    message: str | None = Field(description="For somebody who waits to be let in; else null.")
+
+
+class OwnRequest(Document):
+    """A request, as the person sees it."""
+
+    id: int
+    role: str | None = Field(description="Null: to be let in.")
+    reason: str = Field(description="The person's words.")
+    state: Literal["open", "approved", "declined"]
+    message: str | None = Field(description="What the person is told.")
+    created_at: datetime
+    decided_at: datetime | None
+
+
+class OwnRequests(Document):
+    """The caller's requests, the newest first."""
+
+    requests: list[OwnRequest]
 
 
 class Grant(Document):
@@ -282,6 +306,21 @@ class PolicyTrial(Document):
     of: int = Field(description="How many there are; of events, about so many.")
     users: int
     differences: list[Difference] = Field(description="The most frequent first.")
+
+
+class Request(OwnRequest):
+    """A request, with the person and what the policy says of them."""
+
+    actor: str = Field(description="Decided it; empty while it is open.")
+    user: User
+    policy: PolicyVerdict | None = Field(description="Null where the policy cannot be asked.")
+
+
+class RequestList(Document):
+    """A page of requests."""
+
+    requests: list[Request]
+    next_cursor: str | None
 
 
 class RoleHeld(Document):

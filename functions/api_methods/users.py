@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 from unicodedata import normalize
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from usher.core.bounds import MAX_ROLE_CHARACTERS
 from usher.core.domain import administration
@@ -19,7 +19,6 @@ from usher.core.domain.documents import (
     user_document,
     utc,
 )
-from usher.core.domain.held_roles import is_role
 from usher.core.domain.records import Page, Status, User
 from usher.core.domain.roles import effective
 from usher.core.errors import InvalidInputError
@@ -32,6 +31,7 @@ from usher.functions._shared.operation import (
     Moment,
     Operation,
     Paging,
+    Role,
     Why,
     json_response,
     next_link,
@@ -39,19 +39,10 @@ from usher.functions._shared.operation import (
 from usher.functions.api_methods import schemas
 
 
-def _role(value: object) -> object:
-    if isinstance(value, str) and not is_role(value):
-        raise ValueError("is no role: printable characters, no space at either end")
-    return value
-
-
-Role = Annotated[str, BeforeValidator(_role), Field(min_length=1, max_length=MAX_ROLE_CHARACTERS)]
-
-
 class ListQuery(Paging):
     """Filters and order of users."""
 
-    status: Literal["pending", "active", "suspended", "deleted"] | None = None
+    status: Literal["pending", "waiting", "active", "suspended", "deleted"] | None = None
     role: str = Field("", max_length=MAX_ROLE_CHARACTERS, description="Who has it now.")
     provider: str = Field("", max_length=100)
     email: str = Field("", max_length=320, description="Addresses that begin so.")

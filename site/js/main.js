@@ -60,6 +60,7 @@ async function enter({ said } = {}) {
   } catch (error) {
     if (error.kind === "over") return undefined;
     if (error.code === "account_suspended" || error.code === "account_deleted") return undefined; // refused() shows it
+    if (error.code === "account_waiting") return waits();
     end();
     fill(app, plainPage(h("main", { id: "main", class: "narrow" }, failure(error, () => enter({ said })),
       h("p", { class: "center" }, button("Sign out", { kind: "quiet", onClick: signOut })))));
@@ -113,6 +114,16 @@ function refused(error) {
   fill(app, plainPage(h("main", { id: "main", class: "narrow" },
     h("div", { class: "state" }, icon("ban"), h("h1", { tabindex: "-1" }, error.code === "account_suspended" ? "Account suspended" : "Account deleted"),
       h("p", text), button("Sign out", { onClick: signOut })))));
+}
+
+/** The page of somebody whom an administrator has to approve first. */
+async function waits() {
+  end();
+  document.title = "Waiting for approval · Usher";
+  const message = await api.get("/me").then(({ data }) => data.message, () => null);
+  fill(app, plainPage(h("main", { id: "main", class: "narrow" },
+    h("div", { class: "state" }, icon("audit"), h("h1", { tabindex: "-1" }, "Waiting for approval"),
+      h("p", message ?? "An administrator has to approve this account first."), button("Sign out", { onClick: signOut })))));
 }
 
 function plainPage(...content) {

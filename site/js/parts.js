@@ -16,7 +16,7 @@ export function link(label, href, { kind, symbol, ...rest } = {}) {
 }
 
 const TONES = {
-  active: "good", pending: "warn", suspended: "bad", deleted: "mute",
+  active: "good", waiting: "warn", pending: "warn", suspended: "bad", deleted: "mute",
   applied: "good", unchanged: "mute", denied: "bad", ignored: "mute", invalid: "warn", failed: "bad",
 };
 

@@ -33,7 +33,7 @@ export const EVENTS = {
 export const OUTCOMES = {
   applied: "Applied", unchanged: "Unchanged", denied: "Denied", ignored: "Ignored", invalid: "Invalid", failed: "Failed",
 };
-export const STATUSES = { active: "Active", pending: "Pending", suspended: "Suspended", deleted: "Deleted" };
+export const STATUSES = { active: "Active", waiting: "Waiting", pending: "Pending", suspended: "Suspended", deleted: "Deleted" };
 export const ACTIONS = {
   "user.invited": "Invited",
   "user.created": "Record made",
@@ -42,6 +42,10 @@ export const ACTIONS = {
   "user.reactivated": "Reactivated",
   "user.deleted": "Deleted",
   "user.removed": "Removed, never confirmed",
+  "user.approved": "Approved",
+  "request.made": "Request made",
+  "request.withdrawn": "Request taken back",
+  "request.declined": "Request declined",
   "role.granted": "Role given",
   "role.revoked": "Role taken away",
   "role.ended": "Role ended",

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from tests.forge import token
 from tests.store.store_support import deliver
@@ -14,6 +18,8 @@ from tests.support import SECRET, account, signed
 from usher.core.app import App
 from usher.core.domain import administration
 from usher.core.domain.administration import Change
+from usher.core.domain.callable_policy import CallablePolicy
+from usher.core.domain.policy import Applicant, Verdict
 from usher.functions import api
 
 JWT_SECRET = b"the secret that signs access tokens"
@@ -90,20 +96,49 @@ def ask(
     return Answer(answer["statusCode"], answer["headers"], answer["body"])
 
 
+@contextmanager
+def asking(app: App) -> Iterator[None]:
+    """A policy that asks for everybody's approval, in here."""
+
+    def ask_all(applicant: Applicant) -> Verdict:
+        given = usual.evaluate(applicant)
+        return replace(given, asks=True)
+
+    usual = app.policy
+    app.policy_in_force.current = CallablePolicy("tests:ask_all", ask_all)
+    try:
+        yield
+    finally:
+        app.policy_in_force.current = usual
+
+
 class People:
-    """A user, another, an administrator, one suspended and one deleted, each with a token."""
+    """A user, another, an administrator, one each who waits, is suspended, and is deleted."""
 
     def __init__(self, app: App) -> None:
         self.app = app
         self.ids: dict[str, UUID] = {}
         for name in ("user", "other", "administrator", "suspended", "deleted"):
-            email = "owner@example.com" if name == "administrator" else f"{name}@example.com"
-            who = account(email=email, at=app.clock())
-            deliver(app, [signed("signup", who, at=app.clock(), secret=SECRET)])
-            self.ids[name] = who.id
+            self.sign_up(name)
+        with asking(app):
+            self.sign_up("waiting")
         users = app.store.users
         users.change(users.get(self.ids["suspended"]), administration.suspend(), BOSS)
         users.change(users.get(self.ids["deleted"]), administration.delete(), BOSS)
+
+    def sign_up(self, name: str, **fields: Any) -> UUID:
+        """Somebody more."""
+        email = "owner@example.com" if name == "administrator" else f"{name}@example.com"
+        now = self.app.clock()
+        who = account(email=email, at=now, **fields)
+        deliver(self.app, [signed("signup", who, at=now, secret=SECRET)])
+        self.ids[name] = who.id
+        return who.id
+
+    def number(self, name: str) -> int:
+        """The number of somebody's newest request."""
+        found: int = self.ask(name, "GET", "/me/requests").json["requests"][0]["id"]
+        return found
 
     def token(self, name: str, **claims: Any) -> str:
         """The Authorization header of one of them."""

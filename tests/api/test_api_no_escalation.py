@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from tests.api.api_support import BOSS, HOUR, JWT_SECRET, People, ask, bearer
+from tests.api.api_support import BOSS, HOUR, JWT_SECRET, People, ask, asking, bearer
 from tests.forge import encode, seal
 from tests.store.store_support import deliver
 from tests.support import NOON, SECRET, account, signed
@@ -34,6 +35,9 @@ BODIES = [
     ("POST", "/events/000000/replay", {}, set()),
     ("POST", "/policy/explain", {"email": "new@x.org"}, {"email"}),
     ("POST", "/policy/try", {"policy": "[admission]"}, set()),
+    ("POST", "/me/requests", {"role": "editor"}, {"role"}),
+    ("POST", "/requests/1/approve", {}, {"roles"}),
+    ("POST", "/requests/1/decline", {}, set()),
 ]
 
 
@@ -76,6 +80,8 @@ def test_app_metadata_sets_neither_roles_nor_provider(people: People, key: str) 
         ("DELETE", "/users/{}", None), ("GET", "/users/{}/roles", None),
         ("PUT", "/users/{}/roles", {"roles": ["admin"]}), ("PUT", "/users/{}/roles/admin", {}),
         ("DELETE", "/users/{}/roles/staff", None), ("GET", "/users/{}/events", None),
+        ("GET", "/requests/1?{}", None), ("POST", "/requests/1/approve?{}", {}),
+        ("POST", "/requests/99/decline?{}", {}),
     ],
 )  # fmt: skip
 def test_to_a_user_absent_and_forbidden_look_the_same(
@@ -127,6 +133,78 @@ def test_an_older_tokens_roles_are_nobodys(people: People) -> None:
     stranger = "Bearer " + bearer(uuid4(), NOON, role="admin", **claims)
     assert ask("GET", "/users", stranger).code == "forbidden"
     assert ask("GET", "/me", stranger).json["roles"] == ["member"]
+
+
+ACTS: list[tuple[str, str, object]] = [
+    ("PATCH", "/me", {"profile": {"roles": ["admin"], "status": "active"}}),
+    ("POST", "/me/requests", {"role": "admin", "reason": "please"}),
+    ("POST", "/me/requests", {"reason": "please"}),
+    ("DELETE", "/me/requests/1", None),
+    ("DELETE", "/me/requests/2", None),
+    ("GET", "/requests", None),
+    ("GET", "/requests/1", None),
+    ("POST", "/requests/1/approve", {"roles": ["admin"]}),
+    ("POST", "/requests/2/approve", {}),
+    ("POST", "/requests/1/decline", {}),
+    ("PATCH", "/users/{}", {"status": "active"}),
+    ("PUT", "/users/{}/roles", {"roles": ["admin"]}),
+    ("PUT", "/users/{}/roles/admin", {}),
+    ("POST", "/users", {"email": "friend@example.com"}),
+    ("GET", "/policy/me", None),
+]
+
+
+@pytest.mark.parametrize("name", ["waiting", "user", "suspended", "deleted"])
+def test_nobody_approves_themselves_or_another(people: People, name: str) -> None:
+    """Every act of one's own, in turn and again, leaves all statuses and roles as they were."""
+    users = people.app.store.users
+
+    def standing() -> dict[str, object]:
+        return {str(one.id): (one.status, one.grants) for one in users.page().items}
+
+    before = standing()
+    for method, path, body in ACTS * 2:
+        for who in ("waiting", "user"):
+            answer = people.ask(name, method, path.format(people.ids[who]), body)
+            assert answer.status < 500
+            if not path.startswith(("/me", "/policy/me")):
+                assert answer.status == 403
+        assert standing() == before
+    entries = people.ask("administrator", "GET", "/requests?state=all").json["requests"]
+    assert {one["state"] for one in entries} == {"open"}
+    assert [one["user"]["status"] for one in entries if one["role"] is None] == ["waiting"]
+
+
+def test_who_waits_gains_nothing_by_their_token_or_their_events(people: People) -> None:
+    """Roles in it are nobody's; a login that the policy asks about changes nothing."""
+    claims = {"app_metadata": {"provider": "email", "roles": ["admin"]}, "role": "admin"}
+    token = people.token("waiting", **claims)
+    assert ask("GET", "/users", token).code == "account_waiting"
+    with asking(people.app):
+        for number, event in enumerate(("login", "usermodified", "signup")):
+            at = NOON + timedelta(seconds=number)
+            who = account(
+                email="waiting@example.com",
+                user_id=people.ids["waiting"],
+                at=at,
+                roles=["admin"],
+                confirmed_at=NOON,
+            )
+            deliver(people.app, [signed(event, who, at=at)])
+            assert ask("GET", "/users", token).code == "account_waiting"
+            mine = ask("GET", "/me", token).json
+            assert (mine["status"], mine["roles"]) == ("waiting", [])
+
+
+def test_an_approval_that_was_taken_back_by_a_suspension_opens_nothing(people: People) -> None:
+    """The suspended are refused first; reactivated, they are as the approval left them."""
+    number = people.number("waiting")
+    assert people.ask("administrator", "POST", f"/requests/{number}/approve").status == 200
+    people.ask("administrator", "PATCH", "/users/{waiting}", {"status": "suspended"})
+    assert people.ask("waiting", "GET", "/me").code == "account_suspended"
+    people.ask("administrator", "PATCH", "/users/{waiting}", {"status": "active"})
+    assert people.ask("waiting", "GET", "/me").json["roles"] == ["member", "staff"]
+    assert people.ask("waiting", "GET", "/requests").code == "forbidden"
 
 
 def good(people: People) -> str:

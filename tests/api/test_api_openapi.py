@@ -48,7 +48,8 @@ ANSWERS = [
     ("GET", "/health"), ("GET", "/me"), ("GET", "/users"), ("GET", "/users/{id}"),
     ("GET", "/users/{id}/roles"), ("GET", "/users/{id}/events"), ("GET", "/roles"),
     ("GET", "/events"), ("GET", "/audit"), ("GET", "/stats"), ("GET", "/policy"),
-    ("GET", "/policy/me"),
+    ("GET", "/policy/me"), ("GET", "/me/requests"), ("GET", "/requests"),
+    ("GET", "/requests/{number}"),
 ]  # fmt: skip
 
 
@@ -59,6 +60,7 @@ def test_answers_are_as_described(
     """Not a member more, nor less."""
     for name in ("user", "suspended", "deleted"):
         address = path.replace("{id}", str(sqlite_people.ids[name]))
+        address = address.replace("{number}", "1")
         answer = sqlite_people.ask("administrator", method, address)
         responses = document["paths"][path][method.lower()]["responses"]
         shape = responses[str(answer.status)]["content"]["application/json"]["schema"]

@@ -14,11 +14,17 @@ TABLE: list[tuple[str, tuple[str, ...], str]] = [
     ("/openapi.json", ("GET",), "anybody"),
     ("/door", ("POST",), "anybody"),
     ("/me", ("GET", "PATCH"), "person"),
+    ("/me/requests", ("GET", "POST"), "person"),
+    ("/me/requests/{number}", ("DELETE",), "person"),
     ("/users", ("GET", "POST"), "administrator"),
     ("/users/{id}", ("GET", "PATCH", "DELETE"), "administrator"),
     ("/users/{id}/roles", ("GET", "PUT"), "administrator"),
     ("/users/{id}/roles/{role}", ("PUT", "DELETE"), "administrator"),
     ("/users/{id}/events", ("GET",), "administrator"),
+    ("/requests", ("GET",), "administrator"),
+    ("/requests/{number}", ("GET",), "administrator"),
+    ("/requests/{number}/approve", ("POST",), "administrator"),
+    ("/requests/{number}/decline", ("POST",), "administrator"),
     ("/roles", ("GET",), "administrator"),
     ("/events", ("GET",), "administrator"),
     ("/events/{id}", ("GET",), "administrator"),
@@ -31,7 +37,16 @@ TABLE: list[tuple[str, tuple[str, ...], str]] = [
     ("/policy/me", ("GET",), "person"),
 ]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW")
-CALLERS = ("no token", "bad token", "user", "other", "administrator", "suspended", "deleted")
+CALLERS = (
+    "no token",
+    "bad token",
+    "user",
+    "other",
+    "administrator",
+    "waiting",
+    "suspended",
+    "deleted",
+)
 UNKNOWN = (
     "", "/", "/nothing", "/users/", "/users/1/2/3", "/me/roles", "/healthz", "//users", "/USERS",
     "/users/{user}/roles/a/b", "/openapi",
@@ -46,12 +61,13 @@ DONE = {
     ("GET", "/users/{id}/events"): 200, ("GET", "/roles"): 200, ("GET", "/events"): 200,
     ("GET", "/events/{id}"): 404, ("POST", "/events/{id}/replay"): 404, ("GET", "/audit"): 200,
     ("GET", "/stats"): 200, ("GET", "/policy"): 200, ("POST", "/policy/explain"): 400,
-    ("GET", "/policy/me"): 200, ("POST", "/door"): 400,
+    ("GET", "/policy/me"): 200, ("POST", "/door"): 400, ("GET", "/me/requests"): 200,
+    ("POST", "/me/requests"): 400, ("DELETE", "/me/requests/{number}"): 404,
+    ("GET", "/requests"): 200, ("GET", "/requests/{number}"): 404,
+    ("POST", "/requests/{number}/approve"): 404, ("POST", "/requests/{number}/decline"): 404,
     ("POST", "/policy/try"): 400,
 }  # fmt: skip
-CODES = {
-    400: "input_invalid", 401: "unauthenticated", 404: "event_not_found", 405: "method_not_allowed",
-}  # fmt: skip
+CODES = {400: "input_invalid", 401: "unauthenticated", 405: "method_not_allowed"}
 
 
 def expected(path: str, methods: tuple[str, ...], access: str, method: str, caller: str) -> object:
@@ -67,6 +83,8 @@ def expected(path: str, methods: tuple[str, ...], access: str, method: str, call
         return "unauthenticated"
     if caller in ("suspended", "deleted"):
         return f"account_{caller}"
+    if caller == "waiting" and not path.startswith("/me"):
+        return "account_waiting"
     if access == "administrator" and caller != "administrator":
         return "forbidden"
     return DONE[asked, path]
@@ -94,6 +112,7 @@ def test_every_path_method_and_caller_is_answered_by_the_first_check_that_fails(
     """404, 405, preflight, 401, 403, then parameters and body, then the work."""
     people = sqlite_people
     address = path.replace("{id}", str(people.ids["other"])).replace("{role}", "editor")
+    address = address.replace("{number}", "999")
     for method in METHODS:
         wanted = expected(path, methods, access, method, caller)
         tokens = {"no token": None, "bad token": "Bearer a.b.c"}
@@ -112,6 +131,9 @@ def test_every_path_method_and_caller_is_answered_by_the_first_check_that_fails(
                 assert answer.status == wanted, (method, answer)
                 if wanted in CODES:
                     assert answer.code == CODES[wanted]
+                if wanted == 404:
+                    thing = "event" if path.startswith("/events") else "request"
+                    assert answer.code == f"{thing}_not_found"
             if answer.status == 405 or method == "OPTIONS":
                 allowed = answer.headers["Allow"].split(", ")
                 head = ["HEAD"] if "GET" in methods else []

@@ -78,7 +78,7 @@ def test_a_csv_is_given_when_asked_for_and_runs_no_formula(people: People) -> No
     answer = people.ask(ADMIN, "GET", "/users?limit=200", accept="text/csv")
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
     rows = list(csv.DictReader(io.StringIO(answer.text)))
-    assert len(rows) == 6
+    assert len(rows) == 7
     assert {row["email"] for row in rows} >= {"'" + formula.email, "owner@example.com"}
     (owner,) = [row for row in rows if row["email"] == "owner@example.com"]
     assert owner["roles"] == "admin\nmember\nstaff"
@@ -336,18 +336,18 @@ def test_an_event_leaves_the_profile_alone(people: People) -> None:
 def test_stats_roles_and_events_tell_what_happened(people: People) -> None:
     """The same numbers as the lists."""
     stats = people.ask(ADMIN, "GET", "/stats").json
-    assert stats["users"] == 4
-    assert stats["by_status"] == {"active": 3, "suspended": 1, "deleted": 1}
+    assert stats["users"] == 5
+    assert stats["by_status"] == {"active": 3, "waiting": 1, "suspended": 1, "deleted": 1}
     assert stats["by_role"] == {"member": 4, "staff": 4, "admin": 1}
-    assert stats["by_provider"] == {"email": 4}
-    day = {"day": "2026-11-23", "event": "signup", "outcome": "applied", "count": 5}
+    assert stats["by_provider"] == {"email": 5}
+    day = {"day": "2026-11-23", "event": "signup", "outcome": "applied", "count": 6}
     assert stats["events"] == [day]
     roles = people.ask(ADMIN, "GET", "/roles").json["roles"]
     assert {"role": "admin", "users": 1, "policy": True} in roles
     events = people.ask(ADMIN, "GET", "/events?outcome=applied&event=signup&limit=3")
     assert len(events.json["events"]) == 3
     rest = people.ask(ADMIN, "GET", following(events) or "")
-    assert len(rest.json["events"]) == 2
+    assert len(rest.json["events"]) == 3
     mine = people.ask(ADMIN, "GET", "/users/{user}/events").json["events"]
     assert [event["user_id"] for event in mine] == [str(people.ids["user"])]
 

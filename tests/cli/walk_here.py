@@ -414,6 +414,17 @@ def an_event_that_is_too_large(at: Walk) -> Steps:
     at.ask_at(timedelta(days=7))
 
 
+@case("approvals.long")
+def somebody_who_waits_for_weeks(at: Walk) -> Steps:
+    at.set("USHER_POLICY", "tests.domain.decide_support:asks")
+    at.program.sign_up("bea@other.org")
+    with at.program.app() as app, app.store.database.write() as transaction:
+        long_ago = {"then": f"{app.clock() - timedelta(days=8):%Y-%m-%dT%H:%M:%S.%f+00:00}"}
+        transaction.sql.execute(text("UPDATE requests SET created_at = :then"), long_ago)
+    yield {}
+    at.program("requests", "decline", "1")
+
+
 @case("requests.too_large", 0, 1, 2)
 def a_request_that_is_too_large(at: Walk) -> Steps:
     with at.program.app() as app:

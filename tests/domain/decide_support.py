@@ -12,9 +12,10 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from tests.support import NOON, account
+from usher.core.domain.callable_policy import CallablePolicy
 from usher.core.domain.decide import decide
 from usher.core.domain.events import Event, EventName, parse_event
-from usher.core.domain.policy import Policy
+from usher.core.domain.policy import Applicant, Policy, Verdict
 from usher.core.domain.records import Decision, User
 from usher.core.domain.reply import Reply
 from usher.core.domain.rules import FilePolicy
@@ -36,6 +37,18 @@ grant = "member"
 grant = "staff"
 email_domains = ["example.com"]
 """)
+
+
+def asks(applicant: Applicant) -> Verdict:
+    """Proven staff enter at once, everybody else waits; one domain is refused, or waits."""
+    if applicant.domain == "bad.example":
+        return Verdict(False, "Not you.", asks=True)
+    staff = applicant.proven and applicant.domain == "example.com"
+    roles = {"member", "staff"} if staff else {"member"}
+    return Verdict(asks=not staff, roles=frozenset(roles), app_metadata={"plan": "free"})
+
+
+ASKING: CallablePolicy = CallablePolicy("tests:asks", asks)
 
 
 def event(name: str, at: int = 0, **fields: Any) -> Event:

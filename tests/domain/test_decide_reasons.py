@@ -31,6 +31,7 @@ ROLES = (
     Reason("role.2", "grants 'staff' to everybody whose proven address is at example.com"),
 )
 PENDING = Reason("user.pending", "the policy gives roles to confirmed accounts only")
+WAITS = Reason("user.waiting", "no roles before an administrator approves this user")
 ERASED = Reason("event.userdeleted", "deleted at Identity; personal data erased, id kept")
 SUSPENDED = Reason("user.suspended", "an administrator suspended this user")
 HELD = Reason("user.suspended", "no roles are answered for a suspended user")
@@ -45,26 +46,31 @@ def kept(name: str, status: str) -> Reason:
 WHY: dict[tuple[str, str], tuple[Reason, ...]] = {
     ("validate", "unknown"): (ADMITTED,),
     ("validate", "pending"): (ADMITTED,),
+    ("validate", "waiting"): (kept("validate", "waiting"),),
     ("validate", "active"): (kept("validate", "active"),),
     ("validate", "suspended"): (SUSPENDED,),
     ("validate", "deleted"): (kept("validate", "deleted"),),
     ("signup", "unknown"): (ADMITTED, *ROLES),
     ("signup", "pending"): (ADMITTED, *ROLES),
+    ("signup", "waiting"): (ADMITTED, *ROLES),
     ("signup", "active"): (ADMITTED, *ROLES),
     ("signup", "suspended"): (SUSPENDED,),
     ("signup", "deleted"): (kept("signup", "deleted"),),
     ("login", "unknown"): ROLES,
     ("login", "pending"): ROLES,
+    ("login", "waiting"): ROLES,
     ("login", "active"): ROLES,
     ("login", "suspended"): (SUSPENDED,),
     ("login", "deleted"): (GONE,),
     ("usermodified", "unknown"): (PENDING,),
     ("usermodified", "pending"): (PENDING,),
+    ("usermodified", "waiting"): (WAITS,),
     ("usermodified", "active"): ROLES,
     ("usermodified", "suspended"): (*ROLES, HELD),
     ("usermodified", "deleted"): (kept("usermodified", "deleted"),),
     ("userdeleted", "unknown"): (ERASED,),
     ("userdeleted", "pending"): (ERASED,),
+    ("userdeleted", "waiting"): (ERASED,),
     ("userdeleted", "active"): (ERASED,),
     ("userdeleted", "suspended"): (ERASED,),
     ("userdeleted", "deleted"): (kept("userdeleted", "deleted"),),

@@ -8,11 +8,21 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from tests.domain.decide_support import NAMES, NOON, after, event, message, moment, noted, outcome
+from tests.domain.decide_support import (
+    ASKING,
+    NAMES,
+    NOON,
+    after,
+    event,
+    message,
+    moment,
+    noted,
+    outcome,
+)
 from usher.core.domain.records import Outcome, Source, Status, User
 from usher.core.domain.roles import effective
 
-STATES = ("unknown", "pending", "active", "suspended", "deleted")
+STATES = ("unknown", "pending", "waiting", "active", "suspended", "deleted")
 
 
 def state(name: str) -> User | None:
@@ -21,10 +31,12 @@ def state(name: str) -> User | None:
         return None
     pending = after([event("validate", -90)])
     assert pending is not None
+    waiting = after([event("signup", -80, email="ada@other.org")], pending, ASKING)
     active = after([event("signup", -80)], pending)
     assert active is not None
     return {
         "pending": pending,
+        "waiting": waiting,
         "active": active,
         "suspended": replace(active, suspended_at=NOON),
         "deleted": after([event("userdeleted", -70)], active),
@@ -35,30 +47,62 @@ def state(name: str) -> User | None:
 TABLE = {
     ("validate", "unknown"): ("applied", "pending", 204),
     ("validate", "pending"): ("applied", "pending", 204),
+    ("validate", "waiting"): ("unchanged", "waiting", 204),
     ("validate", "active"): ("unchanged", "active", 204),
     ("validate", "suspended"): ("denied", "suspended", 403),
     ("validate", "deleted"): ("unchanged", "deleted", 204),
     ("signup", "unknown"): ("applied", "active", 200),
     ("signup", "pending"): ("applied", "active", 200),
+    ("signup", "waiting"): ("applied", "active", 200),
     ("signup", "active"): ("applied", "active", 200),
     ("signup", "suspended"): ("denied", "suspended", 403),
     ("signup", "deleted"): ("unchanged", "deleted", 204),
     ("login", "unknown"): ("applied", "active", 200),
     ("login", "pending"): ("applied", "active", 200),
+    ("login", "waiting"): ("applied", "active", 200),
     ("login", "active"): ("applied", "active", 200),
     ("login", "suspended"): ("denied", "suspended", 403),
     ("login", "deleted"): ("denied", "deleted", 403),
     ("usermodified", "unknown"): ("applied", "pending", 204),
     ("usermodified", "pending"): ("applied", "pending", 204),
+    ("usermodified", "waiting"): ("applied", "waiting", 204),
     ("usermodified", "active"): ("applied", "active", 200),
     ("usermodified", "suspended"): ("applied", "suspended", 204),
     ("usermodified", "deleted"): ("unchanged", "deleted", 204),
     ("userdeleted", "unknown"): ("applied", "deleted", 204),
     ("userdeleted", "pending"): ("applied", "deleted", 204),
+    ("userdeleted", "waiting"): ("applied", "deleted", 204),
     ("userdeleted", "active"): ("applied", "deleted", 204),
     ("userdeleted", "suspended"): ("applied", "deleted", 204),
     ("userdeleted", "deleted"): ("unchanged", "deleted", 204),
 }
+
+
+# The same for a policy that asks for approval: an event of somebody whom it does not let in by
+# itself. Where nothing is listed it is as above.
+ASKS = {
+    ("signup", "unknown"): ("applied", "waiting", 200),
+    ("signup", "pending"): ("applied", "waiting", 200),
+    ("signup", "waiting"): ("applied", "waiting", 200),
+    ("login", "unknown"): ("applied", "waiting", 200),
+    ("login", "pending"): ("applied", "waiting", 200),
+    ("login", "waiting"): ("applied", "waiting", 200),
+    ("usermodified", "waiting"): ("applied", "waiting", 200),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("status", STATES)
+def test_every_cell_of_the_table_where_the_policy_asks(name: str, status: str) -> None:
+    """Nobody who waits is answered a role, and those that Identity shows are taken off."""
+    result, status_after, reply = ASKS.get((name, status), TABLE[name, status])
+    shown = event(name, email="ada@other.org", roles=["editor"])
+    found = outcome(shown, state(status), ASKING)
+    assert found.user is not None
+    assert (found.outcome, found.user.status) == (result, status_after)
+    if status_after == "waiting" and name != "validate":
+        assert (found.reply.status, (found.reply.app_metadata or {})["roles"]) == (reply, [])
+        assert found.user.grants == ()
 
 
 @pytest.mark.parametrize("name", NAMES)

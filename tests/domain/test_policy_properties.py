@@ -103,7 +103,7 @@ def test_every_applicant_gets_one_answer_with_a_reason(policy: FilePolicy, who: 
     verdict = policy.evaluate(who)
     assert verdict == policy.evaluate(who)
     assert bool(verdict.message) is not verdict.admitted
-    assert verdict.admitted or not verdict.asks
+    assert verdict.admitted or verdict.asks is policy.admission.may_ask
     assert len(verdict.reasons) == 1
     assert verdict.roles <= {rule.grant for rule in policy.roles}
     assert policy.describe()

@@ -170,11 +170,11 @@ def test_ends_of_a_callable_are_checked(ends: Any, problem: str) -> None:
     ("verdict", "admitted", "asks", "text"),
     [
         (Verdict(asks=True), True, True, "asks an administrator"),
-        (Verdict(admitted=False, asks=True), False, False, "not admitted"),
+        (Verdict(admitted=False, asks=True), False, True, "not admitted"),
     ],
 )
 def test_a_callable_may_ask(verdict: Verdict, admitted: bool, asks: bool, text: str) -> None:
-    """A refusal asks nobody."""
+    """With a refusal, too: it counts where nobody can be refused any more."""
     found = code(None, verdict).evaluate(somebody("ada@a.example", at=NOON))
     assert (found.admitted, found.asks, found.reasons[0].text) == (admitted, asks, text)
 

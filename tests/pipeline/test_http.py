@@ -125,6 +125,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "UnsupportedMediaTypeError": ("text/plain",),
     "InvalidInputError": ((("/x", "is wrong"), ("limit", "is no number")),),
     "CursorInvalidError": (),
+    "AccountWaitingError": (),
+    "UserWaitingError": (),
     "PreconditionFailedError": (3,),
     "SignatureError": (errors.Check.STALE, "412 s old"),
     "BodyError": ("problem", "/x"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from sqlalchemy import text
 
+from tests.domain.decide_support import ASKING
 from tests.profiles import examples
 from tests.store.store_support import deliver, raw
 from tests.support import NOON, Clock, account, signed
@@ -23,6 +25,7 @@ from usher.core.captures.replay import Replayer
 from usher.core.domain import administration
 from usher.core.domain.administration import Change
 from usher.core.domain.records import AuditEntry, Status, User
+from usher.core.domain.requests import State
 from usher.core.errors import UsherError
 from usher.core.settings import Settings
 from usher.core.store.history import History
@@ -41,6 +44,11 @@ ACTS = st.tuples(
     st.sampled_from(["grant", "revoke", "suspend", "reactivate", "delete", "lend", "edit", "end"]),
     st.sampled_from(IDS),
     st.sampled_from(["staff", "editor", "member"]),
+)
+REQUESTS = st.tuples(
+    st.sampled_from(["approve", "approve", "ask", "decline"]),
+    st.sampled_from(IDS),
+    st.sampled_from(["staff", "editor"]),
 )
 ODD = st.tuples(st.sampled_from(["invalid", "unknown"]))
 STEPS = st.lists(st.one_of(DELIVERIES, DELIVERIES, ACTS, ODD), max_size=20)
@@ -84,7 +92,10 @@ def by_hand(app: App, clock: Clock, name: str, user_id: UUID, role: str) -> None
     """What an administrator does, where it can be done."""
     users, change = app.store.users, Change(BOSS, "because", force=True)
     user = users.look_up(user_id)
-    if name == "end":
+    if name in ("approve", "ask", "decline"):
+        with suppress(UsherError):
+            by_request(app, name, user, role)
+    elif name == "end":
         users.end_grants()
     elif user is not None:
         try:
@@ -100,7 +111,20 @@ def by_hand(app: App, clock: Clock, name: str, user_id: UUID, role: str) -> None
                 command = getattr(administration, name)()
             users.change(user, command, change)
         except UsherError:
-            assert user.status is Status.DELETED
+            assert user.status in (Status.DELETED, Status.WAITING)
+
+
+def by_request(app: App, name: str, user: User | None, role: str) -> None:
+    """What somebody asks for, and what becomes of it."""
+    requests, change = app.requests, Change(BOSS, "because")
+    if name == "ask" and user is not None:
+        requests.ask(user, role, "please", f"user:{user.id}")
+    elif user is not None:
+        for request in requests.of(user):
+            if name == "approve":
+                requests.approve(request.id, app.policy, change, [role])
+            else:
+                requests.decline(request.id, change, "no")
 
 
 def told(app: App) -> list[User]:
@@ -112,7 +136,7 @@ def told(app: App) -> list[User]:
 def empty(app: App) -> None:
     """As if nothing had ever happened."""
     with app.store.database.write() as transaction:
-        for table in ("users", "grants", "deliveries", "audit", "counters"):
+        for table in ("users", "grants", "deliveries", "audit", "counters", "requests"):
             transaction.sql.execute(text(f"DELETE FROM {table}"))
 
 
@@ -161,6 +185,29 @@ def test_events_and_acts_played_back_give_the_same_users(
     before = (told(elsewhere), elsewhere.store.users.audit_page(limit=200))
     played(usher, elsewhere, with_acts=True)
     assert (told(elsewhere), elsewhere.store.users.audit_page(limit=200)) == before
+
+
+@settings(
+    max_examples=examples(20),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.lists(st.one_of(DELIVERIES, REQUESTS, REQUESTS, ACTS), max_size=20))
+def test_waiting_and_approvals_played_back_give_the_same_users(
+    usher: App, elsewhere: App, clock: Clock, steps: list[tuple[object, ...]]
+) -> None:
+    """Under a policy that asks: statuses, grants, and the requests to be let in that are open."""
+    for app in (usher, elsewhere):
+        empty(app)
+        app.policy_in_force.current = ASKING
+    clock.now = NOON
+    for step in steps:
+        live(usher, clock, step)
+    played(usher, elsewhere, with_acts=True)
+    assert told(elsewhere) == told(usher)
+    for user in told(usher):
+        entries = [one.state for one in elsewhere.requests.of(user) if one.role is None]
+        assert (State.OPEN in entries) is (user.waiting_since is not None)
 
 
 @settings(

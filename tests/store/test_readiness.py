@@ -15,7 +15,7 @@ from usher.core.errors import DatabaseError, NotMigratedError
 from usher.core.store.database import Database
 from usher.core.store.readiness import check
 
-TOUCHED = ("users", "grants", "deliveries", "audit", "pushes", "counters", "instances")
+TOUCHED = ("users", "grants", "deliveries", "audit", "pushes", "requests", "counters", "instances")
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,7 @@ def test_a_listing_can_be_narrowed_to_a_status(usher: App) -> None:
     by_status: dict[Status, dict[str, Any]] = {
         Status.ACTIVE: {},
         Status.PENDING: {"confirmed_at": None},
+        Status.WAITING: {"waiting_since": NOON},
         Status.SUSPENDED: {"suspended_at": NOON},
         Status.DELETED: {"suspended_at": NOON, "deleted_at": NOON},
     }

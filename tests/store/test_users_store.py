@@ -153,6 +153,7 @@ def test_the_stored_status_is_the_records(usher: App, status: Status) -> None:
     """Derived from the times, so that filters and records cannot disagree."""
     times: dict[Status, dict[str, Any]] = {
         Status.PENDING: {},
+        Status.WAITING: {"confirmed_at": NOON, "waiting_since": NOON},
         Status.ACTIVE: {"confirmed_at": NOON},
         Status.SUSPENDED: {"confirmed_at": NOON, "suspended_at": NOON},
         Status.DELETED: {"deleted_at": NOON, "suspended_at": NOON},

@@ -12,10 +12,11 @@ from uuid import UUID
 
 from tests.forge import STRANGER
 from tests.system.kill import Killed
-from tests.system.model import Reply, Sent, stale
+from tests.system.model import Reply, Sent, Wish, stale
 from tests.system.person import Person, roles_of
 from tests.system.system import System
 from tests.system.words import Words
+from usher.core.bounds import MAX_OPEN_REQUESTS
 from usher.core.domain.sync_plan import Plan
 from usher.emulator.payload import ZERO_INSTANCE
 
@@ -23,7 +24,7 @@ OTHER_INSTANCE = UUID(int=8)
 
 BOSS = UUID(int=1)
 NOBODY = UUID(int=99)
-MOST_ACCOUNTS = 4
+MOST_ACCOUNTS = 5
 LONGEST_HOOK = timedelta(seconds=15)
 
 
@@ -240,6 +241,9 @@ class Deeds:
                 self.words.say(user_id, before, action, path, now)
 
         expected = (404,) if person is None else (409,) if person.deleted else (200, 204)
+        gives = action == "role.granted" or (action == "roles.set" and body["roles"])
+        if person is not None and person.waiting and gives:
+            expected = (409,)  # by approval alone
         if person is not None and person.deleted and method == "DELETE" and not path:
             expected = (204,)
         with self.system.living():
@@ -268,6 +272,61 @@ class Deeds:
             person.set_roles(roles, now)
 
         self._act("PUT", who, "/roles", {"roles": sorted(roles)}, "roles.set", command)
+
+    def ask(self, who: int, role: str | None) -> None:
+        """Somebody asks for a role, or anew to be let in."""
+        now, user_id = self.system.clock(), self._here(who)
+        person = self.model.people.get(user_id)
+        if person is None or person.status not in ("active", "waiting"):
+            return
+        mine = [one for one in self.model.requests if one.who == user_id and one.state == "open"]
+        has = role in person.roles(now) if role else person.status == "active"
+        many = len(mine) >= MAX_OPEN_REQUESTS and all(one.role != role for one in mine)
+        body = {"role": role} if role else {"reason": "please"}
+        with self.system.living():
+            status, _ = self.system.call(
+                "POST", "/me/requests", user_id, body, lambda: self.model.wish(user_id, role)
+            )
+            assert status == (409 if has or many else 201)
+
+    def decide(self, back: int, approved: bool, roles: set[str]) -> None:
+        """An administrator decides a request, be it decided already or not."""
+        now = self.system.clock()
+        with self.system.living():
+            numbers = self.system.numbers()
+            if not numbers:
+                return
+            number = sorted(numbers)[-1 - back % len(numbers)]
+            wish = self._wish(numbers, number)
+            person = self.model.people[wish.who]
+            before = person.roles(now)
+            again = approved and wish.role is None and wish.state == "declined"
+            possible = wish.state == "open" or again
+            if approved:
+                wanted = "waiting" if wish.role is None else None
+                possible = possible and (person.status == wanted if wanted else not person.waiting)
+
+            def step() -> None:
+                if not approved:
+                    self.model.decline(wish)
+                    return
+                self.model.approve(wish, roles, now)
+                for role in roles or {wish.role or ""}:
+                    path = f"/roles/{role}"
+                    self.words.say(wish.who, before, "role.granted", path, now)
+
+            verb = "approve" if approved else "decline"
+            body = {"roles": sorted(roles)} if approved else {"message": "no"}
+            path = f"/requests/{number}/{verb}"
+            status, _ = self.system.call("POST", path, BOSS, body, step)
+            assert status == (200 if possible else 409)
+
+    def _wish(self, numbers: dict[int, tuple[UUID, str | None, str]], number: int) -> Wish:
+        """The model's request with this number: of one person and role the order is the same."""
+        who, role, _ = numbers[number]
+        alike = [n for n, (one, other, _) in sorted(numbers.items()) if (one, other) == (who, role)]
+        mine = [one for one in self.model.requests if (one.who, one.role) == (who, role)]
+        return mine[alike.index(number)]
 
     def suspend(self, who: int, suspended: bool) -> None:
         """Out, or in again."""
@@ -310,6 +369,10 @@ class Deeds:
             assert status == (403 if person.status in ("suspended", "deleted") else 200)
             if status == 200:
                 assert shown["roles"] == sorted(person.roles(self.system.clock()))
+                assert (shown["message"] is not None) is person.waiting
+            if person.status == "waiting":
+                assert self.system.call("GET", "/policy/me", user_id)[0] == 403
+                assert not person.roles(self.system.clock())
 
     def maintenance(self) -> None:
         """What the server does every so often."""

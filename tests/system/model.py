@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from tests.system.person import CONSTANTS, Metadata, Person, admitted, roles_of
+from tests.system.person import CONSTANTS, Metadata, Person, admitted, asks, roles_of
 from usher.emulator.payload import ZERO_INSTANCE
 
 EVENTS = ("validate", "signup", "login", "usermodified", "userdeleted")
@@ -76,6 +76,15 @@ class Kept:
     at: datetime
 
 
+@dataclass
+class Wish:
+    """One request; without a role it is to be let in."""
+
+    who: UUID
+    role: str | None
+    state: str = "open"
+
+
 class PolicyFailsError(Exception):
     """The policy was asked while it is broken."""
 
@@ -98,6 +107,7 @@ class Model:
         self.days: Counter[str] = Counter()
         self.spool: dict[Key, tuple[Sent, datetime, Reply]] = {}
         self.remembered: dict[Key, Reply] = {}
+        self.requests: list[Wish] = []
         self.refused = set(refused)
         self.broken = False
         self._written: dict[UUID, tuple[Person, bool]] = {}
@@ -230,7 +240,7 @@ class Model:
             return ("denied", (403, None)) if name == "login" else ("unchanged", (204, None))
         if status == "suspended" and name in ("validate", "signup", "login"):
             return "denied", (403, None)
-        if status == "active" and name == "validate":
+        if status in ("active", "waiting") and name == "validate":
             return "unchanged", (204, None)
         if name in ("validate", "signup") and not self._admits(user["email"]):
             return "denied", (403, None)
@@ -244,7 +254,9 @@ class Model:
         if name == "userdeleted":
             person.bury()
         elif name != "validate":
-            self._ask(of=person.confirmed is not None)
+            alone = Person(person.id, at)
+            self._absorb(alone, name, sent, user, order)
+            self._look_in(before, person, alone, at)
             echo = newer and _echoes(before, name, user, at)
             reply = self._enter(person, name, user, at, given, sent, newer=newer)
             if echo and before is not None and _same_but_pushed(before, person):
@@ -254,6 +266,15 @@ class Model:
             return "unchanged", reply
         self._store(before, person, "user.changed", "identity")
         return "applied", reply
+
+    def _look_in(self, before: Person | None, person: Person, alone: Person, at: datetime) -> None:
+        """An event alone lets somebody in, or makes them wait, where it confirms them."""
+        settled = before is not None and before.confirmed and not before.waiting
+        self._ask(of=bool(settled or alone.confirmed))
+        if alone.confirmed:
+            proven = alone.email.lower() in alone.proven
+            asked = asks(alone.email, alone.provider, proven=proven)
+            person.look_in(before, at, asked=asked, good=admitted(alone.email))
 
     @staticmethod
     def _absorb(
@@ -288,7 +309,7 @@ class Model:
     ) -> Reply:
         held: Metadata = user["app_metadata"]
         extra = {}
-        if person.confirmed:
+        if person.confirmed and not person.waiting:
             person.follow_policy()
             extra = CONSTANTS
         if newer:
@@ -339,6 +360,45 @@ class Model:
             person.pending = True
         self._store(before, person, action, actor)
 
+    def committed(self) -> None:
+        """After each transaction: who begins to wait has a request, until they wait no more."""
+        self.requests = [
+            one for one in self.requests
+            if one.who in self.people and not self.people[one.who].deleted
+        ]  # fmt: skip
+        for who in sorted(self.people):
+            waits, mine = self.people[who].waiting, self.entries(who)
+            if waits and not mine:
+                self.requests.append(Wish(who, None))
+            elif not waits:
+                for one in mine:
+                    one.state = "approved" if one.state == "open" else one.state
+
+    def entries(self, who: UUID) -> list[Wish]:
+        """Somebody's requests to be let in."""
+        return [one for one in self.requests if one.who == who and one.role is None]
+
+    def wish(self, who: UUID, role: str | None) -> None:
+        """Somebody asks for something, once at a time."""
+        wished = Wish(who, role)
+        if wished not in self.requests:
+            self.requests.append(wished)
+        self.audit.append((who, "request.made", "user"))
+
+    def decline(self, wish: Wish) -> None:
+        """An administrator says no; nothing else changes."""
+        wish.state = "declined"
+        self.audit.append((wish.who, "request.declined", "user"))
+
+    def approve(self, wish: Wish, roles: set[str], now: datetime) -> None:
+        """An administrator lets somebody in, or gives a role."""
+        if wish.role is None:
+            self.act(wish.who, "user.approved", "user", lambda p: p.approve(roles, None), now)
+        else:
+            for role in sorted(roles or {wish.role}):
+                self.act(wish.who, "role.granted", "user", _granting(role), now)
+        wish.state = "approved"
+
     def welcome(self, claims: Metadata, now: datetime) -> None:
         """Somebody came with a good token, of whom no event has told."""
         user_id = UUID(claims["sub"])
@@ -349,6 +409,8 @@ class Model:
         if before is None:
             profile(person, claims)
         person.confirmed = now
+        asked = asks(person.email, person.provider, proven=person.email.lower() in person.proven)
+        person.look_in(before, now, asked=asked, good=admitted(person.email))
         person.follow_policy()
         self._store(before, person, "user.changed", "identity")
 
@@ -458,8 +520,13 @@ class Model:
         if proves("usermodified", account):
             person.proven.add(account["email"].lower())
         if person.confirmed and (
-            before is None or not before.confirmed or before.asked() != person.asked()
+            before is None
+            or not before.confirmed
+            or (before.asked() != person.asked() and not before.waiting)
         ):
+            proven = person.email.lower() in person.proven
+            asked = asks(person.email, person.provider, proven=proven)
+            person.look_in(before, now, asked=asked, good=admitted(person.email))
             person.follow_policy()
         person.look(roles_of(account["app_metadata"]), now)
 
@@ -530,6 +597,10 @@ def _same_but_pushed(before: Person, person: Person) -> bool:
 def _settled(person: Person) -> tuple[bool, set[str] | None, int]:
     """Identity has it all by an answer, where it had to be told."""
     return (False, None, 0) if person.pending else (False, person.writing, person.writing_since)
+
+
+def _granting(role: str) -> Callable[[Person], None]:
+    return lambda person: person.grant(role, None)
 
 
 def _end(person: Person, now: datetime) -> None:

@@ -16,6 +16,14 @@ POLICY = """
 [admission]
 deny_email_domains = { values = ["mailinator.com"], message = "Please use an address that lasts." }
 
+[[rule]]
+allow = true
+email_domains = ["example.com"]
+
+[[rule]]
+ask = true
+providers = ["github"]
+
 [[role]]
 grant = "member"
 
@@ -46,6 +54,15 @@ def admitted(email: str) -> bool:
     return not email.lower().endswith("@mailinator.com")
 
 
+def asks(email: str, provider: str, *, proven: bool) -> bool:
+    """Whether the policy wants an administrator's approval.
+
+    It does of whoever comes by one provider, but for proven staff; and of whoever it would refuse.
+    """
+    staff = proven and email.lower().endswith("@example.com")
+    return not admitted(email) or (provider == "github" and not staff)
+
+
 def roles_of(metadata: Metadata) -> set[str]:
     """The roles in somebody's ``app_metadata``."""
     return set(metadata.get("roles", ()))
@@ -64,6 +81,7 @@ class Person:
     profile: Metadata = field(default_factory=dict)
     extra: Metadata = field(default_factory=dict)
     confirmed: datetime | None = None
+    waiting: bool = False
     suspended: bool = False
     deleted: bool = False
     last_seen: datetime | None = None
@@ -84,12 +102,14 @@ class Person:
 
     @property
     def status(self) -> str:
-        """Deleted before suspended before active before pending."""
+        """Deleted before suspended before pending before waiting before active."""
         if self.deleted:
             return "deleted"
         if self.suspended:
             return "suspended"
-        return "active" if self.confirmed else "pending"
+        if not self.confirmed:
+            return "pending"
+        return "waiting" if self.waiting else "active"
 
     def copy(self) -> Person:
         """As it is now."""
@@ -127,8 +147,40 @@ class Person:
         """All that the policy looks at."""
         return self.email, self.email.lower() in self.proven, self.provider, self.app_metadata
 
+    def look_in(self, before: Person | None, now: datetime, *, asked: bool, good: bool) -> None:
+        """Wait, or be let in for good, after one look at a confirmed account.
+
+        Args:
+            asked: the policy asks about what was looked at.
+            good: it is admitted; a refusal settles nothing.
+        """
+        if before is not None and before.confirmed and not before.waiting:
+            return
+        by_hand = any(
+            source == "administrator" and not denies and (until is None or until > now)
+            for (_, source), (denies, until) in self.words.items()
+        )
+        if by_hand or (good and not asked):
+            self.waiting = False
+        elif asked:
+            self.waiting = True
+        self._only_denials()
+
+    def _only_denials(self) -> None:
+        if self.waiting:
+            self.words = {key: word for key, word in self.words.items() if word[0]}
+
+    def approve(self, roles: set[str], until: datetime | None) -> None:
+        """An administrator lets them in, with these roles and the policy's."""
+        self.waiting = False
+        self.follow_policy()
+        for role in roles:
+            self.grant(role, until)
+
     def follow_policy(self) -> None:
-        """The policy's grants are exactly those that it gives now."""
+        """The policy's grants are exactly those that it gives now; nobody's who waits."""
+        if self.waiting:
+            return
         email = self.email.lower()
         proven = email in self.proven
         gives = {"member"}
@@ -201,6 +253,7 @@ class Person:
             self.words.pop((role, "identity"), None)
             if role in self.roles(now):
                 self.words[role, "identity"] = (True, None)
+        self._only_denials()
 
     def _land(
         self,

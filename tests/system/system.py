@@ -41,7 +41,9 @@ from usher.emulator.payload import ZERO_INSTANCE
 from usher.emulator.sender import signed_headers
 from usher.functions import api
 
-TABLES = "deliveries, grants, users, audit, counters, pushes, sync_marks, syncs, instances"
+TABLES = (
+    "deliveries, grants, users, audit, counters, pushes, requests, sync_marks, syncs, instances"
+)
 
 
 class System:
@@ -139,6 +141,7 @@ class System:
         intent, self._intent = self._intent, None
         if intent is not None:
             intent()
+            self.model.committed()
 
     def _spooled(self) -> None:
         self.model.spooled(self._batch)
@@ -322,6 +325,16 @@ class System:
             if reply[0] not in (401, 503):
                 self.acknowledged.add(sent.key)
 
+    def _token(self, caller: UUID) -> str:
+        """A token of somebody, as Identity makes it."""
+        account = self.identity.accounts.get(caller)
+        claims = {} if account is None else {
+            "email": account["email"],
+            "app_metadata": account["app_metadata"],
+            "user_metadata": account["user_metadata"],
+        }  # fmt: skip
+        return bearer(caller, self.clock(), JWT_SECRET, **claims)
+
     def call(
         self, method: str, path: str, caller: UUID, body: Any = None, step: Any = None
     ) -> tuple[int, Any]:
@@ -331,7 +344,7 @@ class System:
             "path": f"/api{path}",
             "rawQuery": "",
             "headers": {
-                "authorization": "Bearer " + bearer(caller, self.clock(), JWT_SECRET),
+                "authorization": "Bearer " + self._token(caller),
                 "content-type": "application/json",
             },
             "body": "" if body is None else json.dumps(body),
@@ -356,6 +369,12 @@ class System:
         with suppress(UsherError):
             for _ in self.app.sync.run(plan, force=True):
                 pass
+
+    def numbers(self) -> dict[int, tuple[UUID, str | None, str]]:
+        """The requests that there are: person, role and state, by number."""
+        with self._reader.connect() as connection:
+            found = connection.execute(text(_STATEMENTS["requests"])).all()
+        return {row.id: (_id(row.user_id), row.role, row.state) for row in found}
 
     # --- what is there ---------------------------------------------------------------------------
 
@@ -388,6 +407,10 @@ class System:
         assert audit == model.audit
         counted = {row["name"]: int(row["total"]) for row in rows["counters"] if row["total"]}
         assert counted == self._counts()
+        wishes = [(str(_id(r["user_id"])), r["role"] or "", r["state"]) for r in rows["requests"]]
+        assert sorted(wishes) == sorted(
+            (str(one.who), one.role or "", one.state) for one in model.requests
+        )
         waits = {_id(row["user_id"]) for row in rows["pushes"]}
         assert waits == {one.id for one in model.people.values() if one.pending}
 
@@ -450,6 +473,7 @@ _STATEMENTS = {
     "audit": "SELECT user_id, action, actor FROM audit ORDER BY sequence",
     "counters": "SELECT name, sum(value) AS total FROM counters GROUP BY name",
     "pushes": "SELECT user_id FROM pushes",
+    "requests": "SELECT id, user_id, role, state FROM requests ORDER BY id",
 }
 
 

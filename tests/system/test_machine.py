@@ -39,7 +39,7 @@ WHO = st.integers(0, 5)
 BACK = st.integers(0, 7)
 ROLE = st.sampled_from(("editor", "author", "member", "staff"))
 EMAIL = st.sampled_from(("ada@example.com", "Bea@Example.com", "cy@other.org", "x@mailinator.com"))
-PROVIDER = st.sampled_from(("email", "email", "google"))
+PROVIDER = st.sampled_from(("email", "google", "github"))
 FATE = st.sampled_from(("arrives", "arrives", "arrives", "ahead", "rolled back", "late", "late"))
 ODD = st.sampled_from(("no json", "unknown", "elsewhere"))
 METADATA = st.sampled_from(({"theme": "dark"}, {"theme": None}, {"n": 1, "plan": "gold"}))
@@ -91,6 +91,12 @@ BY_ADMINISTRATORS = st.one_of(
     deed("the_last_administrator_stays"),
     deed("me", who=WHO),
 )
+OF_REQUESTS = st.one_of(
+    deed("ask", who=WHO, role=st.none() | ROLE),
+    deed("decide", back=BACK, approved=st.booleans(), roles=st.sets(ROLE, max_size=2)),
+    deed("decide", back=BACK, approved=st.just(True), roles=st.just(set())),
+    deed("me", who=WHO),
+)
 BY_ITSELF = st.one_of(
     deed("maintenance"),
     deed("push"),
@@ -124,12 +130,14 @@ class Machine(RuleBasedStateMachine):
 
     @initialize(refused=st.sampled_from(("", "", "login", "signup", "userdeleted")))
     def begin(self, refused: str) -> None:
-        """A site with an administrator and two members."""
+        """A site with an administrator, two members, and somebody who waits."""
         self.system = Machine.make(refused)
         self.deeds = Deeds(self.system)
-        for email, provider in (("ada@example.com", "email"), ("cy@other.org", "google")):
+        for email, provider in (
+            ("ada@example.com", "email"), ("cy@other.org", "google"), ("gus@other.org", "github")
+        ):  # fmt: skip
             self.deeds.sign_up(email, provider, mailed=True, fate="arrives")
-        for who in range(2):
+        for who in range(3):
             self.deeds.enter(who, "arrives")
 
     def _do(self, what: list[Deed], dies: int) -> None:
@@ -154,6 +162,12 @@ class Machine(RuleBasedStateMachine):
     @rule(what=some(BY_ADMINISTRATORS), dies=DIES)
     def by_administrators(self, what: list[Deed], dies: int) -> None:
         """Through the API."""
+        self._do(what, dies)
+
+    @precondition(lambda self: self.system.outage is None)
+    @rule(what=some(OF_REQUESTS), dies=DIES)
+    def of_requests(self, what: list[Deed], dies: int) -> None:
+        """Asked for by people, decided by administrators."""
         self._do(what, dies)
 
     @precondition(lambda self: self.system.outage is None)

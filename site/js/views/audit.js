@@ -7,7 +7,7 @@ import { button, chip, empty, failure, field, pageHead, skeleton, time } from ".
 import * as words from "../words.js";
 
 const THE_SITE = "00000000-0000-0000-0000-000000000000"; // of an entry that is about no record
-const TONES = { "user.suspended": "bad", "user.deleted": "bad", "role.revoked": "warn", "role.ended": "mute", "role.granted": "good", "user.reactivated": "good" };
+const TONES = { "user.suspended": "bad", "user.deleted": "bad", "role.revoked": "warn", "role.ended": "mute", "role.granted": "good", "user.reactivated": "good", "user.approved": "good", "request.declined": "warn" };
 
 export function show(place, { query, signal, me, title }) {
   title("Audit");

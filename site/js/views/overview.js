@@ -13,7 +13,7 @@ const PLOTS = [
   ["Denials", "bad", (each) => each.outcome === "denied"],
   ["Failures", "bad", (each) => each.outcome === "failed"],
 ];
-const STATUS_TONES = { active: "good", pending: "warn", suspended: "bad", deleted: "mute" };
+const STATUS_TONES = { active: "good", waiting: "warn", pending: "warn", suspended: "bad", deleted: "mute" };
 
 export function show(place, { query, signal, title }) {
   title("Overview");
@@ -42,6 +42,7 @@ function page(stats, span) {
     h("ul", { class: "tiles" },
       tile("People", stats.users, "#/users"),
       tile("Active", status("active"), "#/users?status=active", "good"),
+      tile("Waiting", status("waiting"), "#/users?status=waiting", "warn"),
       tile("Pending", status("pending"), "#/users?status=pending", "warn"),
       tile("Suspended", status("suspended"), "#/users?status=suspended", "bad"),
       tile("Failed events", total(counted.at(-1).counts), "#/events?outcome=failed", "bad")),

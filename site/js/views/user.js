@@ -58,6 +58,7 @@ function record(view, { data: user, etag }) {
           button("Delete", { kind: "danger-quiet", symbol: "trash", onClick: () => remove(view) })))),
     gone && notice("info", "This account was deleted", h("p", `On ${words.moment(user.deleted_at)}. The personal data is erased; the id stays, so that it is never used again. Nothing about it can change.`)),
     user.status === "suspended" && notice("warn", "Suspended", h("p", "Since ", time(user.suspended_at, { absolute: true }), ". The API refuses them, and so does every login.")),
+    user.status === "waiting" && notice("warn", "Waiting for approval", h("p", "They have no roles, and of the API only their own record and requests, before an administrator approves them.")),
     user.unreadable_roles && notice("warn", "Not all of the roles at Identity can be read", h("p", `There, ${user.unreadable_roles}.`)),
     h("div", { class: "columns" },
       h("div", { class: "stack" }, !gone && roles(view), history(view)),
