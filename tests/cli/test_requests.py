@@ -41,7 +41,7 @@ def test_requests_are_listed_with_what_the_policy_says(waiting: Program) -> None
     assert "to be let in" in lines[1]
     assert "asks for approval, with member" in lines[1]
     [first, _] = waiting.json("requests", "list")["requests"]
-    assert first["policy"]["asks"] is True
+    assert first["policy"]["waiting"] is True
     assert (first["id"], first["role"], first["user"]["status"]) == (1, None, "waiting")
     more = waiting("requests", "list", "--limit", "1").output
     cursor = more.rpartition("--cursor ")[2].strip()
