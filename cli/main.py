@@ -18,6 +18,7 @@ from usher.core.errors import UsherError
 
 COMMANDS: Final[Mapping[str, str]] = {
     "audit": "audit",
+    "codes": "codes",
     "db": "db",
     "dev": "dev.command",
     "doctor": "checks.doctor",

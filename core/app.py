@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from usher.core.oversized import Oversized
     from usher.core.requests import RequestService
     from usher.core.spool.forward import StoreAndForward
+    from usher.core.store.codes import Codes
     from usher.core.store.counters import OversizedTable
     from usher.core.store.database import Database
     from usher.core.store.instances import Instances
@@ -60,6 +61,9 @@ class _Store(Struct, frozen=True):
 
     def write(self) -> AbstractContextManager[Any]:
         return self.database.write()
+
+    def read(self) -> AbstractContextManager[Any]:
+        return self.database.read()
 
     def load(self) -> None:
         """Import what lists need as well; no connection is opened."""
@@ -298,6 +302,7 @@ class App:
             self.store.ledger,
             self.store.users,
             self.unconfirmed,
+            self.codes,
             self.settings.ledger_retention_days,
             self.clock,
             audit_retention_days=self.settings.audit_retention_days,
@@ -315,6 +320,13 @@ class App:
             self.clock,
             days=self.settings.pending_days,
         )
+
+    @cached_property
+    def codes(self) -> Codes:
+        """The invitation codes, for administrators."""
+        from usher.core.store.codes import Codes  # noqa: PLC0415 - events need none
+
+        return Codes(self.store.database, self.store.instances, self.clock)
 
     @property
     def store(self) -> _Store:

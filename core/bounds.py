@@ -68,6 +68,21 @@ MAX_MESSAGE_CHARACTERS: Final = 500
 """Of the policy's sentence for somebody whom it refuses, in policy.toml and at the door."""
 MAX_LIST_BYTES: Final = 16 * MIB
 """Of a text file of addresses or domains that policy.toml names."""
+MIN_CODE_CHARACTERS: Final = 12
+"""Letters and digits of an invitation code that an administrator chose: too many to be tried."""
+MAX_CODE_CHARACTERS: Final = 64
+MAX_CODE_USES: Final = 100_000
+"""Accounts that one invitation code can admit."""
+MAX_CODE_ROLES: Final = 20
+"""Of one invitation code."""
+MAX_CODES_AT_ONCE: Final = 500
+"""Invitation codes that are made in one call."""
+MAX_LABEL_CHARACTERS: Final = 200
+"""Of an invitation code's label."""
+MAX_CODE_KEY_CHARACTERS: Final = 100
+"""Of the name of a key of ``user_metadata``."""
+MAX_QUOTA: Final = 1_000_000
+"""People in one window of a quota."""
 DOOR_ANSWER_BYTES: Final = 4 * KIB
 """Of every answer of the door, whatever it says: the longest sentence, escaped, has room."""
 

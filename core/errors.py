@@ -591,6 +591,24 @@ class RoleInvalidError(UsherError):
     code, status, title = "role_invalid", 400, "That is not a role name"
 
 
+class CodeInvalidError(UsherError):
+    """An invitation code cannot be made so."""
+
+    code, status, title = "code_invalid", 400, "That is no invitation code"
+
+
+class CodeNotFoundError(UsherError):
+    """No invitation code has this id."""
+
+    code, status, title = "code_not_found", 404, "There is no such invitation code"
+
+
+class CodeTakenError(UsherError):
+    """Another invitation code is spelled so, or was."""
+
+    code, status, title = "code_taken", 409, "There is such a code already"
+
+
 class DeliveryNotFoundError(UsherError):
     """The ledger has no such delivery."""
 

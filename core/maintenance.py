@@ -1,7 +1,8 @@
 """Maintenance: removes what is past its time, step by step.
 
-That is old deliveries and entries of the audit, grants that have ended, and pending records that
-never became an account. It works in small transactions, so that no event waits for long.
+That is old deliveries and entries of the audit, grants that have ended, tallies of quotas, and
+pending records that never became an account. It works in small transactions, so that no event
+waits for long.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from usher.core.log import get_logger
 
 if TYPE_CHECKING:
     from usher.core.identity.unconfirmed import Unconfirmed
+    from usher.core.store.codes import Codes
     from usher.core.store.ledger import Ledger
     from usher.core.users import UserService
 
 STEP: Final = 200
 """Deliveries that are removed in one step."""
+TALLIES_KEPT: Final = timedelta(days=30)
+"""After the end of their window: an event that comes later than that finds an empty one."""
 
 
 class Maintenance:
@@ -26,6 +30,7 @@ class Maintenance:
 
     Args:
         unconfirmed: the pending records.
+        codes: knows the tallies.
         retention_days: age up to which deliveries are kept.
         clock: gives the current time, UTC.
         audit_retention_days: age up to which entries of the audit are kept; 0: for good.
@@ -36,6 +41,7 @@ class Maintenance:
         ledger: Ledger,
         users: UserService,
         unconfirmed: Unconfirmed,
+        codes: Codes,
         retention_days: int,
         clock: Callable[[], datetime],
         *,
@@ -44,6 +50,7 @@ class Maintenance:
         self._ledger = ledger
         self._users = users
         self._unconfirmed = unconfirmed
+        self._codes = codes
         self._retention = timedelta(days=retention_days)
         self._audit_retention = timedelta(days=audit_retention_days)
         self._clock = clock
@@ -57,13 +64,19 @@ class Maintenance:
         removed = self._ledger.prune(self._clock() - self._retention, step=STEP)
         ended = self._users.end_grants()
         entries = self._prune_audit()
+        tallies = self._codes.prune_tallies(self._clock() - TALLIES_KEPT, step=STEP)
         pending = self._unconfirmed.step()
         gone = len(pending.removed)
-        if removed or ended or entries or gone:
+        if removed or ended or entries or tallies or gone:
             get_logger().info(
-                "maintenance.done", deliveries=removed, grants=ended, entries=entries, pending=gone
+                "maintenance.done",
+                deliveries=removed,
+                grants=ended,
+                entries=entries,
+                tallies=tallies,
+                pending=gone,
             )
-        return STEP in (removed, entries) or ended > 0 or pending.more
+        return STEP in (removed, entries, tallies) or ended > 0 or pending.more
 
     def _prune_audit(self) -> int:
         if not self._audit_retention:

@@ -18,6 +18,7 @@ from usher.core.domain.policy import DEFAULT_MESSAGE, Outage, check_app_metadata
 from usher.core.domain.policy_tests import PolicyTest
 from usher.core.domain.rules import FilePolicy, RoleRule
 from usher.core.errors import PolicyError
+from usher.core.policy_counting import COUNTED_KEYS, read_counting, read_test_code
 from usher.core.policy_lists import ListFiles, ListReader, Read, known, read_file, strings
 
 T = TypeVar("T")
@@ -69,6 +70,7 @@ def parse_policy(
         outage=_outage(document.get("outage", {}), f"{where}: [outage]"),
         fingerprint=_fingerprint(text, files),
         files=tuple(files.read.values()),
+        counting=read_counting(admission, f"{where}: [admission]"),
         tests=_array(document, "test", where, _test),
     )
 
@@ -106,7 +108,11 @@ def _admission(
     spelling: Spelling,
     message: str,
 ) -> Admission:
-    known(table, {"default", "message", *_LISTS, "ignore_subaddress", "ignore_dots"}, where)
+    known(
+        table,
+        {"default", "message", *_LISTS, *COUNTED_KEYS, "ignore_subaddress", "ignore_dots"},
+        where,
+    )
     default = table.get("default", "allow")
     if default not in list(Answer):
         raise PolicyError(f"{where} default", 'must be "allow", "deny" or "ask"')
@@ -181,7 +187,7 @@ def _conditions(table: Mapping[str, Any], where: str, lists: ListReader) -> Cond
 
 
 def _test(table: Mapping[str, Any], number: int, where: str) -> PolicyTest:
-    known(table, {"who", "expect", "event", "proven", "provider", "invited", "at"}, where)
+    known(table, {"who", "expect", "event", "proven", "provider", "invited", "at", "code"}, where)
     event = table.get("event", EventName.SIGNUP.value)
     if event not in _ASKED:
         raise PolicyError(f"{where} event", f"must be one of {', '.join(_ASKED)}")
@@ -194,6 +200,7 @@ def _test(table: Mapping[str, Any], number: int, where: str) -> PolicyTest:
         _text({"provider": "email", **table}, "provider", where),
         _choice(table, "invited", where),
         _moment(table, "at", where),
+        read_test_code(table, where),
     )
 
 

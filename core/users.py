@@ -18,9 +18,11 @@ from usher.core.domain.administration import (
     end_grants,
     stops_administering,
 )
+from usher.core.domain.book import Book
+from usher.core.domain.counting import NOTHING, Counting
 from usher.core.domain.decide import ACTOR, decide, newcomer, welcome
 from usher.core.domain.events import Event, IdentityUser, email_key
-from usher.core.domain.policy import Policy
+from usher.core.domain.policy import CountingPolicy, Policy
 from usher.core.domain.push import may_be_overwritten, must_be_told
 from usher.core.domain.records import (
     THE_SITE,
@@ -115,6 +117,26 @@ class UserService:
         counters.count_deliveries(deliveries, superseded)
         store_users(transaction, counters, before, after, entries)
         counters.write(transaction)
+
+    def open_book(
+        self,
+        transaction: Transaction,
+        counting: Counting,
+        events: Sequence[Event],
+        users: Mapping[Key, User],
+        *,
+        locked: bool = True,
+    ) -> Book:
+        """The codes and tallies that these events meet; see ``usher.core.store.books``."""
+        from usher.core.store.books import open_book  # noqa: PLC0415 - few policies count
+
+        return open_book(transaction, counting, events, users, locked=locked)
+
+    def write_book(self, transaction: Transaction, book: Book, now: datetime) -> None:
+        """Write what the decisions since ``open_book`` used up; last in a transaction."""
+        from usher.core.store.books import write_book  # noqa: PLC0415 - as above
+
+        write_book(transaction, book, now)
 
     def remove(
         self, transaction: Transaction, users: Sequence[User], entries: Sequence[AuditEntry]
@@ -386,7 +408,11 @@ class UserService:
         return self._keep(transaction, current, changed, command.action, change, now)
 
     def decide_again(
-        self, event: Event, policy: Policy, change: Change, failed: Delivery | None = None
+        self,
+        event: Event,
+        policy: CountingPolicy,
+        change: Change,
+        failed: Delivery | None = None,
     ) -> Decision:
         """Decide an event of the ledger again, by the policy and record of now; store the result.
 
@@ -407,7 +433,12 @@ class UserService:
             with self._database.write() as transaction:
                 current = self.load(transaction, [key]).get(key)
                 change.check(current)
-                decision = decide(event, current, policy, now)
+                book, counts = None, NOTHING
+                if policy.counting is not None:
+                    known = {} if current is None else {key: current}
+                    book = self.open_book(transaction, policy.counting, [event], known)
+                    counts = book.counts(event)
+                decision = decide(event, current, policy, now, None, counts)
                 if failed is not None:
                     from usher.core.store.deliveries import settle  # noqa: PLC0415 - as above
 
@@ -421,7 +452,13 @@ class UserService:
                     open_still = decided.at_identity.unanswered(before)
                     decided = replace(decided, at_identity=open_still)
                 kept = self._keep(transaction, current, decided, "event.replayed", change, now)
-                return replace(decision, user=kept)
+                decision = replace(decision, user=kept)
+                if book is not None and (uses := decision.uses) is not None:
+                    if not kept.counted:  # where nothing else changed, the record was not written
+                        decision = replace(decision, uses=replace(uses, place=None))
+                    book.note(event, NOTHING, decision)
+                    self.write_book(transaction, book, now)
+                return decision
 
         return again_on_conflict(again)
 

@@ -19,6 +19,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from usher.core.bounds import LARGE_LOGINS_PER_HOUR, MAX_KEPT_BODY_BYTES, MAX_LOGIN_BODY_BYTES
+from usher.core.domain.counting import NOTHING
 from usher.core.domain.events import (
     Event,
     EventName,
@@ -29,7 +30,7 @@ from usher.core.domain.events import (
     reduce_body,
 )
 from usher.core.domain.instances import OTHER, KnownInstances, of_other_instance
-from usher.core.domain.policy import Policy, Reason
+from usher.core.domain.policy import CountingPolicy, Policy, Reason
 from usher.core.domain.records import (
     BODY_NOT_KEPT,
     ERASED,
@@ -64,6 +65,7 @@ from usher.core.settings import Settings
 from usher.core.texts import uuid_text
 
 if TYPE_CHECKING:
+    from usher.core.domain.book import Book
     from usher.core.policy_source import PolicyInForce
     from usher.core.store.instances import Instances
     from usher.core.store.ledger import Ledger
@@ -100,6 +102,9 @@ class Store(Protocol):
 
     def write(self) -> AbstractContextManager[Any]:
         """One transaction."""
+
+    def read(self) -> AbstractContextManager[Any]:
+        """One transaction that only reads."""
 
     def check(self) -> None:
         """Try to write what an event writes.
@@ -291,9 +296,24 @@ class Webhooks:
             None where the body was erased, is of an unknown event, or could never be read.
         """
         event = event_of(delivery)
-        if event is None:
-            return None
-        decision: Decision = _decider().decide(event, user, self._in_force.current, now)
+        return None if event is None else self.would_decide(event, user, now)
+
+    def would_decide(self, event: Event, user: User | None, now: datetime) -> Decision:
+        """The decision of an event as of now; nothing is written.
+
+        Args:
+            user: the record as it stands.
+        """
+        policy, counts = self._in_force.current, NOTHING
+        if policy.counting is not None:
+            known = {_key(event): user} if user else {}
+            store = self._open_store()
+            with store.read() as transaction:
+                book = store.users.open_book(
+                    transaction, policy.counting, [event], known, locked=False
+                )
+            counts = book.counts(event)
+        decision: Decision = _decider().decide(event, user, policy, now, None, counts)
         return decision
 
     def _log_failures(
@@ -401,6 +421,7 @@ class Webhooks:
                 wanted = {*_users_of(fresh, instances), *_told_again(batch, known, instances)}
                 before = {key: user for key, user in before.items() if key in wanted}
             after: dict[Key, User] = dict(before)
+            book = _open_book(store, connection, policy, fresh, instances, before)
             entries: list[AuditEntry] = []
             decided: dict[str, Delivery] = {}
             for verified in batch:
@@ -411,7 +432,7 @@ class Webhooks:
                     lines.append(("event.repeated", fields))
                     continue
                 try:
-                    delivery = self._decide(verified, instances, after, entries, policy)
+                    delivery = self._decide(verified, instances, after, entries, policy, book)
                 except Exception as error:  # a callable policy's; only this delivery fails
                     decided.pop(verified.id, None)  # twice in a batch: the last time counts
                     decided[verified.id] = self._failed(verified, after, error, policy)
@@ -430,15 +451,13 @@ class Webhooks:
             # The ledger first: a deletion in this batch also erases deliveries of this batch.
             store.ledger.record(connection, deliveries)
             store.users.store(connection, before, after, entries, deliveries, found.superseded)
+            if book is not None:
+                store.users.write_book(connection, book, now)
         if store.instances.committed(instances):
             get_logger().info(
                 "instance.adopted", instance_id=str(instances.one), how=instances.how.value
             )
-        duration = {"duration_ms": elapsed_ms(started)}
-        info_all([(name, duration | fields) for name, fields in lines])
-        for _, fields in lines:
-            if "instance_id" in fields:
-                get_logger().warning("instance.refused", **fields)
+        _tell(lines, started, book)
         return answers
 
     def _decide(
@@ -448,6 +467,7 @@ class Webhooks:
         users: dict[Key, User],
         entries: list[AuditEntry],
         policy: Policy,
+        book: Book | None,
     ) -> Delivery:
         content = verified.content
         if isinstance(content, BodyError):
@@ -464,9 +484,16 @@ class Webhooks:
             return self._delivery(verified, ignored, policy)
         key = _key(content)
         at, given = verified.received.at, verified.given
-        decision: Decision = _decider().decide(content, users.get(key), policy, at, given)
+        decision: Decision
+        if book is None:
+            decision = _decider().decide(content, users.get(key), policy, at, given)
+        else:
+            counts = book.counts(content)
+            decision = _decider().decide(content, users.get(key), policy, at, given, counts)
         # Nothing below fails: a failure must leave neither record nor entry.
         delivery = self._delivery(verified, decision, policy)
+        if book is not None:
+            book.note(content, counts, decision)
         user = decision.user
         if user is not None:
             users[key] = user
@@ -549,6 +576,28 @@ def _decider() -> ModuleType:
     return decide
 
 
+def _open_book(
+    store: Store,
+    connection: Any,
+    policy: CountingPolicy,
+    fresh: Sequence[Verified],
+    instances: KnownInstances,
+    users: Mapping[Key, User],
+) -> Book | None:
+    """The book for what is decided now; None where the policy counts nothing, without a statement.
+
+    A delivery that comes again is not decided, so it uses nothing.
+    """
+    if policy.counting is None:
+        return None
+    events = [
+        verified.content
+        for verified in fresh
+        if isinstance(verified.content, Event) and instances.takes(verified.content.instance_id)
+    ]
+    return store.users.open_book(connection, policy.counting, events, users)
+
+
 def _users_of(batch: Sequence[Verified], instances: KnownInstances | None) -> list[Key]:
     """The users whose events are taken; of all events, as long as the instances are not known."""
     return [
@@ -599,6 +648,17 @@ def _again(
     if decision.audit is not None:
         entries.append(replace(decision.audit, delivery_id=verified.id))
     return decision.reply
+
+
+def _tell(lines: Sequence[tuple[str, dict[str, Any]]], started: float, book: Book | None) -> None:
+    """Log what a committed batch did."""
+    duration = {"duration_ms": elapsed_ms(started)}
+    info_all([(name, duration | fields) for name, fields in lines])
+    for _, fields in lines:
+        if "instance_id" in fields:
+            get_logger().warning("instance.refused", **fields)
+    if book is not None and book.refused:
+        get_logger().warning("code.refused", times=book.refused)
 
 
 def failed_decision(error: Exception) -> Decision:

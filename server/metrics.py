@@ -74,6 +74,11 @@ class Metrics:
             "Requests refused with 413, events among them.",
             registry=registry,
         )
+        self._codes = Counter(
+            "usher_codes_refused",
+            "Invitation codes that somebody gave and that cannot be used.",
+            registry=registry,
+        )
         event_seconds = Histogram(
             "usher_event_seconds",
             "From the whole body of an event to its answer, by the first digit of the status.",
@@ -135,6 +140,8 @@ class Metrics:
             self._splits.inc()
         elif line == "request.failed":
             self._failures.inc()
+        elif line == "code.refused":
+            self._codes.inc(fields["times"])
         elif line == "request.too_large":
             self._too_large.inc()
         elif line == "api.answered":

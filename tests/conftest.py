@@ -117,7 +117,7 @@ def postgresql_url(postgresql_server: str) -> Iterator[str]:
         transaction.sql.execute(
             text(
                 "TRUNCATE users, grants, deliveries, audit, counters, pushes, requests, syncs,"
-                " sync_marks, instances RESTART IDENTITY"
+                " sync_marks, instances, codes, code_uses, tallies RESTART IDENTITY"
             )
         )
     database.dispose()

@@ -46,6 +46,7 @@ CORE = (
         "settings",
         "policy_source",
         "policy_file",
+        "policy_counting",
         "policy_lists",
         "policy_reload",
         "server_folder",

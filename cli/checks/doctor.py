@@ -11,7 +11,7 @@ from usher.cli.checks.approvals import approvals_findings
 from usher.cli.checks.configuration import configuration_findings, setting_problems
 from usher.cli.checks.database import database_findings, failed
 from usher.cli.checks.drift import drift_findings
-from usher.cli.checks.events import clock_finding, size_findings
+from usher.cli.checks.events import clock_finding, code_findings, size_findings
 from usher.cli.checks.failures import failures_finding
 from usher.cli.checks.findings import Finding, Severity
 from usher.cli.checks.identity import clocks_agree, identity_findings
@@ -98,6 +98,7 @@ def _records(app: App, identity: list[Finding]) -> list[Finding]:
             failures_finding(app),
             *size_findings(app),
             *approvals_findings(app),
+            *code_findings(app),
             *push_findings(app),
             *drift_findings(app),
         ]

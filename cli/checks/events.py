@@ -1,4 +1,4 @@
-"""The checks of events: how old they came, and whether they were too large."""
+"""The checks of events: how old they came, whether they were too large, and codes that failed."""
 
 from __future__ import annotations
 
@@ -84,6 +84,28 @@ TOO_LARGE = Kind(
 )
 
 
+CODES_REFUSED = Kind(
+    "codes.refused",
+    "{count:code} that cannot be used given at sign-up in the last {days} days",
+    (
+        Advice(
+            "People mistype their codes, or give ones that have ended or are used up.",
+            "The newest refusals say which; `usher codes list` shows the state of each code. "
+            f"Wait: this is told for {TOLD_DAYS} days.",
+            commands=("usher events list --outcome denied",),
+        ),
+        Advice(
+            "Somebody tries codes. Those that Usher made cannot be found so.",
+            "Revoke codes of your own that are easy to guess, and let Usher make others. Limit "
+            "sign-ups where Identity stands, or by signups_per_domain in the policy.",
+        ),
+    ),
+    Severity.WARNING,
+)
+FEW_CODES: Final = 20
+"""So many mistakes are made in any week."""
+
+
 def clock_finding(app: App, *, agrees: bool) -> Finding:
     """Compare Identity's clock with ours, by the newest event from it.
 
@@ -129,3 +151,10 @@ def size_findings(app: App) -> list[Finding]:
     return found or [
         fine("requests", f"Usher refused none for its size in {TOLD_DAYS} days", **facts)
     ]
+
+
+def code_findings(app: App) -> list[Finding]:
+    """Return the finding on invitation codes that could not be used, where there are many."""
+    since = app.clock() - timedelta(days=TOLD_DAYS - 1)
+    count = app.codes.refused_since(f"{since:%Y-%m-%d}")
+    return [CODES_REFUSED.found(count=count, days=TOLD_DAYS)] if count > FEW_CODES else []

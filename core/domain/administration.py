@@ -9,17 +9,13 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from usher.core.bounds import (
-    MAX_GRANTED_BYTES,
-    MAX_GRANTS,
-    MAX_ROLE_CHARACTERS,
-)
+from usher.core.bounds import MAX_ROLE_CHARACTERS
 from usher.core.domain.decide import applicant, by_policy, tombstone
 from usher.core.domain.events import EventName
 from usher.core.domain.held_roles import is_role
 from usher.core.domain.policy import RESERVED_APP_METADATA, Policy, listed
 from usher.core.domain.records import Grant, Source, Status, User
-from usher.core.domain.roles import effective, with_grant, without
+from usher.core.domain.roles import effective, too_many, with_grant, without
 from usher.core.errors import (
     MetadataInvalidError,
     PreconditionFailedError,
@@ -28,7 +24,7 @@ from usher.core.errors import (
     UserNotWaitingError,
     UserWaitingError,
 )
-from usher.core.strict_json import cannot_travel, dumps, written_bytes
+from usher.core.strict_json import cannot_travel
 
 FOR_GOOD: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -206,13 +202,8 @@ def grant_role(
     ):
         return user  # an equal grant is there already
     grants = with_grant(grants, new)
-    if len(grants) > MAX_GRANTS:
-        raise RoleInvalidError(f"A user can have at most {MAX_GRANTS} grants and denials.")
-    size = written_bytes(dumps(sorted({each.role for each in grants})))
-    if size > MAX_GRANTED_BYTES:
-        raise RoleInvalidError(
-            f"The user's roles would have {size} bytes in a token; {MAX_GRANTED_BYTES} is the most."
-        )
+    if problem := too_many(grants):
+        raise RoleInvalidError(f"{problem[0].upper()}{problem[1:]}.")
     return replace(user, grants=grants)
 
 

@@ -33,12 +33,14 @@ class Ruling(Struct, frozen=True, gc=False):
     Attributes:
         message: the sentence for a person who is denied.
         unproven: the rule needs the proof of an address, and lacks it alone: it does not decide.
+        final: a deny list or a deny rule decided, which no invitation code opens.
     """
 
     answer: Answer
     message: str
     reason: Reason
     unproven: bool = False
+    final: bool = False
 
 
 _DEFAULT: Final = "admission.default"
@@ -60,11 +62,12 @@ class DenyList(Struct, frozen=True, gc=False):
         """The ruling on a value that is on the list, or on an address that might have it."""
         if not address:
             reason = Reason(name, f"{_CANNOT_BE_READ}, and there is a deny list")
-            return Ruling(_DENY, UNREADABLE_MESSAGE, reason)
+            return Ruling(_DENY, UNREADABLE_MESSAGE, reason, final=True)
         entry = self.values.match(value)
         if not entry:
             return None
-        return Ruling(_DENY, self.message, Reason(name, f"{_said(entry)} is on the deny list"))
+        reason = Reason(name, f"{_said(entry)} is on the deny list")
+        return Ruling(_DENY, self.message, reason, final=True)
 
 
 class AdmissionRule(Struct, frozen=True, gc=False):
@@ -84,7 +87,8 @@ class AdmissionRule(Struct, frozen=True, gc=False):
         """Word the reason."""
         message = self.message if self.answer is _DENY else ""
         reason = Reason(self.name, self._says("admits", "refuses", "asks about"))
-        force_setattr(self, "ruling", Ruling(self.answer, message, reason))
+        final = self.answer is _DENY
+        force_setattr(self, "ruling", Ruling(self.answer, message, reason, final=final))
 
     @property
     def name(self) -> str:
@@ -111,7 +115,8 @@ class AdmissionRule(Struct, frozen=True, gc=False):
         else:
             message, why = UNPROVEN_MESSAGE, "nobody proved the address"
         reason = Reason(self.name, f"{self.ruling.reason.text}, but {why}")
-        return Ruling(self.answer, message, reason, unproven=self.answer is not _DENY)
+        final = self.answer is _DENY
+        return Ruling(self.answer, message, reason, unproven=not final, final=final)
 
     def describe(self) -> str:
         """The rule in a sentence, without the addresses it lists."""

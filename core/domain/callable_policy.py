@@ -55,6 +55,11 @@ class CallablePolicy(Struct, frozen=True, gc=False):
         return frozenset()
 
     @property
+    def counting(self) -> None:
+        """Code is told of no codes and quotas."""
+        return None
+
+    @property
     def files(self) -> tuple[ListFile, ...]:
         """None are known."""
         return ()

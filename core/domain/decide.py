@@ -16,6 +16,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from usher.core.bounds import MAX_ESCAPE_BYTES, MAX_MAP_BYTES
+from usher.core.domain.book import give_roles
+from usher.core.domain.codes import CodeState
+from usher.core.domain.counting import NOTHING, Counts, Uses
 from usher.core.domain.events import (
     ISSUED_AT,
     Event,
@@ -64,6 +67,7 @@ class _Case(Struct, frozen=True, gc=False):
     given: Reply | None
     held: HeldRoles
     audited: bool
+    counts: Counts
 
     @property
     def known(self) -> User:
@@ -79,6 +83,7 @@ def decide(
     policy: Policy,
     now: datetime,
     given: Reply | None = None,
+    counts: Counts = NOTHING,
     *,
     audited: bool = True,
 ) -> Decision:
@@ -92,6 +97,7 @@ def decide(
         given: the reply that Identity gets or got in any case: while the database was away
             (``usher.core.domain.outage``), or 204 (``usher.core.domain.observation``). The record
             notes its roles as sent; the decision has the reply that would be right.
+        counts: the word of codes and quotas on the event, where the policy counts.
         audited: False for a decision that is never kept: it has no audit, the record's version
             stays, and what changes nothing is ``applied``, too.
 
@@ -99,7 +105,7 @@ def decide(
         PolicyError: only from a callable policy that breaks its contract.
     """
     held = event.user.held_roles
-    case = _Case(event, user, policy, now, given, held, audited)
+    case = _Case(event, user, policy, now, given, held, audited, counts)
     decision = _TABLE[event.name][user.status if user else None](case)
     if unreadable := _unreadable(event.user, held):
         return replace(decision, reasons=(*decision.reasons, *unreadable))
@@ -233,22 +239,25 @@ def tombstone(user: User, now: datetime) -> User:
 
 def _admit_pending(case: _Case) -> Decision:
     alone = _absorb(case, None)
-    verdict = _ask(case, applicant(case.event.name, alone, case.now))
+    verdict = _ask(case, _question(case, alone))
     if not verdict.admitted:
         return _refuse(case, verdict)
-    return _applied(case, _absorb(case, case.user), NO_CONTENT, verdict.reasons)
+    user, uses, _ = _use_up(case, _absorb(case, case.user), verdict)
+    return _using(uses, _applied(case, user, NO_CONTENT, verdict.reasons))
 
 
 def _sign_up(case: _Case) -> Decision:
     # Admission looks at this event alone, not at the record. So a denial does not depend on the
     # order of arrival, and an earlier account's proof does not count.
     alone = _absorb(case, None)
-    question = applicant(case.event.name, alone, case.now)
+    question = _question(case, alone)
     verdict = _ask(case, question)
     if not verdict.admitted:
         return _refuse(case, verdict)
     user = alone if case.user is None else _absorb(case, case.user)
-    return _enter_asked(case, user, question, verdict, verdict.reasons)
+    user, uses, reasons = _use_up(case, user, verdict)
+    reasons = verdict.reasons + reasons
+    return _using(uses, _enter_asked(case, user, question, verdict, reasons))
 
 
 def _ask(case: _Case, question: Applicant) -> Verdict:
@@ -303,8 +312,45 @@ def _enter_asked(
 ) -> Decision:
     """Enter, or wait, by a verdict on this event alone."""
     user = admit(case.user, user, verdict, case.now)
-    same = case.user is None or equal(applicant(case.event.name, user, case.now), question)
+    same = case.user is None or equal(_question(case, user), question)
     return _enter(case, user, verdict if same else None, reasons)
+
+
+def _question(case: _Case, user: User) -> Applicant:
+    """The question about somebody who asks to enter, with what codes and quotas say of them."""
+    found, counts = applicant(case.event.name, user, case.now), case.counts
+    if counts is NOTHING:
+        return found
+    is_counted = case.user is not None and case.user.counted
+    return replace(found, code=counts.state, full=counts.full and not is_counted)
+
+
+def _use_up(
+    case: _Case, user: User, verdict: Verdict
+) -> tuple[User, Uses | None, tuple[Reason, ...]]:
+    """The admitted user with what their code gives and their place, and what that uses up.
+
+    A ``validate`` takes a place, for nobody knows when the signup comes, and only looks at a code:
+    the account may never come to be.
+    """
+    counts = case.counts
+    reasons: tuple[Reason, ...] = ()
+    place, code = counts.place, counts.code
+    if verdict.by_code or user.counted:
+        place = None
+    elif place is not None:
+        user = replace(user, counted=True)
+    usable = counts.state is CodeState.OPEN and case.event.name is _SIGNUP and not verdict.asks
+    if code is None or not usable or not (verdict.by_code or code.roles):
+        code = None
+    else:
+        grants, reasons = give_roles(user.grants, code, case.now)
+        user = replace(user, grants=grants)
+    return user, Uses(code, place) if code or place else None, reasons
+
+
+def _using(uses: Uses | None, decision: Decision) -> Decision:
+    return decision if uses is None else replace(decision, uses=uses)
 
 
 def _enter(

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from usher.core.domain.codes import Code
 from usher.core.domain.policy import Reason, Verdict
 from usher.core.domain.policy_tests import Result
 from usher.core.domain.records import AuditEntry, Decision, Delivery, Grant, User
@@ -146,6 +147,23 @@ def audit_document(entry: AuditEntry) -> dict[str, Any]:
         "reason": entry.reason,
         "before": entry.before,
         "after": entry.after,
+    }
+
+
+def code_document(code: Code, now: datetime) -> dict[str, Any]:
+    """An invitation code, without its spelling, which nobody knows any more."""
+    return {
+        "id": code.id,
+        "state": code.state(now.timestamp()).value,
+        "label": code.label,
+        "allowed": code.allowed,
+        "used": code.used,
+        "roles": list(code.roles),
+        "roles_until": code.roles_until,
+        "ends_at": code.ends_at,
+        "created_at": code.created_at,
+        "created_by": code.created_by,
+        "revoked_at": code.revoked_at,
     }
 
 

@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
+from usher.core.domain.book import gives_code, place_of
+from usher.core.domain.codes import CodeState
+from usher.core.domain.counting import Counts
 from usher.core.domain.decide import decide
 from usher.core.domain.events import Event, EventName
-from usher.core.domain.policy import Policy, Reason
+from usher.core.domain.policy import CountingPolicy, Reason
 from usher.core.domain.reply import NO_CONTENT, Reply
 
 RULE: Final = "outage"
@@ -35,7 +38,7 @@ REASONS: Final[Mapping[EventName, Reason]] = {
 """The reason for each event's answer; it precedes the reasons of the later decision."""
 
 
-def answer_without_record(event: Event, policy: Policy, now: datetime) -> Reply:
+def answer_without_record(event: Event, policy: CountingPolicy, now: datetime) -> Reply | None:
     """The answer to an event whose user cannot be looked up.
 
     A signup brings a new user, so the policy knows all that it needs. A login brings a user who
@@ -45,9 +48,25 @@ def answer_without_record(event: Event, policy: Policy, now: datetime) -> Reply:
     Args:
         now: the time of receipt, UTC.
 
+    Returns:
+        None where the answer hangs on an invitation code or a quota, which are on record.
+
     Raises:
         PolicyError: only from a callable policy that breaks its contract.
     """
     if event.name in (EventName.VALIDATE, EventName.SIGNUP):
-        return decide(event, None, policy, now).reply
+        return _asked(event, policy, now)
     return NO_CONTENT if event.name is EventName.LOGIN else Reply(202)
+
+
+def _asked(event: Event, policy: CountingPolicy, now: datetime) -> Reply | None:
+    """The policy's answer, where it is the same whatever the counts say."""
+    counting = policy.counting
+    if counting is None:
+        return decide(event, None, policy, now).reply
+    given, place = gives_code(event, counting), place_of(event, counting)
+    worst = Counts(state=CodeState.UNKNOWN if given else None, place=place, full=place is not None)
+    best = Counts(state=CodeState.OPEN if given else None, place=place)
+    answer = decide(event, None, policy, now, None, worst)
+    other = decide(event, None, policy, now, None, best)
+    return answer.reply if answer.outcome is other.outcome else None

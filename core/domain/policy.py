@@ -15,6 +15,8 @@ from uuid import UUID
 from msgspec import Struct, field
 
 from usher.core.bounds import MAX_GRANTED_BYTES
+from usher.core.domain.codes import CodeState
+from usher.core.domain.counting import Counting
 from usher.core.domain.events import Event, EventName, email_key, split_address
 from usher.core.errors import PolicyError
 from usher.core.strict_json import cannot_travel, dumps, written_bytes
@@ -40,6 +42,8 @@ class Applicant(Struct, frozen=True, gc=False):
         at: the signed time of the newest event, in seconds since the epoch; time windows are
             compared with it, so that the order of arrival does not matter.
         invited: whether Identity ever said that an administrator invited this account.
+        code: the state of the invitation code that the person gave; None: they gave none.
+        full: whether a quota has no place left for this account.
     """
 
     event: EventName
@@ -53,6 +57,8 @@ class Applicant(Struct, frozen=True, gc=False):
     app_metadata: Mapping[str, Any]
     at: int = 0
     invited: bool = False
+    code: CodeState | None = None
+    full: bool = False
 
 
 def somebody(
@@ -64,6 +70,7 @@ def somebody(
     provider: str = "email",
     invited: bool = False,
     instance_id: UUID = _NIL,
+    code: CodeState | None = None,
 ) -> Applicant:
     """The question about a person who is not on record.
 
@@ -84,6 +91,7 @@ def somebody(
         {"provider": provider},
         int(at.timestamp()),
         invited,
+        code,
     )
 
 
@@ -110,6 +118,7 @@ class Verdict(Struct, frozen=True, gc=False):
         asks: without roles until an administrator approves (``waiting``). With a refusal it counts
             where nobody can be refused any more: at a login and later.
         ends: of roles that the policy gives for a time, the end of each, UTC.
+        by_code: admitted for the invitation code, and not otherwise.
     """
 
     admitted: bool = True
@@ -120,6 +129,7 @@ class Verdict(Struct, frozen=True, gc=False):
     role_reasons: tuple[Reason, ...] = ()
     asks: bool = False
     ends: Mapping[str, datetime] = NO_ENDS
+    by_code: bool = False
 
 
 class Refuse(Struct, frozen=True, gc=False):
@@ -168,6 +178,14 @@ class Policy(Protocol):
 
         This alone may look at what a person typed.
         """
+
+
+class CountingPolicy(Policy, Protocol):
+    """The part of a policy that the pipeline uses."""
+
+    @property
+    def counting(self) -> Counting | None:
+        """The codes and quotas that it needs to be told of; None: it counts nothing."""
 
 
 class Outage(Struct, frozen=True, gc=False):

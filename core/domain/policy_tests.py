@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
+from usher.core.domain.codes import CodeState
 from usher.core.domain.events import EventName
 from usher.core.domain.policy import Applicant, Reason, Verdict, listed, somebody, told
 
@@ -24,6 +25,7 @@ class PolicyTest(Struct, frozen=True, gc=False):
         expect: one of ``ANSWERS``; or a role, which the person gets perhaps with others; or
             exactly the roles they get.
         at: the time of the event; None: that of the test.
+        code: the state of the invitation code that the person gives; None: they give none.
     """
 
     number: int
@@ -34,6 +36,7 @@ class PolicyTest(Struct, frozen=True, gc=False):
     provider: str = "email"
     invited: bool = False
     at: datetime | None = None
+    code: CodeState | None = None
 
     @property
     def expected(self) -> str:
@@ -53,6 +56,7 @@ class PolicyTest(Struct, frozen=True, gc=False):
             provider=self.provider,
             invited=self.invited,
             at=self.at or now,
+            code=self.code,
         )
 
     def agrees(self, verdict: Verdict) -> bool:

@@ -13,6 +13,7 @@ from msgspec import Struct, field
 from usher.core.bounds import MAX_DEPTH
 from usher.core.domain.at_identity import UNKNOWN, AtIdentity
 from usher.core.domain.changes import differing
+from usher.core.domain.counting import Uses
 from usher.core.domain.policy import Reason
 from usher.core.domain.reply import Reply
 from usher.core.strict_json import equal
@@ -108,6 +109,7 @@ class User(Struct, frozen=True, gc=False):
         waiting_since: since when the user waits for an administrator's approval; None: they need
             none. A waiting user has no grants but denials.
         invited: whether some event said that an administrator invited the account.
+        counted: whether the account took a place of a quota (``usher.core.domain.quotas``).
     """
 
     instance_id: UUID
@@ -133,6 +135,7 @@ class User(Struct, frozen=True, gc=False):
     version: int = 1
     waiting_since: datetime | None = None
     invited: bool = False
+    counted: bool = False
 
     @property
     def status(self) -> Status:
@@ -196,6 +199,7 @@ class Decision(Struct, frozen=True, gc=False):
         reasons: the rules that made the decision, in order.
         audit: the entry for the change, if there was one.
         address_key: of the person whom the policy refused; empty in any other decision.
+        uses: what of codes and quotas the decision uses up; None: nothing.
     """
 
     outcome: Outcome
@@ -204,6 +208,7 @@ class Decision(Struct, frozen=True, gc=False):
     reasons: tuple[Reason, ...]
     audit: AuditEntry | None = None
     address_key: str = ""
+    uses: Uses | None = None
 
 
 class Delivery(Struct, frozen=True, gc=False):

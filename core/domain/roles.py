@@ -15,10 +15,12 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from usher.core.bounds import MAX_GRANTED_BYTES, MAX_GRANTS
 from usher.core.domain.at_identity import AtIdentity
 from usher.core.domain.held_roles import HeldRoles
 from usher.core.domain.policy import NO_ENDS, Reason
 from usher.core.domain.records import Grant, Source, User
+from usher.core.strict_json import dumps, written_bytes
 
 _POLICY: Final = Source.POLICY  # an enum's members are slow to reach before Python 3.12
 
@@ -45,6 +47,18 @@ def with_grant(grants: Iterable[Grant], new: Grant) -> tuple[Grant, ...]:
     """The grants with ``new`` in place of the same source's earlier word on that role."""
     kept = without(grants, new.role, new.source)
     return tuple(sorted((*kept, new), key=lambda grant: (grant.role, grant.source)))
+
+
+def too_many(grants: tuple[Grant, ...]) -> str:
+    """Why one user cannot have these grants, as a part of a sentence; empty where that is well."""
+    if len(grants) > MAX_GRANTS:
+        return f"a user can have at most {MAX_GRANTS} grants and denials"
+    size = written_bytes(dumps(sorted({each.role for each in grants})))
+    if size > MAX_GRANTED_BYTES:
+        return (
+            f"the user's roles would have {size} bytes in a token; {MAX_GRANTED_BYTES} is the most"
+        )
+    return ""
 
 
 def without(grants: Iterable[Grant], role: str, *sources: Source) -> tuple[Grant, ...]:

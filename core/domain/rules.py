@@ -11,6 +11,8 @@ from msgspec.structs import force_setattr
 
 from usher.core.domain.admission import Admission, Answer
 from usher.core.domain.conditions import AS_WRITTEN, EVERYBODY, Conditions
+from usher.core.domain.counted import counted, describe
+from usher.core.domain.counting import Counting
 from usher.core.domain.events import Event
 from usher.core.domain.policy import (
     NO_ENDS,
@@ -84,6 +86,7 @@ class FilePolicy(Struct, frozen=True, gc=False):
     fingerprint: str = NO_POLICY
     files: tuple[ListFile, ...] = ()
     tests: tuple[PolicyTest, ...] = ()
+    counting: Counting | None = None
     timed: bool = False
 
     def __post_init__(self) -> None:
@@ -109,7 +112,7 @@ class FilePolicy(Struct, frozen=True, gc=False):
                 reasons.append(reason)
                 if reason is rule.given:
                     given.append(rule)
-        return Verdict(
+        verdict = Verdict(
             found.answer is not _DENY,
             found.message,
             frozenset([rule.grant for rule in given]),
@@ -119,6 +122,9 @@ class FilePolicy(Struct, frozen=True, gc=False):
             found.answer is _ASK or (found.answer is _DENY and self.admission.may_ask),
             _ends_of(given) if self.timed else NO_ENDS,
         )
+        if self.counting is None:
+            return verdict
+        return counted(self.counting, applicant, verdict, final=found.final)
 
     def screen(self, event: Event, verdict: Verdict) -> Verdict:  # noqa: ARG002 - see Policy
         """The same: no rule of a file depends on what a person types."""
@@ -127,6 +133,8 @@ class FilePolicy(Struct, frozen=True, gc=False):
     def describe(self) -> list[str]:
         """The rules in words, for ``usher policy check``."""
         lines = self.admission.describe()
+        if self.counting is not None:
+            lines += describe(self.counting)
         lines += [f"Gives {rule.describe()}." for rule in self.roles]
         if self.app_metadata:
             lines.append(f"Adds to app_metadata: {', '.join(self.app_metadata)}.")

@@ -233,9 +233,10 @@ class StoreAndForward:
         if content.name in policy.outage.refused:
             return away
         try:
-            return answer_without_record(content, policy, verified.received.at)
+            answer = answer_without_record(content, policy, verified.received.at)
         except Exception as error:  # noqa: BLE001 - a callable policy's; only this delivery fails
             return error
+        return away if answer is None else answer
 
     def _remember(self, verified: Verified, answer: Reply, started: float) -> None:
         content = verified.content

@@ -37,6 +37,8 @@ from usher.core.domain.records import Outcome
 from usher.core.domain.requests import State
 from usher.core.store.tables import (
     AUDIT,
+    CODE_USES,
+    CODES,
     COUNTERS,
     DELIVERIES,
     GRANTS,
@@ -44,6 +46,7 @@ from usher.core.store.tables import (
     MARKS,
     PUSHES,
     REQUESTS,
+    TALLIES,
     USERS,
     UtcDateTime,
 )
@@ -69,7 +72,19 @@ from usher.core.store.drivers.statement import Insert, Statement, rows_of
 
 '''
 
-_INTO: Final = (USERS, GRANTS, DELIVERIES, AUDIT, PUSHES, REQUESTS, COUNTERS, INSTANCES, MARKS)
+_INTO: Final = (
+    USERS,
+    GRANTS,
+    DELIVERIES,
+    AUDIT,
+    PUSHES,
+    REQUESTS,
+    COUNTERS,
+    INSTANCES,
+    MARKS,
+    CODE_USES,
+    TALLIES,
+)
 USER_COLUMNS: Final = tuple(c for c in USERS.c if c.name not in ("instance_id", "status"))
 _GRANT_COLUMNS: Final = tuple(c for c in GRANTS.c if c.name != "instance_id")
 _MINE: Final = and_(
@@ -113,6 +128,11 @@ def _grants(dialect: Dialect) -> Any:
     mine = GRANTS.c.instance_id == bindparam("instance_id"), _among(GRANTS.c.user_id, dialect)
     order = GRANTS.c.user_id, GRANTS.c.role, GRANTS.c.source
     return _read(*_GRANT_COLUMNS)(dialect).where(*mine).order_by(*order)
+
+
+def _tallies(_dialect: Dialect) -> Any:
+    here = TALLIES.c.instance_id == bindparam("instance_id")
+    return select(TALLIES.c.place, TALLIES.c.people).where(here)
 
 
 _REPLY_COLUMNS: Final = tuple(
@@ -206,6 +226,31 @@ _STATEMENTS: Final[dict[str, Build]] = {
     ),
     # instance id, user id
     "DELETE_REQUESTS": lambda _: delete(REQUESTS).where(*_of_person()),
+    # digests; locked in this order
+    "LOCK_CODES": lambda d: (
+        _read(*CODES.c)(d)
+        .where(_among(CODES.c.digest, d))
+        .order_by(CODES.c.digest)
+        .with_for_update()
+    ),
+    # digests
+    "FIND_CODES": lambda d: _read(*CODES.c)(d).where(_among(CODES.c.digest, d)),
+    # number, id
+    "USE_CODE": lambda _: (
+        update(CODES)
+        .values(used=CODES.c.used + bindparam("number"))
+        .where(CODES.c.id == bindparam("code"))
+    ),
+    # instance id, ids of users
+    "USES_OF": lambda d: select(CODE_USES.c.user_id, CODE_USES.c.code_id).where(
+        CODE_USES.c.instance_id == bindparam("instance_id"), _among(CODE_USES.c.user_id, d)
+    ),
+    # instance id, places; locked in this order
+    "LOCK_TALLIES": lambda d: (
+        _tallies(d).where(_among(TALLIES.c.place, d)).order_by(TALLIES.c.place).with_for_update()
+    ),
+    # instance id, places
+    "FIND_TALLIES": lambda d: _tallies(d).where(_among(TALLIES.c.place, d)),
     "ADOPTED": lambda _: select(INSTANCES.c.instance_id, INSTANCES.c.how).where(
         INSTANCES.c.slot == _literal("1")
     ),

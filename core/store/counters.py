@@ -24,6 +24,8 @@ from usher.core.store.values import hex_of, time_text
 SHARDS: Final = 16
 OVERSIZED_DAYS: Final = 90
 """Days for which requests refused for their size stay counted."""
+REFUSED_CODES_DAYS: Final = 90
+"""Days for which refused invitation codes stay counted."""
 NO_INSTANCE: Final = UUID(int=0)
 
 _ADD: Final = INTO_COUNTERS.adding("value")
@@ -137,6 +139,15 @@ class OversizedTable:
 
         with self._database.read() as transaction:
             return oversized_since(transaction.sql, day)
+
+
+def count_refused_codes(transaction: Transaction, count: int, now: datetime) -> None:
+    """Add to the count of invitation codes that could not be used; that of old days goes."""
+    nobody, today = hex_of(NO_INSTANCE), now.date()
+    kept_since = f"codes:{today - timedelta(days=REFUSED_CODES_DAYS)}"
+    transaction.send(REMOVE_COUNTERS, nobody, "codes:", kept_since)
+    row = (nobody, f"codes:{today}", _shard(os.getpid()), count)
+    transaction.insert(INTO_COUNTERS, [row], _ADD)
 
 
 def _delivery_name(each: Counted | Delivery) -> str:

@@ -77,6 +77,16 @@ def oversized_since(connection: Connection, day: str) -> Mapping[str, int]:
     return {name.partition(":")[2]: int(count) for name, count in found}
 
 
+def refused_codes_since(connection: Connection, day: str) -> int:
+    """How often a code that cannot be used was given, from a day on (YYYY-MM-DD)."""
+    statement = select(func.sum(_COUNTERS.c.value)).where(
+        _COUNTERS.c.instance_id == NO_INSTANCE,
+        _COUNTERS.c.name >= f"codes:{day}",
+        _COUNTERS.c.name < "codes;",
+    )
+    return int(connection.execute(statement).scalar_one() or 0)
+
+
 def _ended(connection: Connection, instance_id: UUID, now: datetime) -> Select[Any]:
     """Corrections to the counters of roles, for grants that ended and are still on record.
 

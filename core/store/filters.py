@@ -30,6 +30,8 @@ ACTIONS: Final = (
     "event.replayed",
     "policy.reloaded",
     "policy.promoted",
+    "codes.made",
+    "code.revoked",
 )
 """The actions of the audit."""
 

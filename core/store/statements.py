@@ -155,6 +155,73 @@ DELETE_REQUESTS: Final = Statement(
     "DELETE FROM requests WHERE requests.instance_id = ? AND requests.user_id = ?",
     "DELETE FROM requests WHERE requests.instance_id = $1::UUID AND requests.user_id = $2::UUID",
 )
+LOCK_CODES: Final = Statement(
+    "SELECT codes.id, codes.digest, codes.label, codes.allowed, codes.used, codes.roles, codes.roles_until, codes.ends_at, codes.created_at, codes.created_by, codes.revoked_at FROM codes WHERE codes.digest IN (?...) ORDER BY codes.digest",
+    "SELECT codes.id, codes.digest, codes.label, codes.allowed, codes.used, CAST(codes.roles AS TEXT) AS roles, codes.roles_until, codes.ends_at, codes.created_at, codes.created_by, codes.revoked_at FROM codes WHERE codes.digest = ANY ($1::VARCHAR(64)[]) ORDER BY codes.digest FOR UPDATE",
+    lists=True,
+    returns=rows_of(
+        UUID,
+        str,
+        str,
+        int,
+        int,
+        str,
+        datetime | None,
+        datetime | None,
+        datetime,
+        str,
+        datetime | None,
+    ),
+)
+FIND_CODES: Final = Statement(
+    "SELECT codes.id, codes.digest, codes.label, codes.allowed, codes.used, codes.roles, codes.roles_until, codes.ends_at, codes.created_at, codes.created_by, codes.revoked_at FROM codes WHERE codes.digest IN (?...)",
+    "SELECT codes.id, codes.digest, codes.label, codes.allowed, codes.used, CAST(codes.roles AS TEXT) AS roles, codes.roles_until, codes.ends_at, codes.created_at, codes.created_by, codes.revoked_at FROM codes WHERE codes.digest = ANY ($1::VARCHAR(64)[])",
+    lists=True,
+    returns=rows_of(
+        UUID,
+        str,
+        str,
+        int,
+        int,
+        str,
+        datetime | None,
+        datetime | None,
+        datetime,
+        str,
+        datetime | None,
+    ),
+)
+USE_CODE: Final = Statement(
+    "UPDATE codes SET used=(codes.used + ?) WHERE codes.id = ?",
+    "UPDATE codes SET used=(codes.used + $1::INTEGER) WHERE codes.id = $2::UUID",
+)
+USES_OF: Final = Statement(
+    "SELECT code_uses.user_id, code_uses.code_id FROM code_uses WHERE code_uses.instance_id = ? AND code_uses.user_id IN (?...)",
+    "SELECT code_uses.user_id, code_uses.code_id FROM code_uses WHERE code_uses.instance_id = $1::UUID AND code_uses.user_id = ANY ($2::UUID[])",
+    lists=True,
+    returns=rows_of(
+        UUID,
+        UUID,
+    ),
+)
+LOCK_TALLIES: Final = Statement(
+    "SELECT tallies.place, tallies.people FROM tallies WHERE tallies.instance_id = ? AND tallies.place IN (?...) ORDER BY tallies.place",
+    'SELECT tallies.place, tallies.people FROM tallies WHERE tallies.instance_id = $1::UUID AND tallies.place = ANY ($2::TEXT[] COLLATE "C") ORDER BY tallies.place FOR UPDATE',
+    lists=True,
+    returns=rows_of(
+        str,
+        int,
+    ),
+)
+FIND_TALLIES: Final = Statement(
+    "SELECT tallies.place, tallies.people FROM tallies WHERE tallies.instance_id = ? AND tallies.place IN (?...)",
+    'SELECT tallies.place, tallies.people FROM tallies WHERE tallies.instance_id = $1::UUID AND tallies.place = ANY ($2::TEXT[] COLLATE "C")',
+    lists=True,
+    returns=rows_of(
+        str,
+        int,
+    ),
+)
 ADOPTED: Final = Statement(
     "SELECT instances.instance_id, instances.how FROM instances WHERE instances.slot = 1",
     "SELECT instances.instance_id, instances.how FROM instances WHERE instances.slot = 1",
@@ -406,4 +473,33 @@ INTO_SYNC_MARKS: Final = Insert(
         "user_id",
     ),
     "INSERT INTO sync_marks (run_id, user_id, mark) SELECT r.run_id, r.user_id, r.mark FROM json_to_recordset($1::json) AS r(run_id UUID, user_id UUID, mark SMALLINT)",
+)
+INTO_CODE_USES: Final = Insert(
+    "code_uses",
+    (
+        "instance_id",
+        "user_id",
+        "code_id",
+        "used_at",
+    ),
+    (
+        "instance_id",
+        "user_id",
+        "code_id",
+    ),
+    "INSERT INTO code_uses (instance_id, user_id, code_id, used_at) SELECT r.instance_id, r.user_id, r.code_id, r.used_at FROM json_to_recordset($1::json) AS r(instance_id UUID, user_id UUID, code_id UUID, used_at TIMESTAMP WITH TIME ZONE)",
+)
+INTO_TALLIES: Final = Insert(
+    "tallies",
+    (
+        "instance_id",
+        "place",
+        "ends_at",
+        "people",
+    ),
+    (
+        "instance_id",
+        "place",
+    ),
+    "INSERT INTO tallies (instance_id, place, ends_at, people) SELECT r.instance_id, r.place, r.ends_at, r.people FROM json_to_recordset($1::json) AS r(instance_id UUID, place TEXT, ends_at TIMESTAMP WITH TIME ZONE, people INTEGER)",
 )

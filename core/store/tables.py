@@ -15,6 +15,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     DateTime,
     Dialect,
@@ -262,6 +263,46 @@ INSTANCES: Final = Table(
 ``how`` is ``domain.instances.How``; ``delivery_id`` is the event that named it, if one did. One
 row needs no class, which would cost a cold start 1 %.
 """
+
+
+CODES: Final = Table(
+    "codes",
+    SQLModel.metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("label", Text, nullable=False),
+    Column("allowed", Integer, nullable=False),
+    Column("used", Integer, CheckConstraint("used >= 0 AND used <= allowed"), nullable=False),
+    Column("roles", JSON, nullable=False),
+    Column("roles_until", UtcDateTime),
+    Column("ends_at", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("revoked_at", UtcDateTime),
+    Index("codes_created", "created_at", "id"),
+)
+"""Invitation codes (``domain.codes.Code``). They are the site's, of no instance: the first ones may
+be made before any event names one."""
+CODE_USES: Final = Table(
+    "code_uses",
+    SQLModel.metadata,
+    Column("instance_id", Uuid, primary_key=True),
+    Column("user_id", Uuid, primary_key=True),
+    Column("code_id", Uuid, primary_key=True),
+    Column("used_at", UtcDateTime, nullable=False),
+    Index("code_uses_code", "code_id", "used_at", "user_id"),
+)
+"""The accounts that used a code; kept for good, as their ids are."""
+TALLIES: Final = Table(
+    "tallies",
+    SQLModel.metadata,
+    Column("instance_id", Uuid, primary_key=True),
+    Column("place", _ORDERED_TEXT, primary_key=True),
+    Column("ends_at", UtcDateTime, nullable=False),
+    Column("people", Integer, nullable=False),
+    Index("tallies_end", "ends_at"),
+)
+"""People counted for a quota, by ``domain.quotas.Place.key``."""
 
 
 class CounterRow(SQLModel, table=True):

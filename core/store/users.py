@@ -310,6 +310,7 @@ def _to_user(instance_id: UUID, row: Any, grants: tuple[Grant, ...]) -> User:
         version,
         datetime.fromisoformat(state["waiting"]) if "waiting" in state else None,
         "invited" in state,
+        "counted" in state,
     )
 
 
@@ -322,6 +323,8 @@ def _user_row(change: _Change) -> tuple[Any, ...]:
         state["waiting"] = time_text(user.waiting_since)
     if user.invited:
         state["invited"] = True
+    if user.counted:
+        state["counted"] = True
     return (
         change.instance,
         change.user,

@@ -8,6 +8,7 @@ from typing import Final
 from usher.functions._shared.operation import Operation
 from usher.functions.api_methods import (
     audit,
+    codes,
     door,
     events,
     health,
@@ -30,6 +31,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *requests.OPERATIONS,
     *invitations.OPERATIONS,
     *roles.OPERATIONS,
+    *codes.OPERATIONS,
     *events.OPERATIONS,
     *audit.OPERATIONS,
     *stats.OPERATIONS,

@@ -8,7 +8,6 @@ from uuid import UUID
 from msgspec.structs import replace
 from pydantic import Field
 
-from usher.core.domain.decide import decide
 from usher.core.domain.documents import (
     decision_document,
     delivery_document,
@@ -106,7 +105,7 @@ def replay(call: Call) -> Response:
 
 def _rehearsed(event: Event, user: User | None, call: Call) -> Decision:
     try:
-        return decide(event, user, call.app.policy, call.now)
+        return call.app.webhooks.would_decide(event, user, call.now)
     except PolicyError as error:
         return failed_decision(error)
 

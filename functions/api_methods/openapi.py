@@ -34,6 +34,7 @@ _PARAMETERS: Final = {
     "id": "A UUID of a user; of an event, the first characters of its id.",
     "role": "The name of a role.",
     "number": "The number of a request.",
+    "code": "A UUID of an invitation code.",
 }
 
 

@@ -214,6 +214,55 @@ class AuditList(Document):
     next_cursor: str | None
 
 
+class Code(Document):
+    """An invitation code; its spelling is told once, when it is made."""
+
+    id: UUID
+    state: Literal["open", "ended", "used_up", "revoked"]
+    label: str
+    allowed: int = Field(description="Accounts that it admits.")
+    used: int = Field(description="Accounts that it has admitted.")
+    roles: list[str] = Field(description="Given to each account that uses it.")
+    roles_until: datetime | None
+    ends_at: datetime | None
+    created_at: datetime
+    created_by: str
+    revoked_at: datetime | None
+
+
+class CodeMade(Code):
+    """An invitation code that was made just now."""
+
+    code: str = Field(description="Its spelling. Nobody can tell it later.")
+
+
+class CodesMade(Document):
+    """New invitation codes."""
+
+    codes: list[CodeMade]
+
+
+class CodeList(Document):
+    """A page of invitation codes."""
+
+    codes: list[Code]
+    next_cursor: str | None = Field(description="Of the next page; null on the last.")
+
+
+class CodeUse(Document):
+    """An account that used a code."""
+
+    user_id: UUID
+    used_at: datetime
+
+
+class CodeUseList(Document):
+    """A page of accounts that used a code."""
+
+    uses: list[CodeUse]
+    next_cursor: str | None
+
+
 class RoleCount(Document):
     """A role that somebody has, or that the policy can give."""
 

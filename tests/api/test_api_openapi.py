@@ -50,6 +50,7 @@ ANSWERS = [
     ("GET", "/events"), ("GET", "/audit"), ("GET", "/stats"), ("GET", "/policy"),
     ("GET", "/policy/me"), ("GET", "/me/requests"), ("GET", "/requests"),
     ("GET", "/requests/{number}"),
+    ("GET", "/codes"),
 ]  # fmt: skip
 
 

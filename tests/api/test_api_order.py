@@ -26,6 +26,9 @@ TABLE: list[tuple[str, tuple[str, ...], str]] = [
     ("/requests/{number}/approve", ("POST",), "administrator"),
     ("/requests/{number}/decline", ("POST",), "administrator"),
     ("/roles", ("GET",), "administrator"),
+    ("/codes", ("GET", "POST"), "administrator"),
+    ("/codes/{code}", ("GET", "DELETE"), "administrator"),
+    ("/codes/{code}/uses", ("GET",), "administrator"),
     ("/events", ("GET",), "administrator"),
     ("/events/{id}", ("GET",), "administrator"),
     ("/events/{id}/replay", ("POST",), "administrator"),
@@ -65,7 +68,9 @@ DONE = {
     ("POST", "/me/requests"): 400, ("DELETE", "/me/requests/{number}"): 404,
     ("GET", "/requests"): 200, ("GET", "/requests/{number}"): 404,
     ("POST", "/requests/{number}/approve"): 404, ("POST", "/requests/{number}/decline"): 404,
-    ("POST", "/policy/try"): 400,
+    ("POST", "/policy/try"): 400, ("GET", "/codes"): 200, ("POST", "/codes"): 400,
+    ("GET", "/codes/{code}"): 404, ("DELETE", "/codes/{code}"): 404,
+    ("GET", "/codes/{code}/uses"): 404,
 }  # fmt: skip
 CODES = {400: "input_invalid", 401: "unauthenticated", 405: "method_not_allowed"}
 
@@ -113,6 +118,7 @@ def test_every_path_method_and_caller_is_answered_by_the_first_check_that_fails(
     people = sqlite_people
     address = path.replace("{id}", str(people.ids["other"])).replace("{role}", "editor")
     address = address.replace("{number}", "999")
+    address = address.replace("{code}", str(people.ids["other"]))
     for method in METHODS:
         wanted = expected(path, methods, access, method, caller)
         tokens = {"no token": None, "bad token": "Bearer a.b.c"}
@@ -132,7 +138,7 @@ def test_every_path_method_and_caller_is_answered_by_the_first_check_that_fails(
                 if wanted in CODES:
                     assert answer.code == CODES[wanted]
                 if wanted == 404:
-                    thing = "event" if path.startswith("/events") else "request"
+                    thing = next(t for t in ("event", "request", "code") if f"/{t}s/" in path)
                     assert answer.code == f"{thing}_not_found"
             if answer.status == 405 or method == "OPTIONS":
                 allowed = answer.headers["Allow"].split(", ")

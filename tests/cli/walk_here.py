@@ -425,6 +425,18 @@ def somebody_who_waits_for_weeks(at: Walk) -> Steps:
     at.program("requests", "decline", "1")
 
 
+@case("codes.refused", 0, 1)
+def codes_that_cannot_be_used(at: Walk) -> Steps:
+    now = utc_now()
+    (at.folder / "policy.toml").write_text('[admission]\ninvitation_code = "code"\n')
+    with at.program.app():
+        for number in range(21):
+            who = account(at=now, user_metadata={"code": f"guess {number}"})
+            assert call(signed("validate", who, at=now))["statusCode"] == 204
+    yield {}
+    at.ask_at(timedelta(days=7))
+
+
 @case("requests.too_large", 0, 1, 2)
 def a_request_that_is_too_large(at: Walk) -> Steps:
     with at.program.app() as app:

@@ -266,6 +266,7 @@ def test_a_look_at_the_account_takes_over_no_role_of_somebody_who_waits() -> Non
 def test_the_answer_without_a_record_tells_no_role_where_the_policy_asks() -> None:
     """While the database is away."""
     reply = answer_without_record(event("signup", email=OTHER, roles=["editor"]), ASKING, NOON)
+    assert reply is not None
     assert reply.app_metadata == {"provider": "email", "roles": []}
 
 

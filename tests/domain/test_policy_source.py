@@ -247,7 +247,7 @@ ERRORS: list[tuple[str, str, str]] = [
     (
         '[[test]]\nwho = "a@b.example"\nexpect = "refused"\nroles = []',
         TEST,
-        "unknown key 'roles'; known are at, event, expect, invited, proven, provider, who",
+        "unknown key 'roles'; known are at, code, event, expect, invited, proven, provider, who",
     ),
     ("app_metadata = 1", DATA, "must be a table"),
     ("[app_metadata]\nroles = []", DATA, "may not set roles"),

@@ -42,7 +42,8 @@ from usher.emulator.sender import signed_headers
 from usher.functions import api
 
 TABLES = (
-    "deliveries, grants, users, audit, counters, pushes, requests, sync_marks, syncs, instances"
+    "deliveries, grants, users, audit, counters, pushes, requests, sync_marks, syncs, instances, "
+    "codes, code_uses, tallies"
 )
 
 
