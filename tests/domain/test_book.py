@@ -385,3 +385,74 @@ def test_at_most_so_many_people_a_window_and_the_same_number_in_every_order(
         numbers.append(admitted)
     wanted = Counter(person[:2] for person in people)
     assert numbers[0] == numbers[1] == {each: min(2, number) for each, number in wanted.items()}
+
+
+# --- codes beside people who wait ----------------------------------------------------------------
+
+ASKING = parse_policy("""
+[admission]
+default = "ask"
+invitation_code = "code"
+
+[[role]]
+grant = "member"
+""")
+
+
+def test_a_code_lets_somebody_in_who_waits_already() -> None:
+    """An administrator made it, so it is an approval; it settles the record whatever came first."""
+    for names in (("signup", "login"), ("login", "signup"), ("usermodified", "login", "signup")):
+        world = World(ASKING)
+        for at, name in enumerate(names):
+            world.decide(event(name, at=at, given=PUPIL))
+        assert world.user().status is Status.ACTIVE
+        assert effective(world.user().grants, NOON) == {"member", "pupil"}
+        assert world.state(PUPIL).used == 1
+
+
+def test_somebody_whose_code_is_no_good_waits_like_everybody_else() -> None:
+    """And has no role, of the code or of the policy."""
+    world = World(ASKING, [code(PUPIL, used=1, roles=("pupil",))])
+    decision = world.decide(event("signup", given=PUPIL))
+    assert world.user().status is Status.WAITING
+    assert world.user().grants == ()
+    assert decision.reasons[0].rule == "admission.invitation_code"
+    assert decision.uses is None
+
+
+@given(HISTORY, st.randoms())
+def test_no_role_before_approval_or_a_code_of_ones_own(
+    drawn: Sequence[tuple[str, int, int, str | None]], random: Any
+) -> None:
+    """Under any order and duplication: who waits has no role, and who is in has used a code."""
+    world = World(ASKING)
+    events = [event(*each) for each in drawn]
+    events += random.choices(events, k=3) if events else []
+    random.shuffle(events)
+    for each in events:
+        decision = world.decide(each)
+        user = decision.user
+        assert user is not None
+        if user.status is Status.WAITING:
+            assert not effective(user.grants, NOON)
+            told = decision.reply.app_metadata
+            assert told is None or not told.get("roles")
+        if user.status is Status.ACTIVE:
+            assert any(key == (user.instance_id, user.id) for _, key in world.book.used)
+
+
+@given(HISTORY, st.randoms())
+def test_with_uses_to_spare_the_order_of_events_does_not_matter(
+    drawn: Sequence[tuple[str, int, int, str | None]], random: Any
+) -> None:
+    """Who is in, who waits and with which roles is the same in every order."""
+    events = [event(*each) for each in drawn if each[0] != "userdeleted"]
+    found = []
+    for _ in range(2):
+        random.shuffle(events)
+        world = World(ASKING, [replace(each, allowed=99) for each in CODES])
+        world.all(events)
+        found.append(
+            {key: (user.status, effective(user.grants, NOON)) for key, user in world.users.items()}
+        )
+    assert found[0] == found[1]
