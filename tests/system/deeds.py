@@ -296,7 +296,8 @@ class Deeds:
             numbers = self.system.numbers()
             if not numbers:
                 return
-            number = sorted(numbers)[-1 - back % len(numbers)]
+            open_last = sorted(numbers, key=lambda n: (numbers[n][2] == "open", n))
+            number = open_last[-1 - back % len(numbers)]
             wish = self._wish(numbers, number)
             person = self.model.people[wish.who]
             before = person.roles(now)

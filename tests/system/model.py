@@ -110,6 +110,7 @@ class Model:
         self.requests: list[Wish] = []
         self.refused = set(refused)
         self.broken = False
+        self._decided: set[UUID] = set()
         self._written: dict[UUID, tuple[Person, bool]] = {}
 
     # --- events ----------------------------------------------------------------------------------
@@ -125,6 +126,7 @@ class Model:
             new = list(dict.fromkeys(new))
             assert new == list(self.spool)[: len(new)], "the order of arrival was not kept"
         answers = []
+        self._decided.clear()
         for sent, at in batch:
             if self._open(sent.key):
                 self._keep(*(self.spool.pop(sent.key) if held else (sent, at, None)))
@@ -132,6 +134,9 @@ class Model:
             else:
                 stored = self.ledger[sent.key].reply
                 answers.append(stored if held else self._again(sent, at, stored))
+        for person in (self.people[who] for who in self._decided if who in self.people):
+            # Once, after the whole batch: a later event of it may show that an answer has landed.
+            person.pending = person.pending or person.overwritten(batch[-1][1])
         return answers
 
     def _again(self, sent: Sent, at: datetime, stored: Reply) -> Reply:
@@ -213,9 +218,8 @@ class Model:
                 outcome, reply = "failed", (500, None)
                 if before is not None:
                     self.people[user_id] = before
-            person = self.people.get(user_id)
-            if person and outcome in ("applied", "unchanged"):
-                person.pending = person.pending or person.overwritten(at)
+            if outcome in ("applied", "unchanged"):
+                self._decided.add(user_id)
         kept = Kept(sent.key, user_id, outcome, given or reply, readable=True, at=at)
         self.ledger[sent.key] = kept
         self.days[_day(kept)] += 1

@@ -81,7 +81,14 @@ UNEXPECTED = st.one_of(
         back=BACK,
     ),
 )
+OF_REQUESTS = st.one_of(
+    deed("ask", who=WHO, role=st.none() | ROLE),
+    deed("decide", back=st.integers(0, 2), approved=st.booleans(), roles=st.sets(ROLE, max_size=2)),
+    deed("decide", back=st.integers(0, 2), approved=st.just(True), roles=st.just(set())),
+    deed("me", who=WHO),
+)
 BY_ADMINISTRATORS = st.one_of(
+    OF_REQUESTS,
     deed("grant", who=WHO, role=ROLE, minutes=st.sampled_from((None, 2, 300))),
     deed("revoke", who=WHO, role=ROLE),
     deed("set_roles", who=WHO, roles=st.sets(ROLE)),
@@ -89,12 +96,6 @@ BY_ADMINISTRATORS = st.one_of(
     deed("edit", who=WHO, metadata=METADATA),
     deed("erase", who=WHO),
     deed("the_last_administrator_stays"),
-    deed("me", who=WHO),
-)
-OF_REQUESTS = st.one_of(
-    deed("ask", who=WHO, role=st.none() | ROLE),
-    deed("decide", back=BACK, approved=st.booleans(), roles=st.sets(ROLE, max_size=2)),
-    deed("decide", back=BACK, approved=st.just(True), roles=st.just(set())),
     deed("me", who=WHO),
 )
 BY_ITSELF = st.one_of(
