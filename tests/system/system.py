@@ -266,8 +266,8 @@ class System:
         decide: Any = Webhooks._decide
 
         def decided(its: Any, verified: Verified, *state: Any) -> Any:
-            *others, policy = state
-            return decide(its, verified, *others, _Broken() if model.broken else policy)
+            *others, policy, book = state
+            return decide(its, verified, *others, _Broken() if model.broken else policy, book)
 
         again: Any = webhooks._again
 
