@@ -15,19 +15,24 @@ import * as events from "./views/events.js";
 import * as own from "./views/own.js";
 import * as overview from "./views/overview.js";
 import * as policy from "./views/policy.js";
+import * as candidate from "./views/candidate.js";
+import * as requests from "./views/requests.js";
 import * as user from "./views/user.js";
 import * as users from "./views/users.js";
 
 const ROUTES = [
   [/^\/overview$/, overview, "overview"],
+  [/^\/requests$/, requests, "requests"],
   [/^\/users$/, users, "users"],
   [/^\/users\/([^/]+)$/, user, "users"],
   [/^\/events$/, events, "events"],
   [/^\/events\/([^/]+)$/, event, "events"],
   [/^\/audit$/, audit, "audit"],
   [/^\/policy$/, policy, "policy"],
+  [/^\/policy\/next$/, candidate, "policy"],
 ];
-const NAVIGATION = [["overview", "Overview"], ["users", "Users"], ["events", "Events"], ["audit", "Audit"], ["policy", "Policy"]];
+const NAVIGATION = [["overview", "Overview"], ["requests", "Requests"], ["users", "Users"], ["events", "Events"], ["audit", "Audit"], ["policy", "Policy"]];
+const MOST_COUNTED = 20; // of the open requests: each is answered with its person, and what the policy says of them
 const app = document.getElementById("app");
 
 let me = null;
@@ -53,14 +58,14 @@ async function enter({ said } = {}) {
   wait();
   try {
     if (session.token() === null && !(await session.renew())) return atDoor();
-    const [{ data: person }, { data: why }] = await Promise.all([api.get("/me"), api.get("/policy/me")]);
-    me = { ...person, ...why };
+    const { data: person } = await api.get("/me");
+    if (person.status === "waiting") return await showOwn(own.showWaiting, person, said);
+    me = { ...person, ...(await api.get("/policy/me")).data };
     if (me.administrator) showConsole(said);
-    else showOwn(said);
+    else await showOwn(own.show, me, said);
   } catch (error) {
     if (error.kind === "over") return undefined;
     if (error.code === "account_suspended" || error.code === "account_deleted") return undefined; // refused() shows it
-    if (error.code === "account_waiting") return waits();
     end();
     fill(app, plainPage(h("main", { id: "main", class: "narrow" }, failure(error, () => enter({ said })),
       h("p", { class: "center" }, button("Sign out", { kind: "quiet", onClick: signOut })))));
@@ -116,31 +121,29 @@ function refused(error) {
       h("p", text), button("Sign out", { onClick: signOut })))));
 }
 
-/** The page of somebody whom an administrator has to approve first. */
-async function waits() {
-  end();
-  document.title = "Waiting for approval · Usher";
-  const message = await api.get("/me").then(({ data }) => data.message, () => null);
-  fill(app, plainPage(h("main", { id: "main", class: "narrow" },
-    h("div", { class: "state" }, icon("audit"), h("h1", { tabindex: "-1" }, "Waiting for approval"),
-      h("p", message ?? "An administrator has to approve this account first."), button("Sign out", { onClick: signOut })))));
-}
-
 function plainPage(...content) {
   return h("div", { class: "plain" },
     h("header", { class: "plain-head" }, h("span", { class: "brand" }, mark(), h("span", "Usher")), themeButton()), content);
 }
 
-function showOwn(said) {
+/** The page of a person who is no administrator, by one of the views in own.js. */
+async function showOwn(view, person, said) {
+  const { data: { requests: wishes } } = await api.get("/me/requests");
   document.title = "Your account · Usher";
   const main = h("main", { id: "main", class: "narrow" });
-  fill(app, plainPage(main));
-  own.show(main, { me, said, signOut, again: () => enter() });
+  fill(app, plainPage(banner(person), main));
+  view(main, { me: person, requests: wishes, said, signOut, again: () => enter() });
   main.querySelector("h1")?.focus({ preventScroll: true });
 }
 
+/** While Usher only observes, every page says so. */
+function banner({ mode }) {
+  return mode === "observe" && h("div", { class: "banner", role: "note" }, icon("alert"),
+    h("p", h("strong", "Usher only observes. "), "Every event is answered with 204: nobody is refused, no role is given or taken away, and Identity is told of no change."));
+}
+
 function showConsole(said) {
-  const links = NAVIGATION.map(([name, text]) => h("a", { href: `#/${name}`, "data-view": name }, icon(name), h("span", text)));
+  const links = NAVIGATION.map(([name, text]) => h("a", { href: `#/${name}`, "data-view": name }, icon(name), h("span", text), name === "requests" && h("span", { class: "badge", id: "open-requests" })));
   const main = h("main", { id: "main", tabindex: "-1" });
   const skip = button("Skip to content", { kind: "primary skip", onClick: () => main.focus() });
   const id = newId("navigation");
@@ -152,9 +155,22 @@ function showConsole(said) {
         h("a", { class: "whoami", href: `#/users/${me.id}` },
           h("span", { class: "hidden-text" }, "Your record: "), h("strong", words.nameOf(me) || "You"), h("span", me.email)),
         h("div", { class: "side-tools" }, themeButton(), button("Sign out", { kind: "quiet small", symbol: "leave", onClick: signOut })))),
-    main));
+    h("div", { class: "page" }, banner(me), main)));
   if (said) main.before(h("div", { class: "said" }, notice("good", null, said)));
   route();
+}
+
+/** Show how many requests are open, beside the link to them. */
+async function countOpen() {
+  const badge = document.getElementById("open-requests");
+  const { signal } = leave;
+  try {
+    const { data } = await api.get("/requests", { limit: MOST_COUNTED }, signal);
+    const many = data.requests.length;
+    if (!signal.aborted) fill(badge, many > 0 && [`${many}${data.next_cursor ? "+" : ""}`, h("span", { class: "hidden-text" }, " open")]);
+  } catch {
+    // The view itself says what is wrong.
+  }
 }
 
 function route() {
@@ -192,7 +208,8 @@ function route() {
   } catch {
     // Nobody has this id; the view says so.
   }
-  found.view.show(main, { id, query: new URLSearchParams(search), signal: leave.signal, me, title });
+  found.view.show(main, { id, query: new URLSearchParams(search), signal: leave.signal, me, title, countOpen });
+  countOpen();
   scrollTo(0, 0);
   if (!first) main.querySelector("h1")?.focus({ preventScroll: true });
 }

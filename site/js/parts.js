@@ -25,6 +25,7 @@ export function chip(text, tone = "mute", { dot = false, title } = {}) {
 }
 export const statusChip = (status) => chip(words.STATUSES[status] ?? status, TONES[status], { dot: true });
 export const outcomeChip = (outcome) => chip(words.OUTCOMES[outcome] ?? outcome, TONES[outcome], { dot: true });
+export const requestChip = (state) => chip(words.REQUEST_STATES[state] ?? state, { open: "warn", approved: "good", declined: "bad" }[state], { dot: true });
 export const roleChip = (role) => h("span", { class: "chip role" }, role);
 
 export function roleChips(roles, most = 4) {
@@ -53,6 +54,21 @@ export function pageHead(title, { lead, actions, back } = {}) {
     h("div", { class: "page-title" },
       h("div", h("h1", { tabindex: "-1" }, title), lead && h("p", { class: "lead" }, lead)),
       actions && h("div", { class: "actions" }, actions)));
+}
+
+/** Links between the pages of one view. */
+export function subpages(label, pages, current) {
+  return h("nav", { class: "tabs subpages", "aria-label": label }, pages.map(([href, text]) =>
+    h("a", { href, "aria-current": href === current ? "page" : undefined }, text)));
+}
+
+/** Hand a text to the browser as a file to keep. */
+export function download(name, type, text) {
+  const address = URL.createObjectURL(new Blob([text], { type }));
+  const anchor = h("a", { download: name });
+  anchor.href = address;
+  anchor.click();
+  setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
 export function card(title, { note, actions, level = "h2", className = "" } = {}, ...content) {

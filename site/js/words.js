@@ -34,6 +34,7 @@ export const OUTCOMES = {
   applied: "Applied", unchanged: "Unchanged", denied: "Denied", ignored: "Ignored", invalid: "Invalid", failed: "Failed",
 };
 export const STATUSES = { active: "Active", waiting: "Waiting", pending: "Pending", suspended: "Suspended", deleted: "Deleted" };
+export const REQUEST_STATES = { open: "Open", approved: "Approved", declined: "Declined" };
 export const ACTIONS = {
   "user.invited": "Invited",
   "user.created": "Record made",
@@ -84,10 +85,10 @@ export const listed = (items) =>
 
 /** The name of a rule's place in the policy, or of its kind. */
 export function ruleName(rule) {
-  const numbered = /^role\.(\d+)$/.exec(rule);
-  if (numbered) return `Role rule ${numbered[1]}`;
+  const numbered = /^(role|rule)\.(\d+)$/.exec(rule);
+  if (numbered) return `${numbered[1] === "role" ? "Role rule" : "Admission rule"} ${numbered[2]}`;
   const [family] = rule.split(".");
-  return { admission: "Admission", user: "Status", identity: "Identity", denial: "Denial", event: "Event", policy: "Policy", error: "Error" }[family] ?? "Rule";
+  return { admission: "Admission", user: "Status", identity: "Identity", denial: "Denial", event: "Event", policy: "Policy", push: "Push", instance: "Instance", metadata: "Metadata", error: "Error" }[family] ?? "Rule";
 }
 
 /** The answer to Identity, as a sentence. */

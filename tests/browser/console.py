@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID, uuid4, uuid5
 
 from tests.api.api_support import JWT_SECRET
-from tests.browser.people import HOME, OWNER, PLAIN, seed
+from tests.browser.people import HOME, NEWCOMER, OWNER, PLAIN, seed
 from tests.dev_process import Site, usher_dev
 from tests.emulator.world import OPERATOR
 from tests.support import SECRET, account, signed, verified
@@ -25,6 +25,7 @@ from usher.functions._shared.http import Request
 
 OLIVIA: Final = ("Olivia Wren", OWNER)
 BOB: Final = ("Bob Plain", PLAIN)
+WANDA: Final = ("Wanda Newcomer", NEWCOMER)
 PASSWORD: Final = "the right password"
 DENIED: Final = "Please use an address that lasts."
 TRIES: Final = 8
@@ -33,6 +34,10 @@ POLICY: Final = """
 [admission]
 default = "allow"
 deny_email_domains = { values = ["mailinator.com"], message = "Please use an address that lasts." }
+
+[[rule]]
+ask = true
+email_domains = ["newcomers.example"]
 
 [[role]]
 grant = "member"
@@ -51,6 +56,14 @@ emails = ["owner@example.com"]
 
 [app_metadata]
 plan = "free"
+
+[[test]]
+who = "x@mailinator.com"
+expect = "refused"
+
+[[test]]
+who = "ada@example.com"
+expect = "staff"
 """
 Fill = Callable[[App, datetime], None]
 
@@ -93,7 +106,7 @@ def console(
     """The console with databases of its own, until the block ends.
 
     Args:
-        fill: puts people on record before the start; the owner and Bob can then log in.
+        fill: puts people on record before the start; the owner, Bob and Wanda can then log in.
         more: further settings.
     """
     (folder / ".usher").mkdir()
@@ -123,7 +136,7 @@ def console(
 
 
 def _make_accounts(database: Path) -> None:
-    """Accounts at Identity for the two who are on record already, under the same ids."""
+    """Accounts at Identity for the three who may be on record already, under the same ids."""
     ids: list[UUID] = []
     emulator = Emulator(
         Options(
@@ -134,7 +147,7 @@ def _make_accounts(database: Path) -> None:
             new_id=lambda: ids.pop() if ids else uuid4(),
         )
     )
-    for name, email in (OLIVIA, BOB):
+    for name, email in (OLIVIA, BOB, WANDA):
         ids.append(uuid5(HOME, email))
         body = {
             "email": email,

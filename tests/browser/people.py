@@ -16,7 +16,16 @@ from usher.emulator.people import DOMAINS, FIRST, LAST, OWNER, OWNER_NAME, PROVI
 
 HOME = UUID("5a6c2a0e-7a59-4a70-9d1b-7c8e2e2f0a51")
 PLAIN = "bob.plain@example.org"
+NEWCOMER = "wanda@newcomers.example"
+ASKED = "I am the new treasurer of the club; Selma Lindqvist knows me."
 CANARY = "window.__canary=(window.__canary||0)+1"
+NEWCOMERS = [
+    ("Wanda Newcomer", NEWCOMER, ASKED),
+    ("Nils Ekholm", "nils@newcomers.example", ""),
+    ("Farah Aziz", "farah.aziz@newcomers.example", "Met you at the spring meeting in Turku."),
+    ("Theodora Papadopoulou-Lindgren", "theodora@newcomers.example", ""),
+]
+"""Those whom the policy lets wait, and their words to the administrators."""
 NAUGHTY = [
     f"<script>{CANARY}</script>",
     f"<img src=x onerror={CANARY}>",
@@ -54,9 +63,13 @@ def seed(app: App, now: datetime, count: int = 320, days: int = 30) -> None:
         who = _person("Promo", email, "email")
         at = begin + timedelta(days=days * rng.random() ** 0.5)
         events.append((at, signed("validate", who, at=at)))
+    newcomers = [_person(name, email, "email") for name, email, _ in NEWCOMERS]
+    for number, who in enumerate(newcomers):
+        events += _life(rng, who, now - timedelta(hours=70 - 11 * number), now, visits=0)
     events = sorted((each for each in events if each[0] <= now), key=lambda each: each[0])
     app.webhooks.process([verified(app.webhooks, event, at) for at, event in events])
     _administer(app, rng, now)
+    _ask(app)
 
 
 def grown_up(app: App, email: str) -> UUID:
@@ -95,6 +108,17 @@ def _at(who: Account, moment: datetime, **fields: object) -> Account:
     values = {name: getattr(who, name) for name in ("email", "app_metadata", "user_metadata")}
     times = {"created_at": moment, "updated_at": moment, "confirmation_sent_at": proof}
     return Account(id=who.id, **{**values, **times, **fields})
+
+
+def _ask(app: App) -> None:
+    """Words of people who wait, and roles that two of those who are in ask for."""
+    find = app.store.users.find
+    wishes = [(find(email), None, words) for _, email, words in NEWCOMERS]
+    wishes.append((find(PLAIN), "editor", "I write the newsletter from January on."))
+    wishes.append((find(PLAIN), "moderator", ""))
+    for user, role, words in wishes:
+        if user.status != "pending":
+            app.requests.ask(user, role, words, f"user:{user.id}")
 
 
 def _administer(app: App, rng: random.Random, now: datetime) -> None:

@@ -16,7 +16,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from tests.browser.browser import launch, picture, settle, sign_in
 from tests.browser.console import Console, believable, console
-from tests.browser.people import OWNER, PLAIN
+from tests.browser.people import NEWCOMER, OWNER, PLAIN
 from tests.support import ROOT
 from usher.core import log
 
@@ -33,6 +33,15 @@ LOOKS: Final[dict[str, dict[str, Any]]] = {
     },
 }
 """How the console is looked at."""
+CANDIDATE: Final = """
+[admission]
+default = "ask"
+deny_email_domains = ["mailinator.com", "example.net"]
+
+[[role]]
+grant = "member"
+"""
+"""A policy to compare with the one in force."""
 
 
 def views(site: Console) -> dict[str, tuple[str, Callable[[Page], None] | None]]:
@@ -62,7 +71,23 @@ def views(site: Console) -> dict[str, tuple[str, Callable[[Page], None] | None]]
         page.get_by_role("button", name="Delete").click()
         page.get_by_role("dialog").wait_for()
 
+    def approving(page: Page) -> None:
+        page.get_by_role("button", name="Approve", exact=False).first.click()
+        page.get_by_role("dialog").wait_for()
+
+    def choosing(page: Page) -> None:
+        page.get_by_label("Choose all shown").check()
+        page.get_by_text("chosen").wait_for()
+
+    def compared(page: Page) -> None:
+        page.get_by_label("The policy to try").fill(CANDIDATE)
+        page.get_by_role("button", name="Try it").click()
+        page.get_by_role("heading", name="What would come out differently").wait_for()
+
     return {
+        "requests": ("#/requests", choosing),
+        "approve": ("#/requests?approve", approving),
+        "next": ("#/policy/next", compared),
         "overview": ("#/overview", None),
         "users": ("#/users", None),
         "nobody": ("#/users?email=zzzz", None),
@@ -93,6 +118,11 @@ def take(
         sign_in(page, PLAIN)
         page.get_by_role("heading", name="Your roles").wait_for()
         snap("own")
+        page.get_by_role("button", name="Sign out").click()
+    if wanted("waiting"):
+        sign_in(page, NEWCOMER)
+        page.get_by_role("heading", name="Waiting for approval").wait_for()
+        snap("waiting")
         page.get_by_role("button", name="Sign out").click()
     sign_in(page, OWNER)
     page.get_by_role("navigation").wait_for()

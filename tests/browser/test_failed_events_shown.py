@@ -50,7 +50,7 @@ def test_c2_failed_events_are_counted_listed_and_explained(visit: Visit, tmp_pat
     with console(tmp_path, failing) as site:
         page, _ = visit(site, "/#/overview?days=7")
         sign_in(page, OWNER)
-        tile = page.locator(".tile", has_text="Failed events")
+        tile = page.locator(".tile", has_text="Failures")
         expect(tile).to_contain_text("4")
         failures = page.locator("figure", has_text="Failures")
         expect(failures.locator(".figure-total")).to_have_text("4")

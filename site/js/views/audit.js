@@ -61,7 +61,7 @@ function entry(each, me, own, signal) {
     each.delivery_id && h("p", h("a", { href: `#/events/${each.delivery_id}` }, "The event that caused it")));
 }
 
-function by(actor, me, signal) {
+export function by(actor, me, signal) {
   if (actor === `user:${me.id}`) return "you";
   if (/^user:[0-9a-f-]{36}$/i.test(actor)) return person(actor.slice(5), signal);
   return { identity: "Identity", usher: "Usher itself", sync: "a comparison with Identity" }[actor] ?? actor.replace(/^cli:/, "the command line, ");

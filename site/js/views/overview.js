@@ -45,7 +45,7 @@ function page(stats, span) {
       tile("Waiting", status("waiting"), "#/users?status=waiting", "warn"),
       tile("Pending", status("pending"), "#/users?status=pending", "warn"),
       tile("Suspended", status("suspended"), "#/users?status=suspended", "bad"),
-      tile("Failed events", total(counted.at(-1).counts), "#/events?outcome=failed", "bad")),
+      tile("Failures", total(counted.at(-1).counts), "#/events?outcome=failed", "bad")),
     card("Day by day", { note: `Events received in the last ${span} days, by UTC day.` },
       h("div", { class: "plots" }, counted.map(perDay)),
       numbers(counted, days)),

@@ -1,7 +1,8 @@
 // One record: the person, the roles and their reasons, the history, and the actions.
 
-import { call, get } from "../api.js";
+import { call } from "../api.js";
 import { fill, h, icon } from "../dom.js";
+import { ending, knownRoles, why } from "../fields.js";
 import { remember } from "../names.js";
 import { ask, avatar, button, card, chip, code, copyable, empty, facts, failure, field, load, notice, pageHead, roleChip, skeleton, statusChip, tabs, time, toast } from "../parts.js";
 import * as words from "../words.js";
@@ -58,7 +59,7 @@ function record(view, { data: user, etag }) {
           button("Delete", { kind: "danger-quiet", symbol: "trash", onClick: () => remove(view) })))),
     gone && notice("info", "This account was deleted", h("p", `On ${words.moment(user.deleted_at)}. The personal data is erased; the id stays, so that it is never used again. Nothing about it can change.`)),
     user.status === "suspended" && notice("warn", "Suspended", h("p", "Since ", time(user.suspended_at, { absolute: true }), ". The API refuses them, and so does every login.")),
-    user.status === "waiting" && notice("warn", "Waiting for approval", h("p", "They have no roles, and of the API only their own record and requests, before an administrator approves them.")),
+    user.status === "waiting" && notice("warn", "Waiting for approval", h("p", "They have no roles, and of the API only their own record and requests, before an administrator approves them."), h("p", h("a", { href: "#/requests" }, "To the requests"))),
     user.unreadable_roles && notice("warn", "Not all of the roles at Identity can be read", h("p", `There, ${user.unreadable_roles}.`)),
     h("div", { class: "columns" },
       h("div", { class: "stack" }, !gone && roles(view), history(view)),
@@ -97,7 +98,7 @@ function roles(view) {
   const { user } = view;
   const names = [...new Set(user.grants.map((each) => each.role))].sort();
   const give = button("Give a role", { kind: "primary", symbol: "plus", onClick: () => grant(view) });
-  return card("Roles", { note: "Who gave each, and why. The API goes by this at once. The person’s token follows when it is next refreshed, or at the next login where Usher may not write at Identity.", actions: give },
+  return card("Roles", { note: "Who gave each, and why. The API goes by this at once. The person’s token follows when it is next refreshed, or at the next login where Usher may not write at Identity.", actions: user.status !== "waiting" && give },
     names.length ? h("ul", { class: "role-list" }, names.map((role) => roleItem(view, role, user.grants.filter((each) => each.role === role))))
       : h("p", { class: "faint pad" }, "No role, and nobody has said anything about one."));
 }
@@ -173,37 +174,26 @@ function judged(user) {
   return JSON.stringify([id, email, status, provider, grants, app_metadata, extra_app_metadata]);
 }
 
-const why = (placeholder) => field({ label: "Reason", name: "reason", maxlength: 500, placeholder, autocomplete: "off", hint: "Kept in the audit, for other administrators." });
-
 async function grant(view, role = "") {
-  let known = [];
-  try {
-    known = (await get("/roles", undefined, view.signal)).data.roles.map((each) => each.role);
-  } catch {
-    // Roles can still be typed.
-  }
+  const known = await knownRoles(view.signal);
   if (view.signal.aborted) return;
   const name = field({ label: "Role", name: "role", value: role, required: true, maxlength: 100, list: known.filter((each) => !view.user.roles.includes(each)), autocomplete: "off", spellcheck: "false", autocapitalize: "none" });
   const reason = why("Writes the newsletter");
-  const end = field({ label: "Ends", name: "end", type: "datetime-local", hint: "Leave it empty for a role that does not end by itself." });
-  const quick = h("div", { class: "quick" }, [["In a week", 7], ["In a month", 30], ["Never", 0]].map(([text, days]) =>
-    button(text, { kind: "quiet small", onClick: () => { end.input.value = days ? local(days) : ""; } })));
+  const end = ending({ hint: "Leave it empty for a role that does not end by itself." });
   const who = words.labelOf(view.user);
   let given = "";
   await change(view, {
     title: role ? `Give ${role} again` : "Give a role",
     content: h("p", "To ", h("strong", who), ". A denial of the role is lifted by it."),
-    fields: [name, reason, end, quick],
+    fields: [name, reason, end, end.quick],
     action: "Give the role",
     check: (values) => {
-      const late = values.end && new Date(values.end) <= new Date();
-      end.complain(late ? "This lies in the past." : "");
       name.complain(values.role.trim() ? "" : "Which role?");
-      return !late && Boolean(values.role.trim());
+      return end.isRight() && Boolean(values.role.trim());
     },
     run: (values) => {
       given = values.role.trim();
-      const body = { reason: values.reason, ...(values.end ? { expires_at: new Date(values.end).toISOString() } : {}) };
+      const body = { reason: values.reason, expires_at: end.moment() };
       if (!fitsAddress(given)) {
         if (values.end) throw Object.assign(new Error("slash"), { kind: "refused", detail: "A role of this name can be given here only without an end; usher users grant can give it one." });
         return setRoles(view, [...new Set([...view.user.roles, given])], values.reason);
@@ -289,9 +279,4 @@ function remove(view) {
     },
     run: (values) => decided(view, "DELETE", view.path, { query: { reason: values.reason } }),
   }, "The account is deleted.");
-}
-
-function local(days) {
-  const then = new Date(Date.now() + days * 86_400_000);
-  return new Date(then.getTime() - then.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
 }
