@@ -9,6 +9,7 @@ import * as session from "./session.js";
 import { themeButton } from "./theme.js";
 import * as words from "./words.js";
 import * as audit from "./views/audit.js";
+import * as codes from "./views/codes.js";
 import * as door from "./views/door.js";
 import * as event from "./views/event.js";
 import * as events from "./views/events.js";
@@ -29,6 +30,7 @@ const ROUTES = [
   [/^\/events\/([^/]+)$/, event, "events"],
   [/^\/audit$/, audit, "audit"],
   [/^\/policy$/, policy, "policy"],
+  [/^\/policy\/codes$/, codes, "policy"],
   [/^\/policy\/next$/, candidate, "policy"],
 ];
 const NAVIGATION = [["overview", "Overview"], ["requests", "Requests"], ["users", "Users"], ["events", "Events"], ["audit", "Audit"], ["policy", "Policy"]];

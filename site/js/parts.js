@@ -58,7 +58,7 @@ export function pageHead(title, { lead, actions, back } = {}) {
 
 /** Links between the pages of one view. */
 export function subpages(label, pages, current) {
-  return h("nav", { class: "tabs subpages", "aria-label": label }, pages.map(([href, text]) =>
+  return h("div", { class: "tabs subpages", role: "group", "aria-label": label }, pages.map(([href, text]) =>
     h("a", { href, "aria-current": href === current ? "page" : undefined }, text)));
 }
 

@@ -35,6 +35,7 @@ export const OUTCOMES = {
 };
 export const STATUSES = { active: "Active", waiting: "Waiting", pending: "Pending", suspended: "Suspended", deleted: "Deleted" };
 export const REQUEST_STATES = { open: "Open", approved: "Approved", declined: "Declined" };
+export const CODE_STATES = { open: "Open", used_up: "Used up", ended: "Ended", revoked: "Revoked" };
 export const ACTIONS = {
   "user.invited": "Invited",
   "user.created": "Record made",
@@ -53,6 +54,8 @@ export const ACTIONS = {
   "roles.set": "Roles set",
   "policy.reloaded": "Policy reloaded",
   "policy.promoted": "Policy promoted",
+  "codes.made": "Codes made",
+  "code.revoked": "Code revoked",
 };
 export const SOURCES = { policy: "the policy", administrator: "an administrator", identity: "Identity" };
 
@@ -88,7 +91,7 @@ export function ruleName(rule) {
   const numbered = /^(role|rule)\.(\d+)$/.exec(rule);
   if (numbered) return `${numbered[1] === "role" ? "Role rule" : "Admission rule"} ${numbered[2]}`;
   const [family] = rule.split(".");
-  return { admission: "Admission", user: "Status", identity: "Identity", denial: "Denial", event: "Event", policy: "Policy", push: "Push", instance: "Instance", metadata: "Metadata", error: "Error" }[family] ?? "Rule";
+  return { admission: "Admission", user: "Status", identity: "Identity", denial: "Denial", event: "Event", policy: "Policy", code: "Invitation code", push: "Push", instance: "Instance", metadata: "Metadata", error: "Error" }[family] ?? "Rule";
 }
 
 /** The answer to Identity, as a sentence. */

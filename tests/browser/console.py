@@ -33,6 +33,7 @@ TRIES: Final = 8
 POLICY: Final = """
 [admission]
 default = "allow"
+invitation_code = "code"
 deny_email_domains = { values = ["mailinator.com"], message = "Please use an address that lasts." }
 
 [[rule]]

@@ -11,6 +11,7 @@ from tests.support import Signed, account, signed, verified
 from usher.core.app import App
 from usher.core.domain import administration
 from usher.core.domain.administration import Change
+from usher.core.domain.codes import NewCodes
 from usher.emulator.payload import Account
 from usher.emulator.people import DOMAINS, FIRST, LAST, OWNER, OWNER_NAME, PROVIDERS
 
@@ -70,6 +71,7 @@ def seed(app: App, now: datetime, count: int = 320, days: int = 30) -> None:
     app.webhooks.process([verified(app.webhooks, event, at) for at, event in events])
     _administer(app, rng, now)
     _ask(app)
+    _hand_out_codes(app)
 
 
 def grown_up(app: App, email: str) -> UUID:
@@ -108,6 +110,19 @@ def _at(who: Account, moment: datetime, **fields: object) -> Account:
     values = {name: getattr(who, name) for name in ("email", "app_metadata", "user_metadata")}
     times = {"created_at": moment, "updated_at": moment, "confirmation_sent_at": proof}
     return Account(id=who.id, **{**values, **times, **fields})
+
+
+def _hand_out_codes(app: App) -> None:
+    """Codes of three kinds, one of them revoked."""
+    boss = f"user:{uuid5(HOME, OWNER)}"
+    ends = app.clock() + timedelta(days=20)
+    for wanted in (
+        NewCodes(count=2, roles=("member",), label="Autumn course", ends_at=ends),
+        NewCodes(allowed=30, roles=("beta", "volunteer"), roles_until=ends, label="Festival week"),
+    ):
+        app.codes.make(wanted, boss)
+    ((_, old),) = app.codes.make(NewCodes(label="The board's guests"), boss)
+    app.codes.revoke(old.id, boss, "Was printed in the newsletter")
 
 
 def _ask(app: App) -> None:

@@ -84,9 +84,25 @@ def views(site: Console) -> dict[str, tuple[str, Callable[[Page], None] | None]]
         page.get_by_role("button", name="Try it").click()
         page.get_by_role("heading", name="What would come out differently").wait_for()
 
+    def making(page: Page) -> None:
+        page.get_by_role("button", name="Make codes").click()
+        page.get_by_role("dialog").wait_for()
+
+    def made(page: Page) -> None:
+        making(page)
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("How many").fill("3")
+        dialog.get_by_label("Label").fill("Shown once")
+        dialog.get_by_role("button", name="Make them").click()
+        page.get_by_text("They are shown this once").wait_for()
+        settle(page)
+
     return {
         "requests": ("#/requests", choosing),
         "approve": ("#/requests?approve", approving),
+        "codes": ("#/policy/codes", None),
+        "making": ("#/policy/codes?make", making),
+        "made": ("#/policy/codes?made", made),
         "next": ("#/policy/next", compared),
         "overview": ("#/overview", None),
         "users": ("#/users", None),

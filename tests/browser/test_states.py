@@ -16,12 +16,14 @@ AsOwner = Callable[..., tuple[Page, Watch]]
 Visit = Callable[..., tuple[Page, Watch]]
 VIEWS: Final = {
     "overview": "**/api/stats?*",
+    "requests": "**/api/requests?*",
     "users": "**/api/users?*",
     "record": "**/api/users/*-*",
     "events": "**/api/events?*",
     "event": "**/api/events/*",
     "audit": "**/api/audit?*",
     "policy": "**/api/policy",
+    "policy/codes": "**/api/codes?*",
 }
 """Each view, and what it asks first."""
 FAULTS: Final = {
@@ -65,7 +67,7 @@ def test_every_view_waits_visibly(as_owner: AsOwner, populated: Console) -> None
         bones = page.locator("#main .skeleton").first
         expect(bones).to_be_visible()
         expect(bones).to_have_attribute("role", "status")
-        picture(page, f"{view}-waiting")
+        picture(page, f"{view.replace('/', '-')}-waiting")
         while held:
             held.pop().continue_()
         page.unroute_all()
@@ -94,7 +96,7 @@ def test_every_view_says_what_is_wrong_and_recovers(
         alert = page.locator("#main").get_by_role("alert")
         expect(alert).to_contain_text(words)
         expect(alert).to_contain_text("Trying again in")
-        picture(page, f"{view}-{fault}")
+        picture(page, f"{view.replace('/', '-')}-{fault}")
         page.unroute_all()
         alert.get_by_role("button", name="Try now").click()
         expect(alert).to_have_count(0)
@@ -107,6 +109,8 @@ def test_what_is_empty_says_so(visit: Visit, nobody: Console) -> None:
     sign_in(page, OWNER)
     page.get_by_role("navigation").wait_for()
     for hash_, words in [
+        ("#/requests", "Nobody waits for you"),
+        ("#/policy/codes", "No codes yet"),
         ("#/users?email=zzzz", "Nobody fits"),
         ("#/events?event=userdeleted", "No event fits"),
         ("#/audit?action=user.deleted", "Nothing has changed yet"),

@@ -91,6 +91,12 @@ def test_no_string_of_anybodys_runs_anywhere(visit: Visit, site: Console) -> Non
         password = text.encode()[:72].decode(errors="ignore")  # longer ones are a 500 there
         body = {"email": f"{number}@mailinator.com", "password": password, "data": {text: text}}
         assert site.identity("POST", "/signup", body)[0] == 422
+    for text in SCRIPTS:
+        codes = {
+            "label": text,
+            "roles": [text[:100].strip()] if is_role(text[:100].strip()) else [],
+        }
+        assert site.ask("POST", "/api/codes", codes, token)[0] == 201, text
     people = [user for user in site.app.store.users.page(limit=200).items if user.email != OWNER]
     assert len(people) == len(SCRIPTS) - 2
     for user, text in zip(people, SCRIPTS, strict=False):
@@ -101,7 +107,7 @@ def test_no_string_of_anybodys_runs_anywhere(visit: Visit, site: Console) -> Non
     page.get_by_role("navigation").wait_for()
     shown = site.app.store.users.page(limit=200).items
     ledger = site.app.store.ledger.page(limit=200).items
-    views = ["overview", "users", "events", "audit", "policy"]
+    views = ["overview", "requests", "users", "events", "audit", "policy", "policy/codes"]
     views += [f"users/{user.id}" for user in shown]
     views += [f"events/{each.id}" for each in ledger if each.outcome == "denied"][:4]
     views += [f"events/{each.id}" for each in ledger if each.event == "validate"][:4]
@@ -133,5 +139,6 @@ def _burden(site: Console, token: str, user: User, text: str) -> None:
     role = text[:100].strip()
     if is_role(role):
         users.change(users.get(user.id), administration.grant(role), change)
+        site.app.requests.ask(users.get(user.id), f"{role[:90]} too", text, change.actor)
     users.change(users.get(user.id), administration.suspend(), change)
     assert site.ask("GET", f"/api/users/{user.id}", token=token)[0] == 200

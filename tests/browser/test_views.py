@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
 from tests.browser.browser import Watch, settle
-from tests.browser.console import Console
+from tests.browser.console import POLICY, Console
 from tests.browser.people import OWNER, PLAIN
 from tests.support import account, signed, verified
 from usher.core.domain import administration
@@ -203,3 +205,88 @@ def test_audit_and_policy_say_who_and_why(as_owner: AsOwner) -> None:
     page.get_by_label("E-mail").fill("ada@example.com")
     page.get_by_role("button", name="Try it").click()
     expect(page.locator(".verdict .notice")).to_contain_text("staff")
+
+
+def test_a_policy_is_tried_before_it_is_in_force(as_owner: AsOwner, tmp_path: Path) -> None:
+    """Typed or from a file, on events or records; the differences lead to the people."""
+    page, watch = as_owner("/#/policy")
+    expect(page.locator(".tests > li")).to_have_count(2)
+    expect(page.get_by_text("All 2 pass.")).to_be_visible()
+    page.get_by_role("link", name="Next policy").click()
+    text = page.get_by_label("The policy to try")
+    text.fill("[admission")
+    watch.expect(400)
+    page.get_by_role("button", name="Try it").click()
+    expect(page.get_by_role("alert")).to_contain_text("policy")
+    (tmp_path / "next.toml").write_text(POLICY.replace("mailinator.com", "example.net"))
+    page.get_by_label("Or take a file").set_input_files(tmp_path / "next.toml")
+    expect(text).to_have_value(re.compile("example.net"))
+    page.get_by_role("button", name="Try it").click()
+    refused = page.locator(".differences tr", has_text="Admission at sign-up")
+    expect(refused).to_contain_text("admission.deny_email_domains")
+    page.get_by_text("On the records of now").click()
+    page.get_by_role("button", name="Try it").click()
+    expect(page.get_by_text("the records of")).to_be_visible()
+    page.locator(".instances a").first.click()
+    expect(page.get_by_role("heading", name="History")).to_be_visible()
+
+
+def test_a_policy_that_fails_its_tests_or_was_rejected_is_told(as_owner: AsOwner) -> None:
+    """With the test, what came out, and why."""
+    page, _ = as_owner("/#/overview")
+    answer = {
+        "fingerprint": "0" * 12,
+        "rules": ["Lets everyone else wait until an administrator approves."],
+        "mode": "live",
+        "rejected": "policy.toml is empty.",
+        "tests": [
+            {
+                "number": 1,
+                "passed": False,
+                "sentence": "[[test]] number 1: a@b.example should be refused, and is waiting",
+                "reasons": [{"rule": "admission.default", "text": "everyone waits by default"}],
+            }
+        ],
+    }
+    page.route("**/api/policy", lambda route: route.fulfill(json=answer))
+    page.get_by_role("navigation").get_by_role("link", name="Policy").click()
+    expect(page.get_by_role("alert")).to_contain_text("policy.toml is empty.")
+    expect(page.get_by_text("1 of 1 fail.")).to_be_visible()
+    failed = page.locator(".tests > li")
+    expect(failed).to_contain_text("a@b.example should be refused, and is waiting")
+    expect(failed.get_by_text("Everyone waits by default.")).to_be_visible()
+
+
+def test_invitation_codes_are_made_shown_once_used_and_revoked(
+    as_owner: AsOwner, populated: Console
+) -> None:
+    """Their spelling can be kept as a file, and is nowhere after that."""
+    page, _ = as_owner("/#/policy/codes")
+    page.get_by_role("button", name="Make codes").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Label").fill("Winter course")
+    dialog.get_by_label("Uses of each").fill("2")
+    dialog.get_by_role("button", name="Add beta").click()
+    dialog.get_by_role("button", name="Make them").click()
+    made = page.get_by_role("region", name="New codes")
+    expect(made).to_be_focused()
+    code = made.inner_text()
+    with page.expect_download() as kept:
+        page.get_by_role("button", name="Download as CSV").click()
+    lines = Path(kept.value.path()).read_text().splitlines()
+    assert len(lines) == 2
+    assert lines[1].startswith(f'"{code}"')
+    row = page.locator("[data-code]", has_text="Winter course")
+    expect(row).to_contain_text("0 of 2 used, 2 left")
+    webhooks, now = populated.app.webhooks, populated.app.clock()
+    who = account(email="guest@example.edu", at=now, user_metadata={"code": code})
+    webhooks.process([verified(webhooks, signed("signup", who, at=now), now)])
+    page.reload()
+    expect(row).to_be_visible()
+    assert code not in page.locator("body").inner_text()
+    row.get_by_text("Who used it: 1").click()
+    expect(row.get_by_role("link", name="guest@example.edu")).to_be_visible()
+    row.get_by_role("button", name="Revoke").click()
+    dialog.get_by_role("button", name="Revoke").click()
+    expect(row).to_contain_text("Revoked")
+    expect(row.get_by_role("button", name="Revoke")).to_have_count(0)

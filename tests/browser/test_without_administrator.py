@@ -18,7 +18,19 @@ from usher.core.domain import administration
 from usher.core.domain.administration import Change
 
 Visit = Callable[..., tuple[Page, Watch]]
-VIEWS = ("overview", "users", "events", "audit", "policy", "users/{owner}", "events/0", "nowhere")
+VIEWS = (
+    "overview",
+    "requests",
+    "users",
+    "events",
+    "audit",
+    "policy",
+    "policy/next",
+    "policy/codes",
+    "users/{owner}",
+    "events/0",
+    "nowhere",
+)
 ADMIN = [
     ("GET", "/api/users"),
     ("POST", "/api/users"),
@@ -38,6 +50,15 @@ ADMIN = [
     ("GET", "/api/policy"),
     ("POST", "/api/policy/explain"),
     ("POST", "/api/policy/try"),
+    ("GET", "/api/requests"),
+    ("GET", "/api/requests/1"),
+    ("POST", "/api/requests/1/approve"),
+    ("POST", "/api/requests/1/decline"),
+    ("GET", "/api/codes"),
+    ("POST", "/api/codes"),
+    ("GET", "/api/codes/0"),
+    ("DELETE", "/api/codes/0"),
+    ("GET", "/api/codes/0/uses"),
 ]
 
 
@@ -87,7 +108,7 @@ def test_a_person_sees_their_own_page_alone(visit: Visit, populated: Console) ->
         expect(page.get_by_role("navigation")).to_have_count(0)
     page.reload()
     expect(page.get_by_role("heading", name="Your roles")).to_be_visible()
-    assert api_calls(watch) == {"GET /api/me", "GET /api/policy/me"}
+    assert api_calls(watch) == {"GET /api/me", "GET /api/me/requests", "GET /api/policy/me"}
     token = populated.log_in(PLAIN, PASSWORD)
     for method, path in ADMIN:
         status, answer = populated.ask(

@@ -7,7 +7,7 @@ import { button, card, chip, field, notice, pageHead, problem, roleChip, segment
 import * as words from "../words.js";
 import { PAGES } from "./policy.js";
 
-const ON = [["events", "On past events"], ["records", "On today’s records"]];
+const ON = [["events", "On past events"], ["records", "On the records of now"]];
 const COLUMNS = [{ label: "What" }, { label: "Now" }, { label: "Then" }, { label: "How many" }, { label: "For instance" }];
 
 export function show(place, { signal, title }) {
@@ -58,7 +58,9 @@ function result({ on, count, of, users, differences }, signal) {
   const { root, body, row } = table("Differences", COLUMNS, { className: "differences" });
   body.append(...differences.map((each) => row([
     whatWords(each.what), sideWords(each.was), sideWords(each.now), words.number(each.count),
-    h("span", { class: "instances" }, [...new Set(each.examples)].map((id) => person(id, signal))),
+    // Those who were refused have no record.
+    each.was.startsWith("denied by ") && on === "events" ? h("a", { href: "#/events?outcome=denied" }, "Denied events")
+      : h("span", { class: "instances" }, [...new Set(each.examples)].map((id) => person(id, signal))),
   ])));
   return card("What would come out differently", { note: `Both policies were asked about ${looked}${rest}.` }, root,
     h("p", { class: "hint" }, on === "events"

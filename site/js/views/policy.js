@@ -5,7 +5,7 @@ import { fill, h, icon } from "../dom.js";
 import { button, card, chip, code, field, load, notice, pageHead, problem, roleChip, skeleton, subpages } from "../parts.js";
 import * as words from "../words.js";
 
-export const PAGES = [["#/policy", "In force"], ["#/policy/next", "A next policy"]];
+export const PAGES = [["#/policy", "In force"], ["#/policy/next", "Next policy"], ["#/policy/codes", "Codes"]];
 const KINDS = [[/^Refuses/, "ban", "bad"], [/^Admits/, "door", "good"], [/^(Asks|Lets everyone else wait)/, "requests", "warn"], [/^Gives/, "give", "accent"], [/^Adds/, "plus", "mute"]];
 
 export function show(place, { signal, title }) {

@@ -125,6 +125,7 @@ function grantWords(view, { source, denies, holds, actor, reason, created_at: si
 /** `user:<id>` as a link, anything else as it is. */
 function actorName(actor, me) {
   const [kind, id] = [actor.slice(0, actor.indexOf(":")), actor.slice(actor.indexOf(":") + 1)];
+  if (kind === "code") return h("a", { href: "#/policy/codes" }, "an invitation code");
   if (kind !== "user") return actor || "an administrator";
   return id === me.id ? "you" : h("a", { href: `#/users/${encodeURIComponent(id)}` }, "an administrator");
 }
