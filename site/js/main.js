@@ -141,7 +141,7 @@ async function showOwn(view, person, said) {
 /** While Usher only observes, every page says so. */
 function banner({ mode }) {
   return mode === "observe" && h("div", { class: "banner", role: "note" }, icon("alert"),
-    h("p", h("strong", "Usher only observes. "), "Every event is answered with 204: nobody is refused, no role is given or taken away, and Identity is told of no change."));
+    h("p", h("strong", "Usher only observes. "), "Every event is answered with 204: nobody is refused, and Identity is told of no change. Records are kept as ever."));
 }
 
 function showConsole(said) {

@@ -91,7 +91,7 @@ export function ruleName(rule) {
   const numbered = /^(role|rule)\.(\d+)$/.exec(rule);
   if (numbered) return `${numbered[1] === "role" ? "Role rule" : "Admission rule"} ${numbered[2]}`;
   const [family] = rule.split(".");
-  return { admission: "Admission", user: "Status", identity: "Identity", denial: "Denial", event: "Event", policy: "Policy", code: "Invitation code", push: "Push", instance: "Instance", metadata: "Metadata", error: "Error" }[family] ?? "Rule";
+  return { admission: "Admission", user: "Status", identity: "Identity", denial: "Denial", event: "Event", policy: "Policy", code: "Invitation code", observe: "Observe mode", push: "Push", instance: "Instance", metadata: "Metadata", error: "Error" }[family] ?? "Rule";
 }
 
 /** The answer to Identity, as a sentence. */
