@@ -12,6 +12,7 @@ from usher.core.app import App
 from usher.core.domain import administration
 from usher.core.domain.administration import Change
 from usher.core.domain.codes import NewCodes
+from usher.core.domain.records import User
 from usher.emulator.payload import Account
 from usher.emulator.people import DOMAINS, FIRST, LAST, OWNER, OWNER_NAME, PROVIDERS
 
@@ -128,6 +129,7 @@ def _hand_out_codes(app: App) -> None:
 def _ask(app: App) -> None:
     """Words of people who wait, and roles that two of those who are in ask for."""
     find = app.store.users.find
+    wishes: list[tuple[User, str | None, str]]
     wishes = [(find(email), None, words) for _, email, words in NEWCOMERS]
     wishes.append((find(PLAIN), "editor", "I write the newsletter from January on."))
     wishes.append((find(PLAIN), "moderator", ""))
