@@ -49,7 +49,7 @@ function draw(view, item, code) {
   uses.addEventListener("toggle", () => uses.open && !users.firstChild && listUses(view, users, code));
   fill(item,
     h("div", { class: "code-head" }, h("h2", name), code.label && h("span", { class: "mono faint" }, code.id.slice(0, 8)), chip(words.CODE_STATES[code.state] ?? code.state, TONES[code.state], { dot: true }),
-      h("span", { class: "code-used" }, h("strong", `${words.number(code.used)} of ${words.number(code.allowed)}`), ` used, ${words.number(code.allowed - code.used)} left`),
+      h("span", { class: "code-used" }, h("strong", `${words.number(code.used)} of ${words.number(code.allowed)}`), ` used${code.state === "open" ? `, ${words.number(code.allowed - code.used)} left` : ""}`),
       code.state === "open" && button("Revoke", { kind: "quiet small", "aria-label": `Revoke ${name}`, onClick: () => revoke(view, item, code, name) })),
     h("p", { class: "faint" },
       "Made ", time(code.created_at), " by ", by(code.created_by, view.me, view.signal),
