@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import datetime
 from typing import Final
@@ -14,6 +14,8 @@ from msgspec import Struct
 
 from usher.cli.output import collecting_less
 from usher.core.app import App
+from usher.core.domain.counting import Counts
+from usher.core.domain.recount import UNCOUNTED, PastCounts, recount
 from usher.core.domain.trial import Trial, try_on_past, try_on_records
 from usher.core.policy_source import load_policy
 from usher.core.settings import Settings
@@ -47,16 +49,18 @@ def try_policy(app: App, question: Question, count: int, tell: Callable[[int], N
         tell: called with the number done since the last call.
     """
     total = Trial()
+    counts = _counts(app, question)
     if count < SMALL:
         for share in range(SHARES):
-            found = _try_share(app, question, share)
+            found = _try_share(app, question, share, counts[share])
             total.add(found)
             tell(found.count)
         return total
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count() or 1, mp_context=context) as pool:
         started = [
-            pool.submit(_in_process, app.settings, question, share) for share in range(SHARES)
+            pool.submit(_in_process, app.settings, question, share, counts[share])
+            for share in range(SHARES)
         ]
         try:
             for done in as_completed(started):
@@ -69,20 +73,37 @@ def try_policy(app: App, question: Question, count: int, tell: Callable[[int], N
     return total
 
 
-def _in_process(settings: Settings, question: Question, share: int) -> Trial:
+def _counts(app: App, question: Question) -> list[list[PastCounts]]:
+    """What codes and quotas say of the past, for both policies, by share."""
+    past = Past(app.store.database, app.store.instance())
+    policies = app.policy, load_policy(question.source)
+    if question.records or not any(each.counting for each in policies):
+        return [[UNCOUNTED, UNCOUNTED]] * SHARES
+    shares: list[list[dict[UUID, Mapping[str, Counts]]]] = [[{}, {}] for _ in range(SHARES)]
+    with collecting_less():
+        counted = recount(past.arrivals(question.since), past.codes(), policies)
+    for number, of_policy in enumerate(counted):
+        for user_id, mine in of_policy.items():
+            shares[user_id.int >> 124][number][user_id] = mine
+    return [list(share) for share in shares]
+
+
+def _in_process(
+    settings: Settings, question: Question, share: int, counts: list[PastCounts]
+) -> Trial:
     app = App(settings)
     try:
         with collecting_less():
-            return _try_share(app, question, share)
+            return _try_share(app, question, share, counts)
     finally:
         app.close()
 
 
-def _try_share(app: App, question: Question, share: int) -> Trial:
+def _try_share(app: App, question: Question, share: int, counts: list[PastCounts]) -> Trial:
     """Try the policy on the users in one sixteenth of all ids; version 4 UUIDs spread evenly."""
     first, last = UUID(int=share << 124), UUID(int=((share + 1) << 124) - 1)
     past = Past(app.store.database, app.store.instance())
     old, new = app.policy, load_policy(question.source)
     if question.records:
         return try_on_records(past.records(first, last), old, new, question.now)
-    return try_on_past(past.histories(question.since, first, last), old, new)
+    return try_on_past(past.histories(question.since, first, last), old, new, counts)

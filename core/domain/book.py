@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from usher.core.domain.codes import Code, CodeState, digest_of, given_code
-from usher.core.domain.counting import NOTHING, Counting, Counts
+from usher.core.domain.counting import NOTHING, Counting, Counts, Uses
 from usher.core.domain.events import Event, EventName, email_key, split_address
 from usher.core.domain.policy import Reason
 from usher.core.domain.quotas import Place
@@ -23,7 +23,7 @@ from usher.core.domain.records import Decision, Grant, Key, Source
 from usher.core.domain.roles import too_many, with_grant
 
 USABLE: Final = frozenset((CodeState.OPEN, CodeState.OWN))
-_ASKED: Final = frozenset((EventName.VALIDATE, EventName.SIGNUP))
+ASKING: Final = (EventName.VALIDATE, EventName.SIGNUP)
 """The events at which somebody asks to enter."""
 
 
@@ -48,7 +48,7 @@ class Book(Struct):
 
     def counts(self, event: Event) -> Counts:
         """The counts of an event, as far as the policy may know them."""
-        if event.name not in _ASKED:
+        if event.name not in ASKING:
             return NOTHING
         quota, place = self.counting.per_domain, place_of(event, self.counting)
         full = False
@@ -61,9 +61,11 @@ class Book(Struct):
         """Take in what a decision uses up, and whether a code was no good."""
         if counts.state is not None and counts.state not in USABLE:
             self.refused += 1
-        uses = decision.uses
-        if uses is None:
-            return
+        if decision.uses is not None:
+            self.use(event, decision.uses)
+
+    def use(self, event: Event, uses: Uses) -> None:
+        """Take in what an event uses up."""
         if uses.code is not None:
             self.codes[uses.code.digest] = replace(uses.code, used=uses.code.used + 1)
             self.used.add((uses.code.id, _key(event)))
@@ -86,7 +88,7 @@ class Book(Struct):
 
 def gives_code(event: Event, counting: Counting) -> bool:
     """Whether somebody who asks to enter gives something as a code."""
-    if event.name not in _ASKED:
+    if event.name not in ASKING:
         return False
     return given_code(event.user.user_metadata, counting.code_key) is not None
 
@@ -103,7 +105,7 @@ def digests_in(events: Iterable[Event], counting: Counting) -> set[str]:
 
 def places_in(events: Iterable[Event], counting: Counting) -> set[Place]:
     """The places in which the people of these events are counted."""
-    found = (place_of(event, counting) for event in events if event.name in _ASKED)
+    found = (place_of(event, counting) for event in events if event.name in ASKING)
     return {place for place in found if place is not None}
 
 

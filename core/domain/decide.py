@@ -112,6 +112,21 @@ def decide(
     return decision
 
 
+def uses_of(event: Event, policy: Policy, now: datetime, counts: Counts) -> Uses | None:
+    """What somebody who is admitted uses up: of a whole decision, this part alone.
+
+    Args:
+        event: a ``validate`` or a ``signup`` of somebody who is not in yet.
+
+    Returns:
+        None: they are refused.
+    """
+    case = _Case(event, None, policy, now, None, event.user.held_roles, False, counts)
+    user = _absorb(case, None)
+    verdict = _ask(case, _question(case, user))
+    return (_use_up(case, user, verdict)[1] or Uses()) if verdict.admitted else None
+
+
 def _unreadable(person: IdentityUser, held: HeldRoles) -> tuple[Reason, ...]:
     """The reasons that name what of an event could not be read."""
     found: tuple[Reason, ...] = ()

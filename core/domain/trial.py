@@ -6,25 +6,26 @@ Administrators' acts are left out of the past: there the policies alone are comp
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 from msgspec.structs import replace
 
+from usher.core.domain.counting import NOTHING, Counts
 from usher.core.domain.decide import applicant, decide
 from usher.core.domain.differences import Differences, admission, entry, role_differences, roles
 from usher.core.domain.events import Event, EventName
 from usher.core.domain.policy import Applicant, Policy, Verdict
 from usher.core.domain.records import Decision, Outcome, Status, User
+from usher.core.domain.recount import UNCOUNTED, DatedEvent, PastCounts
 from usher.core.domain.reply import Reply
 from usher.core.domain.roles import effective, follow_policy
 from usher.core.errors import PolicyError
 from usher.core.strict_json import equal
 
-DatedEvent = tuple[Event, datetime]
-"""An event with its time of receipt, UTC."""
+_NONE: Final[Mapping[str, Counts]] = {}
 COMPARED: Final = frozenset({Status.PENDING, Status.WAITING, Status.ACTIVE})
 """Of records: policies have no word on the suspended and the deleted."""
 
@@ -88,15 +89,25 @@ class Trial:
         self.differences.add(other.differences)
 
 
-def try_on_past(histories: Iterable[Sequence[DatedEvent]], old: Policy, new: Policy) -> Trial:
+def try_on_past(
+    histories: Iterable[Sequence[DatedEvent]],
+    old: Policy,
+    new: Policy,
+    counted: Sequence[PastCounts] = (UNCOUNTED, UNCOUNTED),
+) -> Trial:
     """Decide the past by both policies.
 
     Args:
         histories: the events of each user, in order.
+        counted: the counts of these events for each of the two, where they count.
     """
     trial = Trial()
     for history in histories:
-        _try_on_user(history, old, new, trial.differences)
+        if not history:
+            continue
+        user_id = history[0][0].user.id
+        mine = [each.get(user_id, _NONE) for each in counted]
+        _try_on_user(history, (old, new), mine, trial.differences)
         trial.count += len(history)
         trial.users += 1
     return trial
@@ -122,21 +133,32 @@ def try_on_records(records: Iterable[User], old: Policy, new: Policy, now: datet
 
 
 def _try_on_user(
-    history: Sequence[DatedEvent], old: Policy, new: Policy, differences: Differences
+    history: Sequence[DatedEvent],
+    policies: tuple[Policy, Policy],
+    counted: Sequence[Mapping[str, Counts]],
+    differences: Differences,
 ) -> None:
     """Decide one user's events by both policies, and note the differences.
 
     While both policies give the user the same verdicts, each event is decided once for both.
     """
+    (old, new), (old_counts, new_counts) = policies, counted
     before: User | None = None
     after: User | None = None
     example = ""
     recording = _RecordingPolicy(old)
     for event, moment in history:
         recording.forget()
-        by_old = _decide(event, before, recording, moment)
-        alike = before is after and by_old.outcome is not Outcome.FAILED and recording.agrees(new)
-        by_new = by_old if alike else _decide(event, after, new, moment)
+        was = old_counts.get(event.delivery_id, NOTHING)
+        now = new_counts.get(event.delivery_id, NOTHING)
+        by_old = _decide(event, before, recording, moment, was)
+        alike = (
+            before is after
+            and by_old.outcome is not Outcome.FAILED
+            and was == now
+            and recording.agrees(new)
+        )
+        by_new = by_old if alike else _decide(event, after, new, moment, now)
         before, after = by_old.user, by_new.user
         if not alike:
             example = str(event.user.id)
@@ -177,10 +199,12 @@ def _verdict(policy: Policy, question: Applicant) -> Verdict | None:
         return None
 
 
-def _decide(event: Event, user: User | None, policy: Policy, moment: datetime) -> Decision:
+def _decide(
+    event: Event, user: User | None, policy: Policy, moment: datetime, counts: Counts
+) -> Decision:
     """The decision, or a failed one where a callable policy fails; that changes no record."""
     try:
-        return decide(event, user, policy, moment, audited=False)
+        return decide(event, user, policy, moment, None, counts, audited=False)
     except PolicyError as error:
         return Decision(Outcome.FAILED, user, Reply.refusing(error), ())
 
@@ -193,6 +217,7 @@ def _is_same(one: Verdict, other: Verdict) -> bool:
     return (
         one.admitted is other.admitted
         and one.asks is other.asks
+        and one.by_code is other.by_code
         and one.roles == other.roles
         and one.ends == other.ends
         and (one.admitted or one.reasons == other.reasons)

@@ -5,24 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import cache
+from heapq import merge
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import Dialect, bindparam, func, select, tuple_
+from sqlalchemy import Dialect, bindparam, func, literal_column, or_, select, tuple_
 
+from usher.core.domain.book import ASKING
+from usher.core.domain.codes import Code
 from usher.core.domain.events import kept_event
 from usher.core.domain.records import User
-from usher.core.domain.trial import DatedEvent
+from usher.core.domain.recount import DatedEvent
 from usher.core.jws import Claims
+from usher.core.store.books import to_code
 from usher.core.store.compile_statements import texts_of, users_texts
 from usher.core.store.database import Database
 from usher.core.store.drivers.statement import Statement, rows_of
 from usher.core.store.instances import instances_in
 from usher.core.store.statements import FIND_USERS
-from usher.core.store.tables import DELIVERIES, USERS
+from usher.core.store.tables import CODES, DELIVERIES, USERS
 from usher.core.store.users import with_grants
 from usher.core.store.values import hex_of, time_text
 
@@ -76,6 +80,16 @@ class Past(Struct, frozen=True):
                 if history := _events(instance_id, reversed(mine)):
                     yield history
 
+    def arrivals(self, since: datetime | None = None) -> Iterator[DatedEvent]:
+        """Each ``validate`` and ``signup`` in order of receipt; ``since`` as for ``histories``."""
+        each = [self._arrivals(one, since or _BEGINNING) for one in self._instances("deliveries")]
+        return merge(*each, key=itemgetter(1))
+
+    def codes(self) -> list[Code]:
+        """The invitation codes on record."""
+        with self.database.read() as transaction:
+            return list(map(to_code, transaction.sql.execute(select(CODES))))
+
     def size(self) -> int:
         """About how many deliveries are kept, erased ones and those of all instances included."""
         with self.database.read() as transaction:
@@ -122,6 +136,17 @@ class Past(Struct, frozen=True):
             user_id, received_at, sequence = rows[-1][:3]
             place = hex_of(user_id), time_text(received_at), sequence
 
+    def _arrivals(self, instance_id: UUID, since: datetime) -> Iterator[DatedEvent]:
+        place: tuple[str, int] = time_text(since), -1
+        while True:
+            with self.database.read() as transaction:
+                values = hex_of(instance_id), place[0], *place, PAGE
+                rows = transaction.fetch(_askers_after(), *values)
+            yield from _events(instance_id, rows)
+            if len(rows) < PAGE:
+                return
+            place = time_text(rows[-1][1]), rows[-1][2]
+
     def _newest(self, instance_id: UUID, most: int) -> Iterator[Any]:
         place: tuple[str, int] = time_text(_END), 0
         while most > 0:
@@ -161,6 +186,28 @@ def _deliveries_after() -> Statement:
                 columns.received_at >= bindparam("since"),
             )
             .order_by(columns.instance_id, *order)
+            .limit(bindparam("most"))
+        )
+
+    return Statement(*texts_of(build), returns=_ROWS)
+
+
+@cache
+def _askers_after() -> Statement:
+    columns = DELIVERIES.c
+    order = columns.received_at, columns.sequence
+
+    def build(_: Dialect) -> Any:
+        place = (bindparam(f"after_{column.name}", type_=column.type) for column in order)
+        return (
+            select(*_COLUMNS)
+            .where(
+                columns.instance_id == bindparam("instance_id"),
+                columns.received_at >= bindparam("first"),
+                tuple_(*order) > tuple_(*place),
+                or_(*(columns.event == literal_column(f"'{name.value}'") for name in ASKING)),
+            )
+            .order_by(*order)
             .limit(bindparam("most"))
         )
 

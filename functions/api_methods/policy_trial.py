@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from operator import itemgetter
 from threading import Lock
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 from pydantic import Field
 
 from usher.core.app import App
+from usher.core.domain.recount import UNCOUNTED, DatedEvent, PastCounts, recount
 from usher.core.domain.rules import FilePolicy
 from usher.core.domain.trial import COMPARED, Trial, try_on_past, try_on_records
 from usher.core.errors import InvalidInputError, PolicyError, TooManyRequestsError
@@ -77,9 +79,14 @@ def try_policy(call: Call) -> Response:
 
 
 def _on_events(call: Call, candidate: FilePolicy) -> tuple[Trial, int]:
-    past = _past(call.app)
-    histories = _bounded(past.newest(MOST))
-    return try_on_past(histories, call.app.policy, candidate), past.size()
+    past, policies = _past(call.app), (call.app.policy, candidate)
+    histories: Iterable[Sequence[DatedEvent]] = past.newest(MOST)
+    counted: Sequence[PastCounts] = (UNCOUNTED, UNCOUNTED)
+    if any(policy.counting for policy in policies):
+        histories = list(histories)
+        arrivals = sorted(chain.from_iterable(histories), key=itemgetter(1))
+        counted = recount(_in_turns(arrivals), past.codes(), policies)
+    return try_on_past(_bounded(histories), *policies, counted), past.size()
 
 
 def _on_records(call: Call, candidate: FilePolicy) -> tuple[Trial, int]:
@@ -97,13 +104,19 @@ def _past(app: App) -> Past:
 
 
 def _bounded(items: Iterable[Item]) -> Iterator[Item]:
-    """The items, until the time is over, with pauses in which others run."""
+    """The items, until the time is over."""
     until = monotonic() + MOST_SECONDS
+    for item in _in_turns(items):
+        if monotonic() > until:
+            return
+        yield item
+
+
+def _in_turns(items: Iterable[Item]) -> Iterator[Item]:
+    """The items, with pauses in which others run."""
     for number, item in enumerate(items):
         if number % PAUSE_EACH == 0:
             sleep(PAUSE_SECONDS)
-        if monotonic() > until:
-            return
         yield item
 
 
