@@ -74,7 +74,7 @@ def try_policy(app: App, question: Question, count: int, tell: Callable[[int], N
 
 
 def _counts(app: App, question: Question) -> list[list[PastCounts]]:
-    """What codes and quotas say of the past, for both policies, by share."""
+    """The word of codes and quotas on the past, for both policies, by share."""
     past = Past(app.store.database, app.store.instance())
     policies = app.policy, load_policy(question.source)
     if question.records or not any(each.counting for each in policies):

@@ -113,7 +113,7 @@ def decide(
 
 
 def uses_of(event: Event, policy: Policy, now: datetime, counts: Counts) -> Uses | None:
-    """What somebody who is admitted uses up: of a whole decision, this part alone.
+    """The uses of somebody who is admitted: of a whole decision, this part alone.
 
     Args:
         event: a ``validate`` or a ``signup`` of somebody who is not in yet.

@@ -148,16 +148,15 @@ def _try_on_user(
     example = ""
     recording = _RecordingPolicy(old)
     for event, moment in history:
-        recording.forget()
         was = old_counts.get(event.delivery_id, NOTHING)
         now = new_counts.get(event.delivery_id, NOTHING)
-        by_old = _decide(event, before, recording, moment, was)
-        alike = (
-            before is after
-            and by_old.outcome is not Outcome.FAILED
-            and was == now
-            and recording.agrees(new)
-        )
+        alike = before is after and was == now
+        if alike:
+            recording.forget()
+            by_old = _decide(event, before, recording, moment, was)
+            alike = by_old.outcome is not Outcome.FAILED and recording.agrees(new)
+        else:
+            by_old = _decide(event, before, old, moment, was)
         by_new = by_old if alike else _decide(event, after, new, moment, now)
         before, after = by_old.user, by_new.user
         if not alike:

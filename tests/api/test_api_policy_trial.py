@@ -12,6 +12,7 @@ from tests.store.store_support import deliver
 from tests.support import account, signed
 from usher.core.app import App
 from usher.core.domain.policy import Applicant, Verdict
+from usher.core.domain.trial import COMPARED
 from usher.functions.api_methods import policy_trial
 
 ADMIN = "administrator"
@@ -58,11 +59,21 @@ def test_a_candidate_is_tried_on_the_newest_events(people: People) -> None:
     }
 
 
+def test_a_candidate_that_counts_is_tried_on_the_newest_events(people: People) -> None:
+    """The second of two people of one domain finds no place."""
+    three_come(people.app)
+    limited = '[admission]\nsignups_per_domain = "1/d"'
+    full = ("admission at signup", "admitted", "denied by admission.signups_per_domain")
+    counts = {each[:3]: each[3] for each in told(tried(people, policy=limited))}
+    assert counts[full] >= 1
+    assert not any("denied" in now for _, _, now in {*counts} - {full})
+
+
 def test_a_candidate_is_tried_on_the_records(people: People) -> None:
     """Those of now, without the suspended and the deleted."""
     three_come(people.app)
     found = tried(people, "records")
-    alive = [u for u in people.app.store.users.page().items if u.status in ("active", "pending")]
+    alive = [u for u in people.app.store.users.page().items if u.status in COMPARED]
     assert found["count"] == found["of"] == found["users"] == len(alive)
     refused = sum(user.email.endswith("@x.org") for user in alive)
     denied = ("admission", "admitted", "denied by admission.deny_email_domains", refused)
@@ -128,6 +139,7 @@ def test_one_trial_runs_at_a_time(sqlite_people: People, monkeypatch: pytest.Mon
 
     class Slow:
         fingerprint = "slow"
+        counting = None
 
         def evaluate(self, applicant: Applicant) -> Verdict:
             """Wait."""
