@@ -27,6 +27,7 @@ from bench.receivers import (
     ReceiverError,
     databases,
     install_node_peer,
+    usher_shadowed,
     usher_with,
 )
 
@@ -106,6 +107,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--only", action="append", choices=[*KINDS], help="may be repeated")
     parser.add_argument("--workers", type=int, metavar="N", help="Usher in N processes, as well")
+    parser.add_argument("--shadow", action="store_true", help="Usher with a shadow policy, as well")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     given = parser.parse_args(argv)
     given.connections = given.connections or [16]
@@ -222,6 +224,8 @@ def measure(given: argparse.Namespace, workdir: Path) -> list[dict[str, Any]]:
     kinds = [kind for name, kind in KINDS.items() if not given.only or name in given.only]
     if given.workers:
         kinds.append(usher_with(given.workers))
+    if given.shadow:
+        kinds.append(usher_shadowed())
     if KINDS["node"] in kinds:
         install_node_peer()
     tallies: list[Tally] = []

@@ -114,6 +114,19 @@ def usher_with(workers: int) -> Kind:
     )
 
 
+def usher_shadowed() -> Kind:
+    """Usher with a shadow policy, from which every event differs: the most that one can note."""
+    usher = KINDS["usher"]
+
+    def environment(home: Path, secret: str, database: str) -> dict[str, str]:
+        policy = home / "next.toml"
+        policy.write_text('[[role]]\ngrant = "guest"\n')
+        settings = usher.environment(home, secret, database)
+        return settings | {"USHER_POLICY_SHADOW": str(policy)}
+
+    return replace(usher, name="usher_shadowed", environment=environment)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

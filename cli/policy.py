@@ -24,6 +24,7 @@ from usher.cli.output import (
     working,
 )
 from usher.cli.policy_reload import promote, reload
+from usher.cli.shadow import shadow
 from usher.cli.trying import Question, try_policy
 from usher.core.app import utc_now
 from usher.core.domain.callable_policy import CallablePolicy
@@ -64,7 +65,8 @@ def policy() -> None:
     """The rules of admission and roles."""
 
 
-policy.add_command(observed)
+for command in (observed, shadow):
+    policy.add_command(command)
 
 
 @policy.command()

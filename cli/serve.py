@@ -44,7 +44,13 @@ def run_server(host: str, port: int, workers: int) -> None:
     settings = Settings.from_env(os.environ)
     if settings.observes:
         click.secho(OBSERVING, fg="yellow", bold=True, err=True)
-    runner.serve(host, port, workers, folder=settings.spool_folder.absolute())
+    runner.serve(
+        host,
+        port,
+        workers,
+        folder=settings.spool_folder.absolute(),
+        shadowed=bool(settings.policy_shadow),
+    )
 
 
 def _check_without_database(away: DatabaseError) -> None:

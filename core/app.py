@@ -35,12 +35,14 @@ if TYPE_CHECKING:
     from usher.core.maintenance import Maintenance
     from usher.core.oversized import Oversized
     from usher.core.requests import RequestService
+    from usher.core.shadow import Shadow
     from usher.core.spool.forward import StoreAndForward
     from usher.core.store.codes import Codes
     from usher.core.store.counters import OversizedTable
     from usher.core.store.database import Database
     from usher.core.store.instances import Instances
     from usher.core.store.ledger import Ledger
+    from usher.core.store.shadows import Shadows
     from usher.core.users import UserService
 
 OWN_CHANGES_SHARE: Final = 20
@@ -303,9 +305,33 @@ class App:
             self.store.users,
             self.unconfirmed,
             self.codes,
+            self.shadows,
             self.settings.ledger_retention_days,
             self.clock,
             audit_retention_days=self.settings.audit_retention_days,
+        )
+
+    @cached_property
+    def shadows(self) -> Shadows:
+        """The shadow policies, as far as they have followed the ledger."""
+        from usher.core.store.shadows import Shadows  # noqa: PLC0415 - events need none
+
+        return Shadows(self.store.database)
+
+    def shadow(self, lease: UUID, ended: str, tick: Callable[[], object]) -> Shadow:
+        """The follower with the shadow policy of the settings; for a process of its own."""
+        from usher.core.shadow import SETTLE_SECONDS, Shadow  # noqa: PLC0415
+
+        one_writer = self.settings.database_scheme == "sqlite"
+        return Shadow(
+            self.shadows,
+            self.settings.policy_shadow,
+            self.settings.policy,
+            self.clock,
+            lease,
+            ended=ended,
+            settle_seconds=0 if one_writer else SETTLE_SECONDS,
+            tick=tick,
         )
 
     @cached_property

@@ -1,8 +1,8 @@
 """Maintenance: removes what is past its time, step by step.
 
-That is old deliveries and entries of the audit, grants that have ended, tallies of quotas, and
-pending records that never became an account. It works in small transactions, so that no event
-waits for long.
+That is old deliveries, differences of shadow policies and entries of the audit, grants that have
+ended, tallies of quotas, and pending records that never became an account. It works in small
+transactions, so that no event waits for long.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from usher.core.identity.unconfirmed import Unconfirmed
     from usher.core.store.codes import Codes
     from usher.core.store.ledger import Ledger
+    from usher.core.store.shadows import Shadows
     from usher.core.users import UserService
 
 STEP: Final = 200
@@ -31,6 +32,7 @@ class Maintenance:
     Args:
         unconfirmed: the pending records.
         codes: knows the tallies.
+        shadows: their differences are kept as long as deliveries.
         retention_days: age up to which deliveries are kept.
         clock: gives the current time, UTC.
         audit_retention_days: age up to which entries of the audit are kept; 0: for good.
@@ -42,6 +44,7 @@ class Maintenance:
         users: UserService,
         unconfirmed: Unconfirmed,
         codes: Codes,
+        shadows: Shadows,
         retention_days: int,
         clock: Callable[[], datetime],
         *,
@@ -51,6 +54,7 @@ class Maintenance:
         self._users = users
         self._unconfirmed = unconfirmed
         self._codes = codes
+        self._shadows = shadows
         self._retention = timedelta(days=retention_days)
         self._audit_retention = timedelta(days=audit_retention_days)
         self._clock = clock
@@ -61,7 +65,9 @@ class Maintenance:
         Raises:
             DatabaseError: the database cannot be used.
         """
-        removed = self._ledger.prune(self._clock() - self._retention, step=STEP)
+        before = self._clock() - self._retention
+        removed = self._ledger.prune(before, step=STEP)
+        differences = self._shadows.prune(before, STEP)
         ended = self._users.end_grants()
         entries = self._prune_audit()
         tallies = self._codes.prune_tallies(self._clock() - TALLIES_KEPT, step=STEP)
@@ -76,7 +82,7 @@ class Maintenance:
                 tallies=tallies,
                 pending=gone,
             )
-        return STEP in (removed, entries, tallies) or ended > 0 or pending.more
+        return STEP in (removed, differences, entries, tallies) or ended > 0 or pending.more
 
     def _prune_audit(self) -> int:
         if not self._audit_retention:

@@ -50,6 +50,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             first; empty: the API also answers direct requests.
         instance_id: the Identity instance; None: events of any instance are taken.
         policy: path of policy.toml, or ``package.module:function``.
+        policy_shadow: a second policy, which is only watched (``policy``); empty: none.
         mode: ``live``, or ``observe``: every event is answered 204, and Identity told nothing.
         admin_role: role of administrators.
         allowed_origins: origins whose pages may call the API.
@@ -80,6 +81,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     proxy_secret: tuple[bytes, ...] = ()
     instance_id: UUID | None = None
     policy: str = "policy.toml"
+    policy_shadow: str = ""
     mode: str = "live"
     admin_role: str = "admin"
     allowed_origins: tuple[str, ...] = ()
@@ -287,6 +289,7 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "proxy_secret": _secrets,
     "instance_id": _uuid,
     "policy": str,
+    "policy_shadow": str,
     "mode": _mode,
     "admin_role": _role,
     "allowed_origins": _origins,

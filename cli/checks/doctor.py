@@ -18,6 +18,7 @@ from usher.cli.checks.identity import clocks_agree, identity_findings
 from usher.cli.checks.instance import SEVERAL, instance_findings
 from usher.cli.checks.policy import policy_findings
 from usher.cli.checks.pushes import push_findings
+from usher.cli.checks.shadow import shadow_findings
 from usher.cli.checks.site import site_findings
 from usher.cli.checks.spool import spool_findings
 from usher.cli.environment import installation
@@ -100,6 +101,7 @@ def _records(app: App, identity: list[Finding]) -> list[Finding]:
             *approvals_findings(app),
             *code_findings(app),
             *push_findings(app),
+            *shadow_findings(app),
             *drift_findings(app),
         ]
     except DatabaseError as error:  # it went away just now

@@ -17,6 +17,7 @@ from usher.cli.checks import (
     policy,
     postgresql,
     pushes,
+    shadow,
     site,
     spool,
 )
@@ -24,7 +25,7 @@ from usher.cli.checks.findings import Kind
 
 _CHECKS: Final = (
     configuration, database, postgresql, policy, spool, instance, events, failures, approvals,
-    pushes, drift, identity, site,
+    pushes, drift, identity, site, shadow,
 )  # fmt: skip
 FINDINGS: Final[Mapping[str, Kind]] = {
     kind.key: kind for module in _CHECKS for kind in vars(module).values() if isinstance(kind, Kind)

@@ -115,18 +115,6 @@ def user_differences(
             yield name, *_apart(getattr(was, name), getattr(now, name))
 
 
-def policy_differences(
-    was: Decision, now: Decision, at: datetime
-) -> Iterator[tuple[str, str, str]]:
-    """The results of one event by two policies, as (field, then, now); some pairs may be equal.
-
-    ``("admission", "admitted", "denied by rule.2")``: see ``admission``.
-    ``("role 'staff'", "had", "not had")``: each role that the record has after one of them.
-    """
-    yield "admission", admission(was), admission(now)
-    yield from role_differences(roles(was.user, at), roles(now.user, at))
-
-
 def admission(decision: Decision) -> str:
     """``admitted``, ``waiting`` (for an approval), ``failed``, or ``denied by`` and the rule."""
     if decision.outcome is Outcome.FAILED:

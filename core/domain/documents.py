@@ -13,8 +13,9 @@ from typing import Any
 from usher.core.domain.codes import Code
 from usher.core.domain.policy import Reason, Verdict
 from usher.core.domain.policy_tests import Result
-from usher.core.domain.records import AuditEntry, Decision, Delivery, Grant, User
+from usher.core.domain.records import AuditEntry, Decision, Delivery, Grant, Page, User
 from usher.core.domain.roles import effective
+from usher.core.domain.shadow import Group, Noted, Run
 from usher.core.texts import zulu_text
 
 
@@ -132,6 +133,63 @@ def policy_test_document(result: Result) -> dict[str, Any]:
         "passed": result.passed,
         "sentence": result.sentence,
         "reasons": reason_documents(result.reasons),
+    }
+
+
+def shadow_document(
+    source: str,
+    run: Run | None,
+    newest: int,
+    groups: Iterable[Group],
+    page: Page[Noted] | None,
+) -> dict[str, Any]:
+    """The differences that a shadow policy would have made.
+
+    Args:
+        source: the value of ``USHER_POLICY_SHADOW``; empty: there is none.
+        run: None: no server has followed yet.
+        page: of the differences.
+        newest: the ``sequence`` of the newest delivery.
+    """
+    return {
+        "source": source or None,
+        "run": None
+        if run is None
+        else {
+            "fingerprint": run.fingerprint,
+            "live": run.live,
+            "since": utc(run.begun_at),
+            "seen_at": utc(run.seen_at),
+            "events": run.events,
+            "behind": max(0, newest - run.position),
+            "error": run.error or None,
+            "failed_at": utc(run.failed_at),
+        },
+        "changes": [
+            {
+                "change": group.change,
+                "role": group.role or None,
+                "rule": group.rule,
+                "text": group.text,
+                "events": group.events,
+                "people": group.people,
+            }
+            for group in groups
+        ],
+        "differences": [
+            {
+                "event_id": each.delivery_id,
+                "event": each.event,
+                "user_id": each.user_id,
+                "received_at": utc(each.at),
+                "change": each.difference.change,
+                "role": each.difference.role or None,
+                "rule": each.difference.rule,
+                "text": each.difference.text,
+            }
+            for each in (page.items if page else ())
+        ],
+        "next_cursor": page.next_cursor if page else None,
     }
 
 

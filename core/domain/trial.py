@@ -18,6 +18,7 @@ from usher.core.domain.decide import applicant, decide
 from usher.core.domain.differences import Differences, admission, entry, role_differences, roles
 from usher.core.domain.events import Event, EventName
 from usher.core.domain.policy import Applicant, Policy, Verdict
+from usher.core.domain.recording import RecordingPolicy
 from usher.core.domain.records import Decision, Outcome, Status, User
 from usher.core.domain.recount import UNCOUNTED, DatedEvent, PastCounts
 from usher.core.domain.reply import Reply
@@ -28,45 +29,6 @@ from usher.core.strict_json import equal
 _NONE: Final[Mapping[str, Counts]] = {}
 COMPARED: Final = frozenset({Status.PENDING, Status.WAITING, Status.ACTIVE})
 """Of records: policies have no word on the suspended and the deleted."""
-
-
-class _RecordingPolicy:
-    """A policy that records its questions and verdicts of one event."""
-
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
-        self.verdicts: list[tuple[Applicant, Verdict]] = []
-        self.screened: list[tuple[Event, Verdict, Verdict]] = []
-
-    @property
-    def fingerprint(self) -> str:
-        return self._policy.fingerprint
-
-    def evaluate(self, applicant: Applicant) -> Verdict:
-        verdict = self._policy.evaluate(applicant)
-        self.verdicts.append((applicant, verdict))
-        return verdict
-
-    def screen(self, event: Event, verdict: Verdict) -> Verdict:
-        screened = self._policy.screen(event, verdict)
-        self.screened.append((event, verdict, screened))
-        return screened
-
-    def agrees(self, other: Policy) -> bool:
-        """Whether another policy gives the same answers to the questions of the event."""
-        try:
-            return all(
-                _is_same(verdict, other.evaluate(applicant)) for applicant, verdict in self.verdicts
-            ) and all(
-                _is_same(screened, other.screen(event, verdict))
-                for event, verdict, screened in self.screened
-            )
-        except PolicyError:
-            return False
-
-    def forget(self) -> None:
-        self.verdicts.clear()
-        self.screened.clear()
 
 
 @dataclass
@@ -146,7 +108,7 @@ def _try_on_user(
     before: User | None = None
     after: User | None = None
     example = ""
-    recording = _RecordingPolicy(old)
+    recording = RecordingPolicy(old)
     for event, moment in history:
         was = old_counts.get(event.delivery_id, NOTHING)
         now = new_counts.get(event.delivery_id, NOTHING)
@@ -154,7 +116,7 @@ def _try_on_user(
         if alike:
             recording.forget()
             by_old = _decide(event, before, recording, moment, was)
-            alike = by_old.outcome is not Outcome.FAILED and recording.agrees(new)
+            alike = by_old.outcome is not Outcome.FAILED and _agrees(recording, new)
         else:
             by_old = _decide(event, before, old, moment, was)
         by_new = by_old if alike else _decide(event, after, new, moment, now)
@@ -206,6 +168,20 @@ def _decide(
         return decide(event, user, policy, moment, None, counts, audited=False)
     except PolicyError as error:
         return Decision(Outcome.FAILED, user, Reply.refusing(error), ())
+
+
+def _agrees(recording: RecordingPolicy, other: Policy) -> bool:
+    """Whether another policy gives the same answers to the questions of the event."""
+    try:
+        return all(
+            _is_same(verdict, other.evaluate(applicant))
+            for applicant, verdict in recording.verdicts
+        ) and all(
+            _is_same(screened, other.screen(event, verdict))
+            for event, verdict, screened in recording.screened
+        )
+    except PolicyError:
+        return False
 
 
 def _is_same(one: Verdict, other: Verdict) -> bool:

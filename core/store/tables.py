@@ -303,6 +303,46 @@ TALLIES: Final = Table(
     Index("tallies_end", "ends_at"),
 )
 """People counted for a quota, by ``domain.quotas.Place.key``."""
+SHADOWS: Final = Table(
+    "shadows",
+    SQLModel.metadata,
+    Column("source", Text, primary_key=True),
+    Column("run_id", Uuid, nullable=False),
+    Column("fingerprint", String(12), nullable=False),
+    Column("live", String(12), nullable=False),
+    Column("begun_at", UtcDateTime, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("newest", BigInteger, nullable=False),
+    Column("events", BigInteger, nullable=False),
+    Column("trying", BigInteger, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("lease", Uuid),
+    Column("lease_until", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("failed_at", UtcDateTime),
+)
+"""How far a shadow policy has followed the ledger (``usher.core.store.shadows.Run``).
+
+``lease`` names the server that follows, until ``lease_until``; NULL: none does.
+"""
+DIFFERENCES: Final = Table(
+    "shadow_differences",
+    SQLModel.metadata,
+    Column("run_id", Uuid, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("change", String(16), primary_key=True),
+    Column("role", String(100), primary_key=True),
+    Column("rule", String(100), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("delivery_id", String(72), nullable=False),
+    Column("instance_id", Uuid, nullable=False),
+    Column("user_id", Uuid, nullable=False),
+    Column("event", String(16), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Index("shadow_at", "at"),
+)
+"""One difference that a shadow policy would have made; of a person the ids alone."""
 
 
 class CounterRow(SQLModel, table=True):

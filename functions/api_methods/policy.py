@@ -11,6 +11,7 @@ from usher.core.domain.decide import applicant
 from usher.core.domain.documents import (
     policy_test_document,
     reason_documents,
+    shadow_document,
     utc,
     verdict_document,
 )
@@ -21,7 +22,15 @@ from usher.core.domain.records import Grant
 from usher.core.domain.roles import effective
 from usher.core.domain.rules import FilePolicy
 from usher.functions._shared.http import Response
-from usher.functions._shared.operation import Access, Call, Input, Operation, json_response
+from usher.functions._shared.operation import (
+    Access,
+    Call,
+    Input,
+    Operation,
+    Paging,
+    json_response,
+    next_link,
+)
 from usher.functions.api_methods import schemas
 
 
@@ -68,6 +77,16 @@ def explain(call: Call) -> Response:
     return json_response(verdict_document(verdict) | {"fingerprint": policy.fingerprint})
 
 
+def read_shadow(call: Call) -> Response:
+    """Return what the shadow policy would have decided otherwise."""
+    shadows, source = call.app.shadows, call.app.settings.policy_shadow
+    run = shadows.run(source) if source else None
+    groups = shadows.groups(run) if run else []
+    page = shadows.page(run, limit=call.query.limit, cursor=call.query.cursor) if run else None
+    document = shadow_document(source, run, shadows.newest(), groups, page)
+    return json_response(document, headers=next_link(call, page) if page else None)
+
+
 def read_own(call: Call) -> Response:
     """Return the caller's roles, the sources of each, and the file's rules about them.
 
@@ -107,6 +126,16 @@ def _held(role: str, grants: Iterable[Grant]) -> dict[str, Any]:
 _ADMIN = Access.ADMINISTRATOR
 OPERATIONS = (
     Operation("GET", "/policy", "The rules in words", _ADMIN, read, schemas.Policy),
+    Operation(
+        "GET",
+        "/policy/shadow",
+        "What the shadow policy would have decided otherwise",
+        _ADMIN,
+        read_shadow,
+        schemas.Shadow,
+        query=Paging,
+        pages=True,
+    ),
     Operation(
         "POST",
         "/policy/explain",

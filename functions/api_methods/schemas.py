@@ -323,6 +323,59 @@ class Policy(Document):
     )
 
 
+class ShadowRun(Document):
+    """How far a server has followed the ledger with the shadow policy."""
+
+    fingerprint: str
+    live: str = Field(description="Fingerprint of the policy that it is compared with.")
+    since: datetime = Field(description="Another pair of policies begins anew.")
+    seen_at: datetime = Field(description="When its process last wrote.")
+    events: int = Field(description="How many were compared.")
+    behind: int = Field(description="How many deliveries it has not looked at yet, at most.")
+    error: str | None = Field(description="Why its process last ended.")
+    failed_at: datetime | None
+
+
+Different = Annotated[
+    Literal["refused", "admitted", "waiting", "gains", "loses", "failed"],
+    Field(description="`failed`: the shadow policy gave no verdict."),
+]
+
+
+class ShadowChange(Document):
+    """Differences of one kind, counted."""
+
+    change: Different
+    role: str | None = Field(description="That is gained or lost.")
+    rule: str
+    text: str = Field(description="The rule's words, of one of them.")
+    events: int
+    people: int
+
+
+class ShadowDifference(Document):
+    """One event that would have come out differently."""
+
+    event_id: str
+    event: str
+    user_id: UUID
+    received_at: datetime
+    change: Different
+    role: str | None
+    rule: str
+    text: str
+
+
+class Shadow(Document):
+    """The differences that the shadow policy would have made."""
+
+    source: str | None = Field(description="The setting; null: there is no shadow policy.")
+    run: ShadowRun | None = Field(description="Null: no server has followed with it yet.")
+    changes: list[ShadowChange]
+    differences: list[ShadowDifference] = Field(description="A page, the newest first.")
+    next_cursor: str | None
+
+
 class PolicyVerdict(Document):
     """The policy's verdict, with the rules behind it."""
 

@@ -50,7 +50,7 @@ ANSWERS = [
     ("GET", "/events"), ("GET", "/audit"), ("GET", "/stats"), ("GET", "/policy"),
     ("GET", "/policy/me"), ("GET", "/me/requests"), ("GET", "/requests"),
     ("GET", "/requests/{number}"),
-    ("GET", "/codes"),
+    ("GET", "/codes"), ("GET", "/policy/shadow"),
 ]  # fmt: skip
 
 

@@ -37,6 +37,7 @@ TABLE: list[tuple[str, tuple[str, ...], str]] = [
     ("/policy", ("GET",), "administrator"),
     ("/policy/explain", ("POST",), "administrator"),
     ("/policy/try", ("POST",), "administrator"),
+    ("/policy/shadow", ("GET",), "administrator"),
     ("/policy/me", ("GET",), "person"),
 ]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW")
@@ -70,7 +71,7 @@ DONE = {
     ("POST", "/requests/{number}/approve"): 404, ("POST", "/requests/{number}/decline"): 404,
     ("POST", "/policy/try"): 400, ("GET", "/codes"): 200, ("POST", "/codes"): 400,
     ("GET", "/codes/{code}"): 404, ("DELETE", "/codes/{code}"): 404,
-    ("GET", "/codes/{code}/uses"): 404,
+    ("GET", "/codes/{code}/uses"): 404, ("GET", "/policy/shadow"): 200,
 }  # fmt: skip
 CODES = {400: "input_invalid", 401: "unauthenticated", 405: "method_not_allowed"}
 

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import walk_here, walk_identity, walk_postgresql, walk_pushes  # noqa: F401 - they fill CASES
+from tests.cli import (  # noqa: F401 - they fill CASES
+    walk_here,
+    walk_identity,
+    walk_postgresql,
+    walk_pushes,
+    walk_shadow,
+)
 from tests.cli.conftest import Program
 from tests.cli.walk import CASES, Case, Walk, follow
 from tests.support import ROOT

@@ -172,7 +172,7 @@ def test_dev_never_uses_what_env_names(folder: Path, monkeypatch: pytest.MonkeyP
     assert {name.removeprefix(PREFIX) for name, value in found.items() if value == "of-env"} == {
         "ADMIN_ROLE", "ALLOWED_ORIGINS", "API_ADDRESS_REQUESTS_PER_MINUTE", "AUDIT_RETENTION_DAYS",
         "API_REQUESTS_PER_MINUTE", "DOOR", "DOOR_LIMIT", "LEDGER_RETENTION_DAYS", "MAX_BODY_BYTES",
-        "METRICS_TOKEN", "POLICY", "SYNC_INTERVAL_SECONDS", "TRUSTED_PROXIES",
+        "METRICS_TOKEN", "POLICY", "POLICY_SHADOW", "SYNC_INTERVAL_SECONDS", "TRUSTED_PROXIES",
         "PENDING_DAYS",
         "WEBHOOK_AHEAD_SECONDS", "WEBHOOK_TOLERANCE_SECONDS",
     }  # fmt: skip
@@ -307,11 +307,12 @@ def test_help_and_version_need_nothing(bare: Program) -> None:
         ["users", "list"],
         ["events", "list"],
         ["policy", "explain", "some-id"],
+        ["policy", "shadow"],
         ["trigger", "signup"],
         ["db", "upgrade"],
         ["serve", "--port", "1"],
     ],
-    ids=lambda arguments: arguments[0],
+    ids=" ".join,
 )
 def test_a_missing_secret_is_said_by_every_command_that_needs_settings(
     bare: Program, folder: Path, arguments: list[str]

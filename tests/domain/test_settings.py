@@ -29,6 +29,7 @@ DEFAULTS: dict[str, Any] = {
     "proxy_secret": (),
     "instance_id": None,
     "policy": "policy.toml",
+    "policy_shadow": "",
     "mode": "live",
     "admin_role": "admin",
     "allowed_origins": (),
@@ -79,6 +80,7 @@ GOOD: list[tuple[str, str, Any]] = [
     ("instance_id", INSTANCE.upper(), UUID(INSTANCE)),
     ("policy", "/etc/usher/policy.toml", "/etc/usher/policy.toml"),
     ("policy", "rules.site:decide", "rules.site:decide"),
+    ("policy_shadow", "next.toml", "next.toml"),
     ("mode", "observe", "observe"),
     ("mode", " live ", "live"),
     ("admin_role", "owner", "owner"),
@@ -235,6 +237,7 @@ def test_the_tables_name_every_setting() -> None:
         "identity_admin_token",
         "jwt_audience",
         "policy",
+        "policy_shadow",
         "admin_role",
         "spool",
     }

@@ -1,0 +1,83 @@
+"""``usher policy shadow``: what the shadow policy would have decided otherwise."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from usher.cli.environment import opened
+from usher.cli.output import json_option, moment, print_json, print_table, say
+from usher.core.domain.documents import shadow_document
+from usher.core.domain.shadow import Change, Group, Run
+
+_WOULD: Final = {
+    Change.REFUSED: "would have refused",
+    Change.ADMITTED: "would have admitted",
+    Change.WAITING: "would have let wait",
+    Change.GAINS: "would have given",
+    Change.LOSES: "would not have given",
+    Change.FAILED: "failed at",
+}
+_BY_TODAYS: Final = (Change.ADMITTED, Change.LOSES)
+"""Here the rule is one of the policy in force, which the shadow policy lacks."""
+
+
+@click.command()
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
+@click.option("--cursor", help="Continue where the last page ended.")
+@json_option
+def shadow(limit: int, cursor: str | None, as_json: bool) -> None:
+    """Show what USHER_POLICY_SHADOW would have decided otherwise since it is followed."""
+    with opened() as app:
+        source = app.settings.policy_shadow
+        run = app.shadows.run(source) if source else None
+        groups = app.shadows.groups(run) if run else []
+        page = app.shadows.page(run, limit=limit, cursor=cursor) if run else None
+        newest = app.shadows.newest()
+    if as_json:
+        print_json(shadow_document(source, run, newest, groups, page))
+        return
+    if run is None or page is None:
+        say("USHER_POLICY_SHADOW is not set." if not source else f"No server follows {source} yet.")
+        return
+    for group in groups:
+        say(_sentence(run, group))
+    if not groups:
+        say(f"{run.source} would have decided alike{_since(run)}.")
+    if behind := max(0, newest - run.position):
+        say(f"{behind} newer events are still to be looked at.")
+    if run.error:
+        say(f"Its process ended at {moment(run.failed_at)} UTC: {run.error}.", fg="yellow")
+    print_table(
+        ("received (UTC)", "event", "change", "role", "rule", "why", "user", "id"),
+        (
+            (
+                moment(each.at),
+                each.event,
+                each.difference.change,
+                each.difference.role or "-",
+                each.difference.rule,
+                each.difference.text,
+                each.user_id,
+                each.delivery_id[:20],
+            )
+            for each in page.items
+        ),
+        "",
+    )
+    if page.next_cursor:
+        click.echo(f"More: --cursor {page.next_cursor}")
+
+
+def _sentence(run: Run, group: Group) -> str:
+    """As ``next.toml would have refused 3 of 214 events since Monday, …, by rule.2: …``."""
+    role = f" {group.role!r} at" if group.role else ""
+    would = _WOULD[group.change]
+    by = "where today's policy has" if group.change in _BY_TODAYS else "by"
+    said = f"{group.rule}: {group.text}"
+    return f"{run.source} {would}{role} {group.events}{_since(run)}, {by} {said}"
+
+
+def _since(run: Run) -> str:
+    return f" of {run.events} events since {run.begun_at:%A}, {moment(run.begun_at)} UTC"

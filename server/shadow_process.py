@@ -1,0 +1,101 @@
+"""The process of a shadow policy: ``python -P -m usher.server.shadow_process LEASE HANG ENDED``.
+
+It runs with low priority and little memory. The system's own alarm ends it where a policy
+hangs, which needs no Python; ``usher.server.shadow`` then starts another one.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from functools import partial
+from types import FrameType
+from typing import Final
+from uuid import UUID
+
+from usher.core import log
+from usher.core.app import App
+from usher.core.errors import UsherError
+from usher.core.log import Recurring, describe, get_logger
+from usher.core.settings import Settings
+from usher.core.shadow import OutgrownError, Shadow
+
+NICE: Final = 10
+"""Not 19: on SQLite the process holds the lock for writing now and then, and must get on then."""
+MEMORY_BYTES: Final = 768 * 1024 * 1024
+IDLE_SECONDS: Final = 2.0
+"""Between two looks at the ledger, once there was nothing new."""
+PAUSE_SECONDS: Final = 0.2
+"""Between two looks otherwise, at least: events have the database for themselves meanwhile."""
+REST: Final = 20
+"""A pause is so many times as long as the look before it, up to
+``LONGEST_REST_SECONDS``: beside a busy server it leaves processor and database alone."""
+LONGEST_REST_SECONDS: Final = 10.0
+OUTGROWN: Final = 70
+"""The exit code of a process that needs more memory than it may have."""
+
+
+def main() -> None:
+    """Follow the ledger until the server ends, or tells this process to."""
+    parent = os.getppid()
+    _lower_limits()
+    sys.path.append("")  # as the command has it: a callable policy may be in the working folder
+    log.configure()
+    for interrupt in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(interrupt, signal.SIG_IGN)  # a terminal tells all processes of the server
+    signal.signal(signal.SIGTERM, _stop)
+    app = App(Settings.from_env(os.environ))
+    lease, hang_seconds, ended = sys.argv[1:]
+    begin = partial(signal.alarm, int(hang_seconds))
+    shadow = app.shadow(UUID(lease), ended, begin)
+    try:
+        _follow(shadow, parent)
+    except MemoryError:
+        os._exit(OUTGROWN)  # nothing can be trusted to need no memory
+    except OutgrownError:
+        os._exit(OUTGROWN)
+    finally:
+        begin()
+        with suppress(UsherError):  # else the lease ends by itself
+            shadow.close()
+        app.close()
+
+
+def _follow(shadow: Shadow, parent: int) -> None:
+    failing = Recurring()
+    while os.getppid() == parent:
+        more, began = False, time.monotonic()
+        try:
+            more = shadow.step()
+        except UsherError as error:
+            what = describe(error)
+            if failing.again((what["code"], what["detail"])):
+                get_logger().warning("shadow.waits", times=failing.times, **what)
+        else:
+            failing.over()
+        signal.alarm(0)
+        time.sleep(_rest(time.monotonic() - began) if more else IDLE_SECONDS)
+
+
+def _rest(worked: float) -> float:
+    return max(PAUSE_SECONDS, min(worked * REST, LONGEST_REST_SECONDS))
+
+
+def _lower_limits() -> None:
+    import resource  # noqa: PLC0415 - there is none on Windows
+
+    os.nice(NICE)
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    most = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_BYTES, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    main()
