@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.browser import Watch, settle
+from tests.browser.browser import Watch, picture, settle
 from tests.browser.console import POLICY, Console
 from tests.browser.people import OWNER, PLAIN
 from tests.support import account, signed, verified
@@ -290,3 +290,61 @@ def test_invitation_codes_are_made_shown_once_used_and_revoked(
     dialog.get_by_role("button", name="Revoke").click()
     expect(row).to_contain_text("Revoked")
     expect(row.get_by_role("button", name="Revoke")).to_have_count(0)
+
+
+def test_a_shadow_policy_tells_what_it_would_have_done(
+    as_owner: AsOwner, populated: Console
+) -> None:
+    """In a sentence, counted by rule, and each event with the person."""
+    page, _ = as_owner("/#/overview")
+    seen = next(
+        each
+        for each in populated.app.store.ledger.page(limit=200).items
+        if each.event == "login" and each.outcome in ("applied", "unchanged")
+    )
+    rule = {"rule": "rule.2", "text": "refuses everybody whose account is from gitlab"}
+    change = {"change": "refused", "role": None, **rule}
+    role = {"change": "gains", "role": "beta", "rule": "role.5", "text": "grants 'beta'"}
+    event = {
+        "event_id": seen.id,
+        "event": seen.event,
+        "user_id": str(seen.user_id),
+        "received_at": "2026-11-27T10:00:00Z",
+    }
+    run = {
+        "fingerprint": "1" * 12,
+        "live": "0" * 12,
+        "since": "2026-11-23T08:00:00Z",
+        "seen_at": "2026-11-27T10:00:00Z",
+        "events": 214,
+        "behind": 2,
+        "error": "the process was killed",
+        "failed_at": "2026-11-27T09:00:00Z",
+    }
+    answer = {
+        "source": "policies/next.toml",
+        "run": run,
+        "changes": [{**change, "events": 3, "people": 2}, {**role, "events": 1, "people": 1}],
+        "differences": [{**event, **change}],
+        "next_cursor": "more",
+    }
+    rest = {**answer, "differences": [{**event, **role}], "next_cursor": None}
+    page.route(
+        "**/api/policy/shadow?*",
+        lambda route: route.fulfill(json=rest if "cursor=more" in route.request.url else answer),
+    )
+    page.evaluate("location.hash = '#/policy/next'")
+    lead = page.get_by_text("would have refused 3 of 214 events since")
+    expect(lead).to_contain_text("next.toml")
+    expect(page.get_by_role("alert")).to_contain_text("the process was killed")
+    rules = page.get_by_role("list", name="By rule")
+    expect(rules).to_contain_text("Refuses everybody whose account is from gitlab.")
+    page.get_by_role("button", name="Load more").click()
+    rows = page.get_by_role("table").locator("tbody tr")
+    expect(rows).to_have_count(2)
+    expect(rows.last).to_contain_text("Gains beta")
+    for look in ({"width": 1280, "height": 860}, {"width": 360, "height": 740}):
+        page.set_viewport_size(look)
+        picture(page, f"shadow-{look['width']}", full_page=True)
+    rows.first.get_by_role("link", name="Login").click()
+    expect(page.get_by_role("heading", name="Login")).to_be_visible()

@@ -6,6 +6,7 @@ import { person } from "../names.js";
 import { button, card, chip, field, notice, pageHead, problem, roleChip, segments, skeleton, subpages, table } from "../parts.js";
 import * as words from "../words.js";
 import { PAGES } from "./policy.js";
+import { shadow } from "./shadow.js";
 
 const ON = [["events", "On past events"], ["records", "On the records of now"]];
 const COLUMNS = [{ label: "What" }, { label: "Now" }, { label: "Then" }, { label: "How many" }, { label: "For instance" }];
@@ -13,7 +14,7 @@ const COLUMNS = [{ label: "What" }, { label: "Now" }, { label: "Then" }, { label
 export function show(place, { signal, title }) {
   title("Policy");
   fill(place, pageHead("Policy", { lead: "What another policy would change, before it is in force." }), subpages("Policy", PAGES, "#/policy/next"),
-    h("div", { class: "stack" }, trial(signal)));
+    h("div", { class: "stack" }, shadow(signal), trial(signal)));
 }
 
 function trial(signal) {
