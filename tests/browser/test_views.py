@@ -343,8 +343,8 @@ def test_a_shadow_policy_tells_what_it_would_have_done(
     rows = page.get_by_role("table").locator("tbody tr")
     expect(rows).to_have_count(2)
     expect(rows.last).to_contain_text("Gains beta")
-    for look in ({"width": 1280, "height": 860}, {"width": 360, "height": 740}):
-        page.set_viewport_size(look)
-        picture(page, f"shadow-{look['width']}", full_page=True)
+    for width, height in ((1280, 860), (360, 740)):
+        page.set_viewport_size({"width": width, "height": height})
+        picture(page, f"shadow-{width}", full_page=True)
     rows.first.get_by_role("link", name="Login").click()
     expect(page.get_by_role("heading", name="Login")).to_be_visible()
