@@ -92,14 +92,15 @@ def _require_whole(name: str, text: str) -> None:
 def promote(source: Path, file: Path) -> None:
     """Move a checked file to the place of the policy's file, which is kept beside it.
 
-    At no time is there no policy, or half of one.
+    At no time is there no policy, or half of one. Of a link the file that it names is taken: moved,
+    it could name nothing.
 
     Raises:
         OSError
     """
     if source.exists():
         _copy(source, _former(source))
-    if _same_disk(file, source.parent):
+    if not file.is_symlink() and _same_disk(file, source.parent):
         file.replace(source)
     else:
         _copy(file, source)

@@ -178,6 +178,19 @@ def test_the_first_policy_is_promoted_where_there_was_none(
     program("policy", "promote", "--undo", "--yes", code=1)
 
 
+def test_of_a_link_the_file_that_it_names_is_promoted(program: Program, policy: Path) -> None:
+    """Moved, it would name nothing, and without a policy everybody is admitted."""
+    drafts = policy.parent / "drafts"
+    drafts.mkdir()
+    (drafts / "v2.toml").write_text(policy_of("blue"))
+    (drafts / "next.toml").symlink_to("v2.toml")
+    program("policy", "promote", str(drafts / "next.toml"), "--yes")
+    assert (policy.read_text(), policy.is_symlink()) == (policy_of("blue"), False)
+    assert [path.name for path in drafts.iterdir()] == ["v2.toml"]
+    program("policy", "promote", "--undo", "--yes")
+    assert policy.read_text() == policy_of("red")
+
+
 def test_promote_mends_a_policy_that_cannot_be_used(program: Program, policy: Path) -> None:
     """It says what is wrong with the one in place."""
     put(policy, "[admision]\n")
