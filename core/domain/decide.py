@@ -157,6 +157,7 @@ def newcomer(instance_id: UUID, person: IdentityUser, now: datetime) -> User:
         user_metadata=person.user_metadata or {},
         app_metadata=_without_roles(person),
         identity_created_at=person.created_at,
+        invited=person.invited_at is not None,
     )
 
 

@@ -197,6 +197,7 @@ def _absorb(instance_id: UUID, person: IdentityUser, record: User | None, now: d
         identity_created_at=user.identity_created_at or profile.identity_created_at,
         confirmed_at=user.confirmed_at or person.confirmed_at,
         proven=user.proven | proven,
+        invited=user.invited or profile.invited,
     )
 
 
