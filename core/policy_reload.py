@@ -149,11 +149,15 @@ def _copy(file: Path, to: Path) -> None:
 def _copied(file: Path, folder: Path | None = None) -> Path:
     """A synced copy under a name of its own, with the same rights."""
     descriptor, name = mkstemp(prefix=f".{file.name}-", dir=folder or file.parent)
-    with os.fdopen(descriptor, "wb") as copy:
-        copy.write(file.read_bytes())
-        copy.flush()
-        os.fchmod(copy.fileno(), file.stat().st_mode & 0o777)
-        os.fsync(copy.fileno())
+    try:
+        with os.fdopen(descriptor, "wb") as copy:
+            copy.write(file.read_bytes())
+            copy.flush()
+            os.fchmod(copy.fileno(), file.stat().st_mode & 0o777)
+            os.fsync(copy.fileno())
+    except OSError:
+        Path(name).unlink()
+        raise
     return Path(name)
 
 
