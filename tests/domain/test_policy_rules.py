@@ -219,6 +219,16 @@ def test_each_rule_is_told_in_a_sentence(text: str, sentence: str) -> None:
     assert sentence in policy(text).describe()
 
 
+def test_a_sentence_names_a_few_entries_of_a_long_list() -> None:
+    """The ledger has it with every event that the rule decided."""
+    domains = ", ".join(f'"d{number:03}.example"' for number in range(500))
+    rules = policy(f"[[rule]]\ndeny = true\nemail_domains = [{domains}]")
+    [reason] = rules.evaluate(ask("x@d499.example")).reasons
+    assert reason.text.startswith("refuses everybody whose address is at d000.example, d001.exam")
+    assert reason.text.endswith("d019.example and 480 more")
+    assert len(reason.text) < 400
+
+
 def test_admission_is_described_in_its_order() -> None:
     """Spellings, deny lists, rules, allow lists, the default."""
     found = policy(
