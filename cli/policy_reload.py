@@ -148,7 +148,7 @@ def _move(source: Path, chosen: Path, *, back: bool) -> None:
         else:
             move_into_place(source, chosen)
     except OSError as error:
-        raise click.ClickException(f"{error.filename}: {error.strerror}.") from None
+        raise click.ClickException(f"{error.filename or source}: {error.strerror}.") from None
 
 
 def _note(before: str, after: str) -> None:

@@ -30,7 +30,9 @@ STATES = (*(state.value for state in State), "all")
 AT_ONCE = 200
 
 numbers_argument = click.argument("numbers", metavar="NUMBER...", nargs=-1, type=int)
-all_option = click.option("--all", "everything", is_flag=True, help="All open requests.")
+all_option = click.option(
+    "--all", "everything", is_flag=True, help="Everybody who waits to be let in."
+)
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 reason_option = click.option("--reason", default="", help="The reason; kept in the audit.")
 
@@ -168,13 +170,13 @@ def _each(
 ) -> None:
     """Decide several requests one after the other; one that fails does not stop the others."""
     if bool(numbers) is everything:
-        raise click.UsageError("Name requests by their numbers, or all open ones by --all.")
+        raise click.UsageError("Name requests by their numbers, or all to be let in by --all.")
     documents: list[dict[str, Any]] = []
     failed = False
     with opened() as app:
-        chosen = list(_open(app)) if everything else list(dict.fromkeys(numbers))
+        chosen = list(_entries(app)) if everything else list(dict.fromkeys(numbers))
         if everything and not yes:
-            click.confirm(f"{verb} {len(chosen)} requests?", abort=True, err=True)
+            click.confirm(f"{verb} {len(chosen)} requests to be let in?", abort=True, err=True)
         for number in chosen:
             try:
                 asked = decide(app, number)
@@ -194,11 +196,12 @@ def _each(
         raise SystemExit(1)
 
 
-def _open(app: App) -> Iterator[int]:
+def _entries(app: App) -> Iterator[int]:
+    """The open requests to be let in: a role is not given unread to somebody who asks for it."""
     cursor = None
     while True:
         page = app.requests.page(State.OPEN, limit=AT_ONCE, cursor=cursor)
-        yield from (asked.request.id for asked in page.items)
+        yield from (asked.request.id for asked in page.items if asked.request.role is None)
         cursor = page.next_cursor
         if cursor is None:
             return

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -15,6 +15,9 @@ from usher.core.domain.conditions import BELOW, NONE, Entries, Spelling
 from usher.core.domain.events import email_key, split_address
 from usher.core.domain.policy import ListFile, listed
 from usher.core.errors import PolicyError
+
+MAX_QUOTED_CHARACTERS: Final = 80
+"""Of an entry that is wrong: the line of a list may be a whole file of another kind."""
 
 
 class Content(Struct, frozen=True):
@@ -116,7 +119,7 @@ class ListReader:
     def _email(self, text: str) -> str:
         address, _ = split_address(email_key(text))
         if not address:
-            raise ValueError(f"{text!r} is not an e-mail address")
+            raise ValueError(f"{_quoted(text)} is not an e-mail address")
         return self._spelling.fold(address)
 
     def _entries(
@@ -151,8 +154,13 @@ def read_domain(text: str) -> str:
     bare = text.removeprefix(BELOW)
     _, domain = split_address(email_key(f"a@{bare}"))
     if not domain:
-        raise ValueError(f'{text!r} is not a domain; write "example.com", without @')
+        raise ValueError(f'{_quoted(text)} is not a domain; write "example.com", without @')
     return BELOW + domain if text.startswith(BELOW) else domain
+
+
+def _quoted(text: str) -> str:
+    """An entry that is wrong, as far as an error has room for it."""
+    return repr(text if len(text) <= MAX_QUOTED_CHARACTERS else f"{text[:MAX_QUOTED_CHARACTERS]}…")
 
 
 def strings(value: Any, where: str) -> list[str]:

@@ -92,14 +92,15 @@ def _require_whole(name: str, text: str) -> None:
 def promote(source: Path, file: Path) -> None:
     """Move a checked file to the place of the policy's file, which is kept beside it.
 
-    At no time is there no policy, or half of one.
+    At no time is there no policy, or half of one. Of a link the file that it names is taken: moved,
+    it could name nothing.
 
     Raises:
         OSError
     """
     if source.exists():
         _copy(source, _former(source))
-    if _same_disk(file, source.parent):
+    if not file.is_symlink() and _same_disk(file, source.parent):
         file.replace(source)
     else:
         _copy(file, source)
@@ -148,11 +149,15 @@ def _copy(file: Path, to: Path) -> None:
 def _copied(file: Path, folder: Path | None = None) -> Path:
     """A synced copy under a name of its own, with the same rights."""
     descriptor, name = mkstemp(prefix=f".{file.name}-", dir=folder or file.parent)
-    with os.fdopen(descriptor, "wb") as copy:
-        copy.write(file.read_bytes())
-        copy.flush()
-        os.fchmod(copy.fileno(), file.stat().st_mode & 0o777)
-        os.fsync(copy.fileno())
+    try:
+        with os.fdopen(descriptor, "wb") as copy:
+            copy.write(file.read_bytes())
+            copy.flush()
+            os.fchmod(copy.fileno(), file.stat().st_mode & 0o777)
+            os.fsync(copy.fileno())
+    except OSError:
+        Path(name).unlink()
+        raise
     return Path(name)
 
 

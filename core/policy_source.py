@@ -94,6 +94,8 @@ def load_file(source: str, content: Read | None = None) -> FilePolicy:
     try:
         text = text_of(content(path))
     except FileNotFoundError:
+        if path.is_symlink():
+            raise PolicyError(source, f"links to {path.readlink()}, which is not there") from None
         if source == "policy.toml":
             return FilePolicy()
         raise PolicyError(source, "there is no such file") from None

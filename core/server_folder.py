@@ -226,9 +226,9 @@ def made_in(parent: Path) -> Iterator[ServerFolder]:
     _lock(alive, wait=True)
     path = made.rename(parent / made.name.replace(_MADE, _PREFIX, 1))
     try:
-        for dead in parent.glob(f"{_PREFIX}*"):
-            if not _held(dead / "alive"):
-                _bury(ServerFolder(dead), path)
+        for found in parent.glob(f"{_PREFIX}*"):
+            if _is_dead(found):
+                _bury(ServerFolder(found), path)
         yield ServerFolder(path)
     finally:
         shutil.rmtree(path, ignore_errors=True)
@@ -260,6 +260,14 @@ def _held(path: Path) -> bool:
             return not _lock(file.fileno(), shared=True)
     except FileNotFoundError:
         return False
+
+
+def _is_dead(path: Path) -> bool:
+    """Whether this is what a killed server left, and no folder of something else."""
+    try:
+        return (path / "alive").is_file() and not _held(path / "alive")
+    except PermissionError:
+        return False  # another user's
 
 
 def _bury(dead: ServerFolder, path: Path) -> None:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
 from usher.core.domain.conditions import AS_WRITTEN, EVERYBODY, NONE, Conditions, Entries, Spelling
 from usher.core.domain.events import EventName
@@ -99,9 +99,15 @@ class AdmissionRule(Struct, frozen=True, gc=False):
         """The rule's word on an applicant; None: it does not concern them.
 
         Refusing needs no proof. Any other rule that names an address needs it, or that none can
-        exist yet. An address that cannot be read might be one of those named.
+        exist yet. An address that cannot be read might be one of those named. At a validate nobody
+        knows of an invitation: a rule about it refuses nobody yet, and else counts for everybody.
         """
         when = self.when
+        if when.invited is not None and who.event == EventName.VALIDATE and not who.invited:
+            # Identity notes an invitation after its validate, so the signup decides.
+            if self.answer is _DENY:
+                return None
+            who = replace(who, invited=when.invited)
         if not when.hold(who):
             return None
         if not when.names_address:

@@ -97,7 +97,7 @@ class CallablePolicy(Struct, frozen=True, gc=False):
             verdict,
             admitted=not message,
             message=message,
-            asks=not message,
+            asks=verdict.asks or not message,  # it still counts where it is too late to refuse
             reasons=(*verdict.reasons, reason),
         )
 

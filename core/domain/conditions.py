@@ -6,6 +6,7 @@ Each holds or does not for an applicant, and says in words whom it means, withou
 from __future__ import annotations
 
 from datetime import datetime
+from heapq import nsmallest
 from math import ceil
 from typing import Final
 
@@ -16,6 +17,9 @@ from usher.core.domain.policy import Applicant, listed, told
 
 BELOW: Final = "*."
 """Before a domain: everything below it."""
+
+MOST_NAMED: Final = 20
+"""Entries of a list that a sentence names."""
 
 _NEVER: Final = 1 << 62
 """A second that no event is of."""
@@ -40,7 +44,7 @@ class Entries(Struct, frozen=True, gc=False):
         """Count and word the list."""
         force_setattr(self, "size", len(self.exact) + len(self.below))
         if not self.words:
-            force_setattr(self, "words", listed(self.exact | {BELOW + each for each in self.below}))
+            force_setattr(self, "words", _named(self.exact | {BELOW + each for each in self.below}))
 
     def __len__(self) -> int:
         """The number of entries."""
@@ -56,6 +60,14 @@ class Entries(Struct, frozen=True, gc=False):
                 return BELOW + parent
             parent = parent.partition(".")[2]
         return ""
+
+
+def _named(entries: frozenset[str]) -> str:
+    """The entries in a sentence, a few by name: each event's reasons have it."""
+    if len(entries) <= MOST_NAMED:
+        return listed(entries)
+    first = nsmallest(MOST_NAMED, entries)
+    return f"{', '.join(first)} and {len(entries) - MOST_NAMED} more"
 
 
 NONE: Final = Entries()

@@ -44,8 +44,9 @@ def counted(counting: Counting, who: Applicant, verdict: Verdict, *, final: bool
     quota = counting.per_domain
     if quota is None or not who.full or not verdict.admitted or verdict.by_code:
         return verdict
-    where = who.domain or "addresses that cannot be read"
-    reason = Reason(QUOTA_RULE, f"{where}: {quota.describe()} have signed up")
+    # Without the domain, which may be somebody's name: reasons outlive erasure.
+    where = "addresses of this domain" if who.domain else "addresses that cannot be read"
+    reason = Reason(QUOTA_RULE, f"{quota.describe()} with {where} have signed up")
     reasons = (*verdict.reasons, reason)
     return replace(verdict, admitted=False, asks=False, message=FULL_MESSAGE, reasons=reasons)
 

@@ -172,6 +172,7 @@ def newcomer(instance_id: UUID, person: IdentityUser, now: datetime) -> User:
         user_metadata=person.user_metadata or {},
         app_metadata=_without_roles(person),
         identity_created_at=person.created_at,
+        invited=person.invited_at is not None,
     )
 
 
@@ -191,7 +192,7 @@ def welcome(
         PolicyError: only from a callable policy that breaks its contract.
     """
     user = replace(record or newcomer(instance_id, caller, now), confirmed_at=now)
-    verdict = policy.evaluate(applicant(EventName.LOGIN, user, now))
+    verdict = first_look(caller, user, policy, now)
     user = admit(record, user, verdict, now)
     if user.waiting_since is None:
         user = replace(user, grants=by_policy(user.grants, verdict, policy, now))
@@ -199,6 +200,20 @@ def welcome(
     if not held.names and not held.unreadable:
         return user  # a token's are not believed: absence removes nothing
     return take_over(user, held, now)
+
+
+def first_look(person: IdentityUser, user: User, policy: Policy, now: datetime) -> Verdict:
+    """The policy's word on an account that comes before its events: as on a login of now.
+
+    Args:
+        person: the account as its token, or Identity, describes it; a screen looks at it.
+        user: its record.
+
+    Raises:
+        PolicyError: only from a callable policy that breaks its contract.
+    """
+    login = Event(_LOGIN, user.instance_id, person, "", int(now.timestamp()))
+    return policy.screen(login, policy.evaluate(applicant(_LOGIN, user, now)))
 
 
 def admit(record: User | None, user: User, verdict: Verdict, now: datetime) -> User:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from usher.core.domain.decide import admit, applicant, by_policy, newcomer
+from usher.core.domain.decide import admit, applicant, by_policy, first_look, newcomer
 from usher.core.domain.events import EventName, IdentityUser, email_key
 from usher.core.domain.policy import Policy
 from usher.core.domain.proof import proves
@@ -108,8 +108,11 @@ def adopt(
         and not waits
         and (record is None or _policy_may_differ(record, user, now))
     ):
-        verdict = policy.evaluate(applicant(EventName.LOGIN, user, now))
-        user = admit(record, user, verdict, now)
+        if record is None or not record.confirmed_at:
+            verdict = first_look(person, user, policy, now)
+            user = admit(record, user, verdict, now)
+        else:
+            verdict = policy.evaluate(applicant(EventName.LOGIN, user, now))
         if user.waiting_since is None:
             user = replace(user, grants=by_policy(user.grants, verdict, policy, now))
     grants = user.grants
@@ -194,6 +197,7 @@ def _absorb(instance_id: UUID, person: IdentityUser, record: User | None, now: d
         identity_created_at=user.identity_created_at or profile.identity_created_at,
         confirmed_at=user.confirmed_at or person.confirmed_at,
         proven=user.proven | proven,
+        invited=user.invited or profile.invited,
     )
 
 

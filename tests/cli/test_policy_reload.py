@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -176,6 +177,37 @@ def test_the_first_policy_is_promoted_where_there_was_none(
     program("policy", "promote", "--yes")
     assert policy.read_text() == policy_of("blue")
     program("policy", "promote", "--undo", "--yes", code=1)
+
+
+def test_a_full_disk_leaves_the_policy_as_it_is(
+    program: Program, policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no copy beside it."""
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    following = policy.with_name("next.toml")
+    following.write_text(policy_of("blue"))
+    names = {path.name for path in policy.parent.iterdir()}
+    monkeypatch.setattr("usher.core.policy_reload.os.fsync", full)
+    said = program("policy", "promote", "--yes", code=1).stderr
+    assert f"{policy}: No space left on device." in said
+    assert policy.read_text() == policy_of("red")
+    assert {path.name for path in policy.parent.iterdir() if "policy" in path.name} <= names
+
+
+def test_of_a_link_the_file_that_it_names_is_promoted(program: Program, policy: Path) -> None:
+    """Moved, it would name nothing, and without a policy everybody is admitted."""
+    drafts = policy.parent / "drafts"
+    drafts.mkdir()
+    (drafts / "v2.toml").write_text(policy_of("blue"))
+    (drafts / "next.toml").symlink_to("v2.toml")
+    program("policy", "promote", str(drafts / "next.toml"), "--yes")
+    assert (policy.read_text(), policy.is_symlink()) == (policy_of("blue"), False)
+    assert [path.name for path in drafts.iterdir()] == ["v2.toml"]
+    program("policy", "promote", "--undo", "--yes")
+    assert policy.read_text() == policy_of("red")
 
 
 def test_promote_mends_a_policy_that_cannot_be_used(program: Program, policy: Path) -> None:

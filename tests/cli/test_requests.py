@@ -8,6 +8,7 @@ import pytest
 
 from tests.cli.conftest import Program
 from tests.cli.test_users_changes import audited
+from usher.cli.environment import opened
 
 ASKING = "tests.domain.decide_support:asks"
 BEA, CY = "bea@other.org", "cy@other.org"
@@ -82,7 +83,8 @@ def test_several_are_decided_at_once_and_one_that_fails_stops_no_other(waiting: 
 def test_all_are_decided_after_a_question(waiting: Program) -> None:
     """Unless --yes says that it was thought about."""
     assert (
-        "Approve 2 requests?" in waiting("requests", "approve", "--all", input="n\n", code=1).output
+        "Approve 2 requests to be let in?"
+        in waiting("requests", "approve", "--all", input="n\n", code=1).output
     )
     assert status(waiting, BEA) == "waiting"
     decided = waiting.json("requests", "approve", "--all", "--yes")["requests"]
@@ -90,6 +92,19 @@ def test_all_are_decided_after_a_question(waiting: Program) -> None:
     assert waiting("requests", "list").output == "Nobody waits.\n"
     waiting("requests", "approve", code=2)
     waiting("requests", "approve", "1", "--all", code=2)
+
+
+def test_a_role_is_given_by_the_number_of_its_request_alone(waiting: Program) -> None:
+    """Nobody who asks to administer is let through among those who ask to come in."""
+    with opened() as app:
+        ada = app.store.users.find("ada@example.com")
+        app.requests.ask(ada, "admin", "please", f"user:{ada.id}")
+    waiting("requests", "approve", "--all", "--yes")
+    assert states(waiting) == {BEA: "approved", CY: "approved", "ada@example.com": "open"}
+    assert "admin" not in waiting.roles("ada@example.com")
+    waiting("requests", "decline", "--all", "--yes")
+    waiting("requests", "approve", "3")
+    assert "admin" in waiting.roles("ada@example.com")
 
 
 def test_a_decline_has_a_sentence_for_the_person_and_can_be_undone(waiting: Program) -> None:

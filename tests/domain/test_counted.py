@@ -85,12 +85,12 @@ def test_a_code_that_is_not_needed_is_not_the_cause() -> None:
 @pytest.mark.parametrize("before", [ALLOWED, WAITS], ids=["allowed", "waits"])
 @pytest.mark.parametrize("domain", ["a.example", ""])
 def test_a_full_quota_refuses_everybody_without_a_code(before: Verdict, domain: str) -> None:
-    """With a sentence that says to come again, and a reason without the address."""
+    """With a sentence that says to come again, and a reason without address and domain."""
     found = counted(COUNTING, who(full=True, domain=domain), before, final=False)
     assert (found.admitted, found.asks, found.message) == (False, False, FULL_MESSAGE)
-    where = domain or "addresses that cannot be read"
+    where = "addresses of this domain" if domain else "addresses that cannot be read"
     assert found.reasons[-1] == Reason(
-        "admission.signups_per_domain", f"{where}: 20 an hour have signed up"
+        "admission.signups_per_domain", f"20 an hour with {where} have signed up"
     )
     assert counted(COUNTING, who(), before, final=False) == before
 

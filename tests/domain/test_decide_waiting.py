@@ -33,6 +33,7 @@ from usher.core.domain.records import Grant, Outcome, Source, Status, User
 from usher.core.domain.roles import effective, take_over
 from usher.core.domain.sync import Kind, adopt, compare
 from usher.core.errors import RoleInvalidError, UserNotWaitingError, UserWaitingError
+from usher.core.policy_file import parse_policy
 from usher.emulator.payload import ZERO_INSTANCE
 
 OTHER = "ada@other.org"
@@ -253,6 +254,18 @@ def test_a_sync_makes_the_unknown_wait_and_gives_them_nothing() -> None:
     assert known.status is Status.ACTIVE
     assert effective(known.grants, NOON) == {"member", "staff"}
     assert adopt(ZERO_INSTANCE, person, known, ASKING, NOON).status is Status.ACTIVE
+
+
+def test_a_sync_knows_who_was_invited() -> None:
+    """Else it would make people wait whom the policy lets in."""
+    rule = '[admission]\ndefault = "ask"\n[[rule]]\nallow = true\ninvited = true'
+    policy = parse_policy(rule)
+    guest = event("usermodified", email=OTHER, confirmed_at=NOON, invited_at=NOON).user
+    assert adopt(ZERO_INSTANCE, guest, None, policy, NOON).status is Status.ACTIVE
+    known = adopt(ZERO_INSTANCE, guest, after([event("validate", -9, email=OTHER)]), policy, NOON)
+    assert (known.status, known.invited) == (Status.ACTIVE, True)
+    stranger = event("usermodified", email=OTHER, confirmed_at=NOON).user
+    assert adopt(ZERO_INSTANCE, stranger, None, policy, NOON).status is Status.WAITING
 
 
 def test_a_look_at_the_account_takes_over_no_role_of_somebody_who_waits() -> None:

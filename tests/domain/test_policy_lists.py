@@ -130,6 +130,15 @@ def test_a_wrong_file_never_opens_the_door(
     assert caught.value.problem.startswith(problem)
 
 
+def test_an_error_quotes_no_more_than_fits_into_a_line(source: Path) -> None:
+    """The first line of another kind of file may be megabytes long."""
+    (source.parent / "junk.txt").write_text("x " * 500_000)
+    with pytest.raises(PolicyError) as caught:
+        load_policy(str(source))
+    assert caught.value.problem.startswith("'x x x ")
+    assert len(caught.value.problem) < 200
+
+
 @pytest.mark.parametrize("value", ["1", '""', "[]"])
 def test_a_file_has_a_name(tmp_path: Path, value: str) -> None:
     """A text, and no empty one."""

@@ -101,6 +101,36 @@ def test_the_first_rule_that_applies_decides(
     assert found.text.startswith(reason)
 
 
+# rule, of an invited person, what comes of the validate, and of the signup
+INVITATIONS = [
+    ("allow = true\ninvited = true", True, "admitted", "admitted"),
+    ("allow = true\ninvited = true", False, "admitted", "refused"),
+    ("allow = true\ninvited = false", True, "admitted", "refused"),
+    ("ask = true\ninvited = true", False, "waits", "refused"),
+    ("deny = true\ninvited = true", True, "admitted", "refused"),
+    ("deny = true\ninvited = false", True, "admitted", "admitted"),
+    ("deny = true\ninvited = false", False, "admitted", "refused"),
+]
+
+
+@pytest.mark.parametrize(("rule", "invited", "at_validate", "at_signup"), INVITATIONS)
+def test_an_invitation_is_known_from_the_signup_on(
+    rule: str, invited: bool, at_validate: str, at_signup: str
+) -> None:
+    """Identity notes it after the validate, which must not refuse whom an administrator invites."""
+    rules = policy(f"[[rule]]\n{rule}", "allow" if rule.startswith("deny") else "deny")
+    assert answer(rules.evaluate(ask(event=EventName.VALIDATE, proven=False))) == at_validate
+    assert answer(rules.evaluate(ask(invited=invited))) == at_signup
+
+
+def test_a_validate_that_tells_of_an_invitation_is_believed() -> None:
+    """Nothing is guessed then."""
+    told = ask(event=EventName.VALIDATE, proven=False, invited=True)
+    allowing = policy("[[rule]]\nallow = true\ninvited = false", "deny")
+    assert answer(allowing.evaluate(told)) == "refused"
+    assert answer(policy("[[rule]]\ndeny = true\ninvited = true").evaluate(told)) == "refused"
+
+
 BEFORE, AFTER = datetime(2026, 12, 24, 11, 59, 59, tzinfo=UTC), datetime(2026, 12, 25, tzinfo=UTC)
 
 # conditions, applicant, whether they hold
@@ -187,6 +217,16 @@ SENTENCES = [
 def test_each_rule_is_told_in_a_sentence(text: str, sentence: str) -> None:
     """Without the addresses that it lists."""
     assert sentence in policy(text).describe()
+
+
+def test_a_sentence_names_a_few_entries_of_a_long_list() -> None:
+    """The ledger has it with every event that the rule decided."""
+    domains = ", ".join(f'"d{number:03}.example"' for number in range(500))
+    rules = policy(f"[[rule]]\ndeny = true\nemail_domains = [{domains}]")
+    [reason] = rules.evaluate(ask("x@d499.example")).reasons
+    assert reason.text.startswith("refuses everybody whose address is at d000.example, d001.exam")
+    assert reason.text.endswith("d019.example and 480 more")
+    assert len(reason.text) < 400
 
 
 def test_admission_is_described_in_its_order() -> None:

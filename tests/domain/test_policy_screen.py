@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from tests.domain.decide_support import event, message, outcome
 from tests.support import NOON, ROOT
 from usher.core.domain.callable_policy import CallablePolicy
+from usher.core.domain.decide import decide, welcome
 from usher.core.domain.events import Event
 from usher.core.domain.policy import Applicant, Ask, Reason, Refuse, Rules, Verdict, somebody
-from usher.core.domain.records import Outcome
+from usher.core.domain.records import Outcome, Status
+from usher.core.domain.sync import adopt
 from usher.core.domain.trial import try_on_past
 from usher.core.errors import PolicyError
 from usher.core.policy_source import load_policy
@@ -72,11 +74,41 @@ def test_a_screen_can_only_make_an_answer_stricter(verdict: Verdict, word: Any) 
     before = policy.evaluate(somebody("ada@a.example", at=NOON))
     after = policy.screen(SIGNUP, before)
     assert after.admitted <= before.admitted
-    assert after.asks >= before.asks or not after.admitted
+    assert after.asks >= before.asks
     assert (after.roles, after.ends, after.app_metadata) == (
         before.roles, before.ends, before.app_metadata,
     )  # fmt: skip
     assert after.admitted or after.message
+
+
+@pytest.mark.parametrize("word", [None, Refuse(), Ask()])
+def test_a_refusal_lets_nobody_in_whom_the_rules_make_wait(word: Any) -> None:
+    """At a login it comes too late to refuse, and no role comes before an approval."""
+    policy = code(word, Verdict(roles=frozenset({"member"}), asks=True))
+    user = decide(event("login", email="ada@other.org"), None, policy, NOON).user
+    assert user is not None
+    assert (user.status, user.grants) == (Status.WAITING, ())
+
+
+@pytest.mark.parametrize(("word", "status"), [(Ask(), Status.WAITING), (None, Status.ACTIVE)])
+def test_an_account_that_comes_before_its_events_is_screened_too(word: Any, status: Status) -> None:
+    """By its token, or by a sync: neither is a way around the question."""
+    seen: list[Event] = []
+
+    def screen(asked: Event) -> Any:
+        seen.append(asked)
+        return word
+
+    policy = CallablePolicy("rules:rules", lambda _: MEMBER, screen)
+    login = event("login", user_metadata={"full_name": "Ada"}, confirmed_at=NOON)
+    instance, person = login.instance_id, login.user
+    assert welcome(instance, person, None, policy, NOON).status is status
+    synced = adopt(instance, person, None, policy, NOON)
+    assert synced.status is status
+    assert [each.user.user_metadata for each in seen] == [{"full_name": "Ada"}] * 2
+    changed = event("login", email="other@example.com", confirmed_at=NOON).user
+    assert adopt(instance, changed, synced, policy, NOON).status is status
+    assert len(seen) == 2  # settled, or waiting: neither is asked about again
 
 
 def test_its_words_have_no_roles() -> None:

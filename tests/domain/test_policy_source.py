@@ -297,6 +297,16 @@ def test_an_absent_default_file_is_the_empty_policy(
         load_policy("other.toml")
 
 
+def test_a_link_to_nothing_is_no_absent_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody has a policy, and it is lost: nobody is admitted for that."""
+    monkeypatch.chdir(tmp_path)
+    Path("policy.toml").symlink_to("gone.toml")
+    with pytest.raises(PolicyError, match=r"links to gone\.toml, which is not there"):
+        load_policy("policy.toml")
+
+
 def test_a_file_is_named_by_its_last_part_in_errors(tmp_path: Path) -> None:
     """A long path would hide the place."""
     path = tmp_path / "rules.toml"

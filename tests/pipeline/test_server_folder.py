@@ -57,6 +57,25 @@ def test_a_server_is_found_as_long_as_it_runs(tmp_path: Path) -> None:
     assert list(spool.iterdir()) == []
 
 
+def test_a_folder_of_something_else_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server clears up after killed servers alone, also among the system's temporary files."""
+    (tmp_path / "server-backup").mkdir()
+    (tmp_path / "server-killed").mkdir()
+    (tmp_path / "server-killed" / "alive").touch()
+    with made_in(tmp_path):
+        assert not (tmp_path / "server-killed").exists()
+    (tmp_path / "server-of-others").mkdir()
+    (tmp_path / "server-of-others" / "alive").touch()
+
+    def closed(_path: Path) -> bool:
+        raise PermissionError
+
+    monkeypatch.setattr("usher.core.server_folder._held", closed)
+    with made_in(tmp_path):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"server-backup", "server-of-others"}
+
+
 def test_a_folder_of_another_user_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what to do; the superuser, who runs these tests perhaps, could read it."""
 
