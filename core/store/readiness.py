@@ -16,7 +16,10 @@ from sqlalchemy import Connection, Table, bindparam, delete, insert, select, tex
 from usher.core.errors import DatabaseError
 from usher.core.store.database import Database
 from usher.core.store.tables import (
+    CODE_USES,
+    CODES,
     INSTANCES,
+    TALLIES,
     AuditRow,
     CounterRow,
     DeliveryRow,
@@ -57,12 +60,19 @@ def check(database: Database) -> None:
 
 
 class _Trial:
-    """Insert a row into a table, find it, and do to it what events do besides."""
+    """Insert a row into a table, find it, and do to it what events do besides.
 
-    def __init__(self, row: Any, *, changes: bool = False, removes: bool = False) -> None:
+    Args:
+        fixed: values that a constraint asks for; any others do.
+    """
+
+    def __init__(
+        self, row: Any, *, changes: bool = False, removes: bool = False, **fixed: Any
+    ) -> None:
         table = row if isinstance(row, Table) else row.__table__
         self._table = table
         self._insert = insert(table)
+        self._fixed = fixed
         self._names = [f"k_{key.name}" for key in table.primary_key]
         mine = [key == bindparam(f"k_{key.name}") for key in table.primary_key]
         column = list(table.columns)[-1]
@@ -74,7 +84,9 @@ class _Trial:
 
     def run(self, connection: Connection) -> None:
         """Run it, with a key that no other row has, so that no process waits for another."""
-        written = connection.execute(self._insert, _row(self._table)).inserted_primary_key
+        written = connection.execute(
+            self._insert, _row(self._table) | self._fixed
+        ).inserted_primary_key
         if not written:
             raise self._hides()
         values = dict(zip(self._names, written, strict=True))
@@ -93,6 +105,9 @@ _TRIALS: Final = (
     _Trial(GrantRow, removes=True),
     _Trial(PushRow, removes=True),
     _Trial(RequestRow, changes=True, removes=True),
+    _Trial(CODES, changes=True, used=0),
+    _Trial(CODE_USES),
+    _Trial(TALLIES, changes=True),
     _Trial(AuditRow, changes=True),
     _Trial(CounterRow, changes=True),
     _Trial(INSTANCES, changes=True),
