@@ -28,6 +28,7 @@ from usher.cli.shadow import shadow
 from usher.cli.trying import Question, try_policy
 from usher.core.app import utc_now
 from usher.core.domain.callable_policy import CallablePolicy
+from usher.core.domain.codes import STAND_INS
 from usher.core.domain.decide import applicant
 from usher.core.domain.documents import (
     decision_document,
@@ -139,6 +140,7 @@ def _ask_about_somebody(code: CallablePolicy) -> None:
 )
 @click.option("--invited", is_flag=True, help="Treat the account as invited.")
 @click.option("--at", type=PAST, help="Time of the event; now unless told otherwise.")
+@click.option("--code", type=click.Choice([*STAND_INS]), help="Give such an invitation code.")
 @json_option
 def explain(
     who: str,
@@ -147,6 +149,7 @@ def explain(
     event: str,
     invited: bool,
     at: datetime | None,
+    code: str | None,
     as_json: bool,
 ) -> None:
     """Show the policy's verdict and reasons for WHO: an e-mail address, or a user's or event's id.
@@ -157,6 +160,7 @@ def explain(
     """
     if "@" not in who and not _is_uuid(who):
         sys.exit(_explain_event(who, as_json))
+    given = STAND_INS[code] if code else None
     if "@" in who:
         with told_in_full():
             loaded = load_policy(_configured())
@@ -167,10 +171,12 @@ def explain(
             proven=not unproven,
             provider=provider,
             invited=invited,
+            code=given,
         )
     else:
         with opened() as app:
             question = applicant(EventName(event), app.store.users.find(who), app.clock())
+            question = replace(question, code=given)
             loaded = app.policy
         if at is not None:
             question = replace(question, at=int(at.timestamp()))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from usher.core.bounds import MAX_CODE_KEY_CHARACTERS
-from usher.core.domain.codes import CodeState
+from usher.core.domain.codes import STAND_INS, CodeState
 from usher.core.domain.counting import Counting
 from usher.core.domain.events import is_text
 from usher.core.domain.quotas import read_quota
@@ -56,9 +56,9 @@ def read_test_code(table: Mapping[str, Any], where: str) -> CodeState | None:
     code = table.get("code")
     if code is None:
         return None
-    if code not in ("valid", "invalid"):
+    if not isinstance(code, str) or code not in STAND_INS:
         raise PolicyError(f"{where} code", 'must be "valid" or "invalid"')
-    return CodeState.OPEN if code == "valid" else CodeState.UNKNOWN
+    return STAND_INS[code]
 
 
 def _is_key(value: object) -> bool:

@@ -48,6 +48,13 @@ class CodeState(StrEnum):
     REVOKED = "revoked"
 
 
+STAND_INS: Final[Mapping[str, CodeState]] = {
+    "valid": CodeState.OPEN,
+    "invalid": CodeState.UNKNOWN,
+}
+"""The states of codes that stand for others, where a policy is asked about nobody's own one."""
+
+
 class Code(Struct, frozen=True):
     """One invitation code as it is kept.
 

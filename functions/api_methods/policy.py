@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, Field
 
+from usher.core.domain.codes import STAND_INS
 from usher.core.domain.decide import applicant
 from usher.core.domain.documents import (
     policy_test_document,
@@ -43,6 +44,9 @@ class ExplainRequest(Input):
     event: Literal["validate", "signup"] = "signup"
     invited: bool = Field(False, description="Whether an administrator invited the account.")
     at: AwareDatetime | None = Field(None, description="The time of the event; absent: now.")
+    code: Literal["valid", "invalid"] | None = Field(
+        None, description="The invitation code that they give; absent: none."
+    )
 
 
 def read(call: Call) -> Response:
@@ -72,6 +76,7 @@ def explain(call: Call) -> Response:
             provider=body.provider,
             invited=body.invited,
             instance_id=call.principal.user.instance_id,
+            code=STAND_INS[body.code] if body.code else None,
         )
     )
     return json_response(verdict_document(verdict) | {"fingerprint": policy.fingerprint})

@@ -70,6 +70,30 @@ def test_a_verdict_is_that_of_the_command(
     assert answer.json == asked(command, policy_file, monkeypatch)
 
 
+@pytest.mark.parametrize(("code", "waiting"), [("valid", False), ("invalid", True)])
+def test_a_code_in_the_question_counts_as_in_the_commands(
+    sqlite_people: People,
+    policy_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+    waiting: bool,
+) -> None:
+    """It admits those who would wait; for people on record, too."""
+    rules = '[admission]\ndefault = "ask"\ninvitation_code = "code"\n'
+    policy_file.write_text(rules)
+    sqlite_people.app.policy_in_force.current = load_policy(str(policy_file))
+    body = {"email": "new@x.org", "code": code}
+    answer = sqlite_people.ask(ADMIN, "POST", "/policy/explain", body)
+    assert (answer.json["admitted"], answer.json["waiting"]) == (True, waiting)
+    assert answer.json["reasons"][0]["rule"] == "admission.invitation_code"
+    command = ["explain", body["email"], "--code", code]
+    assert answer.json == asked(command, policy_file, monkeypatch)
+    monkeypatch.setenv("USHER_DATABASE_URL", sqlite_people.app.settings.database_url)
+    who = str(sqlite_people.ids["user"])
+    on_record = asked(["explain", who, "--code", code], policy_file, monkeypatch)
+    assert on_record["waiting"] is waiting
+
+
 def test_asking_leaves_no_trace(people: People) -> None:
     """Neither a record, nor an event, nor an entry in the audit."""
     store = people.app.store
@@ -85,6 +109,7 @@ def test_asking_leaves_no_trace(people: People) -> None:
         {}, {"email": ""}, {"email": "a" * 321}, {"email": 1}, {"email": "a@b.c", "proven": "yes"},
         {"email": "a@b.c", "event": "login"}, {"email": "a@b.c", "provider": None},
         {"email": "a@b.c", "at": "2026-12-10T12:00:00"}, {"email": "a@b.c", "invited": 2},
+        {"email": "a@b.c", "code": "open"}, {"email": "a@b.c", "code": True},
     ],
 )  # fmt: skip
 def test_a_question_that_is_none_is_refused(sqlite_people: People, body: object) -> None:
