@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from tests.forge import STRANGER
+from tests.system.counts import Code
 from tests.system.kill import Killed
 from tests.system.model import Reply, Sent, Wish, stale
 from tests.system.person import Person, roles_of
@@ -26,6 +27,11 @@ BOSS = UUID(int=1)
 NOBODY = UUID(int=99)
 MOST_ACCOUNTS = 5
 LONGEST_HOOK = timedelta(seconds=15)
+
+
+def _spelled(number: int) -> str:
+    """A code in its normal spelling; nobody made those below 0."""
+    return f"PASSPASS{number % 10_000:04}"
 
 
 @dataclass
@@ -50,6 +56,7 @@ class Deeds:
         self.system = system
         self.identity, self.model = system.identity, system.model
         self._made = BOSS.int
+        self._codes_made = 0
         self.hooks: list[Hook] = []
         self.words = Words(system.model)
         self.identity.create(BOSS, "owner@example.com", "email", mailed=True)
@@ -81,6 +88,7 @@ class Deeds:
             return None
         refused = sent.of_stranger is not None and sent.of_stranger[0] == 401
         assert (reply[0] == 401) is (refused or stale(sent, self.system.clock()))
+        self._tells_no_role_to_who_waits(sent, reply)
         if reply[0] not in (401, 503) and sent.key in self.model.ledger:
             active = self.system.app.store_and_forward.active
             kept = self.model.ledger[sent.key]
@@ -88,15 +96,22 @@ class Deeds:
             assert active or again or reply == kept.reply
         return reply
 
+    def _tells_no_role_to_who_waits(self, sent: Sent, reply: Reply) -> None:
+        document = sent.document
+        if reply[1] is None or document is None or self.system.app.store_and_forward.active:
+            return
+        person = self.model.people.get(UUID(document["user"]["id"]))
+        assert person is None or person.status != "waiting" or not roles_of(reply[1])
+
     # --- people at Identity ------------------------------------------------------------------
 
-    def _new(self, email: str, provider: str, *, mailed: bool) -> UUID | None:
+    def _new(self, email: str, provider: str, *, mailed: bool, code: str = "") -> UUID | None:
         """An account of somebody new, unless there are enough; an id is never given twice."""
         if len(self.identity.accounts) >= MOST_ACCOUNTS:
             return None
         self._made += 1
         who = UUID(int=self._made)
-        self.identity.create(who, email, provider, mailed=mailed)
+        self.identity.create(who, email, provider, mailed=mailed, code=code)
         return who
 
     def _there(self, who: int) -> UUID:
@@ -109,9 +124,17 @@ class Deeds:
         ids = sorted({*self.identity.accounts, *self.model.people} - {BOSS}, key=int)
         return ids[who % len(ids)] if ids and who < 5 else NOBODY
 
-    def sign_up(self, email: str, provider: str, mailed: bool, fate: str) -> None:
+    def _spelling(self, code: int | None) -> str:
+        """One of the codes, the newest first; a wrong one, or none."""
+        if code is None:
+            return ""
+        return _spelled(self._codes_made - 1 - code)
+
+    def sign_up(
+        self, email: str, provider: str, mailed: bool, fate: str, code: int | None = None
+    ) -> None:
         """Somebody new."""
-        who = self._new(email, provider, mailed=mailed)
+        who = self._new(email, provider, mailed=mailed, code=self._spelling(code))
         if who is not None and not self._send("validate", who, fate):
             del self.identity.accounts[who]
 
@@ -130,6 +153,14 @@ class Deeds:
             self._send("login", user_id, fate)
         elif self._send("signup", user_id, fate):
             account["confirmed_at"] = self.system.clock()
+
+    def sign_up_again(self, who: int, code: int | None, fate: str) -> None:
+        """The same person, with a code or with another one, confirmed or not."""
+        if (user_id := self._there(who)) != BOSS:
+            account = self.identity.accounts[user_id]
+            account["user_metadata"] = {"name": "again", "code": self._spelling(code)}
+            if self._send("signup", user_id, fate):
+                account.setdefault("confirmed_at", self.system.clock())
 
     def login_begins(self, who: int) -> None:
         """The account is read; the password is checked for a while."""
@@ -328,6 +359,32 @@ class Deeds:
         alike = [n for n, (one, other, _) in sorted(numbers.items()) if (one, other) == (who, role)]
         mine = [one for one in self.model.requests if (one.who, one.role) == (who, role)]
         return mine[alike.index(number)]
+
+    def make_code(self, uses: int, roles: set[str], minutes: int | None) -> None:
+        """An administrator makes a code."""
+        spelling, self._codes_made = _spelled(self._codes_made), self._codes_made + 1
+        until = self.system.clock() + timedelta(minutes=minutes) if minutes else None
+        body: dict[str, Any] = {"code": spelling, "uses": uses, "roles": sorted(roles)}
+        if until:
+            body["ends_at"] = until.isoformat().replace("+00:00", "Z")
+        code = Code(uses, frozenset(roles), until)
+        with self.system.living():
+            made = self.system.call(
+                "POST", "/codes", BOSS, body, lambda: self.model.make_code(spelling, code)
+            )
+            assert made[0] == 201
+
+    def revoke_code(self, code: int) -> None:
+        """An administrator revokes one, perhaps again."""
+        spelling = self._spelling(code)
+        with self.system.living():
+            code_id = self.system.code_id(spelling)
+            if code_id is not None:
+                status, told = self.system.call(
+                    "DELETE", f"/codes/{code_id}", BOSS, None,
+                    lambda: self.model.revoke_code(spelling),
+                )  # fmt: skip
+                assert (status, told["state"]) == (200, "revoked")
 
     def suspend(self, who: int, suspended: bool) -> None:
         """Out, or in again."""

@@ -15,12 +15,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from tests.system.person import CONSTANTS, Metadata, Person, admitted, asks, roles_of
+from tests.system.counts import DAY, Admission, Code, Rules, Seen, admission, given, window
+from tests.system.person import CONSTANTS, Metadata, Person, roles_of
 from usher.emulator.payload import ZERO_INSTANCE
 
 EVENTS = ("validate", "signup", "login", "usermodified", "userdeleted")
 Reply = tuple[int, Metadata | None]
 Key = tuple[str, int, str]
+THE_SITE = UUID(int=0)
 
 
 @dataclass(frozen=True)
@@ -95,12 +97,17 @@ class Model:
     Attributes:
         tells: Identity can be told of changes made here.
         refused: events that ``[outage]`` refuses.
+        codes: by their spelling.
+        tallies: people counted in each window.
         spool: what waits there, with the answers given.
         remembered: answers that the living process has given during this outage.
         broken: the policy fails whenever it is asked.
     """
 
-    def __init__(self, refused: Iterable[str] = ()) -> None:
+    def __init__(self, refused: Iterable[str] = (), rules: Rules = Rules()) -> None:
+        self.rules = rules
+        self.codes: dict[str, Code] = {}
+        self.tallies: Counter[tuple[int, str]] = Counter()
         self.people: dict[UUID, Person] = {}
         self.ledger: dict[Key, Kept] = {}
         self.audit: list[tuple[UUID, str, str]] = []
@@ -111,6 +118,7 @@ class Model:
         self.refused = set(refused)
         self.broken = False
         self._decided: set[UUID] = set()
+        self._no_good = 0
         self._written: dict[UUID, tuple[Person, bool]] = {}
 
     # --- events ----------------------------------------------------------------------------------
@@ -127,6 +135,7 @@ class Model:
             assert new == list(self.spool)[: len(new)], "the order of arrival was not kept"
         answers = []
         self._decided.clear()
+        self._no_good = 0
         for sent, at in batch:
             if self._open(sent.key):
                 self._keep(*(self.spool.pop(sent.key) if held else (sent, at, None)))
@@ -137,7 +146,17 @@ class Model:
         for person in (self.people[who] for who in self._decided if who in self.people):
             # Once, after the whole batch: a later event of it may show that an answer has landed.
             person.pending = person.pending or person.overwritten(batch[-1][1])
+        if self._no_good:
+            self._count_no_good(batch[-1][1])
         return answers
+
+    def _count_no_good(self, now: datetime) -> None:
+        """Codes that could not be used, by day; old days go."""
+        kept = f"codes:{(now - timedelta(days=90)).date()}"
+        old = [name for name in self.days if name.startswith("codes:") and name < kept]
+        for name in old:
+            del self.days[name]
+        self.days[f"codes:{now.date()}"] += self._no_good
 
     def _again(self, sent: Sent, at: datetime, stored: Reply) -> Reply:
         """The answer to a delivery that comes again; a login with roles is decided anew."""
@@ -149,7 +168,7 @@ class Model:
             return stored
         before, entries = self.people[user_id].copy(), len(self.audit)
         try:
-            _, reply = self._decide("login", sent, document["user"], at, None)
+            _, reply = self._decide("login", sent, document["user"], at, None, Seen())
         except PolicyFailsError:
             reply = 500, None
         if reply in (stored, (500, None)):
@@ -175,7 +194,15 @@ class Model:
         if name in self.refused:
             return 503, None
         if name in ("validate", "signup"):
-            return Model()._decide(name, sent, document["user"], at, None)[1]
+            # Answered where it is the same whatever codes and quotas say.
+            code = bool(given(document["user"]))
+            worst = Seen("bad" if code else "", full=bool(self.rules.people))
+            best = Seen("good" if code else "")
+            (outcome, reply), (other, _) = (
+                Model(rules=self.rules)._decide(name, sent, document["user"], at, None, seen)
+                for seen in (worst, best)
+            )
+            return reply if outcome == other else (503, None)
         return 204 if name not in ("usermodified", "userdeleted") else 202, None
 
     def spooled(self, batch: Sequence[tuple[Sent, datetime]]) -> None:
@@ -194,11 +221,18 @@ class Model:
         if self.broken and of:
             raise PolicyFailsError
 
-    def _admits(self, email: str) -> bool:
-        self._ask()
-        return admitted(email)
+    def _seen(self, name: str, user: Metadata, at: int) -> Seen:
+        """What codes and quotas say of an event."""
+        if name not in ("validate", "signup"):
+            return Seen()
+        full = 0 < self.rules.people <= self.tallies[window(user)]
+        spelling = given(user)
+        if not spelling:
+            return Seen(full=full)
+        code = self.codes.get(spelling)
+        return Seen(code.state(UUID(user["id"]), at) if code else "bad", full)
 
-    def _keep(self, sent: Sent, at: datetime, given: Reply | None) -> None:
+    def _keep(self, sent: Sent, at: datetime, told: Reply | None) -> None:
         document = sent.document
         user_id = None
         outcome = "invalid"
@@ -212,15 +246,18 @@ class Model:
         elif document is not None:
             user_id = UUID(document["user"]["id"])
             before = self.people[user_id].copy() if user_id in self.people else None
+            name, user = document["event"], document["user"]
+            seen = self._seen(name, user, sent.issued_at)
             try:
-                outcome, reply = self._decide(document["event"], sent, document["user"], at, given)
+                outcome, reply = self._decide(name, sent, user, at, told, seen)
+                self._no_good += seen.state == "bad"
             except PolicyFailsError:
                 outcome, reply = "failed", (500, None)
                 if before is not None:
                     self.people[user_id] = before
             if outcome in ("applied", "unchanged"):
                 self._decided.add(user_id)
-        kept = Kept(sent.key, user_id, outcome, given or reply, readable=True, at=at)
+        kept = Kept(sent.key, user_id, outcome, told or reply, readable=True, at=at)
         self.ledger[sent.key] = kept
         self.days[_day(kept)] += 1
         if user_id in self.people and self.people[user_id].deleted:
@@ -234,35 +271,36 @@ class Model:
                 kept.reply = (204, None) if kept.reply[0] == 200 else kept.reply
 
     def _decide(
-        self, name: str, sent: Sent, user: Metadata, at: datetime, given: Reply | None
+        self, name: str, sent: Sent, user: Metadata, at: datetime, told: Reply | None, seen: Seen
     ) -> tuple[str, Reply]:
         person = self.people.get(UUID(user["id"]))
-        status = person.status if person else "unknown"
-        if status == "deleted":
-            if name == "userdeleted" and person:
-                person.pending = False
-            return ("denied", (403, None)) if name == "login" else ("unchanged", (204, None))
-        if status == "suspended" and name in ("validate", "signup", "login"):
-            return "denied", (403, None)
-        if status in ("active", "waiting") and name == "validate":
-            return "unchanged", (204, None)
-        if name in ("validate", "signup") and not self._admits(user["email"]):
-            return "denied", (403, None)
+        if (early := self._early(person, name)) is not None:
+            return early
         before = person.copy() if person else None
         person = person or Person(UUID(user["id"]), at)
+        proven = proves(name, user, datetime.fromtimestamp(sent.issued_at, UTC))
+        answer = self._answer(user, proven=proven or name == "validate")
+        enters = admission(answer, Seen(), counted=True)
+        if name in ("validate", "signup"):
+            self._ask()
+            enters = admission(answer, seen, counted=person.counted)
+            if not enters.admitted:
+                return "denied", (403, None)
         updated_at = datetime.fromisoformat(user["updated_at"])
         order = (name != "validate", sent.issued_at, EVENTS.index(name), updated_at)
         newer = order > person.order
         self._absorb(person, name, sent, user, order)
+        if name in ("validate", "signup"):
+            self._use_up(person, name, user, seen, enters)
         reply: Reply = (204, None)
         if name == "userdeleted":
             person.bury()
         elif name != "validate":
             alone = Person(person.id, at)
             self._absorb(alone, name, sent, user, order)
-            self._look_in(before, person, alone, at)
+            self._look_in(before, person, alone, at, enters)
             echo = newer and _echoes(before, name, user, at)
-            reply = self._enter(person, name, user, at, given, sent, newer=newer)
+            reply = self._enter(person, name, user, at, told, sent, newer=newer)
             if echo and before is not None and _same_but_pushed(before, person):
                 self._store(before, person, "user.changed", "identity")
                 return "unchanged", reply
@@ -271,14 +309,47 @@ class Model:
         self._store(before, person, "user.changed", "identity")
         return "applied", reply
 
-    def _look_in(self, before: Person | None, person: Person, alone: Person, at: datetime) -> None:
+    @staticmethod
+    def _early(person: Person | None, name: str) -> tuple[str, Reply] | None:
+        """What becomes of an event by the status alone."""
+        status = person.status if person else "unknown"
+        if person and status == "deleted":
+            if name == "userdeleted":
+                person.pending = False
+            return ("denied", (403, None)) if name == "login" else ("unchanged", (204, None))
+        if status == "suspended" and name in ("validate", "signup", "login"):
+            return "denied", (403, None)
+        if status in ("active", "waiting") and name == "validate":
+            return "unchanged", (204, None)
+        return None
+
+    def _answer(self, user: Metadata, *, proven: bool) -> str:
+        """The policy's, without codes and quotas."""
+        provider = (user["app_metadata"] or {}).get("provider", "")
+        return self.rules.answer(user["email"], provider, proven=proven)
+
+    def _use_up(
+        self, person: Person, name: str, user: Metadata, seen: Seen, enters: Admission
+    ) -> None:
+        """A place is taken once; a code at the signup, where it admits or gives roles."""
+        if self.rules.people and not enters.by_code and not person.counted:
+            person.counted = True
+            self.tallies[window(user)] += 1
+        code = self.codes.get(given(user))
+        if code is None or name != "signup" or seen.state != "good" or enters.asks:
+            return
+        if enters.by_code or code.roles:
+            code.used_by.add(person.id)
+            person.use(code.roles)
+
+    def _look_in(
+        self, before: Person | None, person: Person, alone: Person, at: datetime, enters: Admission
+    ) -> None:
         """An event alone lets somebody in, or makes them wait, where it confirms them."""
         settled = before is not None and before.confirmed and not before.waiting
         self._ask(of=bool(settled or alone.confirmed))
         if alone.confirmed:
-            proven = alone.email.lower() in alone.proven
-            asked = asks(alone.email, alone.provider, proven=proven)
-            person.look_in(before, at, asked=asked, good=admitted(alone.email))
+            person.look_in(before, at, asked=enters.asks, good=enters.admitted)
 
     @staticmethod
     def _absorb(
@@ -306,7 +377,7 @@ class Model:
         name: str,
         user: Metadata,
         at: datetime,
-        given: Reply | None,
+        given_reply: Reply | None,
         sent: Sent,
         *,
         newer: bool,
@@ -325,10 +396,10 @@ class Model:
             if person.roles(at) or "roles" in held:
                 want["roles"] = sorted(person.roles(at))
             reply = (204, None) if want == held else (200, want)
-        told = given or reply
+        told = given_reply or reply
         if told[1] is not None:
             person.answer(roles_of(told[1]), roles_of(held), at, sent.issued_at, sent.key[2])
-        if newer and given is None and name != "usermodified":
+        if newer and given_reply is None and name != "usermodified":
             person.pending, person.writing, person.writing_since = _settled(person)
         return reply
 
@@ -413,10 +484,32 @@ class Model:
         if before is None:
             profile(person, claims)
         person.confirmed = now
-        asked = asks(person.email, person.provider, proven=person.email.lower() in person.proven)
-        person.look_in(before, now, asked=asked, good=admitted(person.email))
+        self._meet(before, person, now)
         person.follow_policy()
         self._store(before, person, "user.changed", "identity")
+
+    def _meet(self, before: Person | None, person: Person, now: datetime) -> None:
+        """A look at the account itself, without an event."""
+        proven = person.email.lower() in person.proven
+        answer = self.rules.answer(person.email, person.provider, proven=proven)
+        enters = admission(answer, Seen(), counted=True)
+        person.look_in(before, now, asked=enters.asks, good=enters.admitted)
+
+    def make_code(self, spelling: str, code: Code) -> None:
+        """An administrator makes one."""
+        self.codes[spelling] = code
+        self.audit.append((THE_SITE, "codes.made", "user"))
+
+    def revoke_code(self, spelling: str) -> None:
+        """Nobody uses it from now on."""
+        if not self.codes[spelling].revoked:
+            self.codes[spelling].revoked = True
+            self.audit.append((THE_SITE, "code.revoked", "user"))
+
+    def forget_windows(self, before: datetime) -> None:
+        """Old windows go."""
+        for place in [place for place in self.tallies if place[0] + DAY < before.timestamp()]:
+            del self.tallies[place]
 
     def end_grants(self, now: datetime) -> None:
         """What has ended goes off the record."""
@@ -516,8 +609,9 @@ class Model:
             if push and told and user_id in self.people:
                 self.people[user_id].pending = True
 
-    @staticmethod
-    def _adopt(before: Person | None, person: Person, account: Metadata, now: datetime) -> None:
+    def _adopt(
+        self, before: Person | None, person: Person, account: Metadata, now: datetime
+    ) -> None:
         profile(person, account)
         if not person.confirmed and account.get("confirmed_at"):
             person.confirmed = datetime.fromisoformat(account["confirmed_at"])
@@ -528,9 +622,7 @@ class Model:
             or not before.confirmed
             or (before.asked() != person.asked() and not before.waiting)
         ):
-            proven = person.email.lower() in person.proven
-            asked = asks(person.email, person.provider, proven=proven)
-            person.look_in(before, now, asked=asked, good=admitted(person.email))
+            self._meet(before, person, now)
             person.follow_policy()
         person.look(roles_of(account["app_metadata"]), now)
 

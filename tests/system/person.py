@@ -7,13 +7,13 @@ that it was committed is told by whoever saw the commit (``tests.system.model``)
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 POLICY = """
-[admission]
 deny_email_domains = { values = ["mailinator.com"], message = "Please use an address that lasts." }
 
 [[rule]]
@@ -49,20 +49,6 @@ POLICY_ROLES = ("member", "staff", "partner", "admin")
 Metadata = dict[str, Any]
 
 
-def admitted(email: str) -> bool:
-    """Whether the policy lets an address in."""
-    return not email.lower().endswith("@mailinator.com")
-
-
-def asks(email: str, provider: str, *, proven: bool) -> bool:
-    """Whether the policy wants an administrator's approval.
-
-    It does of whoever comes by one provider, but for proven staff; and of whoever it would refuse.
-    """
-    staff = proven and email.lower().endswith("@example.com")
-    return not admitted(email) or (provider == "github" and not staff)
-
-
 def roles_of(metadata: Metadata) -> set[str]:
     """The roles in somebody's ``app_metadata``."""
     return set(metadata.get("roles", ()))
@@ -87,6 +73,7 @@ class Person:
     last_seen: datetime | None = None
     order: tuple[Any, ...] = ()
     proven: set[str] = field(default_factory=set)
+    counted: bool = False
     words: dict[tuple[str, str], tuple[bool, datetime | None]] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     sent: dict[str, int] = field(default_factory=dict)
@@ -140,6 +127,11 @@ class Person:
         holding = {k: d for k, (d, until) in self.words.items() if until is None or until > now}
         given = {role for (role, _), denies in holding.items() if not denies}
         return given - {role for (role, _), denies in holding.items() if denies}
+
+    def use(self, roles: Iterable[str]) -> None:
+        """A code gives roles; what administrators said stays, and so does each denial."""
+        for role in roles:
+            self.words.setdefault((role, "administrator"), (False, None))
 
     # --- the policy ----------------------------------------------------------------------------
 

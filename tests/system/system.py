@@ -17,6 +17,7 @@ from sqlalchemy import Engine, text
 from tests.api.api_support import JWT_SECRET, bearer
 from tests.pipeline.outage_support import locked
 from tests.support import HANDLERS, SECRET, Clock
+from tests.system.counts import DAY, Rules, digest
 from tests.system.kill import Killed, Moments, watch
 from tests.system.model import Model, Reply, Sent, retained
 from tests.system.there import Identity
@@ -31,6 +32,7 @@ from usher.core.identity.sync_steps import Steps
 from usher.core.settings import Settings
 from usher.core.spool import forward as holding
 from usher.core.spool.files import waiting
+from usher.core.store.codes import Codes
 from usher.core.store.drivers import sqlite
 from usher.core.store.ledger import Ledger
 from usher.core.store.pending import PendingRecords
@@ -55,9 +57,9 @@ class System:
         refused: the events that ``[outage]`` refuses.
     """
 
-    def __init__(self, url: str, reader: Engine, folder: Path, policy: str, refused: str) -> None:
+    def __init__(self, url: str, reader: Engine, folder: Path, rules: Rules, refused: str) -> None:
         self.clock = Clock()
-        self.model = Model([refused] if refused else [])
+        self.model = Model([refused] if refused else [], rules)
         self.identity = Identity(self.clock)
         self.moments = Moments()
         self.sent: list[Sent] = []
@@ -69,7 +71,7 @@ class System:
         self._views: dict[UUID, Any] = {}
         self._patch = pytest.MonkeyPatch()
         (folder / "policy.toml").write_text(
-            policy + (f'{refused} = "refuse"\n' if refused else ""), encoding="utf-8"
+            rules.policy + (f'{refused} = "refuse"\n' if refused else ""), encoding="utf-8"
         )
         self.settings = Settings(
             database_url=url,
@@ -164,6 +166,7 @@ class System:
 
         model, now = self.model, self.clock
         before(Ledger, "prune", lambda at, **_: lambda: model.prune(at))
+        before(Codes, "prune_tallies", lambda at, **_: lambda: model.forget_windows(at))
         before(UserService, "_end_grants", lambda _: lambda: model.end_grants(now()))
         before(
             PendingRecords,
@@ -377,6 +380,12 @@ class System:
             found = connection.execute(text(_STATEMENTS["requests"])).all()
         return {row.id: (_id(row.user_id), row.role, row.state) for row in found}
 
+    def code_id(self, spelling: str) -> UUID | None:
+        """The id of a code, if there is such a one."""
+        with self._reader.connect() as connection:
+            found = connection.execute(text(_STATEMENTS["codes"])).all()
+        return next((_id(row.id) for row in found if row.digest == digest(spelling)), None)
+
     # --- what is there ---------------------------------------------------------------------------
 
     def check(self) -> None:
@@ -412,8 +421,32 @@ class System:
         assert sorted(wishes) == sorted(
             (str(one.who), one.role or "", one.state) for one in model.requests
         )
+        self._check_counts(rows)
         waits = {_id(row["user_id"]) for row in rows["pushes"]}
         assert waits == {one.id for one in model.people.values() if one.pending}
+
+    def _check_counts(self, rows: dict[str, list[dict[str, Any]]]) -> None:
+        """Nobody is in by a code twice, nor too many; nobody who waits has a role."""
+        uses: dict[UUID, set[UUID]] = {_id(row["id"]): set() for row in rows["codes"]}
+        for row in rows["code_uses"]:
+            uses[_id(row["code_id"])].add(_id(row["user_id"]))
+        for row in rows["codes"]:
+            assert row["used"] == len(uses[_id(row["id"])]) <= row["allowed"]
+        assert {row["digest"]: uses[_id(row["id"])] for row in rows["codes"]} == {
+            digest(spelling): code.used_by for spelling, code in self.model.codes.items()
+        }
+        tallies = {row["place"]: row["people"] for row in rows["tallies"] if row["people"]}
+        assert all(people <= self.model.rules.people for people in tallies.values())
+        assert tallies == {
+            f"{DAY}:{day}:{domain}": people
+            for (day, domain), people in self.model.tallies.items()
+            if people
+        }
+        waiting = {_id(row["id"]) for row in rows["users"] if row["status"] == "waiting"}
+        for row in rows["grants"]:
+            who, (kind, _, code) = _id(row["user_id"]), row["actor"].partition(":")
+            assert row["denies"] or who not in waiting
+            assert kind != "code" or who in uses[_id(code)]
 
     def _check_people(self, rows: dict[str, list[dict[str, Any]]]) -> None:
         words: dict[UUID, Any] = {}
@@ -474,6 +507,9 @@ _STATEMENTS = {
     "audit": "SELECT user_id, action, actor FROM audit ORDER BY sequence",
     "counters": "SELECT name, sum(value) AS total FROM counters GROUP BY name",
     "pushes": "SELECT user_id FROM pushes",
+    "codes": "SELECT id, digest, allowed, used FROM codes",
+    "code_uses": "SELECT code_id, user_id FROM code_uses",
+    "tallies": "SELECT place, people FROM tallies",
     "requests": "SELECT id, user_id, role, state FROM requests ORDER BY id",
 }
 

@@ -26,9 +26,9 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import Engine, create_engine, text
 
+from tests.system.counts import Rules
 from tests.system.deeds import Deeds
 from tests.system.model import given_up
-from tests.system.person import POLICY
 from tests.system.system import TABLES, System
 from usher.core import log
 from usher.core.domain.sync_plan import Plan
@@ -41,6 +41,10 @@ ROLE = st.sampled_from(("editor", "author", "member", "staff"))
 EMAIL = st.sampled_from(("ada@example.com", "Bea@Example.com", "cy@other.org", "x@mailinator.com"))
 PROVIDER = st.sampled_from(("email", "google", "github"))
 FATE = st.sampled_from(("arrives", "arrives", "arrives", "ahead", "rolled back", "late", "late"))
+CODE = st.sampled_from((None, 0, 1, 2, 5))
+SITES = st.sampled_from(
+    (Rules("ask", people=1), Rules(), Rules("deny"), Rules(), Rules("ask"), Rules(people=2))
+)
 ODD = st.sampled_from(("no json", "unknown", "elsewhere"))
 METADATA = st.sampled_from(({"theme": "dark"}, {"theme": None}, {"n": 1, "plan": "gold"}))
 DIES = st.sampled_from((0, 0, 0, 0, *range(1, 7), 9, 12))
@@ -65,7 +69,7 @@ AT_IDENTITY = st.one_of(
     deed("answer_lands", back=BACK, applied=st.booleans()),
     deed("change_roles_there", who=WHO, roles=st.sets(ROLE), fate=FATE),
     deed("change_there", who=WHO, email=EMAIL, fate=FATE),
-    deed("sign_up", email=EMAIL, provider=PROVIDER, mailed=st.booleans(), fate=FATE),
+    deed("sign_up", email=EMAIL, provider=PROVIDER, mailed=st.booleans(), fate=FATE, code=CODE),
     deed("made_there", email=EMAIL, provider=PROVIDER, roles=st.sets(ROLE)),
     deed("delete_there", who=WHO, fate=FATE),
 )
@@ -86,6 +90,22 @@ OF_REQUESTS = st.one_of(
     deed("decide", back=st.integers(0, 2), approved=st.booleans(), roles=st.sets(ROLE, max_size=2)),
     deed("decide", back=st.integers(0, 2), approved=st.just(True), roles=st.just(set())),
     deed("me", who=WHO),
+)
+OF_CODES = st.one_of(
+    deed(
+        "make_code",
+        uses=st.integers(1, 2),
+        roles=st.sets(st.sampled_from(("pupil", "staff")), max_size=2),
+        minutes=st.sampled_from((None, 2, 300)),
+    ),
+    deed("revoke_code", code=st.integers(0, 2)),
+    deed("sign_up", email=EMAIL, provider=PROVIDER, mailed=st.booleans(), fate=FATE, code=CODE),
+    deed("sign_up_again", who=WHO, code=CODE, fate=FATE),
+    deed("sign_up_again", who=WHO, code=st.sampled_from((0, 1)), fate=FATE),
+    deed("enter", who=WHO, fate=FATE),
+    deed("arrives_at_last", back=BACK),
+    deed("repeat", back=BACK),
+    deed("revoke", who=WHO, role=st.just("staff")),
 )
 BY_ADMINISTRATORS = st.one_of(
     OF_REQUESTS,
@@ -120,24 +140,28 @@ class Machine(RuleBasedStateMachine):
     """Everybody at once.
 
     Attributes:
-        make: a system on an empty database; told which event ``[outage]`` refuses.
+        make: a system on an empty database; told its rules, and which event ``[outage]`` refuses.
     """
 
-    make: ClassVar[Callable[[str], System]]
+    make: ClassVar[Callable[[Rules, str], System]]
 
     def __init__(self) -> None:
         super().__init__()
         self.system: Any = None
 
-    @initialize(refused=st.sampled_from(("", "", "login", "signup", "userdeleted")))
-    def begin(self, refused: str) -> None:
-        """A site with an administrator, two members, and somebody who waits."""
-        self.system = Machine.make(refused)
+    @initialize(rules=SITES, refused=st.sampled_from(("", "", "login", "signup", "userdeleted")))
+    def begin(self, rules: Rules, refused: str) -> None:
+        """A site with an administrator, two codes, and who else may enter; somebody waits."""
+        self.system = Machine.make(rules, refused)
         self.deeds = Deeds(self.system)
-        for email, provider in (
-            ("ada@example.com", "email"), ("cy@other.org", "google"), ("gus@other.org", "github")
-        ):  # fmt: skip
-            self.deeds.sign_up(email, provider, mailed=True, fate="arrives")
+        self.deeds.make_code(1, set(), None)
+        self.deeds.make_code(2, {"pupil", "staff"}, 300)
+        for email, provider, code in (
+            ("ada@example.com", "email", None),
+            ("cy@other.org", "google", 0),
+            ("gus@other.org", "github", None),
+        ):
+            self.deeds.sign_up(email, provider, mailed=True, fate="arrives", code=code)
         for who in range(3):
             self.deeds.enter(who, "arrives")
 
@@ -169,6 +193,12 @@ class Machine(RuleBasedStateMachine):
     @rule(what=some(OF_REQUESTS), dies=DIES)
     def of_requests(self, what: list[Deed], dies: int) -> None:
         """Asked for by people, decided by administrators."""
+        self._do(what, dies)
+
+    @precondition(lambda self: self.system.outage is None)
+    @rule(what=some(OF_CODES), dies=DIES)
+    def of_codes(self, what: list[Deed], dies: int) -> None:
+        """Made, passed on, used, used again, revoked; a role of one is denied before or after."""
         self._do(what, dies)
 
     @precondition(lambda self: self.system.outage is None)
@@ -241,14 +271,14 @@ def test_any_history_leaves_what_the_model_says(database_url: str, tmp_path: Pat
     url, engine = database_url, create_engine(database_url)
     made = 0
 
-    def make(refused: str) -> System:
+    def make(rules: Rules, refused: str) -> System:
         nonlocal made
         made += 1
         folder = tmp_path / str(made)
         shutil.rmtree(tmp_path / str(made - 1), ignore_errors=True)
         folder.mkdir()
         _empty(engine)
-        return System(url, engine, folder, POLICY, refused)
+        return System(url, engine, folder, rules, refused)
 
     Machine.make = make
     run_state_machine_as_test(Machine, settings=PROFILE)

@@ -35,13 +35,15 @@ class Identity:
         self.loses = False
         self._events = 0
 
-    def create(self, user_id: UUID, email: str, provider: str, *, mailed: bool) -> None:
-        """Somebody signs up."""
+    def create(
+        self, user_id: UUID, email: str, provider: str, *, mailed: bool, code: str = ""
+    ) -> None:
+        """Somebody signs up, perhaps with a code."""
         now = self.clock()
         self.accounts[user_id] = {
             "email": email,
             "app_metadata": {"provider": provider},
-            "user_metadata": {"name": email},
+            "user_metadata": {"name": email, **({"code": code} if code else {})},
             "confirmation_sent_at": now if mailed else None,
             "created_at": now,
         }
