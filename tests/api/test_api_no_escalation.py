@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from tests.api.api_support import BOSS, HOUR, JWT_SECRET, People, ask, asking, bearer
 from tests.forge import encode, seal
@@ -15,6 +18,10 @@ from tests.support import NOON, SECRET, account, signed
 from usher.core.app import App, use
 from usher.core.auth import TrustedCaller
 from usher.core.domain import administration
+from usher.core.domain.admission import Answer
+from usher.core.domain.codes import NewCodes
+from usher.core.domain.counting import Counting
+from usher.core.domain.rules import FilePolicy
 from usher.core.errors import UserNotFoundError
 from usher.core.settings import Settings
 from usher.emulator.payload import ZERO_INSTANCE
@@ -24,6 +31,7 @@ FIELDS: list[tuple[str, Any]] = [
     ("roles", ["admin"]), ("role", "admin"), ("status", "active"), ("id", "x"),
     ("instance_id", "x"), ("source", "policy"), ("version", 1), ("grants", []),
     ("app_metadata", {"roles": ["admin"]}), ("extra_app_metadata", {}), ("user_metadata", {}),
+    ("waiting", False), ("by_code", True), ("used", 0), ("created_by", "cli:x"), ("state", "open"),
     ("email", "owner@example.com"), ("confirmed_at", None), ("__class__", 1), ("Profile", {}),
 ]  # fmt: skip
 BODIES = [
@@ -36,6 +44,7 @@ BODIES = [
     ("POST", "/policy/explain", {"email": "new@x.org"}, {"email"}),
     ("POST", "/policy/try", {"policy": "[admission]"}, set()),
     ("POST", "/me/requests", {"role": "editor"}, {"role"}),
+    ("POST", "/codes", {}, {"roles"}),
     ("POST", "/requests/1/approve", {}, {"roles"}),
     ("POST", "/requests/1/decline", {}, set()),
 ]
@@ -194,6 +203,153 @@ def test_who_waits_gains_nothing_by_their_token_or_their_events(people: People) 
             assert ask("GET", "/users", token).code == "account_waiting"
             mine = ask("GET", "/me", token).json
             assert (mine["status"], mine["roles"]) == ("waiting", [])
+
+
+@contextmanager
+def counting(app: App) -> Iterator[None]:
+    """A site for invited people: those without a code wait, in here."""
+    usual = app.policy
+    assert isinstance(usual, FilePolicy)
+    admission = replace(usual.admission, default=Answer.ASK)
+    in_force = app.policy_in_force.__dict__
+    in_force["current"] = replace(usual, admission=admission, counting=Counting("code"))
+    try:
+        yield
+    finally:
+        in_force["current"] = usual
+
+
+GUESSES: list[Any] = [
+    "guess-guess-guess", "7HQ2M-9KXTD-4BWZP", "' OR 1=1 --", "%", "*", "", 0, True, None, [], {},
+    ["7HQ2M-9KXTD-4BWZP"], {"code": "x"}, "admin", "waiting", "x" * 10_000,
+]  # fmt: skip
+TYPED: dict[str, Any] = {
+    "roles": ["admin"], "role": "admin", "status": "active", "waiting": False, "by_code": True,
+    "waiting_since": None, "invited": True, "invited_at": "2026-01-01T00:00:00Z", "used": 0,
+    "app_metadata": {"roles": ["admin"]}, "code_uses": [], "approved": True,
+}  # fmt: skip
+"""What people write into the fields that are theirs."""
+FULL_OF_IT = {"profile": TYPED | {"code": "7HQ2M-9KXTD-4BWZP"}}
+CLOSED: list[tuple[str, str, object]] = [
+    *(act for act in ACTS if not act[1].startswith("/me")),
+    ("GET", "/users", None),
+    ("GET", "/users/{}", None),
+    ("GET", "/codes", None),
+    ("POST", "/codes", {"roles": ["admin"]}),
+    ("GET", "/audit", None),
+    ("GET", "/events", None),
+    ("GET", "/policy", None),
+    ("POST", "/policy/explain", {"email": "new@x.org", "code": "valid"}),
+]
+
+
+def newcomer(people: People, name: str, code: Any) -> UUID:
+    """Somebody whom the policy asks about gives something as a code, and types the rest, too."""
+    typed = TYPED | {"code": code}
+    return people.sign_up(name, user_metadata=typed)
+
+
+def assert_waits(people: People, name: str) -> None:
+    """``/api/me`` and the person's own requests are open, nothing else is, and no role is there."""
+    who = people.ids[name]
+    claims = {"app_metadata": {"provider": "email", "roles": ["admin"]}, "role": "admin"}
+    token = people.token(name, **claims, user_metadata=TYPED)
+    for method, path, body in CLOSED:
+        answer = ask(method, path.format(who), token, body)
+        assert (answer.status, answer.code) == (403, "account_waiting"), (method, path)
+    assert ask("PATCH", "/me", token, FULL_OF_IT).status == 200
+    mine = ask("GET", "/me", token).json
+    assert (mine["status"], mine["roles"]) == ("waiting", [])
+    assert ask("GET", "/me/requests", token).status == 200
+    assert people.app.store.users.get(who).grants == ()
+
+
+@pytest.mark.parametrize("kind", ["guessed", "declined", "used up", "ended", "revoked"])
+def test_who_waits_beside_codes_reaches_nothing_but_themselves(
+    sqlite_people: People, kind: str
+) -> None:
+    """Whatever they gave as a code, and whatever they write into the fields that are theirs."""
+    people, codes = sqlite_people, sqlite_people.app.codes
+    now = people.app.clock()
+    ends = now + timedelta(minutes=1)
+    made = NewCodes(roles=("editor",), ends_at=ends if kind == "ended" else None)
+    ((spelling, code),) = codes.make(made, "cli:ada")
+    with counting(people.app):
+        if kind == "used up":
+            newcomer(people, "first", spelling)
+            assert people.ask("first", "GET", "/me").json["roles"] == ["editor", "member", "staff"]
+        elif kind == "revoked":
+            codes.revoke(code.id, "cli:ada")
+        elif kind == "ended":
+            people.app.clock.advance(minutes=1)  # type: ignore[attr-defined]
+        newcomer(people, "late", "" if kind in ("guessed", "declined") else spelling)
+        if kind == "declined":
+            path = f"/requests/{people.number('late')}/decline"
+            assert people.ask("administrator", "POST", path, {"message": "No."}).status == 200
+        assert_waits(people, "late")
+        if kind == "declined":
+            assert people.ask("late", "GET", "/me").json["message"] == "No."
+            assert people.ask("late", "POST", "/me/requests", {"reason": "but"}).status == 201
+            assert_waits(people, "late")
+    assert codes.get(code.id).used == (kind == "used up")
+
+
+def test_who_guesses_codes_gets_nowhere(sqlite_people: People) -> None:
+    """Of any type, at every event, and with a good code in any field but the policy's own."""
+    people = sqlite_people
+    ((spelling, code),) = people.app.codes.make(NewCodes(roles=("admin",)), "cli:ada")
+    with counting(people.app):
+        for number, guess in enumerate([*GUESSES, code.digest, str(code.id), spelling[:-1]]):
+            newcomer(people, f"guess{number}", guess)
+            mine = people.ask(f"guess{number}", "GET", "/me").json
+            assert (mine["status"], mine["roles"]) == ("waiting", []), guess
+        assert_waits(people, "guess0")
+        elsewhere = {"Code": spelling, "code ": spelling, "data": {"code": spelling}}
+        people.sign_up("elsewhere", user_metadata=elsewhere)
+        assert_waits(people, "elsewhere")
+        # A good code that comes after the signup is none: only a signup uses it.
+        for second, event in enumerate(("login", "usermodified"), start=1):
+            at = people.app.clock() + timedelta(seconds=second)
+            who = account(
+                email="guess0@example.com",
+                user_id=people.ids["guess0"],
+                at=at,
+                confirmed_at=at,
+                user_metadata={"code": spelling},
+                roles=["admin"],
+            )
+            deliver(people.app, [signed(event, who, at=at)])
+            body = {"profile": {"code": spelling}}
+            assert people.ask("guess0", "PATCH", "/me", body).status == 200
+            reason = {"reason": spelling}
+            assert people.ask("guess0", "POST", "/me/requests", reason).status == 201
+            assert_waits(people, "guess0")
+    assert people.app.codes.get(code.id).used == 0
+
+
+@pytest.mark.parametrize("roles", [{"editor"}, {"editor", "author", "staff"}])
+def test_rights_elsewhere_approve_nobodys_own_request(people: People, roles: set[str]) -> None:
+    """No role but the administrator's decides, not even at the instance of somebody else."""
+    users = people.app.store.users
+    for role in roles:
+        users.change(users.get(people.ids["user"]), administration.grant(role), BOSS)
+    asked = people.ask("user", "POST", "/me/requests", {"role": "admin", "reason": "please"})
+    number = asked.json["id"]
+    before = users.get(people.ids["user"])
+    claims = {"app_metadata": {"provider": "email", "roles": ["admin", *roles]}, "role": "admin"}
+    other = bearer(
+        people.ids["user"],
+        NOON,
+        JWT_SECRET,
+        iss="https://other.example/.netlify/identity",
+        **claims,
+    )
+    for token in (people.token("user", **claims), f"Bearer {other}"):
+        for verb, body in (("approve", {}), ("approve", {"roles": ["admin"]}), ("decline", {})):
+            answer = ask("POST", f"/requests/{number}/{verb}", token, body)
+            assert (answer.status, answer.code) == (403, "forbidden")
+    assert users.get(people.ids["user"]).grants == before.grants
+    assert people.ask("user", "GET", "/me/requests").json["requests"][0]["state"] == "open"
 
 
 def test_an_approval_that_was_taken_back_by_a_suspension_opens_nothing(people: People) -> None:
