@@ -23,11 +23,17 @@ from usher.core.app import App, use
 from usher.core.bounds import MAX_EVENT_BYTES
 from usher.core.domain import administration
 from usher.core.domain.administration import Change
+from usher.core.domain.admission import Answer
 from usher.core.domain.callable_policy import CallablePolicy
+from usher.core.domain.codes import NewCodes
+from usher.core.domain.counted import CODE_MESSAGE, FULL_MESSAGE
+from usher.core.domain.counting import Counting
 from usher.core.domain.observation import RULE
 from usher.core.domain.policy import Verdict
+from usher.core.domain.quotas import Quota
 from usher.core.domain.records import Delivery, Status
 from usher.core.domain.reply import Reply
+from usher.core.domain.rules import FilePolicy
 from usher.core.errors import DatabaseAwayError, ObservingError, OverloadedError
 from usher.core.identity.sync import PERIODIC
 from usher.core.policy_source import PolicyInForce
@@ -238,6 +244,57 @@ def test_a_policy_that_cannot_be_loaded_fails_the_event_and_not_the_answer(
         assert call(signed("signup", account()))["statusCode"] == 204
         (kept,) = ledger(app)
         assert (kept.outcome, said(kept)) == ("failed", "500 policy_invalid")
+
+
+def test_a_policy_that_counts_uses_codes_and_places_and_answers_204(observing: App) -> None:
+    """As documented: nobody is refused, and the ledger says who would have been."""
+    usual = observing.policy
+    assert isinstance(usual, FilePolicy)
+    observing.policy_in_force.__dict__["current"] = replace(
+        usual,
+        admission=replace(usual.admission, default=Answer.DENY),
+        counting=Counting("code", Quota(1, 86_400)),
+    )
+    ((spelling, code),) = observing.codes.make(NewCodes(roles=("pupil",)), "cli:ada")
+    invited, second, guesser = (
+        account(email=f"{name}@school.example", user_metadata={"code": text})
+        for name, text in (("p", spelling), ("q", spelling), ("r", "guess-guess-guess"))
+    )
+    events = [signed("validate", invited)]
+    events += [signed("signup", who) for who in (invited, second, guesser)]
+    for event in [*events, *events]:  # a retry uses nothing
+        answer = call(event, "identity")
+        assert (answer["statusCode"], answer["body"]) == (204, "")
+    assert [(said(each), each.outcome) for each in ledger(observing)] == [
+        ("204", "applied"),
+        ("200 with the roles member, pupil", "applied"),
+        (f"403 {CODE_MESSAGE}", "denied"),
+        (f"403 {CODE_MESSAGE}", "denied"),
+    ]
+    assert observing.codes.get(code.id).used == 1
+    used = observing.codes.uses(code.id).items
+    assert [each.user_id for each in used] == [invited.id]
+    # Identity let the second one in all the same; their login gives no role of the code's.
+    deliver(observing, [signed("login", second, at=NOON + timedelta(seconds=1))])
+    grants = observing.store.users.get(second.id).grants
+    assert {grant.role for grant in grants} == {"member"}
+
+
+def test_a_full_window_is_told_in_observe_mode_and_refuses_nobody(observing: App) -> None:
+    """And while the database is away, the answer is 204 and no 503."""
+    usual = observing.policy
+    assert isinstance(usual, FilePolicy)
+    quota = Counting("", Quota(1, 86_400))
+    observing.policy_in_force.__dict__["current"] = replace(usual, counting=quota)
+    people = [account(email=f"p{number}@school.example") for number in range(3)]
+    for who in people[:2]:
+        assert call(signed("validate", who))["statusCode"] == 204
+    assert [said(each) for each in ledger(observing)] == ["204", f"403 {FULL_MESSAGE}"]
+    with locked(observing.settings.database_url):
+        assert call(signed("validate", people[2]))["statusCode"] == 204
+    while observing.store_and_forward.step():
+        pass
+    assert said(ledger(observing)[-1]) == f"403 {FULL_MESSAGE}"
 
 
 def test_records_are_kept_by_what_identity_was_told(observing: App) -> None:
