@@ -28,7 +28,9 @@ class Files(dict[str, Content]):
     """The files that a policy is made of, by path, as they were read."""
 
     def read(self, path: Path) -> Content:
-        """Read a file, and keep what it holds."""
+        """Read a file, and keep what it holds. A pipe would be waited for until somebody writes."""
+        if path.exists() and not path.is_file():
+            raise OSError(f"{path} is no regular file")
         content = self[str(path)] = read_file(path)
         return content
 

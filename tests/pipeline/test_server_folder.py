@@ -239,6 +239,21 @@ def test_the_log_hides_addresses_that_the_policy_has(
     assert "should be refused" in line["detail"]
 
 
+@pytest.mark.parametrize("made", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_what_is_no_file_is_refused_and_holds_nobody_up(
+    worker: PolicyFollower, folder: ServerFolder, policy_file: Path, made: Callable[[Path], None]
+) -> None:
+    """The next reload is answered, too."""
+    policy_file.unlink()
+    made(policy_file)
+    folder.ask("cli:me")
+    worker.step()
+    state = folder.state()
+    assert state is not None
+    assert state.rejected.endswith("is no regular file")
+    assert state.fingerprint == FINGERPRINTS["red"]
+
+
 def test_a_file_of_another_disk_is_promoted_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
