@@ -6,7 +6,6 @@ Each holds or does not for an applicant, and says in words whom it means, withou
 from __future__ import annotations
 
 from datetime import datetime
-from heapq import nsmallest
 from math import ceil
 from typing import Final
 
@@ -66,7 +65,7 @@ def _named(entries: frozenset[str]) -> str:
     """The entries in a sentence, a few by name: each event's reasons have it."""
     if len(entries) <= MOST_NAMED:
         return listed(entries)
-    first = nsmallest(MOST_NAMED, entries)
+    first = sorted(entries)[:MOST_NAMED]
     return f"{', '.join(first)} and {len(entries) - MOST_NAMED} more"
 
 
