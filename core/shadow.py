@@ -148,8 +148,11 @@ class Shadow:
 
     def _look_at(self, run: Run, deliveries: Sequence[Delivery], users: Mapping[Key, User]) -> None:
         compared, found = 0, []
+        live = self._live.loaded().fingerprint
         for delivery in deliveries:
-            event = event_of(delivery) if is_compared(delivery) else None
+            # Decided by another policy than ours, it shows nothing.
+            same = is_compared(delivery) and delivery.policy == live
+            event = event_of(delivery) if same else None
             if event is None:
                 continue
             if self._careful:
@@ -218,15 +221,17 @@ class _Loaded:
         """Read the file anew, if that gives the policy of this fingerprint and ours is another."""
         if self.loaded().fingerprint == fingerprint:
             return False
+        problem = PolicyError(self._source, "is not the policy that decides; reload it")
         try:
             found = load_policy(self._source)
-        except PolicyError as error:  # the server has refused it as well, and goes on with the old
-            get_logger().warning("shadow.live_unknown", **describe(error))
-            return False
-        if found.fingerprint != fingerprint:
-            return False
-        self._policy = found
-        return True
+        except PolicyError as error:  # the server goes on with what it has read before
+            problem = error
+        else:
+            if found.fingerprint == fingerprint:
+                self._policy = found
+                return True
+        get_logger().warning("shadow.live_unknown", **describe(problem))
+        return False
 
 
 def _looks(source: str) -> object:

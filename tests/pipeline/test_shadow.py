@@ -145,6 +145,26 @@ def test_a_live_policy_that_was_changed_is_the_one_that_is_compared(
     assert told(site) == []
 
 
+def test_a_file_that_does_not_decide_is_not_compared(site: App, policy_file: Path) -> None:
+    """A process that starts beside a file that is not in force has nothing to compare with."""
+    assert site.policy.fingerprint  # it is read, and in force
+    text = policy_file.read_text()
+    policy_file.write_text(NEXT)
+    shadow = follower(site)
+    follow(shadow)
+    deliver(site, [signed("signup", account(email="eve@example.net"))])
+    follow(shadow)
+    run = site.shadows.run(site.settings.policy_shadow)
+    assert run is not None
+    assert (run.events, run.newest - run.position) == (0, 0)
+    policy_file.write_text(text)
+    deliver(site, [signed("signup", account(email="eva@example.net"))])
+    follow(shadow)  # a run with the policy that decides
+    deliver(site, [signed("signup", account(email="evi@example.net"))])
+    follow(shadow)
+    assert told(site) == [("signup", "refused", "", "admission.deny_email_domains")]
+
+
 def test_of_several_servers_one_follows_and_another_goes_on(site: App, clock: Clock) -> None:
     """By a lease; the position is moved by compare-and-set, so nothing counts twice."""
     first, second = follower(site), follower(site)
