@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Final
 
 from usher.cli.checks.findings import Advice, Finding, Kind, Severity, counted, fine
 from usher.cli.output import moment
 from usher.core.app import App
 from usher.core.errors import PolicyError
-from usher.core.policy_source import load_policy
+from usher.core.policy_source import is_callable, load_policy
 
 SILENT: Final = timedelta(minutes=5)
 TOLD: Final = timedelta(days=1)
@@ -22,11 +23,26 @@ SHADOW_INVALID = Kind(
     "{where}: {problem}",
     (
         Advice(
-            "The file that USHER_POLICY_SHADOW names is not there, or has a mistake.",
-            "Correct it as docs/policy.md says, or put it there; the running server takes it up by "
-            "itself.",
+            "The file that USHER_POLICY_SHADOW names has a mistake, or a list of it is not there.",
+            "Correct it as docs/policy.md says; the running server takes it up by itself.",
         ),
     ),
+)
+ABSENT = Kind(
+    "shadow.absent",
+    "there is no {source} to compare with",
+    (
+        Advice(
+            "It was promoted, and is the policy by now.",
+            "Put the next one there, once there is one: the running server takes it up by itself.",
+        ),
+        Advice(
+            "No other policy is meant to be compared.",
+            "Take USHER_POLICY_SHADOW out, and start the server again.",
+            settings=("USHER_POLICY_SHADOW",),
+        ),
+    ),
+    Severity.WARNING,
 )
 UNFOLLOWED = Kind(
     "shadow.unfollowed",
@@ -75,6 +91,8 @@ def shadow_findings(app: App) -> list[Finding]:
     source = app.settings.policy_shadow
     if not source:
         return []
+    if not is_callable(source) and not Path(source).exists():
+        return [ABSENT.found(source=source)]
     try:
         load_policy(source)
     except PolicyError as error:

@@ -39,6 +39,22 @@ def a_mistake_in_the_shadow_policy(at: Walk) -> Steps:
     Path("next.toml").write_text(good)
 
 
+@case("shadow.absent", 1)
+def a_shadow_policy_that_nobody_needs(at: Walk) -> Steps:
+    at.set(NAME, "next.toml")
+    yield {NAME: ""}
+
+
+@case("shadow.absent", 0)
+def a_shadow_policy_that_was_promoted(at: Walk) -> Steps:
+    begin(at)
+    served(at)
+    Path("next.toml").unlink()
+    yield {}
+    begin(at)
+    served(at)
+
+
 @case("shadow.unfollowed", 0)
 def a_server_that_was_stopped(at: Walk) -> Steps:
     begin(at)
