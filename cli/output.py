@@ -52,7 +52,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty:
         count += 1
     if count:
         console().print(table)
-    else:
+    elif empty:
         click.echo(empty)
 
 
@@ -127,6 +127,11 @@ def console() -> Console:
 def moment(value: datetime | None) -> str:
     """Format a time for a table: UTC, to the second."""
     return value.strftime("%Y-%m-%d %H:%M:%S") if value else "-"
+
+
+def counted(count: int, thing: str) -> str:
+    """``1 user``, ``2 users``."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def _clean(text: str) -> str:

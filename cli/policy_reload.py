@@ -58,9 +58,10 @@ def reload(as_json: bool) -> None:
 @click.option("--undo", "back", is_flag=True, help="Put the policy before the last one back.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def promote(file: Path | None, back: bool, yes: bool) -> None:
-    """Put FILE (next.toml beside the policy, unless told) in the place of the policy, and reload.
+    """Put FILE in the place of the policy, and reload.
 
-    FILE is checked first, as if it were in place. The policy of now is kept beside it, with the
+    Unless told, FILE is the one that USHER_POLICY_SHADOW names, or next.toml beside the policy. It
+    is checked first, as if it were in place. The policy of now is kept beside it, with the
     ending .before; --undo exchanges the two.
     """
     if back and file is not None:
@@ -73,7 +74,8 @@ def promote(file: Path | None, back: bool, yes: bool) -> None:
     source = Path(settings.policy)
     servers = _servers(settings)
     _require_same(source, servers)
-    chosen = former(source) if back else file or source.with_name("next.toml")
+    watched = _watched(settings)
+    chosen = former(source) if back else file or watched or source.with_name("next.toml")
     if chosen.exists() and source.exists() and chosen.samefile(source):
         raise click.UsageError(f"{chosen} is the policy already.")
     before = _rules_of_now(source)
@@ -81,17 +83,28 @@ def promote(file: Path | None, back: bool, yes: bool) -> None:
     _show_change(before, after)
     if not yes:
         click.confirm(f"Move {chosen} to {source}?", abort=True, err=True)
+    undoable = source.exists()
     _move(source, chosen, back=back)
     say(f"{source} is now what {chosen} was (fingerprint {after.fingerprint}).", fg="green")
     _note(before.fingerprint if before else "", after.fingerprint)
+    if watched is not None and watched.absolute() == chosen.absolute():
+        say(f"Nothing is watched now. Write the next policy to {watched}, and it is.")
     results = list(_reloaded(servers))
     for result in results:
         _tell(result)
     if not servers:
         say(_DEV if dev_runs() else "No server runs here; the next one that starts reads it.")
-    elif any(result["rejected"] or not result["complete"] for result in results):
-        say("usher policy promote --undo puts the policy before back.", err=True)
-        sys.exit(1)
+    failed = any(result["rejected"] or not result["complete"] for result in results)
+    if undoable:
+        does = "undoes that, too" if back else "puts the policy before back"
+        say(f"usher policy promote --undo {does}.", err=failed)
+    sys.exit(int(failed))
+
+
+def _watched(settings: Settings) -> Path | None:
+    """The file of the shadow policy, if there is one."""
+    source = settings.policy_shadow
+    return Path(source) if source and not is_callable(source) else None
 
 
 def _servers(settings: Settings) -> list[ServerFolder]:

@@ -10,7 +10,7 @@ import click
 
 from usher.cli.environment import actor, opened
 from usher.cli.moments import AHEAD
-from usher.cli.output import json_option, moment, print_json, print_table, say
+from usher.cli.output import counted, json_option, moment, print_json, print_table, say
 from usher.core.app import App
 from usher.core.bounds import MAX_REASON_CHARACTERS
 from usher.core.domain.administration import Change
@@ -176,7 +176,8 @@ def _each(
     with opened() as app:
         chosen = list(_entries(app)) if everything else list(dict.fromkeys(numbers))
         if everything and not yes:
-            click.confirm(f"{verb} {len(chosen)} requests to be let in?", abort=True, err=True)
+            asked = counted(len(chosen), "request")
+            click.confirm(f"{verb} {asked} to be let in?", abort=True, err=True)
         for number in chosen:
             try:
                 asked = decide(app, number)

@@ -7,9 +7,10 @@ from typing import Final
 import click
 
 from usher.cli.environment import opened
-from usher.cli.output import json_option, moment, print_json, print_table, say
+from usher.cli.output import counted, json_option, moment, print_json, print_table, say
 from usher.core.domain.documents import shadow_document
 from usher.core.domain.shadow import Change, Group, Run
+from usher.core.policy_source import is_absent
 
 _WOULD: Final = {
     Change.REFUSED: "would have refused",
@@ -31,20 +32,21 @@ def shadow(limit: int, cursor: str | None, as_json: bool) -> None:
     """Show what USHER_POLICY_SHADOW would have decided otherwise since it is followed."""
     with opened() as app:
         source = app.settings.policy_shadow
-        run = app.shadows.run(source) if source else None
+        absent = bool(source) and is_absent(source)
+        run = app.shadows.run(source) if source and not absent else None
         groups = app.shadows.groups(run) if run else []
         page = app.shadows.page(run, limit=limit, cursor=cursor) if run else None
         newest = app.shadows.newest()
     if as_json:
-        print_json(shadow_document(source, run, newest, groups, page))
+        print_json(shadow_document(source, run, newest, groups, page, absent=absent))
         return
     if run is None or page is None:
-        say("USHER_POLICY_SHADOW is not set." if not source else f"No server follows {source} yet.")
+        say(_nothing(source, absent=absent))
         return
     for group in groups:
         say(_sentence(run, group))
     if not groups:
-        say(f"{run.source} would have decided alike{_since(run)}.")
+        say(_alike(run))
     if behind := max(0, newest - run.position):
         say(f"{behind} newer events are still to be looked at.")
     if run.error:
@@ -70,14 +72,29 @@ def shadow(limit: int, cursor: str | None, as_json: bool) -> None:
         click.echo(f"More: --cursor {page.next_cursor}")
 
 
+def _nothing(source: str, *, absent: bool) -> str:
+    if not source:
+        return "USHER_POLICY_SHADOW is not set."
+    if absent:
+        return f"There is nothing to watch: {source} is not there. Put the next policy there."
+    return f"No server follows {source} yet."
+
+
+def _alike(run: Run) -> str:
+    if not run.events:
+        return f"{run.source} is watched{_since(run)}; no event came yet."
+    return f"{run.source} would have decided alike: {counted(run.events, 'event')}{_since(run)}."
+
+
 def _sentence(run: Run, group: Group) -> str:
     """As ``next.toml would have refused 3 of 214 events since Monday, …, by rule.2: …``."""
     role = f" {group.role!r} at" if group.role else ""
     would = _WOULD[group.change]
     by = "where today's policy has" if group.change in _BY_TODAYS else "by"
     said = f"{group.rule}: {group.text}"
-    return f"{run.source} {would}{role} {group.events}{_since(run)}, {by} {said}"
+    of = f"{group.events} of {counted(run.events, 'event')}"
+    return f"{run.source} {would}{role} {of}{_since(run)}, {by} {said}"
 
 
 def _since(run: Run) -> str:
-    return f" of {run.events} events since {run.begun_at:%A}, {moment(run.begun_at)} UTC"
+    return f" since {run.begun_at:%A}, {moment(run.begun_at)} UTC"

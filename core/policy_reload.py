@@ -62,20 +62,23 @@ def read_next(
         PolicyError: it must not come into force; the sentence says what to mend.
     """
     files, path = Files(), Path(source)
+    if main is not None and not main.is_file():
+        raise PolicyError(str(main), "there is no such file")
 
     def read(wanted: Path) -> Content:
         return files.read(main if main is not None and wanted == path else wanted)
 
-    policy = load_file(source, read)
+    name = (main or path).name
+    policy = load_file(source, read, name)
     if policy.fingerprint == before:
         return policy, files
     if not files:
         raise PolicyError(source, "there is no such file any more")
-    _require_whole(path.name, text_of(files[str(main or path)]))
+    _require_whole(name, text_of(files[str(main or path)]))
     failed = [result for result in run_tests(policy, now) if not result.passed]
     if failed:
         more = f" ({len(failed) - 1} more fail)" if len(failed) > 1 else ""
-        raise PolicyError(path.name, f"{failed[0].sentence.rstrip('.')}{more}")
+        raise PolicyError(name, f"{failed[0].sentence.rstrip('.')}{more}")
     return policy, files
 
 

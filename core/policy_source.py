@@ -65,6 +65,11 @@ def is_callable(source: str) -> bool:
     return ":" in source and not source.endswith(".toml")
 
 
+def is_absent(source: str) -> bool:
+    """Whether a source names a file that is not there."""
+    return not is_callable(source) and not Path(source).exists()
+
+
 def load_policy(source: str) -> FilePolicy | CallablePolicy:
     """Load the policy of ``USHER_POLICY``.
 
@@ -78,11 +83,12 @@ def load_policy(source: str) -> FilePolicy | CallablePolicy:
     return load_callable(source) if is_callable(source) else load_file(source)
 
 
-def load_file(source: str, content: Read | None = None) -> FilePolicy:
+def load_file(source: str, content: Read | None = None, name: str = "") -> FilePolicy:
     """Load a policy's file, as ``load_policy``.
 
     Args:
         content: gives what each file holds that the policy is made of; None: ``read_file``.
+        name: of the file in errors; empty: its own.
 
     Raises:
         PolicyError: names the place and the problem.
@@ -101,7 +107,7 @@ def load_file(source: str, content: Read | None = None) -> FilePolicy:
         raise PolicyError(source, "there is no such file") from None
     except (OSError, ValueError) as error:
         raise PolicyError(source, f"cannot be read: {error}") from None
-    return parse_policy(text, path.name, path.parent, content)
+    return parse_policy(text, name or path.name, path.parent, content)
 
 
 def text_of(content: Content) -> str:

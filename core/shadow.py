@@ -21,7 +21,7 @@ from usher.core.domain.shadow import Difference, Run, compare, failed
 from usher.core.errors import ConflictError, PolicyError
 from usher.core.faults import cause, failure_of
 from usher.core.log import describe, get_logger
-from usher.core.policy_source import is_callable, load_policy
+from usher.core.policy_source import is_absent, is_callable, load_policy
 from usher.core.store.shadows import LEASE, Shadows, is_compared
 from usher.core.webhooks import event_of
 
@@ -81,9 +81,12 @@ class Shadow:
         self._tick = tick
         self._seen: deque[tuple[float, int]] = deque()
         self._run: Run | None = None
+        self._idle = False
 
     def step(self) -> bool:
         """Look at some deliveries; True where there may be more.
+
+        Without the shadow policy's file there is nothing to look at.
 
         Raises:
             PolicyError: one of the policies cannot be loaded.
@@ -91,6 +94,8 @@ class Shadow:
             DatabaseError: the database cannot be used.
         """
         self._tick()
+        if self._is_idle():
+            return False
         run = self._claimed()
         if run is None:
             return False
@@ -112,6 +117,14 @@ class Shadow:
         """Let another server follow."""
         if self._run is not None:
             self._shadows.release(self._run)
+
+    def _is_idle(self) -> bool:
+        """Whether there is nothing to watch, which is told once."""
+        idle = self._shadow.is_absent()
+        if idle and not self._idle:
+            get_logger().info("shadow.idle", source=self._source)
+        self._idle = idle
+        return idle
 
     def _claimed(self) -> Run | None:
         """The run, with a lease that lasts a while."""
@@ -194,6 +207,10 @@ class _Loaded:
         self._policy: FilePolicy | CallablePolicy | None = None
         self._looks: object = None
         self._read_at = 0.0
+
+    def is_absent(self) -> bool:
+        """Whether it is a file that is not there, such as one that was promoted."""
+        return is_absent(self._source)
 
     def loaded(self) -> FilePolicy | CallablePolicy:
         """The policy as it was read.

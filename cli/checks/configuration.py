@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from usher.cli.checks.findings import Advice, Finding, Kind, Severity, counted, fine
+from usher.cli.checks.findings import Advice, Finding, Kind, Severity, fine
 from usher.cli.environment import ENV
 from usher.cli.git import tracks
+from usher.cli.output import counted
 from usher.core.errors import SettingsError
 from usher.core.settings import PREFIX, Settings
 

@@ -14,6 +14,8 @@ from typing import Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from usher.cli.output import counted
+
 
 class Severity(StrEnum):
     """``error`` alone makes the exit code 1."""
@@ -137,8 +139,3 @@ class Kind(Struct, frozen=True):
 def fine(name: str, text: str, **facts: Any) -> Finding:
     """The result of a check that found nothing to mend."""
     return Finding(f"{name}.ok", text, facts=facts)
-
-
-def counted(count: int, thing: str) -> str:
-    """``1 user``, ``2 users``."""
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from usher.cli.checks.findings import Advice, Finding, Kind, counted, fine
+from usher.cli.checks.findings import Advice, Finding, Kind, fine
 from usher.cli.instance import in_words
-from usher.cli.output import moment
+from usher.cli.output import counted, moment
 from usher.core.app import App
 from usher.core.errors import SeveralInstancesError
 from usher.core.store.instance_report import OnRecord, adopted, on_record, others

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from usher.cli.checks.findings import Advice, Finding, Kind, Severity, counted, fine
+from usher.cli.checks.findings import Advice, Finding, Kind, Severity, fine
+from usher.cli.output import counted
 from usher.core.app import App
 from usher.core.domain.policy_tests import run_tests
 from usher.core.errors import PolicyError, UsherError
@@ -96,12 +97,14 @@ NOT_RELOADED = Kind(
 def policy_findings(app: App) -> list[Finding]:
     """Return whether the policy can be loaded, and whether running servers decide by it."""
     finding = _of_the_file(app)
-    found = [finding]
+    found = []
     with suppress(OSError, UsherError):  # another user's: the check of the spool says so
         for server in running(app.settings.spool_folder):
             if (state := server.state()) is not None:
                 found += _of_a_server(state, finding)
-    return found
+    if finding.severity is Severity.OK and any(each.key == REJECTED.key for each in found):
+        return found  # what the running server refused is not fine, though a first start takes it
+    return [finding, *found]
 
 
 def _of_a_server(state: State, finding: Finding) -> list[Finding]:

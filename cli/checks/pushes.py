@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
-from usher.cli.checks.findings import Advice, Finding, Kind, counted, fine
-from usher.cli.output import moment
+from usher.cli.checks.findings import Advice, Finding, Kind, fine
+from usher.cli.output import counted, moment
 from usher.core.app import App
 from usher.core.errors import (
     BridgeError,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Final
 
-from usher.cli.checks.findings import Advice, Finding, Kind, Severity, counted, fine
-from usher.cli.output import moment
+from usher.cli.checks.findings import Advice, Finding, Kind, Severity, fine
+from usher.cli.output import counted, moment
 from usher.core.app import App
 from usher.core.errors import PolicyError
-from usher.core.policy_source import is_callable, load_policy
+from usher.core.policy_source import is_absent, load_policy
 
 SILENT: Final = timedelta(minutes=5)
 TOLD: Final = timedelta(days=1)
@@ -91,7 +90,7 @@ def shadow_findings(app: App) -> list[Finding]:
     source = app.settings.policy_shadow
     if not source:
         return []
-    if not is_callable(source) and not Path(source).exists():
+    if is_absent(source):
         return [ABSENT.found(source=source)]
     try:
         load_policy(source)

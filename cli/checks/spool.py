@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from usher.cli.checks.findings import Advice, Finding, Kind, counted, fine
+from usher.cli.checks.findings import Advice, Finding, Kind, fine
+from usher.cli.output import counted
 from usher.core.app import App
 from usher.core.errors import SpoolError
 from usher.core.spool.files import DEAD_LETTERS, SUFFIX, Spool, waiting

@@ -142,6 +142,8 @@ def shadow_document(
     newest: int,
     groups: Iterable[Group],
     page: Page[Noted] | None,
+    *,
+    absent: bool = False,
 ) -> dict[str, Any]:
     """The differences that a shadow policy would have made.
 
@@ -150,9 +152,11 @@ def shadow_document(
         run: None: no server has followed yet.
         page: of the differences.
         newest: the ``sequence`` of the newest delivery.
+        absent: its file is not there, so there is nothing to watch.
     """
     return {
         "source": source or None,
+        "absent": absent,
         "run": None
         if run is None
         else {

@@ -67,7 +67,7 @@ def make(call: Call) -> Response:
     )
     made = call.app.codes.make(wanted, call.principal.actor)
     documents = [{"code": text, **code_document(code, call.now)} for text, code in made]
-    return json_response({"codes": documents}, 201)
+    return json_response({"codes": documents, "invitation_code": _key(call)}, 201)
 
 
 def list_codes(call: Call) -> Response:
@@ -75,6 +75,7 @@ def list_codes(call: Call) -> Response:
     page = call.app.codes.page(limit=call.query.limit, cursor=call.query.cursor)
     document = {
         "codes": [code_document(code, call.now) for code in page.items],
+        "invitation_code": _key(call),
         "next_cursor": page.next_cursor,
     }
     return json_response(document, headers=next_link(call, page))
@@ -99,6 +100,12 @@ def revoke(call: Call) -> Response:
     """Let nobody use a code from now on."""
     code = call.app.codes.revoke(_id(call), call.principal.actor, call.query.reason)
     return json_response(code_document(code, call.now))
+
+
+def _key(call: Call) -> str | None:
+    """The key of ``user_metadata`` at which the policy looks for a code."""
+    counting = call.app.policy.counting
+    return (counting.code_key or None) if counting else None
 
 
 def _id(call: Call) -> UUID:

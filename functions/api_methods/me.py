@@ -44,7 +44,8 @@ def edit(call: Call) -> Response:
 def _shown(call: Call, user: User) -> Response:
     waits = user.status is Status.WAITING
     message = call.app.requests.sentence(user) if waits else None
-    document = {**own_document(user, call.now), "message": message}
+    mode = call.app.settings.mode
+    document = {**own_document(user, call.now), "message": message, "mode": mode}
     return json_response(document, version=user.version)
 
 

@@ -17,6 +17,7 @@ from usher.core.domain.rules import FilePolicy
 from usher.core.domain.trial import COMPARED, Trial, try_on_past, try_on_records
 from usher.core.errors import InvalidInputError, PolicyError, TooManyRequestsError
 from usher.core.policy_file import parse_policy
+from usher.core.policy_source import is_callable, load_file
 from usher.functions._shared.http import Response
 from usher.functions._shared.operation import Access, Call, Input, Operation, json_response
 from usher.functions.api_methods import schemas
@@ -37,9 +38,10 @@ Item = TypeVar("Item")
 class TryRequest(Input):
     """The policy to try, and on what."""
 
-    policy: str = Field(
+    policy: str | None = Field(
+        None,
         min_length=1,
-        description="The text of a policy.toml.",
+        description="The text of a policy.toml; absent: the file of `USHER_POLICY_SHADOW`.",
         examples=['[admission]\ndefault = "deny"\nallow_email_domains = ["example.com"]\n'],
     )
     on: Literal["events", "records"] = Field(
@@ -51,12 +53,16 @@ def try_policy(call: Call) -> Response:
     """Compare a candidate with the policy in force, as ``usher policy try`` does; one at a time.
 
     Raises:
-        InvalidInputError: the text is no policy, or names a list in a file of this machine.
+        InvalidInputError: the text is no policy, or names a list in a file of this machine; or
+            none was sent, and the shadow policy is none that can be tried here.
         TooManyRequestsError: another trial runs in this process.
     """
     body: TryRequest = call.body
     try:
-        candidate = parse_policy(body.policy, folder=None)
+        if body.policy is None:
+            candidate = _watched(call.app.settings.policy_shadow)
+        else:
+            candidate = parse_policy(body.policy, folder=None)
     except PolicyError as error:
         raise InvalidInputError((("/policy", str(error)),)) from None
     if not _RUNNING.acquire(blocking=False):
@@ -76,6 +82,21 @@ def try_policy(call: Call) -> Response:
             "differences": trial.differences.documents(),
         }
     )
+
+
+def _watched(source: str) -> FilePolicy:
+    """The shadow policy. Code is not loaded here: it might hang, or grow.
+
+    Raises:
+        InvalidInputError: there is none, or it is code.
+        PolicyError: it is not there, or has a mistake.
+    """
+    if not source:
+        raise InvalidInputError((("/policy", "field required: USHER_POLICY_SHADOW is not set"),))
+    if is_callable(source):
+        said = f"field required: {source} is code, which only usher policy try asks"
+        raise InvalidInputError((("/policy", said),))
+    return load_file(source)
 
 
 def _on_events(call: Call, candidate: FilePolicy) -> tuple[Trial, int]:

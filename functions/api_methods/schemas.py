@@ -49,10 +49,17 @@ class Own(Document):
     version: int = Field(description="Grows with every change; the ETag.")
 
 
+Mode = Annotated[
+    Literal["live", "observe"],
+    Field(description="`observe`: every event is answered 204, and no answer has any effect."),
+]
+
+
 class Mine(Own):
     """The caller's own record, with what somebody who waits is told."""
 
     message: str | None = Field(description="For somebody who waits to be let in; else null.")
+    mode: Mode
 
 
 class OwnRequest(Document):
@@ -240,12 +247,14 @@ class CodesMade(Document):
     """New invitation codes."""
 
     codes: list[CodeMade]
+    invitation_code: str | None = Field(description="The key that the policy names; null: none.")
 
 
 class CodeList(Document):
     """A page of invitation codes."""
 
     codes: list[Code]
+    invitation_code: str | None = Field(description="The key that the policy names; null: none.")
     next_cursor: str | None = Field(description="Of the next page; null on the last.")
 
 
@@ -303,12 +312,6 @@ class PolicyTest(Document):
     passed: bool
     sentence: str
     reasons: list[Reason]
-
-
-Mode = Annotated[
-    Literal["live", "observe"],
-    Field(description="`observe`: every event is answered 204, and no answer has any effect."),
-]
 
 
 class Policy(Document):
@@ -370,7 +373,8 @@ class Shadow(Document):
     """The differences that the shadow policy would have made."""
 
     source: str | None = Field(description="The setting; null: there is no shadow policy.")
-    run: ShadowRun | None = Field(description="Null: no server has followed with it yet.")
+    absent: bool = Field(description="Its file is not there, so there is nothing to watch.")
+    run: ShadowRun | None = Field(description="Null: absent, or no server has followed with it.")
     changes: list[ShadowChange]
     differences: list[ShadowDifference] = Field(description="A page, the newest first.")
     next_cursor: str | None

@@ -68,7 +68,9 @@ def test_answers_are_as_described(people: People) -> None:
 
 def test_a_code_of_ones_own_and_its_uses(people: People) -> None:
     """The policy names the field, a person signs up with it, and their id is listed."""
-    made = make(people, code="Class of 2026: 7b", uses=2).json["codes"][0]
+    answer = make(people, code="Class of 2026: 7b", uses=2).json
+    assert answer["invitation_code"] is None
+    made = answer["codes"][0]
     again = make(people, code="class-of-2026-7b")
     assert (again.status, again.code) == (409, "code_taken")
     app = people.app
@@ -80,6 +82,7 @@ def test_a_code_of_ones_own_and_its_uses(people: People) -> None:
         counting=Counting("code"),
     )
     app.policy_in_force.__dict__["current"] = shut
+    assert people.ask("administrator", "GET", "/codes").json["invitation_code"] == "code"
     ids = []
     for number in range(3):
         who = account(email=f"p{number}@school.example", user_metadata={"code": "CLASS OF 2026 7B"})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.api.api_support import People
 from tests.store.store_support import deliver
@@ -13,6 +15,7 @@ from tests.support import account, signed
 from usher.core.app import App
 from usher.core.domain.policy import Applicant, Verdict
 from usher.core.domain.trial import COMPARED
+from usher.core.policy_source import load_policy
 from usher.functions.api_methods import policy_trial
 
 ADMIN = "administrator"
@@ -110,7 +113,7 @@ def test_a_trial_looks_at_so_many_at_most(
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ({}, "/policy: field required"),
+        ({}, "/policy: field required: USHER_POLICY_SHADOW is not set"),
         ({"policy": ""}, "/policy: "),
         ({"policy": "[admision]"}, "/policy: policy.toml: unknown key 'admision'"),
         ({"policy": "[admission", "on": "records"}, "/policy: policy.toml: "),
@@ -122,6 +125,37 @@ def test_a_text_that_is_no_policy_is_refused(sqlite_people: People, body: Any, s
     answer = sqlite_people.ask(ADMIN, "POST", "/policy/try", body)
     assert (answer.status, answer.code) == (400, "input_invalid")
     assert said in answer.json["detail"]
+
+
+def test_without_a_text_the_shadow_policy_is_tried(
+    sqlite_people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file, with the lists that it names; code is left to the command."""
+    app, following = sqlite_people.app, tmp_path / "next.toml"
+    (tmp_path / "junk.txt").write_text("x.org\n")
+    following.write_text('[admission]\ndeny_email_domains = { file = "junk.txt" }\n')
+
+    def shadow(source: str) -> None:
+        monkeypatch.setattr(app, "settings", replace(app.settings, policy_shadow=source))
+
+    def refused() -> str:
+        answer = sqlite_people.ask(ADMIN, "POST", "/policy/try", {"on": "records"})
+        assert (answer.status, answer.code) == (400, "input_invalid")
+        return str(answer.json["detail"])
+
+    shadow(str(following))
+    three_come(app)
+    answer = sqlite_people.ask(ADMIN, "POST", "/policy/try", {"on": "events"})
+    assert answer.json["fingerprint"] == load_policy(str(following)).fingerprint
+    assert ("admission at signup", "admitted", "denied by admission.deny_email_domains", 2) in told(
+        answer.json
+    )
+    following.write_text("[admision]")
+    assert "next.toml: unknown key 'admision'" in refused()
+    following.unlink()
+    assert "there is no such file" in refused()
+    shadow("rules:decide")
+    assert "rules:decide is code, which only usher policy try asks" in refused()
 
 
 def test_a_candidate_may_read_no_file_of_the_server(sqlite_people: People) -> None:

@@ -45,6 +45,7 @@ def test_who_waits_reaches_their_own_record_and_requests_alone(people: People) -
     mine = people.ask("waiting", "GET", "/me").json
     assert (mine["status"], mine["roles"]) == ("waiting", [])
     assert mine["message"] == "An administrator has to approve this account first."
+    assert mine["mode"] == "live"
     assert people.ask("user", "GET", "/me").json["message"] is None
     assert people.ask("waiting", "PATCH", "/me", {"profile": {"name": "Wanda"}}).status == 200
     assert people.ask("waiting", "GET", "/me/requests").status == 200

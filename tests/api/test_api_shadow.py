@@ -66,5 +66,20 @@ def test_an_administrator_sees_what_would_have_come_out_differently(watched: Peo
 def test_without_a_shadow_policy_there_is_nothing_to_see(sqlite_people: People) -> None:
     """The source is null."""
     assert sqlite_people.ask(ADMIN, "GET", ADDRESS).json == {
-        "source": None, "run": None, "changes": [], "differences": [], "next_cursor": None
-    }  # fmt: skip
+        "source": None,
+        "absent": False,
+        "run": None,
+        "changes": [],
+        "differences": [],
+        "next_cursor": None,
+    }
+
+
+def test_where_the_file_is_gone_there_is_nothing_to_watch(watched: People, tmp_path: Path) -> None:
+    """What was found before is no longer shown: the file was promoted, or put away."""
+    follow(follower(watched.app))
+    assert watched.ask(ADMIN, "GET", ADDRESS).json["run"] is not None
+    (tmp_path / "next.toml").unlink()
+    found = watched.ask(ADMIN, "GET", ADDRESS).json
+    assert (found["absent"], found["run"], found["changes"]) == (True, None, [])
+    assert found["source"] == str(tmp_path / "next.toml")

@@ -157,9 +157,10 @@ def test_promote_changes_nothing_without_a_yes_or_with_a_wrong_file(
     failing = '[[test]]\nwho = "a@b.example"\nexpect = "refused"\n'
     for text in ("", "[admission]\n", "[admision]\n", policy_of("blue") + failing):
         following.write_text(text)
-        program("policy", "promote", "--yes", code=1)
+        assert "next.toml: " in program("policy", "promote", "--yes", code=1).stderr
     following.unlink()
-    program("policy", "promote", "--yes", code=1)
+    said = program("policy", "promote", "--yes", code=1).stderr
+    assert f"{following}: there is no such file" in said
     assert "nothing to go back to" in program("policy", "promote", "--undo", code=1).stderr
     program("policy", "promote", "--undo", "next.toml", code=2)
     program("policy", "promote", str(policy), code=2)
@@ -208,6 +209,22 @@ def test_of_a_link_the_file_that_it_names_is_promoted(program: Program, policy: 
     assert [path.name for path in drafts.iterdir()] == ["v2.toml"]
     program("policy", "promote", "--undo", "--yes")
     assert policy.read_text() == policy_of("red")
+
+
+def test_promote_takes_the_watched_file_unless_told(
+    program: Program, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one of USHER_POLICY_SHADOW; where that is code, or not set, next.toml."""
+    monkeypatch.setenv("USHER_POLICY_SHADOW", "candidate.toml")
+    candidate, following = tmp_path / "candidate.toml", policy.with_name("next.toml")
+    candidate.write_text(policy_of("blue"))
+    following.write_text(policy_of("green"))
+    assert "Nothing is watched now." in program("policy", "promote", "--yes").stdout
+    assert policy.read_text() == policy_of("blue")
+    assert "candidate.toml: there" in program("policy", "promote", "--yes", code=1).stderr
+    monkeypatch.setenv("USHER_POLICY_SHADOW", "rules_to_come:decide")
+    assert "Nothing is watched" not in program("policy", "promote", "--yes").stdout
+    assert policy.read_text() == policy_of("green")
 
 
 def test_promote_mends_a_policy_that_cannot_be_used(program: Program, policy: Path) -> None:

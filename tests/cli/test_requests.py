@@ -113,6 +113,7 @@ def test_a_decline_has_a_sentence_for_the_person_and_can_be_undone(waiting: Prog
     assert status(waiting, BEA) == "waiting"
     assert waiting.json("requests", "show", "1")["message"] == "Which class?"
     assert audited(waiting)[-1] == ("request.declined", "cli:operator", "unknown to me")
+    assert "request 1, to be let in" in waiting("audit", "--action", "request.declined").stdout
     waiting("requests", "approve", "1")
     assert status(waiting, BEA) == "active"
 

@@ -38,9 +38,7 @@ def test_each_kind_of_difference_is_a_sentence_and_each_event_is_explained(
     with shadowed.app() as app:
         shadow = follower(app)
         follow(shadow)
-    assert "next.toml would have decided alike of 0 events since " in shadowed(
-        "policy", "shadow"
-    ).stdout.replace("\n", " ")
+    assert "UTC; no event came yet." in shadowed("policy", "shadow").stdout
     eve = shadowed.deliver("signup", "eve@example.net")
     shadowed.deliver("signup", "bob@example.net")
     shadowed.deliver("signup", "x@mailinator.com")
@@ -99,6 +97,51 @@ def test_the_list_goes_on_page_by_page(shadowed: Program) -> None:
     found = [each["user_id"] for each in first["differences"] + rest["differences"]]
     assert (len(found), len(set(found)), rest["next_cursor"]) == (3, 3, None)
     assert "cursor" in shadowed("policy", "shadow", "--cursor", "none", code=1).stderr
+
+
+def test_events_that_both_decide_alike_are_counted_in_one_line(shadowed: Program) -> None:
+    """Without a table that has no rows."""
+    with shadowed.app() as app:
+        shadow = follower(app)
+        follow(shadow)
+    shadowed.sign_up("ada@example.org")
+    with shadowed.app() as app:
+        follow(follower(app, lease=shadow._lease))
+    told = shadowed("policy", "shadow").stdout
+    assert told.startswith("next.toml would have decided alike: 1 event since ")
+    assert told.endswith(" UTC.\n")
+
+
+def test_once_the_file_is_promoted_there_is_nothing_to_watch(
+    shadowed: Program, tmp_path: Path, policy_file: Path
+) -> None:
+    """Told by the promotion and by each place that tells of the shadow; a new file is watched."""
+    with shadowed.app() as app:
+        shadow = follower(app)
+        follow(shadow)
+        shadowed.sign_up("ada@example.com")
+        follow(shadow)
+        assert app.shadows.run("next.toml") is not None
+        told = shadowed("policy", "promote", "--yes").stdout
+        assert policy_file.read_text() == NEXT
+        assert "Nothing is watched now. Write the next policy to next.toml, and it is." in told
+        assert "usher policy promote --undo puts the policy before back." in told
+        assert not shadow.step()
+        said = "There is nothing to watch: next.toml is not there. Put the next policy there.\n"
+        assert shadowed("policy", "shadow").stdout == said
+        document = shadowed.json("policy", "shadow")
+        assert (document["absent"], document["run"], document["changes"]) == (True, None, [])
+        findings = {each["key"]: each for each in shadowed.json("doctor", code=(0, 1))}
+        assert findings["shadow.ok"]["text"].startswith("nothing to watch: next.toml")
+        (tmp_path / "next.toml").write_text('[admission]\ndefault = "ask"\n')
+        follow(shadow)
+        shadowed.sign_up("bob@example.com")
+        follow(shadow)  # sees by this event that another policy is in force: the count begins
+        shadowed.sign_up("carl@example.com")
+        follow(shadow)
+    assert "next.toml would have let wait 1 of 1 event since " in shadowed(
+        "policy", "shadow"
+    ).stdout.replace("\n", " ")
 
 
 def test_without_a_shadow_policy_it_says_so(program: Program) -> None:
