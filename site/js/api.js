@@ -103,11 +103,13 @@ function refusal(response, document) {
 export async function page(path, query, cursor, signal, tries = 8) {
   const items = [];
   let next = cursor;
+  let first = null;
   for (let n = 0; n < tries; n += 1) {
     const { data } = await get(path, { ...query, cursor: next }, signal);
+    first ??= data;
     items.push(...Object.values(data).find(Array.isArray));
     next = data.next_cursor;
     if (next === null || items.length >= 10) break;
   }
-  return { items, next };
+  return { items, next, first };
 }

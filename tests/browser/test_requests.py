@@ -127,8 +127,8 @@ def test_a_person_who_waits_reads_why_and_asks(visit: Visit, site: Console) -> N
 
 
 def test_every_page_says_that_usher_only_observes(visit: Visit, tmp_path: Path) -> None:
-    """A banner over the console and over a person's own page."""
-    with console(tmp_path, alone(OLIVIA, BOB), USHER_MODE="observe") as site:
+    """A banner over the console and over a person's own page, also of one who waits."""
+    with console(tmp_path, alone(OLIVIA, BOB, WANDA), USHER_MODE="observe") as site:
         page, _ = visit(site)
         sign_in(page, OWNER)
         page.get_by_role("navigation").wait_for()
@@ -138,4 +138,8 @@ def test_every_page_says_that_usher_only_observes(visit: Visit, tmp_path: Path) 
         page.get_by_role("button", name="Sign out").click()
         sign_in(page, PLAIN)
         page.get_by_role("heading", name="Your roles").wait_for()
+        expect(page.locator(".banner")).to_contain_text("nobody is refused")
+        page.get_by_role("button", name="Sign out").click()
+        sign_in(page, NEWCOMER)
+        page.get_by_role("heading", name="Waiting for approval").wait_for()
         expect(page.locator(".banner")).to_contain_text("nobody is refused")

@@ -286,6 +286,7 @@ def test_invitation_codes_are_made_shown_once_used_and_revoked(
     assert code not in page.locator("body").inner_text()
     row.get_by_text("Who used it: 1").click()
     expect(row.get_by_role("link", name="guest@example.edu")).to_be_visible()
+    expect(page.get_by_text("No policy looks at codes yet")).to_have_count(0)
     row.get_by_role("button", name="Revoke").click()
     dialog.get_by_role("button", name="Revoke").click()
     expect(row).to_contain_text("Revoked")
@@ -323,6 +324,7 @@ def test_a_shadow_policy_tells_what_it_would_have_done(
     }
     answer = {
         "source": "policies/next.toml",
+        "absent": False,
         "run": run,
         "changes": [{**change, "events": 3, "people": 2}, {**role, "events": 1, "people": 1}],
         "differences": [{**event, **change}],
@@ -348,3 +350,28 @@ def test_a_shadow_policy_tells_what_it_would_have_done(
         picture(page, f"shadow-{width}", full_page=True)
     rows.first.get_by_role("link", name="Login").click()
     expect(page.get_by_role("heading", name="Login")).to_be_visible()
+
+
+def test_a_promoted_shadow_policy_leaves_nothing_to_watch(as_owner: AsOwner) -> None:
+    """Said calmly; and an empty text to try means the shadow policy, of which there is none."""
+    page, watch = as_owner("/#/overview")
+    gone = {"source": "next.toml", "absent": True, "run": None, "changes": [], "differences": []}
+    page.route(
+        "**/api/policy/shadow?*", lambda route: route.fulfill(json={**gone, "next_cursor": None})
+    )
+    page.evaluate("location.hash = '#/policy/next'")
+    expect(page.get_by_text("There is nothing to watch: next.toml is not there.")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    watch.expect(400)
+    page.get_by_role("button", name="Try it").click()
+    expect(page.get_by_role("alert")).to_contain_text("USHER_POLICY_SHADOW is not set")
+
+
+def test_codes_that_no_policy_looks_at_are_told(as_owner: AsOwner) -> None:
+    """As the command that makes them says it."""
+    page, _ = as_owner("/#/overview")
+    none = {"codes": [], "invitation_code": None, "next_cursor": None}
+    page.route("**/api/codes?*", lambda route: route.fulfill(json=none))
+    page.evaluate("location.hash = '#/policy/codes'")
+    expect(page.get_by_text('[admission] invitation_code = "code"')).to_be_visible()
+    picture(page, "codes-unread", full_page=True)

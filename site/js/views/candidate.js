@@ -19,7 +19,7 @@ export function show(place, { signal, title }) {
 
 function trial(signal) {
   let on = "events";
-  const text = field({ label: "The policy to try", name: "policy", rows: 12, required: true, className: "toml", autocomplete: "off", spellcheck: "false", autocapitalize: "none", placeholder: "[admission]\ndefault = \"ask\"" });
+  const text = field({ label: "The policy to try", name: "policy", rows: 12, hint: "Empty: the file that USHER_POLICY_SHADOW names.", className: "toml", autocomplete: "off", spellcheck: "false", autocapitalize: "none", placeholder: "[admission]\ndefault = \"ask\"" });
   const file = field({ label: "Or take a file", name: "file", type: "file", accept: ".toml,text/plain", hint: "A list that it names by a file of its own cannot be read here: usher policy try can." });
   const go = button("Try it", { kind: "primary", type: "submit" });
   const box = h("div", { class: "trial-result", "aria-live": "polite" });
@@ -37,7 +37,7 @@ function trial(signal) {
     go.disabled = true;
     fill(box, skeleton(3));
     try {
-      const { data } = await call("POST", "/policy/try", { body: { policy: text.input.value, on }, signal });
+      const { data } = await call("POST", "/policy/try", { body: { policy: text.input.value.trim() ? text.input.value : null, on }, signal });
       fill(box, result(data, signal));
     } catch (error) {
       if (!signal.aborted && error.kind !== "over") fill(box, problem(error));

@@ -13,10 +13,10 @@ const TONES = { open: "good", used_up: "mute", ended: "mute", revoked: "bad" };
 
 export function show(place, { signal, me, title }) {
   title("Invitation codes");
-  const view = { signal, me, made: h("div", { class: "made" }), box: h("div"), more: h("div", { class: "more" }), list: null };
+  const view = { signal, me, made: h("div", { class: "made" }), unread: h("div"), box: h("div"), more: h("div", { class: "more" }), list: null };
   fill(place, pageHead("Policy", { lead: "Codes that let people in whom the policy would refuse, or let wait.",
     actions: button("Make codes", { kind: "primary", symbol: "plus", onClick: () => make(view) }) }),
-  subpages("Policy", PAGES, "#/policy/codes"), view.made, view.box, view.more);
+  subpages("Policy", PAGES, "#/policy/codes"), view.unread, view.made, view.box, view.more);
   list(view);
 }
 
@@ -27,8 +27,9 @@ async function list(view, cursor = null) {
     const found = await page("/codes", { limit: 40 }, cursor, signal);
     if (signal.aborted) return;
     if (!cursor) {
+      fill(view.unread, found.first.invitation_code === null && unread());
       view.list = h("ul", { class: "codes card" });
-      fill(box, found.items.length ? view.list : empty("No codes yet", "Make some, and hand them out. The policy has to name the field that holds them: invitation_code."));
+      fill(box, found.items.length ? view.list : empty("No codes yet", "Make some, and hand them out."));
     }
     for (const code of found.items) {
       const item = h("li", { class: "code-item", "data-code": code.id });
@@ -40,6 +41,10 @@ async function list(view, cursor = null) {
     if (!signal.aborted && error.kind !== "over") fill(cursor ? more : box, failure(error, () => list(view, cursor), signal));
   }
 }
+
+/** As `usher codes make` says it. */
+const unread = () => notice("warn", "No policy looks at codes yet",
+  h("p", "Name the field that holds them in policy.toml: ", h("code", "[admission] invitation_code = \"code\""), "."));
 
 /** Show a code as it is now. */
 function draw(view, item, code) {

@@ -18,11 +18,12 @@ export function shadow(signal) {
   return place;
 }
 
-function page({ source, run, changes, differences, next_cursor: next }, signal) {
+function page({ source, absent, run, changes, differences, next_cursor: next }, signal) {
   if (source === null) {
     return card("The shadow policy", {}, h("p", { class: "faint" }, "There is none. Where ", h("code", "USHER_POLICY_SHADOW"), " names a policy, each event is decided by it as well, and what would come out differently shows here. No answer depends on it."));
   }
   const name = source.split(/[\\/]/).at(-1);
+  if (absent) return card("The shadow policy", {}, h("p", { class: "faint" }, "There is nothing to watch: ", h("strong", name), " is not there. It may have been promoted. Put the next policy there, and it is watched."));
   if (run === null) return card("The shadow policy", {}, notice("info", `No server follows with ${name} yet`));
   return card("The shadow policy", { note: "It decides every event beside the policy in force. No answer depends on it." },
     h("div", { class: "shadow-parts" },
