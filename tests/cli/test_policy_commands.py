@@ -254,3 +254,31 @@ def test_check_asks_a_screen_about_somebody(
     failed = bare("policy", "check", "screens_badly:rules", code=1, traceback=True).stderr
     assert 'screens_badly.py", line 5, in screen' in failed
     assert "KeyError: 'nickname'" in failed
+
+
+def test_the_readmes_change_of_the_policy_is_what_the_commands_print(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Typed through, from the starter's policy to the promotion."""
+    _, _, section = (ROOT / "README.md").read_text().partition("## Changing the policy")
+    steps = section.partition("```\n")[2].partition("\n```")[0].split("$ ")[1:]
+    edit, append, check, trial, promotion = (step.partition("\n")[::2] for step in steps)
+    assert edit[0].startswith("sed ")
+    assert append[0] == "cat >> next.toml"
+    starter = (ROOT / "policy.toml").read_text()
+    old, new = edit[0].split("/")[1:3]
+    (tmp_path / "policy.toml").write_text(starter)
+    changed = starter.replace(old, new.replace("\\n", "\n")) + append[1]
+    (tmp_path / "next.toml").write_text(changed)
+    monkeypatch.setenv("USHER_POLICY", "policy.toml")
+    monkeypatch.setenv("COLUMNS", "200")
+    program.sign_up("ada@example.com", "x@mailinator.com", "bob@example.com", "eve@example.org")
+    for (command, told), code in ((check, 0), (trial, 1), (promotion, 0)):
+        assert command.startswith("usher ")
+        printed = program(*command.split()[1:], code=code, input="y\n").output
+        for line in told.splitlines():
+            if line.startswith("1 "):  # all but the id, which is of one run
+                assert " ".join(line.split()[:-1]) in " ".join(printed.split())
+            elif line != "…" and not line.startswith(("count ", "Move ")):
+                assert line in printed
+    assert (tmp_path / "policy.toml").read_text() == changed
