@@ -86,6 +86,9 @@ def differences(entry: AuditEntry) -> str:
         old = entry.before.get(key)
         if key == "roles":
             parts.append(f"roles {_roles(old or {}, new)}")
+        elif key == "request":
+            asked = "to be let in" if new["role"] is None else f"role {new['role']!r}"
+            parts.append(f"request {new['request']}, {asked}")
         elif isinstance(new, str):
             parts.append(f"{key} {old or '-'} → {new or '-'}")
         else:

@@ -20,7 +20,7 @@ from usher.cli.output import (
 )
 from usher.core.bounds import MAX_CODES_AT_ONCE
 from usher.core.domain.codes import Code, NewCodes
-from usher.core.domain.documents import code_document
+from usher.core.domain.documents import code_document, utc
 from usher.core.errors import CodeNotFoundError
 from usher.core.texts import read_uuid
 
@@ -80,7 +80,7 @@ def make(
         rows = csv.writer(sys.stdout)
         rows.writerow(("code", "id", "roles", "ends_at"))
         rows.writerows(
-            (text, each.id, ", ".join(each.roles), each.ends_at or "") for text, each in made
+            (text, each.id, ", ".join(each.roles), utc(each.ends_at) or "") for text, each in made
         )
     else:
         for text, _ in made:

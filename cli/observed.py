@@ -21,7 +21,7 @@ _MEANINGS: Final = {
     Change.REFUSED: "is suspended here, and would be refused at the next login",
     Change.GAINS: "would gain",
     Change.LOSES: "would lose",
-    Change.KEEPS: "would keep, because Identity shows it, and for no other reason,",
+    Change.KEEPS: "would keep, as Identity alone shows it,",
 }
 _HAND_OVER: Final = (
     "At the hand-over, set USHER_MODE to live, restart, and take the old function away.",
@@ -150,7 +150,10 @@ def _tell(report: dict[str, Any]) -> None:
         ),
         "",
     )
-    say(f"\nOf {report['looked_at']} people on record, {report['affected']} would be affected:")
+    if report["changes"]:
+        say(f"\nOf {report['looked_at']} people on record, {report['affected']} would be affected:")
+    else:
+        say(f"\nOf {report['looked_at']} people on record, none would be affected.")
     print_table(
         ("people", "change", "role", "for instance"),
         (
@@ -161,6 +164,7 @@ def _tell(report: dict[str, Any]) -> None:
     )
     if count := report["pending_pushes"]:
         say(f"\nChanges by administrators, pushed to Identity once Usher is live: {count}")
-    say("")
-    for line in _HAND_OVER:
-        say(line)
+    if report["mode"] == "observe":
+        say("")
+        for line in _HAND_OVER:
+            say(line)

@@ -521,8 +521,8 @@ class UserWaitingError(UsherError):
 
     def __init__(self) -> None:
         super().__init__(
-            "A waiting user has no roles before an administrator approves them, with these roles: "
-            "usher requests approve, or POST /requests/{id}/approve."
+            "This user waits for approval, and has no roles until then. Approve them with these "
+            "roles: usher requests approve, or POST /requests/{id}/approve."
         )
 
 
