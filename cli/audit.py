@@ -12,6 +12,7 @@ from usher.cli.environment import opened
 from usher.cli.moments import PAST
 from usher.cli.output import (
     NO_MATCH,
+    counted,
     json_option,
     moment,
     print_json,
@@ -89,11 +90,20 @@ def differences(entry: AuditEntry) -> str:
         elif key == "request":
             asked = "to be let in" if new["role"] is None else f"role {new['role']!r}"
             parts.append(f"request {new['request']}, {asked}")
+        elif key == "codes":
+            parts.append(_codes(new))
         elif isinstance(new, str):
             parts.append(f"{key} {old or '-'} → {new or '-'}")
         else:
             parts.append(f"{key} {dumps(old)} → {dumps(new)}")
     return "; ".join(parts)
+
+
+def _codes(made: Mapping[str, Any]) -> str:
+    """As ``30 codes (Class 7b), giving pupil``."""
+    label = f" ({made['label']})" if made["label"] else ""
+    gives = f", giving {', '.join(made['gives'])}" if made["gives"] else ""
+    return f"{counted(len(made['ids']), 'code')}{label}{gives}"
 
 
 def _roles(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

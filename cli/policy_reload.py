@@ -87,13 +87,13 @@ def promote(file: Path | None, back: bool, yes: bool) -> None:
     _move(source, chosen, back=back)
     say(f"{source} is now what {chosen} was (fingerprint {after.fingerprint}).", fg="green")
     _note(before.fingerprint if before else "", after.fingerprint)
-    if watched is not None and watched.absolute() == chosen.absolute():
-        say(f"Nothing is watched now. Write the next policy to {watched}, and it is.")
     results = list(_reloaded(servers))
     for result in results:
         _tell(result)
     if not servers:
         say(_DEV if dev_runs() else "No server runs here; the next one that starts reads it.")
+    if watched is not None and watched.absolute() == chosen.absolute():
+        say(f"Nothing is watched now. Write the next policy to {watched}, and it is.")
     failed = any(result["rejected"] or not result["complete"] for result in results)
     if undoable:
         does = "undoes that, too" if back else "puts the policy before back"

@@ -176,8 +176,8 @@ def _each(
     with opened() as app:
         chosen = list(_entries(app)) if everything else list(dict.fromkeys(numbers))
         if everything and not yes:
-            asked = counted(len(chosen), "request")
-            click.confirm(f"{verb} {asked} to be let in?", abort=True, err=True)
+            wishes = counted(len(chosen), "request")
+            click.confirm(f"{verb} {wishes} to be let in?", abort=True, err=True)
         for number in chosen:
             try:
                 asked = decide(app, number)

@@ -103,7 +103,7 @@ def policy_findings(app: App) -> list[Finding]:
             if (state := server.state()) is not None:
                 found += _of_a_server(state, finding)
     if finding.severity is Severity.OK and any(each.key == REJECTED.key for each in found):
-        return found  # what the running server refused is not fine, though a first start takes it
+        return found  # a first start would take the file, but the running server refused it
     return [finding, *found]
 
 

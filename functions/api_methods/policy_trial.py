@@ -92,9 +92,9 @@ def _watched(source: str) -> FilePolicy:
         PolicyError: it is not there, or has a mistake.
     """
     if not source:
-        raise InvalidInputError((("/policy", "field required: USHER_POLICY_SHADOW is not set"),))
+        raise InvalidInputError((("/policy", "is needed where USHER_POLICY_SHADOW is not set"),))
     if is_callable(source):
-        said = f"field required: {source} is code, which only usher policy try asks"
+        said = f"is needed, for {source} is code, which only usher policy try asks"
         raise InvalidInputError((("/policy", said),))
     return load_file(source)
 

@@ -113,7 +113,7 @@ def test_a_trial_looks_at_so_many_at_most(
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ({}, "/policy: field required: USHER_POLICY_SHADOW is not set"),
+        ({}, "/policy: is needed where USHER_POLICY_SHADOW is not set"),
         ({"policy": ""}, "/policy: "),
         ({"policy": "[admision]"}, "/policy: policy.toml: unknown key 'admision'"),
         ({"policy": "[admission", "on": "records"}, "/policy: policy.toml: "),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Page, expect
 
@@ -355,7 +356,13 @@ def test_a_shadow_policy_tells_what_it_would_have_done(
 def test_a_promoted_shadow_policy_leaves_nothing_to_watch(as_owner: AsOwner) -> None:
     """Said calmly; and an empty text to try means the shadow policy, of which there is none."""
     page, watch = as_owner("/#/overview")
-    gone = {"source": "next.toml", "absent": True, "run": None, "changes": [], "differences": []}
+    gone: dict[str, Any] = {
+        "source": "next.toml",
+        "absent": True,
+        "run": None,
+        "changes": [],
+        "differences": [],
+    }
     page.route(
         "**/api/policy/shadow?*", lambda route: route.fulfill(json={**gone, "next_cursor": None})
     )
@@ -365,13 +372,14 @@ def test_a_promoted_shadow_policy_leaves_nothing_to_watch(as_owner: AsOwner) -> 
     watch.expect(400)
     page.get_by_role("button", name="Try it").click()
     expect(page.get_by_role("alert")).to_contain_text("USHER_POLICY_SHADOW is not set")
+    picture(page, "shadow-gone", full_page=True)
 
 
 def test_codes_that_no_policy_looks_at_are_told(as_owner: AsOwner) -> None:
     """As the command that makes them says it."""
     page, _ = as_owner("/#/overview")
-    none = {"codes": [], "invitation_code": None, "next_cursor": None}
-    page.route("**/api/codes?*", lambda route: route.fulfill(json=none))
+    unread: dict[str, Any] = {"codes": [], "invitation_code": None, "next_cursor": None}
+    page.route("**/api/codes?*", lambda route: route.fulfill(json=unread))
     page.evaluate("location.hash = '#/policy/codes'")
     expect(page.get_by_text('[admission] invitation_code = "code"')).to_be_visible()
     picture(page, "codes-unread", full_page=True)

@@ -61,8 +61,10 @@ def test_codes_as_json_and_as_csv(site: Program) -> None:
     assert rows[0] == ["code", "id", "roles", "ends_at"]
     assert [len(UUID(row[1]).hex) for row in rows[1:]] == [32, 32]
     assert rows[1][2:] == ["a, b", ""]
+    made_last = site("audit", "--action", "codes.made", "--limit", "1").stdout
+    assert "2 codes, giving a, b" in made_last
     ending = site("codes", "make", "--csv", "--until", "2999-12-24").stdout
-    assert ending.endswith(",2999-12-24T00:00:00Z\r\n")  # as the console's file has it
+    assert ending.endswith(",2999-12-24T00:00:00Z\n")  # as the console's file has it
 
 
 def test_a_code_is_shown_with_who_used_it(site: Program) -> None:

@@ -74,6 +74,7 @@ function changes(before, after) {
   for (const key of Object.keys({ ...before, ...after })) {
     if (isNothing(before[key]) && isNothing(after[key])) continue; // a new record's empty maps
     if (key === "roles") lines.push(...roleChanges(before.roles ?? {}, after.roles ?? {}));
+    else if (key === "codes") lines.push(codesMade(after.codes));
     else if (key === "request") lines.push([`Request ${after.request.request}, `, after.request.role === null ? "to be let in" : ["for the role ", h("strong", after.request.role)]]);
     else if (isShort(before[key]) && isShort(after[key])) {
       lines.push([h("span", { class: "mono" }, key), ": ", isNothing(before[key]) ? "" : `${before[key]} → `, h("strong", isNothing(after[key]) ? "none" : String(after[key]))]);
@@ -81,6 +82,9 @@ function changes(before, after) {
   }
   return lines.length ? h("ul", { class: "changes" }, lines.map((line) => h("li", line))) : null;
 }
+
+const codesMade = ({ ids, label, gives }) => [ids.length === 1 ? "1 code" : `${words.number(ids.length)} codes`, label && [" for ", h("strong", label)],
+  gives.length > 0 && [", giving ", words.listed(gives)]];
 
 const isNothing = (value) => value === undefined || value === null || value === "" || (typeof value === "object" && !Object.keys(value).length);
 const isShort = (value) => value === undefined || value === null || (typeof value !== "object" && String(value).length <= 80);

@@ -54,6 +54,7 @@ function trial(signal) {
   const proven = field({ label: "The address is proven", name: "proven", type: "checkbox", value: true, hint: "Somebody has shown that they reach it, or their provider vouches for it." });
   const invited = field({ label: "An administrator invited them", name: "invited", type: "checkbox" });
   const at = field({ label: "When", name: "at", type: "datetime-local", hint: "Empty: now. Rules may hold for a time." });
+  const given = field({ label: "Invitation code", name: "code", value: "", options: [["", "None"], ["valid", "One that can be used"], ["invalid", "One that cannot"]] });
   const go = button("Try it", { kind: "primary", type: "submit" });
   const box = h("div", { class: "verdict-place", "aria-live": "polite" });
   event.input.addEventListener("change", () => {
@@ -66,6 +67,7 @@ function trial(signal) {
     go.disabled = true;
     fill(box, skeleton(3));
     const body = { email: email.input.value.trim(), provider: provider.input.value.trim(), proven: proven.input.checked, event: event.input.value, invited: invited.input.checked };
+    if (given.input.value) body.code = given.input.value;
     if (at.input.value) body.at = new Date(at.input.value).toISOString();
     try {
       const { data } = await call("POST", "/policy/explain", { body, signal });
@@ -75,7 +77,7 @@ function trial(signal) {
     } finally {
       go.disabled = false;
     }
-  } } }, email, h("div", { class: "pair" }, provider, event), proven, invited, at, h("div", { class: "actions" }, go));
+  } } }, email, h("div", { class: "pair" }, provider, event), proven, invited, h("div", { class: "pair" }, given, at), h("div", { class: "actions" }, go));
   return card("Try an address", { note: "As if somebody new came with it. Nothing is changed, and nothing is kept." }, form, box);
 }
 
