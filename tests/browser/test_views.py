@@ -198,6 +198,9 @@ def test_audit_and_policy_say_who_and_why(as_owner: AsOwner) -> None:
     page.get_by_label("Action").select_option("user.suspended")
     settle(page)
     expect(page.locator(".timeline")).to_contain_text("Chargeback")
+    page.get_by_label("Action").select_option("codes.made")
+    settle(page)
+    expect(page.locator(".timeline")).to_contain_text(re.compile(r"\d+ codes? for "))
     page.get_by_role("navigation").get_by_role("link", name="Policy").click()
     expect(page.locator(".rules li")).not_to_have_count(0)
     page.get_by_label("E-mail").fill("x@mailinator.com")
@@ -206,6 +209,12 @@ def test_audit_and_policy_say_who_and_why(as_owner: AsOwner) -> None:
     page.get_by_label("E-mail").fill("ada@example.com")
     page.get_by_role("button", name="Try it").click()
     expect(page.locator(".verdict .notice")).to_contain_text("staff")
+    page.get_by_label("E-mail").fill("new@newcomers.example")
+    page.get_by_role("button", name="Try it").click()
+    expect(page.locator(".verdict .notice")).to_contain_text("Waiting")
+    page.get_by_label("Invitation code").select_option("valid")
+    page.get_by_role("button", name="Try it").click()
+    expect(page.locator(".verdict .notice")).to_contain_text("Admitted")
 
 
 def test_a_policy_is_tried_before_it_is_in_force(as_owner: AsOwner, tmp_path: Path) -> None:
