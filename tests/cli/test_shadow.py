@@ -132,7 +132,7 @@ def test_once_the_file_is_promoted_there_is_nothing_to_watch(
         document = shadowed.json("policy", "shadow")
         assert (document["absent"], document["run"], document["changes"]) == (True, None, [])
         findings = {each["key"]: each for each in shadowed.json("doctor", code=(0, 1))}
-        assert findings["shadow.ok"]["text"].startswith("nothing to watch: next.toml")
+        assert findings["shadow.absent"]["severity"] == "warning"
         (tmp_path / "next.toml").write_text('[admission]\ndefault = "ask"\n')
         follow(shadow)
         shadowed.sign_up("bob@example.com")
