@@ -46,7 +46,8 @@ def test_codes_for_a_class_of_thirty(site: Program) -> None:
 
 
 def test_codes_as_json_and_as_csv(site: Program) -> None:
-    """For programs and for spreadsheets."""
+    """For programs and for spreadsheets; the audit counts them."""
+    site.sign_up("ada@a.example")
     (made,) = site.json("codes", "make", "--uses", "3", "--role", "a", "--role", "b")["codes"]
     assert (made["allowed"], made["roles"], made["state"]) == (3, ["a", "b"], "open")
     (listed,) = site.json("codes", "list")["codes"]
