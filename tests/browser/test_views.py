@@ -236,7 +236,7 @@ def test_a_policy_is_tried_before_it_is_in_force(as_owner: AsOwner, tmp_path: Pa
     expect(refused).to_contain_text("admission.deny_email_domains")
     page.get_by_text("On the records of now").click()
     page.get_by_role("button", name="Try it").click()
-    expect(page.get_by_text("the records of")).to_be_visible()
+    expect(page.get_by_text("asked about the records of")).to_be_visible()
     page.locator(".instances a").first.click()
     expect(page.get_by_role("heading", name="History")).to_be_visible()
 

@@ -28,7 +28,7 @@ from usher.core.app import App, use, utc_now
 from usher.core.domain.reply import Reply
 from usher.core.domain.shadow import Run
 from usher.core.settings import Settings
-from usher.server.shadow import ShadowKeeper
+from usher.server.shadow import HANG_SECONDS, ShadowKeeper
 from usher.server.shadow_process import NICE
 
 RULES = """
@@ -40,9 +40,6 @@ HELD = []
 def decide(applicant: Applicant) -> Verdict:
     if applicant.address.startswith("sleeps"):
         time.sleep(3600)
-    if applicant.address.startswith("spins"):
-        while True:
-            pass
     if applicant.address.startswith("grows"):
         while True:
             HELD.append(bytearray(1 << 29))
@@ -92,42 +89,47 @@ def run_of(app: App) -> Run | None:
     return app.shadows.run(app.settings.policy_shadow)
 
 
+HUNG = "it hung"
+OUTGREW = "it needed more memory than it may have"
+
+
+@pytest.mark.parametrize(
+    ("names", "hang_seconds", "rules", "detail"),
+    [
+        (
+            ("ada", "raises", "grows", "eve"),
+            HANG_SECONDS,
+            ["rules.nobody", "shadow.failed", "shadow.no_answer", "rules.nobody"],
+            OUTGREW,
+        ),
+        (("sleeps", "eve"), 5, ["shadow.no_answer", "rules.nobody"], HUNG),
+    ],
+    ids=["raises or grows", "sleeps"],
+)
 def test_a_shadow_that_raises_sleeps_or_grows_changes_no_answer_and_is_told(
-    site: App,
+    site: App, names: tuple[str, ...], hang_seconds: int, rules: list[str], detail: str
 ) -> None:
     """Each event at which its process ended is passed in the end, and the others are compared."""
     lines = LogLines()
-    keeper = ShadowKeeper(hang_seconds=3, longest_wait_seconds=0.5)
+    keeper = ShadowKeeper(hang_seconds=hang_seconds, longest_wait_seconds=0.5)
     keeper.start()
     try:
         until(lambda: run_of(site))
         now = datetime.now(UTC)
-        names = ("ada", "sleeps", "raises", "grows", "spins", "eve")
         people = [account(email=f"{name}@example.org", at=now) for name in names]
         events = [signed("signup", each, at=now) for each in people]
         answers = site.webhooks.process([verified(site.webhooks, each, now) for each in events])
-        assert [isinstance(each, Reply) and each.status for each in answers] == [200] * 6
+        assert [isinstance(each, Reply) and each.status for each in answers] == [200] * len(names)
         until(lambda: (run := run_of(site)) and run.events == len(events))
         run = run_of(site)
         assert run is not None
-        found = site.shadows.page(run).items
-        assert [each.difference.rule for each in reversed(found)] == [
-            "rules.nobody",
-            "shadow.no_answer",
-            "shadow.failed",
-            "shadow.no_answer",
-            "shadow.no_answer",
-            "rules.nobody",
-        ]
-        assert found[1].difference.text == "it hung"
-        assert found[2].difference.text == "it needed more memory than it may have"
-        assert run.error == "it hung"
+        found = [each.difference for each in reversed(site.shadows.page(run).items)]
+        assert [each.rule for each in found] == rules
+        assert [each.text for each in found if each.rule == "shadow.no_answer"] == [detail]
+        assert run.error == detail
     finally:
         keeper.close()
-    assert {line["detail"] for line in lines("shadow.ended")} == {
-        "it hung",
-        "it needed more memory than it may have",
-    }
+    assert {line["detail"] for line in lines("shadow.ended")} == {detail}
 
 
 def test_a_process_that_is_killed_is_started_again(site: App) -> None:
