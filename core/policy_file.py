@@ -19,7 +19,7 @@ from usher.core.domain.policy_tests import PolicyTest
 from usher.core.domain.rules import FilePolicy, RoleRule
 from usher.core.errors import PolicyError
 from usher.core.policy_counting import COUNTED_KEYS, read_counting, read_test_code
-from usher.core.policy_lists import ListFiles, ListReader, Read, known, read_file, strings
+from usher.core.policy_lists import BOM, ListFiles, ListReader, Read, known, read_file, strings
 
 T = TypeVar("T")
 _LISTS = ("allow_email_domains", "allow_emails", "deny_email_domains", "deny_emails")
@@ -48,7 +48,7 @@ def parse_policy(
     import tomllib  # noqa: PLC0415 - forged events need none
 
     try:
-        document = tomllib.loads(text)
+        document = tomllib.loads(text.removeprefix(BOM))
     except (ValueError, RecursionError) as error:  # syntax, numbers of 5,000 digits, 1,000 levels
         raise PolicyError(where, str(error)[:200]) from None
     known(document, {"admission", "rule", "role", "app_metadata", "outage", "test"}, where)
@@ -175,7 +175,9 @@ def _role_rule(lists: ListReader, table: dict[str, Any], number: int, where: str
 def _conditions(table: Mapping[str, Any], where: str, lists: ListReader) -> Conditions:
     emails = lists.emails(table.get("emails", []), f"{where} emails")
     domains = lists.domains(table.get("email_domains", []), f"{where} email_domains")
-    providers = frozenset(strings(table.get("providers", []), f"{where} providers"))
+    providers = frozenset(
+        provider.lower() for provider in strings(table.get("providers", []), f"{where} providers")
+    )
     for key, found in (("emails", emails), ("email_domains", domains), ("providers", providers)):
         if key in table and not found:
             raise PolicyError(f"{where} {key}", "is empty, so the rule could never hold")

@@ -16,6 +16,8 @@ from usher.core.domain.events import email_key, split_address
 from usher.core.domain.policy import ListFile, listed
 from usher.core.errors import PolicyError
 
+BOM: Final = "\ufeff"
+"""Some editors write it at the start of a file."""
 MAX_QUOTED_CHARACTERS: Final = 80
 """Of an entry that is wrong: the line of a list may be a whole file of another kind."""
 

@@ -77,7 +77,9 @@ def somebody(
     Args:
         email: as Identity would store it.
         at: the time of the event.
+        provider: in any case; Identity writes it in lower case.
     """
+    provider = provider.lower()
     address, domain = split_address(email_key(email))
     return Applicant(
         event,

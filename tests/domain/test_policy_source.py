@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT
+from tests.support import NOON, ROOT
 from usher.core.bounds import MAX_MESSAGE_CHARACTERS
 from usher.core.domain.admission import Admission, Answer, DenyList
 from usher.core.domain.conditions import Conditions, Entries
 from usher.core.domain.events import EventName
 from usher.core.domain.policy import DEFAULT_MESSAGE, Verdict
+from usher.core.domain.policy_tests import run_tests
 from usher.core.domain.rules import FilePolicy, RoleRule
 from usher.core.errors import PolicyError
 from usher.core.policy_file import parse_policy
@@ -40,6 +41,27 @@ providers = ["google", "github"]
 plan = "free"
 limits = { seats = 3, ratio = 0.5, tags = ["a"], open = true }
 """
+
+
+def test_a_bom_is_no_part_of_the_policy(tmp_path: Path) -> None:
+    """Some editors write one; the fingerprint is that of the text as it stands."""
+    (tmp_path / "policy.toml").write_bytes(b"\xef\xbb\xbf" + EVERYTHING.encode())
+    found = load_policy(str(tmp_path / "policy.toml"))
+    assert isinstance(found, FilePolicy)
+    plain = parse_policy(EVERYTHING)
+    assert (found.admission, found.roles) == (plain.admission, plain.roles)
+    assert found.fingerprint != plain.fingerprint
+
+
+def test_providers_are_folded_to_lower_case() -> None:
+    """As Identity writes them."""
+    policy = parse_policy(
+        '[[role]]\ngrant = "member"\nproviders = ["Google"]\n'
+        '[[test]]\nwho = "a@b.example"\nprovider = "GOOGLE"\nexpect = "member"\n'
+    )
+    assert policy.roles[0].when.providers == {"google"}
+    (result,) = run_tests(policy, NOON)
+    assert result.passed
 
 
 def test_every_key_of_the_file_is_read() -> None:
