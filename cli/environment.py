@@ -118,11 +118,13 @@ def dev_runs() -> bool:
 
 
 @contextmanager
-def opened(variables: Mapping[str, str] | None = None) -> Iterator[App]:
+def opened(variables: Mapping[str, str] | None = None, *, verifies: bool = True) -> Iterator[App]:
     """Open the App for a command; a SQLite file is migrated first.
 
     Args:
         variables: of the settings; None: those of ``environment``.
+        verifies: whether events are to be verified; without that a named database is enough, and
+            no secret is needed. In a folder of something else none is made.
 
     Raises:
         SettingsError, DatabaseError
@@ -130,7 +132,9 @@ def opened(variables: Mapping[str, str] | None = None) -> Iterator[App]:
     log_for_command()
     if variables is None:
         say_whose()
-    app = App(Settings.from_env(environment() if variables is None else variables))
+    chosen = environment() if variables is None else variables
+    named = PREFIX + "DATABASE_URL" in chosen
+    app = App(Settings.from_env(chosen, verifies=verifies or not named))
     with use(app):
         upgrade_if_local(app)
         yield app
