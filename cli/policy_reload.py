@@ -35,7 +35,7 @@ def reload(as_json: bool) -> None:
     The server checks it first, and keeps the policy in force where anything is wrong. Exits with 1
     when that is so, or a worker does not answer.
     """
-    settings = Settings.from_env(environment())
+    settings = Settings.from_env(environment(), verifies=False)
     servers = _servers(settings)
     if not servers:
         raise click.ClickException(
@@ -66,7 +66,7 @@ def promote(file: Path | None, back: bool, yes: bool) -> None:
     """
     if back and file is not None:
         raise click.UsageError("--undo needs no file: the policy before the last one is kept.")
-    settings = Settings.from_env(environment())
+    settings = Settings.from_env(environment(), verifies=False)
     if is_callable(settings.policy):
         raise click.ClickException(
             f"{settings.policy} is code; deploy it, and restart the server. A file can be promoted."
@@ -87,7 +87,7 @@ def promote(file: Path | None, back: bool, yes: bool) -> None:
     _move(source, chosen, back=back)
     say(f"{source} is now what {chosen} was (fingerprint {after.fingerprint}).", fg="green")
     _note(before.fingerprint if before else "", after.fingerprint)
-    results = list(_reloaded(servers))
+    results = list(_reloaded(servers, after.fingerprint))
     for result in results:
         _tell(result)
     if not servers:
@@ -166,18 +166,22 @@ def _move(source: Path, chosen: Path, *, back: bool) -> None:
 
 def _note(before: str, after: str) -> None:
     try:
-        with opened() as app:
+        with opened(verifies=False) as app:
             app.store.users.note_policy("policy.promoted", actor(), before, after)
     except UsherError as error:
         say(f"The audit could not be told: {error}", err=True)
 
 
-def _reloaded(servers: list[ServerFolder]) -> Iterator[dict[str, Any]]:
-    """Ask each server to reload, and yield what came of it."""
+def _reloaded(servers: list[ServerFolder], promoted: str = "") -> Iterator[dict[str, Any]]:
+    """Ask each server to reload, and yield what came of it.
+
+    Args:
+        promoted: fingerprint of the policy that was promoted just now; empty: none was.
+    """
     for server in servers:
         before = server.state()
         try:
-            asked = server.ask(actor())
+            asked = server.ask(actor(), promoted)
         except OSError as error:
             raise click.ClickException(
                 f"{server.path} cannot be written ({error.strerror}). Run this as the user that "

@@ -1,27 +1,33 @@
 """The next policy: read and checked beside the one in force, and moved into place.
 
 A file that was cut off, emptied or lost may be left as a policy that admits everybody. As a first
-policy that is allowed; in the place of another it is refused.
+policy that is allowed; in the place of another it is refused. A server that reads its files again
+also takes them only as they stay, and not where their end is missing.
 """
 
 from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 from tempfile import mkstemp
-from typing import Final
+from time import sleep
+from typing import Any, Final
 
 from usher.core.domain.policy_tests import run_tests
 from usher.core.domain.rules import FilePolicy
 from usher.core.errors import PolicyError
-from usher.core.policy_lists import Content, read_file
+from usher.core.policy_lists import BOM, Content, read_file
 from usher.core.policy_source import load_file, text_of
 
 BEFORE: Final = ".before"
 """The end of the name of the policy's file that was in place before the last promotion."""
+SETTLE_SECONDS: Final = 0.2
+"""Pause between two readings of a changed file, which have to agree."""
+READINGS: Final = 10
+ON_PURPOSE: Final = "was it cut off? If it is meant: usher policy promote FILE"
 
 
 class Files(dict[str, Content]):
@@ -42,13 +48,36 @@ class Files(dict[str, Content]):
             raise FileNotFoundError(str(path)) from None
 
 
+class _Settled(Files):
+    """Files of which each that differs from the one in force is read until it stays the same."""
+
+    def __init__(self, in_force: Mapping[str, Content]) -> None:
+        super().__init__()
+        self._in_force = in_force
+
+    def read(self, path: Path) -> Content:
+        """Read a file, as ``Files.read``; one that is being written is no file yet."""
+        before = self._in_force.get(str(path))
+        for _ in range(READINGS):
+            content = super().read(path)
+            if before is not None and content.data == before.data:
+                return content
+            before = content
+            sleep(SETTLE_SECONDS)
+        raise OSError(f"{path.name} is being written just now; reload again afterwards")
+
+
 def from_files(source: str, files: Mapping[str, Content]) -> FilePolicy:
     """The policy that the files made when they were read, whatever they hold by now."""
     return load_file(source, Files(files).kept)
 
 
 def read_next(
-    source: str, before: str, now: datetime, main: Path | None = None
+    source: str,
+    before: str,
+    now: datetime,
+    main: Path | None = None,
+    files: Files | None = None,
 ) -> tuple[FilePolicy, Files]:
     """Read the policy that is to take the place of another, and check it.
 
@@ -57,11 +86,13 @@ def read_next(
         before: fingerprint of the policy in force.
         now: the time of events of which the policy's own tests say none, UTC.
         main: another file that shall be moved there; None: the file itself.
+        files: reads them, and keeps what they hold; None: as they are at the moment.
 
     Raises:
         PolicyError: it must not come into force; the sentence says what to mend.
     """
-    files, path = Files(), Path(source)
+    path = Path(source)
+    files = Files() if files is None else files
     if main is not None and not main.is_file():
         raise PolicyError(str(main), "there is no such file")
 
@@ -82,9 +113,65 @@ def read_next(
     return policy, files
 
 
+def read_again(
+    source: str,
+    before: str,
+    now: datetime,
+    in_force: Mapping[str, Content],
+    promoted: Collection[str] = (),
+) -> tuple[FilePolicy, Files]:
+    """Read the files of a running server again, and check them, as ``read_next``.
+
+    A changed file is read until it stays the same. Where the end of one is missing, it is refused.
+
+    Args:
+        in_force: the files of the policy in force.
+        promoted: fingerprints of policies that somebody means as they are, even if shorter.
+
+    Raises:
+        PolicyError: as ``read_next``.
+    """
+    policy, files = read_next(source, before, now, files=_Settled(in_force))
+    if policy.fingerprint not in promoted:
+        for path, content in files.items():
+            if (old := in_force.get(path)) is not None:
+                _require_end(Path(path).name, _bytes(old), _bytes(content))
+        _require_tests(source, in_force, policy)
+    return policy, files
+
+
+def _bytes(content: Content) -> bytes:
+    """The content of a file, however its lines end."""
+    data = content.data.removeprefix(BOM.encode())
+    return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def _require_end(name: str, old: bytes, new: bytes) -> None:
+    """Refuse a file whose end is missing, beside the same file as it was before."""
+    if new != old and old.startswith(new):
+        raise PolicyError(name, f"is no more than the beginning of the one in force; {ON_PURPOSE}")
+    if old.endswith(b"\n") and not new.endswith(b"\n"):
+        raise PolicyError(name, f"ends within a line; {ON_PURPOSE}")
+
+
+def _require_tests(source: str, in_force: Mapping[str, Content], policy: FilePolicy) -> None:
+    """Refuse a policy with fewer tests: those at the end vanish with whatever was cut off."""
+    path = Path(source)
+    if (main := in_force.get(str(path))) is None:
+        return
+    count = len(_document(text_of(main)).get("test", []))
+    if len(policy.tests) < count:
+        problem = f"has {len(policy.tests)} tests, and the one in force {count}"
+        raise PolicyError(path.name, f"{problem}; {ON_PURPOSE}")
+
+
+def _document(text: str) -> dict[str, Any]:
+    return tomllib.loads(text.removeprefix(BOM))
+
+
 def _require_whole(name: str, text: str) -> None:
     """Refuse a file of which nothing is left, or of whose last table."""
-    tables = list(tomllib.loads(text).values())
+    tables = list(_document(text).values())
     if not tables:
         problem = "holds no table"
     elif tables[-1] == {}:

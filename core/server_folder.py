@@ -78,15 +78,19 @@ class ServerFolder:
 
     # --- requests -----------------------------------------------------------------------------
 
-    def ask(self, actor: str) -> int:
+    def ask(self, actor: str, promoted: str = "") -> int:
         """Ask the workers to read the policy again; ``answered`` is at least this much then.
+
+        Args:
+            promoted: fingerprint of a policy that was promoted; empty: none was.
 
         Raises:
             OSError: the folder belongs to another user, or its disk is full.
         """
         descriptor = os.open(self.path / "asked", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            os.write(descriptor, f"{' '.join(actor.split())}\n".encode(errors="replace"))
+            line = f"{' '.join(actor.split())}\t{promoted}\n"
+            os.write(descriptor, line.encode(errors="replace"))
             return os.fstat(descriptor).st_size
         finally:
             os.close(descriptor)
@@ -100,8 +104,16 @@ class ServerFolder:
 
     def actor(self, asked: int) -> str:
         """The actor of the last of these requests."""
-        lines = (self.path / "asked").read_bytes()[:asked].decode(errors="replace").split("\n")
-        return lines[-2] if len(lines) > 1 else "usher"
+        lines = self._requests(0, asked)
+        return lines[-1].partition("\t")[0] if lines else "usher"
+
+    def promoted(self, answered: int, asked: int) -> set[str]:
+        """The fingerprints of the policies that were promoted with the requests in between."""
+        return {line.partition("\t")[2] for line in self._requests(answered, asked)} - {""}
+
+    def _requests(self, start: int, end: int) -> list[str]:
+        found = (self.path / "asked").read_bytes()[start:end].decode(errors="replace")
+        return found.split("\n")[:-1]
 
     @contextmanager
     def turn(self, *, wait: bool = False) -> Iterator[bool]:

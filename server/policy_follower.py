@@ -9,6 +9,7 @@ file that has become wrong is not read.
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 from threading import Event, Thread
@@ -22,7 +23,7 @@ from usher.core.domain.failures import shown
 from usher.core.domain.rules import FilePolicy
 from usher.core.errors import PolicyError, UsherError
 from usher.core.log import Recurring, describe, get_logger
-from usher.core.policy_reload import Files, from_files, read_next
+from usher.core.policy_reload import Files, from_files, read_again
 from usher.core.policy_source import is_callable, load_file
 from usher.core.server_folder import VARIABLE, Change, ServerFolder, State
 
@@ -113,7 +114,7 @@ class PolicyFollower:
             return
         actor, now = self._folder.actor(asked), self._usher.clock()
         try:
-            policy, files = _read_next(state, now)
+            policy, files = _read_again(state, now, self._folder.promoted(state.answered, asked))
         except Exception as error:  # noqa: BLE001 - the policy in force outlives any error
             problem = error.detail if isinstance(error, UsherError) else type(error).__name__
             self._folder.keep(replace(state, rejected=problem, rejected_at=now, answered=asked))
@@ -168,10 +169,10 @@ class PolicyFollower:
                     path.unlink(missing_ok=True)
 
 
-def _read_next(state: State, now: datetime) -> tuple[FilePolicy, Files]:
+def _read_again(state: State, now: datetime, promoted: Collection[str]) -> tuple[FilePolicy, Files]:
     if state.files is None:
         raise PolicyError(state.source, RESTART)
-    return read_next(state.source, state.fingerprint, now)
+    return read_again(state.source, state.fingerprint, now, state.files, promoted)
 
 
 def start(usher: App) -> PolicyFollower | None:

@@ -15,6 +15,7 @@ from tests.server.reload_support import COLOURS, FINGERPRINTS, policy_of, put
 from tests.support import account, call, signed
 from usher.cli import policy_reload
 from usher.core.app import use
+from usher.core.policy_file import parse_policy
 from usher.core.server_folder import made_in
 from usher.server.policy_follower import PolicyFollower
 
@@ -60,6 +61,24 @@ def test_reload_puts_the_file_in_force_and_tells_of_each_worker(
     put(policy, policy_of("red"))
     assert f"The policy is in force (fingerprint {RED})." in program("policy", "reload").stdout
     assert "was in force already" in program("policy", "reload").stdout
+
+
+def test_a_policy_is_shortened_by_a_promotion_alone(
+    program: Program, policy: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reload takes it for one that was cut off. Neither needs the secrets."""
+    serve()
+    monkeypatch.delenv("USHER_WEBHOOK_SECRETS")
+    shorter = policy_of("red").partition("\n[app_metadata]")[0]
+    put(policy, shorter)
+    said = program("policy", "reload", code=1).stderr
+    assert "no more than the beginning of the one in force" in said
+    assert "usher policy promote FILE" in said
+    policy.with_name("next.toml").write_text(shorter)
+    program("policy", "promote", "--yes")
+    (told,) = program.json("policy", "reload")
+    assert (told["fingerprint"], told["rejected"]) == (parse_policy(shorter).fingerprint, None)
+    program("policy", "promote", "--undo", "--yes")
 
 
 def test_reload_refuses_a_wrong_file_and_says_why(

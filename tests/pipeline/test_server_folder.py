@@ -215,7 +215,7 @@ def test_an_error_that_nobody_foresaw_keeps_the_policy(
     def broken(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(policy_follower, "read_next", broken)
+    monkeypatch.setattr(policy_follower, "read_again", broken)
     folder.ask("usher")
     worker.step()
     assert worker._usher.policy_in_force.rejected == "MemoryError"
