@@ -184,7 +184,9 @@ class RequestService:
         return next(entries, "")
 
     def ask(self, user: User, role: str | None, reason: str, actor: str) -> Request:
-        """Ask for a role, or anew to be let in; words about an open request replace those there.
+        """Ask for a role, or anew to be let in.
+
+        Other words about an open request replace those there; the same change nothing.
 
         Raises:
             RequestNotPossibleError: they do not wait, have the role, or too much is open.
@@ -200,6 +202,9 @@ class RequestService:
                 if number is None:
                     number = rows.add_request(transaction.sql, key, role, reason, now)
                 else:
+                    request = self._find(transaction, number)
+                    if request.reason == reason:
+                        return request
                     rows.reword(transaction.sql, number, reason)
                 request = self._find(transaction, number)
                 entry = act(MADE, request, actor, now, reason)

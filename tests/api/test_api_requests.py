@@ -238,11 +238,14 @@ def test_a_declined_role_is_told_and_stays_so(people: People) -> None:
 
 
 def test_what_one_has_or_waits_for_is_not_asked_for_twice(people: People) -> None:
-    """The same wish again has newer words; some few can be open at a time."""
+    """The same wish again has newer words; the same ones change nothing, nor does the audit."""
     assert wish(people, "member").code == "request_not_possible"
     assert people.ask("user", "POST", "/me/requests", {}).code == "request_not_possible"
     first = wish(people, "editor", "Please").json
     assert wish(people, "editor", "Pretty please").json == first | {"reason": "Pretty please"}
+    told = actions(people)
+    assert wish(people, "editor", "Pretty please").json == first | {"reason": "Pretty please"}
+    assert actions(people) == told
     for number in range(MAX_OPEN_REQUESTS - 1):
         assert wish(people, f"role {number}").status == 201
     assert (wish(people, "more").status, wish(people, "more").code) == (409, "request_not_possible")
