@@ -9,7 +9,7 @@ import click
 from usher.cli.environment import opened
 from usher.cli.output import counted, json_option, moment, print_json, print_table, say
 from usher.core.domain.documents import shadow_document
-from usher.core.domain.shadow import Change, Group, Run
+from usher.core.domain.shadow import MAX_COUNTED, Change, Group, Groups, Run
 from usher.core.policy_source import is_absent
 
 _WOULD: Final = {
@@ -30,11 +30,11 @@ _BY_TODAYS: Final = (Change.ADMITTED, Change.LOSES)
 @json_option
 def shadow(limit: int, cursor: str | None, as_json: bool) -> None:
     """Show what USHER_POLICY_SHADOW would have decided otherwise since it is followed."""
-    with opened() as app:
+    with opened(verifies=False) as app:
         source = app.settings.policy_shadow
         absent = bool(source) and is_absent(source)
         run = app.shadows.run(source) if source and not absent else None
-        groups = app.shadows.groups(run) if run else []
+        groups = app.shadows.groups(run) if run else Groups()
         page = app.shadows.page(run, limit=limit, cursor=cursor) if run else None
         newest = app.shadows.newest()
     if as_json:
@@ -43,9 +43,13 @@ def shadow(limit: int, cursor: str | None, as_json: bool) -> None:
     if run is None or page is None:
         say(_nothing(source, absent=absent))
         return
-    for group in groups:
+    for group in groups.items:
         say(_sentence(run, group))
-    if not groups:
+    if groups.more:
+        say(f"Less frequent kinds that are not shown: {groups.more}.")
+    if groups.counted == MAX_COUNTED:
+        say(f"Only the newest {MAX_COUNTED} differences are counted.")
+    if not groups.items:
         say(_alike(run))
     if behind := max(0, newest - run.position):
         say(f"{behind} newer events are still to be looked at.")

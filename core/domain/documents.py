@@ -15,7 +15,7 @@ from usher.core.domain.policy import Reason, Verdict
 from usher.core.domain.policy_tests import Result
 from usher.core.domain.records import AuditEntry, Decision, Delivery, Grant, Page, User
 from usher.core.domain.roles import effective
-from usher.core.domain.shadow import Group, Noted, Run
+from usher.core.domain.shadow import Groups, Noted, Run
 from usher.core.texts import zulu_text
 
 
@@ -140,7 +140,7 @@ def shadow_document(
     source: str,
     run: Run | None,
     newest: int,
-    groups: Iterable[Group],
+    groups: Groups,
     page: Page[Noted] | None,
     *,
     absent: bool = False,
@@ -178,8 +178,10 @@ def shadow_document(
                 "events": group.events,
                 "people": group.people,
             }
-            for group in groups
+            for group in groups.items
         ],
+        "more_changes": groups.more,
+        "counted": groups.counted,
         "differences": [
             {
                 "event_id": each.delivery_id,

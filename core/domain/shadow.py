@@ -6,6 +6,7 @@ happened to the record since.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -22,6 +23,9 @@ from usher.core.domain.policy_tests import answer_of
 from usher.core.domain.recording import RecordingPolicy
 from usher.core.domain.records import Status, User
 
+MAX_GROUPS: Final = 100
+MAX_COUNTED: Final = 100_000
+"""Differences of one run that are grouped at a time."""
 MAX_RULE: Final = 100
 MAX_TEXT: Final = 300
 _ADMISSION: Final = frozenset((EventName.VALIDATE, EventName.SIGNUP))
@@ -107,6 +111,20 @@ class Group(Struct, frozen=True, gc=False):
     text: str
     events: int
     people: int
+
+
+class Groups(Struct, frozen=True):
+    """The most frequent kinds of differences.
+
+    Attributes:
+        items: the most frequent first.
+        more: kinds that are not among them.
+        counted: the newest differences that were counted; no more than ``MAX_COUNTED``.
+    """
+
+    items: Sequence[Group] = ()
+    more: int = 0
+    counted: int = 0
 
 
 def compare(

@@ -11,7 +11,16 @@ from msgspec import structs
 from sqlalchemy import delete, func, insert, select, tuple_, update
 
 from usher.core.domain.records import Delivery, Key, Outcome, Page, User
-from usher.core.domain.shadow import Change, Difference, Group, Noted, Run
+from usher.core.domain.shadow import (
+    MAX_COUNTED,
+    MAX_GROUPS,
+    Change,
+    Difference,
+    Group,
+    Groups,
+    Noted,
+    Run,
+)
 from usher.core.errors import ConflictError
 from usher.core.store.database import Database, again_on_conflict
 from usher.core.store.deliveries import to_delivery
@@ -208,9 +217,16 @@ class Shadows:
             row = transaction.sql.execute(select(SHADOWS).where(SHADOWS.c.source == source)).first()
         return None if row is None else Run(*row)
 
-    def groups(self, run: Run) -> list[Group]:
-        """The differences by kind, the most frequent first."""
-        columns = DIFFERENCES.c
+    def groups(self, run: Run) -> Groups:
+        """The newest differences by kind, the most frequent first."""
+        newest = (
+            select(DIFFERENCES)
+            .where(DIFFERENCES.c.run_id == run.run_id)
+            .order_by(DIFFERENCES.c.sequence.desc())
+            .limit(MAX_COUNTED)
+            .subquery()
+        )
+        columns = newest.c
         kind = (columns.change, columns.role, columns.rule)
         counted = (
             select(
@@ -218,14 +234,20 @@ class Shadows:
                 func.max(columns.text),
                 func.count(),
                 func.count(columns.user_id.distinct()),
+                func.count().over(),
+                func.sum(func.count()).over(),
             )
-            .where(columns.run_id == run.run_id)
             .group_by(*kind)
             .order_by(func.count().desc(), *kind)
+            .limit(MAX_GROUPS)
         )
         with self._database.read() as transaction:
             rows = transaction.sql.execute(counted).all()
-        return [Group(Change(change), *rest) for change, *rest in rows]
+        if not rows:
+            return Groups()
+        kinds, counted = rows[0][-2:]
+        items = [Group(Change(change), *rest) for change, *rest, _, _ in rows]
+        return Groups(items, kinds - len(items), int(counted))
 
     def page(self, run: Run, *, limit: int = 50, cursor: str | None = None) -> Page[Noted]:
         """One page of differences, the newest first.

@@ -22,6 +22,7 @@ from usher.core.domain.policy_tests import run_tests
 from usher.core.domain.records import Grant
 from usher.core.domain.roles import effective
 from usher.core.domain.rules import FilePolicy
+from usher.core.domain.shadow import Groups
 from usher.core.policy_source import is_absent
 from usher.functions._shared.http import Response
 from usher.functions._shared.operation import (
@@ -88,7 +89,7 @@ def read_shadow(call: Call) -> Response:
     shadows, source = call.app.shadows, call.app.settings.policy_shadow
     absent = bool(source) and is_absent(source)
     run = shadows.run(source) if source and not absent else None
-    groups = shadows.groups(run) if run else []
+    groups = shadows.groups(run) if run else Groups()
     page = shadows.page(run, limit=call.query.limit, cursor=call.query.cursor) if run else None
     document = shadow_document(source, run, shadows.newest(), groups, page, absent=absent)
     return json_response(document, headers=next_link(call, page) if page else None)

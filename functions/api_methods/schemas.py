@@ -375,7 +375,11 @@ class Shadow(Document):
     source: str | None = Field(description="The setting; null: there is no shadow policy.")
     absent: bool = Field(description="Its file is not there, so there is nothing to watch.")
     run: ShadowRun | None = Field(description="Null: absent, or no server has followed with it.")
-    changes: list[ShadowChange]
+    changes: list[ShadowChange] = Field(description="The most frequent first; 100 at most.")
+    more_changes: int = Field(description="How many kinds are not among them.")
+    counted: int = Field(
+        description="How many differences were counted for them: the newest, 100,000 at most."
+    )
     differences: list[ShadowDifference] = Field(description="A page, the newest first.")
     next_cursor: str | None
 

@@ -51,6 +51,7 @@ def test_an_administrator_sees_what_would_have_come_out_differently(watched: Peo
             "people": 3,
         }
     ]
+    assert (found["more_changes"], found["counted"]) == (0, 3)
     assert [each["user_id"] for each in found["differences"]] == [
         str(each.id) for each in reversed(people[1:])
     ]
@@ -70,6 +71,8 @@ def test_without_a_shadow_policy_there_is_nothing_to_see(sqlite_people: People) 
         "absent": False,
         "run": None,
         "changes": [],
+        "more_changes": 0,
+        "counted": 0,
         "differences": [],
         "next_cursor": None,
     }

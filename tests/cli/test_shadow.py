@@ -8,6 +8,8 @@ import pytest
 
 from tests.cli.conftest import Program
 from tests.pipeline.shadow_support import follow, follower
+from usher.cli import shadow as shadow_command
+from usher.core.store import shadows
 
 NEXT = """
 [admission]
@@ -142,6 +144,23 @@ def test_once_the_file_is_promoted_there_is_nothing_to_watch(
     assert "next.toml would have let wait 1 of 1 event since " in shadowed(
         "policy", "shadow"
     ).stdout.replace("\n", " ")
+
+
+def test_it_says_what_it_leaves_out(shadowed: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rare kinds, and what is older than it counts; no secret is needed."""
+    with shadowed.app() as app:
+        shadow = follower(app)
+        follow(shadow)
+    shadowed.deliver("signup", "eve@example.net")
+    shadowed.deliver("signup", "x@mailinator.com")
+    with shadowed.app() as app:
+        follow(follower(app, lease=shadow._lease))
+    monkeypatch.delenv("USHER_WEBHOOK_SECRETS")
+    monkeypatch.setattr(shadows, "MAX_GROUPS", 1)
+    assert "Less frequent kinds that are not shown: 1." in shadowed("policy", "shadow").stdout
+    for module in (shadows, shadow_command):
+        monkeypatch.setattr(module, "MAX_COUNTED", 1)
+    assert "Only the newest 1 differences are counted." in shadowed("policy", "shadow").stdout
 
 
 def test_without_a_shadow_policy_it_says_so(program: Program) -> None:

@@ -19,6 +19,7 @@ from usher.core.domain.policy import Applicant, Verdict
 from usher.core.domain.shadow import Change
 from usher.core.errors import PolicyError
 from usher.core.shadow import TRIES, OutgrownError
+from usher.core.store import shadows
 from usher.core.store.shadows import LEASE
 
 NEXT = """
@@ -80,7 +81,9 @@ def test_what_would_have_been_different_is_kept_with_the_rule_behind_it(site: Ap
     run = site.shadows.run(site.settings.policy_shadow)
     assert run is not None
     assert (run.events, run.newest - run.position) == (4, 0)
-    groups = {(g.change, g.role): (g.events, g.people, g.text) for g in site.shadows.groups(run)}
+    found = site.shadows.groups(run)
+    assert (found.more, found.counted) == (0, 3)
+    groups = {(g.change, g.role): (g.events, g.people, g.text) for g in found.items}
     assert groups == {
         (Change.REFUSED, ""): (2, 1, "the domain example.net is on the deny list"),
         (Change.LOSES, "staff"): (
@@ -91,6 +94,26 @@ def test_what_would_have_been_different_is_kept_with_the_rule_behind_it(site: Ap
     }
     kept = rows(site.store.database, "SELECT * FROM shadow_differences")
     assert "eve@" not in repr(kept)
+
+
+def test_the_groups_are_bounded_and_say_so(site: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The most frequent kinds, of the newest differences."""
+    shadow = follower(site)
+    follow(shadow)
+    at_staff = account(email="ada@example.com", provider="google")
+    deliver(site, [signed("signup", at_staff)])
+    deliver(site, [signed("signup", account(email=f"{n}@example.net")) for n in "ab"])
+    follow(shadow)
+    run = site.shadows.run(site.settings.policy_shadow)
+    assert run is not None
+    monkeypatch.setattr(shadows, "MAX_GROUPS", 1)
+    found = site.shadows.groups(run)
+    assert [(each.change, each.events) for each in found.items] == [(Change.REFUSED, 2)]
+    assert (found.more, found.counted) == (1, 3)
+    monkeypatch.setattr(shadows, "MAX_COUNTED", 1)
+    found = site.shadows.groups(run)
+    assert [(each.change, each.events) for each in found.items] == [(Change.REFUSED, 1)]
+    assert (found.more, found.counted) == (0, 1)
 
 
 def test_a_login_differs_in_roles_alone(site: App) -> None:

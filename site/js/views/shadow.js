@@ -7,6 +7,7 @@ import { button, card, chip, failure, load, notice, roleChip, skeleton, table, t
 import * as words from "../words.js";
 
 const LIMIT = 30;
+const MOST = 100_000; // differences that the server counts
 const CHANGES = { refused: ["Refused", "bad"], admitted: ["Let in", "good"], waiting: ["Made to wait", "warn"], gains: ["Gains", "good"], loses: ["Loses", "bad"], failed: ["Fails", "bad"] };
 const DONE = { refused: (n) => `refused ${n}`, admitted: (n) => `let in ${n}`, waiting: (n) => `let ${n} wait` };
 const COLUMNS = [{ label: "Event" }, { label: "Person" }, { label: "Change" }, { label: "Why", className: "wide" }, { label: "Received" }];
@@ -18,7 +19,7 @@ export function shadow(signal) {
   return place;
 }
 
-function page({ source, absent, run, changes, differences, next_cursor: next }, signal) {
+function page({ source, absent, run, changes, more_changes: hidden, counted, differences, next_cursor: next }, signal) {
   if (source === null) {
     return card("The shadow policy", {}, h("p", { class: "faint" }, "There is none. Where ", h("code", "USHER_POLICY_SHADOW"), " names a policy, each event is decided by it as well, and what would come out differently shows here. No answer depends on it."));
   }
@@ -31,6 +32,8 @@ function page({ source, absent, run, changes, differences, next_cursor: next }, 
       run.error && notice("bad", "Its process ended, and is started again", h("p", run.error), run.failed_at && h("p", time(run.failed_at))),
       run.behind > 0 && h("p", { class: "faint" }, `It has still to look at ${words.number(run.behind)} of the newest events.`),
       changes.length > 0 && h("ul", { class: "shadow-changes", "aria-label": "By rule" }, changes.map(group)),
+      hidden > 0 && h("p", { class: "faint" }, `Less frequent kinds that are not shown: ${words.number(hidden)}.`),
+      counted >= MOST && h("p", { class: "faint" }, `Only the newest ${words.number(MOST)} differences are counted.`),
       differences.length > 0 && list(differences, next, signal)));
 }
 
