@@ -20,6 +20,7 @@ from tests.store.store_support import LogLines, deliver, execute
 from tests.support import Clock, Signed, account, call, signed
 from usher.cli.checks.database import database_findings
 from usher.core.app import App, use
+from usher.core.domain.codes import NewCodes
 from usher.core.domain.records import Outcome
 from usher.core.domain.reply import Reply
 from usher.core.errors import DatabaseAwayError, NotStorableError
@@ -378,6 +379,39 @@ def test_i2_what_refuses_every_event_makes_them_wait_in_the_spool(
     assert outcomes(again) == {"ada": "applied", "bob": "applied", "cyd": "applied"}
     assert waiting(server.settings.spool_folder)["dead_letters"] == 0
     assert doctors(world.app_url, make_settings)[0] == "database.ok"
+
+
+@pytest.mark.parametrize(
+    "fault", [revoked("UPDATE", "codes"), revoked("INSERT", "tallies")], ids=str
+)
+def test_i2_where_a_grant_on_what_is_counted_is_missing_events_wait(
+    postgresql: World,
+    fault: Fault,
+    policy_file: Path,
+    start: Callable[..., App],
+    make_settings: MakeSettings,
+) -> None:
+    """In the spool, or, where the answer hangs on the count, at Identity; none of them fails."""
+    policy_file.write_text(
+        '[admission]\ndefault = "deny"\nmessage = "For invited people."\n'
+        'allow_email_domains = ["example.com"]\n'
+        'invitation_code = "code"\nsignups_per_domain = "20/h"\n'
+    )
+    server = start(postgresql.app_url, spool=True)
+    ((code, _),) = server.codes.make(NewCodes(), "cli:ada")
+    invited = account(email="bob@b.example", user_metadata={"code": code})
+    counted = [signed("signup", invited), signed("signup", account(email="ada@example.com"))]
+    login = signed("login", account(email="cyd@example.com"))
+    with postgresql.broken(fault):
+        answers = statuses(deliver(server, [*counted, login]))
+        assert answers == [DatabaseAwayError, DatabaseAwayError, 204]
+        assert is_degraded(server)
+        assert waiting(server.settings.spool_folder)["waiting"] == 1
+        assert doctors(postgresql.app_url, make_settings)[0] == fault.found
+    drain(server)
+    assert outcomes(server) == {"cyd": "applied"}
+    assert statuses(deliver(server, counted)) == [204, 204]
+    assert outcomes(server) == dict.fromkeys(("ada", "bob", "cyd"), "applied")
 
 
 @pytest.mark.parametrize(("world", "fault"), faults(ONE_POSTGRESQL, ONE_SQLITE), indirect=["world"])
