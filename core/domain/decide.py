@@ -342,8 +342,20 @@ def _enter_asked(
 ) -> Decision:
     """Enter, or wait, by a verdict on this event alone."""
     user = admit(case.user, user, verdict, case.now)
-    same = case.user is None or equal(_question(case, user), question)
-    return _enter(case, user, verdict if same else None, reasons)
+    return _enter(case, user, verdict if _is_answered(case, user, question) else None, reasons)
+
+
+def _is_answered(case: _Case, user: User, question: Applicant) -> bool:
+    """Whether the question about the record is the one that was asked about the event alone.
+
+    With the newest event they differ in what was known before, which is proof and invitation.
+    """
+    if case.user is None:
+        return True
+    if case.event.order > case.user.order:
+        proven = user.email_key in user.proven
+        return proven is question.proven and user.invited is question.invited
+    return equal(_question(case, user), question)
 
 
 def _question(case: _Case, user: User) -> Applicant:
