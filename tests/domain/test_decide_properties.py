@@ -15,8 +15,37 @@ from usher.core.domain.decide import decide
 from usher.core.domain.events import Event
 from usher.core.domain.records import Grant, Outcome, Source, Status, User
 from usher.core.domain.roles import effective
+from usher.core.policy_file import parse_policy
 
 EMAILS = ("ada@example.com", "Ada@Example.com", "ada@other.org", "eve@bad.example")
+
+
+WINDOWS = [
+    parse_policy(
+        f"""
+        [admission]
+        default = "{default}"
+        [[rule]]
+        {answer} = true
+        from = {moment(1)}
+        until = {moment(4)}
+        [[role]]
+        grant = "early"
+        until = {moment(3)}
+        [[role]]
+        grant = "late"
+        from = {moment(3)}
+        [[role]]
+        grant = "staff"
+        email_domains = ["example.com"]
+        from = {moment(2)}
+        until = {moment(5)}
+        """
+    )
+    for default in ("allow", "ask", "deny")
+    for answer in ("allow", "ask", "deny")
+]
+"""The events are of some seconds; so are the windows of these."""
 
 
 @st.composite
@@ -63,6 +92,22 @@ def test_any_order_and_duplication_ends_the_same(data: st.DataObject) -> None:
     repeated = history + data.draw(st.lists(st.sampled_from(history), max_size=3))
     shuffled = data.draw(st.permutations(repeated))
     assert state(after(shuffled)) == state(after(history))
+
+
+@settings(max_examples=examples(100))
+@given(st.data())
+def test_any_order_ends_the_same_by_rules_with_windows(data: st.DataObject) -> None:
+    """The signed times decide: who enters, who waits, which roles, and until when."""
+    roles = data.draw(st.sampled_from(((), ("editor",), None)))
+    history = data.draw(st.lists(events(roles), min_size=1, max_size=6))
+    repeated = history + data.draw(st.lists(st.sampled_from(history), max_size=3))
+    policy = data.draw(st.sampled_from(WINDOWS))
+    found = [after(each, policy=policy) for each in (data.draw(st.permutations(repeated)), history)]
+    assert state(found[0]) == state(found[1])
+    ends = [
+        {(g.role, g.source, g.expires_at) for g in user.grants} if user else () for user in found
+    ]
+    assert ends[0] == ends[1]
 
 
 @settings(max_examples=examples(100))
