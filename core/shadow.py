@@ -175,9 +175,7 @@ class Shadow:
                 found.append((delivery, failed("shadow.no_answer", run.error)))
                 continue
             self._tick()
-            differences = self._compare(
-                event, users.get((event.instance_id, event.user.id)), delivery
-            )
+            differences = self._compare(event, users.get(event.key), delivery)
             found += [(delivery, each) for each in differences]
         self._tick()
         self._run = self._shadows.keep(run, self._clock(), deliveries[-1], compared, found)

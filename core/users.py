@@ -428,7 +428,7 @@ class UserService:
         """
 
         def again() -> Decision:
-            key = (event.instance_id, event.user.id)
+            key = event.key
             now = self._clock()
             with self._database.write() as transaction:
                 current = self.load(transaction, [key]).get(key)

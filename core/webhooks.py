@@ -306,7 +306,7 @@ class Webhooks:
         """
         policy, counts = self._in_force.current, NOTHING
         if policy.counting is not None:
-            known = {_key(event): user} if user else {}
+            known = {event.key: user} if user else {}
             store = self._open_store()
             with store.read() as transaction:
                 book = store.users.open_book(
@@ -369,7 +369,7 @@ class Webhooks:
             another process has stored.
         """
         content = verified.content
-        keys = [_key(content)] if isinstance(content, Event) else []
+        keys = [content.key] if isinstance(content, Event) else []
         try:
             with store.write() as connection:
                 known = store.ledger.known(connection, [verified.id])
@@ -482,14 +482,10 @@ class Webhooks:
             reasons = (Reason("event.unknown", "an event that Usher does not know"),)
             ignored = Decision(Outcome.IGNORED, None, NO_CONTENT, reasons)
             return self._delivery(verified, ignored, policy)
-        key = _key(content)
+        key = content.key
         at, given = verified.received.at, verified.given
-        decision: Decision
-        if book is None:
-            decision = _decider().decide(content, users.get(key), policy, at, given)
-        else:
-            counts = book.counts(content)
-            decision = _decider().decide(content, users.get(key), policy, at, given, counts)
+        counts = NOTHING if book is None else book.counts(content)
+        decision: Decision = _decider().decide(content, users.get(key), policy, at, given, counts)
         # Nothing below fails: a failure must leave neither record nor entry.
         delivery = self._delivery(verified, decision, policy)
         if book is not None:
@@ -510,7 +506,7 @@ class Webhooks:
     ) -> Delivery:
         delivery = self._delivery(verified, failed_decision(error), policy)
         content = verified.content
-        user = users.get(_key(content)) if isinstance(content, Event) else None
+        user = users.get(content.key) if isinstance(content, Event) else None
         if user is not None and user.status is Status.DELETED:
             return replace(delivery, body=None, reasons=(ERASED,))
         return delivery
@@ -601,7 +597,7 @@ def _open_book(
 def _users_of(batch: Sequence[Verified], instances: KnownInstances | None) -> list[Key]:
     """The users whose events are taken; of all events, as long as the instances are not known."""
     return [
-        _key(verified.content)
+        verified.content.key
         for verified in batch
         if isinstance(verified.content, Event)
         and (instances is None or instances.takes(verified.content.instance_id))
@@ -613,7 +609,7 @@ def _told_again(
 ) -> list[Key]:
     """The users whose stored answer told them roles, and is asked for again."""
     return [
-        _key(verified.content)
+        verified.content.key
         for verified in batch
         if isinstance(verified.content, Event)
         and verified.id in known
@@ -637,14 +633,14 @@ def _again(
     content = verified.content
     if verified.given is not None or not isinstance(content, Event):
         return stored
-    user = users.get(_key(content))
+    user = users.get(content.key)
     if user is None or not tells_roles(content, stored) or origin_of(verified) == "replay":
         return stored
     try:
         decision = decide_again(content, user, stored, policy, verified.received.at)
     except Exception as error:  # a callable policy's
         return error
-    users[_key(content)] = decision.user or user
+    users[content.key] = decision.user or user
     if decision.audit is not None:
         entries.append(replace(decision.audit, delivery_id=verified.id))
     return decision.reply
@@ -694,10 +690,6 @@ def _let_others_run() -> None:
 
 def _not_ours(content: Event | UnknownEvent) -> Decision:
     return of_other_instance(content.name if isinstance(content, Event) else None)
-
-
-def _key(event: Event) -> Key:
-    return event.instance_id, event.user.id
 
 
 def origin_of(verified: Verified) -> str:

@@ -68,8 +68,8 @@ class Book(Struct):
         """Take in what an event uses up."""
         if uses.code is not None:
             self.codes[uses.code.digest] = replace(uses.code, used=uses.code.used + 1)
-            self.used.add((uses.code.id, _key(event)))
-            self.new_uses.append((uses.code, _key(event)))
+            self.used.add((uses.code.id, event.key))
+            self.new_uses.append((uses.code, event.key))
         if uses.place is not None:
             self.tallies[uses.place] = self.tallies.get(uses.place, 0) + 1
             self.new_places[uses.place] = self.new_places.get(uses.place, 0) + 1
@@ -81,7 +81,7 @@ class Book(Struct):
         code = self.codes.get(digest_of(given))
         if code is None:
             return None, CodeState.UNKNOWN
-        if (code.id, _key(event)) in self.used:
+        if (code.id, event.key) in self.used:
             return code, CodeState.OWN
         return code, code.state(event.issued_at)
 
@@ -144,7 +144,3 @@ def give_roles(
         return grants, (used, Reason("code.roles", f"it gives none of its roles: {problem}"))
     roles = ", ".join(repr(role) for role in code.roles)
     return given, (used, Reason("code.roles", f"it gives {roles}"))
-
-
-def _key(event: Event) -> Key:
-    return event.instance_id, event.user.id

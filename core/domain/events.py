@@ -150,6 +150,11 @@ class Event(Struct, frozen=True, gc=False):
     issued_at: int
     order: str = ""
 
+    @property
+    def key(self) -> tuple[UUID, UUID]:
+        """The key of its user: (instance id, user id)."""
+        return self.instance_id, self.user.id
+
     def __post_init__(self) -> None:
         """Compute the order once; a decision reads it several times."""
         updated_at = self.user.updated_at

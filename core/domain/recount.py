@@ -82,7 +82,7 @@ class _Ledger:
         while self._revocations and self._revocations[-1][0] <= moment:
             revoked_at, digest = self._revocations.pop()
             book.codes[digest] = replace(book.codes[digest], revoked_at=revoked_at)
-        key = (event.instance_id, event.user.id)
+        key = event.key
         if event.name is EventName.VALIDATE and key in self._entered:
             return  # this decides nothing any more
         counts = book.counts(event)

@@ -56,11 +56,11 @@ def open_book(
         rows = transaction.fetch(LOCK_CODES if locked else FIND_CODES, digests)
         book.codes = {code.digest: code for code in map(to_code, rows)}
     if book.codes:
-        askers = [_key(event) for event in events if gives_code(event, counting)]
+        askers = [event.key for event in events if gives_code(event, counting)]
         for instance_id, ids in _by_instance(askers):
             found = transaction.fetch(USES_OF, hex_of(instance_id), ids)
             book.used |= {(code_id, (instance_id, user_id)) for user_id, code_id in found}
-    new = [event for event in events if not _is_counted(users.get(_key(event)))]
+    new = [event for event in events if not _is_counted(users.get(event.key))]
     _read_tallies(transaction, book, places_in(new, counting), locked=locked)
     return book
 
@@ -121,7 +121,3 @@ def _grouped(pairs: Iterable[tuple[UUID, str]]) -> list[tuple[UUID, list[str]]]:
 
 def _is_counted(user: User | None) -> bool:
     return user is not None and user.counted
-
-
-def _key(event: Event) -> Key:
-    return event.instance_id, event.user.id
