@@ -19,6 +19,7 @@ from typing import Any, Final
 from usher.core.domain.policy_tests import run_tests
 from usher.core.domain.rules import FilePolicy
 from usher.core.errors import PolicyError
+from usher.core.folders import sync_folder
 from usher.core.policy_lists import BOM, Content, read_file
 from usher.core.policy_source import load_file, text_of
 
@@ -197,7 +198,7 @@ def promote(source: Path, file: Path) -> None:
     else:
         _copy(file, source)
         file.unlink()
-    _sync(source.parent)
+    sync_folder(source.parent)
 
 
 def undo(source: Path) -> None:
@@ -211,7 +212,7 @@ def undo(source: Path) -> None:
     former.replace(source)
     if kept is not None:
         kept.replace(former)
-    _sync(source.parent)
+    sync_folder(source.parent)
 
 
 def former(source: Path) -> Path:
@@ -251,11 +252,3 @@ def _copied(file: Path, folder: Path | None = None) -> Path:
         Path(name).unlink()
         raise
     return Path(name)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -50,6 +50,7 @@ CORE = (
         "policy_lists",
         "policy_reload",
         "server_folder",
+        "folders",
         "oversized",
     ),
     ("store",),

@@ -21,6 +21,7 @@ from typing import Final
 from zlib import crc32
 
 from usher.core.errors import SpoolError
+from usher.core.folders import sync_folder
 from usher.core.log import get_logger
 
 SUFFIX: Final = ".spool"
@@ -168,7 +169,7 @@ class Spool:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             self._files.append(SpoolFile(path, descriptor))
             self._open = True
-            _sync_folder(self.folder)
+            sync_folder(self.folder)
         return self._files[-1]
 
 
@@ -272,12 +273,4 @@ def _take(path: Path) -> SpoolFile | None:
 def _make(folder: Path) -> None:
     if not folder.is_dir():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_folder(folder.parent)
