@@ -333,33 +333,27 @@ class Webhooks:
         for attempt in range(1, CONFLICT_ATTEMPTS + 1):
             try:
                 return self._commit_again(store, [verified])[0]
+            except DatabaseAwayError as error:
+                return error
             except ConflictError as error:  # another process stored this delivery or this user
-                if attempt == CONFLICT_ATTEMPTS:
-                    return self._refused(store, verified, error)
+                if attempt < CONFLICT_ATTEMPTS:
+                    continue
+                if not isinstance(error, DuplicateError):
+                    return error
+                refused: DatabaseError = error
+            except NotStorableError as error:
+                return self._keep_failed(store, verified, error)
             except DatabaseError as error:
-                return self._refused(store, verified, error)
+                refused = error
             except Exception as error:
                 return self._keep_failed(store, verified, error)
-        raise AssertionError("unreachable")
-
-    def _refused(self, store: Store, verified: Verified, error: DatabaseError) -> Reply | Exception:
-        """Tell a database that takes no event from a delivery that it does not take.
-
-        Returns:
-            DatabaseAwayError in the first case, in the words of the trial; else as
-            ``_keep_failed``.
-        """
-        if isinstance(error, DatabaseAwayError):
-            return error
-        if isinstance(error, ConflictError) and not isinstance(error, DuplicateError):
-            return error
-        if not isinstance(error, NotStorableError):
+            # A database that takes no event, or a delivery that it does not take? It is tried
+            # again: what refused it, such as a grant that was missing, may have been mended.
             try:
                 store.check()
             except DatabaseError as away:
                 return DatabaseAwayError(away.detail, away.words)
-            error = NotStorableError.refusing(error.words)
-        return self._keep_failed(store, verified, error)
+        return self._keep_failed(store, verified, NotStorableError.refusing(refused.words))
 
     def _keep_failed(self, store: Store, verified: Verified, error: Exception) -> Reply | Exception:
         """Keep a delivery whose own transaction failed, in another one.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from usher.core.domain.reply import Reply
 from usher.core.errors import DatabaseAwayError, NotStorableError
 from usher.core.settings import Settings
 from usher.core.spool.files import waiting
-from usher.core.store import database
+from usher.core.store import database, readiness
 from usher.core.store.drivers import sqlite as sqlite_driver
 from usher.server.routes import is_degraded
 
@@ -379,6 +379,31 @@ def test_i2_what_refuses_every_event_makes_them_wait_in_the_spool(
     assert outcomes(again) == {"ada": "applied", "bob": "applied", "cyd": "applied"}
     assert waiting(server.settings.spool_folder)["dead_letters"] == 0
     assert doctors(world.app_url, make_settings)[0] == "database.ok"
+
+
+@pytest.mark.parametrize(
+    ("world", "fault"), faults(EVERY_POSTGRESQL, EVERY_SQLITE), indirect=["world"]
+)
+def test_i2_a_refusal_that_ends_before_it_is_looked_into_fails_no_event(
+    world: World, fault: Fault, start: Callable[..., App], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mended between the refusal and the question whether all are refused, at the latest."""
+    server = start(world.app_url, spool=True)
+    with ExitStack() as broken:
+        broken.enter_context(world.broken(fault))
+        check = readiness.check
+
+        def mended_first(asked: database.Database) -> None:
+            broken.close()
+            with suppress(DatabaseAwayError):  # mending ended its sessions
+                check(asked)
+            check(asked)
+
+        monkeypatch.setattr(readiness, "check", mended_first)
+        assert statuses(deliver(server, people())) == [200, 200, 200]
+    drain(server)
+    assert outcomes(server) == dict.fromkeys(("ada", "bob", "cyd"), "applied")
+    assert waiting(server.settings.spool_folder)["dead_letters"] == 0
 
 
 @pytest.mark.parametrize(
