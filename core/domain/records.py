@@ -20,8 +20,9 @@ from usher.core.strict_json import equal
 from usher.core.texts import utc_text
 
 Item = TypeVar("Item")
-_WORD_DEPTH: Final = 1
-"""In ``roles`` of an entry: a source's word about a role, the innermost map, is told whole."""
+_ROLE_DEPTH: Final = 0
+"""In ``roles`` of an entry: every source's word about a role that differs is told, so that the
+entry alone says whether the person has the role."""
 BODY_NOT_KEPT: Final = "body.not_kept"
 """The rule that says why a delivery in the ledger never had a body; others lost theirs."""
 RECORD_REMOVED: Final = "record.removed"
@@ -278,7 +279,7 @@ def audit(
 def _parts(key: str, old: Any, new: Any) -> tuple[Any, Any]:
     """A field before and after; of a map only the keys that differ."""
     if isinstance(new, Mapping):
-        return differing(old, new, _WORD_DEPTH if key == "roles" else MAX_DEPTH)
+        return differing(old, new, _ROLE_DEPTH if key == "roles" else MAX_DEPTH)
     return old, new
 
 

@@ -344,6 +344,76 @@ DIFFERENCES: Final = Table(
 )
 """One difference that a shadow policy would have made; of a person the ids alone."""
 
+CONSUMERS: Final = Table(
+    "outbox_consumers",
+    SQLModel.metadata,
+    Column("name", _ORDERED_TEXT, primary_key=True),
+    Column("shard", SmallInteger, primary_key=True, autoincrement=False),
+    Column("position", BigInteger, nullable=False),
+    Column("trying", BigInteger, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("lease", Uuid),
+    Column("lease_until", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+)
+"""How far a handler or a sink (``handler:NAME``, ``sink:ID``) has come with the audit.
+
+All entries up to ``position`` are handed over, or stand in ``OUTBOX``. A shard has the users of a
+quarter of all ids. ``lease`` names the server that works on it, until ``lease_until``; NULL: none
+does. ``trying`` is the entry that is handed over for the ``tries``-th time; 0: none.
+"""
+OUTBOX: Final = Table(
+    "outbox",
+    SQLModel.metadata,
+    Column("consumer", _ORDERED_TEXT, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", String(32), primary_key=True),
+    Column("role", String(100), primary_key=True),
+    Column("instance_id", Uuid, nullable=False),
+    Column("user_id", Uuid, nullable=False),
+    Column("change_id", String(40), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("due_at", UtcDateTime),
+    Column("error", Text, nullable=False),
+    Column("failed_at", UtcDateTime),
+    Index("outbox_user", "consumer", "user_id", "sequence"),
+    Index("outbox_due", "due_at"),
+    Index("outbox_state", "state", "at"),
+)
+"""Changes that were not handed over at once: those that failed, those too young, and those of the
+same person behind them (``due_at`` NULL). ``state`` is ``waiting``, ``dead`` or ``dropped``.
+"""
+SINKS: Final = Table(
+    "sinks",
+    SQLModel.metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("kinds", JSON, nullable=False),
+    Column("full", Boolean, nullable=False),
+    Column("secrets", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("paused_at", UtcDateTime),
+    Column("paused_by", Text, nullable=False),
+)
+"""Receivers of changes by webhook; of ``secrets`` the newest is the first."""
+KEYS: Final = Table(
+    "keys",
+    SQLModel.metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("scopes", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+    Column("used_at", UtcDateTime),
+)
+"""Machine credentials, as digests."""
+
 
 class CounterRow(SQLModel, table=True):
     """One shard of a counter; the sum of its shards counts (``usher.core.store.counters``)."""

@@ -1,0 +1,81 @@
+"""The outbox: how far handlers and sinks have come with the audit, and what waits; sinks; keys."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0013"
+down_revision = "0012"
+branch_labels = None
+depends_on = None
+
+TIME = sa.DateTime(timezone=True)
+ORDERED_TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
+
+def upgrade() -> None:
+    op.create_table(
+        "outbox_consumers",
+        sa.Column("name", ORDERED_TEXT, primary_key=True),
+        sa.Column("shard", sa.SmallInteger, primary_key=True, autoincrement=False),
+        sa.Column("position", sa.BigInteger, nullable=False),
+        sa.Column("trying", sa.BigInteger, nullable=False),
+        sa.Column("tries", sa.Integer, nullable=False),
+        sa.Column("lease", sa.Uuid),
+        sa.Column("lease_until", TIME, nullable=False),
+        sa.Column("seen_at", TIME, nullable=False),
+        if_not_exists=True,
+    )
+    op.create_table(
+        "outbox",
+        sa.Column("consumer", ORDERED_TEXT, primary_key=True),
+        sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("kind", sa.String(32), primary_key=True),
+        sa.Column("role", sa.String(100), primary_key=True),
+        sa.Column("instance_id", sa.Uuid, nullable=False),
+        sa.Column("user_id", sa.Uuid, nullable=False),
+        sa.Column("change_id", sa.String(40), nullable=False),
+        sa.Column("at", TIME, nullable=False),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("tries", sa.Integer, nullable=False),
+        sa.Column("due_at", TIME),
+        sa.Column("error", sa.Text, nullable=False),
+        sa.Column("failed_at", TIME),
+        if_not_exists=True,
+    )
+    for name, columns in (
+        ("outbox_user", ["consumer", "user_id", "sequence"]),
+        ("outbox_due", ["due_at"]),
+        ("outbox_state", ["state", "at"]),
+    ):
+        op.create_index(name, "outbox", columns, if_not_exists=True)
+    op.create_table(
+        "sinks",
+        sa.Column("id", sa.Uuid, primary_key=True),
+        sa.Column("url", sa.Text, nullable=False),
+        sa.Column("kinds", sa.JSON, nullable=False),
+        sa.Column("full", sa.Boolean, nullable=False),
+        sa.Column("secrets", sa.JSON, nullable=False),
+        sa.Column("created_at", TIME, nullable=False),
+        sa.Column("created_by", sa.Text, nullable=False),
+        sa.Column("paused_at", TIME),
+        sa.Column("paused_by", sa.Text, nullable=False),
+        if_not_exists=True,
+    )
+    op.create_table(
+        "keys",
+        sa.Column("id", sa.Uuid, primary_key=True),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("digest", sa.String(64), nullable=False, unique=True),
+        sa.Column("scopes", sa.JSON, nullable=False),
+        sa.Column("created_at", TIME, nullable=False),
+        sa.Column("created_by", sa.Text, nullable=False),
+        sa.Column("expires_at", TIME),
+        sa.Column("revoked_at", TIME),
+        sa.Column("used_at", TIME),
+        if_not_exists=True,
+    )
+
+
+def downgrade() -> None:
+    for name in ("keys", "sinks", "outbox", "outbox_consumers"):
+        op.drop_table(name)
