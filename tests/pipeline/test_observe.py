@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.forge import token
-from tests.pipeline.outage_support import locked
+from tests.pipeline.outage_support import impatient, locked
 from tests.store.store_support import LogLines, deliver, raw
 from tests.support import NOON, SECRET, Clock, Signed, account, call, signed
 from usher.core import app as composition
@@ -38,7 +38,6 @@ from usher.core.errors import DatabaseAwayError, ObservingError, OverloadedError
 from usher.core.identity.sync import PERIODIC
 from usher.core.policy_source import PolicyInForce
 from usher.core.settings import Settings
-from usher.core.store.drivers import sqlite
 from usher.core.webhooks import Verified
 from usher.functions._shared.http import Request
 from usher.functions._shared.identity_hook import IdentityHook
@@ -51,7 +50,7 @@ HOOK = "/.netlify/functions/identity"
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 50)
+    impatient(monkeypatch)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 
 from tests.conftest import POLICY
-from tests.pipeline.outage_support import locked
+from tests.pipeline.outage_support import impatient, locked
 from tests.store.store_support import LogLines, counts, deliver, raw, rows
 from tests.support import NOON, Clock, Signed, account, call, signed, verified
 from usher.core.app import App, use
@@ -29,7 +29,6 @@ from usher.core.policy_source import PolicyInForce
 from usher.core.settings import Settings
 from usher.core.spool import forward as holding
 from usher.core.spool.files import DEAD_LETTERS, Spool, waiting
-from usher.core.store.drivers import sqlite
 from usher.core.webhooks import Webhooks
 
 MakeSettings = Callable[..., Settings]
@@ -37,7 +36,7 @@ MakeSettings = Callable[..., Settings]
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 50)
+    impatient(monkeypatch)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
-from tests.pipeline.outage_support import locked
+from tests.pipeline.outage_support import impatient, locked
 from tests.support import SECRET, Clock, account, call, free_port, signed
 from usher.cli.checks.doctor import examine
 from usher.core.app import App, use
@@ -27,7 +27,6 @@ from usher.core.domain.administration import Change
 from usher.core.errors import DatabaseError
 from usher.core.settings import Settings
 from usher.core.spool.files import DEAD_LETTERS
-from usher.core.store.drivers import sqlite
 from usher.functions._shared.failure import failure
 from usher.functions._shared.http import Request
 from usher.server import routes
@@ -204,7 +203,7 @@ def test_all_say_the_same(
 ) -> None:
     """Before an event, and after it; and all are content once it is mended."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 100)
+    impatient(monkeypatch)
     for name, value in {
         "DATABASE_URL": database_url,
         "WEBHOOK_SECRETS": SECRET.decode(),

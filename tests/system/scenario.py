@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, text
 
 from tests.api.api_support import JWT_SECRET, ask, bearer
 from tests.conftest import POLICY
-from tests.pipeline.outage_support import locked
+from tests.pipeline.outage_support import impatient, locked
 from tests.store.store_support import deliver
 from tests.support import NOON, SECRET, Clock, Signed, account, call, signed
 from tests.system.kill import Moments, sigkill, watch
@@ -28,7 +28,6 @@ from usher.core.domain.reply import Reply
 from usher.core.settings import Settings
 from usher.core.spool import forward as holding
 from usher.core.store import ledger  # noqa: F401 - loaded before the fork
-from usher.core.store.drivers import sqlite
 from usher.emulator.payload import ZERO_INSTANCE
 
 BOSS, ADA, BEA, CY = (UUID(int=number) for number in range(1, 5))
@@ -149,7 +148,7 @@ STEPS: tuple[Callable[[App], None], ...] = (
 def _run(files: Files, step: int | None, dies: int) -> None:
     """A life: what the one before has kept is applied, then one step is done."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(sqlite, "BUSY_TIMEOUT_MS", 20)
+    impatient(patch)
     patch.setattr(holding, "STEP", 1)
     log.configure((files.folder / "log").open("a"))
     moments = Moments(sigkill)

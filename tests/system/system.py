@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from tests.api.api_support import JWT_SECRET, bearer
-from tests.pipeline.outage_support import locked
+from tests.pipeline.outage_support import impatient, locked
 from tests.support import HANDLERS, SECRET, Clock
 from tests.system.counts import DAY, Rules, digest
 from tests.system.kill import Killed, Moments, watch
@@ -33,7 +33,6 @@ from usher.core.settings import Settings
 from usher.core.spool import forward as holding
 from usher.core.spool.files import waiting
 from usher.core.store.codes import Codes
-from usher.core.store.drivers import sqlite
 from usher.core.store.ledger import Ledger
 from usher.core.store.pending import PendingRecords
 from usher.core.store.syncs import LEASE
@@ -84,7 +83,7 @@ class System:
             identity_admin_token="x" * 32,
             api_requests_per_minute=0,
         )
-        self._patch.setattr(sqlite, "BUSY_TIMEOUT_MS", 20)
+        impatient(self._patch)
         self._patch.setattr(holding, "STEP", 3)
         watch(self._patch, self.moments)
         self._follow()
