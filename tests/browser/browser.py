@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -105,3 +106,9 @@ def picture(page: Page, name: str, folder: Path = PICTURES, **options: Any) -> N
     """Keep what it looks like, for people to look at."""
     folder.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=folder / f"{name}.png", animations="disabled", **options)
+
+
+def keep(page: Page, name: str, **options: Any) -> None:
+    """A picture, where ``PICTURES`` asks for some: no test looks at them, and each costs 0.3 s."""
+    if os.environ.get("PICTURES"):
+        picture(page, name, **options)

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.browser import Watch, picture
+from tests.browser.browser import Watch, keep
 from tests.browser.console import Console
 from tests.browser.shots import LOOKS, take
 
@@ -49,7 +49,7 @@ def test_every_view_is_for_everybody(visit: Visit, populated: Console, axe: str,
         page.evaluate("document.fonts.ready")
         if not page.evaluate("'axe' in window"):
             page.evaluate(f"() => {{ {axe} }}")
-        picture(page, f"{name}-{look}", full_page=True)
+        keep(page, f"{name}-{look}", full_page=True)
         problems.extend(f"{name}: {each}" for each in page.evaluate(RUN, RULES))
         problems.extend(f"{name} is too wide: {each}" for each in page.evaluate(TOO_WIDE))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.browser import Watch, picture, settle, sign_in
+from tests.browser.browser import Watch, keep, settle, sign_in
 from tests.browser.console import alone, console
 from tests.browser.people import OWNER
 from tests.support import account, signed, verified
@@ -55,7 +55,7 @@ def test_c2_failed_events_are_counted_listed_and_explained(visit: Visit, tmp_pat
         failures = page.locator("figure", has_text="Failures")
         expect(failures.locator(".figure-total")).to_have_text("4")
         settle(page)
-        picture(page, "failed-events-overview")
+        keep(page, "failed-events-overview")
         tile.click()
         rows = page.locator("tbody tr")
         expect(rows).to_have_count(4)
@@ -66,7 +66,7 @@ def test_c2_failed_events_are_counted_listed_and_explained(visit: Visit, tmp_pat
         expect(rows.first).to_contain_text(OWNER)
         expect(rows.nth(1)).to_contain_text("a newcomer")
         settle(page)
-        picture(page, "failed-events-list")
+        keep(page, "failed-events-list")
         rows.first.locator("a").first.click()
         failed = page.locator(".card", has_text="What failed")
         expect(failed).to_contain_text("KeyError: 'email'")
@@ -75,4 +75,4 @@ def test_c2_failed_events_are_counted_listed_and_explained(visit: Visit, tmp_pat
         page.get_by_role("button", name="Replay, changing nothing").click()
         expect(page.get_by_text("The answer would be another")).to_be_visible()
         settle(page)
-        picture(page, "failed-events-one")
+        keep(page, "failed-events-one")

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import FrameLocator, Page, Route, expect
 
-from tests.browser.browser import Watch, picture
+from tests.browser.browser import Watch, keep
 from tests.browser.console import DENIED, TRIES, Console
 from tests.npm import door_snippets, installed
 from tests.support import ROOT
@@ -79,7 +79,7 @@ def test_door_shows_the_policys_sentence_in_the_widget(door_shop: tuple[Page, Wa
         if answered.value.json()["message"] == DENIED:
             break
     expect(frame.get_by_text(DENIED)).to_be_visible()
-    picture(page, "widget-refused")
+    keep(page, "widget-refused")
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_the_widget_signs_up_confirms_logs_in_and_out_and_recovers(
     frame.get_by_role("button", name="Sign up").first.click()
     fill(frame, "Sign up", name="Ada", email="ada@b.example", password=CHOSEN)
     expect(frame.get_by_text("A confirmation message was sent")).to_be_visible()
-    picture(page, "widget-signed-up")
+    keep(page, "widget-signed-up")
     follow(page, fresh, "confirmation")
     expect(said).to_have_text("ada@b.example member")
 

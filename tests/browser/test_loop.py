@@ -9,7 +9,7 @@ from typing import Any
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.browser import Watch, picture, sign_in
+from tests.browser.browser import Watch, keep, sign_in
 from tests.browser.console import DENIED, TRIES, Console
 from tests.browser.people import OWNER
 
@@ -54,7 +54,7 @@ def test_from_signing_up_to_a_role_given_and_taken_away(visit: Visit, fresh: Con
     join(theirs, fresh, "Ada Lovelace", "ada@b.example")
     expect(theirs.get_by_role("heading", name="Ada Lovelace")).to_be_visible()
     expect(theirs.locator("#main .role-list")).to_contain_text("member")
-    picture(theirs, "own-page")
+    keep(theirs, "own-page")
     token = fresh.log_in("ada@b.example", CHOSEN)
     assert roles_in_token(token) == ["member"]
 
@@ -129,7 +129,7 @@ def test_door_of_the_console_shows_the_policys_sentence(visit: Visit, telling: C
         alert.wait_for()
     expect(alert).to_contain_text(DENIED)
     expect(alert).not_to_contain_text("webhook")
-    picture(page, "door-refused")
+    keep(page, "door-refused")
     page.get_by_label("E-mail").fill("ada@b.example")
     page.get_by_role("button", name="Sign up").click()
     page.get_by_role("heading", name="Look into your mail").wait_for()

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.browser import Watch, picture, settle, sign_in
+from tests.browser.browser import Watch, keep, settle, sign_in
 from tests.browser.console import PASSWORD, Console, alone, console
 from tests.browser.people import OWNER
 
@@ -67,7 +67,7 @@ def test_every_view_waits_visibly(as_owner: AsOwner, populated: Console) -> None
         bones = page.locator("#main .skeleton").first
         expect(bones).to_be_visible()
         expect(bones).to_have_attribute("role", "status")
-        picture(page, f"{view.replace('/', '-')}-waiting")
+        keep(page, f"{view.replace('/', '-')}-waiting")
         while held:
             held.pop().continue_()
         page.unroute_all()
@@ -96,7 +96,7 @@ def test_every_view_says_what_is_wrong_and_recovers(
         alert = page.locator("#main").get_by_role("alert")
         expect(alert).to_contain_text(words)
         expect(alert).to_contain_text("Trying again in")
-        picture(page, f"{view.replace('/', '-')}-{fault}")
+        keep(page, f"{view.replace('/', '-')}-{fault}")
         page.unroute_all()
         alert.get_by_role("button", name="Try now").click()
         expect(alert).to_have_count(0)
@@ -118,7 +118,7 @@ def test_what_is_empty_says_so(visit: Visit, nobody: Console) -> None:
     ]:
         page.evaluate("hash => { location.hash = hash; }", hash_)
         expect(page.locator("#main .state")).to_contain_text(words)
-        picture(page, "empty-" + words.lower().replace(" ", "-"))
+        keep(page, "empty-" + words.lower().replace(" ", "-"))
     watch.expect(404)
     for hash_ in ("#/users/00000000-0000-0000-0000-000000000000", "#/events/nothing"):
         page.evaluate("hash => { location.hash = hash; }", hash_)

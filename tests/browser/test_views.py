@@ -9,7 +9,7 @@ from typing import Any
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.browser import Watch, picture, settle
+from tests.browser.browser import Watch, keep, settle
 from tests.browser.console import POLICY, Console
 from tests.browser.people import OWNER, PLAIN
 from tests.support import account, signed, verified
@@ -357,7 +357,7 @@ def test_a_shadow_policy_tells_what_it_would_have_done(
     expect(rows.last).to_contain_text("Gains beta")
     for width, height in ((1280, 860), (360, 740)):
         page.set_viewport_size({"width": width, "height": height})
-        picture(page, f"shadow-{width}", full_page=True)
+        keep(page, f"shadow-{width}", full_page=True)
     rows.first.get_by_role("link", name="Login").click()
     expect(page.get_by_role("heading", name="Login")).to_be_visible()
 
@@ -381,7 +381,7 @@ def test_a_promoted_shadow_policy_leaves_nothing_to_watch(as_owner: AsOwner) -> 
     watch.expect(400)
     page.get_by_role("button", name="Try it").click()
     expect(page.get_by_role("alert")).to_contain_text("USHER_POLICY_SHADOW is not set")
-    picture(page, "shadow-gone", full_page=True)
+    keep(page, "shadow-gone", full_page=True)
 
 
 def test_codes_that_no_policy_looks_at_are_told(as_owner: AsOwner) -> None:
@@ -391,4 +391,4 @@ def test_codes_that_no_policy_looks_at_are_told(as_owner: AsOwner) -> None:
     page.route("**/api/codes?*", lambda route: route.fulfill(json=unread))
     page.evaluate("location.hash = '#/policy/codes'")
     expect(page.get_by_text('[admission] invitation_code = "code"')).to_be_visible()
-    picture(page, "codes-unread", full_page=True)
+    keep(page, "codes-unread", full_page=True)

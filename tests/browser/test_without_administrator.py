@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.api.api_support import bearer
-from tests.browser.browser import Watch, picture, settle, sign_in
+from tests.browser.browser import Watch, keep, settle, sign_in
 from tests.browser.console import BOB, OLIVIA, PASSWORD, Console, alone, console
 from tests.browser.people import OWNER, PLAIN
 from usher.core.app import App
@@ -205,6 +205,6 @@ def test_who_loses_the_role_or_the_account_loses_the_console(visit: Visit, of_tw
     page.get_by_role("navigation").get_by_role("link", name="Users").click()
     expect(page.get_by_role("heading", name="Account suspended")).to_be_visible()
     expect(page.get_by_role("navigation")).to_have_count(0)
-    picture(page, "suspended")
+    keep(page, "suspended")
     page.reload()
     expect(page.get_by_role("heading", name="Account suspended")).to_be_visible()
