@@ -320,17 +320,18 @@ class App:
 
     def shadow(self, lease: UUID, ended: str, tick: Callable[[], object]) -> Shadow:
         """The follower with the shadow policy of the settings; for a process of its own."""
-        from usher.core.shadow import SETTLE_SECONDS, Shadow  # noqa: PLC0415
+        from usher.core.shadow import Shadow  # noqa: PLC0415
+        from usher.core.store.complete import Complete  # noqa: PLC0415
+        from usher.core.store.tables import DELIVERIES  # noqa: PLC0415
 
-        one_writer = self.settings.database_scheme == "sqlite"
         return Shadow(
             self.shadows,
+            Complete(self.store.database, DELIVERIES),
             self.settings.policy_shadow,
             self.settings.policy,
             self.clock,
             lease,
             ended=ended,
-            settle_seconds=0 if one_writer else SETTLE_SECONDS,
             tick=tick,
         )
 

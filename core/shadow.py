@@ -6,7 +6,6 @@ policy is asked, and no answer waits for one.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -27,12 +26,10 @@ from usher.core.webhooks import event_of
 
 if TYPE_CHECKING:
     from usher.core.domain.records import Delivery, Key, User
+    from usher.core.store.complete import Complete
 
 BATCH: Final = 256
 """Deliveries that are looked at between two transactions."""
-SETTLE_SECONDS: Final = 15.0
-"""PostgreSQL may commit a delivery after one that has a greater sequence. No transaction of a
-server takes so long, so what was there before this time is complete."""
 TRIES: Final = 2
 """A delivery at which the process ends so often is passed over."""
 LOOK_SECONDS: Final = 60.0
@@ -47,29 +44,30 @@ class Shadow:
     """Follows the ledger with one shadow policy.
 
     Args:
+        complete: how far the ledger is.
         source: the value of ``USHER_POLICY_SHADOW``.
         live: that of ``USHER_POLICY``.
         clock: gives the current time, UTC.
         lease: the server's, so that its next process goes on at once.
         ended: why the process before this one ended; empty: it did not. Then each delivery is
             looked at by itself, until the one at fault is passed.
-        settle_seconds: see ``SETTLE_SECONDS``; 0 where there is one writer.
         tick: called before each question to a policy.
     """
 
     def __init__(
         self,
         shadows: Shadows,
+        complete: Complete,
         source: str,
         live: str,
         clock: Callable[[], datetime],
         lease: UUID,
         *,
         ended: str = "",
-        settle_seconds: float = SETTLE_SECONDS,
         tick: Callable[[], object] = lambda: None,
     ) -> None:
         self._shadows = shadows
+        self._complete = complete
         self._source = source
         self._shadow = _Loaded(source)
         self._live = _Loaded(live)
@@ -77,9 +75,7 @@ class Shadow:
         self._lease = lease
         self._ended = ended
         self._careful = BATCH if ended else 0
-        self._settle_seconds = settle_seconds
         self._tick = tick
-        self._seen: deque[tuple[float, int]] = deque()
         self._run: Run | None = None
         self._idle = False
 
@@ -100,7 +96,7 @@ class Shadow:
         if run is None:
             return False
         limit = 1 if self._careful else BATCH
-        deliveries, users = self._shadows.following(run, self._up_to(), limit)
+        deliveries, users = self._shadows.following(run, self._complete.up_to() or 0, limit)
         if not deliveries:
             return False
         if self._follow_live(deliveries):
@@ -142,17 +138,6 @@ class Shadow:
                 "shadow.began", fingerprint=pair[0], live=pair[1], position=self._run.position
             )
         return self._run
-
-    def _up_to(self) -> int:
-        """The sequence up to which the ledger is complete."""
-        now, newest = monotonic(), self._shadows.newest()
-        self._seen.append((now, newest))
-        complete = 0
-        while self._seen and self._seen[0][0] <= now - self._settle_seconds:
-            complete = self._seen.popleft()[1]
-        if complete:
-            self._seen.appendleft((now - self._settle_seconds, complete))
-        return complete
 
     def _follow_live(self, deliveries: Sequence[Delivery]) -> bool:
         """Read the live policy anew where the ledger shows that it is another one by now."""

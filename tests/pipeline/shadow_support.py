@@ -16,12 +16,10 @@ def follower(
     *,
     lease: UUID | None = None,
     ended: str = "",
-    settle: float = 0,
     rules: Callable[[Applicant], Verdict] | None = None,
 ) -> Shadow:
     """The follower of one server; ``rules`` take the place of the shadow policy's file."""
     found = app.shadow(lease or uuid4(), ended, lambda: None)
-    found._settle_seconds = settle
     if rules is not None:
         found._shadow._source = "rules:decide"
         found._shadow._policy = CallablePolicy("rules:decide", rules)
