@@ -92,6 +92,8 @@ def differences(entry: AuditEntry) -> str:
             parts.append(f"request {new['request']}, {asked}")
         elif key == "codes":
             parts.append(_codes(new))
+        elif key == "key":
+            parts.append(f"key {new['name']}: {', '.join(new.get('scopes', ['revoked']))}")
         elif isinstance(new, str):
             parts.append(f"{key} {old or '-'} → {new or '-'}")
         else:

@@ -25,6 +25,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "events": "events",
     "init": "init",
     "instance": "instance",
+    "keys": "keys",
     "policy": "policy",
     "replay": "replay",
     "requests": "requests",

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from usher.core.identity.push import Pushes
     from usher.core.identity.sync import Sync
     from usher.core.identity.unconfirmed import Unconfirmed
+    from usher.core.keys import KeyService
     from usher.core.maintenance import Maintenance
     from usher.core.oversized import Oversized
     from usher.core.requests import RequestService
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from usher.core.store.counters import OversizedTable
     from usher.core.store.database import Database
     from usher.core.store.instances import Instances
+    from usher.core.store.keys import Keys
     from usher.core.store.ledger import Ledger
     from usher.core.store.shadows import Shadows
     from usher.core.users import UserService
@@ -165,13 +167,27 @@ class App:
             # The client is slow to load, and needed only where no secret verifies tokens.
             identity=self.identity if secret is None else None,
             users=self.store.users,
+            keys=self.keys,
             policy=self.policy_in_force,
             clock=self.clock,
         )
 
     @cached_property
+    def keys(self) -> KeyService:
+        """The keys of machines."""
+        from usher.core.keys import KeyService  # noqa: PLC0415 - events have no bearer
+
+        return KeyService(lambda: self._keys, self.clock)
+
+    @cached_property
+    def _keys(self) -> Keys:
+        from usher.core.store.keys import Keys  # noqa: PLC0415 - loads SQLAlchemy
+
+        return Keys(self.store.database, self.store.instances)
+
+    @cached_property
     def person_limit(self) -> RateLimiter:
-        """The rate limit of one person's calls of the API."""
+        """The rate limit of the calls of one person, or with one key."""
         return RateLimiter(self.settings.api_requests_per_minute, monotonic)
 
     @cached_property

@@ -31,6 +31,7 @@ from usher.core.errors import (
     UnauthenticatedError,
 )
 from usher.core.jws import open_compact, read_unverified
+from usher.core.keys import KeyService, Machine, is_key
 from usher.core.opaque import read_envelope
 
 if TYPE_CHECKING:
@@ -82,6 +83,11 @@ class Principal(Struct, frozen=True):
     roles: frozenset[str]
 
     @property
+    def name(self) -> str:
+        """The caller's name in the log, and of their rate limit."""
+        return str(self.user.id)
+
+    @property
     def actor(self) -> str:
         """The caller's name in the audit."""
         return f"user:{self.user.id}"
@@ -95,6 +101,7 @@ class Authenticator:
         audience: required ``aud``; None: any.
         identity: asked where there is no secret; None: there is no way to Identity.
         policy: gives the roles of a record that is made here.
+        keys: those of machines.
         clock: gives the current time, UTC.
     """
 
@@ -105,9 +112,11 @@ class Authenticator:
         audience: str | None,
         identity: IdentityClient | None,
         users: UserService,
+        keys: KeyService,
         policy: PolicyInForce,
         clock: Callable[[], datetime],
     ) -> None:
+        self._keys = keys
         self._secret = secret
         self._audience = audience
         self._identity = identity
@@ -118,15 +127,21 @@ class Authenticator:
         self._opened: OrderedDict[bytes, tuple[dict[str, Any], IdentityUser]] = OrderedDict()
         self._lock = Lock()
 
-    def authenticate(self, credentials: Credentials) -> Principal:
+    def authenticate(self, credentials: Credentials) -> Principal | Machine:
         """The caller; with a good token, a missing or pending record becomes an active one.
 
+        A key counts in the Authorization header alone.
+
         Raises:
-            UnauthenticatedError: there is no good token.
+            UnauthenticatedError: there is no good token, and no good key.
             AccountSuspendedError: the token is good, its user is suspended.
             AccountDeletedError: the token is good, its user is deleted.
             IdentityUnavailableError: the token could not be checked.
         """
+        if credentials.trusted is None and credentials.authorization:
+            bearer = _token(credentials)
+            if is_key(bearer):
+                return self._keys.authenticate(bearer)
         caller = self._caller(credentials)
         user = self._users.look_up(caller.id)
         if user is None or user.status is Status.PENDING:

@@ -263,6 +263,17 @@ class ForbiddenError(UsherError):
         super().__init__(f"Your record does not have the role {role!r}.")
 
 
+class KeyForbiddenError(UsherError):
+    """The key does not open this address; ``scope`` is the one it lacks, empty: no key has it."""
+
+    code, status, title = "key_forbidden", 403, "This key does not open that"
+
+    def __init__(self, scope: str = "", detail: str = "") -> None:
+        needed = f"It needs the scope {scope!r}." if scope else "No key does; it is for people."
+        super().__init__(detail or needed)
+        self.scope = scope
+
+
 class AccountSuspendedError(UsherError):
     """The caller's record is suspended."""
 
@@ -601,6 +612,24 @@ class CodeNotFoundError(UsherError):
     """No invitation code has this id."""
 
     code, status, title = "code_not_found", 404, "There is no such invitation code"
+
+
+class KeyInvalidError(UsherError):
+    """A key cannot be made so."""
+
+    code, status, title = "key_invalid", 400, "That is no key"
+
+
+class KeyNotFoundError(UsherError):
+    """No key has this name."""
+
+    code, status, title = "key_not_found", 404, "There is no such key"
+
+
+class KeyTakenError(UsherError):
+    """Another key has this name, or had it before it was revoked."""
+
+    code, status, title = "key_taken", 409, "There is such a key already"
 
 
 class CodeTakenError(UsherError):

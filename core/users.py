@@ -17,6 +17,7 @@ from usher.core.domain.administration import (
     administers_for_good,
     end_grants,
     stops_administering,
+    words_about,
 )
 from usher.core.domain.book import Book
 from usher.core.domain.counting import NOTHING, Counting
@@ -37,6 +38,7 @@ from usher.core.domain.records import (
 )
 from usher.core.errors import (
     AmbiguousUserError,
+    KeyForbiddenError,
     LastAdministratorError,
     UserNotFoundError,
 )
@@ -384,6 +386,7 @@ class UserService:
             UserNotFoundError: there is no record any more.
             PreconditionFailedError: the record is at another version than the change asks for.
             LastAdministratorError: no other active user has the admin role; ``force`` allows it.
+            KeyForbiddenError: a machine may not change who administers.
             RoleInvalidError, MetadataInvalidError, UserDeletedError, UserWaitingError: as the
                 command says.
         """
@@ -405,6 +408,10 @@ class UserService:
             raise UserNotFoundError(f"The user {key[1]} does not exist any more.")
         change.check(current)
         changed = command.apply(current, change, now)
+        if change.by_machine:
+            role = self._admin_role
+            if words_about(current, role) != words_about(changed, role):
+                raise KeyForbiddenError(detail=f"No key gives or takes the role {role!r}.")
         return self._keep(transaction, current, changed, command.action, change, now)
 
     def decide_again(

@@ -18,12 +18,14 @@ from usher.core.domain.records import Status
 from usher.core.errors import (
     AccountWaitingError,
     ForbiddenError,
+    KeyForbiddenError,
     MethodNotAllowedError,
     NotFoundError,
     NotThroughSiteError,
     UnauthenticatedError,
 )
 from usher.core.jws import SITE_HEADER, require_site
+from usher.core.keys import KEY_HEADER, Machine
 from usher.core.log import elapsed_ms, get_logger
 from usher.core.settings import Settings
 from usher.functions._shared.addresses import API_BASES
@@ -121,19 +123,40 @@ def _answer(
     caller = None
     if operation.access is not Access.PUBLIC:
         caller = _authenticate(usher, request, trusted)
-        fields["caller"] = str(caller.user.id)
-        usher.person_limit.take(fields["caller"])
-        if caller.user.status is Status.WAITING and not operation.for_waiting:
-            raise AccountWaitingError
-        admin = usher.settings.admin_role
-        if operation.access is Access.ADMINISTRATOR and admin not in caller.roles:
-            raise ForbiddenError(admin)
-        if operation.access is Access.PERSON and operation.method != "GET":
-            usher.own_changes_limit.take(fields["caller"])
+        fields["caller"] = caller.name
+        usher.person_limit.take(caller.name)
+        if isinstance(caller, Machine):
+            _require_scope(caller, operation)
+        else:
+            _require_standing(usher, caller, operation)
+        _check_guard(usher, request, fields)
     query = read_query(request, operation.query)
     body = read_body(request, operation)
     call = Call(usher, request, caller, params, query, body, base, usher.clock(), network)
     return operation.run(call)
+
+
+def _require_scope(caller: Machine, operation: Operation) -> None:
+    if operation.scope is None:
+        raise KeyForbiddenError
+    if operation.scope not in caller.key.scopes:
+        raise KeyForbiddenError(operation.scope.value)
+
+
+def _require_standing(usher: App, caller: Principal, operation: Operation) -> None:
+    if caller.user.status is Status.WAITING and not operation.for_waiting:
+        raise AccountWaitingError
+    admin = usher.settings.admin_role
+    if operation.access is Access.ADMINISTRATOR and admin not in caller.roles:
+        raise ForbiddenError(admin)
+    if operation.access is Access.PERSON and operation.method != "GET":
+        usher.own_changes_limit.take(caller.name)
+
+
+def _check_guard(usher: App, request: Request, fields: dict[str, Any]) -> None:
+    """Look at the key of a guard that forwards a person's request; a bad one only is logged."""
+    if keys := request.headers.get(KEY_HEADER):
+        fields["guard"] = usher.keys.check_naming(keys)
 
 
 def _resolve(
@@ -156,7 +179,9 @@ def _methods(operations: Mapping[str, Operation]) -> tuple[str, ...]:
     return (*operations, *head, "OPTIONS")
 
 
-def _authenticate(usher: App, request: Request, trusted: TrustedCaller | None) -> Principal:
+def _authenticate(
+    usher: App, request: Request, trusted: TrustedCaller | None
+) -> Principal | Machine:
     # Browsers send cookies with requests of other sites' pages, so a cookie may change nothing.
     reads = request.method in ("GET", "HEAD")
     return usher.auth.authenticate(

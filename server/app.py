@@ -19,6 +19,7 @@ from usher.core import app, log
 from usher.core.bounds import MAX_KEPT_BODY_BYTES
 from usher.core.domain.reply import Reply
 from usher.core.errors import UsherError
+from usher.core.keys import CLIENT_HEADER, KEY_HEADER
 from usher.core.limits import LOCAL, client
 from usher.core.webhooks import Verified, log_fields
 from usher.functions import api
@@ -299,9 +300,15 @@ class Application:
     def _count_address(self, request: Request, peer: str) -> str:
         """Count a request by its network, and return the network's key."""
         usher = app.current()
-        forwarded = request.headers.get("x-forwarded-for", ())
-        host = peer.rpartition(":")[0].strip("[]")
-        address = client(host, forwarded, usher.settings.trusted_proxies)
+        headers = request.headers
+        address = None
+        if KEY_HEADER in headers:
+            named = headers.get(CLIENT_HEADER, ())
+            address = usher.keys.client_of(headers[KEY_HEADER], named)
+        if address is None:
+            host = peer.rpartition(":")[0].strip("[]")
+            forwarded = headers.get("x-forwarded-for", ())
+            address = client(host, forwarded, usher.settings.trusted_proxies)
         if address is not None:
             usher.address_limit.take(address)
         return address or LOCAL

@@ -139,7 +139,8 @@ def postgresql_url(postgresql_server: str) -> Iterator[str]:
         transaction.sql.execute(
             text(
                 "TRUNCATE users, grants, deliveries, audit, counters, pushes, requests, syncs,"
-                " sync_marks, instances, codes, code_uses, tallies, shadows, shadow_differences"
+                " sync_marks, instances, codes, code_uses, tallies, shadows, shadow_differences,"
+                " outbox_consumers, outbox, sinks, keys"
                 " RESTART IDENTITY"
             )
         )

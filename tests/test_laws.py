@@ -55,7 +55,7 @@ CORE = (
     ),
     ("store",),
     ("users",),
-    ("identity", "requests"),
+    ("identity", "requests", "keys"),
     ("auth", "webhooks", "maintenance", "door"),
     ("spool", "captures", "shadow"),
     ("app",),

@@ -38,6 +38,7 @@ class Change(Struct, frozen=True, gc=False):
             (``If-Match``); None: any.
         force: allow a change that leaves the site without an administrator.
         known: Identity has the change already, so nothing is pushed.
+        by_machine: the administrators' role must stay as it is.
     """
 
     actor: str
@@ -45,6 +46,7 @@ class Change(Struct, frozen=True, gc=False):
     version: int | frozenset[int] | None = None
     force: bool = False
     known: bool = False
+    by_machine: bool = False
 
     def check(self, current: User | None) -> None:
         """Require the record to have the version that the change names.
@@ -361,6 +363,11 @@ def stops_administering(before: User, after: User, admin_role: str, now: datetim
 def administers_for_good(user: User, admin_role: str, now: datetime) -> bool:
     """Whether somebody administers, and will until somebody else changes that."""
     return administers(user, admin_role, now) and administers(user, admin_role, FOR_GOOD)
+
+
+def words_about(user: User, role: str) -> tuple[Grant, ...]:
+    """All grants and denials of one role."""
+    return tuple(grant for grant in user.grants if grant.role == role)
 
 
 def _administrators_grant(user: User, role: str) -> Grant | None:

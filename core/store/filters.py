@@ -32,6 +32,8 @@ ACTIONS: Final = (
     "policy.promoted",
     "codes.made",
     "code.revoked",
+    "key.created",
+    "key.revoked",
 )
 """The actions of the audit."""
 

@@ -402,8 +402,7 @@ SINKS: Final = Table(
 KEYS: Final = Table(
     "keys",
     SQLModel.metadata,
-    Column("id", Uuid, primary_key=True),
-    Column("name", Text, nullable=False),
+    Column("name", _ORDERED_TEXT, primary_key=True),
     Column("digest", String(64), nullable=False, unique=True),
     Column("scopes", JSON, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
@@ -411,8 +410,9 @@ KEYS: Final = Table(
     Column("expires_at", UtcDateTime),
     Column("revoked_at", UtcDateTime),
     Column("used_at", UtcDateTime),
+    Index("keys_created", "created_at", "name"),
 )
-"""Machine credentials, as digests."""
+"""Machine credentials (``domain.keys.ApiKey``), as digests; kept for good, as their names are."""
 
 
 class CounterRow(SQLModel, table=True):

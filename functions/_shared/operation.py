@@ -19,6 +19,7 @@ from usher.core.bounds import MAX_ROLE_CHARACTERS
 from usher.core.domain.administration import Change
 from usher.core.domain.events import is_text, parse_time
 from usher.core.domain.held_roles import is_role
+from usher.core.domain.keys import Scope
 from usher.core.domain.records import Page, User
 from usher.core.errors import (
     InvalidInputError,
@@ -26,6 +27,7 @@ from usher.core.errors import (
     RequestNotFoundError,
     UserNotFoundError,
 )
+from usher.core.keys import Machine
 from usher.core.strict_json import StrictJsonError, dumps, loads_object
 from usher.functions._shared.etags import ANY, read_etags
 from usher.functions._shared.http import Request, Response
@@ -97,6 +99,12 @@ class Why(Input):
     force: bool = Field(False, description="Even if this leaves the site without an administrator.")
 
 
+class Revocation(Input):
+    """Why something is revoked."""
+
+    reason: str = Field("", max_length=500, description="Why; kept in the audit.")
+
+
 class Paging(Input):
     """The page of a list."""
 
@@ -110,7 +118,8 @@ class Call(Struct, frozen=True):
     """One call of an operation, after all its checks.
 
     Attributes:
-        caller: None where the operation is public.
+        caller: a person, or a machine with a key of the operation's scope; None where the
+            operation is public.
         params: the variable parts of the path.
         query, body: instances of the operation's models.
         base: the part of the address before the operation's path.
@@ -119,7 +128,7 @@ class Call(Struct, frozen=True):
 
     app: App
     request: Request
-    caller: Principal | None
+    caller: Principal | Machine | None
     params: Mapping[str, str]
     query: Any
     body: Any
@@ -129,10 +138,17 @@ class Call(Struct, frozen=True):
 
     @property
     def principal(self) -> Principal:
-        """The caller of an operation that is not public."""
-        if self.caller is None:
+        """The caller of an operation for people."""
+        if self.caller is None or isinstance(self.caller, Machine):
             raise AssertionError("unreachable")
         return self.caller
+
+    @property
+    def actor(self) -> str:
+        """The caller's name in the audit, of an operation that is not public."""
+        if self.caller is None:
+            raise AssertionError("unreachable")
+        return self.caller.actor
 
     def user(self) -> User:
         """Return the user whose id is in the path.
@@ -162,7 +178,13 @@ class Call(Struct, frozen=True):
         Raises:
             RequestError: the header is malformed.
         """
-        return Change(self.principal.actor, why.reason, self._versions(), why.force)
+        return Change(
+            self.actor,
+            why.reason,
+            self._versions(),
+            why.force,
+            by_machine=isinstance(self.caller, Machine),
+        )
 
     def _versions(self) -> frozenset[int] | None:
         values = self.request.headers.get("if-match", ())
@@ -188,6 +210,7 @@ class Operation(Struct, frozen=True):
         errors: further statuses, which only this operation's work can meet.
         setting: field of the settings without which there is no such address.
         for_waiting: open to somebody who waits for an administrator's approval.
+        scope: the one with which a key opens it; None: no key does.
     """
 
     method: str
@@ -206,6 +229,7 @@ class Operation(Struct, frozen=True):
     errors: tuple[int, ...] = field(default=())
     setting: str = ""
     for_waiting: bool = False
+    scope: Scope | None = None
 
     @property
     def pattern(self) -> re.Pattern[str]:

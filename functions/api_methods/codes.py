@@ -26,6 +26,7 @@ from usher.functions._shared.operation import (
     Moment,
     Operation,
     Paging,
+    Revocation,
     Role,
     json_response,
     next_link,
@@ -45,12 +46,6 @@ class CodesWanted(Input):
     code: str = Field(
         "", max_length=2 * MAX_CODE_CHARACTERS, description="Your own; empty: Usher makes them."
     )
-
-
-class Revocation(Input):
-    """Why a code is revoked."""
-
-    reason: str = Field("", max_length=500, description="Why; kept in the audit.")
 
 
 def make(call: Call) -> Response:

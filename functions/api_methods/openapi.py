@@ -19,8 +19,8 @@ from usher.functions.api_methods import schemas
 REFERENCE: Final = "#/components/schemas/{model}"
 _MEANINGS: Final = {
     400: "What was sent is not valid.",
-    401: "No access token, or none that is good.",
-    403: "The account is shut out, or lacks the administrators' role.",
+    401: "No access token and no key, or none that is good.",
+    403: "The account is shut out, or lacks the administrators' role; or the key lacks the scope.",
     404: "There is no such record.",
     405: "The address does not take this method.",
     409: "The record does not allow it.",
@@ -35,6 +35,7 @@ _PARAMETERS: Final = {
     "role": "The name of a role.",
     "number": "The number of a request.",
     "code": "A UUID of an invitation code.",
+    "key": "The name of a key.",
 }
 
 
@@ -86,6 +87,11 @@ def describe(table: Sequence[Operation]) -> dict[str, Any]:
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
                 "cookie": {"type": "apiKey", "in": "cookie", "name": "nf_jwt"},
+                "key": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A key of a machine, with the scopes that are listed.",
+                },
             },
         },
     }
@@ -95,7 +101,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": _identifier(operation),
         "summary": operation.summary,
-        "description": f"For {operation.access.value}.",
+        "description": _for_whom(operation),
         "security": _security(operation),
         "parameters": [*_path_parameters(operation), *_query_parameters(operation.query)],
         "responses": _responses(operation),
@@ -119,11 +125,20 @@ def _operation(operation: Operation) -> dict[str, Any]:
     return described
 
 
+def _for_whom(operation: Operation) -> str:
+    keys = f", and keys with `{operation.scope}`" if operation.scope else ""
+    return f"For {operation.access.value}{keys}."
+
+
 def _security(operation: Operation) -> list[dict[str, list[str]]]:
     if operation.access is Access.PUBLIC:
         return []
     ways: list[dict[str, list[str]]] = [{"bearer": []}]
-    return [*ways, {"cookie": []}] if operation.method == "GET" else ways
+    if operation.method == "GET":
+        ways.append({"cookie": []})
+    if operation.scope is not None:
+        ways.append({"key": [operation.scope.value]})
+    return ways
 
 
 def _path_parameters(operation: Operation) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from usher.core.domain.keys import Scope
 from usher.functions._shared.http import Response
 from usher.functions._shared.operation import Access, Call, Operation, json_response
 from usher.functions.api_methods import schemas
@@ -19,5 +20,13 @@ def read(call: Call) -> Response:
 
 
 OPERATIONS = (
-    Operation("GET", "/roles", "The roles in use", Access.ADMINISTRATOR, read, schemas.RoleList),
+    Operation(
+        "GET",
+        "/roles",
+        "The roles in use",
+        Access.ADMINISTRATOR,
+        read,
+        schemas.RoleList,
+        scope=Scope.USERS_READ,
+    ),
 )

@@ -272,6 +272,32 @@ class CodeUseList(Document):
     next_cursor: str | None
 
 
+class Key(Document):
+    """A key of a machine; its text is told once, when it is made."""
+
+    name: str
+    state: Literal["open", "expired", "revoked"]
+    scopes: list[str]
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    used_at: datetime | None = Field(description="To the minute.")
+
+
+class KeyMade(Key):
+    """A key that was made just now."""
+
+    key: str = Field(description="Its text. Nobody can tell it later.")
+
+
+class KeyList(Document):
+    """A page of keys."""
+
+    keys: list[Key]
+    next_cursor: str | None = Field(description="Of the next page; null on the last.")
+
+
 class RoleCount(Document):
     """A role that somebody has, or that the policy can give."""
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from pydantic import Field
 
+from usher.core.domain.keys import Scope
 from usher.functions._shared.http import Response
 from usher.functions._shared.operation import (
     Access,
@@ -54,5 +55,6 @@ OPERATIONS = (
         read,
         schemas.Stats,
         query=StatsQuery,
+        scope=Scope.USERS_READ,
     ),
 )

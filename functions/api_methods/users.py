@@ -19,6 +19,7 @@ from usher.core.domain.documents import (
     user_document,
     utc,
 )
+from usher.core.domain.keys import Scope
 from usher.core.domain.records import Page, Status, User
 from usher.core.domain.roles import effective
 from usher.core.errors import InvalidInputError
@@ -226,6 +227,7 @@ def cell(value: str) -> str:
 
 
 _ADMIN = Access.ADMINISTRATOR
+_READ, _ROLES = Scope.USERS_READ, Scope.ROLES_WRITE
 OPERATIONS = (
     Operation(
         "GET",
@@ -237,8 +239,11 @@ OPERATIONS = (
         query=ListQuery,
         pages=True,
         csv=True,
+        scope=_READ,
     ),
-    Operation("GET", "/users/{id}", "One user", _ADMIN, read, schemas.User, errors=(404,)),
+    Operation(
+        "GET", "/users/{id}", "One user", _ADMIN, read, schemas.User, errors=(404,), scope=_READ
+    ),
     Operation(
         "PATCH",
         "/users/{id}",
@@ -270,6 +275,7 @@ OPERATIONS = (
         read_roles,
         schemas.UserRoles,
         errors=(404,),
+        scope=_READ,
     ),
     Operation(
         "PUT",
@@ -281,6 +287,7 @@ OPERATIONS = (
         body=RoleSet,
         conditional=True,
         errors=(404, 409),
+        scope=_ROLES,
     ),
     Operation(
         "PUT",
@@ -293,6 +300,7 @@ OPERATIONS = (
         body_optional=True,
         conditional=True,
         errors=(404, 409),
+        scope=_ROLES,
     ),
     Operation(
         "DELETE",
@@ -304,6 +312,7 @@ OPERATIONS = (
         query=Why,
         conditional=True,
         errors=(404, 409),
+        scope=_ROLES,
     ),
     Operation(
         "GET",
@@ -315,5 +324,6 @@ OPERATIONS = (
         query=Paging,
         pages=True,
         errors=(404,),
+        scope=_READ,
     ),
 )

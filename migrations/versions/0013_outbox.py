@@ -63,8 +63,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "keys",
-        sa.Column("id", sa.Uuid, primary_key=True),
-        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("name", ORDERED_TEXT, primary_key=True),
         sa.Column("digest", sa.String(64), nullable=False, unique=True),
         sa.Column("scopes", sa.JSON, nullable=False),
         sa.Column("created_at", TIME, nullable=False),
@@ -74,6 +73,7 @@ def upgrade() -> None:
         sa.Column("used_at", TIME),
         if_not_exists=True,
     )
+    op.create_index("keys_created", "keys", ["created_at", "name"], if_not_exists=True)
 
 
 def downgrade() -> None:

@@ -56,6 +56,8 @@ export const ACTIONS = {
   "policy.promoted": "Policy promoted",
   "codes.made": "Codes made",
   "code.revoked": "Code revoked",
+  "key.created": "Key created",
+  "key.revoked": "Key revoked",
 };
 export const SOURCES = { policy: "the policy", administrator: "an administrator", identity: "Identity" };
 

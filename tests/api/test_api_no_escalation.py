@@ -21,11 +21,14 @@ from usher.core.domain import administration
 from usher.core.domain.admission import Answer
 from usher.core.domain.codes import NewCodes
 from usher.core.domain.counting import Counting
+from usher.core.domain.keys import NewKey, Scope
 from usher.core.domain.rules import FilePolicy
 from usher.core.errors import UserNotFoundError
 from usher.core.settings import Settings
 from usher.emulator.payload import ZERO_INSTANCE
 from usher.emulator.sender import signed_headers
+from usher.functions._shared.operation import Access
+from usher.functions.api_methods import OPERATIONS
 
 FIELDS: list[tuple[str, Any]] = [
     ("roles", ["admin"]), ("role", "admin"), ("status", "active"), ("id", "x"),
@@ -45,6 +48,7 @@ BODIES = [
     ("POST", "/policy/try", {"policy": "[admission]"}, set()),
     ("POST", "/me/requests", {"role": "editor"}, {"role"}),
     ("POST", "/codes", {}, {"roles"}),
+    ("POST", "/keys", {"name": "x", "scopes": ["users:read"], "expires_at": None}, set()),
     ("POST", "/requests/1/approve", {}, {"roles"}),
     ("POST", "/requests/1/decline", {}, set()),
 ]
@@ -236,6 +240,8 @@ CLOSED: list[tuple[str, str, object]] = [
     ("GET", "/users/{}", None),
     ("GET", "/codes", None),
     ("POST", "/codes", {"roles": ["admin"]}),
+    ("GET", "/keys", None),
+    ("POST", "/keys", {"name": "mine", "scopes": ["roles:write"], "expires_at": None}),
     ("GET", "/audit", None),
     ("GET", "/events", None),
     ("GET", "/policy", None),
@@ -523,3 +529,124 @@ def test_a_token_takes_no_role_off_a_pending_record(people: People) -> None:
     assert people.app.store.users.get(who.id).status == "pending"
     mine = ask("GET", "/me", "Bearer " + bearer(who.id, NOON)).json
     assert (mine["status"], mine["roles"]) == ("active", ["editor", "member"])
+
+
+SCOPED = {
+    ("GET", "/users"): "users:read", ("GET", "/users/{id}"): "users:read",
+    ("GET", "/users/{id}/roles"): "users:read", ("GET", "/users/{id}/events"): "users:read",
+    ("GET", "/roles"): "users:read", ("GET", "/stats"): "users:read",
+    ("PUT", "/users/{id}/roles"): "roles:write", ("PUT", "/users/{id}/roles/{role}"): "roles:write",
+    ("DELETE", "/users/{id}/roles/{role}"): "roles:write",
+}  # fmt: skip
+"""All that a key opens, with its scope; every other operation is closed to every key."""
+FILLED = {"{role}": "editor", "{number}": "1", "{key}": "machine"}
+
+
+def machine(people: People, *scopes: str) -> str:
+    """The Authorization header of a key with these scopes."""
+    wanted = NewKey("machine", frozenset(map(Scope, scopes)), None)
+    return f"Bearer {people.app.keys.create(wanted, 'cli:ada')[0]}"
+
+
+def everything(people: People) -> object:
+    """The whole state that no key may touch: people but for roles, keys, codes and requests."""
+    users = people.app.store.users
+    return (
+        [(one.id, one.status, one.profile, one.extra_app_metadata) for one in users.page().items],
+        [one for one in users.page().items if one.id == people.ids["administrator"]],
+        [(each.name, each.scopes, each.revoked_at) for each in people.app.keys.page().items],
+        people.app.codes.page().items,
+        [asked.request for asked in people.app.requests.page(None).items],
+    )
+
+
+@pytest.mark.parametrize("scopes", [*([scope] for scope in Scope), list(Scope)], ids=str)
+def test_a_key_opens_what_its_scopes_name_and_nothing_else(
+    sqlite_people: People, scopes: list[str]
+) -> None:
+    """Every operation, by every scope alone and by all together."""
+    people, bearer = sqlite_people, machine(sqlite_people, *scopes)
+    before, opened = everything(people), set()
+    for operation in OPERATIONS:
+        who = people.ids["user"]
+        path = operation.path.replace("{id}", str(who)).replace("{code}", str(who))
+        for part, value in FILLED.items():
+            path = path.replace(part, value)
+        wanted = SCOPED.get((operation.method, operation.path))
+        body = {"name": "more", "scopes": list(Scope), "expires_at": None, "roles": ["editor"]}
+        for sent in (None, {}, body):
+            answer = ask(operation.method, path, bearer, sent)
+            if operation.access is Access.PUBLIC:
+                assert answer.status in (200, 400)
+            elif wanted in scopes:
+                assert answer.status in (200, 400), answer
+                opened.add(operation.path)
+            else:
+                assert (answer.status, answer.code) == (403, "key_forbidden"), operation
+                assert answer.json["detail"] == (
+                    f"It needs the scope {wanted!r}."
+                    if wanted
+                    else "No key does; it is for people."
+                )
+        assert everything(people) == before, operation
+    assert opened == {path for (_, path), scope in SCOPED.items() if scope in scopes}
+
+
+def test_the_scopes_of_operations_are_those_of_the_table() -> None:
+    """Only what administrators may do has one: no key acts as a person, or makes keys."""
+    found = {(each.method, each.path): each.scope for each in OPERATIONS if each.scope}
+    assert found == SCOPED
+    assert {each.access for each in OPERATIONS if each.scope} == {Access.ADMINISTRATOR}
+    assert not any(each.path.startswith(("/keys", "/me")) for each in OPERATIONS if each.scope)
+
+
+ADMIN_WORDS: list[tuple[str, str, object]] = [
+    ("PUT", "/users/{user}/roles/admin", {}),
+    ("PUT", "/users/{user}/roles/admin", {"expires_at": "2027-01-01T00:00:00Z"}),
+    ("PUT", "/users/{user}/roles", {"roles": ["admin"]}),
+    ("PUT", "/users/{user}/roles", {"roles": ["editor", "admin"], "force": True}),
+    ("PUT", "/users/{suspended}/roles/admin", {}),
+    ("PUT", "/users/{denied}/roles/admin", {}),
+    ("PUT", "/users/{administrator}/roles/admin", {"expires_at": "2026-12-01T00:00:00Z"}),
+    ("PUT", "/users/{administrator}/roles", {"roles": []}),
+    ("PUT", "/users/{administrator}/roles", {"roles": ["editor"], "force": True}),
+    ("DELETE", "/users/{administrator}/roles/admin", None),
+    ("DELETE", "/users/{administrator}/roles/admin?force=true", None),
+]
+
+
+def test_no_key_gives_or_takes_the_administrators_role(people: People) -> None:
+    """By no way there is; it gives other roles to the same people."""
+    bearer, users = machine(people, *Scope), people.app.store.users
+    denied = account(email="owner@example.com")
+    people.ids["denied"] = denied.id
+    deliver(people.app, [signed("signup", denied)])
+    users.change(users.get(denied.id), administration.revoke("admin"), BOSS)
+    assert any(word.denies for word in users.get(denied.id).grants)
+    before = users.page().items
+    for method, path, body in ADMIN_WORDS:
+        answer = ask(method, people.fill(path), bearer, body)
+        assert (answer.status, answer.code) == (403, "key_forbidden"), path
+        assert answer.json["detail"] == "No key gives or takes the role 'admin'."
+        assert users.page().items == before
+    boss = f"/users/{people.ids['administrator']}/roles"
+    kept = ask("PUT", boss, bearer, {"roles": ["admin", "editor"]})
+    assert kept.json["roles"] == ["admin", "editor"]
+    assert ask("DELETE", f"{boss}/editor", bearer).json["roles"] == ["admin"]
+
+
+@pytest.mark.parametrize("ending", ["revoked", "expired"])
+def test_a_key_that_has_ended_opens_nothing(sqlite_people: People, ending: str) -> None:
+    """At the very next request, whatever its scopes."""
+    people = sqlite_people
+    end = people.app.clock() + timedelta(minutes=1)
+    text, _ = people.app.keys.create(NewKey("machine", frozenset(Scope), end), "cli:ada")
+    assert ask("GET", "/users", f"Bearer {text}").status == 200
+    if ending == "revoked":
+        people.app.keys.revoke("machine", "cli:ada")
+    else:
+        people.app.clock.advance(minutes=1)  # type: ignore[attr-defined]
+    for method, path in SCOPED:
+        answer = ask(method, path.replace("{id}", "x").replace("{role}", "x"), f"Bearer {text}")
+        assert (answer.status, answer.code) == (401, "unauthenticated")
+        assert answer.json["detail"] == f"The key is {ending}."

@@ -29,6 +29,8 @@ TABLE: list[tuple[str, tuple[str, ...], str]] = [
     ("/codes", ("GET", "POST"), "administrator"),
     ("/codes/{code}", ("GET", "DELETE"), "administrator"),
     ("/codes/{code}/uses", ("GET",), "administrator"),
+    ("/keys", ("GET", "POST"), "administrator"),
+    ("/keys/{key}", ("DELETE",), "administrator"),
     ("/events", ("GET",), "administrator"),
     ("/events/{id}", ("GET",), "administrator"),
     ("/events/{id}/replay", ("POST",), "administrator"),
@@ -72,6 +74,7 @@ DONE = {
     ("POST", "/policy/try"): 400, ("GET", "/codes"): 200, ("POST", "/codes"): 400,
     ("GET", "/codes/{code}"): 404, ("DELETE", "/codes/{code}"): 404,
     ("GET", "/codes/{code}/uses"): 404, ("GET", "/policy/shadow"): 200,
+    ("GET", "/keys"): 200, ("POST", "/keys"): 400, ("DELETE", "/keys/{key}"): 404,
 }  # fmt: skip
 CODES = {400: "input_invalid", 401: "unauthenticated", 405: "method_not_allowed"}
 
@@ -119,7 +122,7 @@ def test_every_path_method_and_caller_is_answered_by_the_first_check_that_fails(
     people = sqlite_people
     address = path.replace("{id}", str(people.ids["other"])).replace("{role}", "editor")
     address = address.replace("{number}", "999")
-    address = address.replace("{code}", str(people.ids["other"]))
+    address = address.replace("{code}", str(people.ids["other"])).replace("{key}", "feed")
     for method in METHODS:
         wanted = expected(path, methods, access, method, caller)
         tokens = {"no token": None, "bad token": "Bearer a.b.c"}
@@ -139,7 +142,9 @@ def test_every_path_method_and_caller_is_answered_by_the_first_check_that_fails(
                 if wanted in CODES:
                     assert answer.code == CODES[wanted]
                 if wanted == 404:
-                    thing = next(t for t in ("event", "request", "code") if f"/{t}s/" in path)
+                    thing = next(
+                        t for t in ("event", "request", "code", "key") if f"/{t}s/" in path
+                    )
                     assert answer.code == f"{thing}_not_found"
             if answer.status == 405 or method == "OPTIONS":
                 allowed = answer.headers["Allow"].split(", ")

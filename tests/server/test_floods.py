@@ -16,7 +16,10 @@ import urllib3
 from tests.api.api_support import JWT_SECRET, bearer
 from tests.server.outages import ready
 from tests.server.test_server import now, signup
-from tests.support import Server, account
+from tests.support import SECRET, Server, account
+from usher.core.app import App
+from usher.core.domain.keys import NewKey, Scope
+from usher.core.settings import Settings
 from usher.emulator.payload import ZERO_INSTANCE
 
 StartServer = Callable[..., Server]
@@ -183,6 +186,32 @@ def test_one_address_is_told_to_wait(start_server: StartServer, sqlite_url: str)
     assert [ask(f"1.1.1.{i}, 9.9.9.9") for i in range(4)] == [200, 200, 200, 429]
     assert ask("8.8.8.8") == 200
     assert [ask("10.0.0.7") for _ in range(6)] == [200] * 6  # private: not counted
+
+
+def test_the_client_that_a_guard_names_is_told_to_wait_and_not_the_guard(
+    start_server: StartServer, sqlite_url: str
+) -> None:
+    """From the guard's second request on, by its key; of nobody else is a name believed."""
+    settings = Settings(webhook_secrets=(SECRET,), database_url=sqlite_url)
+    wanted = NewKey("site", frozenset({Scope.CLIENTS_NAME}), None)
+    with closing(App(settings)) as app:
+        text, _ = app.keys.create(wanted, "cli:ada")
+    server = start_server(
+        sqlite_url,
+        USHER_INSTANCE_ID=str(ZERO_INSTANCE),
+        USHER_JWT_SECRET=JWT_SECRET.decode(),
+        USHER_API_ADDRESS_REQUESTS_PER_MINUTE="3",
+        USHER_TRUSTED_PROXIES="127.0.0.1",
+    )
+
+    def ask(guard: str, named: str, key: str = text) -> int:
+        headers = {"X-Forwarded-For": guard, "Usher-Key": key, "Usher-Client": named}
+        return me(server, "ada@example.com", **headers).status
+
+    assert ask("9.9.9.9", "1.1.1.1") == 200  # counted as the guard's own, which is not known yet
+    assert [ask("9.9.9.9", "1.1.1.1") for _ in range(4)] == [200, 200, 200, 429]
+    assert [ask("9.9.9.9", f"1.1.1.{i}") for i in range(2, 9)] == [200] * 7
+    assert [ask("7.7.7.7", f"1.1.2.{i}", "usher_x") for i in range(4)] == [200, 200, 200, 429]
 
 
 def test_events_are_never_limited(start_server: StartServer, sqlite_url: str) -> None:
