@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from usher.core.store.codes import Codes
     from usher.core.store.counters import OversizedTable
     from usher.core.store.database import Database
+    from usher.core.store.feed import Feed
     from usher.core.store.instances import Instances
     from usher.core.store.keys import Keys
     from usher.core.store.ledger import Ledger
@@ -363,6 +364,13 @@ class App:
             self.clock,
             days=self.settings.pending_days,
         )
+
+    @cached_property
+    def feed(self) -> Feed:
+        """The feed of changes."""
+        from usher.core.store.feed import Feed  # noqa: PLC0415 - events need none
+
+        return Feed(self.store.database, self.store.instances, self.clock)
 
     @cached_property
     def codes(self) -> Codes:

@@ -201,6 +201,18 @@ class CursorInvalidError(RequestError):
         super().__init__("The cursor is not one of this list's; start again without it.")
 
 
+class CursorGoneError(RequestError):
+    """The entry that the cursor names is no longer there, nor perhaps others after it."""
+
+    code, status, title = "cursor_gone", 410, "That cursor is too old"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Entries after it may have been removed, for their time was over or a backup was "
+            "restored. Begin with after=start, and take what you know already as known."
+        )
+
+
 class NotThroughSiteError(RequestError):
     """The request did not come through the site; ``reason``, for the log only, says which check."""
 

@@ -24,7 +24,7 @@ from usher.core.domain.keys import (
     digest_of,
     spelled,
 )
-from usher.core.errors import DatabaseError, UnauthenticatedError
+from usher.core.errors import DatabaseError, KeyForbiddenError, UnauthenticatedError
 from usher.core.jws import constant_time_equal
 
 if TYPE_CHECKING:
@@ -55,6 +55,15 @@ class Machine(Struct, frozen=True):
     def actor(self) -> str:
         """The caller's name in the audit."""
         return f"key:{self.key.name}"
+
+    def require(self, scope: Scope | None) -> None:
+        """Insist on a scope; None: on one that no key has.
+
+        Raises:
+            KeyForbiddenError: the key lacks it.
+        """
+        if scope is None or scope not in self.key.scopes:
+            raise KeyForbiddenError(scope.value if scope else "")
 
 
 class KeyService:

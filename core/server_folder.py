@@ -6,6 +6,7 @@
     policy.json  the ``State``
     worker-PID   locked by a worker; the fingerprint of the policy that it decides by
     auditing     locked by the worker that writes reloads to the audit
+    ending       the server was told to end
     change-N     a reload that the audit does not hold yet, by the request that it answers
 
 Files reach workers however they were started, and outlive each of them: one that starts later finds
@@ -124,6 +125,17 @@ class ServerFolder:
         """
         with (self.path / "turn").open("ab") as file:
             yield _lock(file.fileno(), wait=wait)
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """Tell the workers that the server was told to end."""
+        with suppress(OSError):
+            (self.path / "ending").touch()
+
+    def ends(self) -> bool:
+        """Whether the server was told to end."""
+        return (self.path / "ending").exists()
 
     # --- the policy in force ------------------------------------------------------------------
 
@@ -245,6 +257,12 @@ def made_in(parent: Path) -> Iterator[ServerFolder]:
     finally:
         shutil.rmtree(path, ignore_errors=True)
         os.close(alive)
+
+
+def server_ends() -> bool:
+    """Whether the server of this worker was told to end."""
+    folder = os.environ.get(VARIABLE)
+    return folder is not None and ServerFolder(Path(folder)).ends()
 
 
 def running(parent: Path) -> list[ServerFolder]:

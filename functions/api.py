@@ -18,7 +18,6 @@ from usher.core.domain.records import Status
 from usher.core.errors import (
     AccountWaitingError,
     ForbiddenError,
-    KeyForbiddenError,
     MethodNotAllowedError,
     NotFoundError,
     NotThroughSiteError,
@@ -126,7 +125,7 @@ def _answer(
         fields["caller"] = caller.name
         usher.person_limit.take(caller.name)
         if isinstance(caller, Machine):
-            _require_scope(caller, operation)
+            caller.require(operation.scope)
         else:
             _require_standing(usher, caller, operation)
         _check_guard(usher, request, fields)
@@ -134,13 +133,6 @@ def _answer(
     body = read_body(request, operation)
     call = Call(usher, request, caller, params, query, body, base, usher.clock(), network)
     return operation.run(call)
-
-
-def _require_scope(caller: Machine, operation: Operation) -> None:
-    if operation.scope is None:
-        raise KeyForbiddenError
-    if operation.scope not in caller.key.scopes:
-        raise KeyForbiddenError(operation.scope.value)
 
 
 def _require_standing(usher: App, caller: Principal, operation: Operation) -> None:

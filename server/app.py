@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import perf_counter
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec.structs import replace
 
@@ -21,6 +21,7 @@ from usher.core.domain.reply import Reply
 from usher.core.errors import UsherError
 from usher.core.keys import CLIENT_HEADER, KEY_HEADER
 from usher.core.limits import LOCAL, client
+from usher.core.server_folder import server_ends
 from usher.core.webhooks import Verified, log_fields
 from usher.functions import api
 from usher.functions._shared.addresses import DOOR_PATHS
@@ -33,8 +34,12 @@ from usher.server.backlogs import Backlogs
 from usher.server.bodies import Bodies, Lease, tells_what_was_done
 from usher.server.bodies import Exchange as Body
 from usher.server.group_commit import INTERRUPT_SECONDS, START_SECONDS, GroupCommit
+from usher.server.long_polls import LongPolls
 from usher.server.metrics import Metrics
 from usher.server.periodic_tasks import run_periodically
+
+if TYPE_CHECKING:
+    from usher.core.store.feed import News
 
 METRICS: Final = "/metrics"
 READERS: Final = {"sqlite": 1, "postgresql": 4}
@@ -122,6 +127,7 @@ class Application:
         """Reads large events one after the other: each takes seconds, and memory."""
         self._large_done = ThreadPoolExecutor(1, thread_name_prefix="large-done")
         """Reads those of administrators, which must not wait for anybody's logins."""
+        self._long_polls = LongPolls(self._news, server_ends)
         self._look: asyncio.Future[Response] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._database = usher.store.database
@@ -191,6 +197,7 @@ class Application:
         for task in self._tasks:
             task.cancel()
         self._group_commit.close()
+        self._long_polls.close()
         if self._policy_follower is not None:
             self._policy_follower.close()
         self._store_and_forward.close()
@@ -285,11 +292,19 @@ class Application:
         answer = partial(api.answer, request, network=network)
         if self._traces:
             answer = partial(self._traces.request, request, received, answer)
-        pool = self._pool_for(request)
-        response = await asyncio.get_running_loop().run_in_executor(pool, answer)
+        run = partial(asyncio.get_running_loop().run_in_executor, self._pool_for(request))
+        response = await run(answer)
+        if response.later is not None:
+            try:
+                response = await self._long_polls.answer(response, run)
+            except Exception as error:
+                return api.refuse(request, error)
         if left := response.seconds_left(received):
             await asyncio.sleep(left)
         return response
+
+    def _news(self, place: int) -> News:
+        return app.current().feed.news(place)
 
     def _pool_for(self, request: Request) -> ThreadPoolExecutor:
         if request.path in DOOR_PATHS:

@@ -84,6 +84,12 @@ class _Server(MPServer):
     master: int
     folder: ServerFolder | None
 
+    def signal_handler_interrupt(self, *arguments: Any) -> None:
+        """Let go the requests that wait for a change, then end."""
+        if os.getpid() == self.master and self.folder is not None:
+            self.folder.end()
+        super().signal_handler_interrupt(*arguments)  # type: ignore[no-untyped-call]
+
     def signal_handler_reload(self, *_: object) -> None:
         """Have the workers read the policy again."""
         if os.getpid() != self.master:  # a forked worker has the handler, too

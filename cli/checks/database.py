@@ -7,7 +7,15 @@ from typing import Any, Final
 
 from usher import migrations
 from usher.cli.checks.findings import Advice, Finding, Kind, Severity, fine
-from usher.cli.checks.postgresql import NO_RIGHT, SCHEMA, STANDBY_WORDS, found, promises, refusal
+from usher.cli.checks.postgresql import (
+    NO_RIGHT,
+    SCHEMA,
+    STANDBY_WORDS,
+    found,
+    held_back,
+    promises,
+    refusal,
+)
 from usher.core.app import App
 from usher.core.errors import (
     DatabaseError,
@@ -212,7 +220,7 @@ def database_findings(app: App) -> list[Finding]:
         return [NOT_MIGRATED.found(revision=revision or "there are none", newest=newest)]
     try:
         pooled = around is not None and database.pooled()
-        lies = promises(database, around) if around else []
+        lies = promises(database, around) + held_back(database) if around else []
         check(database)
     except NotStorableError as error:
         return [CONSTRAINT.found(error=error.words, pooled=pooled), *lies]

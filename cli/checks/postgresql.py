@@ -8,6 +8,7 @@ from typing import Any, Final
 from usher.cli.checks.findings import Advice, Finding, Kind, Severity
 from usher.core.database_url import connect_arguments
 from usher.core.errors import DatabaseError
+from usher.core.store.complete import Complete, roles_of
 from usher.core.store.database import Database
 from usher.core.store.surroundings import Surroundings, surroundings
 
@@ -106,6 +107,21 @@ UNSAFE = Kind(
     Severity.WARNING,
 )
 
+HELD = Kind(
+    "database.held",
+    "a transaction has been writing to the audit for long, so that nothing newer is handed over "
+    "or in the feed: {sessions}",
+    (
+        Advice(
+            "A session was left open in the middle of a transaction, or a long job writes to "
+            "Usher's tables.",
+            "Let it end, or end it (SELECT pg_terminate_backend(PID)). A prepared transaction has "
+            "no session: pg_prepared_xacts names it.",
+        ),
+    ),
+    Severity.WARNING,
+)
+
 STANDBY_WORDS: Final = re.compile("session is read-only|server is in hot standby mode")
 """libpq's, of a host that it passes over."""
 _TLS_WORDS: Final = re.compile(r"\b(SSL|TLS|certificate)\b")
@@ -123,6 +139,20 @@ def promises(database: Database, around: Surroundings) -> list[Finding]:
     """Return what makes a commit less than it says."""
     lossy = [found(LOSSY, database)] if around.synchronous_commit == "off" else []
     return lossy + ([UNSAFE.found(off=", ".join(around.unsafe))] if around.unsafe else [])
+
+
+def held_back(database: Database) -> list[Finding]:
+    """Return the transactions for whose end readers of the audit wait."""
+    complete = Complete(database)
+    complete.up_to()
+    if not complete.awaited:
+        return []
+    roles = roles_of(database, complete.awaited)
+    sessions = [
+        f"{writer.pid} of the role {roles.get(writer.pid, '?')}" if writer.pid else "a prepared one"
+        for writer in complete.awaited
+    ]
+    return [HELD.found(sessions=", ".join(sorted(sessions)))]
 
 
 def found(kind: Kind, database: Database, **facts: Any) -> Finding:

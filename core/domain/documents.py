@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from usher.core.domain.codes import Code
+from usher.core.domain.outbox import Change
 from usher.core.domain.policy import Reason, Verdict
 from usher.core.domain.policy_tests import Result
 from usher.core.domain.records import AuditEntry, Decision, Delivery, Grant, Page, User
@@ -211,6 +212,31 @@ def audit_document(entry: AuditEntry) -> dict[str, Any]:
         "reason": entry.reason,
         "before": entry.before,
         "after": entry.after,
+    }
+
+
+def change_document(change: Change, *, full: bool) -> dict[str, Any]:
+    """A change of the feed: by ids, or in full with the person and the parts that differ."""
+    user = change.user
+    told = {
+        "id": change.id,
+        "kind": change.kind.value,
+        "at": change.at,
+        "instance_id": change.instance_id,
+        "user_id": user.id,
+        "role": change.role or None,
+        "delivery_id": change.delivery_id,
+    }
+    if not full:
+        return told
+    person = {name: getattr(user, name) for name in user.__struct_fields__}
+    return {
+        **told,
+        "user": person,
+        "before": change.before,
+        "after": change.after,
+        "actor": change.actor,
+        "reason": change.reason,
     }
 
 

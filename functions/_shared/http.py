@@ -110,11 +110,30 @@ class Request(Struct, frozen=True):
             raise UnsupportedMediaTypeError(",".join(types))
 
 
+class Later(Struct, frozen=True):
+    """A better answer may come soon; a runtime that can wait asks again.
+
+    Attributes:
+        seconds: the caller waits so long.
+        after: the place in the feed after which a change is waited for.
+        kinds: patterns of its kind.
+        caller: the name of the caller.
+        again: makes the answer anew, once there is one.
+    """
+
+    seconds: float
+    after: int
+    kinds: frozenset[str]
+    caller: str
+    again: Callable[[], Response]
+
+
 class Response(Struct, frozen=True):
     """One HTTP answer; ``all_headers`` adds the security headers.
 
     Attributes:
         due_seconds: time from the request's receipt at which it is sent; 0: at once.
+        later: how to wait for another answer; None: this is the one.
     """
 
     status: int
@@ -122,6 +141,7 @@ class Response(Struct, frozen=True):
     content_type: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     due_seconds: float = 0
+    later: Later | None = None
 
     def seconds_left(self, received: float, clock: Callable[[], float] = perf_counter) -> float:
         """Return the time until it is due; ``received`` is the clock's value at the receipt."""
@@ -130,6 +150,10 @@ class Response(Struct, frozen=True):
     def with_headers(self, headers: Mapping[str, str]) -> Response:
         """Return a copy with further headers, which win over its own."""
         return replace(self, headers={**self.headers, **headers})
+
+    def until(self, later: Later) -> Response:
+        """Return a copy that may be waited for."""
+        return replace(self, later=later)
 
     def all_headers(self) -> dict[str, str]:
         """Return the headers to send: the security headers, its own, and Content-Type."""

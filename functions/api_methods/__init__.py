@@ -8,6 +8,7 @@ from typing import Final
 from usher.functions._shared.operation import Operation
 from usher.functions.api_methods import (
     audit,
+    changes,
     codes,
     door,
     events,
@@ -36,6 +37,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *keys.OPERATIONS,
     *events.OPERATIONS,
     *audit.OPERATIONS,
+    *changes.OPERATIONS,
     *stats.OPERATIONS,
     *policy.OPERATIONS,
     *policy_trial.OPERATIONS,

@@ -24,6 +24,7 @@ _MEANINGS: Final = {
     404: "There is no such record.",
     405: "The address does not take this method.",
     409: "The record does not allow it.",
+    410: "Entries after the cursor may have been removed.",
     412: "The record was changed meanwhile.",
     413: "The body is too large.",
     415: "The body is not JSON.",

@@ -298,6 +298,44 @@ class KeyList(Document):
     next_cursor: str | None = Field(description="Of the next page; null on the last.")
 
 
+class ChangedPerson(Document):
+    """The person of a change, as on record now; of a deleted one little more than the id."""
+
+    id: UUID
+    email: str
+    status: str
+    roles: list[str]
+    user_metadata: Metadata
+    app_metadata: Metadata
+    profile: Metadata
+    written: Metadata = Field(description="The keys of metadata that handlers wrote.")
+
+
+class Change(Document):
+    """One fact about one person; the last five fields stand in a full one only."""
+
+    id: str = Field(description="The same whenever it is told: an idempotency key.")
+    kind: str = Field(description="Such as `user.confirmed`.")
+    at: datetime
+    instance_id: UUID
+    user_id: UUID
+    role: str | None = Field(description="The one that was granted or revoked.")
+    delivery_id: str | None = Field(description="Of the event that caused it; null: an act.")
+    user: ChangedPerson | None = None
+    before: Metadata | None = Field(None, description="The parts that differ, as they were.")
+    after: Metadata | None = Field(None, description="The parts that differ, as they became.")
+    actor: str | None = None
+    reason: str | None = None
+
+
+class ChangeList(Document):
+    """Some changes, the oldest first."""
+
+    changes: list[Change]
+    next_cursor: str = Field(description="Where the feed goes on; keep it with what you did.")
+    more: bool = Field(description="Whether there are more already; else wait.")
+
+
 class RoleCount(Document):
     """A role that somebody has, or that the policy can give."""
 

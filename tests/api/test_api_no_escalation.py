@@ -535,6 +535,7 @@ SCOPED = {
     ("GET", "/users"): "users:read", ("GET", "/users/{id}"): "users:read",
     ("GET", "/users/{id}/roles"): "users:read", ("GET", "/users/{id}/events"): "users:read",
     ("GET", "/roles"): "users:read", ("GET", "/stats"): "users:read",
+    ("GET", "/changes"): "changes:read",
     ("PUT", "/users/{id}/roles"): "roles:write", ("PUT", "/users/{id}/roles/{role}"): "roles:write",
     ("DELETE", "/users/{id}/roles/{role}"): "roles:write",
 }  # fmt: skip

@@ -50,7 +50,7 @@ ANSWERS = [
     ("GET", "/events"), ("GET", "/audit"), ("GET", "/stats"), ("GET", "/policy"),
     ("GET", "/policy/me"), ("GET", "/me/requests"), ("GET", "/requests"),
     ("GET", "/requests/{number}"),
-    ("GET", "/codes"), ("GET", "/policy/shadow"), ("GET", "/keys"),
+    ("GET", "/codes"), ("GET", "/policy/shadow"), ("GET", "/keys"), ("GET", "/changes"),
 ]  # fmt: skip
 
 

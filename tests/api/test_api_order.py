@@ -35,6 +35,7 @@ TABLE: list[tuple[str, tuple[str, ...], str]] = [
     ("/events/{id}", ("GET",), "administrator"),
     ("/events/{id}/replay", ("POST",), "administrator"),
     ("/audit", ("GET",), "administrator"),
+    ("/changes", ("GET",), "administrator"),
     ("/stats", ("GET",), "administrator"),
     ("/policy", ("GET",), "administrator"),
     ("/policy/explain", ("POST",), "administrator"),
@@ -74,7 +75,8 @@ DONE = {
     ("POST", "/policy/try"): 400, ("GET", "/codes"): 200, ("POST", "/codes"): 400,
     ("GET", "/codes/{code}"): 404, ("DELETE", "/codes/{code}"): 404,
     ("GET", "/codes/{code}/uses"): 404, ("GET", "/policy/shadow"): 200,
-    ("GET", "/keys"): 200, ("POST", "/keys"): 400, ("DELETE", "/keys/{key}"): 404,
+    ("GET", "/changes"): 200, ("GET", "/keys"): 200, ("POST", "/keys"): 400,
+    ("DELETE", "/keys/{key}"): 404,
 }  # fmt: skip
 CODES = {400: "input_invalid", 401: "unauthenticated", 405: "method_not_allowed"}
 

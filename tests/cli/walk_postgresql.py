@@ -137,6 +137,17 @@ def an_event_that_a_constraint_refuses(at: Walk) -> Steps:
     assert at.program.json("events", "list", "--outcome", "failed")["events"] == []
 
 
+@case("database.held")
+def a_session_left_open(at: Walk) -> Steps:
+    run = an_admin(at)
+    at.program.sign_up("ada@example.com")
+    url = at.postgresql().replace("postgresql+psycopg", "postgresql")
+    connection = at.stack.enter_context(closing(psycopg.connect(url)))
+    connection.execute("UPDATE audit SET reason = 'theirs'")
+    yield {}
+    run(f"SELECT pg_terminate_backend({connection.info.backend_pid})")
+
+
 @case("database.lossy", 0)
 def commits_that_wait_for_no_disk(at: Walk) -> Steps:
     run = a_small_user(at)
