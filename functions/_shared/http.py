@@ -151,10 +151,6 @@ class Response(Struct, frozen=True):
         """Return a copy with further headers, which win over its own."""
         return replace(self, headers={**self.headers, **headers})
 
-    def until(self, later: Later) -> Response:
-        """Return a copy that may be waited for."""
-        return replace(self, later=later)
-
     def all_headers(self) -> dict[str, str]:
         """Return the headers to send: the security headers, its own, and Content-Type."""
         headers = {**SECURITY_HEADERS, **self.headers}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
+from msgspec.structs import replace
 from pydantic import Field
 
 from usher.core.app import App
@@ -77,7 +78,7 @@ def _page(
     if not query.wait or page.changes or page.more:
         return response
     again = partial(_page, app, query, patterns, waiter, page.place)
-    return response.until(Later(query.wait, page.place, patterns, waiter, again))
+    return replace(response, later=Later(query.wait, page.place, patterns, waiter, again))
 
 
 OPERATIONS = (

@@ -19,7 +19,6 @@ from usher.core.domain import administration
 from usher.core.domain.cursors import write_cursor
 from usher.core.domain.outbox import changes_of
 from usher.core.store import feed
-from usher.functions.api_methods import changes as changes_api
 
 
 def read(people: People, query: str = "", by: str = "administrator") -> Any:
@@ -247,8 +246,3 @@ def write(transaction: Any, instance_id: UUID) -> UUID:
         (instance_id, who),
     )
     return who
-
-
-def test_the_longest_wait_is_shorter_than_proxies_have_patience() -> None:
-    """Netlify's ends a request after 26 seconds."""
-    assert changes_api.MAX_WAIT_SECONDS <= 25
