@@ -110,7 +110,7 @@ class Feed:
             instance_id = self._instances.shown(transaction)
             self._require_there(transaction, after)
             place, looked_at = after, 0
-            while place < up_to and len(found) < limit and looked_at < SCAN:
+            while len(found) < limit and looked_at < SCAN:
                 rows = _entries(transaction, place, up_to, limit)
                 for row in rows:
                     place, looked_at = row.sequence, looked_at + 1
@@ -119,7 +119,7 @@ class Feed:
                         found += [one for one in changes if matches(patterns, one.kind)]
                     if len(found) >= limit:
                         break
-                if not rows:
+                if len(rows) < limit:
                     break
             if full:
                 users = find_by_ids(transaction, instance_id, sorted({c.user.id for c in found}))

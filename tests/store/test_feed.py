@@ -1,0 +1,55 @@
+"""The look that all who wait for a change share."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.store.store_support import deliver, executed
+from tests.support import account, signed
+from usher.core.app import App
+from usher.core.domain.outbox import Kind
+from usher.core.store import feed
+from usher.core.store.feed import BEGINNING, News
+
+
+def newest(usher: App) -> int:
+    """The place of now."""
+    return usher.feed.place_of(None)
+
+
+def test_news_are_the_kinds_since_a_place(usher: App) -> None:
+    """And how far they go; before any event there are none."""
+    assert usher.feed.news(BEGINNING) == News(BEGINNING, frozenset())
+    deliver(usher, [signed("signup", account(email="ada@example.com"))])
+    place = newest(usher)
+    assert usher.feed.news(BEGINNING) == News(
+        place, frozenset({"user.created", "user.confirmed", "role.granted"})
+    )
+    assert usher.feed.news(place) == News(place, frozenset())
+
+
+def test_news_without_an_end_wake_everybody(usher: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More entries than one look reads may hold any kind; their pages tell."""
+    monkeypatch.setattr(feed, "SCAN", 2)
+    deliver(usher, [signed("signup", account(email=f"{n}@example.com")) for n in range(3)])
+    assert usher.feed.news(BEGINNING) == News(newest(usher), frozenset(Kind))
+
+
+def test_a_look_at_nothing_new_reads_one_number(usher: App) -> None:
+    """It is made twice a second."""
+    deliver(usher, [signed("signup", account(email="ada@example.com"))])
+    place = newest(usher)
+    with executed(usher.store.database) as statements:
+        assert usher.feed.news(place) == News(place, frozenset())
+    assert ["max(audit.sequence)" in each.text for each in statements] == [True]
+
+
+def test_a_page_follows_the_key_of_the_audit(usher: App) -> None:
+    """However long it is."""
+    deliver(usher, [signed("signup", account(email="ada@example.com"))])
+    with executed(usher.store.database) as statements:
+        usher.feed.page(BEGINNING, frozenset({"*"}), 50)
+    (page,) = [each for each in statements if "ORDER BY audit.sequence" in each.text]
+    plan = page.plan(usher.store.database)
+    assert "USING INTEGER PRIMARY KEY" in plan or "audit_pkey" in plan
+    assert "SCAN audit" not in plan
