@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import StrEnum
+from hashlib import sha256
 from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 from uuid import UUID
@@ -33,7 +34,7 @@ from usher.functions._shared.etags import ANY, read_etags
 from usher.functions._shared.http import Request, Response
 
 MERGE_PATCH: Final = "application/merge-patch+json"
-_ETAG = re.compile(r'"([0-9]{1,9})"', re.ASCII)
+_ETAG = re.compile(r'"([0-9]{1,9})(?:-[0-9a-f]{16})?"', re.ASCII)
 MAX_DIGITS: Final = 18
 """Of a request's number: as many fit into 63 bits."""
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -207,6 +208,8 @@ class Operation(Struct, frozen=True):
         run: does the work.
         answer: the model of a good answer; None: it has no body.
         body_optional: a missing body counts as one without any field.
+        conditional: takes ``If-Match``.
+        cached: takes ``If-None-Match``, and answers 304 to it.
         errors: further statuses, which only this operation's work can meet.
         setting: field of the settings without which there is no such address.
         for_waiting: open to somebody who waits for an administrator's approval.
@@ -225,6 +228,7 @@ class Operation(Struct, frozen=True):
     body_optional: bool = False
     pages: bool = False
     conditional: bool = False
+    cached: bool = False
     csv: bool = False
     errors: tuple[int, ...] = field(default=())
     setting: str = ""
@@ -297,6 +301,15 @@ def json_response(
     """Return a JSON answer; ``version`` of the record that it shows becomes the ETag."""
     etag = {"ETag": f'"{version}"'} if version is not None else {}
     return Response(status, dumps(document), "application/json", {**etag, **(headers or {})})
+
+
+def with_tag(response: Response, version: int) -> Response:
+    """Return an answer with an ETag of the record's version and of all that the answer says.
+
+    A role that ends by itself changes the answer, and no version.
+    """
+    digest = sha256(response.body.encode()).hexdigest()[:16]
+    return response.with_headers({"ETag": f'"{version}-{digest}"'})
 
 
 def next_link(call: Call, page: Page[Any]) -> dict[str, str]:

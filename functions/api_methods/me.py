@@ -11,8 +11,17 @@ from usher.core.domain import administration
 from usher.core.domain.documents import own_document
 from usher.core.domain.records import Status, User
 from usher.core.domain.requests import request_document
+from usher.functions._shared.etags import has_already
 from usher.functions._shared.http import Response
-from usher.functions._shared.operation import Access, Call, Input, Operation, Role, json_response
+from usher.functions._shared.operation import (
+    Access,
+    Call,
+    Input,
+    Operation,
+    Role,
+    json_response,
+    with_tag,
+)
 from usher.functions.api_methods import schemas
 
 
@@ -30,8 +39,11 @@ class Wish(Input):
 
 
 def read(call: Call) -> Response:
-    """Return the caller's record."""
-    return _shown(call, call.principal.user)
+    """Return the caller's record; 304 where the caller has it already, roles included."""
+    shown = _shown(call, call.principal.user)
+    if has_already(call.request.headers.get("if-none-match", ()), shown.headers["ETag"]):
+        return Response(304, headers=shown.headers)
+    return shown
 
 
 def edit(call: Call) -> Response:
@@ -46,7 +58,7 @@ def _shown(call: Call, user: User) -> Response:
     message = call.app.requests.sentence(user) if waits else None
     mode = call.app.settings.mode
     document = {**own_document(user, call.now), "message": message, "mode": mode}
-    return json_response(document, version=user.version)
+    return with_tag(json_response(document), user.version)
 
 
 def list_requests(call: Call) -> Response:
@@ -72,7 +84,16 @@ def withdraw(call: Call) -> Response:
 
 _PERSON = Access.PERSON
 OPERATIONS = (
-    Operation("GET", "/me", "One's own record", _PERSON, read, schemas.Mine, for_waiting=True),
+    Operation(
+        "GET",
+        "/me",
+        "One's own record",
+        _PERSON,
+        read,
+        schemas.Mine,
+        cached=True,
+        for_waiting=True,
+    ),
     Operation(
         "PATCH",
         "/me",

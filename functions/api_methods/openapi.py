@@ -116,6 +116,15 @@ def _operation(operation: Operation) -> dict[str, Any]:
                 "schema": {"type": "string"},
             }
         )
+    if operation.cached:
+        described["parameters"].append(
+            {
+                "name": "If-None-Match",
+                "in": "header",
+                "description": "ETags of answers that the caller has; 304 where one is of now.",
+                "schema": {"type": "string"},
+            }
+        )
     if operation.body:
         content = {"schema": {"$ref": REFERENCE.format(model=operation.body.__name__)}}
         types = ["application/json", *([MERGE_PATCH] if operation.method == "PATCH" else [])]
@@ -190,8 +199,10 @@ def _responses(operation: Operation) -> dict[str, Any]:
     if operation.conditional:
         statuses |= {412}
     problem = {"application/problem+json": {"schema": {"$ref": REFERENCE.format(model="Problem")}}}
+    cached = {"304": {"description": "The caller has this answer."}} if operation.cached else {}
     return {
         str(operation.status): good,
+        **cached,
         **{
             str(status): {"description": meanings[status], "content": problem}
             for status in sorted(statuses)
