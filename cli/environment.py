@@ -42,9 +42,11 @@ OF_ONE_INSTALLATION: Final = frozenset(
         "INSTANCE_ID",
         "JWT_AUDIENCE",
         "JWT_SECRET",
+        "KEY",
         "MODE",
         "PROXY_SECRET",
         "SPOOL",
+        "URL",
         "WEBHOOK_SECRETS",
     )
 )

@@ -424,8 +424,12 @@ _current: App | None = None
 _lock = RLock()
 
 
-def current() -> App:
+def current(*, guest: bool = False) -> App:
     """The process's App, made from the environment at first use.
+
+    Args:
+        guest: the process is somebody else's, and takes no events perhaps: no webhook secret is
+            needed, and logging stays as its owner configured it.
 
     Raises:
         SettingsError: a setting is missing or wrong.
@@ -434,8 +438,9 @@ def current() -> App:
     if _current is None:
         with _lock:
             if _current is None:
-                log.configure()
-                settings = Settings.from_env(os.environ)
+                if not guest:
+                    log.configure()
+                settings = Settings.from_env(os.environ, verifies=not guest)
                 if settings.observes:
                     log.get_logger().warning("mode.observe")
                 _current = App(settings)

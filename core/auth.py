@@ -139,10 +139,16 @@ class Authenticator:
             IdentityUnavailableError: the token could not be checked.
         """
         if credentials.trusted is None and credentials.authorization:
-            bearer = _token(credentials)
+            bearer = token_of(credentials)
             if is_key(bearer):
                 return self._keys.authenticate(bearer)
-        caller = self._caller(credentials)
+        return self._principal(self._caller(credentials))
+
+    def authenticate_token(self, token: str) -> Principal:
+        """The caller with this access token, as ``authenticate``."""
+        return self._principal(self._person(token))
+
+    def _principal(self, caller: IdentityUser) -> Principal:
         user = self._users.look_up(caller.id)
         if user is None or user.status is Status.PENDING:
             user = self._users.welcome(caller, self._policy.current)
@@ -155,14 +161,11 @@ class Authenticator:
     def _caller(self, credentials: Credentials) -> IdentityUser:
         if credentials.trusted is not None:
             now = self._clock().timestamp()
-            return _read_caller(self._checked(dict(credentials.trusted.claims), now))
-        token = _token(credentials)
-        if len(token) > MAX_ACCESS_TOKEN_BYTES:
-            raise UnauthenticatedError(
-                Check.TOKEN_TOO_LARGE.value,
-                f"The access token has {len(token)} bytes; {MAX_ACCESS_TOKEN_BYTES} is the most. "
-                "What makes it large is the account's metadata at Identity.",
-            )
+            claims = dict(credentials.trusted.claims)
+            return _read_caller(check_claims(claims, now, self._audience))
+        return self._person(token_of(credentials))
+
+    def _person(self, token: str) -> IdentityUser:
         now = self._clock().timestamp()
         if self._secret is not None:
             return self._open(token, self._secret, now)
@@ -177,13 +180,13 @@ class Authenticator:
         with self._lock:
             opened = self._opened.get(key)
         if opened is not None:
-            self._checked(opened[0], now)
+            check_claims(opened[0], now, self._audience)
             return opened[1]
         try:
             claims, _ = open_compact(token, (secret,), MAX_ACCESS_TOKEN_BYTES, _read_claims)
         except SignatureError as error:
             raise UnauthenticatedError(error.check.value) from None
-        caller = _read_caller(self._checked(claims, now))
+        caller = _read_caller(check_claims(claims, now, self._audience))
         if len(token) <= OPENED_BYTES:
             with self._lock:
                 self._opened[key] = claims, caller
@@ -191,42 +194,12 @@ class Authenticator:
                     self._opened.popitem(last=False)
         return caller
 
-    def _checked(self, claims: dict[str, Any], now: float) -> dict[str, Any]:
-        """The claims of an access token, checked as strictly as an event's.
-
-        An event's JWS may be signed by the same key (docs/identity.md) and must not pass here.
-        """
-        if claims.get("iss") == "gotrue" or "sha256" in claims:
-            raise UnauthenticatedError("event_token")
-        expiry = claims.get("exp")
-        if not isinstance(expiry, int | float) or isinstance(expiry, bool):
-            raise UnauthenticatedError("claim_exp")
-        if expiry <= now:
-            raise UnauthenticatedError("expired", "The access token has expired.")
-        not_before = claims.get("nbf", now)
-        if type(not_before) not in (int, float) or not_before > now:
-            raise UnauthenticatedError("claim_nbf")
-        issued_at = claims.get("iat", now)
-        if type(issued_at) not in (int, float) or issued_at > now + SKEW_SECONDS:
-            raise UnauthenticatedError("claim_iat")
-        if self._audience is not None:
-            audience = claims.get("aud")
-            named = audience if isinstance(audience, list) else [audience]
-            if self._audience not in named:
-                raise UnauthenticatedError("claim_aud")
-        return claims
-
     def _ask(self, token: str, now: float) -> IdentityUser:
         """The account of a token as Identity says it; remembered for ``CACHE_SECONDS`` at most.
 
         It is forgotten when the token ends.
         """
-        try:
-            claims = self._checked(
-                read_unverified(token, MAX_ACCESS_TOKEN_BYTES, _read_claims), now
-            )
-        except SignatureError as error:
-            raise UnauthenticatedError(error.check.value) from None
+        claims = read_claims(token, now, self._audience)
         key = hashlib.sha256(token.encode()).hexdigest()
         with self._lock:
             remembered = self._asked.get(key)
@@ -250,7 +223,23 @@ class Authenticator:
         return caller
 
 
-def _token(credentials: Credentials) -> str:
+def token_of(credentials: Credentials) -> str:
+    """The access token of a request.
+
+    Raises:
+        UnauthenticatedError: there is none, or several, or one that is too large.
+    """
+    token = _sent_token(credentials)
+    if len(token) > MAX_ACCESS_TOKEN_BYTES:
+        raise UnauthenticatedError(
+            Check.TOKEN_TOO_LARGE.value,
+            f"The access token has {len(token)} bytes; {MAX_ACCESS_TOKEN_BYTES} is the most. "
+            "What makes it large is the account's metadata at Identity.",
+        )
+    return token
+
+
+def _sent_token(credentials: Credentials) -> str:
     if credentials.authorization:
         # Some platforms join repeated headers. No token holds a comma, so one begins another value.
         value = ",".join(credentials.authorization).strip()
@@ -275,6 +264,47 @@ def _token(credentials: Credentials) -> str:
             "no_token", "Send Authorization: Bearer, a space, and the user's access token."
         )
     return cookies[0]
+
+
+def check_claims(claims: dict[str, Any], now: float, audience: str | None) -> dict[str, Any]:
+    """The claims of an access token, checked as strictly as an event's.
+
+    An event's JWS may be signed by the same key (docs/identity.md) and must not pass here.
+
+    Raises:
+        UnauthenticatedError: one of them is not as it must be.
+    """
+    if claims.get("iss") == "gotrue" or "sha256" in claims:
+        raise UnauthenticatedError("event_token")
+    expiry = claims.get("exp")
+    if not isinstance(expiry, int | float) or isinstance(expiry, bool):
+        raise UnauthenticatedError("claim_exp")
+    if expiry <= now:
+        raise UnauthenticatedError("expired", "The access token has expired.")
+    not_before = claims.get("nbf", now)
+    if type(not_before) not in (int, float) or not_before > now:
+        raise UnauthenticatedError("claim_nbf")
+    issued_at = claims.get("iat", now)
+    if type(issued_at) not in (int, float) or issued_at > now + SKEW_SECONDS:
+        raise UnauthenticatedError("claim_iat")
+    if audience is not None:
+        said = claims.get("aud")
+        if audience not in (said if isinstance(said, list) else [said]):
+            raise UnauthenticatedError("claim_aud")
+    return claims
+
+
+def read_claims(token: str, now: float, audience: str | None = None) -> dict[str, Any]:
+    """The claims of a token for whose signature somebody else vouches.
+
+    Raises:
+        UnauthenticatedError: the token cannot be a good one.
+    """
+    try:
+        claims = read_unverified(token, MAX_ACCESS_TOKEN_BYTES, _read_claims)
+    except SignatureError as error:
+        raise UnauthenticatedError(error.check.value) from None
+    return check_claims(claims, now, audience)
 
 
 def _read_claims(payload: bytes) -> dict[str, Any]:

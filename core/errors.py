@@ -267,12 +267,13 @@ class UnauthenticatedError(UsherError):
 
 
 class ForbiddenError(UsherError):
-    """The caller lacks the role that this address needs."""
+    """The caller has none of the roles of which this address needs one."""
 
-    code, status, title = "forbidden", 403, "This is for administrators"
+    code, status, title = "forbidden", 403, "A role is needed here"
 
-    def __init__(self, role: str) -> None:
-        super().__init__(f"Your record does not have the role {role!r}.")
+    def __init__(self, *roles: str) -> None:
+        which = "the role" if len(roles) == 1 else "any of the roles"
+        super().__init__(f"Your record does not have {which} {', '.join(map(repr, roles))}.")
 
 
 class KeyForbiddenError(UsherError):
@@ -308,6 +309,12 @@ class AccountWaitingError(UsherError):
             "An administrator has to approve this account first. Until then only /me and "
             "/me/requests are open."
         )
+
+
+class GuardError(UsherError):
+    """A guard cannot tell who the caller is: nobody could be asked, or the answer is nonsense."""
+
+    code, status, title = "guard_unavailable", 503, "It cannot be told who you are"
 
 
 class IdentityUnavailableError(UsherError):

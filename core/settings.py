@@ -68,6 +68,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         spool: folder of the spool; empty: see ``spool_folder``.
         door: whether ``POST /api/door`` tells refused people why.
         door_limit: name of the limit by address that stands before Usher; empty: Usher counts.
+        url: base address of the Usher that guards ask; None: the database of these settings.
+        key: machine credential with which a guard names the addresses of its own clients there.
     """
 
     database_url: str = "sqlite:///usher.db"
@@ -99,6 +101,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     spool: str = ""
     door: bool = False
     door_limit: str = ""
+    url: str | None = None
+    key: str | None = None
 
     def __repr__(self) -> str:
         """A form without secrets, for logs and tracebacks."""
@@ -278,7 +282,9 @@ def _name(text: str) -> str:
     return text
 
 
-_SECRETS: Final = frozenset({"webhook_secrets", "jwt_secret", "bridge_secret", "proxy_secret"})
+_SECRETS: Final = frozenset(
+    {"webhook_secrets", "jwt_secret", "bridge_secret", "proxy_secret", "key"}
+)
 
 _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "database_url": database_url,
@@ -310,4 +316,6 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "spool": str,
     "door": _switch,
     "door_limit": _name,
+    "url": _url,
+    "key": _token,
 }

@@ -58,7 +58,7 @@ def commands(command: click.Command, path: str = "usher") -> Iterator[tuple[str,
 
 def log_events() -> Iterator[str]:
     """``noun.verb`` of every log line: literals handed to a logger, and those per outcome."""
-    for package in ("core", "functions", "server", "testing", "emulator", "cli"):
+    for package in ("core", "functions", "server", "testing", "emulator", "cli", "integrations"):
         for path in (ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
@@ -348,7 +348,7 @@ def test_nothing_refers_to_a_page_that_is_not_here() -> None:
 
 def test_every_file_that_a_page_names_is_there() -> None:
     """Paths of code in backquotes, on every page; the folders moved once, and pages stayed."""
-    folders = "cli|core|deploy|emulator|functions|fuzz|migrations|server|site|testing|tests|usher"
+    folders = "|".join([*PACKAGES, "deploy", "fuzz", "site", "tests", "usher"])
     pattern = re.compile(rf"`((?:{folders})/[\w./-]+\.(?:py|js|toml|dict|yaml|yml|conf))`")
     named = {(page.name, path) for page in PAGES for path in pattern.findall(page.read_text())}
     assert len(named) > 100

@@ -24,6 +24,7 @@ from usher import migrations
 PACKAGES = {
     "cli": {"server", "emulator", "functions", "core", "migrations"},
     "testing": {"functions", "core", "migrations"},
+    "integrations": {"functions", "core"},
     "aws_lambda": {"server", "functions", "core"},
     "server": {"functions", "core", "migrations"},
     "emulator": {"functions", "core"},
@@ -309,11 +310,12 @@ def is_loading(path: Path, names: set[str]) -> bool:
     return any(f"{module}.".startswith(f"{name}.") for name in names)
 
 
-def test_functions_speak_neither_sql_nor_http() -> None:
-    """The public endpoints know services, no drivers."""
+@pytest.mark.parametrize("package", ["functions", "integrations"])
+def test_functions_and_guards_speak_neither_sql_nor_http(package: str) -> None:
+    """They know services, no drivers."""
     wrong = [
         str(found)
-        for path in sources("functions")
+        for path in sources(package)
         for found in imports(path)
         if found.within(SQL | HTTP | SOCKETS)
     ]

@@ -78,17 +78,23 @@ class BoundedHttp:
         url: without a slash at its end.
         read_seconds: longest wait for a piece of an answer; None: ``READ_SECONDS``.
         body_seconds: longest time for a whole body; None: ``BODY_SECONDS``.
+        connections: kept open at most.
     """
 
     def __init__(
-        self, url: str, read_seconds: float | None = None, body_seconds: float | None = None
+        self,
+        url: str,
+        read_seconds: float | None = None,
+        body_seconds: float | None = None,
+        *,
+        connections: int = 8,
     ) -> None:
         self._url = url
         self._body_seconds = BODY_SECONDS if body_seconds is None else body_seconds
         read = READ_SECONDS if read_seconds is None else read_seconds
         self._pool = urllib3.PoolManager(
             num_pools=2,
-            maxsize=8,
+            maxsize=connections,
             retries=False,
             timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=read),
         )

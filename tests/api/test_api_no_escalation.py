@@ -11,10 +11,10 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
-from tests.api.api_support import BOSS, HOUR, JWT_SECRET, People, ask, asking, bearer
-from tests.forge import encode, seal
+from tests.access_tokens import FORGED, good, remade
+from tests.api.api_support import BOSS, JWT_SECRET, People, ask, asking, bearer
 from tests.store.store_support import deliver
-from tests.support import NOON, SECRET, account, signed
+from tests.support import NOON, account, signed
 from usher.core.app import App, use
 from usher.core.auth import TrustedCaller
 from usher.core.domain import administration
@@ -25,8 +25,6 @@ from usher.core.domain.keys import NewKey, Scope
 from usher.core.domain.rules import FilePolicy
 from usher.core.errors import UserNotFoundError
 from usher.core.settings import Settings
-from usher.emulator.payload import ZERO_INSTANCE
-from usher.emulator.sender import signed_headers
 from usher.functions._shared.operation import Access
 from usher.functions.api_methods import OPERATIONS
 
@@ -367,69 +365,6 @@ def test_an_approval_that_was_taken_back_by_a_suspension_opens_nothing(people: P
     people.ask("administrator", "PATCH", "/users/{waiting}", {"status": "active"})
     assert people.ask("waiting", "GET", "/me").json["roles"] == ["member", "staff"]
     assert people.ask("waiting", "GET", "/requests").code == "forbidden"
-
-
-def good(people: People) -> str:
-    """The administrator's token, without its scheme."""
-    return people.token("administrator").removeprefix("Bearer ")
-
-
-def remade(people: People, secret: bytes = JWT_SECRET, **claims: Any) -> str:
-    """The administrator's token with other claims, or from another key."""
-    return "Bearer " + bearer(people.ids["administrator"], NOON, secret, **claims)
-
-
-def event_jws(people: People, secret: bytes) -> str:
-    """The signature of an event, offered as a token."""
-    body = b"{}"
-    made = signed_headers("login", body, ZERO_INSTANCE, int(NOON.timestamp()), secret)
-    return "Bearer " + made["X-Webhook-Signature"]
-
-
-def unsigned(people: People, algorithm: str) -> str:
-    """The administrator's claims under another algorithm."""
-    _, payload, signature = good(people).split(".")
-    header = encode(f'{{"alg":"{algorithm}","typ":"JWT"}}'.encode())
-    return f"Bearer {header}.{payload}.{signature if algorithm != 'none' else ''}"
-
-
-FORGED: dict[str, Callable[[People], str]] = {
-    "signed with a webhook secret": lambda p: remade(p, SECRET),
-    "an event's signature": lambda p: event_jws(p, SECRET),
-    "an event's signature by the same key": lambda p: event_jws(p, JWT_SECRET),
-    "issued as an event": lambda p: remade(p, iss="gotrue"),
-    "with a digest": lambda p: remade(p, sha256="0" * 64),
-    "expired": lambda p: remade(p, exp=int(NOON.timestamp())),
-    "without an end": lambda p: remade(p, exp=None),
-    "its end a text": lambda p: remade(p, exp=str(int(NOON.timestamp()) + HOUR)),
-    "its end true": lambda p: remade(p, exp=True),
-    "not yet valid": lambda p: remade(p, nbf=int(NOON.timestamp()) + 1),
-    "its beginning a text": lambda p: remade(p, nbf="0"),
-    "its beginning true": lambda p: remade(p, nbf=True),
-    "its time of issue true": lambda p: remade(p, iat=True),
-    "from the future": lambda p: remade(p, iat=int(NOON.timestamp()) + 61),
-    "of nobody": lambda p: remade(p, sub=None),
-    "of no UUID": lambda p: remade(p, sub="1"),
-    "of a number": lambda p: remade(p, sub=7),
-    "its email a number": lambda p: remade(p, email=7),
-    "its metadata a list": lambda p: remade(p, app_metadata=[]),
-    "alg none": lambda p: unsigned(p, "none"),
-    "alg None": lambda p: unsigned(p, "None"),
-    "alg HS512": lambda p: unsigned(p, "HS512"),
-    "alg RS256": lambda p: unsigned(p, "RS256"),
-    "another payload": lambda p: "Bearer " + good(p).replace(".", ".e", 1),
-    "no signature": lambda p: "Bearer " + good(p).rpartition(".")[0] + ".",
-    "a part too many": lambda p: f"Bearer {good(p)}.x",
-    "claims that are no object": lambda p: "Bearer " + seal(encode(b'{"alg":"HS256"}'), "W10"),
-    "far too large": lambda p: remade(p, user_metadata={"x": "x" * 50_000}),
-    "another scheme": lambda p: "Basic " + good(p),
-    "no scheme": good,
-    "two tokens": lambda p: f"Bearer {good(p)} {good(p)}",
-    "joined headers": lambda p: f"Bearer {good(p)}, Bearer {good(p)}",
-    "empty": lambda p: "",
-    "a word": lambda p: "Bearer",
-    "not ASCII": lambda p: "Bearer ä.ö.ü",
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", FORGED)

@@ -47,6 +47,8 @@ DEFAULTS: dict[str, Any] = {
     "spool": "",
     "door": False,
     "door_limit": "",
+    "url": None,
+    "key": None,
 }
 
 GOOD: list[tuple[str, str, Any]] = [
@@ -108,6 +110,8 @@ GOOD: list[tuple[str, str, Any]] = [
     ("door", "on", True),
     ("door", " off ", False),
     ("door_limit", "AWS WAF, rule door", "AWS WAF, rule door"),
+    ("url", "https://usher.example/", "https://usher.example"),
+    ("key", NEW, NEW),
 ]
 
 BAD: list[tuple[str, str, str]] = [
@@ -169,6 +173,11 @@ BAD: list[tuple[str, str, str]] = [
     ("door_limit", "True", "must name a limit"),
     ("door_limit", "a\nb", "must name a limit"),
     ("door_limit", "a" * 101, "must name a limit"),
+    ("url", "usher.example", "must begin with https:// or http://"),
+    ("url", "https://", "names no host"),
+    ("key", "", "is empty. Make one with: usher secret"),
+    ("key", "k" * 31, "holds a secret of 31 bytes"),
+    ("key", "k" * 31 + " k", "must be printable ASCII without spaces"),
 ]
 
 
@@ -243,7 +252,7 @@ def test_the_tables_name_every_setting() -> None:
     }
 
 
-SECRETS = {"webhook_secrets", "jwt_secret", "bridge_secret", "proxy_secret"}
+SECRETS = {"webhook_secrets", "jwt_secret", "bridge_secret", "proxy_secret", "key"}
 
 
 @pytest.mark.parametrize("name", sorted(set(DEFAULTS) - SECRETS - {"bridge_url"}))

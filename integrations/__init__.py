@@ -1,0 +1,1 @@
+"""Guards for a site's own endpoints, one module a framework."""

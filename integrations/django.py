@@ -1,0 +1,84 @@
+"""Guards of Django's views: decorators, and a middleware; the caller is ``request.caller``.
+
+    @require_role("editor")
+    def drafts(request: HttpRequest) -> HttpResponse: ...
+
+``MIDDLEWARE = [..., "usher.integrations.django.middleware"]`` sets ``request.caller`` for every
+view: None for a visitor who is not signed in, and where that cannot be told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from usher.core.errors import ExtraMissingError, UsherError
+from usher.integrations import guard
+from usher.integrations.sources import Caller
+from usher.integrations.web import refusal, visit_of_environ
+
+try:
+    from asgiref.sync import iscoroutinefunction
+    from django.http import HttpResponse
+    from django.utils.decorators import sync_and_async_middleware
+except ImportError as error:
+    raise ExtraMissingError("Django is", "django") from error
+
+__all__ = ["Caller", "Guard", "middleware", "require_role", "signed_in"]
+
+View = Callable[..., Any]
+
+
+class Guard(guard.WrappingGuard):
+    """A guard of Django's views, asynchronous ones included."""
+
+    def _around(self, view: Any, roles: tuple[str, ...]) -> Any:
+        @wraps(view)
+        def guarded(request: Any, *args: Any, **kwargs: Any) -> Any:
+            try:
+                request.caller = self.check(visit_of_environ(request.META), roles)
+            except UsherError as error:
+                return _refuse(error)
+            return view(request, *args, **kwargs)
+
+        @wraps(view)
+        async def guarded_async(request: Any, *args: Any, **kwargs: Any) -> Any:
+            try:
+                request.caller = await self.check_async(visit_of_environ(request.META), roles)
+            except UsherError as error:
+                return _refuse(error)
+            return await view(request, *args, **kwargs)
+
+        return guarded_async if iscoroutinefunction(view) else guarded
+
+
+def _refuse(error: UsherError) -> Any:
+    status, headers, body = refusal(error)
+    return HttpResponse(body, status=status, headers=headers)
+
+
+_guard = Guard()
+signed_in = _guard.signed_in
+require_role = _guard.require_role
+
+
+@sync_and_async_middleware  # type: ignore[untyped-decorator]  # Django has no types
+def middleware(get_response: View) -> View:
+    """Tell every view who calls, and refuse nobody; guarded views ask by themselves."""
+
+    def known(request: Any) -> Any:
+        try:
+            request.caller = _guard.check(visit_of_environ(request.META))
+        except UsherError:
+            request.caller = None
+        return get_response(request)
+
+    async def known_async(request: Any) -> Any:
+        try:
+            request.caller = await _guard.check_async(visit_of_environ(request.META))
+        except UsherError:
+            request.caller = None
+        return await get_response(request)
+
+    return known_async if iscoroutinefunction(get_response) else known
