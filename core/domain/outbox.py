@@ -105,6 +105,20 @@ class Change(Struct, frozen=True, kw_only=True):
     sequence: int = 0
 
 
+class Write(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A handler's own change of the person of a change, made once the handler has returned it.
+
+    Attributes:
+        app_metadata, user_metadata: keys and their values; None removes a key.
+        grant, revoke: roles. A handler takes away only what handlers gave.
+    """
+
+    app_metadata: Mapping[str, Any] = field(default_factory=dict)
+    user_metadata: Mapping[str, Any] = field(default_factory=dict)
+    grant: tuple[str, ...] = ()
+    revoke: tuple[str, ...] = ()
+
+
 def changes_of(entry: AuditEntry) -> tuple[Change, ...]:
     """The changes that an entry of the audit holds, in the order in which they are handed over.
 
