@@ -1,8 +1,8 @@
 """Maintenance: removes what is past its time, step by step.
 
-That is old deliveries, differences of shadow policies and entries of the audit, grants that have
-ended, tallies of quotas, and pending records that never became an account. It works in small
-transactions, so that no event waits for long.
+That is old deliveries, differences of shadow policies and entries of the audit, what handlers wrote
+for people who are deleted since, grants that have ended, tallies of quotas, and pending records
+that never became an account. It works in small transactions, so that no event waits for long.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ class Maintenance:
         before = self._clock() - self._retention
         removed = self._ledger.prune(before, step=STEP)
         differences = self._shadows.prune(before, STEP)
+        left = self._users.erase_left(before, step=STEP)
         ended = self._users.end_grants()
         entries = self._prune_audit()
         tallies = self._codes.prune_tallies(self._clock() - TALLIES_KEPT, step=STEP)
@@ -82,7 +83,7 @@ class Maintenance:
                 tallies=tallies,
                 pending=gone,
             )
-        return STEP in (removed, differences, entries, tallies) or ended > 0 or pending.more
+        return STEP in (removed, differences, left, entries, tallies) or ended > 0 or pending.more
 
     def _prune_audit(self) -> int:
         if not self._audit_retention:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from msgspec.structs import replace
@@ -38,6 +38,7 @@ from usher.core.domain.records import (
 )
 from usher.core.errors import (
     AmbiguousUserError,
+    IdentityNotConfiguredError,
     KeyForbiddenError,
     LastAdministratorError,
     UserNotFoundError,
@@ -56,6 +57,10 @@ from usher.core.store.users import (
     with_ended_grants,
     write_audit,
 )
+
+if TYPE_CHECKING:
+    from usher.core.domain.outbox import Change as Told
+    from usher.core.domain.outbox import Write
 
 ENDED_AT_ONCE: Final = 100
 """Records, at most, from which one transaction removes ended grants."""
@@ -413,6 +418,57 @@ class UserService:
             if words_about(current, role) != words_about(changed, role):
                 raise KeyForbiddenError(detail=f"No key gives or takes the role {role!r}.")
         return self._keep(transaction, current, changed, command.action, change, now)
+
+    def write_of_handler(
+        self, transaction: Transaction, actor: str, told: Told, write: Write
+    ) -> None:
+        """Apply a handler's write to the person of a change, within the caller's transaction.
+
+        The keys of a write that comes after the person's deletion are added to the entry of that
+        deletion, so that the handler, which has it still before it, can clean up.
+
+        Args:
+            actor: ``handler:NAME``.
+            told: the change that the handler had.
+
+        Raises:
+            RoleInvalidError, MetadataInvalidError, UserWaitingError: see ``handler_writes``.
+            IdentityNotConfiguredError: ``user_metadata`` is written at Identity, and there is no
+                way to its admin API.
+        """
+        from usher.core.domain import handler_writes as writes  # noqa: PLC0415 - no event needs it
+
+        key, now = (told.instance_id, told.user.id), self._clock()
+        writes.require_valid(write, self._admin_role)
+        current = self.load(transaction, [key]).get(key)
+        if current is None or current.status is Status.DELETED:
+            if keys := writes.left_by(write):
+                from usher.core.store.left_keys import leave  # noqa: PLC0415 - loads SQLAlchemy
+
+                leave(transaction, key, keys, now)
+            return
+        if write.user_metadata and not self._tells_identity:
+            raise IdentityNotConfiguredError(
+                "A handler's user_metadata is written at Identity, so it needs Identity's admin "
+                "API. Set that up (docs/identity.md), or write app_metadata."
+            )
+        reason = f"after {told.kind.value}"
+        changed = writes.apply_write(current, write, actor, now, reason)
+        if changed is current:
+            return
+        entry = audit(writes.ACTION, actor, current, changed, now, reason)
+        version = current.version + (entry is not None)
+        changed = replace(changed, updated_at=now, version=version)
+        if self._tells_identity:  # always: what Identity has of the keys is not known for sure
+            changed = replace(changed, at_identity=changed.at_identity.marked_pending())
+        self.store(transaction, {key: current}, {key: changed}, [entry] if entry else [])
+
+    def erase_left(self, before: datetime, *, step: int) -> int:
+        """Erase what handlers wrote for some people who were deleted before a time; how many."""
+        from usher.core.store.left_keys import erase_left  # noqa: PLC0415 - as above
+
+        with self._database.write() as transaction:
+            return erase_left(transaction, before, step)
 
     def decide_again(
         self,

@@ -20,6 +20,7 @@ from usher.core.domain.at_identity import AtIdentity
 from usher.core.domain.changes import changed
 from usher.core.domain.decide import ACTOR, tombstone
 from usher.core.domain.events import EventName, email_key
+from usher.core.domain.handler_writes import as_replayed
 from usher.core.domain.records import (
     BODY_NOT_KEPT,
     RECORD_REMOVED,
@@ -211,7 +212,8 @@ def redo(user: User | None, act: AuditEntry, fingerprint: str) -> User:
             given = act.after["roles"].items()
             shown = frozenset(role for role, said in given if Source.IDENTITY in said)
             fields["at_identity"] = AtIdentity(shown)
-    return replace(user, **fields, updated_at=act.at, version=user.version + 1)
+    user = replace(user, **fields, updated_at=act.at, version=user.version + 1)
+    return replace(user, written=as_replayed(user, act))
 
 
 def _times(user: User, act: AuditEntry) -> dict[str, datetime | None]:

@@ -210,7 +210,7 @@ def grant_role(
 
 
 def revoke_role(user: User, role: str, *, actor: str, now: datetime, reason: str = "") -> User:
-    """Take a role away: end people's grants of it, and deny it where the policy grants it.
+    """Take a role away: end people's grants of it, and deny it where policy or handler grant it.
 
     Raises:
         UserDeletedError: the record is a tombstone.

@@ -178,6 +178,11 @@ class AtIdentity(Struct, frozen=True, gc=False):
             ),
         )
 
+    @property
+    def awaits_answers(self) -> bool:
+        """Whether an answer may still replace the map at Identity."""
+        return any(one.told is not None for one in self.in_flight)
+
     def may_come_to_differ(self, wanted: frozenset[str]) -> bool:
         """Whether an answer in flight may leave other roles at Identity than these.
 

@@ -34,6 +34,7 @@ from usher.core.domain.proof import proves
 from usher.core.domain.records import Decision, Grant, Outcome, Source, Status, User, audit
 from usher.core.domain.reply import NO_CONTENT, Reply
 from usher.core.domain.roles import denials, effective, follow_policy, merge, take_over
+from usher.core.domain.written import over, untold_keys
 from usher.core.errors import DeniedError
 from usher.core.strict_json import equal, written_bytes
 
@@ -453,8 +454,16 @@ def _enter(
     by_answer = newer and case.given is None and event.name is not _USERMODIFIED
     if untold:
         at_identity = at_identity.marked_pending()
-    elif at_identity.pending and by_answer and event.user.whole and not held.foreign:
-        # This answer tells Identity everything. A usermodified's could be lost unnoticed.
+    elif (
+        at_identity.pending
+        and by_answer
+        and event.user.whole
+        and not held.foreign
+        and not user.extra_app_metadata
+        and not untold_keys(user.written)
+    ):
+        # This answer tells Identity everything. A usermodified's could be lost unnoticed; and of
+        # further keys a login may show what was read before they were written there.
         at_identity = at_identity.settled()
     user = replace(user, grants=grants, at_identity=at_identity)
     if newer and _echoes_a_push(case, user):
@@ -482,15 +491,19 @@ def _echoes_a_push(case: _Case, user: User) -> bool:
         return False
     if not before.at_identity.writes(case.held.names, case.now):
         return False
-    pushed = before.extra_app_metadata.keys()
-    known = replace(
-        before,
-        app_metadata={
-            **{key: v for key, v in before.app_metadata.items() if key not in pushed},
-            **{key: v for key, v in user.app_metadata.items() if key in pushed},
-        },
-    )
-    return audit("", ACTOR, known, user, case.now) is None
+    return audit("", ACTOR, _knowing(before, user), user, case.now) is None
+
+
+def _knowing(before: User, user: User) -> User:
+    """The record before, with the further keys as Identity shows them now.
+
+    These are ours: they were noted when they were written here, and that they arrive there, late
+    or with an older value between, is no change of the record.
+    """
+    ours, shown = before.extra_app_metadata, user.app_metadata
+    kept = {key: value for key, value in before.app_metadata.items() if key not in ours}
+    arrived = {key: value for key, value in shown.items() if key in ours}
+    return replace(before, app_metadata=kept | arrived)
 
 
 def _absorb(case: _Case, record: User | None) -> User:
@@ -543,7 +556,12 @@ def _absorb(case: _Case, record: User | None) -> User:
         email=person.email,
         email_key=key,
         provider=person.provider,
-        user_metadata=person.user_metadata or {},
+        user_metadata=over(
+            record.written,
+            person.user_metadata or {},
+            case.now,
+            read_early=event.name is not _USERMODIFIED,
+        ),
         app_metadata=_without_roles(person),
         identity_created_at=person.created_at,
         order=event.order,
@@ -613,7 +631,10 @@ def _applied(case: _Case, user: User, reply: Reply, reasons: tuple[Reason, ...])
     action = "user.changed" if before else "user.created"
     if user.status is _DELETED:
         action = "user.deleted"
-    entry = audit(action, ACTOR, before, user, case.now, delivery_id=case.event.delivery_id)
+    known = before
+    if before is not None and before.extra_app_metadata:
+        known = _knowing(before, user)
+    entry = audit(action, ACTOR, known, user, case.now, delivery_id=case.event.delivery_id)
     outcome = Outcome.UNCHANGED if _ECHO in reasons else Outcome.APPLIED
     if before is not None:
         version = before.version + (entry is not None)

@@ -51,7 +51,7 @@ class Change(StrEnum):
     GAINS = "gains"
     LOSES = "loses"
     KEEPS = "keeps"
-    """A role that Identity alone gives: no rule and no administrator here does."""
+    """A role that Identity alone gives: no rule, administrator or handler here does."""
 
 
 class Effect(Struct, frozen=True):

@@ -105,12 +105,12 @@ class Change(Struct, frozen=True, kw_only=True):
     sequence: int = 0
 
 
-class Write(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Write(Struct, frozen=True, kw_only=True):
     """A handler's own change of the person of a change, made once the handler has returned it.
 
     Attributes:
         app_metadata, user_metadata: keys and their values; None removes a key.
-        grant, revoke: roles. A handler takes away only what handlers gave.
+        grant, revoke: roles. A handler takes away only what it gave itself.
     """
 
     app_metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -149,7 +149,7 @@ def changes_of(entry: AuditEntry) -> tuple[Change, ...]:
     return tuple(found)
 
 
-def person_of(user: User, now: datetime, written: Mapping[str, Any] | None = None) -> Person:
+def person_of(user: User, now: datetime) -> Person:
     """A record, as changes show it."""
     added = {key: value for key, value in user.extra_app_metadata.items() if value is not None}
     return Person(
@@ -160,7 +160,7 @@ def person_of(user: User, now: datetime, written: Mapping[str, Any] | None = Non
         user_metadata=user.user_metadata,
         app_metadata={**user.app_metadata, **added},
         profile=user.profile,
-        written=written or {},
+        written=user.written.values(user.extra_app_metadata) if user.written is not None else {},
     )
 
 

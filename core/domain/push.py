@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from usher.core.domain.events import IdentityUser
 from usher.core.domain.records import Status, User
 from usher.core.domain.roles import effective, take_over
+from usher.core.domain.written import NO_KEYS, untold_keys
 from usher.core.strict_json import equal
 
 _ABSENT: Final = object()
@@ -27,15 +28,22 @@ class Prepared(Struct, frozen=True, gc=False):
 
     Attributes:
         user: the record with people's changes at Identity, and the coming write noted.
-        patch: keys of ``app_metadata`` to merge there; empty: Identity has everything.
+        patch: keys of ``app_metadata`` to merge there; empty: Identity has all of them.
         unsettled: an answer to an event may still be on its way, and would undo the write.
         refused: why the roles are not written there although they may differ; empty: they are.
+        of_person: keys of ``user_metadata`` to merge there, which handlers wrote.
     """
 
     user: User
     patch: Mapping[str, Any]
     unsettled: bool
     refused: str = ""
+    of_person: Mapping[str, Any] = NO_KEYS
+
+    @property
+    def writes(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self.patch or self.of_person)
 
 
 def wanted_roles(user: User, now: datetime) -> frozenset[str]:
@@ -75,14 +83,18 @@ def prepare(user: User, found: IdentityUser, now: datetime) -> Prepared:
     held = found.held_roles
     user = take_over(user, held, now)
     wanted, noted = wanted_roles(user, now), user.at_identity
-    unsettled = noted.may_be_undone(now) or may_be_overwritten(user, now)
+    unsettled = (
+        noted.may_be_undone(now)
+        or may_be_overwritten(user, now)
+        or (bool(user.extra_app_metadata) and noted.awaits_answers)
+    )
     refused = held.unreadable if held.foreign and (wanted or noted.expected) else ""
-    patch = patch_for(user, found, now)
-    if not patch:
+    patch, of_person = patch_for(user, found, now), untold_keys(user.written)
+    if not patch and not of_person:
         noted = noted.settled(look_again=unsettled or bool(refused))
     elif not held.foreign:
         noted = noted.push_begun(wanted, held.names, now)
-    return Prepared(replace(user, at_identity=noted), patch, unsettled, refused)
+    return Prepared(replace(user, at_identity=noted), patch, unsettled, refused, of_person)
 
 
 def conclude(
@@ -97,13 +109,16 @@ def conclude(
         user: the record as it stands now.
     """
     noted = prepared.user
+    if user.written is not None:  # 200 is the word on these keys, whether the answer shows them
+        user = replace(user, written=user.written.told(prepared.of_person, now))
     if answer.roles != user.at_identity.seen and not same_view(user, noted):
         return replace(user, at_identity=user.at_identity.marked_pending()), False
     answered = user.at_identity.answered_since(noted.at_identity)
     user = take_over(user, answer.held_roles, now)
     left = patch_for(user, answer, now)
     # Of keys that the answer cannot show, 200 is the only word; Identity merged them.
-    done = not answered and not (left if answer.shows_keys else "roles" in left)
+    left_there = left if answer.shows_keys else "roles" in left
+    done = not answered and not left_there and not untold_keys(user.written)
     look_again = prepared.unsettled or bool(prepared.refused) or not done
     settled = user.at_identity.settled(look_again=look_again)
     return replace(user, at_identity=settled), done

@@ -16,6 +16,7 @@ from usher.core.domain.changes import differing
 from usher.core.domain.counting import Uses
 from usher.core.domain.policy import Reason
 from usher.core.domain.reply import Reply
+from usher.core.domain.written import Written
 from usher.core.strict_json import equal
 from usher.core.texts import utc_text
 
@@ -29,6 +30,8 @@ RECORD_REMOVED: Final = "record.removed"
 """The rule of deliveries whose body was erased with a pending record, not with a deletion."""
 ERASED: Final = Reason("error.erased", "erased with the person's data")
 """In the place of what names a failure (``failures``), once the person is deleted."""
+LEFT: Final = "written"
+"""In ``after`` of the entry of a deletion: see ``left_of``."""
 Key = tuple[UUID, UUID]
 """The key of a user: (instance id, user id)."""
 
@@ -71,6 +74,7 @@ class Source(StrEnum):
     POLICY = "policy"
     ADMINISTRATOR = "administrator"
     IDENTITY = "identity"
+    HANDLER = "handler"
 
 
 class Grant(Struct, frozen=True, gc=False):
@@ -100,7 +104,8 @@ class User(Struct, frozen=True, gc=False):
         email: as Identity sent it; ``email_key`` is for look-ups only.
         app_metadata: as last received from Identity, without ``roles``.
         profile: the person's own, edited here and unknown to Identity.
-        extra_app_metadata: keys that administrators add to every reply; None removes one.
+        extra_app_metadata: keys that administrators and handlers add to every reply; None removes
+            one.
         confirmed_at: the earliest time at which the account was known to be confirmed.
         last_seen_at: the newest signup or login, by the sender's clock.
         at_identity: Identity's side of the roles.
@@ -111,6 +116,7 @@ class User(Struct, frozen=True, gc=False):
             none. A waiting user has no grants but denials.
         invited: whether some event said that an administrator invited the account.
         counted: whether the account took a place of a quota (``usher.core.domain.quotas``).
+        written: the keys of metadata that handlers wrote; None: none.
     """
 
     instance_id: UUID
@@ -137,6 +143,7 @@ class User(Struct, frozen=True, gc=False):
     waiting_since: datetime | None = None
     invited: bool = False
     counted: bool = False
+    written: Written | None = None
 
     @property
     def status(self) -> Status:
@@ -271,9 +278,20 @@ def audit(
             return None
         parts = {key: _parts(key, old[key], new[key]) for key in changed}
         old, new = ({key: parts[key][side] for key in changed} for side in (0, 1))
+        if before.written is not None and after.deleted_at:
+            new |= left_of(before)
     return AuditEntry(
         action, actor, after.instance_id, after.id, now, old, new, reason, delivery_id
     )
+
+
+def left_of(user: User) -> dict[str, Any]:
+    """The part of the entry of a deletion that outlives the person, for handlers to clean up by.
+
+    Handlers wrote these keys of metadata. They are erased with the outbox's old rows.
+    """
+    left = user.written.values(user.extra_app_metadata) if user.written is not None else {}
+    return {LEFT: left} if left else {}
 
 
 def _parts(key: str, old: Any, new: Any) -> tuple[Any, Any]:

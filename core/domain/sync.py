@@ -22,6 +22,7 @@ from usher.core.domain.push import patch_for
 from usher.core.domain.records import AuditEntry, Status, User, audit
 from usher.core.domain.roles import take_over
 from usher.core.domain.sync_plan import UNREADABLE, Plan, Trouble, Unreadable
+from usher.core.domain.written import over, untold_keys
 from usher.core.strict_json import equal
 
 ACTOR: Final = "sync"
@@ -67,7 +68,7 @@ def compare(person: IdentityUser, record: User | None, now: datetime) -> tuple[K
     if person.email != record.email:
         found.append(Kind.EMAIL)
     held = {key: v for key, v in (person.app_metadata or {}).items() if key != "roles"}
-    of_person = person.user_metadata or {}
+    of_person = over(record.written, person.user_metadata or {}, now)
     if not equal(of_person, record.user_metadata) or not equal(held, record.app_metadata):
         found.append(Kind.METADATA)
     if person.confirmed_at and not record.confirmed_at:
@@ -79,7 +80,7 @@ def compare(person: IdentityUser, record: User | None, now: datetime) -> tuple[K
     if "roles" in patch:
         suspended = record.status is Status.SUSPENDED
         found.append(Kind.SUSPENDED if suspended else Kind.ROLES_HERE)
-    if patch.keys() - {"roles"} and person.shows_keys:
+    if (patch.keys() - {"roles"} and person.shows_keys) or untold_keys(record.written):
         found.append(Kind.KEYS)
     return tuple(found)
 
@@ -192,7 +193,7 @@ def _absorb(instance_id: UUID, person: IdentityUser, record: User | None, now: d
         email=profile.email,
         email_key=profile.email_key,
         provider=profile.provider,
-        user_metadata=profile.user_metadata,
+        user_metadata=over(user.written, profile.user_metadata, now),
         app_metadata=profile.app_metadata,
         identity_created_at=user.identity_created_at or profile.identity_created_at,
         confirmed_at=user.confirmed_at or person.confirmed_at,

@@ -82,8 +82,8 @@ def try_on_records(records: Iterable[User], old: Policy, new: Policy, now: datet
 
     - ``admission``: whether somebody would be let in if they signed up now, with what is known of
       them. It changes nothing for people who have been let in.
-    - ``role ...``: what somebody has after their next login. Grants and denials of administrators
-      and of Identity hold as they do now.
+    - ``role ...``: what somebody has after their next login. Grants and denials of administrators,
+      of handlers and of Identity hold as they do now.
     """
     trial = Trial()
     for user in records:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from usher.core.domain.events import IdentityUser
-from usher.core.domain.records import AuditEntry, Source, Status, User
+from usher.core.domain.records import AuditEntry, Source, Status, User, left_of
 
 ACTION: Final = "user.removed"
 GRACE: Final = timedelta(days=1)
@@ -33,7 +33,8 @@ def is_untouched(user: User, now: datetime, since: timedelta) -> bool:
 def is_decided(user: User) -> bool:
     """Whether an administrator decided something about the user that a removal would lose."""
     word = any(grant.source is Source.ADMINISTRATOR for grant in user.grants)
-    return word or bool(user.extra_app_metadata) or bool(user.profile)
+    by_handlers = user.written.app_metadata if user.written is not None else {}
+    return word or bool(user.extra_app_metadata.keys() - by_handlers) or bool(user.profile)
 
 
 def why_removed(user: User, now: datetime, days: int) -> str:
@@ -62,6 +63,6 @@ def is_given_up(account: IdentityUser, now: datetime, days: int) -> bool:
 
 
 def removal(user: User, actor: str, now: datetime, reason: str) -> AuditEntry:
-    """The entry of the audit for a removal; nothing in it is personal."""
-    before, after = {"status": user.status.value}, {"status": "removed"}
+    """The entry of the audit for a removal; nothing in it is personal but ``left_of``."""
+    before, after = {"status": user.status.value}, {"status": "removed", **left_of(user)}
     return AuditEntry(ACTION, actor, user.instance_id, user.id, now, before, after, reason)

@@ -166,15 +166,22 @@ class IdentityClient:
         """
         return self._metadata_by("GET", user_id)
 
-    def update(self, user_id: UUID, *, app_metadata: Mapping[str, Any]) -> IdentityUser | None:
-        """Change an account's ``app_metadata``; None where there is no such account.
+    def update(
+        self,
+        user_id: UUID,
+        app_metadata: Mapping[str, Any],
+        user_metadata: Mapping[str, Any] | None = None,
+    ) -> IdentityUser | None:
+        """Change an account's metadata; None where there is no such account.
 
-        Identity merges it key by key: other keys stay, and null removes a key.
+        Identity merges each map key by key: other keys stay, and null removes a key.
 
         Returns:
             The account afterwards, as ``metadata`` reads it.
         """
-        return self._metadata_by("PUT", user_id, {"app_metadata": app_metadata})
+        body = {"app_metadata": app_metadata, "user_metadata": user_metadata}
+        named = {name: keys for name, keys in body.items() if keys}
+        return self._metadata_by("PUT", user_id, named)
 
     def _metadata_by(
         self, method: str, user_id: UUID, body: Mapping[str, Any] | None = None

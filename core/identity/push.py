@@ -241,8 +241,8 @@ class Pushes:
         prepared = self._prepare(user, lease, found)
         if prepared is None:
             return _Step.AGAIN
-        if prepared.patch:
-            answer = _existing(identity.update(user.id, app_metadata=prepared.patch))
+        if prepared.writes:
+            answer = _existing(identity.update(user.id, prepared.patch, prepared.of_person))
             if not self._conclude(key, lease, prepared, answer):
                 return _Step.AGAIN
         if prepared.refused:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from usher.core.domain.records import ERASED
+from usher.core.domain.records import ERASED, LEFT
 from usher.core.store.database import Transaction
 from usher.core.store.statements import (
     AUDIT_OF,
@@ -25,7 +25,8 @@ def erase(transaction: Transaction, instance: str, user: str) -> None:
     """Erase personal values from a user's audit and deliveries; entries and deliveries stay.
 
     Of deliveries these are bodies, addresses, replies that hold metadata, and the messages of
-    failures. Ids, digests, outcomes and other reasons stay. Requests are removed.
+    failures. Ids, digests, outcomes and other reasons stay. Requests are removed. In the entry of
+    the deletion what handlers wrote stays (``usher.core.store.left_keys``).
 
     Args:
         instance, user: the key, as rows have it.
@@ -41,7 +42,7 @@ def erase(transaction: Transaction, instance: str, user: str) -> None:
 
 def _impersonal(text: str) -> str:
     values: Mapping[str, Any] = document_of(text)
-    kept = {key: values[key] for key in ("status", "provider") if key in values}
+    kept = {key: values[key] for key in ("status", "provider", LEFT) if key in values}
     if "roles" in values:
         kept["roles"] = {
             role: {source: word | {"reason": ""} for source, word in said.items()}

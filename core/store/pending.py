@@ -16,6 +16,7 @@ from usher.core.store.database import Database, Transaction, again_on_conflict
 from usher.core.store.deliveries import note_removal
 from usher.core.store.erasure import erase
 from usher.core.store.instances import Instances
+from usher.core.store.left_keys import note_left
 from usher.core.store.syncs import known_ids, some_ids
 from usher.core.store.tables import GRANTS, PUSHES, USERS
 from usher.core.store.user_search import RARE_STATUS
@@ -112,6 +113,8 @@ def remove_users(
         counters.count_user(user, None)
         erase(transaction, hex_of(key[0]), hex_of(key[1]))
         note_removal(transaction.sql, *key)
+        if user.written is not None:
+            note_left(transaction, user, max(entry.at for entry in entries))
     write_audit(transaction, entries)
     counters.write(transaction)
 

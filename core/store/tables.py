@@ -385,6 +385,15 @@ OUTBOX: Final = Table(
 """Changes that were not handed over at once: those that failed, those too young, and those of the
 same person behind them (``due_at`` NULL). ``state`` is ``waiting``, ``dead`` or ``dropped``.
 """
+LEFT_KEYS: Final = Table(
+    "left_keys",
+    SQLModel.metadata,
+    Column("instance_id", Uuid, primary_key=True),
+    Column("user_id", Uuid, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Index("left_keys_at", "at"),
+)
+"""People who are deleted, and in whose entry of the audit stands what handlers wrote (``LEFT``)."""
 SINKS: Final = Table(
     "sinks",
     SQLModel.metadata,

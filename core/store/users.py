@@ -10,6 +10,7 @@ from uuid import UUID
 
 from usher.core.domain.at_identity import AtIdentity, in_order
 from usher.core.domain.records import AuditEntry, Grant, Key, Source, User
+from usher.core.domain.written import Written
 from usher.core.store.counters import Counters
 from usher.core.store.database import Transaction
 from usher.core.store.drivers.statement import Statement
@@ -143,6 +144,7 @@ def store_users(
         counters.count_user(change.old, change.new)
         if change.new.deleted_at is not None:
             erase(transaction, change.instance, change.user)
+            _note_left(transaction, change)
 
 
 def write_audit(transaction: Transaction, entries: Sequence[AuditEntry]) -> None:
@@ -162,6 +164,14 @@ class _Change:
         self.new = new
         self.instance = hex_of(new.instance_id)
         self.user = hex_of(new.id)
+
+
+def _note_left(transaction: Transaction, change: _Change) -> None:
+    if change.old is None or change.old.written is None:
+        return
+    from usher.core.store.left_keys import note_left  # noqa: PLC0415 - loads SQLAlchemy
+
+    note_left(transaction, change.old, change.new.updated_at)
 
 
 _PLACE: Final = attrgetter("instance", "user")
@@ -311,6 +321,7 @@ def _to_user(instance_id: UUID, row: Any, grants: tuple[Grant, ...]) -> User:
         datetime.fromisoformat(state["waiting"]) if "waiting" in state else None,
         "invited" in state,
         "counted" in state,
+        Written.read(state["written"]) if "written" in state else None,
     )
 
 
@@ -325,6 +336,8 @@ def _user_row(change: _Change) -> tuple[Any, ...]:
         state["invited"] = True
     if user.counted:
         state["counted"] = True
+    if user.written is not None:
+        state["written"] = user.written.document()
     return (
         change.instance,
         change.user,

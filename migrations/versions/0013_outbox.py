@@ -49,6 +49,14 @@ def upgrade() -> None:
     ):
         op.create_index(name, "outbox", columns, if_not_exists=True)
     op.create_table(
+        "left_keys",
+        sa.Column("instance_id", sa.Uuid, primary_key=True),
+        sa.Column("user_id", sa.Uuid, primary_key=True),
+        sa.Column("at", TIME, nullable=False),
+        if_not_exists=True,
+    )
+    op.create_index("left_keys_at", "left_keys", ["at"], if_not_exists=True)
+    op.create_table(
         "sinks",
         sa.Column("id", sa.Uuid, primary_key=True),
         sa.Column("url", sa.Text, nullable=False),
@@ -77,5 +85,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for name in ("keys", "sinks", "outbox", "outbox_consumers"):
+    for name in ("keys", "sinks", "left_keys", "outbox", "outbox_consumers"):
         op.drop_table(name)

@@ -25,7 +25,7 @@ const ONE = new RegExp(`^/admin/users/${UUID}$`);
 const OPERATIONS = [
   { method: "GET", path: /^\/admin\/users$/, query: ["page", "per_page", "sort"] },
   { method: "GET", path: ONE },
-  { method: "PUT", path: ONE, body: ["app_metadata"] },
+  { method: "PUT", path: ONE, body: ["app_metadata", "user_metadata"] },
   { method: "DELETE", path: ONE },
   { method: "POST", path: /^\/admin\/users$/, body: ["email", "password", "confirm", "user_metadata"] },
   { method: "POST", path: /^\/invite$/, body: ["email", "data"] },

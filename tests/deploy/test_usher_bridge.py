@@ -44,6 +44,10 @@ def test_every_admin_call_goes_by_way_of_it(bridge: Bridge) -> None:
     read = client.user(ids[0])
     assert read is not None
     assert read.app_metadata == held
+    client.update(ids[0], {"plan": "gold"}, {"crm": 7})
+    both = client.user(ids[0])
+    assert both is not None
+    assert (both.app_metadata, both.user_metadata) == (held | {"plan": "gold"}, {"crm": 7})
     guest = client.invite("guest@example.com", {"full_name": "Guest"})
     assert guest.user_metadata == {"full_name": "Guest"}
     assert client.delete(ids[1])

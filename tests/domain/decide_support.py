@@ -15,8 +15,10 @@ from tests.support import NOON, account
 from usher.core.domain.callable_policy import CallablePolicy
 from usher.core.domain.decide import decide
 from usher.core.domain.events import Event, EventName, parse_event
+from usher.core.domain.handler_writes import apply_write
+from usher.core.domain.outbox import Write
 from usher.core.domain.policy import Applicant, Policy, Verdict
-from usher.core.domain.records import Decision, User
+from usher.core.domain.records import Decision, Source, User
 from usher.core.domain.reply import Reply
 from usher.core.domain.rules import FilePolicy
 from usher.core.jws import Claims
@@ -88,6 +90,23 @@ def nobody_could_tell(user: User, shown: Iterable[str], role: str, give: bool) -
     unseen = (role in shown) is not (role in there.seen)
     answers = [one.told for one in there.in_flight if one.told is not None]
     return told or unseen or any((role in answer) is give for answer in answers)
+
+
+def by_handler(user: User, said: dict[str, bool], role: str, give: bool, now: datetime) -> User:
+    """A handler gives or takes a role, which counts unless somebody else has the last word.
+
+    Args:
+        said: a model's last clear word on each role.
+    """
+    words = [grant for grant in user.grants if grant.role == role]
+    denied = any(grant.denies for grant in words)
+    sources = {grant.source for grant in words if not grant.denies}
+    if give and not denied:
+        said[role] = True
+    elif not give and sources == {Source.HANDLER}:
+        said[role] = False
+    write = Write(grant=(role,)) if give else Write(revoke=(role,))
+    return apply_write(user, write, "handler:site.roles", now)
 
 
 def message(reply: Reply) -> str:

@@ -15,7 +15,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.domain.decide_support import NOON, POLICY, T0, after, event, nobody_could_tell
+from tests.domain.decide_support import (
+    NOON,
+    POLICY,
+    T0,
+    after,
+    by_handler,
+    event,
+    nobody_could_tell,
+)
 from tests.profiles import examples
 from usher.core.domain.administration import grant_role, revoke_role
 from usher.core.domain.decide import decide
@@ -144,6 +152,11 @@ class Unlocked(RuleBasedStateMachine):
     def revoke_here(self, role: str, pushed: bool) -> None:
         self.user = revoke_role(self.user, role, actor="cli", now=self.now)
         self.said[role] = False
+        self._push(pushed)
+
+    @rule(role=st.sampled_from(ROLES), give=st.booleans(), pushed=st.booleans())
+    def a_handler_says(self, role: str, give: bool, pushed: bool) -> None:
+        self.user = by_handler(self.user, self.said, role, give, self.now)
         self._push(pushed)
 
     @rule()

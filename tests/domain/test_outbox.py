@@ -27,6 +27,7 @@ from usher.core.domain.records import (
     User,
     audit,
 )
+from usher.core.domain.written import Written
 
 SITE, ADA = UUID(int=1), UUID(int=2)
 PENDING = User(SITE, ADA, NOON, NOON, email="ada@example.com")
@@ -193,8 +194,9 @@ def test_a_person_is_the_record_of_now() -> None:
         extra_app_metadata={"plan": "new", "gone": None},
         user_metadata={"name": "Ada"},
         profile={"about": "x"},
+        written=Written({"plan": "site.plans"}),
     )
-    assert person_of(user, NOON, {"plan": "new"}) == Person(
+    assert person_of(user, NOON) == Person(
         id=ADA,
         email="ada@example.com",
         status="active",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from tests.domain.decide_support import NOON, POLICY, after, event, noted
+from tests.domain.decide_support import NOON, POLICY, after, event, noted, outcome
 from usher.core.domain.administration import (
     edit_app_metadata,
     grant_role,
@@ -304,3 +304,24 @@ def test_a_login_settles_and_an_older_one_does_not(ada: User) -> None:
     changed = after([event("usermodified", 300, roles=["member", "staff"])], user, now=LATER)
     assert changed is not None
     assert changed.at_identity.pending
+
+
+def test_a_login_settles_no_further_keys(ada: User) -> None:
+    """It may show what was read before a push wrote them, so that its answer tells nothing."""
+    user = noted(edit_app_metadata(ada, {"plan": None}), pending=True)
+    late = after([event("login", 300, roles=["member", "staff"])], user, now=LATER)
+    assert late is not None
+    assert late.at_identity.pending
+
+
+def test_an_answer_that_may_land_over_a_further_key_is_waited_for(ada: User) -> None:
+    """It replaces the whole map, whatever its roles."""
+    user = edit_app_metadata(ada, {"plan": "silver"})
+    given = outcome(event("login", 300, roles=["member", "staff"]), user, now=LATER)
+    assert given.reply.status == 200
+    user = edit_app_metadata(given.user or ada, {"plan": "gold"})
+    soon = LATER + timedelta(seconds=IN_FLIGHT_SECONDS - 1)
+    there = held("member", "staff", at=302)
+    assert prepare(user, there, soon).unsettled
+    later = LATER + timedelta(seconds=IN_FLIGHT_SECONDS)
+    assert not prepare(user, there, later).unsettled

@@ -18,6 +18,8 @@ from tests.support import NOON, account
 from usher.core.domain.at_identity import UNKNOWN
 from usher.core.domain.decide import tombstone
 from usher.core.domain.events import IdentityUser, read_user
+from usher.core.domain.handler_writes import apply_write
+from usher.core.domain.outbox import Write
 from usher.core.domain.push import conclude, prepare
 from usher.core.domain.records import Grant, Source, User
 from usher.core.domain.sync import PULLED, PUSHED, Kind, Mending, adopt, compare
@@ -230,3 +232,18 @@ def test_c1_odd_roles_are_counted_whatever_is_mended(plan: Plan, record: User | 
     assert mending.odd == [Unreadable(str(SOMEBODY), 0, Trouble.ROLES, why)]
     if record is not None:
         assert (mended or record).grants == record.grants
+
+
+def test_what_a_handler_wrote_is_told_there_and_not_taken_away_here() -> None:
+    """Until Identity has been told of it; from then on the account shows what the person made."""
+    write = Write(user_metadata={"crm": 7})
+    user = apply_write(SAME, write, "handler:site.billing", NOON)
+    assert compare(person(), user, NOON) == (Kind.KEYS,)
+    kept = adopt(ZERO_INSTANCE, person(), user, RULES, NOON)
+    assert kept.user_metadata["crm"] == 7
+    assert user.written is not None
+    told = replace(user, written=user.written.told({"crm": 7}, NOON))
+    assert compare(person(), told, NOON) == ()
+    later = NOON + timedelta(minutes=1)
+    assert compare(person(), told, later) == (Kind.METADATA,)
+    assert "crm" not in adopt(ZERO_INSTANCE, person(), told, RULES, later).user_metadata

@@ -63,7 +63,7 @@ def test_one_account_is_read_as_an_event_is(quiet: World, client: IdentityClient
 
 def test_metadata_is_merged_and_null_takes_a_key_away(quiet: World, client: IdentityClient) -> None:
     """What is not named stays."""
-    user_id = UUID(quiet.member())
+    user_id = UUID(quiet.member(full_name="Ada"))
     client.update(user_id, app_metadata={"plan": "gold", "seats": 3})
     changed = client.update(user_id, app_metadata={"roles": ["editor"], "seats": None})
     assert changed is not None
@@ -72,6 +72,12 @@ def test_metadata_is_merged_and_null_takes_a_key_away(quiet: World, client: Iden
     again = client.user(user_id)
     assert again is not None
     assert again.app_metadata == wanted
+    client.update(user_id, {"plan": "silver"}, {"crm": 7, "seat": 1})
+    client.update(user_id, {}, {"seat": None})
+    both = client.user(user_id)
+    assert both is not None
+    assert both.app_metadata == wanted | {"plan": "silver"}
+    assert both.user_metadata == {"full_name": "Ada", "crm": 7}
     assert client.update(uuid4(), app_metadata={"plan": "gold"}) is None
 
 

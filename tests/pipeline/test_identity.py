@@ -284,6 +284,8 @@ def test_calls_are_as_identity_takes_them() -> None:
         client.update(ADA, app_metadata={"roles": ["a"], "gone": None})
         body = {"app_metadata": {"roles": ["a"], "gone": None}}
         assert sent(stub) == (f"/admin/users/{ADA}", body)
+        client.update(ADA, {}, {"crm": 7})
+        assert sent(stub) == (f"/admin/users/{ADA}", {"user_metadata": {"crm": 7}})
         client.create("a@b.c", "pw", confirm=True, data={"x": 1})
         made = {"email": "a@b.c", "password": "pw", "confirm": True, "user_metadata": {"x": 1}}
         assert sent(stub) == ("/admin/users", made)

@@ -29,6 +29,7 @@ class Script:
 
     def __init__(self) -> None:
         self.accounts: dict[str, dict[str, Any]] = {}
+        self.own: dict[str, dict[str, Any]] = {}
         self.calls: list[str] = []
         self.fails: Callable[[str], AdminAnswer | None] = lambda _method: None
 
@@ -44,7 +45,8 @@ class Script:
         metadata = self.accounts[user_id]
         if method == "PUT":
             assert body is not None
-            metadata.update(body["app_metadata"])
+            metadata.update(body.get("app_metadata", {}))
+            self.own.setdefault(user_id, {}).update(body.get("user_metadata", {}))
         return AdminAnswer(200, {}, json.dumps({"id": user_id, "app_metadata": metadata}).encode())
 
 

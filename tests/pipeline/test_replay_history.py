@@ -24,6 +24,8 @@ from usher.core.captures.format import from_delivery, read_line, write_line
 from usher.core.captures.replay import Replayer
 from usher.core.domain import administration
 from usher.core.domain.administration import Change
+from usher.core.domain.outbox import Change as Told
+from usher.core.domain.outbox import Kind, Person, Write
 from usher.core.domain.records import AuditEntry, Status, User
 from usher.core.domain.requests import State
 from usher.core.errors import UsherError
@@ -41,7 +43,9 @@ DELIVERIES = st.tuples(
     ROLES,
 )
 ACTS = st.tuples(
-    st.sampled_from(["grant", "revoke", "suspend", "reactivate", "delete", "lend", "edit", "end"]),
+    st.sampled_from(
+        ["grant", "revoke", "suspend", "reactivate", "delete", "lend", "edit", "end", "write"]
+    ),
     st.sampled_from(IDS),
     st.sampled_from(["staff", "editor", "member"]),
 )
@@ -89,7 +93,7 @@ def deliver_at(app: App, clock: Clock, delivery: object) -> None:
 
 
 def by_hand(app: App, clock: Clock, name: str, user_id: UUID, role: str) -> None:
-    """What an administrator does, where it can be done."""
+    """What an administrator or a handler does, where it can be done."""
     users, change = app.store.users, Change(BOSS, "because", force=True)
     user = users.look_up(user_id)
     if name in ("approve", "ask", "decline"):
@@ -97,6 +101,9 @@ def by_hand(app: App, clock: Clock, name: str, user_id: UUID, role: str) -> None
             by_request(app, name, user, role)
     elif name == "end":
         users.end_grants()
+    elif name == "write":
+        with suppress(UsherError):
+            by_handler(app, user, role)
     elif user is not None:
         try:
             if name == "lend":
@@ -112,6 +119,22 @@ def by_hand(app: App, clock: Clock, name: str, user_id: UUID, role: str) -> None
             users.change(user, command, change)
         except UsherError:
             assert user.status in (Status.DELETED, Status.WAITING)
+
+
+def by_handler(app: App, user: User | None, role: str) -> None:
+    """What a handler returns for a change of somebody."""
+    if user is None:
+        return
+    change = Told(
+        id="chg_1",
+        kind=Kind.USER_CONFIRMED,
+        at=NOON,
+        instance_id=user.instance_id,
+        user=Person(id=user.id),
+    )
+    write = Write(app_metadata={"seat": role}, grant=(role,), revoke=("auditor",))
+    with app.store.write() as transaction:
+        app.store.users.write_of_handler(transaction, "handler:site.seats", change, write)
 
 
 def by_request(app: App, name: str, user: User | None, role: str) -> None:
