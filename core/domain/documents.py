@@ -17,6 +17,7 @@ from usher.core.domain.policy_tests import Result
 from usher.core.domain.records import AuditEntry, Decision, Delivery, Grant, Page, User
 from usher.core.domain.roles import effective
 from usher.core.domain.shadow import Groups, Noted, Run
+from usher.core.domain.written import Written
 from usher.core.texts import zulu_text
 
 
@@ -27,11 +28,20 @@ def user_document(user: User, now: datetime) -> dict[str, Any]:
         "instance_id": user.instance_id,
         "app_metadata": user.app_metadata,
         "extra_app_metadata": user.extra_app_metadata,
+        "written": _written_document(user.written or Written()),
         "grants": [grant_document(grant, now) for grant in user.grants],
         "identity": identity_state(user),
         "unreadable_roles": user.at_identity.unreadable or None,
         "suspended_at": user.suspended_at,
         "deleted_at": user.deleted_at,
+    }
+
+
+def _written_document(written: Written) -> dict[str, Any]:
+    of_person = written.user_metadata.items()
+    return {
+        "app_metadata": written.app_metadata,
+        "user_metadata": {key: each.handler for key, each in of_person},
     }
 
 

@@ -84,7 +84,7 @@ class Grant(Document):
     """One source's word about one role."""
 
     role: str
-    source: Literal["policy", "administrator", "identity"]
+    source: Literal["policy", "administrator", "identity", "handler"]
     denies: bool = Field(description="A denial: it beats every grant of the role.")
     holds: bool = Field(description="Has not ended.")
     actor: str
@@ -99,14 +99,22 @@ IdentityState = Annotated[
 ]
 
 
+class HandlerKeys(Document):
+    """The keys of metadata that handlers wrote, each with the name of the handler."""
+
+    app_metadata: dict[str, str]
+    user_metadata: dict[str, str]
+
+
 class User(Own):
     """A user's whole record."""
 
     instance_id: UUID
     app_metadata: Metadata = Field(description="As Identity last sent it, without roles.")
     extra_app_metadata: Metadata = Field(
-        description="What administrators add to every reply; null takes a key away."
+        description="Added to every reply by administrators and handlers; null takes a key away."
     )
+    written: HandlerKeys = Field(description="The handler that wrote a key, by key.")
     grants: list[Grant]
     identity: IdentityState
     unreadable_roles: str | None = Field(
@@ -501,7 +509,7 @@ class RoleHeld(Document):
     """A role that the caller has."""
 
     role: str
-    sources: list[Literal["administrator", "identity", "policy"]]
+    sources: list[Literal["administrator", "handler", "identity", "policy"]]
     since: datetime
     until: datetime | None = Field(description="When it ends by itself.")
 

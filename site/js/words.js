@@ -59,7 +59,7 @@ export const ACTIONS = {
   "key.created": "Key created",
   "key.revoked": "Key revoked",
 };
-export const SOURCES = { policy: "the policy", administrator: "an administrator", identity: "Identity" };
+export const SOURCES = { policy: "the policy", administrator: "an administrator", identity: "Identity", handler: "a handler" };
 
 export const eventName = (name) => EVENTS[name] ?? name;
 

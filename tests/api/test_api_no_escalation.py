@@ -32,6 +32,7 @@ FIELDS: list[tuple[str, Any]] = [
     ("roles", ["admin"]), ("role", "admin"), ("status", "active"), ("id", "x"),
     ("instance_id", "x"), ("source", "policy"), ("version", 1), ("grants", []),
     ("app_metadata", {"roles": ["admin"]}), ("extra_app_metadata", {}), ("user_metadata", {}),
+    ("written", {}),
     ("waiting", False), ("by_code", True), ("used", 0), ("created_by", "cli:x"), ("state", "open"),
     ("email", "owner@example.com"), ("confirmed_at", None), ("__class__", 1), ("Profile", {}),
 ]  # fmt: skip

@@ -65,7 +65,7 @@ export function by(actor, me, signal) {
   if (actor === `user:${me.id}`) return "you";
   if (/^user:[0-9a-f-]{36}$/i.test(actor)) return person(actor.slice(5), signal);
   if (actor.startsWith("code:")) return h("a", { href: "#/policy/codes" }, "an invitation code");
-  return { identity: "Identity", usher: "Usher itself", sync: "a comparison with Identity" }[actor] ?? actor.replace(/^cli:/, "the command line, ");
+  return { identity: "Identity", usher: "Usher itself", sync: "a comparison with Identity" }[actor] ?? actor.replace(/^cli:/, "the command line, ").replace(/^handler:/, "the handler ");
 }
 
 /** The differences in words: roles one by one, a short value beside the former one, else its name. */

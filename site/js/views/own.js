@@ -5,7 +5,7 @@ import { avatar, button, card, chip, facts, notice, roleChip, statusChip, time }
 import * as words from "../words.js";
 import { asking, isDeclined } from "./asking.js";
 
-const BY = { policy: "by the rules of this site", administrator: "by an administrator", identity: "at Identity" };
+const BY = { policy: "by the rules of this site", administrator: "by an administrator", identity: "at Identity", handler: "by this site’s own code" };
 
 /** The page of somebody who is in. */
 export function show(place, { me, requests, said, signOut, again }) {

@@ -82,9 +82,9 @@ function about(user) {
 function data(user) {
   const parts = [
     ["Profile", user.profile, "The person’s own data. Identity does not know it."],
-    ["user_metadata", user.user_metadata, "Chosen by the person, as Identity last sent it."],
+    ["user_metadata", user.user_metadata, "Chosen by the person, as Identity last sent it, with what handlers wrote."],
     ["app_metadata", user.app_metadata, "As Identity last sent it, without roles."],
-    ["Further app_metadata", user.extra_app_metadata, "Added by administrators to every reply."],
+    ["Further app_metadata", user.extra_app_metadata, "Added to every reply by administrators and handlers."],
   ];
   return card("Data", {}, parts.map(([name, value, hint]) => {
     const count = Object.keys(value).length;
@@ -114,7 +114,8 @@ function roleItem(view, role, grants) {
 }
 
 function grantWords(view, { source, denies, holds, actor, reason, created_at: since, expires_at: until }) {
-  const by = source === "administrator" ? actorName(actor, view.me) : words.SOURCES[source];
+  const by = source === "administrator" ? actorName(actor, view.me)
+    : source === "handler" ? actor.replace(/^handler:/, "the handler ") : words.SOURCES[source];
   return [
     `${denies ? "Denied" : "Given"} by `, by, " · ", time(since),
     until && [" · ", h("span", { class: holds ? "ends" : "faint" }, `${holds ? "ends" : "ended"} `, time(until))],
@@ -213,16 +214,19 @@ function setRoles(view, roles, reason) {
   return decided(view, "PUT", `${view.path}/roles`, { body: { roles, reason } });
 }
 
+const DENIAL_STAYS = "A denial is left on the record, so that it stays away until somebody gives it again.";
+
 function revoke(view, role, grants) {
   const who = words.labelOf(view.user);
   const sources = grants.filter((each) => each.holds && !each.denies).map((each) => each.source);
-  const people = sources.filter((each) => each !== "policy").map((each) => words.SOURCES[each]);
+  const people = sources.filter((each) => each === "administrator" || each === "identity").map((each) => words.SOURCES[each]);
   return change(view, {
     title: `Take away ${role}?`,
     kind: "danger",
     content: h("ul", { class: "effects" },
       people.length > 0 && h("li", `What ${words.listed(people)} gave ends.`),
-      sources.includes("policy") && h("li", "The policy gives this role. A denial is left on the record, so that it stays away until somebody gives it again."),
+      sources.includes("policy") && h("li", `The policy gives this role. ${DENIAL_STAYS}`),
+      sources.includes("handler") && h("li", `A handler gives this role. ${DENIAL_STAYS}`),
       h("li", `The API treats ${who} as without it from the next request on.`),
       h("li", "A token that they hold already still names it, until it is refreshed (or, where Usher may not write at Identity, until their next login).")),
     fields: [why("")],
