@@ -15,8 +15,9 @@ from typing import Any, Final
 from uuid import UUID
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
-from usher.core.domain.records import THE_SITE, AuditEntry, Status, User
+from usher.core.domain.records import LEFT, THE_SITE, AuditEntry, Status, User
 from usher.core.domain.roles import effective
 from usher.core.texts import utc_text
 
@@ -147,6 +148,18 @@ def changes_of(entry: AuditEntry) -> tuple[Change, ...]:
     if now == Status.SUSPENDED:
         found.append(_change(entry, Kind.USER_SUSPENDED))
     return tuple(found)
+
+
+def with_person(change: Change, user: User | None, now: datetime) -> Change:
+    """The change with its person as on record now; of a deletion with what handlers wrote.
+
+    Args:
+        user: the record; None: there is none.
+    """
+    if change.kind is Kind.USER_DELETED:
+        left = Person(id=change.user.id, written=change.after.get(LEFT, {}))
+        return replace(change, user=left, before={}, after={})
+    return change if user is None else replace(change, user=person_of(user, now))
 
 
 def person_of(user: User, now: datetime) -> Person:

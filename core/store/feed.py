@@ -9,11 +9,10 @@ from threading import Lock
 from typing import Any, Final
 
 from msgspec import Struct
-from msgspec.structs import replace
 from sqlalchemy import select
 
 from usher.core.domain.cursors import read_cursor, write_cursor
-from usher.core.domain.outbox import Change, Kind, changes_of, matches, person_of
+from usher.core.domain.outbox import Change, Kind, changes_of, matches, with_person
 from usher.core.errors import CursorGoneError, DatabaseError
 from usher.core.store.audit import to_entry
 from usher.core.store.complete import Complete
@@ -123,8 +122,8 @@ class Feed:
                     break
             if full:
                 users = find_by_ids(transaction, instance_id, sorted({c.user.id for c in found}))
-                people = {user.id: person_of(user, self._clock()) for user in users}
-                found = [replace(one, user=people.get(one.user.id, one.user)) for one in found]
+                people, now = {user.id: user for user in users}, self._clock()
+                found = [with_person(one, people.get(one.user.id), now) for one in found]
         return FeedPage(tuple(found), place, place < up_to)
 
     def cursor_of(self, place: int) -> str:

@@ -18,6 +18,7 @@ from usher.core.domain.outbox import (
     matches,
     person_of,
     unknown_patterns,
+    with_person,
 )
 from usher.core.domain.records import (
     THE_SITE,
@@ -206,6 +207,23 @@ def test_a_person_is_the_record_of_now() -> None:
         profile={"about": "x"},
         written={"plan": "new"},
     )
+
+
+def test_a_deletion_carries_what_handlers_wrote() -> None:
+    """And nothing else; any other change has the person of now, or of nobody the id alone."""
+    written = replace(ACTIVE, written=Written({"plan": "site.plans"}))
+    before = replace(written, extra_app_metadata={"plan": 7})
+    entry = audit("user.deleted", "identity", before, DELETED, NOON)
+    assert entry is not None
+    (change,) = changes_of(entry)
+    told = with_person(change, DELETED, NOON)
+    assert told.user == Person(id=ADA, status="deleted", written={"plan": 7})
+    assert (told.before, told.after) == ({}, {})
+    created = audit("user.created", "identity", None, ACTIVE, NOON)
+    assert created is not None
+    first = changes_of(created)[0]
+    assert with_person(first, ACTIVE, NOON).user == person_of(ACTIVE, NOON)
+    assert with_person(first, None, NOON) is first
 
 
 def test_patterns_name_kinds() -> None:
