@@ -663,6 +663,12 @@ class DeliveryNotFoundError(UsherError):
     code, status, title = "event_not_found", 404, "There is no such event"
 
 
+class ChangeNotFoundError(UsherError):
+    """The outbox has no change of this number: it was handed over, or skipped."""
+
+    code, status, title = "change_not_found", 404, "There is no such change"
+
+
 class EventUnreadableError(UsherError):
     """The delivery's body was erased from the ledger, or was never readable."""
 

@@ -1,0 +1,368 @@
+"""The queue of one consumer: which change is handed over now, which waits, and until when. Pure.
+
+Most changes are handed over in the order of the audit, and only a position moves. A change that
+failed, that is too young, or that stands behind such a one of the same person becomes a row. Of a
+person's waiting rows only the first one has a time at which it is due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from usher.core.domain.events import EventName
+from usher.core.domain.outbox import Change, Kind, Person, changes_of, matches, person_of
+from usher.core.domain.records import AuditEntry, Key, Status, User
+
+SHARDS: Final = 4
+"""Parts of a consumer's work, by the first two bits of the user's id."""
+SETTLING: Final = timedelta(seconds=20)
+"""Identity may still roll back the transaction in which it sent a ``validate`` or ``signup``."""
+FIRST_BACK_OFF: Final = timedelta(seconds=5)
+LONGEST_BACK_OFF: Final = timedelta(hours=6)
+GIVES_UP_AFTER: Final = timedelta(days=3)
+LOOKS: Final = 8
+"""Identity is asked so often about an account, within some 20 minutes; then it has none."""
+LEASE: Final = timedelta(seconds=60)
+"""A server that shows no sign of life for so long no longer works on a shard."""
+MARGIN: Final = timedelta(seconds=20)
+"""A lease lasts so much longer than the hand-over that begins now."""
+DEATHS: Final = 3
+"""An entry at which so many processes ended counts as failed."""
+WHOLE: Final = -1
+"""The part of a place that is the end of its entry."""
+Place = tuple[int, int]
+"""A change's place in the audit: the entry, and the part of it."""
+_STARTS: Final = frozenset((EventName.VALIDATE.value, EventName.SIGNUP.value))
+_OF_NO_RECORD: Final = frozenset((Kind.USER_DELETED, Kind.EVENT_DENIED))
+
+
+class State(StrEnum):
+    """The state of a change that was not handed over at once."""
+
+    WAITING = "waiting"
+    DEAD = "dead"
+    """It failed for three days."""
+    DROPPED = "dropped"
+    """Identity never had the account, or the audit no longer has the entry."""
+
+
+class Waiting(Struct, frozen=True, kw_only=True):
+    """A change that was not handed over at once.
+
+    Attributes:
+        id: its number; 0 before it has one.
+        sequence, part: the entry of the audit, and the place among its changes.
+        due_at: when it is tried next; None: another one of the same person goes first, or it is
+            not tried any more.
+        error: why the last attempt failed, without personal data.
+    """
+
+    id: int = 0
+    consumer: str
+    sequence: int
+    part: int
+    instance_id: UUID
+    user_id: UUID
+    kind: str
+    role: str
+    change_id: str
+    at: datetime
+    state: State = State.WAITING
+    tries: int = 0
+    due_at: datetime | None = None
+    error: str = ""
+    failed_at: datetime | None = None
+
+    @property
+    def key(self) -> Key:
+        """The key of the user."""
+        return self.instance_id, self.user_id
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is still to be handed over."""
+        return self.state is State.WAITING
+
+
+class Found(Struct, frozen=True):
+    """An entry of the audit, with what caused it.
+
+    Attributes:
+        starts: a live ``validate`` or ``signup``.
+        silent: played back, so nobody is told.
+    """
+
+    entry: AuditEntry
+    starts: bool
+    silent: bool
+
+
+class Action(StrEnum):
+    """The next act for a change."""
+
+    HAND_OVER = "hand_over"
+    SETTLE = "settle"
+    """It is too young."""
+    HOLD = "hold"
+    """One of the same person, which is too young, goes first."""
+    HOLD_BACK = "hold_back"
+    """One of the same person, which failed or waits, goes first."""
+
+
+class Step(Struct, frozen=True):
+    """One change of a page, with its person.
+
+    Attributes:
+        part: its place among the changes of its entry.
+        asks: whether Identity must have the account.
+    """
+
+    change: Change
+    part: int
+    action: Action
+    asks: bool
+
+    @property
+    def key(self) -> Key:
+        """The key of the user."""
+        return self.change.instance_id, self.change.user.id
+
+    @property
+    def place(self) -> Place:
+        """The place of the change."""
+        return self.change.sequence, self.part
+
+    @property
+    def settles_at(self) -> datetime:
+        """The time from which it is no longer too young."""
+        return self.change.at + SETTLING
+
+
+class Plan(Struct, frozen=True):
+    """The work on a page.
+
+    Attributes:
+        steps: in order.
+        place: up to which the consumer has come after all steps.
+        rests_until: when there is more to do on this page; None: nothing is left of it.
+    """
+
+    steps: tuple[Step, ...]
+    place: Place
+    rests_until: datetime | None
+
+
+def shard_of(user_id: UUID) -> int:
+    """The shard of a user."""
+    return user_id.int >> 126
+
+
+def users_of(shard: int) -> tuple[UUID, UUID]:
+    """The first and the last id of a shard."""
+    return UUID(int=shard << 126), UUID(int=((shard + 1) << 126) - 1)
+
+
+def cause_of(entry: AuditEntry, event: str, origin: str, *, marked: bool) -> Found:
+    """An entry with its cause.
+
+    Args:
+        event, origin: of the delivery that caused it; empty: none did, or it is gone.
+        marked: the entry is an act that was played back.
+    """
+    starts = origin == "live" and event in _STARTS
+    return Found(entry, starts, marked or origin == "replay")
+
+
+def plan_page(
+    page: Sequence[Found],
+    consumer: str,
+    patterns: AbstractSet[str],
+    people: Mapping[Key, User],
+    waiting: AbstractSet[Key],
+    now: datetime,
+    *,
+    after: Place,
+    up_to: int | None,
+) -> Plan:
+    """The plan of a page of the audit.
+
+    Args:
+        consumer: its name; it gets no changes of its own.
+        people: the records of the page's users.
+        waiting: users who have a waiting row of this consumer.
+        after: the place up to which the consumer has come.
+        up_to: the last entry before which none is still to come, where the page is the last one;
+            None: more entries follow. Then what is too young becomes rows, so that it keeps
+            nobody behind it back.
+    """
+    behind, held = set(waiting), set[Key]()
+    steps = []
+    for found in page:
+        for part, change in _wanted(found, consumer, patterns):
+            if after[1] != WHOLE and (change.sequence, part) <= after:
+                continue
+            if step := _step(found, part, change, people, now):
+                steps.append(_placed(step, behind, held))
+    if up_to is None:
+        return Plan(tuple(steps), (page[-1].entry.sequence or 0, WHOLE), None)
+    ready = len(steps)
+    while ready and steps[ready - 1].action in (Action.SETTLE, Action.HOLD):
+        ready -= 1
+    if ready == len(steps):
+        return Plan(tuple(steps), (up_to, WHOLE), None)
+    left = steps[ready:]
+    until = min(step.settles_at for step in left if step.action is Action.SETTLE)
+    return Plan(tuple(steps[:ready]), (left[0].change.sequence - 1, WHOLE), until)
+
+
+def step_again(
+    row: Waiting, found: Found, people: Mapping[Key, User], now: datetime
+) -> Step | None:
+    """The step for a row that is due; None: the change is no longer to be told.
+
+    That is so once the person is deleted, when ``user.deleted`` takes the place of all others.
+    """
+    for part, change in enumerate(changes_of(found.entry)):
+        if change.id == row.change_id:
+            return _step(found, part, change, people, now)
+    return None
+
+
+def back_off(tries: int, chance: float) -> timedelta | None:
+    """The pause after so many failed attempts; None: no further one is made.
+
+    Args:
+        chance: between 0 and 1, so that changes that failed together do not come back together.
+    """
+    if tries >= MAX_TRIES:
+        return None
+    return timedelta(seconds=_pause(tries).total_seconds() * (0.9 + 0.2 * chance))
+
+
+def lease_of(seconds: float) -> timedelta:
+    """The length of a lease for a consumer whose hand-overs take so long at most."""
+    return max(LEASE, timedelta(seconds=seconds) + 2 * MARGIN)
+
+
+def lasts(lease_until: datetime, now: datetime, seconds: float) -> bool:
+    """Whether a hand-over that begins now ends while the lease lasts."""
+    return lease_until - now >= timedelta(seconds=seconds) + MARGIN
+
+
+def row_of(step: Step, consumer: str) -> Waiting:
+    """The row of a change that waits; it is due at no time yet."""
+    change = step.change
+    return Waiting(
+        consumer=consumer,
+        sequence=change.sequence,
+        part=step.part,
+        instance_id=change.instance_id,
+        user_id=change.user.id,
+        kind=change.kind.value,
+        role=change.role,
+        change_id=change.id,
+        at=change.at,
+    )
+
+
+def failed(
+    row: Waiting, error: str, now: datetime, chance: float, retry_after: float | None
+) -> Waiting:
+    """The row after a failed attempt: due again, or a dead letter."""
+    tries = row.tries + 1
+    row = replace(row, tries=tries, error=error, failed_at=now)
+    pause = back_off(tries, chance)
+    if pause is None:
+        return replace(row, state=State.DEAD, due_at=None)
+    if retry_after is not None:
+        wished = timedelta(seconds=max(0.0, min(retry_after, LONGEST_BACK_OFF.total_seconds())))
+        pause = max(pause, wished)
+    return replace(row, due_at=now + pause)
+
+
+def without_account(row: Waiting, now: datetime, chance: float) -> Waiting:
+    """The row after Identity had no such account: asked again, or dropped."""
+    row = failed(row, "Identity has no such account", now, chance, None)
+    return replace(row, state=State.DROPPED, due_at=None) if row.tries >= LOOKS else row
+
+
+def _pause(tries: int) -> timedelta:
+    doubled: int = 1 << min(tries - 1, 20)
+    return min(FIRST_BACK_OFF * doubled, LONGEST_BACK_OFF)
+
+
+def _most_tries() -> int:
+    tries, passed = 1, timedelta()
+    while passed < GIVES_UP_AFTER:
+        passed += _pause(tries)
+        tries += 1
+    return tries
+
+
+MAX_TRIES: Final = _most_tries()
+"""Attempts until a change is a dead letter: those of three days."""
+
+
+def _wanted(
+    found: Found, consumer: str, patterns: AbstractSet[str]
+) -> Sequence[tuple[int, Change]]:
+    if found.silent or found.entry.actor == consumer:
+        return ()
+    return [
+        (part, change)
+        for part, change in enumerate(changes_of(found.entry))
+        if matches(patterns, change.kind)
+    ]
+
+
+def _placed(step: Step, behind: set[Key], held: set[Key]) -> Step:
+    """The step behind those of the same person.
+
+    Args:
+        behind: users of whom a row waits.
+        held: users of whom something on this page is too young.
+    """
+    if step.change.kind is Kind.USER_DELETED:  # it takes the place of all that waits
+        behind.discard(step.key)
+        held.discard(step.key)
+    elif step.key in behind:
+        return replace(step, action=Action.HOLD_BACK)
+    elif step.key in held:
+        return replace(step, action=Action.HOLD)
+    elif step.action is Action.SETTLE:
+        held.add(step.key)
+    return step
+
+
+def _step(
+    found: Found, part: int, change: Change, people: Mapping[Key, User], now: datetime
+) -> Step | None:
+    """The step for one change by itself; None: it is not to be told."""
+    key = change.instance_id, change.user.id
+    record = people.get(key)
+    without = change.kind in _OF_NO_RECORD
+    gone = record is None or record.status is Status.DELETED
+    if gone and not without:
+        return None
+    change = _with_person(change, record, now)
+    asks = found.starts and not without
+    step = Step(change, part, Action.HAND_OVER, asks)
+    return replace(step, action=Action.SETTLE) if asks and step.settles_at > now else step
+
+
+def _with_person(change: Change, record: User | None, now: datetime) -> Change:
+    user_id = change.user.id
+    if change.kind is Kind.USER_DELETED:
+        written = change.after.get("written", {})
+        return replace(change, user=Person(id=user_id, written=written), before={}, after={})
+    if record is None:
+        return replace(change, user=Person(id=user_id, status=""))
+    return replace(change, user=person_of(record, now))
