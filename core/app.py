@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from usher.core.identity.unconfirmed import Unconfirmed
     from usher.core.keys import KeyService
     from usher.core.maintenance import Maintenance
+    from usher.core.outbox.accounts import KnownAccounts
+    from usher.core.outbox.consumer import Consumer
+    from usher.core.outbox.dispatcher import Apply, Dispatcher
     from usher.core.oversized import Oversized
     from usher.core.requests import RequestService
     from usher.core.shadow import Shadow
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     from usher.core.store.instances import Instances
     from usher.core.store.keys import Keys
     from usher.core.store.ledger import Ledger
+    from usher.core.store.outbox_rows import Outbox
     from usher.core.store.shadows import Shadows
     from usher.core.users import UserService
 
@@ -323,6 +327,7 @@ class App:
             self.unconfirmed,
             self.codes,
             self.shadows,
+            self.outbox,
             self.settings.ledger_retention_days,
             self.clock,
             audit_retention_days=self.settings.audit_retention_days,
@@ -350,6 +355,47 @@ class App:
             lease,
             ended=ended,
             tick=tick,
+        )
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        """The changes that were not handed over at once, for administrators."""
+        from usher.core.store.outbox_rows import Outbox  # noqa: PLC0415 - events need none
+
+        return Outbox(self.store.database, self.store.instances, self.clock)
+
+    def dispatcher(self, consumer: Consumer, lease: UUID, apply: Apply | None = None) -> Dispatcher:
+        """A dispatcher of changes to one consumer, for one thread.
+
+        Args:
+            lease: names the process that dispatches.
+            apply: writes what a handler returned.
+        """
+        from usher.core.outbox.dispatcher import Dispatcher  # noqa: PLC0415 - events need none
+        from usher.core.store.complete import Complete  # noqa: PLC0415
+        from usher.core.store.outbox import Queue  # noqa: PLC0415
+
+        database = self.store.database
+        return Dispatcher(
+            Queue(database),
+            Complete(database),
+            consumer,
+            self.clock,
+            lease,
+            accounts=self.accounts,
+            apply=apply,
+        )
+
+    @cached_property
+    def accounts(self) -> KnownAccounts | None:
+        """Identity's accounts, for dispatchers; None where there is no way to its admin API."""
+        if not self.settings.tells_identity or self.identity is None:
+            return None
+        from usher.core.outbox.accounts import KnownAccounts  # noqa: PLC0415
+        from usher.core.store.pending import PendingRecords  # noqa: PLC0415
+
+        return KnownAccounts(
+            self.identity, PendingRecords(self.store.database, self.store.instances)
         )
 
     @cached_property

@@ -1,8 +1,9 @@
 """Maintenance: removes what is past its time, step by step.
 
-That is old deliveries, differences of shadow policies and entries of the audit, what handlers wrote
-for people who are deleted since, grants that have ended, tallies of quotas, and pending records
-that never became an account. It works in small transactions, so that no event waits for long.
+That is old deliveries, differences of shadow policies, changes that are no longer tried and entries
+of the audit, grants that have ended, tallies of quotas, and pending records that never became an
+account, and what handlers wrote for people who are deleted since. It works in small
+transactions, so that no event waits for long.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from usher.core.identity.unconfirmed import Unconfirmed
     from usher.core.store.codes import Codes
     from usher.core.store.ledger import Ledger
+    from usher.core.store.outbox_rows import Outbox
     from usher.core.store.shadows import Shadows
     from usher.core.users import UserService
 
@@ -33,6 +35,7 @@ class Maintenance:
         unconfirmed: the pending records.
         codes: knows the tallies.
         shadows: their differences are kept as long as deliveries.
+        outbox: as are its dead letters.
         retention_days: age up to which deliveries are kept.
         clock: gives the current time, UTC.
         audit_retention_days: age up to which entries of the audit are kept; 0: for good.
@@ -45,6 +48,7 @@ class Maintenance:
         unconfirmed: Unconfirmed,
         codes: Codes,
         shadows: Shadows,
+        outbox: Outbox,
         retention_days: int,
         clock: Callable[[], datetime],
         *,
@@ -55,6 +59,7 @@ class Maintenance:
         self._unconfirmed = unconfirmed
         self._codes = codes
         self._shadows = shadows
+        self._outbox = outbox
         self._retention = timedelta(days=retention_days)
         self._audit_retention = timedelta(days=audit_retention_days)
         self._clock = clock
@@ -69,6 +74,7 @@ class Maintenance:
         removed = self._ledger.prune(before, step=STEP)
         differences = self._shadows.prune(before, STEP)
         left = self._users.erase_left(before, step=STEP)
+        changes = self._outbox.prune(before, STEP)
         ended = self._users.end_grants()
         entries = self._prune_audit()
         tallies = self._codes.prune_tallies(self._clock() - TALLIES_KEPT, step=STEP)
@@ -83,7 +89,8 @@ class Maintenance:
                 tallies=tallies,
                 pending=gone,
             )
-        return STEP in (removed, differences, left, entries, tallies) or ended > 0 or pending.more
+        full = STEP in (removed, differences, changes, left, entries, tallies)
+        return full or ended > 0 or pending.more
 
     def _prune_audit(self) -> int:
         if not self._audit_retention:

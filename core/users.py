@@ -164,6 +164,12 @@ class UserService:
 
         return has_entry(transaction.sql, act)
 
+    def tell_nobody(self, transaction: Transaction, act: AuditEntry) -> None:
+        """See to it that no handler and no sink gets an act that was just written to the audit."""
+        from usher.core.store.outbox_rows import mark_silent  # noqa: PLC0415 - loads SQLAlchemy
+
+        mark_silent(transaction.sql, act)
+
     # --- reading ------------------------------------------------------------------------------
 
     def find(self, handle: str) -> User:
@@ -254,9 +260,15 @@ class UserService:
             return audit_page(transaction.sql, instance_id, filters, limit, cursor)
 
     def prune_audit(self, before: datetime, *, step: int) -> int:
-        """Remove some entries of the audit from before a time, the oldest first; how many."""
+        """Remove some entries of the audit from before a time, the oldest first; how many.
+
+        Entries that a consumer of changes has not come to stay.
+        """
+        from usher.core.store.outbox_rows import first_needed  # noqa: PLC0415 - loads SQLAlchemy
+
         with self._database.write() as transaction:
-            return self._old_entries.remove(transaction, before, step)
+            needed = first_needed(transaction.sql, self._clock())
+            return self._old_entries.remove(transaction, before, step, needed)
 
     def counts(self, kind: str, since: str = "") -> Mapping[str, int]:
         """Counts of users or deliveries by name; see ``counts.read_counters``.

@@ -140,7 +140,7 @@ def postgresql_url(postgresql_server: str) -> Iterator[str]:
             text(
                 "TRUNCATE users, grants, deliveries, audit, counters, pushes, requests, syncs,"
                 " sync_marks, instances, codes, code_uses, tallies, shadows, shadow_differences,"
-                " outbox_consumers, outbox, sinks, keys, left_keys"
+                " outbox_consumers, outbox, outbox_silent, sinks, keys, left_keys"
                 " RESTART IDENTITY"
             )
         )

@@ -58,7 +58,7 @@ CORE = (
     ("users",),
     ("identity", "requests", "keys"),
     ("auth", "webhooks", "maintenance", "door"),
-    ("spool", "captures", "shadow"),
+    ("spool", "captures", "shadow", "outbox"),
     ("app",),
 )
 """The floors of core, from the ground up: each may import itself and what stands below it."""
@@ -290,7 +290,8 @@ def test_only_some_files_of_core_speak_sql_or_http(libraries: set[str], speakers
 def test_sql_is_loaded_only_at_first_need() -> None:
     """What loads it, loads it inside a function, or is itself loaded so by core.app alone."""
     syncs = {"identity.sync", "identity.sync_steps", "identity.sync_removals"}
-    loading = {"store", "users", "identity.push", "requests", "shadow", *syncs}
+    outbox = {"outbox.dispatcher", "outbox.work", "outbox.accounts"}
+    loading = {"store", "users", "identity.push", "requests", "shadow", *syncs, *outbox}
     names = {f"usher.core.{name}" for name in loading}
     wrong = [
         str(found)

@@ -168,11 +168,13 @@ class Replayer:
             if act.action == REMOVAL:
                 pending = [one for one in before.values() if one.status is Status.PENDING]
                 self._store.users.remove(connection, pending, [act])
+                self._store.users.tell_nobody(connection, act)
                 return
             after = before
             if act.action not in OF_REQUESTS:  # these change no record
                 after = {key: redo(before.get(key), act, self._policy.current.fingerprint)}
             self._store.users.store(connection, before, after, [act])
+            self._store.users.tell_nobody(connection, act)
 
 
 def _tells_of_a_deletion(delivery: Delivery) -> bool:

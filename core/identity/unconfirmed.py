@@ -156,7 +156,7 @@ class Unconfirmed:
 
         def ask(user: User) -> str:
             try:
-                account = _look(client, user.id)
+                account = look_at(client, user.id)
             except IdentityAccountUnreadableError:  # it has one, confirmed or not
                 return ""
             return why_removed_by(account, user, now, self._days)
@@ -164,33 +164,34 @@ class Unconfirmed:
         first = [ask(user) for user in users]
         if not any(first):
             return first
-        self._require_acquaintance(client)
+        require_acquaintance(client, self._records)
         return [reason and ask(user) for user, reason in zip(users, first, strict=True)]
 
-    def _require_acquaintance(self, client: IdentityClient) -> None:
-        """Insist that this Identity knows the site: at another address all look missing.
 
-        Where somebody is active here, one of some such users must have an account there. Before
-        that, the list of accounts must be readable, and hold a known one unless it is empty.
+def require_acquaintance(client: IdentityClient, records: PendingRecords) -> None:
+    """Insist that this Identity knows the site: at another address all look missing.
 
-        Raises:
-            SyncStrangerError: it knows nobody.
-        """
-        if active := self._records.active():
-            known = any(_has_account(client, user_id) for user_id in active)
-        else:
-            page = client.users(1, ACCOUNTS)
-            ids = [person.id for person in page.users]
-            known = not page.accounts or self._records.knows(ids)
-        if known:
-            return
-        raise SyncStrangerError(
-            "Identity knows nobody of this site, so its word about pending records counts for "
-            "nothing. Is USHER_IDENTITY_URL the right one?"
-        )
+    Where somebody is active here, one of some such users must have an account there. Before that,
+    the list of accounts must be readable, and hold a known one unless it is empty.
+
+    Raises:
+        SyncStrangerError: it knows nobody.
+    """
+    if active := records.active():
+        known = any(has_account(client, user_id) for user_id in active)
+    else:
+        page = client.users(1, ACCOUNTS)
+        ids = [person.id for person in page.users]
+        known = not page.accounts or records.knows(ids)
+    if known:
+        return
+    raise SyncStrangerError(
+        "Identity knows nobody of this site, so its word about missing accounts counts for "
+        "nothing. Is USHER_IDENTITY_URL the right one?"
+    )
 
 
-def _look(client: IdentityClient, user_id: UUID) -> IdentityUser | None:
+def look_at(client: IdentityClient, user_id: UUID) -> IdentityUser | None:
     """One account; where Identity fails for it alone, the others do not wait for it.
 
     Raises:
@@ -206,9 +207,9 @@ def _look(client: IdentityClient, user_id: UUID) -> IdentityUser | None:
         raise IdentityAccountUnreadableError(error.detail, "no_answer") from None
 
 
-def _has_account(client: IdentityClient, user_id: UUID) -> bool:
+def has_account(client: IdentityClient, user_id: UUID) -> bool:
     """Whether Identity has shown an account, readable or not."""
     try:
-        return _look(client, user_id) is not None
+        return look_at(client, user_id) is not None
     except IdentityAccountUnreadableError as error:
         return error.trouble != "no_answer"

@@ -44,6 +44,7 @@ from usher.core.store.tables import (
     GRANTS,
     INSTANCES,
     MARKS,
+    OUTBOX,
     PUSHES,
     REQUESTS,
     TALLIES,
@@ -226,6 +227,16 @@ _STATEMENTS: Final[dict[str, Build]] = {
     ),
     # instance id, user id
     "DELETE_REQUESTS": lambda _: delete(REQUESTS).where(*_of_person()),
+    # instance id, user id
+    "ERASE_OUTBOX": lambda _: (
+        update(OUTBOX)
+        .values(error=_literal("''"))
+        .where(
+            OUTBOX.c.instance_id == bindparam("instance_id"),
+            OUTBOX.c.user_id == bindparam("user_id"),
+            OUTBOX.c.error != _literal("''"),
+        )
+    ),
     # digests; locked in this order
     "LOCK_CODES": lambda d: (
         _read(*CODES.c)(d)

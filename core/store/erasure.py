@@ -1,4 +1,4 @@
-"""The erasure of personal data from audit, ledger and requests."""
+"""The erasure of personal data from audit, ledger, requests and outbox."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from usher.core.store.statements import (
     DELETE_REQUESTS,
     ERASE_BODIES,
     ERASE_FAILURES,
+    ERASE_OUTBOX,
     ERASE_REPLIES,
     REWRITE_AUDIT,
 )
@@ -25,8 +26,9 @@ def erase(transaction: Transaction, instance: str, user: str) -> None:
     """Erase personal values from a user's audit and deliveries; entries and deliveries stay.
 
     Of deliveries these are bodies, addresses, replies that hold metadata, and the messages of
-    failures. Ids, digests, outcomes and other reasons stay. Requests are removed. In the entry of
-    the deletion what handlers wrote stays (``usher.core.store.left_keys``).
+    failures. Ids, digests, outcomes and other reasons stay. Requests are removed, and the
+    errors of the outbox, which may hold the words of a handler. In the entry of the deletion what
+    handlers wrote stays (``usher.core.store.left_keys``).
 
     Args:
         instance, user: the key, as rows have it.
@@ -35,6 +37,7 @@ def erase(transaction: Transaction, instance: str, user: str) -> None:
         old = None if before is None else _impersonal(before)
         transaction.send(REWRITE_AUDIT, old, _impersonal(after), "", sequence)
     transaction.send(DELETE_REQUESTS, instance, user)
+    transaction.send(ERASE_OUTBOX, instance, user)
     transaction.send(ERASE_BODIES, instance, user)
     transaction.send(ERASE_REPLIES, instance, user)
     transaction.send(ERASE_FAILURES, _ERASED, instance, user)

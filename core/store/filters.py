@@ -34,6 +34,8 @@ ACTIONS: Final = (
     "code.revoked",
     "key.created",
     "key.revoked",
+    "outbox.retried",
+    "outbox.skipped",
 )
 """The actions of the audit."""
 

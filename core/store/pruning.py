@@ -26,13 +26,16 @@ class OldRows:
         self._time = time
         self._places: dict[UUID, datetime] | None = None
 
-    def remove(self, transaction: Transaction, before: datetime, step: int) -> int:
+    def remove(
+        self, transaction: Transaction, before: datetime, step: int, needed: int | None = None
+    ) -> int:
         """Remove rows from before a time, of any instance, the oldest first.
 
         Rows that another server is just removing are left to it.
 
         Args:
             step: rows at most.
+            needed: the ``sequence`` of the first row that stays in any case.
 
         Returns:
             The number removed; fewer than ``step``: none is left, and the next call begins anew.
@@ -47,10 +50,16 @@ class OldRows:
             ages_ago = datetime.min.replace(tzinfo=before.tzinfo)
             self._places = dict.fromkeys(instances_in(transaction, self._table), ages_ago)
         found: list[int] = []
+        may_go = [] if needed is None else [sequence < needed]
+        if needed is not None:
+            # Those from after its time wait, so that no step passes over all rows that stay.
+            first = select(at).where(sequence == needed)
+            kept_since = transaction.sql.execute(first).scalar()
+            before = before if kept_since is None else min(before, kept_since)
         for instance_id, place in self._places.items():
             oldest = (
                 select(sequence, at)
-                .where(table.c.instance_id == instance_id, at >= place, at < before)
+                .where(table.c.instance_id == instance_id, at >= place, at < before, *may_go)
                 .order_by(at, sequence)
                 .limit(step - len(found))
                 .with_for_update(skip_locked=True)

@@ -155,6 +155,10 @@ DELETE_REQUESTS: Final = Statement(
     "DELETE FROM requests WHERE requests.instance_id = ? AND requests.user_id = ?",
     "DELETE FROM requests WHERE requests.instance_id = $1::UUID AND requests.user_id = $2::UUID",
 )
+ERASE_OUTBOX: Final = Statement(
+    "UPDATE outbox SET error='' WHERE outbox.instance_id = ? AND outbox.user_id = ? AND outbox.error != ''",
+    "UPDATE outbox SET error='' WHERE outbox.instance_id = $1::UUID AND outbox.user_id = $2::UUID AND outbox.error != ''",
+)
 LOCK_CODES: Final = Statement(
     "SELECT codes.id, codes.digest, codes.label, codes.allowed, codes.used, codes.roles, codes.roles_until, codes.ends_at, codes.created_at, codes.created_by, codes.revoked_at FROM codes WHERE codes.digest IN (?...) ORDER BY codes.digest",
     "SELECT codes.id, codes.digest, codes.label, codes.allowed, codes.used, CAST(codes.roles AS TEXT) AS roles, codes.roles_until, codes.ends_at, codes.created_at, codes.created_by, codes.revoked_at FROM codes WHERE codes.digest = ANY ($1::VARCHAR(64)[]) ORDER BY codes.digest FOR UPDATE",

@@ -26,6 +26,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
     Uuid,
 )
 from sqlalchemy.types import TypeDecorator
@@ -350,6 +351,7 @@ CONSUMERS: Final = Table(
     Column("name", _ORDERED_TEXT, primary_key=True),
     Column("shard", SmallInteger, primary_key=True, autoincrement=False),
     Column("position", BigInteger, nullable=False),
+    Column("part", SmallInteger, nullable=False),
     Column("trying", BigInteger, nullable=False),
     Column("tries", Integer, nullable=False),
     Column("lease", Uuid),
@@ -358,19 +360,24 @@ CONSUMERS: Final = Table(
 )
 """How far a handler or a sink (``handler:NAME``, ``sink:ID``) has come with the audit.
 
-All entries up to ``position`` are handed over, or stand in ``OUTBOX``. A shard has the users of a
+All entries up to ``position`` are handed over, or stand in ``OUTBOX``; of that one itself the
+changes up to ``part`` (-1: all of them). A shard has the users of a
 quarter of all ids. ``lease`` names the server that works on it, until ``lease_until``; NULL: none
-does. ``trying`` is the entry that is handed over for the ``tries``-th time; 0: none.
+does. Where processes end while they work, ``trying`` is the entry that is looked at alone, for the
+``tries``-th time; 0: none.
 """
 OUTBOX: Final = Table(
     "outbox",
     SQLModel.metadata,
-    Column("consumer", _ORDERED_TEXT, primary_key=True),
-    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
-    Column("kind", String(32), primary_key=True),
-    Column("role", String(100), primary_key=True),
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("consumer", _ORDERED_TEXT, nullable=False),
+    Column("shard", SmallInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("part", SmallInteger, nullable=False),
     Column("instance_id", Uuid, nullable=False),
     Column("user_id", Uuid, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("role", String(100), nullable=False),
     Column("change_id", String(40), nullable=False),
     Column("at", UtcDateTime, nullable=False),
     Column("state", String(16), nullable=False),
@@ -378,12 +385,13 @@ OUTBOX: Final = Table(
     Column("due_at", UtcDateTime),
     Column("error", Text, nullable=False),
     Column("failed_at", UtcDateTime),
-    Index("outbox_user", "consumer", "user_id", "sequence"),
-    Index("outbox_due", "due_at"),
-    Index("outbox_state", "state", "at"),
+    UniqueConstraint("consumer", "sequence", "part", name="outbox_change"),
+    Index("outbox_user", "instance_id", "user_id", "consumer", "sequence", "part"),
+    Index("outbox_due", "consumer", "shard", "due_at"),
+    Index("outbox_state", "state", "id"),
 )
-"""Changes that were not handed over at once: those that failed, those too young, and those of the
-same person behind them (``due_at`` NULL). ``state`` is ``waiting``, ``dead`` or ``dropped``.
+"""Changes that were not handed over at once (``domain.outbox_queue.Waiting``): those that failed,
+those too young, and those of the same person behind them, whose ``due_at`` is NULL.
 """
 LEFT_KEYS: Final = Table(
     "left_keys",
@@ -394,6 +402,12 @@ LEFT_KEYS: Final = Table(
     Index("left_keys_at", "at"),
 )
 """People who are deleted, and in whose entry of the audit stands what handlers wrote (``LEFT``)."""
+SILENT: Final = Table(
+    "outbox_silent",
+    SQLModel.metadata,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+)
+"""Entries of the audit that nobody is told of: administrators' acts that were played back."""
 SINKS: Final = Table(
     "sinks",
     SQLModel.metadata,

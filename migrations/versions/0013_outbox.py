@@ -9,6 +9,7 @@ branch_labels = None
 depends_on = None
 
 TIME = sa.DateTime(timezone=True)
+SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 ORDERED_TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
@@ -18,6 +19,7 @@ def upgrade() -> None:
         sa.Column("name", ORDERED_TEXT, primary_key=True),
         sa.Column("shard", sa.SmallInteger, primary_key=True, autoincrement=False),
         sa.Column("position", sa.BigInteger, nullable=False),
+        sa.Column("part", sa.SmallInteger, nullable=False),
         sa.Column("trying", sa.BigInteger, nullable=False),
         sa.Column("tries", sa.Integer, nullable=False),
         sa.Column("lease", sa.Uuid),
@@ -27,12 +29,15 @@ def upgrade() -> None:
     )
     op.create_table(
         "outbox",
-        sa.Column("consumer", ORDERED_TEXT, primary_key=True),
-        sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
-        sa.Column("kind", sa.String(32), primary_key=True),
-        sa.Column("role", sa.String(100), primary_key=True),
+        sa.Column("id", SERIAL, primary_key=True, autoincrement=True),
+        sa.Column("consumer", ORDERED_TEXT, nullable=False),
+        sa.Column("shard", sa.SmallInteger, nullable=False),
+        sa.Column("sequence", sa.BigInteger, nullable=False),
+        sa.Column("part", sa.SmallInteger, nullable=False),
         sa.Column("instance_id", sa.Uuid, nullable=False),
         sa.Column("user_id", sa.Uuid, nullable=False),
+        sa.Column("kind", sa.String(32), nullable=False),
+        sa.Column("role", sa.String(100), nullable=False),
         sa.Column("change_id", sa.String(40), nullable=False),
         sa.Column("at", TIME, nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
@@ -40,12 +45,14 @@ def upgrade() -> None:
         sa.Column("due_at", TIME),
         sa.Column("error", sa.Text, nullable=False),
         sa.Column("failed_at", TIME),
+        sa.UniqueConstraint("consumer", "sequence", "part", name="outbox_change"),
         if_not_exists=True,
+        sqlite_autoincrement=True,  # a number never names another change
     )
     for name, columns in (
-        ("outbox_user", ["consumer", "user_id", "sequence"]),
-        ("outbox_due", ["due_at"]),
-        ("outbox_state", ["state", "at"]),
+        ("outbox_user", ["instance_id", "user_id", "consumer", "sequence", "part"]),
+        ("outbox_due", ["consumer", "shard", "due_at"]),
+        ("outbox_state", ["state", "id"]),
     ):
         op.create_index(name, "outbox", columns, if_not_exists=True)
     op.create_table(
@@ -56,6 +63,10 @@ def upgrade() -> None:
         if_not_exists=True,
     )
     op.create_index("left_keys_at", "left_keys", ["at"], if_not_exists=True)
+        "outbox_silent",
+        sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
+        if_not_exists=True,
+    )
     op.create_table(
         "sinks",
         sa.Column("id", sa.Uuid, primary_key=True),
@@ -85,5 +96,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for name in ("keys", "sinks", "left_keys", "outbox", "outbox_consumers"):
+    for name in ("keys", "sinks", "left_keys", "outbox_silent", "outbox", "outbox_consumers"):
         op.drop_table(name)

@@ -159,7 +159,15 @@ def told(app: App) -> list[User]:
 def empty(app: App) -> None:
     """As if nothing had ever happened."""
     with app.store.database.write() as transaction:
-        for table in ("users", "grants", "deliveries", "audit", "counters", "requests"):
+        for table in (
+            "users",
+            "grants",
+            "deliveries",
+            "audit",
+            "counters",
+            "requests",
+            "outbox_silent",
+        ):
             transaction.sql.execute(text(f"DELETE FROM {table}"))
 
 

@@ -44,7 +44,7 @@ from usher.functions import api
 
 TABLES = (
     "deliveries, grants, users, audit, counters, pushes, requests, sync_marks, syncs, instances, "
-    "codes, code_uses, tallies"
+    "codes, code_uses, tallies, outbox_silent"
 )
 
 

@@ -1,0 +1,363 @@
+"""The dispatcher of one consumer: takes a shard for a turn, hands over, and keeps what was done.
+
+A kill at any moment loses nothing: what was not kept is handed over again. No transaction is open
+while a consumer has a change.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Final, Protocol
+from uuid import UUID
+
+from msgspec import Struct, structs
+
+from usher.core.domain.outbox import Change, Kind, Write
+from usher.core.domain.outbox_queue import (
+    DEATHS,
+    SHARDS,
+    WHOLE,
+    Action,
+    State,
+    Step,
+    Waiting,
+    failed,
+    lease_of,
+    plan_page,
+    row_of,
+    step_again,
+    without_account,
+)
+from usher.core.errors import DatabaseError, NotStorableError, UsherError
+from usher.core.log import get_logger
+from usher.core.outbox.consumer import Consumer, Done, Failed, Gone
+from usher.core.outbox.work import Work
+from usher.core.store.complete import Complete
+from usher.core.store.database import Transaction
+from usher.core.store.outbox import LeaseLostError, Look, Queue, Shard
+
+PAGE: Final = 256
+"""Entries of the audit that are read at once."""
+DUE: Final = 64
+"""Waiting rows that are read at once."""
+SEEN_EVERY: Final = timedelta(minutes=1)
+MOST_FAILING: Final = 1_000
+"""With so many failing changes in a shard new ones stay in the audit: the receiver is away."""
+FAILING_REST: Final = timedelta(seconds=5)
+MAX_ERROR: Final = 300
+ENDED: Final = "the process ended each time while this was handed over"
+PRUNED: Final = "the audit no longer has the entry"
+
+
+class Accounts(Protocol):
+    """Identity's accounts."""
+
+    def has(self, user_id: UUID) -> bool:
+        """Whether Identity has this account.
+
+        Raises:
+            UsherError: Identity does not say.
+        """
+
+
+class Turn(Struct, frozen=True):
+    """The result of a turn.
+
+    Attributes:
+        handed_over: how many changes the consumer took.
+        more: whether there is more to do at once.
+        gone: why the consumer wants no change any more; empty: it does.
+    """
+
+    handed_over: int = 0
+    more: bool = False
+    gone: str = ""
+
+
+Apply = Callable[[Transaction, str, Change, Write], object]
+"""Writes what a handler returned: (transaction, consumer, change, write)."""
+
+
+class Dispatcher:
+    """Hands changes over to one consumer; for one thread.
+
+    Args:
+        complete: follows the audit; for this dispatcher alone.
+        clock: gives the current time, UTC.
+        lease: this process's; a process that takes its place may have the same.
+        accounts: None where Identity cannot be asked.
+        apply: None where no consumer writes.
+        ticks: seconds of a clock that only goes forward.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        complete: Complete,
+        consumer: Consumer,
+        clock: Callable[[], datetime],
+        lease: UUID,
+        *,
+        accounts: Accounts | None = None,
+        apply: Apply | None = None,
+        ticks: Callable[[], float] = monotonic,
+    ) -> None:
+        self._queue = queue
+        self._complete = complete
+        self._consumer = consumer
+        self._clock = clock
+        self._lease = lease
+        self._accounts = accounts
+        self._apply = apply
+        self._ticks = ticks
+        self._known = 0
+        self._last = -1
+        self._open: set[int] = set()
+        self._careful: dict[int, int] = {}
+        self._rests: dict[int, tuple[int, datetime]] = {}
+        self._seen_at: datetime | None = None
+
+    def turn(self) -> Turn:
+        """Work on one shard for a while.
+
+        Raises:
+            DatabaseError: the database cannot be used.
+        """
+        name, now = self._consumer.name, self._clock()
+        look = self._queue.look(name, now)
+        if not look.shards:
+            return self._begin(now)
+        if look.newest > self._known:
+            self._known = self._complete.up_to() or self._known
+        chosen = self._choose(look, now)
+        if chosen is None:
+            self._show(now)
+            return Turn()
+        number = self._last = chosen.shard
+        until = now + lease_of(self._consumer.seconds)
+        alive = number in self._open
+        shard = self._queue.claim(chosen, self._lease, now, until, alive=alive)
+        if shard is None:
+            return Turn()
+        self._open.add(number)
+        self._seen_at = now
+        if shard.tries:
+            self._careful[number] = PAGE
+        work = Work(self._queue, self._consumer, shard, self._clock, self._ticks)
+        try:
+            turn = self._work(work)
+        except LeaseLostError:
+            get_logger().warning("outbox.lease_lost", consumer=name, shard=number)
+            turn = Turn(work.handed_over)
+        self._open.discard(number)
+        return turn
+
+    # --- which shard --------------------------------------------------------------------------
+
+    def _begin(self, now: datetime) -> Turn:
+        """Make a new consumer known; it gets what comes from now on."""
+        position = self._complete.up_to()
+        if position is None:
+            return Turn()  # a transaction is under way; the next turn looks again
+        self._queue.begin(self._consumer.name, position, now)
+        get_logger().info("outbox.began", consumer=self._consumer.name, position=position)
+        return Turn(more=True)
+
+    def _choose(self, look: Look, now: datetime) -> Shard | None:
+        """The next shard with something to do that nobody else works on."""
+        for shard in sorted(look.shards, key=lambda one: (one.shard - self._last - 1) % SHARDS):
+            if shard.lease not in (None, self._lease) and shard.lease_until > now:
+                continue
+            follows = shard.follows and self._is_complete(shard)
+            if shard.due or (follows and not self._rests_still(shard, now)):
+                return shard
+        return None
+
+    def _is_complete(self, shard: Shard) -> bool:
+        """Whether an entry after the place of a shard may be read."""
+        if shard.part == WHOLE:
+            return shard.position < self._known
+        return shard.position <= self._known
+
+    def _rests_still(self, shard: Shard, now: datetime) -> bool:
+        """Whether all that follows is too young, and nothing came since that was seen."""
+        known, until = self._rests.get(shard.shard, (0, now))
+        return known == self._known and now < until
+
+    def _show(self, now: datetime) -> None:
+        if self._seen_at is None or now - self._seen_at >= SEEN_EVERY:
+            self._queue.seen(self._consumer.name, now)
+            self._seen_at = now
+
+    # --- a turn -------------------------------------------------------------------------------
+
+    def _work(self, work: Work) -> Turn:
+        more, gone = False, ""
+        try:
+            more = self._hand_over_due(work)
+            while self._hand_over_page(work):
+                if work.is_over():
+                    more = True
+                    break
+        except _GoneError as error:
+            gone = error.why
+            get_logger().warning("outbox.gone", consumer=work.shard.name, detail=gone)
+        work.close()
+        return Turn(work.handed_over, more and not gone, gone)
+
+    def _hand_over_due(self, work: Work) -> bool:
+        """Hand over the rows that are due, within half of the time.
+
+        Returns:
+            Whether there may be more: some were left, or stood behind those that are done.
+        """
+        rows, entries, people = self._queue.due(work.shard, self._clock(), DUE)
+        for row in rows:
+            if work.is_over(0.5):
+                break
+            found = entries.get(row.sequence)
+            if found is None:
+                work.wait(structs.replace(row, state=State.DROPPED, due_at=None, error=PRUNED))
+                continue
+            step = step_again(row, found, people, self._clock())
+            if step is None:
+                work.forget(row)
+            elif step.action is Action.SETTLE:
+                work.wait(structs.replace(row, due_at=step.settles_at))
+            else:
+                if self._careful.get(work.shard.shard):
+                    work.wait(failed(row, ENDED, self._clock(), 0.5, None))
+                    work.keep()
+                self._try(work, step, row)
+        work.keep()
+        return bool(rows)
+
+    def _hand_over_page(self, work: Work) -> bool:
+        """Hand over what follows the place; True where there is more at once."""
+        if not self._is_complete(work.shard):
+            return False
+        number, now = work.shard.shard, self._clock()
+        careful = self._careful.get(number, 0)
+        limit = 1 if careful else PAGE
+        page = self._queue.page(work.shard, self._known, limit)
+        if page.failing >= MOST_FAILING:
+            self._rests[number] = self._known, now + FAILING_REST
+            return False
+        full = len(page.found) == limit
+        if careful and full:
+            self._careful[number] = careful - 1
+            work.note(page.found[0].entry.sequence or 0)
+        plan = plan_page(
+            page.found,
+            self._consumer.name,
+            self._consumer.patterns,
+            page.people,
+            page.waiting,
+            now,
+            after=work.shard.place,
+            up_to=None if full else self._known,
+        )
+        for step in plan.steps:
+            self._take(work, step)
+            if work.is_over():
+                return True
+        work.place = plan.place
+        if plan.rests_until is not None:
+            self._rests[number] = self._known, plan.rests_until
+        work.keep()
+        return full
+
+    def _take(self, work: Work, step: Step) -> None:
+        """Hand over one change of a page, or let it wait."""
+        row = row_of(step, self._consumer.name)
+        if step.change.kind is Kind.USER_DELETED:
+            work.give_way(step.key)
+        shard = work.shard
+        if step.action is Action.HAND_OVER and step.key not in work.held:
+            if shard.tries >= DEATHS and shard.trying == step.change.sequence:
+                self._fail(work, row, Failed(ENDED))
+            else:
+                self._try(work, step, row)
+        else:
+            young = step.action is Action.SETTLE and step.key not in work.held
+            work.wait(structs.replace(row, due_at=step.settles_at) if young else row)
+        work.place = step.place
+        work.keep_now_and_then()
+
+    def _try(self, work: Work, step: Step, row: Waiting) -> None:
+        """Hand one change over, and take in what becomes of it."""
+        if not self._is_settled(work, step, row):
+            return
+        work.renew()
+        try:
+            result = self._consumer.hand_over(step.change)
+        except Exception as error:  # of somebody's code; its message may hold anything
+            result = Failed(type(error).__name__)
+        if isinstance(result, Gone):
+            raise _GoneError(result.why)
+        if isinstance(result, Done):
+            if result.write is None:
+                work.done(row)
+                return
+            result = self._write(work, step, row, result.write)
+        if isinstance(result, Failed):
+            self._fail(work, row, result)
+
+    def _is_settled(self, work: Work, step: Step, row: Waiting) -> bool:
+        """Whether Identity has the account, where it must; else the change waits."""
+        if not step.asks or self._accounts is None:
+            return True
+        try:
+            if self._accounts.has(step.key[1]):
+                return True
+        except DatabaseError:
+            raise
+        except UsherError as error:
+            self._fail(work, row, Failed(f"Identity could not be asked: {error.code}"))
+            return False
+        work.wait(without_account(row, self._clock(), _chance()))
+        return False
+
+    def _write(self, work: Work, step: Step, row: Waiting, write: Write) -> Done | Failed:
+        """Write what a handler returned, and that the change is done, in one transaction."""
+        apply, name = self._apply, self._consumer.name
+        if apply is None:
+            return Failed("nothing takes what this handler returned")
+        work.keep()
+        work.forget(row)
+        if not row.id:
+            work.place = step.place
+        try:
+            work.keep(lambda transaction: apply(transaction, name, step.change, write))
+        except UsherError as error:
+            if isinstance(error, DatabaseError) and not isinstance(error, NotStorableError):
+                raise
+            work.remember(row)
+            return Failed(f"{error.code}: {error.detail}")
+        work.handed_over += 1
+        return Done()
+
+    def _fail(self, work: Work, row: Waiting, result: Failed) -> None:
+        """Take in a failed attempt."""
+        error = result.error[:MAX_ERROR]
+        row = failed(row, error, self._clock(), _chance(), result.retry_after)
+        work.wait(row)
+        facts = {"consumer": row.consumer, "change_id": row.change_id, "tries": row.tries}
+        if row.is_waiting:
+            get_logger().warning("outbox.failed", **facts, detail=error)
+        else:
+            get_logger().error("outbox.dead", **facts, detail=error)
+
+
+class _GoneError(Exception):
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+def _chance() -> float:
+    """Changes that failed together must not come back together."""
+    return random.random()  # noqa: S311 - not for a secret

@@ -1,0 +1,416 @@
+"""The queue of each consumer as rows: its positions in the audit, and the changes that wait.
+
+Every transaction that changes a consumer's rows of ``outbox`` holds the lock of its row for that
+shard. So an administrator's act and a dispatcher's work never cross, and of a person's waiting
+rows the first one, and no other, has a time at which it is due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from msgspec import Struct, field, structs
+from sqlalchemy import (
+    ColumnElement,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
+
+from usher.core.domain.outbox_queue import (
+    SHARDS,
+    WHOLE,
+    Found,
+    Place,
+    State,
+    Waiting,
+    cause_of,
+    shard_of,
+    users_of,
+)
+from usher.core.domain.records import Key, User
+from usher.core.store.audit import to_entry
+from usher.core.store.database import Database, Transaction, again_on_conflict
+from usher.core.store.tables import AUDIT, CONSUMERS, DELIVERIES, OUTBOX, SILENT
+from usher.core.store.users import find_by_ids
+
+MOST_BEHIND: Final = 1_000
+"""A position moves past so many entries of other shards, so that no look passes over many."""
+_WAITS: Final = OUTBOX.c.state == State.WAITING.value
+_FIELDS: Final = tuple(Waiting.__struct_fields__)
+
+
+class LeaseLostError(Exception):
+    """Another server works on the shard by now; nothing was kept."""
+
+
+class Shard(Struct, frozen=True):
+    """One shard of a consumer (``tables.CONSUMERS``).
+
+    Attributes:
+        position, part: the change up to which it has come.
+        due: whether a waiting row of it is due.
+        follows: whether the audit has entries after its place, or so many others that its position
+            should move.
+    """
+
+    name: str
+    shard: int
+    position: int
+    part: int
+    trying: int
+    tries: int
+    lease: UUID | None
+    lease_until: datetime
+    seen_at: datetime
+    due: bool = False
+    follows: bool = False
+
+    @property
+    def place(self) -> Place:
+        """The change up to which it has come."""
+        return self.position, self.part
+
+
+class Look(Struct, frozen=True):
+    """The shards of a consumer, and the newest entry of the audit."""
+
+    shards: tuple[Shard, ...]
+    newest: int
+
+
+class Entries(Struct, frozen=True):
+    """Entries of the audit, with all that is needed to plan them.
+
+    Attributes:
+        people: the records of their users.
+        waiting: users who have a waiting row.
+        failing: waiting rows of the shard that have failed.
+    """
+
+    found: tuple[Found, ...]
+    people: Mapping[Key, User]
+    waiting: frozenset[Key] = frozenset()
+    failing: int = 0
+
+
+class Moves(Struct):
+    """All that is to be kept at once.
+
+    Attributes:
+        added: new rows.
+        changed: rows as they are now.
+        removed: the ids of rows that are done.
+        replaced: users whose waiting rows give way to ``user.deleted``.
+    """
+
+    added: list[Waiting] = field(default_factory=list)
+    changed: list[Waiting] = field(default_factory=list)
+    removed: list[Waiting] = field(default_factory=list)
+    replaced: set[Key] = field(default_factory=set)
+
+    def users(self) -> set[Key]:
+        """The users whose rows change."""
+        return {row.key for row in (*self.added, *self.changed, *self.removed)} | self.replaced
+
+
+class Queue:
+    """The queues of one database, for dispatchers."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def look(self, name: str, now: datetime) -> Look:
+        """How things stand with a consumer, without a lock; no shard: it is a new one."""
+        due = select(OUTBOX.c.shard).where(
+            OUTBOX.c.consumer == name, OUTBOX.c.due_at <= now, _WAITS
+        )
+        with self._database.read() as transaction:
+            sql = transaction.sql
+            known = select(CONSUMERS).where(CONSUMERS.c.name == name).order_by(CONSUMERS.c.shard)
+            shards = [Shard(*row) for row in sql.execute(known)]
+            ready = set(sql.execute(due.distinct()).scalars())
+            newest = sql.execute(select(func.max(AUDIT.c.sequence))).scalar() or 0
+            return Look(
+                tuple(
+                    structs.replace(
+                        shard,
+                        due=shard.shard in ready,
+                        follows=_follows(transaction, shard, newest),
+                    )
+                    for shard in shards
+                ),
+                newest,
+            )
+
+    def begin(self, name: str, position: int, now: datetime) -> None:
+        """Make a new consumer known, at a position; a known one is left as it is."""
+        new = (position, WHOLE, 0, 0, None, now, now)
+        rows = [_values(Shard(name, shard, *new)) for shard in range(SHARDS)]
+        known = select(CONSUMERS.c.shard).where(CONSUMERS.c.name == name)
+
+        def work() -> None:
+            with self._database.write() as transaction:
+                if not transaction.sql.execute(known).all():
+                    transaction.sql.execute(insert(CONSUMERS), rows)
+
+        again_on_conflict(work)
+
+    def seen(self, name: str, now: datetime) -> None:
+        """Note that a server works for a consumer, which has nothing to do."""
+        with self._database.write() as transaction:
+            mine = update(CONSUMERS).where(CONSUMERS.c.name == name)
+            transaction.sql.execute(mine.values(seen_at=now))
+
+    def claim(
+        self, shard: Shard, lease: UUID, now: datetime, until: datetime, *, alive: bool
+    ) -> Shard | None:
+        """Take the lease of a shard; None where another server has it.
+
+        Where the one before was never given back, its process ended while it worked. ``tries``
+        then counts one more.
+
+        Args:
+            alive: this process has it, and has not ended.
+        """
+        with self._database.write() as transaction:
+            mine = select(CONSUMERS).where(*_is(shard)).with_for_update()
+            row = transaction.sql.execute(mine).first()
+            if row is None or not (row.lease in (None, lease) or row.lease_until <= now):
+                return None
+            taken = structs.replace(
+                Shard(*row),
+                lease=lease,
+                lease_until=until,
+                seen_at=now,
+                tries=row.tries + (row.lease is not None and not alive),
+            )
+            transaction.sql.execute(update(CONSUMERS).where(*_is(shard)).values(_values(taken)))
+        return taken
+
+    def due(
+        self, shard: Shard, now: datetime, limit: int
+    ) -> tuple[Sequence[Waiting], Mapping[int, Found], Mapping[Key, User]]:
+        """The rows that are due, their entries of the audit by sequence, and their users."""
+        statement = (
+            select(*waiting_columns())
+            .where(
+                OUTBOX.c.consumer == shard.name,
+                OUTBOX.c.shard == shard.shard,
+                OUTBOX.c.due_at <= now,
+                _WAITS,
+            )
+            .order_by(OUTBOX.c.due_at, OUTBOX.c.id)
+            .limit(limit)
+        )
+        with self._database.read() as transaction:
+            rows = [to_waiting(row) for row in transaction.sql.execute(statement)]
+            wanted = {row.sequence for row in rows}
+            found = _found(transaction, [AUDIT.c.sequence.in_(wanted)]) if rows else ()
+            people = _people(transaction, {row.key for row in rows})
+        return rows, {each.entry.sequence or 0: each for each in found}, people
+
+    def page(self, shard: Shard, up_to: int, limit: int) -> Entries:
+        """The entries after the place of a shard, the oldest first.
+
+        One of which only some changes are done is among them.
+
+        Args:
+            up_to: the last one that may be given.
+        """
+        within = [
+            *after(shard),
+            AUDIT.c.sequence <= up_to,
+        ]
+        rows = OUTBOX.c.consumer == shard.name, OUTBOX.c.shard == shard.shard, _WAITS
+        failing = select(func.count()).where(*rows, OUTBOX.c.tries > 0)
+        with self._database.read() as transaction:
+            found = _found(transaction, within, limit)
+            keys = {(each.entry.instance_id, each.entry.user_id) for each in found}
+            ids = {user_id for _, user_id in keys}
+            users = select(OUTBOX.c.instance_id, OUTBOX.c.user_id).where(*rows)
+            waiting = transaction.sql.execute(users.where(OUTBOX.c.user_id.in_(ids)).distinct())
+            return Entries(
+                tuple(found),
+                _people(transaction, keys),
+                frozenset((row[0], row[1]) for row in waiting),
+                transaction.sql.execute(failing).scalar_one(),
+            )
+
+    def keep(
+        self,
+        before: Shard,
+        after: Shard,
+        moves: Moves,
+        write: Callable[[Transaction], object] | None = None,
+    ) -> None:
+        """Keep what was done since the last time, by compare-and-set of lease and position.
+
+        Args:
+            write: what a handler writes, in the same transaction, before anything else.
+
+        Raises:
+            LeaseLostError: another server works on the shard by now; nothing is kept.
+        """
+        again_on_conflict(lambda: self._keep(before, after, moves, write))
+
+    def _keep(
+        self,
+        before: Shard,
+        after: Shard,
+        moves: Moves,
+        write: Callable[[Transaction], object] | None,
+    ) -> None:
+        now = after.seen_at
+        with self._database.write() as transaction:
+            if write is not None:
+                write(transaction)
+            same = (
+                CONSUMERS.c.lease == before.lease,
+                CONSUMERS.c.position == before.position,
+                CONSUMERS.c.part == before.part,
+            )
+            moved = update(CONSUMERS).where(*_is(before), *same).values(_values(after))
+            if transaction.sql.execute(moved).rowcount != 1:
+                raise LeaseLostError
+            users = moves.users()
+            if users:
+                _move(transaction, before, moves)
+                put_in_order(transaction, before.name, users, now)
+
+
+def put_in_order(
+    transaction: Transaction, consumer: str, users: Iterable[Key], now: datetime
+) -> None:
+    """See to it that of these users' waiting rows the first one is due at some time, alone."""
+    other = OUTBOX.alias()
+    earlier = exists().where(
+        other.c.consumer == OUTBOX.c.consumer,
+        other.c.instance_id == OUTBOX.c.instance_id,
+        other.c.user_id == OUTBOX.c.user_id,
+        other.c.state == State.WAITING.value,
+        tuple_(other.c.sequence, other.c.part) < tuple_(OUTBOX.c.sequence, OUTBOX.c.part),
+    )
+    for instance_id, ids in _by_instance(users).items():
+        rows = update(OUTBOX).where(
+            OUTBOX.c.instance_id == instance_id,
+            OUTBOX.c.user_id.in_(ids),
+            OUTBOX.c.consumer == consumer,
+            _WAITS,
+        )
+        behind = rows.where(OUTBOX.c.due_at.is_not(None), earlier)
+        first = rows.where(OUTBOX.c.due_at.is_(None), ~earlier)
+        transaction.sql.execute(behind.values(due_at=None))
+        transaction.sql.execute(first.values(due_at=now))
+
+
+def lock_shard(transaction: Transaction, consumer: str, user_id: UUID) -> None:
+    """Wait until no dispatcher can keep anything of a user's shard, to the end of this one."""
+    mine = CONSUMERS.c.name == consumer, CONSUMERS.c.shard == shard_of(user_id)
+    transaction.sql.execute(select(CONSUMERS.c.shard).where(*mine).with_for_update())
+
+
+def to_waiting(row: Any) -> Waiting:
+    """A row of the outbox."""
+    values = dict(zip(_FIELDS, row, strict=True))
+    return Waiting(**values | {"state": State(values["state"])})
+
+
+def waiting_columns() -> list[ColumnElement[Any]]:
+    """The columns that ``to_waiting`` takes, in order."""
+    return [OUTBOX.c[name] for name in _FIELDS]
+
+
+def _move(transaction: Transaction, shard: Shard, moves: Moves) -> None:
+    sql = transaction.sql
+    if moves.removed:
+        sql.execute(delete(OUTBOX).where(OUTBOX.c.id.in_([row.id for row in moves.removed])))
+    for instance_id, ids in _by_instance(moves.replaced).items():
+        sql.execute(
+            delete(OUTBOX).where(
+                OUTBOX.c.instance_id == instance_id,
+                OUTBOX.c.user_id.in_(ids),
+                OUTBOX.c.consumer == shard.name,
+                _WAITS,
+            )
+        )
+    for row in moves.changed:
+        sql.execute(update(OUTBOX).where(OUTBOX.c.id == row.id).values(_row(row)))
+    if moves.added:
+        sql.execute(insert(OUTBOX), [_row(row) for row in moves.added])
+
+
+def _row(row: Waiting) -> dict[str, Any]:
+    values = structs.asdict(row) | {"shard": shard_of(row.user_id), "state": row.state.value}
+    del values["id"]
+    return values
+
+
+def _values(shard: Shard) -> dict[str, Any]:
+    values = structs.asdict(shard)
+    del values["due"], values["follows"]
+    return values
+
+
+def _is(shard: Shard) -> tuple[ColumnElement[bool], ...]:
+    return CONSUMERS.c.name == shard.name, CONSUMERS.c.shard == shard.shard
+
+
+def after(shard: Shard) -> tuple[ColumnElement[bool], ...]:
+    """Entries of the audit after the place of a shard; of the one at it, changes may be left."""
+    begin = shard.position + (shard.part == WHOLE)
+    return AUDIT.c.sequence >= begin, AUDIT.c.user_id.between(*users_of(shard.shard))
+
+
+def _follows(transaction: Transaction, shard: Shard, newest: int) -> bool:
+    if shard.part == WHOLE and newest <= shard.position:
+        return False
+    if newest - shard.position > MOST_BEHIND:
+        return True
+    some = select(AUDIT.c.sequence).where(*after(shard)).order_by(AUDIT.c.sequence).limit(1)
+    return transaction.sql.execute(some).first() is not None
+
+
+def _found(
+    transaction: Transaction, where: Sequence[ColumnElement[bool]], limit: int | None = None
+) -> list[Found]:
+    """Entries of the audit with their causes, the oldest first."""
+    statement = select(AUDIT).where(*where).order_by(AUDIT.c.sequence).limit(limit)
+    entries = [to_entry(row) for row in transaction.sql.execute(statement)]
+    ids = {entry.delivery_id for entry in entries if entry.delivery_id is not None}
+    acts = {entry.sequence for entry in entries if entry.delivery_id is None}
+    causes: dict[str | None, tuple[str, str]] = {}
+    if ids:
+        columns = DELIVERIES.c.id, DELIVERIES.c.event, DELIVERIES.c.origin
+        rows = transaction.sql.execute(select(*columns).where(DELIVERIES.c.id.in_(ids)))
+        causes = {row[0]: (row[1], row[2]) for row in rows}
+    marked: set[int] = set()
+    if acts:
+        silent = select(SILENT.c.sequence).where(SILENT.c.sequence.in_(acts))
+        marked = set(transaction.sql.execute(silent).scalars())
+    return [
+        cause_of(entry, *causes.get(entry.delivery_id, ("", "")), marked=entry.sequence in marked)
+        for entry in entries
+    ]
+
+
+def _people(transaction: Transaction, keys: Collection[Key]) -> dict[Key, User]:
+    return {
+        (instance_id, user.id): user
+        for instance_id, ids in _by_instance(keys).items()
+        for user in find_by_ids(transaction, instance_id, sorted(ids))
+    }
+
+
+def _by_instance(keys: Iterable[Key]) -> dict[UUID, set[UUID]]:
+    found: dict[UUID, set[UUID]] = {}
+    for instance_id, user_id in keys:
+        found.setdefault(instance_id, set()).add(user_id)
+    return found

@@ -1,0 +1,394 @@
+"""The dispatcher, one case after the other; the whole of it is in test_outbox_machine.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from msgspec import Struct
+from sqlalchemy import delete, select, update
+
+from tests.pipeline.outbox_support import NAME, PEOPLE, Impatient, Killed, World
+from tests.support import Clock
+from usher.core.domain import outbox_queue
+from usher.core.domain.outbox import Change, Write
+from usher.core.domain.outbox_queue import DEATHS, State
+from usher.core.errors import ChangeNotFoundError, RoleInvalidError
+from usher.core.outbox import dispatcher as module
+from usher.core.outbox.consumer import Done, Failed, Gone, Result
+from usher.core.outbox.dispatcher import Dispatcher, Turn
+from usher.core.store.database import Database, Transaction
+from usher.core.store.instances import Instances
+from usher.core.store.outbox import Queue
+from usher.core.store.outbox_rows import UNSEEN, Filters
+from usher.core.store.tables import AUDIT, CONSUMERS, OUTBOX, USERS
+from usher.core.users import UserService
+from usher.emulator.payload import ZERO_INSTANCE
+
+ADA, BEA, CY = PEOPLE[:3]
+"""In one shard."""
+MANY = 20
+
+
+class Hook(Struct):
+    """A consumer that does as it is told, and notes what it gets."""
+
+    answer: Callable[[Change], Result] = lambda _: Done()
+    got: list[Change] = []
+    name: str = NAME
+    patterns: frozenset[str] = frozenset({"*"})
+    seconds: float = 5.0
+
+    def hand_over(self, change: Change) -> Result:
+        """Note it, and answer."""
+        self.got.append(change)
+        return self.answer(change)
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds that came."""
+        return [change.kind.value for change in self.got]
+
+
+class Site:
+    """A world with one consumer."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self.database = database
+        self.clock = clock
+        self.world = World(database, clock)
+        self.hook = Hook()
+        self.main = self.dispatcher()
+        self.main.turn()
+
+    def dispatcher(self, **options: Any) -> Dispatcher:
+        """A dispatcher of another process."""
+        queue, complete = Queue(self.database), Impatient(self.database)
+        return Dispatcher(queue, complete, self.hook, self.clock, uuid4(), **options)
+
+    def change(self, *people: UUID, **how: Any) -> None:
+        """Change people, each in a transaction."""
+        for who in people:
+            work = self.world.begin()
+            self.world.do(work, who, **how)
+            self.world.end(work)
+
+    def work(self, by: Dispatcher | None = None) -> Turn:
+        """Work until there is nothing more to do at once."""
+        for _ in range(MANY):
+            turn = (by or self.main).turn()
+            if not (turn.more or turn.handed_over):
+                break
+        return turn
+
+    def rows(self, state: State | None = None) -> list[Any]:
+        """What was not handed over at once, the oldest first."""
+        return list(self.world.outbox.page(Filters(state)).items[::-1])
+
+
+@pytest.fixture
+def site(database_url: str, clock: Clock) -> Iterator[Site]:
+    """A site on each database, whose consumer began before anything happened."""
+    database = Database(database_url)
+    yield Site(database, clock)
+    database.dispose()
+
+
+def test_a_transaction_that_commits_late_is_not_passed_over(
+    postgresql_url: str, clock: Clock
+) -> None:
+    """Its changes have smaller numbers than those that were committed before it."""
+    database = Database(postgresql_url)
+    site = Site(database, clock)
+    early, late = site.world.begin(), site.world.begin()
+    site.world.do(early, ADA)
+    site.world.do(late, BEA)
+    site.world.end(late)
+    site.work()
+    seen = {change.user.id for change in site.hook.got}
+    site.world.end(early)
+    site.work()
+    assert ADA not in seen
+    assert {change.user.id for change in site.hook.got} == {ADA, BEA}
+    assert len(site.hook.got) == 6
+    database.dispose()
+
+
+def test_a_new_consumer_gets_what_comes_from_now_on(site: Site) -> None:
+    """History is not handed over."""
+    site.change(ADA)
+    late = site.dispatcher()
+    site.hook.name = "handler:site.hooks.late"
+    site.work(late)
+    assert site.hook.got == []
+    site.change(ADA)
+    site.work(late)
+    assert site.hook.kinds == ["user.changed"]
+
+
+def test_a_server_that_lost_its_lease_hands_nothing_more_over(site: Site) -> None:
+    """The other one has gone on with the shard, and has handed it over."""
+    other = site.dispatcher()
+    slow: list[int] = []
+
+    def answer(_: Change) -> Result:
+        if not slow:
+            slow.append(1)
+            site.clock.advance(seconds=600)
+            site.work(other)
+        return Done()
+
+    site.hook.answer = answer
+    site.change(ADA, BEA, CY)
+    site.work()
+    ids = [change.id for change in site.hook.got]
+    assert len(ids) == 1 + 9  # the first one twice
+    assert ids[0] == ids[1]
+
+
+def test_a_retried_dead_letter_goes_before_what_waits(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one person's rows the first is due, and no other."""
+    monkeypatch.setattr(outbox_queue, "MAX_TRIES", 1)
+    site.change(ADA)
+    site.hook.answer = lambda _: Failed("no")
+    site.work()
+    monkeypatch.setattr(outbox_queue, "MAX_TRIES", 9)
+    site.change(ADA)
+    site.work()
+    dead = site.rows(State.DEAD)
+    assert [row.kind for row in dead] == ["user.created", "user.confirmed", "role.granted"]
+    site.world.outbox.retry(dead[0].id, "user:admin")
+    (first, waiting) = site.rows(State.WAITING)
+    assert first.id == dead[0].id
+    assert (first.due_at, first.tries, waiting.due_at) == (site.clock(), 0, None)
+    site.hook.got.clear()
+    site.hook.answer = lambda _: Done()
+    site.work()
+    assert site.hook.kinds == ["user.created", "user.changed"]
+
+
+def test_a_skipped_change_lets_those_behind_it_go(site: Site) -> None:
+    """And the audit tells who skipped it, and which; a second time there is none."""
+    site.change(ADA)
+    site.hook.answer = lambda _: Failed("no")
+    site.work()
+    first, second, third = site.rows()
+    assert (second.due_at, third.due_at) == (None, None)
+    site.hook.answer = lambda _: Done()
+    site.hook.got.clear()
+    site.world.outbox.skip(first.id, "user:admin")
+    site.work()
+    assert site.hook.kinds == ["user.confirmed", "role.granted"]
+    with site.database.read() as transaction:
+        entry = transaction.sql.execute(
+            select(AUDIT).where(AUDIT.c.action == "outbox.skipped")
+        ).one()
+    assert entry.actor == "user:admin"
+    assert entry.after["change_id"] == first.change_id
+    with pytest.raises(ChangeNotFoundError, match=str(first.id)):
+        site.world.outbox.skip(first.id, "user:admin")
+    with pytest.raises(ChangeNotFoundError):
+        site.world.outbox.retry(first.id, "user:admin")
+
+
+def test_a_consumer_that_is_gone_keeps_its_place(site: Site) -> None:
+    """All that it did not take waits for it, in the audit."""
+    site.change(ADA, BEA)
+    site.hook.answer = lambda change: Gone("410") if change.user.id == BEA else Done()
+    turn = site.work()
+    assert (turn.gone, turn.more) == ("410", False)
+    assert site.rows() == []
+    site.hook.got.clear()
+    site.hook.answer = lambda _: Done()
+    site.work()
+    assert [change.user.id for change in site.hook.got] == [BEA] * 3
+
+
+def test_a_change_at_which_processes_end_does_not_hold_up_the_others(site: Site) -> None:
+    """After some of them it counts as failed; its person's later ones wait, nobody else's."""
+
+    def answer(change: Change) -> Result:
+        if change.user.id == BEA:
+            raise Killed
+        return Done()
+
+    site.hook.answer = answer
+    site.change(ADA, BEA, CY)
+    deaths = 0
+    for _ in range(MANY):
+        try:
+            site.work(site.dispatcher())
+        except Killed:
+            deaths += 1
+            site.clock.advance(seconds=100)
+    assert deaths <= DEATHS + 1
+    assert {change.user.id for change in site.hook.got} == {ADA, BEA, CY}
+    (failing, *held) = site.rows()
+    assert (failing.user_id, failing.error) == (BEA, module.ENDED)
+    assert [row.due_at for row in held] == [None, None]
+    # so it is with a retry
+    site.clock.advance(seconds=100)
+    with pytest.raises(Killed):
+        site.work(site.dispatcher())
+    site.clock.advance(seconds=100)
+    with pytest.raises(Killed):
+        site.work(site.dispatcher())
+    site.clock.advance(seconds=1)
+    site.work(site.dispatcher())
+    assert site.rows()[0].tries > failing.tries
+
+
+@pytest.fixture
+def service(site: Site) -> UserService:
+    """The records."""
+    return UserService(site.database, "admin", site.clock, Instances(ZERO_INSTANCE))
+
+
+def test_what_a_handler_writes_is_kept_with_the_change_or_not_at_all(
+    site: Site, service: UserService
+) -> None:
+    """A kill before the commit leaves neither; then both come."""
+    dies: list[int] = [1]
+
+    def apply(transaction: Transaction, name: str, change: Change, write: Write) -> None:
+        assert name == NAME
+        values = {"provider": str(write.app_metadata["customer"])}
+        mine = update(USERS).where(USERS.c.id == change.user.id)
+        transaction.sql.execute(mine.values(values))
+        if dies:
+            dies.clear()
+            raise Killed
+
+    site.hook.answer = lambda change: Done(Write(app_metadata={"customer": len(site.hook.got)}))
+    site.hook.patterns = frozenset({"user.created"})
+    site.change(ADA)
+    with pytest.raises(Killed):
+        site.work(site.dispatcher(apply=apply))
+    assert service.get(ADA).provider == ""
+    site.clock.advance(seconds=100)
+    site.work(site.dispatcher(apply=apply))
+    assert service.get(ADA).provider == "2"
+    assert [change.id for change in site.hook.got] == [site.hook.got[0].id] * 2
+
+
+def test_what_may_not_be_written_is_a_failure_of_the_handler(site: Site) -> None:
+    """The change waits, and its row says why."""
+
+    def apply(_: Transaction, __: str, ___: Change, ____: Write) -> None:
+        raise RoleInvalidError("No role is called so.")
+
+    site.hook.answer = lambda _: Done(Write(grant=("no such",)))
+    site.change(ADA)
+    site.work(site.dispatcher(apply=apply))
+    assert site.rows()[0].error == "role_invalid: No role is called so."
+    site.change(BEA)
+    site.work()
+    assert "nothing takes" in site.rows()[3].error
+
+
+def test_with_too_many_failures_new_changes_stay_in_the_audit(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the table does not grow while a receiver is away."""
+    monkeypatch.setattr(module, "MOST_FAILING", 2)
+    site.hook.answer = lambda _: Failed("no")
+    site.hook.patterns = frozenset({"user.created"})
+    site.change(ADA, BEA)
+    site.work()
+    site.change(CY)
+    site.work()
+    assert [row.user_id for row in site.rows()] == [ADA, BEA]
+    site.hook.answer = lambda _: Done()
+    site.clock.advance(seconds=60)
+    site.work()
+    site.clock.advance(seconds=60)
+    site.work()
+    assert site.rows() == []
+    assert site.hook.got[-1].user.id == CY
+
+
+def test_an_exception_is_kept_by_its_type_alone(site: Site) -> None:
+    """Its message may hold anything of the person."""
+
+    def answer(change: Change) -> Result:
+        raise ValueError(change.user.email)
+
+    site.hook.answer = answer
+    site.change(ADA)
+    site.work()
+    assert site.rows()[0].error == "ValueError"
+
+
+def test_the_audit_keeps_what_a_consumer_has_not_come_to(site: Site, service: UserService) -> None:
+    """And what waits; and its newest entry. A consumer that nobody runs any more keeps nothing."""
+    site.change(ADA)
+    site.clock.advance(seconds=1)
+    site.change(BEA)
+    later = site.clock() + timedelta(days=1)
+
+    def left() -> list[UUID]:
+        service.prune_audit(later, step=100)
+        with site.database.read() as transaction:
+            found = select(AUDIT.c.user_id).order_by(AUDIT.c.sequence)
+            return list(transaction.sql.execute(found).scalars())
+
+    assert left() == [ADA, BEA]
+    site.hook.answer = lambda change: Failed("no") if change.user.id == BEA else Done()
+    site.work()
+    assert left() == [BEA]
+    site.clock.advance(seconds=1)
+    site.change(CY)
+    site.clock.advance(days=UNSEEN.days + 1)
+    later = site.clock()
+    assert left() == [BEA, CY]  # what waits still does
+    site.world.outbox.prune(later, 100)
+    assert left() == [CY]
+    with site.database.read() as transaction:
+        assert transaction.sql.execute(select(CONSUMERS)).all() == []
+        assert transaction.sql.execute(select(OUTBOX)).all() == []
+
+
+def test_a_row_whose_entry_is_gone_is_dropped(site: Site) -> None:
+    """It says so, and does not hold up the person's others."""
+    site.hook.answer = lambda _: Failed("no")
+    site.change(ADA)
+    site.work()
+    with site.database.write() as transaction:
+        transaction.sql.execute(delete(AUDIT))
+    site.clock.advance(seconds=60)
+    site.work()
+    assert [(row.state, row.error) for row in site.rows()] == [(State.DROPPED, module.PRUNED)] * 3
+
+
+def test_dead_letters_go_after_their_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As deliveries do; what waits stays."""
+    monkeypatch.setattr(outbox_queue, "MAX_TRIES", 1)
+    site.hook.answer = lambda _: Failed("no")
+    site.change(ADA)
+    site.work()
+    assert site.world.outbox.prune(site.clock(), 100) == 0
+    assert site.world.outbox.prune(site.clock() + timedelta(seconds=1), 2) == 2
+    assert site.world.outbox.prune(site.clock() + timedelta(seconds=1), 2) == 1
+    assert site.rows() == []
+
+
+def test_a_deletion_erases_the_words_of_handlers(site: Site) -> None:
+    """The rows stay until user.deleted takes their place."""
+    site.hook.answer = lambda _: Failed("ada@example.com is taken")
+    site.change(ADA)
+    site.work()
+    assert site.rows()[0].error
+    work = site.world.begin()
+    site.world.delete(work, ADA)
+    site.world.end(work)
+    assert {row.error for row in site.rows()} == {""}
+    site.hook.answer = lambda _: Done()
+    site.hook.got.clear()
+    site.work()
+    assert site.hook.kinds == ["user.deleted"]
+    assert site.rows() == []
