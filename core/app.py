@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from usher.core.maintenance import Maintenance
     from usher.core.outbox.accounts import KnownAccounts
     from usher.core.outbox.consumer import Consumer
-    from usher.core.outbox.dispatcher import Apply, Dispatcher
+    from usher.core.outbox.dispatcher import Dispatcher
     from usher.core.oversized import Oversized
     from usher.core.requests import RequestService
     from usher.core.shadow import Shadow
@@ -364,12 +364,11 @@ class App:
 
         return Outbox(self.store.database, self.store.instances, self.clock)
 
-    def dispatcher(self, consumer: Consumer, lease: UUID, apply: Apply | None = None) -> Dispatcher:
+    def dispatcher(self, consumer: Consumer, lease: UUID) -> Dispatcher:
         """A dispatcher of changes to one consumer, for one thread.
 
         Args:
             lease: names the process that dispatches.
-            apply: writes what a handler returned.
         """
         from usher.core.outbox.dispatcher import Dispatcher  # noqa: PLC0415 - events need none
         from usher.core.store.complete import Complete  # noqa: PLC0415
@@ -383,7 +382,7 @@ class App:
             self.clock,
             lease,
             accounts=self.accounts,
-            apply=apply,
+            apply=self.store.users.write_of_handler,
         )
 
     @cached_property

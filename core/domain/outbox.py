@@ -154,12 +154,13 @@ def with_person(change: Change, user: User | None, now: datetime) -> Change:
     """The change with its person as on record now; of a deletion with what handlers wrote.
 
     Args:
-        user: the record; None: there is none.
+        user: the record; None: there is none, as of somebody who was refused.
     """
     if change.kind is Kind.USER_DELETED:
         left = Person(id=change.user.id, written=change.after.get(LEFT, {}))
         return replace(change, user=left, before={}, after={})
-    return change if user is None else replace(change, user=person_of(user, now))
+    person = Person(id=change.user.id, status="") if user is None else person_of(user, now)
+    return replace(change, user=person)
 
 
 def person_of(user: User, now: datetime) -> Person:

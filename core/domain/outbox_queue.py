@@ -18,7 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from usher.core.domain.events import EventName
-from usher.core.domain.outbox import Change, Kind, Person, changes_of, matches, person_of
+from usher.core.domain.outbox import Change, Kind, changes_of, matches, with_person
 from usher.core.domain.records import AuditEntry, Key, Status, User
 
 SHARDS: Final = 4
@@ -352,17 +352,7 @@ def _step(
     gone = record is None or record.status is Status.DELETED
     if gone and not without:
         return None
-    change = _with_person(change, record, now)
+    change = with_person(change, record, now)
     asks = found.starts and not without
     step = Step(change, part, Action.HAND_OVER, asks)
     return replace(step, action=Action.SETTLE) if asks and step.settles_at > now else step
-
-
-def _with_person(change: Change, record: User | None, now: datetime) -> Change:
-    user_id = change.user.id
-    if change.kind is Kind.USER_DELETED:
-        written = change.after.get("written", {})
-        return replace(change, user=Person(id=user_id, written=written), before={}, after={})
-    if record is None:
-        return replace(change, user=Person(id=user_id, status=""))
-    return replace(change, user=person_of(record, now))

@@ -63,6 +63,7 @@ def upgrade() -> None:
         if_not_exists=True,
     )
     op.create_index("left_keys_at", "left_keys", ["at"], if_not_exists=True)
+    op.create_table(
         "outbox_silent",
         sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
         if_not_exists=True,

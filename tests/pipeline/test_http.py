@@ -124,6 +124,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "TooManyRequestsError": (1.5,),
     "UnsupportedMediaTypeError": ("text/plain",),
     "InvalidInputError": ((("/x", "is wrong"), ("limit", "is no number")),),
+    "CursorGoneError": (),
     "CursorInvalidError": (),
     "AccountWaitingError": (),
     "UserWaitingError": (),
