@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from usher.core.outbox.accounts import KnownAccounts
     from usher.core.outbox.consumer import Consumer
     from usher.core.outbox.dispatcher import Dispatcher
+    from usher.core.outbox.sinks import Sinks
     from usher.core.oversized import Oversized
     from usher.core.requests import RequestService
     from usher.core.shadow import Shadow
@@ -423,6 +424,14 @@ class App:
         from usher.core.store.codes import Codes  # noqa: PLC0415 - events need none
 
         return Codes(self.store.database, self.store.instances, self.clock)
+
+    @cached_property
+    def sinks(self) -> Sinks:
+        """The receivers of changes by webhook."""
+        from usher.core.outbox.sinks import Sinks  # noqa: PLC0415 - events need none
+
+        store, networks = self.store, self.settings.sink_networks
+        return Sinks(store.database, store.instances, networks, self.clock)
 
     @property
     def store(self) -> _Store:

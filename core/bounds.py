@@ -83,6 +83,11 @@ MAX_CODE_KEY_CHARACTERS: Final = 100
 """Of the name of a key of ``user_metadata``."""
 MAX_QUOTA: Final = 1_000_000
 """People in one window of a quota."""
+MAX_SINKS: Final = 20
+"""Receivers of changes by webhook."""
+MAX_SINK_SECRETS: Final = 4
+"""Of one sink, that sign at one time."""
+MAX_SINK_URL_CHARACTERS: Final = 2_000
 DOOR_ANSWER_BYTES: Final = 4 * KIB
 """Of every answer of the door, whatever it says: the longest sentence, escaped, has room."""
 

@@ -657,6 +657,24 @@ class CodeTakenError(UsherError):
     code, status, title = "code_taken", 409, "There is such a code already"
 
 
+class SinkInvalidError(UsherError):
+    """A sink cannot be made or changed so."""
+
+    code, status, title = "sink_invalid", 400, "That is no sink"
+
+
+class SinkNotFoundError(UsherError):
+    """No sink has this id."""
+
+    code, status, title = "sink_not_found", 404, "There is no such sink"
+
+
+class WebhookError(UsherError):
+    """A webhook was not answered; ``detail`` is shown to administrators, and holds no address."""
+
+    code, status, title = "webhook_failed", 502, "The receiver of the webhook does not answer"
+
+
 class DeliveryNotFoundError(UsherError):
     """The ledger has no such delivery."""
 

@@ -70,6 +70,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         door_limit: name of the limit by address that stands before Usher; empty: Usher counts.
         url: base address of the Usher that guards ask; None: the database of these settings.
         key: machine credential with which a guard names the addresses of its own clients there.
+        sink_networks: networks that webhooks may go to, besides public addresses.
     """
 
     database_url: str = "sqlite:///usher.db"
@@ -103,6 +104,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     door_limit: str = ""
     url: str | None = None
     key: str | None = None
+    sink_networks: tuple[Network, ...] = ()
 
     def __repr__(self) -> str:
         """A form without secrets, for logs and tracebacks."""
@@ -318,4 +320,5 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "door_limit": _name,
     "url": _url,
     "key": _token,
+    "sink_networks": _networks,
 }
