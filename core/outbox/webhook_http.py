@@ -75,9 +75,10 @@ def _connected(addresses: list[Address], port: int, until: float) -> socket.sock
     """A connection to the first of the addresses that takes one."""
     for address in addresses[:MAX_ADDRESSES]:
         seconds = min(CONNECT_SECONDS, until - monotonic())
-        if seconds > 0:
-            with suppress(OSError):
-                return socket.create_connection((str(address), port), seconds)
+        if seconds <= 0:
+            raise TimeoutError
+        with suppress(OSError):
+            return socket.create_connection((str(address), port), seconds)
     raise WebhookError("nobody answers at the address")
 
 
@@ -111,7 +112,9 @@ def _ended(line: socket.socket, until: float) -> Iterator[None]:
             # Not the method of a TLS socket, which would go on reading in plain.
             socket.socket.shutdown(line, socket.SHUT_RDWR)
 
-    timer = Timer(max(0.0, until - monotonic()), shut)
+    left = max(0.0, until - monotonic())
+    line.settimeout(left + 1)
+    timer = Timer(left, shut)
     timer.daemon = True
     timer.start()
     try:
