@@ -94,6 +94,8 @@ def differences(entry: AuditEntry) -> str:
             parts.append(_codes(new))
         elif key == "key":
             parts.append(f"key {new['name']}: {', '.join(new.get('scopes', ['revoked']))}")
+        elif key == "sink":
+            parts.append(f"sink {new['host']} ({new['id']})")
         elif isinstance(new, str):
             parts.append(f"{key} {old or '-'} → {new or '-'}")
         else:

@@ -31,6 +31,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "requests": "requests",
     "secret": "secret",
     "serve": "serve",
+    "sinks": "sinks",
     "sync": "sync",
     "token": "token",
     "trigger": "trigger",

@@ -106,6 +106,11 @@ class Sink(Struct, frozen=True, kw_only=True):
         """The secrets that sign now, the newest first."""
         return tuple(each.text for each in _not_ended(self.secrets, now))
 
+    def old_secret_until(self, now: datetime) -> datetime | None:
+        """The time until which a secret from before signs beside the newest; None: none does."""
+        ends = [each.ends_at for each in _not_ended(self.secrets, now) if each.ends_at]
+        return max(ends, default=None)
+
     def rotated(self, secret: str, now: datetime, *, at_once: bool) -> tuple[Secret, ...]:
         """The secrets after a rotation.
 
@@ -126,6 +131,19 @@ class Sink(Struct, frozen=True, kw_only=True):
         ends_at = now + timedelta(hours=ROTATION_HOURS)
         before = (Secret(each.text, each.ends_at or ends_at) for each in kept)
         return (Secret(secret), *before)
+
+
+class Trial(Struct, frozen=True):
+    """The outcome of a webhook that was sent for trial.
+
+    Attributes:
+        status: of the answer; None: there was none.
+        problem: in words; empty: the receiver takes webhooks.
+    """
+
+    status: int | None
+    problem: str
+    elapsed_ms: int
 
 
 def _not_ended(secrets: tuple[Secret, ...], now: datetime) -> tuple[Secret, ...]:
@@ -284,16 +302,25 @@ def _message(kind: str, at: datetime, data: dict[str, Any]) -> bytes:
 
 def sink_document(sink: Sink, now: datetime) -> dict[str, Any]:
     """A sink without its secrets, which leave in the answer that sets them alone."""
-    ends = [each.ends_at for each in _not_ended(sink.secrets, now) if each.ends_at]
     return {
         "id": sink.id,
         "url": sink.url,
         "changes": list(sink.kinds),
         "full": sink.full,
         "state": "paused" if sink.paused_at else "active",
-        "old_secret_until": max(ends, default=None),
+        "old_secret_until": sink.old_secret_until(now),
         "created_at": sink.created_at,
         "created_by": sink.created_by,
         "paused_at": sink.paused_at,
         "paused_by": sink.paused_by,
+    }
+
+
+def trial_document(trial: Trial) -> dict[str, Any]:
+    """The outcome of a webhook that was sent for trial."""
+    return {
+        "delivered": not trial.problem,
+        "status": trial.status,
+        "problem": trial.problem or None,
+        "elapsed_ms": trial.elapsed_ms,
     }

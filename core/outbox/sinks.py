@@ -9,7 +9,6 @@ from time import monotonic
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from usher import __version__
@@ -19,6 +18,7 @@ from usher.core.domain.records import THE_SITE, AuditEntry
 from usher.core.domain.sinks import (
     Secret,
     Sink,
+    Trial,
     check_secret,
     check_sink,
     target_of,
@@ -37,19 +37,6 @@ from usher.core.store.users import write_audit
 NEW_SECRET_BYTES: Final = 32
 TRIAL_SECONDS: Final = 8.0
 """An administrator waits for it, in a function perhaps, which has ten seconds."""
-
-
-class Trial(Struct, frozen=True):
-    """What a test of a receiver came to.
-
-    Attributes:
-        status: of the answer; None: there was none.
-        problem: in words; empty: the receiver takes webhooks.
-    """
-
-    status: int | None
-    problem: str
-    elapsed_ms: int
 
 
 class Sinks:

@@ -36,6 +36,11 @@ ACTIONS: Final = (
     "key.revoked",
     "outbox.retried",
     "outbox.skipped",
+    "sink.added",
+    "sink.rotated",
+    "sink.paused",
+    "sink.resumed",
+    "sink.removed",
 )
 """The actions of the audit."""
 

@@ -21,6 +21,7 @@ from usher.functions.api_methods import (
     policy_trial,
     requests,
     roles,
+    sinks,
     stats,
     users,
 )
@@ -35,6 +36,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *roles.OPERATIONS,
     *codes.OPERATIONS,
     *keys.OPERATIONS,
+    *sinks.OPERATIONS,
     *events.OPERATIONS,
     *audit.OPERATIONS,
     *changes.OPERATIONS,

@@ -37,6 +37,7 @@ _PARAMETERS: Final = {
     "number": "The number of a request.",
     "code": "A UUID of an invitation code.",
     "key": "The name of a key.",
+    "sink": "A UUID of a sink.",
 }
 
 

@@ -343,6 +343,43 @@ class ChangeList(Document):
     next_cursor: str = Field(description="Where the feed goes on; keep it with what you did.")
     more: bool = Field(description="Whether there are more already; else wait.")
 
+class Sink(Document):
+    """A receiver of changes by webhook."""
+
+    id: UUID
+    url: str
+    changes: list[str] = Field(description="The kinds of changes that it gets.")
+    full: bool = Field(description="Whether it gets the person and what differs, or ids alone.")
+    state: Literal["active", "paused"]
+    old_secret_until: datetime | None = Field(
+        description="Until when a secret from before signs beside the newest; null: none does."
+    )
+    created_at: datetime
+    created_by: str
+    paused_at: datetime | None
+    paused_by: str = Field(description="An actor; the sink itself, where it answered 410.")
+
+
+class SinkWithSecret(Sink):
+    """A sink whose secret was set just now."""
+
+    secret: str = Field(description="Nobody can tell it later.")
+
+
+class SinkList(Document):
+    """All sinks."""
+
+    sinks: list[Sink]
+
+
+class SinkTrial(Document):
+    """What a webhook for trial came to."""
+
+    delivered: bool
+    status: int | None = Field(description="Of the answer; null: there was none.")
+    problem: str | None
+    elapsed_ms: int
+
 
 class RoleCount(Document):
     """A role that somebody has, or that the policy can give."""

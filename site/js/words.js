@@ -58,6 +58,11 @@ export const ACTIONS = {
   "code.revoked": "Code revoked",
   "key.created": "Key created",
   "key.revoked": "Key revoked",
+  "sink.added": "Sink added",
+  "sink.rotated": "Sink's secret replaced",
+  "sink.paused": "Sink paused",
+  "sink.resumed": "Sink resumed",
+  "sink.removed": "Sink removed",
 };
 export const SOURCES = { policy: "the policy", administrator: "an administrator", identity: "Identity", handler: "a handler" };
 

@@ -51,6 +51,7 @@ ANSWERS = [
     ("GET", "/policy/me"), ("GET", "/me/requests"), ("GET", "/requests"),
     ("GET", "/requests/{number}"),
     ("GET", "/codes"), ("GET", "/policy/shadow"), ("GET", "/keys"), ("GET", "/changes"),
+    ("GET", "/sinks"),
 ]  # fmt: skip
 
 

@@ -31,6 +31,12 @@ TABLE: list[tuple[str, tuple[str, ...], str]] = [
     ("/codes/{code}/uses", ("GET",), "administrator"),
     ("/keys", ("GET", "POST"), "administrator"),
     ("/keys/{key}", ("DELETE",), "administrator"),
+    ("/sinks", ("GET", "POST"), "administrator"),
+    ("/sinks/{sink}", ("GET", "DELETE"), "administrator"),
+    ("/sinks/{sink}/test", ("POST",), "administrator"),
+    ("/sinks/{sink}/rotate", ("POST",), "administrator"),
+    ("/sinks/{sink}/pause", ("POST",), "administrator"),
+    ("/sinks/{sink}/resume", ("POST",), "administrator"),
     ("/events", ("GET",), "administrator"),
     ("/events/{id}", ("GET",), "administrator"),
     ("/events/{id}/replay", ("POST",), "administrator"),
@@ -77,7 +83,12 @@ DONE = {
     ("GET", "/codes/{code}/uses"): 404, ("GET", "/policy/shadow"): 200,
     ("GET", "/changes"): 200, ("GET", "/keys"): 200, ("POST", "/keys"): 400,
     ("DELETE", "/keys/{key}"): 404,
+    ("GET", "/sinks"): 200, ("POST", "/sinks"): 400, ("GET", "/sinks/{sink}"): 404,
+    ("DELETE", "/sinks/{sink}"): 404, ("POST", "/sinks/{sink}/test"): 404,
+    ("POST", "/sinks/{sink}/rotate"): 404, ("POST", "/sinks/{sink}/pause"): 404,
+    ("POST", "/sinks/{sink}/resume"): 404,
 }  # fmt: skip
+THINGS = ("event", "request", "code", "key", "sink")
 CODES = {400: "input_invalid", 401: "unauthenticated", 405: "method_not_allowed"}
 
 
@@ -124,7 +135,9 @@ def test_every_path_method_and_caller_is_answered_by_the_first_check_that_fails(
     people = sqlite_people
     address = path.replace("{id}", str(people.ids["other"])).replace("{role}", "editor")
     address = address.replace("{number}", "999")
-    address = address.replace("{code}", str(people.ids["other"])).replace("{key}", "feed")
+    for thing in ("{code}", "{sink}"):
+        address = address.replace(thing, str(people.ids["other"]))
+    address = address.replace("{key}", "feed")
     for method in METHODS:
         wanted = expected(path, methods, access, method, caller)
         tokens = {"no token": None, "bad token": "Bearer a.b.c"}
@@ -144,9 +157,7 @@ def test_every_path_method_and_caller_is_answered_by_the_first_check_that_fails(
                 if wanted in CODES:
                     assert answer.code == CODES[wanted]
                 if wanted == 404:
-                    thing = next(
-                        t for t in ("event", "request", "code", "key") if f"/{t}s/" in path
-                    )
+                    thing = next(t for t in THINGS if f"/{t}s/" in path)
                     assert answer.code == f"{thing}_not_found"
             if answer.status == 405 or method == "OPTIONS":
                 allowed = answer.headers["Allow"].split(", ")

@@ -75,6 +75,7 @@ function changes(before, after) {
     if (isNothing(before[key]) && isNothing(after[key])) continue; // a new record's empty maps
     if (key === "roles") lines.push(...roleChanges(before.roles ?? {}, after.roles ?? {}));
     else if (key === "codes") lines.push(codesMade(after.codes));
+    else if (key === "sink") lines.push(["To ", h("strong", after.sink.host)]);
     else if (key === "request") lines.push([`Request ${after.request.request}, `, after.request.role === null ? "to be let in" : ["for the role ", h("strong", after.request.role)]]);
     else if (isShort(before[key]) && isShort(after[key])) {
       lines.push([h("span", { class: "mono" }, key), ": ", isNothing(before[key]) ? "" : `${before[key]} → `, h("strong", isNothing(after[key]) ? "none" : String(after[key]))]);
