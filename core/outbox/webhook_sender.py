@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from usher.core import log
@@ -17,6 +16,7 @@ from usher.core.outbox.webhook_http import Answer
 if TYPE_CHECKING:
     from usher.core.outbox.sinks import Sinks
 
+GONE: Final = 410
 SECONDS: Final = 15.0
 """For one webhook."""
 MAX_RETRY_AFTER_SECONDS: Final = 6 * 3_600
@@ -46,7 +46,7 @@ class WebhookSender:
             answer = self._sinks.send(sink, change.id, webhook(change, full=sink.full), SECONDS)
         except WebhookError as error:
             return Failed(error.detail)
-        if answer.status == HTTPStatus.GONE:
+        if answer.status == GONE:
             self._sinks.pause_gone(sink)
             log.get_logger().warning("sink.gone", sink=str(sink.id))
             return Gone(problem_of(answer))

@@ -373,7 +373,7 @@ class SinkList(Document):
 
 
 class SinkTrial(Document):
-    """What a webhook for trial came to."""
+    """The outcome of a webhook for trial."""
 
     delivered: bool
     status: int | None = Field(description="Of the answer; null: there was none.")

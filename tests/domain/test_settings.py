@@ -49,6 +49,7 @@ DEFAULTS: dict[str, Any] = {
     "door_limit": "",
     "url": None,
     "key": None,
+    "sink_networks": (),
 }
 
 GOOD: list[tuple[str, str, Any]] = [
@@ -71,6 +72,7 @@ GOOD: list[tuple[str, str, Any]] = [
     ("api_requests_per_minute", "0", 0),
     ("api_address_requests_per_minute", "1000000", 1_000_000),
     ("trusted_proxies", "10.0.0.0/8, ::1", (ip_network("10.0.0.0/8"), ip_network("::1/128"))),
+    ("sink_networks", "10.0.0.0/8,::1", (ip_network("10.0.0.0/8"), ip_network("::1/128"))),
     ("jwt_audience", "api.example", "api.example"),
     ("identity_url", "https://a.example/identity/", "https://a.example/identity"),
     ("identity_url", "http://127.0.0.1:9999", "http://127.0.0.1:9999"),
@@ -133,6 +135,7 @@ BAD: list[tuple[str, str, str]] = [
     ("api_address_requests_per_minute", "many", "must be a whole number from 0 to 1000000"),
     ("trusted_proxies", "10.0.0.1/8", "must hold addresses or networks: 10.0.0.1/8 has host bits"),
     ("trusted_proxies", "proxy.example", "must hold addresses or networks"),
+    ("sink_networks", "localhost", "must hold addresses or networks"),
     ("metrics_token", "s" * 31, "holds a secret of 31 bytes"),
     ("metrics_token", "s" * 31 + " s", "must be printable ASCII without spaces"),
     ("metrics_token", "\u00e9" * 32, "must be printable ASCII without spaces"),

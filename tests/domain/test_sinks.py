@@ -88,8 +88,8 @@ REFUSED = {
     "another scheme": """ftp://crm.example/ HTTPS://crm.example/ //crm.example crm.example
         javascript:alert(1) file:///etc/passwd gopher://crm.example/ https:/crm.example/
         https:crm.example https:///crm.example/ https:///hook https://""",
-    "userinfo": """https://ada@crm.example/ https://ada:pw@crm.example/ https://@crm.example/
-        https://crm.example:80@10.0.0.1/ https://crm.example%40@10.0.0.1/
+    "userinfo": """https://ada@crm.example/ https://ada:@crm.example/ https://@crm.example/
+        https://crm.example:@10.0.0.1/ https://crm.example%40@10.0.0.1/
         https://crm.example\\@10.0.0.1/""",
     "odd ports": """https://crm.example:0/ https://crm.example:/ https://crm.example:22/
         https://crm.example:25/ https://crm.example:1023/ https://crm.example:65536/
