@@ -29,19 +29,20 @@ DECIDED_ONCE = {
     "/me/requests/{number}",  # the user's, not the administrator's
     "/requests/{number}/approve",
     "/requests/{number}/decline",
+    *(path for path in REACHED if path.startswith("/sinks/{sink}")),  # removed by the first DELETE
 }
 
 
-def wish(server: Server, token: str) -> int:
-    """The number of a request for a role."""
+def made(server: Server, token: str, path: str, body: bytes) -> object:
+    """The id of what a call makes: a request for a role, a sink."""
     asked = urllib.request.Request(
-        f"{server.url}/api/me/requests",
-        b'{"role": "author"}',
+        f"{server.url}/api{path}",
+        body,
         {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
     )
     with urllib.request.urlopen(asked, timeout=30) as answer:
-        number: int = json.load(answer)["id"]
-    return number
+        found: object = json.load(answer)["id"]
+    return found
 
 
 def answers(server: Server) -> list[dict[str, object]]:
@@ -91,8 +92,12 @@ def test_every_answer_is_as_described_and_none_a_server_error(
         assert server.post(signed("signup", who, at=now)).status in (200, 204)
     configured = '[parameters]\n"query.wait" = 0\n'  # a long poll takes its time
     if ids == "real":
-        number = wish(server, bearer(people["user"].id, now))
+        mine, callers = (bearer(people[name].id, now) for name in ("user", caller))
+        number = made(server, mine, "/me/requests", b'{"role": "author"}')
         configured += f'"path.id" = "{people["user"].id}"\n"path.number" = "{number}"\n'
+        if caller == "administrator":
+            sink = made(server, callers, "/sinks", b'{"url": "https://localhost:1024"}')
+            configured += f'"path.sink" = "{sink}"\n'
     (tmp_path / "schemathesis.toml").write_text(configured)
     done = subprocess.run(
         [
