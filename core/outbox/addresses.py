@@ -10,7 +10,7 @@ from threading import Thread
 from typing import Final
 
 from usher.core.domain.public_addresses import Address, Network, may_be_reached
-from usher.core.domain.sinks import Target
+from usher.core.domain.sink_urls import Target
 from usher.core.errors import WebhookError
 
 LOOK_UP_SECONDS: Final = 5.0

@@ -15,13 +15,13 @@ from usher import __version__
 from usher.core.bounds import MAX_SINKS
 from usher.core.domain.public_addresses import Network
 from usher.core.domain.records import THE_SITE, AuditEntry
+from usher.core.domain.sink_urls import target_of
 from usher.core.domain.sinks import (
     Secret,
     Sink,
     Trial,
     check_secret,
     check_sink,
-    target_of,
     trial_webhook,
 )
 from usher.core.domain.standard_webhooks import secret_text, signed_headers

@@ -19,7 +19,7 @@ from typing import Final
 from msgspec import Struct
 
 from usher.core.domain.public_addresses import Address, Network
-from usher.core.domain.sinks import Target
+from usher.core.domain.sink_urls import Target
 from usher.core.errors import WebhookError
 from usher.core.outbox.addresses import LookUp, addresses_of, look_up
 
@@ -27,6 +27,8 @@ CONNECT_SECONDS: Final = 4.0
 """For one address, where a name has several."""
 MAX_ADDRESSES: Final = 4
 """Tried in one attempt."""
+
+MAX_RETRY_AFTER_CHARACTERS: Final = 64
 
 
 class Answer(Struct, frozen=True):
@@ -96,7 +98,9 @@ def _exchange(
         connection.sock = line
         connection.request("POST", target.path, body, {**headers, "Host": target.authority})
         answer = connection.getresponse()
-        return Answer(answer.status, answer.headers.get("Retry-After", ""))
+        return Answer(
+            answer.status, answer.headers.get("Retry-After", "")[:MAX_RETRY_AFTER_CHARACTERS]
+        )
 
 
 @contextmanager

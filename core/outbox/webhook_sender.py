@@ -50,12 +50,9 @@ class WebhookSender:
             self._sinks.pause_gone(sink)
             log.get_logger().warning("sink.gone", sink=str(sink.id))
             return Gone(problem_of(answer))
-        problem = problem_of(answer)
-        return (
-            Failed(problem, retry_after(answer.retry_after, self._sinks.now()))
-            if problem
-            else Done()
-        )
+        if problem := problem_of(answer):
+            return Failed(problem, retry_after(answer.retry_after, self._sinks.now()))
+        return Done()
 
 
 def problem_of(answer: Answer) -> str:

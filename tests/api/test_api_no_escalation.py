@@ -48,6 +48,7 @@ BODIES = [
     ("POST", "/me/requests", {"role": "editor"}, {"role"}),
     ("POST", "/codes", {}, {"roles"}),
     ("POST", "/keys", {"name": "x", "scopes": ["users:read"], "expires_at": None}, set()),
+    ("POST", "/sinks", {"url": "https://crm.example/"}, set()),
     ("POST", "/requests/1/approve", {}, {"roles"}),
     ("POST", "/requests/1/decline", {}, set()),
 ]

@@ -7,7 +7,7 @@ from datetime import timedelta
 from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -17,15 +17,13 @@ from msgspec.structs import replace
 from tests.support import NOON
 from usher.core.bounds import MAX_SINK_SECRETS, MAX_SINK_URL_CHARACTERS
 from usher.core.domain.outbox import Change, Kind, Person
+from usher.core.domain.sink_urls import Target, target_of
 from usher.core.domain.sinks import (
     Secret,
     Sink,
-    Target,
     check_secret,
     check_sink,
     sink_document,
-    sink_id,
-    target_of,
     trial_webhook,
     webhook,
 )
@@ -312,11 +310,3 @@ def test_nothing_shows_a_secret() -> None:
     assert secret not in str(sink_document(sink, NOON))
     assert sink_document(sink, NOON)["state"] == "active"
     assert sink_document(replace(sink, paused_at=NOON), NOON)["state"] == "paused"
-
-
-def test_the_consumer_of_a_sink_has_its_id() -> None:
-    """And no other consumer is taken for one."""
-    sink = replace(SINK, id=uuid4())
-    assert sink_id(sink.consumer) == sink.id
-    for name in ("handler:billing", f"handler:{sink.id}", "sink:", "sink:1"):
-        assert sink_id(name) is None

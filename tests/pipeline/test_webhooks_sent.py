@@ -13,7 +13,7 @@ import pytest
 
 from tests.receivers import NAME, Certificates, Receiver, listening, make_certificates, trusting
 from tests.support import free_port
-from usher.core.domain.sinks import Target
+from usher.core.domain.sink_urls import Target
 from usher.core.errors import WebhookError
 from usher.core.outbox import addresses
 from usher.core.outbox.addresses import addresses_of, look_up
