@@ -30,8 +30,10 @@ from usher.core.outbox.addresses import LookUp, look_up
 from usher.core.outbox.webhook_http import Answer, post
 from usher.core.outbox.webhook_sender import WebhookSender, problem_of
 from usher.core.store import sinks as rows
+from usher.core.store.complete import Complete
 from usher.core.store.database import Database, Transaction, again_on_conflict
 from usher.core.store.instances import Instances
+from usher.core.store.outbox import Queue
 from usher.core.store.users import write_audit
 
 NEW_SECRET_BYTES: Final = 32
@@ -124,6 +126,11 @@ class Sinks:
                 self._note(transaction, "sink.added", actor, sink)
 
         again_on_conflict(work)
+        # A dispatcher would begin only at its first turn. Where writers are under way for long,
+        # there is no place to begin at as yet, and it does.
+        position = Complete(self._database).up_to()
+        if position is not None:
+            Queue(self._database).begin(sink.consumer, position, self.now())
         return sink, chosen
 
     def rotate(
