@@ -343,6 +343,7 @@ class ChangeList(Document):
     next_cursor: str = Field(description="Where the feed goes on; keep it with what you did.")
     more: bool = Field(description="Whether there are more already; else wait.")
 
+
 class Sink(Document):
     """A receiver of changes by webhook."""
 
