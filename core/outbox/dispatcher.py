@@ -70,11 +70,15 @@ class Turn(Struct, frozen=True):
         handed_over: how many changes the consumer took.
         more: whether there is more to do at once.
         gone: why the consumer wants no change any more; empty: it does.
+        worked: whether a shard had something to do.
+        known: the entry up to which the audit is complete.
     """
 
     handed_over: int = 0
     more: bool = False
     gone: str = ""
+    worked: bool = False
+    known: int = 0
 
 
 Apply = Callable[[Transaction, str, Change, Write], object]
@@ -135,7 +139,7 @@ class Dispatcher:
         chosen = self._choose(look, now)
         if chosen is None:
             self._show(now)
-            return Turn()
+            return Turn(known=self._known)
         number = self._last = chosen.shard
         until = now + lease_of(self._consumer.seconds)
         alive = number in self._open
@@ -153,7 +157,7 @@ class Dispatcher:
             get_logger().warning("outbox.lease_lost", consumer=name, shard=number)
             turn = Turn(work.handed_over)
         self._open.discard(number)
-        return turn
+        return structs.replace(turn, worked=True, known=self._known)
 
     # --- which shard --------------------------------------------------------------------------
 
