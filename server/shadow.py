@@ -1,33 +1,24 @@
-"""The keeper of the shadow policy's process: one beside each server, restarted when it ends."""
+"""The keeper of the shadow policy's process: one beside each server."""
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-from threading import Event, Thread
-from time import monotonic
+from collections.abc import Sequence
 from typing import Final
 from uuid import uuid4
 
 from usher.core.log import get_logger
-from usher.server.shadow_process import OUTGROWN
+from usher.server.keeper import LONGEST_WAIT_SECONDS, Keeper
 
 HANG_SECONDS: Final = 60
 """Longest time for one delivery, or for a look at the database: a busy machine is no hang."""
-FIRST_WAIT_SECONDS: Final = 1.0
-LONGEST_WAIT_SECONDS: Final = 300.0
-STEADY_SECONDS: Final = 600.0
-"""A process that lived so long was well: the next wait is a short one again."""
-STOP_SECONDS: Final = 3.0
 
 
-class ShadowKeeper:
+class ShadowKeeper(Keeper):
     """Keeps a process of the shadow policy running, until closed.
 
     Args:
         hang_seconds: see ``HANG_SECONDS``.
-        longest_wait_seconds: before a process that ended is started again.
+        longest_wait_seconds: as ``Keeper`` has it.
     """
 
     def __init__(
@@ -35,64 +26,15 @@ class ShadowKeeper:
         hang_seconds: int = HANG_SECONDS,
         longest_wait_seconds: float = LONGEST_WAIT_SECONDS,
     ) -> None:
+        super().__init__(longest_wait_seconds)
         self._hang_seconds = hang_seconds
-        self._longest_wait_seconds = longest_wait_seconds
         self._lease = uuid4()
-        self._closed = Event()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._thread = Thread(target=self._keep, name="shadow", daemon=True)
 
-    def start(self) -> None:
-        """Start, in a thread of its own."""
-        self._thread.start()
+    def arguments(self, ended: str) -> Sequence[str]:
+        """The process goes on with the lease of the one before it."""
+        options = (str(self._lease), str(self._hang_seconds), ended)
+        return ("usher.server.shadow_process", *options)
 
-    def close(self) -> None:
-        """End the process."""
-        self._closed.set()
-        process = self._process
-        if process is not None and process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        self._thread.join(STOP_SECONDS)
-
-    def _keep(self) -> None:
-        ended, wait = "", FIRST_WAIT_SECONDS
-        while not self._closed.is_set():
-            began = monotonic()
-            try:
-                code = self._run(ended)
-            except OSError as error:  # no process to be had now
-                ended = f"could not be started: {error.strerror}"
-            else:
-                ended = _in_words(code)
-            if self._closed.is_set():
-                return
-            if monotonic() - began > STEADY_SECONDS:
-                wait = FIRST_WAIT_SECONDS
-            get_logger().error("shadow.ended", detail=ended, wait_seconds=wait)
-            self._closed.wait(wait)
-            wait = min(wait * 2, self._longest_wait_seconds)
-
-    def _run(self, ended: str) -> int:
-        # -P: a file queue.py in the working folder must not replace Python's.
-        command = [sys.executable, "-P", "-m", "usher.server.shadow_process"]
-        options = [str(self._lease), str(self._hang_seconds), ended]
-        self._process = subprocess.Popen(  # noqa: S603 - our own module
-            [*command, *options], stdin=subprocess.DEVNULL
-        )
-        if self._closed.is_set():
-            self._process.terminate()
-        return self._process.wait()
-
-
-def _in_words(code: int) -> str:
-    if code == OUTGROWN:
-        return "it needed more memory than it may have"
-    if code == -signal.SIGALRM:
-        return "it hung"
-    if code < 0:
-        return f"it was ended by signal {-code}"
-    return f"it ended with exit code {code}"
+    def tell(self, ended: str, wait_seconds: float) -> None:
+        """Log it."""
+        get_logger().error("shadow.ended", detail=ended, wait_seconds=wait_seconds)

@@ -22,9 +22,8 @@ from usher.core.errors import UsherError
 from usher.core.log import Recurring, describe, get_logger
 from usher.core.settings import Settings
 from usher.core.shadow import OutgrownError, Shadow
+from usher.server.beside import OUTGROWN, lower_limits
 
-NICE: Final = 10
-"""Not 19: on SQLite the process holds the lock for writing now and then, and must get on then."""
 MEMORY_BYTES: Final = 768 * 1024 * 1024
 IDLE_SECONDS: Final = 2.0
 """Between two looks at the ledger, once there was nothing new."""
@@ -34,14 +33,12 @@ REST: Final = 20
 """A pause is so many times as long as the look before it, up to
 ``LONGEST_REST_SECONDS``: beside a busy server it leaves processor and database alone."""
 LONGEST_REST_SECONDS: Final = 10.0
-OUTGROWN: Final = 70
-"""The exit code of a process that needs more memory than it may have."""
 
 
 def main() -> None:
     """Follow the ledger until the server ends, or tells this process to."""
     parent = os.getppid()
-    _lower_limits()
+    lower_limits(MEMORY_BYTES)
     sys.path.append("")  # as the command has it: a callable policy may be in the working folder
     log.configure()
     for interrupt in (signal.SIGINT, signal.SIGHUP):
@@ -82,15 +79,6 @@ def _follow(shadow: Shadow, parent: int) -> None:
 
 def _rest(worked: float) -> float:
     return max(PAUSE_SECONDS, min(worked * REST, LONGEST_REST_SECONDS))
-
-
-def _lower_limits() -> None:
-    import resource  # noqa: PLC0415 - there is none on Windows
-
-    os.nice(NICE)
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    most = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_BYTES, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:

@@ -6,18 +6,17 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from tests.server.waiting import until
 from tests.store.store_support import LogLines
 from tests.support import (
     ROOT,
     SECRET,
-    WAIT_SECONDS,
     Server,
     account,
     clean_environment,
@@ -28,8 +27,8 @@ from usher.core.app import App, use, utc_now
 from usher.core.domain.reply import Reply
 from usher.core.domain.shadow import Run
 from usher.core.settings import Settings
+from usher.server.beside import NICE
 from usher.server.shadow import HANG_SECONDS, ShadowKeeper
-from usher.server.shadow_process import NICE
 
 RULES = """
 import time
@@ -55,14 +54,6 @@ DENY = """
 [admission]
 deny_email_domains = ["example.net"]
 """
-
-
-def until(found: Callable[[], object]) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not found():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 @pytest.fixture
