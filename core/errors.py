@@ -63,6 +63,16 @@ class PolicyError(UsherError):
         self.problem = problem
 
 
+class HandlersError(UsherError):
+    """The modules of USHER_HANDLERS cannot be used; ``problems`` has a sentence for each."""
+
+    code, title = "handlers_invalid", "The handlers are not usable"
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
 class DatabaseError(UsherError):
     """The database cannot be used: away, not migrated, or a refusal.
 

@@ -51,6 +51,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         instance_id: the Identity instance; None: events of any instance are taken.
         policy: path of policy.toml, or ``package.module:function``.
         policy_shadow: a second policy, which is only watched (``policy``); empty: none.
+        handlers: modules with handlers of changes.
         mode: ``live``, or ``observe``: every event is answered 204, and Identity told nothing.
         admin_role: role of administrators.
         allowed_origins: origins whose pages may call the API.
@@ -85,6 +86,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     instance_id: UUID | None = None
     policy: str = "policy.toml"
     policy_shadow: str = ""
+    handlers: tuple[str, ...] = ()
     mode: str = "live"
     admin_role: str = "admin"
     allowed_origins: tuple[str, ...] = ()
@@ -245,6 +247,14 @@ def _origins(text: str) -> tuple[str, ...]:
     return origins
 
 
+def _modules(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    for name in names:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise ValueError(f"must name modules, such as mysite.hooks, not {name!r}")
+    return names
+
+
 def _networks(text: str) -> tuple[Network, ...]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
     try:
@@ -301,6 +311,7 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "instance_id": _uuid,
     "policy": str,
     "policy_shadow": str,
+    "handlers": _modules,
     "mode": _mode,
     "admin_role": _role,
     "allowed_origins": _origins,
