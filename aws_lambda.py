@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 from urllib.parse import unquote
+from uuid import uuid4
 
 from msgspec.structs import replace
 
@@ -31,7 +32,7 @@ NO_DISK: Final = (
     "would be lost: use postgresql+psycopg://"
 )
 SPARE_MS: Final = 5_000
-"""Maintenance stops this long before Lambda would end it."""
+"""Nothing is begun so short a time before Lambda would end it."""
 
 
 class Context(Protocol):
@@ -111,17 +112,36 @@ def _usher() -> App:
 
 
 def _maintenance(context: Context) -> dict[str, Any]:
-    """Take steps while there is more to do and time is left."""
+    """Take steps within half of the time that is left, then hand changes over within the rest."""
     try:
         usher = _usher()
         usher.flush_oversized()
-        while usher.maintenance.step():
-            if context.get_remaining_time_in_millis() < SPARE_MS:
-                return {"done": False}
+        least, done = max(SPARE_MS, context.get_remaining_time_in_millis() // 2), True
+        while done and usher.maintenance.step():
+            done = context.get_remaining_time_in_millis() >= least
+        done = _hand_over(usher, context) and done
     except Exception as error:
         get_logger().error("maintenance.failed", **describe(error))
         raise
-    return {"done": True}
+    return {"done": done}
+
+
+def _hand_over(usher: App, context: Context) -> bool:
+    """Hand changes over to the handlers, in this process; return whether all that is due was."""
+    if not usher.settings.handlers:
+        return True
+    from usher.core.outbox.handlers import load_handlers  # noqa: PLC0415 - most sites have none
+    from usher.core.outbox.in_process import InProcess, hand_over  # noqa: PLC0415
+
+    lease = uuid4()
+    return hand_over(
+        [
+            InProcess(each, lambda: context.get_remaining_time_in_millis() / 1000)
+            for each in load_handlers(usher.settings.handlers)
+        ],
+        lambda consumer: usher.dispatcher(consumer, lease),
+        lambda: context.get_remaining_time_in_millis() >= SPARE_MS,
+    )
 
 
 def _load_all() -> None:

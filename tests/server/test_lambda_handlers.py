@@ -1,0 +1,120 @@
+"""Handlers where there is only a function: called by the schedule, within its deadline."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.runtime_api import InvocationError, function
+from tests.contract.world import VARIABLES
+from tests.domain.test_handlers import CHANGE
+from tests.support import ROOT, Clock, account, signed, verified
+from usher.core.app import App
+from usher.core.domain import administration
+from usher.core.domain.administration import Change
+from usher.core.outbox.consumer import Done, Failed
+from usher.core.outbox.dispatcher import Turn
+from usher.core.outbox.handlers import Handler
+from usher.core.outbox.in_process import InProcess, hand_over
+from usher.core.settings import Settings
+
+HOOKS = """
+import time
+from usher import after
+
+@after("role.granted", seconds=0.5)
+def sleeps(change):
+    time.sleep(3600)
+
+@after("role.granted")
+def told(change):
+    print("told", change.role, flush=True)
+"""
+
+
+@pytest.fixture
+def granted(
+    postgresql_url: str, make_settings: Callable[..., Settings]
+) -> Iterator[Callable[[str], None]]:
+    """Grant a role to somebody who came an hour ago."""
+    then = datetime.now(UTC) - timedelta(hours=1)
+    usher = App(make_settings(database_url=postgresql_url), Clock(then))
+    who = account(at=then)
+    usher.webhooks.process([verified(usher.webhooks, signed("signup", who, at=then), then)])
+
+    def grant(role: str) -> None:
+        users = usher.store.users
+        users.change(users.get(who.id), administration.grant(role), Change("test"))
+
+    yield grant
+    usher.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="awslambdaric runs on Linux only")
+def test_a_schedule_hands_changes_over_in_the_function(
+    granted: Callable[[str], None], postgresql_url: str, policy_file: Path, tmp_path: Path
+) -> None:
+    """A handler that sleeps is stopped at its limit, and the others have their turn."""
+    (tmp_path / "lambda_hooks.py").write_text(HOOKS)
+    settings: dict[str, Any] = VARIABLES | {
+        "USHER_POLICY": str(policy_file),
+        "USHER_DATABASE_URL": postgresql_url,
+        "USHER_HANDLERS": "lambda_hooks",
+        "PYTHONPATH": f"{ROOT}:{tmp_path}",
+    }
+    with function(tmp_path, **settings) as running:
+        assert running.invoke({"usher": "maintenance"}) == {"done": True}
+        granted("editor")
+        assert running.invoke({"usher": "maintenance"}) == {"done": True}
+        failed = [line["detail"] for line in running.lines() if line["event"] == "outbox.failed"]
+        assert failed == ["was stopped after 0.5 s"]
+        assert "told editor" in running.log.read_text()
+    settings["USHER_HANDLERS"] = "no_such_hooks"
+    with (
+        function(tmp_path, **settings) as running,
+        pytest.raises(InvocationError, match="no module no_such_hooks"),
+    ):
+        running.invoke({"usher": "maintenance"})
+
+
+def test_a_handler_ends_in_time_for_its_failure_to_be_kept() -> None:
+    """Its limit is the function's, where that is nearer; the alarm is off afterwards."""
+    before = signal.getsignal(signal.SIGALRM)
+    handler = Handler("f", frozenset("*"), 30, lambda _: time.sleep(3600))
+    sleeping = InProcess(handler, lambda: 2.3)
+    assert (sleeping.name, sleeping.patterns, sleeping.seconds) == ("handler:f", {"*"}, 30)
+    assert sleeping.hand_over(CHANGE) == Failed("was stopped after 0.3 s")
+    quick = InProcess(Handler("f", frozenset("*"), 30, lambda _: None), lambda: 60.0)
+    assert quick.hand_over(CHANGE) == Done()
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGALRM) == before
+
+
+def test_turns_go_round_while_there_is_time() -> None:
+    """One that has much to do keeps no other waiting."""
+    left = {"a": 3, "b": 1}
+    taken: list[str] = []
+
+    class Turns:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def turn(self) -> Turn:
+            taken.append(self.name)
+            left[self.name] -= 1
+            return Turn(worked=left[self.name] >= 0)
+
+    turns: Any = Turns
+    assert hand_over(["a", "b"], turns, lambda: True)  # type: ignore[list-item]
+    assert sorted(taken[:2]) == ["a", "b"]
+    assert sorted(taken) == ["a"] * 4 + ["b"] * 2
+    left["a"] = 5
+    assert not hand_over(["a"], turns, lambda: left["a"] > 2)  # type: ignore[list-item]
+    assert left["a"] == 2
