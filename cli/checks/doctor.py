@@ -14,6 +14,7 @@ from usher.cli.checks.drift import drift_findings
 from usher.cli.checks.events import clock_finding, code_findings, size_findings
 from usher.cli.checks.failures import failures_finding
 from usher.cli.checks.findings import Finding, Severity
+from usher.cli.checks.handlers import handlers_findings
 from usher.cli.checks.identity import clocks_agree, identity_findings
 from usher.cli.checks.instance import SEVERAL, instance_findings
 from usher.cli.checks.policy import policy_findings
@@ -80,6 +81,7 @@ def examine() -> list[Finding]:
             *configuration_findings(settings),
             *database,
             *policy_findings(app),
+            *handlers_findings(settings),
             *spool_findings(app),
             *(_records(app, identity) if "pooled" in database[0].facts else []),
             *identity,

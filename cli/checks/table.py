@@ -12,6 +12,7 @@ from usher.cli.checks import (
     drift,
     events,
     failures,
+    handlers,
     identity,
     instance,
     policy,
@@ -25,7 +26,7 @@ from usher.cli.checks.findings import Kind
 
 _CHECKS: Final = (
     configuration, database, postgresql, policy, spool, instance, events, failures, approvals,
-    pushes, drift, identity, site, shadow,
+    pushes, drift, identity, site, shadow, handlers,
 )  # fmt: skip
 FINDINGS: Final[Mapping[str, Kind]] = {
     kind.key: kind for module in _CHECKS for kind in vars(module).values() if isinstance(kind, Kind)

@@ -32,6 +32,7 @@ class Watched:
         self._site = set(_folders(FOLDER.resolve()))
         if policy.suffix == ".py":
             self._code.add(policy.parent)
+        self._code |= {_file_of(each).parent for each in _handlers()}
 
     def changes(self) -> Iterator[list[Path]]:
         """Yield changed files at each change, and an empty list every ``LOOK_MS`` without one.
@@ -78,6 +79,20 @@ def _policy() -> Path:
     module, separator, _ = source.partition(":")
     if not separator or source.endswith(".toml"):
         return Path(source).absolute()
+    return _file_of(module)
+
+
+def _handlers() -> list[str]:
+    """Return the modules with handlers."""
+    try:
+        named = dev_environment().get(PREFIX + "HANDLERS", "")
+    except SettingsError:
+        return []
+    return [each.strip() for each in named.split(",") if each.strip()]
+
+
+def _file_of(module: str) -> Path:
+    """Return the file of a module, or where it would be in the working folder."""
     inner = Path(*module.split("."))
     for folder in sys.path:
         for path in (Path(folder, inner).with_suffix(".py"), Path(folder, inner, "__init__.py")):

@@ -34,6 +34,10 @@ def _composed() -> Application:
     upgrade_if_local(usher)
     usher.store.check()
     warn_of_tests(usher.policy, usher.clock())
+    if usher.settings.handlers:
+        from usher.server.outbox import OutboxKeeper  # noqa: PLC0415 - not on Windows
+
+        OutboxKeeper().start()  # its process ends with this one
     guest = local_identity(usher.settings, asked) if asked.local else None
     return Application(guest, own_pages=True)
 

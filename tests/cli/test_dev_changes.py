@@ -109,3 +109,20 @@ def test_it_starts_again_for_the_code_and_the_console(folder: Path, copy: Path) 
             assert dev.get(f"/{name}").endswith("<!-- changed -->")
     finally:
         dev.stop()
+
+
+def test_handlers_run_beside_it_and_are_read_again_when_they_change(folder: Path) -> None:
+    """In a process that ends with the server."""
+    hooks = "from usher import after\nprint('hooks {0}')\n@after('*')\ndef f(change): ...\n"
+    (folder / "mysite").mkdir()
+    module = folder / "mysite" / "hooks.py"
+    module.write_text(hooks.format("one"))
+    dev = Dev(folder, USHER_HANDLERS="mysite.hooks")
+    try:
+        dev.says(GUIDED)
+        dev.says("hooks one")
+        module.write_text(hooks.format("two"))
+        dev.says("mysite/hooks.py changed: ready in")
+        dev.says("hooks two")
+    finally:
+        assert dev.stop() == 0

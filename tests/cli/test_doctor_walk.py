@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.cli import (  # noqa: F401 - they fill CASES
+    walk_beside,
     walk_here,
     walk_identity,
     walk_postgresql,
     walk_pushes,
-    walk_shadow,
 )
 from tests.cli.conftest import Program
 from tests.cli.walk import CASES, Case, Walk, follow

@@ -1,5 +1,5 @@
 # ruff: noqa: D103 - the name of a case is its sentence
-"""The walk's cases with a shadow policy."""
+"""The walk's cases with processes beside the server: a shadow policy, handlers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from pathlib import Path
 
 from tests.cli.walk import Steps, Walk, case
 from tests.pipeline.shadow_support import follow, follower
+from tests.support import ROOT
 from usher.cli.checks import shadow
 from usher.core.app import utc_now
 
 NAME = "USHER_POLICY_SHADOW"
+HANDLERS = "USHER_HANDLERS"
+HOOKS = "from usher import after\n@after('user.confirmed')\ndef f(change): ...\n"
 
 
 def begin(at: Walk) -> None:
@@ -94,3 +97,20 @@ def events_that_wait_to_be_compared(at: Walk) -> Steps:
     at.program.deliver("signup", "ada@example.com")
     yield {}
     served(at)
+
+
+@case("handlers.invalid", 0)
+def a_mistake_in_a_handler(at: Walk) -> Steps:
+    at.patch.setenv("PYTHONPATH", str(ROOT))
+    Path("site_hooks.py").write_text(HOOKS.replace("change", ""))
+    at.set(HANDLERS, "site_hooks")
+    yield {}
+    Path("site_hooks.py").write_text(HOOKS)
+
+
+@case("handlers.invalid", 1)
+def handlers_that_are_elsewhere(at: Walk) -> Steps:
+    at.patch.setenv("PYTHONPATH", str(ROOT))
+    Path("site_hooks.py").write_text(HOOKS)
+    at.set(HANDLERS, "mysite.hooks")
+    yield {HANDLERS: "site_hooks"}
