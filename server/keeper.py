@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from time import monotonic
 from typing import Final
 
@@ -18,6 +19,12 @@ LONGEST_WAIT_SECONDS: Final = 300.0
 STEADY_SECONDS: Final = 600.0
 """A process that lived so long was well: the next wait is a short one again."""
 STOP_SECONDS: Final = 3.0
+FORKS: Final = Lock()
+"""Held while a process is started, and by each fork: a worker that is forked in between would keep
+the pipe open at whose end ``subprocess`` learns that the process runs."""
+os.register_at_fork(
+    before=FORKS.acquire, after_in_parent=FORKS.release, after_in_child=FORKS.release
+)
 
 
 class Keeper(ABC):
@@ -80,9 +87,10 @@ class Keeper(ABC):
             wait = min(wait * 2, self._longest_wait_seconds)
 
     def _run(self, ended: str) -> int:
-        self._process = subprocess.Popen(  # noqa: S603 - our own module
-            command(*self.arguments(ended)), stdin=subprocess.DEVNULL
-        )
+        with FORKS:
+            self._process = subprocess.Popen(  # noqa: S603 - our own module
+                command(*self.arguments(ended)), stdin=subprocess.DEVNULL
+            )
         if self._closed.is_set():
             self._process.terminate()
         return self._process.wait()
