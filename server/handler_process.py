@@ -100,16 +100,20 @@ def _described(handler: Handler) -> Described:
 
 
 def _answer_all(handler: Handler, changes: BinaryIO, channel: socket.socket) -> None:
+    process = os.getpid()
     for line in changes:
         change = decode(line, type=Change)
         signal.alarm(int(handler.seconds) + GRACE_SECONDS)
         try:
             answer = _answer(handler, change)
         except MemoryError:
-            _say(channel, Answer("needed more memory than it may have", ends=True))
+            answer = Answer("needed more memory than it may have", ends=True)
+        if os.getpid() != process:
+            os._exit(0)  # a copy that the handler forked: it must take no change, and answer none
+        _say(channel, answer)
+        if answer.ends:
             os._exit(OUTGROWN)  # nothing can be trusted to need no memory
         signal.alarm(0)
-        _say(channel, answer)
 
 
 def _answer(handler: Handler, change: Change) -> Answer:

@@ -51,6 +51,9 @@ async def f(change: Change) -> Write | None:
         print("first")
         sys.stderr.write("é" * 4_000_000)
         os.write(1, b"last\\n")
+    if what == "forks" and os.fork() == 0:
+        CALLS.append("a copy's")
+        return Write(grant=["of a copy"])
     if what == "busy":
         end = time.process_time() + 0.2
         while time.process_time() < end: ...
@@ -110,6 +113,13 @@ def test_changes_are_answered_by_one_process_of_low_priority(child: Child) -> No
     consumer.hand_over(change("busy"))
     assert consumer.cpu_seconds >= 0.2
     assert len(set(pids())) == 1
+
+
+def test_a_copy_that_a_handler_forked_answers_nothing(child: Child) -> None:
+    """Its answer would be the one to the next change, of somebody else."""
+    consumer = child()
+    people = ["forks", "well"] * 10
+    assert [calls(consumer.hand_over(change(what))) for what in people] == [*range(1, 21)]
 
 
 @pytest.mark.parametrize(
