@@ -123,7 +123,7 @@ class LongPolls:
                     get_logger().warning("feed.not_read", times=failing.times, **what)
                 continue
             failing.over()
-            self._place = max(self._place, news.place)
+            self._place = news.place
             for future, later in list(self._waiting.items()):
                 if any(matches(later.kinds, kind) for kind in news.kinds):
                     _settle(future, True)

@@ -22,14 +22,27 @@ from usher.core.store.tables import AUDIT
 from usher.core.store.users import find_by_ids
 
 START: Final = "start"
-BEGINNING: Final = 0
-"""The place before the oldest entry."""
 SCAN: Final = 1_000
 """Entries that one page looks at, at most."""
 SETTLE_SECONDS: Final = 0.25
 """Longest wait for writers that are under way. Where they outlast it, the next call waits no more:
 a foreign session that stays open must not keep the server's threads."""
 _ORDER: Final = "changes"
+
+
+class Place(Struct, frozen=True):
+    """An entry up to which a reader has come.
+
+    Attributes:
+        at: its time, since a database that was restored numbers other entries the same; None:
+            before the oldest one.
+    """
+
+    sequence: int = 0
+    at: datetime | None = None
+
+
+BEGINNING: Final = Place()
 
 
 class FeedPage(Struct, frozen=True):
@@ -41,7 +54,7 @@ class FeedPage(Struct, frozen=True):
     """
 
     changes: tuple[Change, ...]
-    place: int
+    place: Place
     more: bool
 
 
@@ -69,7 +82,7 @@ class Feed:
         self._complete = Complete(database)
         self._lock = Lock()
 
-    def place_of(self, cursor: str | None) -> int:
+    def place_of(self, cursor: str | None) -> Place:
         """The place that a cursor names.
 
         Args:
@@ -83,14 +96,15 @@ class Feed:
         if cursor == START:
             return BEGINNING
         if cursor is not None:
-            return int(read_cursor(cursor, _ORDER, (int,))[0])
+            return Place(*read_cursor(cursor, _ORDER, (int, datetime)))
         newest = self._up_to()
         if newest is None:
             raise DatabaseError("A transaction that writes to the audit does not end.")
-        return newest
+        with self._database.read() as transaction:
+            return _last(transaction, newest)
 
     def page(
-        self, after: int, patterns: AbstractSet[str], limit: int, *, full: bool = False
+        self, after: Place, patterns: AbstractSet[str], limit: int, *, full: bool = False
     ) -> FeedPage:
         """The changes after a place, at least ``limit`` of them if there are so many.
 
@@ -103,16 +117,16 @@ class Feed:
         Raises:
             CursorGoneError: the entry at the place is no longer there, nor perhaps others after it.
         """
-        up_to = self._up_to() or BEGINNING
+        up_to = self._up_to() or 0
         found: list[Change] = []
         with self._database.read() as transaction:
             instance_id = self._instances.shown(transaction)
             self._require_there(transaction, after)
             place, looked_at = after, 0
             while len(found) < limit and looked_at < SCAN:
-                rows = _entries(transaction, place, up_to, limit)
+                rows = _entries(transaction, place.sequence, up_to, limit)
                 for row in rows:
-                    place, looked_at = row.sequence, looked_at + 1
+                    place, looked_at = Place(row.sequence, row.at), looked_at + 1
                     if row.instance_id == instance_id:
                         changes = changes_of(to_entry(row))
                         found += [one for one in changes if matches(patterns, one.kind)]
@@ -124,17 +138,19 @@ class Feed:
                 users = find_by_ids(transaction, instance_id, sorted({c.user.id for c in found}))
                 people, now = {user.id: user for user in users}, self._clock()
                 found = [with_person(one, people.get(one.user.id), now) for one in found]
-        return FeedPage(tuple(found), place, place < up_to)
+        return FeedPage(tuple(found), place, place.sequence < up_to)
 
-    def cursor_of(self, place: int) -> str:
+    def cursor_of(self, place: Place) -> str:
         """The cursor of a place."""
-        return write_cursor(_ORDER, (place,))
+        return START if place == BEGINNING else write_cursor(_ORDER, (place.sequence, place.at))
 
     def news(self, after: int) -> News:
         """The entries since a place, for all who wait for one."""
-        up_to = self._up_to() or BEGINNING
-        if up_to <= after:
+        up_to = self._up_to()
+        if up_to is None or up_to == after:
             return News(after, frozenset())
+        if up_to < after:  # a failover lost rows; others get their numbers
+            return News(up_to, frozenset(Kind))
         with self._database.read() as transaction:
             rows = _entries(transaction, after, up_to, SCAN)
         if len(rows) == SCAN:
@@ -145,13 +161,18 @@ class Feed:
         with self._lock:
             return self._complete.up_to(0 if self._complete.awaited else SETTLE_SECONDS)
 
-    def _require_there(self, transaction: Transaction, place: int) -> None:
+    def _require_there(self, transaction: Transaction, place: Place) -> None:
         """Each place was an entry's; retention removes the oldest ones, and a backup lacks some."""
-        if place == BEGINNING:
-            return
-        same = select(AUDIT.c.sequence).where(AUDIT.c.sequence == place)
-        if transaction.sql.execute(same).first() is None:
+        if place != BEGINNING and _last(transaction, place.sequence) != place:
             raise CursorGoneError
+
+
+def _last(transaction: Transaction, up_to: int) -> Place:
+    """The last entry up to a number."""
+    columns = AUDIT.c.sequence, AUDIT.c.at
+    newest = select(*columns).where(AUDIT.c.sequence <= up_to).order_by(AUDIT.c.sequence.desc())
+    row = transaction.sql.execute(newest.limit(1)).first()
+    return BEGINNING if row is None else Place(*row)
 
 
 def _entries(transaction: Transaction, after: int, up_to: int, limit: int) -> Sequence[Any]:

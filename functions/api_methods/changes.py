@@ -14,6 +14,7 @@ from usher.core.domain.keys import Scope
 from usher.core.domain.outbox import unknown_patterns
 from usher.core.errors import InvalidInputError
 from usher.core.keys import Machine
+from usher.core.store.feed import Place
 from usher.functions._shared.http import Later, Response
 from usher.functions._shared.operation import (
     Access,
@@ -66,7 +67,7 @@ def read(call: Call) -> Response:
 
 
 def _page(
-    app: App, query: FeedQuery, patterns: frozenset[str], waiter: str, place: int
+    app: App, query: FeedQuery, patterns: frozenset[str], waiter: str, place: Place
 ) -> Response:
     page = app.feed.page(place, patterns, query.limit, full=query.full)
     document = {
@@ -78,7 +79,7 @@ def _page(
     if not query.wait or page.changes or page.more:
         return response
     again = partial(_page, app, query, patterns, waiter, page.place)
-    return replace(response, later=Later(query.wait, page.place, patterns, waiter, again))
+    return replace(response, later=Later(query.wait, page.place.sequence, patterns, waiter, again))
 
 
 OPERATIONS = (

@@ -13,7 +13,7 @@ from tests.api.api_support import BOSS, People, ask
 from tests.api.test_api_keys import key
 from tests.store.store_support import deliver, execute, rows
 from tests.store.test_complete import opened
-from tests.support import account, signed
+from tests.support import NOON, account, signed
 from usher.core.app import App
 from usher.core.domain import administration
 from usher.core.domain.cursors import write_cursor
@@ -146,7 +146,18 @@ def test_only_the_people_of_this_instance_are_told(sqlite_people: People) -> Non
     assert after == cursor
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "0", "1.5", write_cursor("at", (1,)), "eyJvIjoiY2hh"])
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "x",
+        "0",
+        "1.5",
+        write_cursor("changes", (1,)),
+        write_cursor("at", (1, NOON)),
+        "eyJvIjoiY2hh",
+    ],
+)
 def test_what_is_no_cursor_is_refused(sqlite_people: People, cursor: str) -> None:
     """Rather than taken for a beginning."""
     answer = sqlite_people.ask("administrator", "GET", f"/changes?after={cursor}")
@@ -168,8 +179,23 @@ def test_a_cursor_whose_entry_is_gone_is_refused(people: People) -> None:
         assert (answer.status, answer.code) == (410, "cursor_gone")
     assert read(people, f"?after={newest}")["changes"] == []
     assert [each["role"] for each in follow(people, "start")[0]] == ["editor"]
-    ahead = write_cursor("changes", (10_000,))
+    ahead = write_cursor("changes", (10_000, NOON))
     assert people.ask("administrator", "GET", f"/changes?after={ahead}").code == "cursor_gone"
+
+
+def test_a_cursor_of_a_database_that_was_restored_since_is_refused(people: People) -> None:
+    """Though by now other entries have the numbers of those that were lost with it."""
+    app = people.app
+    backup = read(people)["next_cursor"]
+    people.sign_up("lost")
+    cursor = read(people)["next_cursor"]
+    lost = f"sequence = {app.feed.place_of(cursor).sequence}"
+    execute(app.store.database, f"UPDATE audit SET user_id = '{uuid4().hex}' WHERE {lost}")
+    assert read(people, f"?after={cursor}")["changes"] == []
+    execute(app.store.database, f"UPDATE audit SET at = '2026-11-23 13:00:00' WHERE {lost}")
+    answer = people.ask("administrator", "GET", f"/changes?after={cursor}")
+    assert (answer.status, answer.code) == (410, "cursor_gone")
+    assert read(people, f"?after={backup}")["changes"]
 
 
 def test_before_any_event_the_feed_is_empty_and_goes_on_from_there(site: App) -> None:

@@ -215,6 +215,29 @@ def test_who_comes_late_is_not_forgotten(feed: Feed) -> None:
     in_loop(feed, work)
 
 
+def test_after_a_failover_that_lost_entries_who_waits_is_asked_once_not_all_the_time(
+    feed: Feed,
+) -> None:
+    """The place that all share goes back with the audit."""
+
+    async def work(polls: LongPolls) -> None:
+        feed.place = 9
+        first = asyncio.create_task(polls.answer(feed.page(9), run))
+        await begun(polls, 1)
+        feed.place = 7
+        while polls._place != 7:
+            await asyncio.sleep(0.001)
+        feed.asked.clear()
+        late = asyncio.create_task(polls.answer(feed.page(7), run))
+        await begun(polls, 2)
+        await asyncio.sleep(0.05)
+        assert feed.asked == [7]
+        feed.place = 10
+        assert [(await each).body for each in (first, late)] == ["10", "10"]
+
+    in_loop(feed, work)
+
+
 def test_the_time_of_a_caller_ends(feed: Feed) -> None:
     """With the answer that there was."""
 
