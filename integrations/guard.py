@@ -22,6 +22,9 @@ from usher.core import app
 from usher.core.app import App
 from usher.core.auth import Credentials, read_claims, token_of
 from usher.core.errors import (
+    AccountDeletedError,
+    AccountSuspendedError,
+    AccountWaitingError,
     ForbiddenError,
     GuardError,
     TooManyRequestsError,
@@ -38,6 +41,7 @@ REMEMBERED: Final = 1_000
 """Callers that are remembered; each may have two maps of 64 KiB."""
 THREADS: Final = 16
 _READS: Final = ("GET", "HEAD")
+_SHUT_OUT: Final = (AccountSuspendedError, AccountDeletedError, AccountWaitingError)
 Inner = TypeVar("Inner", bound=Callable[..., Any])
 
 
@@ -140,7 +144,7 @@ class Guard:
             told = _about(claims, source.ask(Question(token, now, known, address)))
         except Exception as error:
             if isinstance(error, UsherError) and error.status < 500:
-                self._forget(key, error)
+                self._forget(key, _subject(claims), error)
                 raise
             if known and 0 <= age <= self._stale_ok:
                 self._note(error)
@@ -149,11 +153,21 @@ class Guard:
         self._keep(key, told)
         return told.caller
 
-    def _forget(self, key: bytes, refusal: UsherError) -> None:
-        """Let nobody pass by an older answer who was refused since."""
-        if not isinstance(refusal, TooManyRequestsError):  # this one says nothing about the caller
-            with self._lock:
-                self._told.pop(key, None)
+    def _forget(self, key: bytes, subject: str, refusal: UsherError) -> None:
+        """Let nobody pass by an older answer who was refused since.
+
+        Args:
+            subject: of the token. Where the person is shut out, older answers about any of their
+                tokens are forgotten.
+        """
+        if isinstance(refusal, TooManyRequestsError):  # this one says nothing about the caller
+            return
+        with self._lock:
+            self._told.pop(key, None)
+            if isinstance(refusal, _SHUT_OUT):
+                about = [one for one, told in self._told.items() if str(told.caller.id) == subject]
+                for each in about:
+                    del self._told[each]
 
     def _source_for(self, usher: App) -> Source:
         """The source of this App; what another one said is forgotten."""
@@ -192,6 +206,10 @@ class WrappingGuard(Guard, ABC):
 
 def _about(claims: Mapping[str, Any], told: Told) -> Told:
     """The answer, unless a proxy mixed two up: it must be about the token's owner."""
-    if str(told.caller.id) != str(claims.get("sub")).lower():
+    if str(told.caller.id) != _subject(claims):
         raise GuardError("The answer is about somebody else.")
     return told
+
+
+def _subject(claims: Mapping[str, Any]) -> str:
+    return str(claims.get("sub")).lower()

@@ -242,6 +242,26 @@ def test_an_older_answer_does_not_count_for_somebody_refused_since(clock: Clock)
         assert outcomes == [TooManyRequestsError, ADA, AccountSuspendedError, GuardError]
 
 
+def test_somebody_shut_out_passes_by_no_older_token_of_theirs_either(clock: Clock) -> None:
+    """Pages fetch a new token each hour; one that is refused by itself says nothing of others."""
+    bob = UUID(int=8)
+    no_token, shut = refused(401, "unauthenticated"), refused(403, "account_suspended")
+    answers: list[Any] = [told(), told(id=str(bob)), no_token, 500, shut, 500, 500]
+    with answering(*answers) as stub, asking(stub.url, clock):
+        guard = Guard(stale_ok=3600, remember=0)
+        newer = visit(claims={"iat": 1})
+        assert guard.check(visit()).id == ADA
+        assert guard.check(visit(bob)).id == bob
+        with pytest.raises(UnauthenticatedError):
+            guard.check(newer)
+        assert guard.check(visit()).id == ADA
+        with pytest.raises(AccountSuspendedError):
+            guard.check(newer)
+        with pytest.raises(GuardError):
+            guard.check(visit())
+        assert guard.check(visit(bob)).id == bob
+
+
 def test_an_answer_about_somebody_else_does_not_count_as_an_older_one(clock: Clock) -> None:
     """Neither is the mixed-up answer taken, nor the choice forgotten."""
     other = told(id=str(UUID(int=8)), roles=["admin"])
