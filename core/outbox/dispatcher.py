@@ -45,7 +45,8 @@ DUE: Final = 64
 """Waiting rows that are read at once."""
 SEEN_EVERY: Final = timedelta(minutes=1)
 MOST_FAILING: Final = 1_000
-"""With so many failing changes in a shard new ones stay in the audit: the receiver is away."""
+"""With so many failing changes in a shard the receiver is away, and new ones stay in the audit. One
+is tried every so often: where it is taken, the failures are those of some people alone."""
 FAILING_REST: Final = timedelta(seconds=5)
 MAX_ERROR: Final = 300
 ENDED: Final = "the process ended each time while this was handed over"
@@ -122,6 +123,7 @@ class Dispatcher:
         self._open: set[int] = set()
         self._careful: dict[int, int] = {}
         self._rests: dict[int, tuple[int, datetime]] = {}
+        self._tries_one_at: dict[int, datetime] = {}
         self._seen_at: datetime | None = None
 
     def turn(self) -> Turn:
@@ -247,7 +249,8 @@ class Dispatcher:
         careful = self._careful.get(number, 0)
         limit = 1 if careful else PAGE
         page = self._queue.page(work.shard, self._known, limit)
-        if page.failing >= MOST_FAILING:
+        tries_one = page.failing >= MOST_FAILING and not work.handed_over
+        if tries_one and now < self._tries_one_at.setdefault(number, now + FAILING_REST):
             self._rests[number] = self._known, now + FAILING_REST
             return False
         full = len(page.found) == limit
@@ -266,6 +269,9 @@ class Dispatcher:
         )
         for step in plan.steps:
             self._take(work, step)
+            if tries_one and step.action is Action.HAND_OVER and not work.handed_over:
+                self._tries_one_at[number] = self._clock() + FAILING_REST
+                return False
             if work.is_over():
                 return True
         work.place = plan.place

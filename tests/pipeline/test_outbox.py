@@ -15,7 +15,7 @@ from tests.pipeline.outbox_support import NAME, PEOPLE, Impatient, Killed, World
 from tests.support import Clock
 from usher.core.domain import outbox_queue
 from usher.core.domain.outbox import Change, Write
-from usher.core.domain.outbox_queue import DEATHS, State
+from usher.core.domain.outbox_queue import DEATHS, SHARDS, State
 from usher.core.errors import ChangeNotFoundError, RoleInvalidError
 from usher.core.outbox import dispatcher as module
 from usher.core.outbox.consumer import Done, Failed, Gone, Result
@@ -310,6 +310,46 @@ def test_with_too_many_failures_new_changes_stay_in_the_audit(
     site.work()
     assert site.rows() == []
     assert site.hook.got[-1].user.id == CY
+
+
+def test_people_for_whom_a_handler_fails_keep_it_from_nobody_else(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many: anybody may sign up with what a handler cannot take. Their own changes wait."""
+    monkeypatch.setattr(module, "MOST_FAILING", 2)
+    site.hook.answer = lambda change: Done() if change.user.id == CY else Failed("no")
+    site.change(ADA, BEA)
+    site.work()
+    site.change(ADA, CY, BEA, CY)
+    site.work()
+    assert CY not in {change.user.id for change in site.hook.got}
+    site.clock.advance(seconds=5)
+    site.work()
+    assert [one.kind.value for one in site.hook.got if one.user.id == CY] == [
+        "user.created", "user.confirmed", "role.granted", "user.changed",
+    ]  # fmt: skip
+    assert {row.user_id for row in site.rows()} == {ADA, BEA}
+
+
+def test_while_a_receiver_is_away_one_change_is_tried_every_so_often(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table grows by no more than that, whatever comes in."""
+    monkeypatch.setattr(module, "MOST_FAILING", 1)
+    monkeypatch.setattr(outbox_queue, "FIRST_BACK_OFF", timedelta(hours=1))
+    site.hook.answer = lambda _: Failed("no")
+    site.hook.patterns = frozenset({"user.created"})
+    site.change(ADA)
+    site.work()
+    site.change(BEA, CY)
+    for seconds, people in ((4, [ADA]), (1, [ADA, BEA]), (4, [ADA, BEA]), (1, [ADA, BEA, CY])):
+        for _ in range(SHARDS):
+            site.main.turn()
+        site.clock.advance(seconds=seconds)
+        site.change(PEOPLE[3])
+        for _ in range(SHARDS):
+            site.main.turn()
+        assert [row.user_id for row in site.rows() if row.user_id in (ADA, BEA, CY)] == people
 
 
 def test_an_exception_is_kept_by_its_type_alone(site: Site) -> None:
