@@ -24,6 +24,7 @@ from sqlalchemy import (
     update,
 )
 
+from usher.core.domain.outbox import Kind
 from usher.core.domain.outbox_queue import (
     SHARDS,
     WHOLE,
@@ -35,10 +36,10 @@ from usher.core.domain.outbox_queue import (
     shard_of,
     users_of,
 )
-from usher.core.domain.records import Key, User
+from usher.core.domain.records import Key, Status, User
 from usher.core.store.audit import to_entry
 from usher.core.store.database import Database, Transaction, again_on_conflict
-from usher.core.store.tables import AUDIT, CONSUMERS, DELIVERIES, OUTBOX, SILENT
+from usher.core.store.tables import AUDIT, CONSUMERS, DELIVERIES, OUTBOX, SILENT, USERS
 from usher.core.store.users import find_by_ids
 
 MOST_BEHIND: Final = 1_000
@@ -283,6 +284,8 @@ class Queue:
             users = moves.users()
             if users:
                 _move(transaction, before, moves)
+                if any(row.error for row in (*moves.added, *moves.changed)):
+                    _forget_words(transaction, before.name, users)
                 put_in_order(transaction, before.name, users, now)
 
 
@@ -345,6 +348,24 @@ def _move(transaction: Transaction, shard: Shard, moves: Moves) -> None:
         sql.execute(update(OUTBOX).where(OUTBOX.c.id == row.id).values(_row(row)))
     if moves.added:
         sql.execute(insert(OUTBOX), [_row(row) for row in moves.added])
+
+
+def _forget_words(transaction: Transaction, consumer: str, users: Iterable[Key]) -> None:
+    """Keep no error that came after the person's erasure, but for those of the deletion itself."""
+    deleted = exists().where(
+        USERS.c.instance_id == OUTBOX.c.instance_id,
+        USERS.c.id == OUTBOX.c.user_id,
+        USERS.c.status == Status.DELETED.value,
+    )
+    for instance_id, ids in _by_instance(users).items():
+        late = update(OUTBOX).where(
+            OUTBOX.c.instance_id == instance_id,
+            OUTBOX.c.user_id.in_(ids),
+            OUTBOX.c.consumer == consumer,
+            OUTBOX.c.kind != Kind.USER_DELETED.value,
+            deleted,
+        )
+        transaction.sql.execute(late.values(error=""))
 
 
 def _row(row: Waiting) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from sqlalchemy import delete, select, update
 from tests.pipeline.outbox_support import NAME, PEOPLE, Impatient, Killed, World
 from tests.support import Clock
 from usher.core.domain import outbox_queue
-from usher.core.domain.outbox import Change, Write
+from usher.core.domain.outbox import Change, Kind, Write
 from usher.core.domain.outbox_queue import DEATHS, SHARDS, State
 from usher.core.errors import ChangeNotFoundError, RoleInvalidError
 from usher.core.outbox import dispatcher as module
@@ -432,3 +432,23 @@ def test_a_deletion_erases_the_words_of_handlers(site: Site) -> None:
     site.work()
     assert site.hook.kinds == ["user.deleted"]
     assert site.rows() == []
+
+
+def test_a_handler_that_fails_while_the_person_is_deleted_leaves_no_words(site: Site) -> None:
+    """They come after the erasure. Words about the deletion itself stay: it has ids alone."""
+
+    def answer(change: Change) -> Result:
+        if change.kind is not Kind.USER_DELETED:
+            work = site.world.begin()
+            site.world.delete(work, ADA)
+            site.world.end(work)
+        return Failed("Ada Lovelace is taken" if change.user.email else "no such customer")
+
+    site.hook.answer = answer
+    site.hook.patterns = frozenset({"user.created"})
+    site.change(ADA)
+    site.work()
+    assert [(row.user_id, row.tries, row.error) for row in site.rows()] == [(ADA, 1, "")]
+    site.hook.patterns = frozenset({"user.deleted"})
+    site.work()
+    assert [row.error for row in site.rows()] == ["no such customer"]
