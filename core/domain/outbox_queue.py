@@ -41,7 +41,8 @@ WHOLE: Final = -1
 Place = tuple[int, int]
 """A change's place in the audit: the entry, and the part of it."""
 _STARTS: Final = frozenset((EventName.VALIDATE.value, EventName.SIGNUP.value))
-_OF_NO_RECORD: Final = frozenset((Kind.USER_DELETED, Kind.EVENT_DENIED))
+OF_NO_RECORD: Final = frozenset((Kind.USER_DELETED, Kind.EVENT_DENIED))
+"""Kinds that are told though there is no record."""
 
 
 class State(StrEnum):
@@ -206,7 +207,7 @@ def plan_page(
     behind, held = set(waiting), set[Key]()
     steps = []
     for found in page:
-        for part, change in _wanted(found, consumer, patterns):
+        for part, change in wanted(found, consumer, patterns):
             if after[1] != WHOLE and (change.sequence, part) <= after:
                 continue
             if step := _step(found, part, change, people, now):
@@ -311,9 +312,8 @@ MAX_TRIES: Final = _most_tries()
 """Attempts until a change is a dead letter: those of three days."""
 
 
-def _wanted(
-    found: Found, consumer: str, patterns: AbstractSet[str]
-) -> Sequence[tuple[int, Change]]:
+def wanted(found: Found, consumer: str, patterns: AbstractSet[str]) -> Sequence[tuple[int, Change]]:
+    """The changes of an entry that a consumer is to get, each with its part."""
     if found.silent or found.entry.actor == consumer:
         return ()
     return [
@@ -348,7 +348,7 @@ def _step(
     """The step for one change by itself; None: it is not to be told."""
     key = change.instance_id, change.user.id
     record = people.get(key)
-    without = change.kind in _OF_NO_RECORD
+    without = change.kind in OF_NO_RECORD
     gone = record is None or record.status is Status.DELETED
     if gone and not without:
         return None

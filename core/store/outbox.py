@@ -36,7 +36,7 @@ from usher.core.domain.outbox_queue import (
     shard_of,
     users_of,
 )
-from usher.core.domain.records import Key, Status, User
+from usher.core.domain.records import AuditEntry, Key, Status, User
 from usher.core.store.audit import to_entry
 from usher.core.store.database import Database, Transaction, again_on_conflict
 from usher.core.store.tables import AUDIT, CONSUMERS, DELIVERIES, OUTBOX, SILENT, USERS
@@ -215,7 +215,7 @@ class Queue:
             rows = [to_waiting(row) for row in transaction.sql.execute(statement)]
             wanted = {row.sequence for row in rows}
             found = _found(transaction, [AUDIT.c.sequence.in_(wanted)]) if rows else ()
-            people = _people(transaction, {row.key for row in rows})
+            people = people_of(transaction, {row.key for row in rows})
         return rows, {each.entry.sequence or 0: each for each in found}, people
 
     def page(self, shard: Shard, up_to: int, limit: int) -> Entries:
@@ -240,7 +240,7 @@ class Queue:
             waiting = transaction.sql.execute(users.where(OUTBOX.c.user_id.in_(ids)).distinct())
             return Entries(
                 tuple(found),
-                _people(transaction, keys),
+                people_of(transaction, keys),
                 frozenset((row[0], row[1]) for row in waiting),
                 transaction.sql.execute(failing).scalar_one(),
             )
@@ -318,6 +318,12 @@ def lock_shard(transaction: Transaction, consumer: str, user_id: UUID) -> None:
     """Wait until no dispatcher can keep anything of a user's shard, to the end of this one."""
     mine = CONSUMERS.c.name == consumer, CONSUMERS.c.shard == shard_of(user_id)
     transaction.sql.execute(select(CONSUMERS.c.shard).where(*mine).with_for_update())
+
+
+def lock_consumer(transaction: Transaction, consumer: str) -> None:
+    """As ``lock_shard`` for all shards of a consumer."""
+    mine = select(CONSUMERS.c.shard).where(CONSUMERS.c.name == consumer)
+    transaction.sql.execute(mine.order_by(CONSUMERS.c.shard).with_for_update())
 
 
 def to_waiting(row: Any) -> Waiting:
@@ -404,7 +410,11 @@ def _found(
 ) -> list[Found]:
     """Entries of the audit with their causes, the oldest first."""
     statement = select(AUDIT).where(*where).order_by(AUDIT.c.sequence).limit(limit)
-    entries = [to_entry(row) for row in transaction.sql.execute(statement)]
+    return with_causes(transaction, [to_entry(row) for row in transaction.sql.execute(statement)])
+
+
+def with_causes(transaction: Transaction, entries: Sequence[AuditEntry]) -> list[Found]:
+    """Entries of the audit with their causes."""
     ids = {entry.delivery_id for entry in entries if entry.delivery_id is not None}
     acts = {entry.sequence for entry in entries if entry.delivery_id is None}
     causes: dict[str | None, tuple[str, str]] = {}
@@ -422,7 +432,8 @@ def _found(
     ]
 
 
-def _people(transaction: Transaction, keys: Collection[Key]) -> dict[Key, User]:
+def people_of(transaction: Transaction, keys: Collection[Key]) -> dict[Key, User]:
+    """The records of users, where there are any."""
     return {
         (instance_id, user.id): user
         for instance_id, ids in _by_instance(keys).items()

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
 
+from usher.core.domain.outbox import changes_of
 from usher.core.domain.outbox_queue import State, Waiting
-from usher.core.domain.records import THE_SITE, AuditEntry, Page
+from usher.core.domain.outbox_view import Filters, Led, Seen, Standing
+from usher.core.domain.records import THE_SITE, AuditEntry, Delivery, Page, User
 from usher.core.errors import ChangeNotFoundError
-from usher.core.store.database import Database, Transaction
+from usher.core.store.audit import to_entry
+from usher.core.store.database import Database, Transaction, again_on_conflict
 from usher.core.store.instances import Instances
 from usher.core.store.keyset import Order, fetch
 from usher.core.store.outbox import (
     Shard,
     after,
+    lock_consumer,
     lock_shard,
     put_in_order,
     to_waiting,
     waiting_columns,
 )
+from usher.core.store.outbox_led import led_by_event, led_by_person
+from usher.core.store.sinks import all_sinks
 from usher.core.store.tables import AUDIT, CONSUMERS, OUTBOX, SILENT
 from usher.core.store.users import write_audit
 
@@ -32,34 +37,12 @@ SKIPPED: Final = "outbox.skipped"
 UNSEEN: Final = timedelta(days=30)
 """A consumer that no server works for so long is forgotten."""
 MOST_COUNTED: Final = 10_000
+"""Entries of a shard that a consumer has not come to are counted up to this."""
+MOST_RETRIED: Final = 1_000
+"""Dead letters that are retried in one transaction, which holds up the consumer."""
 _NEWEST: Final = Order("outbox", (OUTBOX.c.id,), (int,), descending=True)
+_PLACE: Final = (OUTBOX.c.sequence, OUTBOX.c.part)
 _WAITING, _DEAD, _DROPPED = (OUTBOX.c.state == state.value for state in State)
-
-
-class Filters(Struct, frozen=True):
-    """Filters of a list of changes; None or empty: no filter."""
-
-    state: State | None = None
-    consumer: str = ""
-    user_id: UUID | None = None
-
-
-class Standing(Struct, frozen=True):
-    """How things stand with one consumer.
-
-    Attributes:
-        behind: entries of the audit that it has not come to yet, ``MOST_COUNTED`` a shard at most.
-        waiting, dead: its changes that wait, and its dead letters.
-        oldest_at: the time of the oldest change that waits, here or in the audit.
-        seen_at: when a server worked for it last.
-    """
-
-    name: str
-    behind: int
-    waiting: int
-    dead: int
-    oldest_at: datetime | None
-    seen_at: datetime
 
 
 class Outbox:
@@ -104,47 +87,93 @@ class Outbox:
             )
         return Page(tuple(map(to_waiting, rows)), following)
 
-    def get(self, number: int) -> Waiting:
-        """One change that was not handed over at once.
+    def get(self, number: int) -> Seen:
+        """One change that was not handed over at once, with what led to it.
 
         Raises:
             ChangeNotFoundError: there is none with this number.
         """
         with self._database.read() as transaction:
-            return _find(transaction.sql, number)
+            sql = transaction.sql
+            row = _find(sql, number)
+            entry = sql.execute(select(AUDIT).where(AUDIT.c.sequence == row.sequence)).first()
+            changes = () if entry is None else changes_of(to_entry(entry))
+            change = next((each for each in changes if each.id == row.change_id), None)
+            first = select(OUTBOX.c.id).where(*_same_person(row), _WAITING).order_by(*_PLACE)
+            first_id = sql.execute(first.limit(1)).scalar()
+            return Seen(row, change, first_id if row.is_waiting and first_id != row.id else None)
 
-    def retry(self, number: int, actor: str) -> Waiting:
+    def led_by_event(self, delivery: Delivery) -> list[Led]:
+        """The changes that a delivery led to, in order."""
+        with self._database.read() as transaction:
+            return led_by_event(transaction, delivery)
+
+    def led_by_person(self, user: User, *, limit: int = 50, cursor: str | None = None) -> Page[Led]:
+        """The changes of a page of somebody's audit, the newest first.
+
+        Raises:
+            CursorInvalidError: the cursor is not one of this list.
+        """
+        with self._database.read() as transaction:
+            return led_by_person(transaction, user.instance_id, user.id, limit, cursor)
+
+    def retry(self, number: int, actor: str, reason: str = "") -> Waiting:
         """Hand a change over as soon as can be, with all its attempts before it.
 
         Raises:
             ChangeNotFoundError: there is none with this number.
         """
-        with self._database.write() as transaction:
-            row = _locked(transaction, number)
-            values = {"state": State.WAITING.value, "tries": 0, "due_at": self._clock()}
-            transaction.sql.execute(update(OUTBOX).where(OUTBOX.c.id == number).values(values))
-            self._note(transaction, RETRIED, actor, row)
-            return _find(transaction.sql, number)
+        return again_on_conflict(lambda: self._retry(number, actor, reason))
 
-    def retry_dead(self, consumer: str, actor: str) -> int:
-        """Retry all dead letters of a consumer; how many."""
-        dead = select(OUTBOX.c.id).where(_DEAD, OUTBOX.c.consumer == consumer)
-        with self._database.read() as transaction:
-            numbers = transaction.sql.execute(dead.order_by(OUTBOX.c.id)).scalars().all()
-        for number in numbers:
-            self.retry(number, actor)
-        return len(numbers)
+    def retry_dead(self, consumer: str, actor: str, reason: str = "") -> tuple[int, bool]:
+        """Retry the dead letters of a consumer, the oldest first, some at a time.
 
-    def skip(self, number: int, actor: str) -> Waiting:
+        Returns:
+            How many are retried, and whether there are more.
+        """
+        return again_on_conflict(lambda: self._retry_dead(consumer, actor, reason))
+
+    def skip(self, number: int, actor: str, reason: str = "") -> Waiting:
         """Never hand a change over; those behind it go on.
 
         Raises:
             ChangeNotFoundError: there is none with this number.
         """
+        return again_on_conflict(lambda: self._skip(number, actor, reason))
+
+    def _retry(self, number: int, actor: str, reason: str) -> Waiting:
+        with self._database.write() as transaction:
+            row = _locked(transaction, number)
+            self._try_again(transaction, [row])
+            self._note(transaction, RETRIED, actor, row, reason)
+            return _find(transaction.sql, number)
+
+    def _retry_dead(self, consumer: str, actor: str, reason: str) -> tuple[int, bool]:
+        dead = select(*waiting_columns()).where(_DEAD, OUTBOX.c.consumer == consumer)
+        oldest = dead.order_by(OUTBOX.c.id).limit(MOST_RETRIED + 1)
+        with self._database.write() as transaction:
+            lock_consumer(transaction, consumer)
+            rows = [to_waiting(row) for row in transaction.sql.execute(oldest)]
+            chosen = rows[:MOST_RETRIED]
+            if chosen:
+                self._try_again(transaction, chosen)
+                after = {"consumer": consumer, "count": len(chosen)}
+                self._tell(transaction, RETRIED, actor, chosen[0].instance_id, after, reason)
+        return len(chosen), len(rows) > len(chosen)
+
+    def _try_again(self, transaction: Transaction, rows: Sequence[Waiting]) -> None:
+        now = self._clock()
+        values = {"state": State.WAITING.value, "tries": 0, "due_at": now}
+        mine = OUTBOX.c.id.in_([row.id for row in rows])
+        transaction.sql.execute(update(OUTBOX).where(mine).values(values))
+        put_in_order(transaction, rows[0].consumer, {row.key for row in rows}, now)
+
+    def _skip(self, number: int, actor: str, reason: str) -> Waiting:
         with self._database.write() as transaction:
             row = _locked(transaction, number)
             transaction.sql.execute(delete(OUTBOX).where(OUTBOX.c.id == number))
-            self._note(transaction, SKIPPED, actor, row)
+            put_in_order(transaction, row.consumer, [row.key], self._clock())
+            self._note(transaction, SKIPPED, actor, row, reason)
         return row
 
     def standings(self) -> list[Standing]:
@@ -164,8 +193,9 @@ class Outbox:
                 ).group_by(OUTBOX.c.consumer)
             )
             counted = {row[0]: row[1:] for row in rows}
+            paused = {sink.consumer for sink in all_sinks(transaction) if sink.paused_at}
             return [
-                _standing(sql, name, parts, counted.get(name, (0, 0, None)))
+                _standing(sql, name, parts, counted.get(name, (0, 0, None)), name in paused)
                 for name, parts in shards.items()
             ]
 
@@ -198,17 +228,29 @@ class Outbox:
             sql.execute(delete(SILENT).where(SILENT.c.sequence < first))
         return len(numbers)
 
-    def _note(self, transaction: Transaction, action: str, actor: str, row: Waiting) -> None:
-        """Put the person's rows in order, and tell the audit; the entry is the site's own."""
-        now = self._clock()
-        put_in_order(transaction, row.consumer, [row.key], now)
+    def _note(
+        self, transaction: Transaction, action: str, actor: str, row: Waiting, reason: str
+    ) -> None:
         after = {
             "consumer": row.consumer,
             "change_id": row.change_id,
             "kind": row.kind,
             "user_id": str(row.user_id),
         }
-        entry = AuditEntry(action, actor, row.instance_id, THE_SITE, now, {}, after)
+        self._tell(transaction, action, actor, row.instance_id, after, reason)
+
+    def _tell(
+        self,
+        transaction: Transaction,
+        action: str,
+        actor: str,
+        instance_id: UUID,
+        after: Mapping[str, Any],
+        reason: str,
+    ) -> None:
+        """Tell the audit; the entry is the site's own."""
+        now = self._clock()
+        entry = AuditEntry(action, actor, instance_id, THE_SITE, now, {}, after, reason)
         write_audit(transaction, [entry])
 
 
@@ -247,6 +289,14 @@ def _find(connection: Connection, number: int) -> Waiting:
     return to_waiting(row)
 
 
+def _same_person(row: Waiting) -> tuple[ColumnElement[bool], ...]:
+    return (
+        OUTBOX.c.instance_id == row.instance_id,
+        OUTBOX.c.user_id == row.user_id,
+        OUTBOX.c.consumer == row.consumer,
+    )
+
+
 def _locked(transaction: Transaction, number: int) -> Waiting:
     """A row, once no dispatcher can keep anything of its shard."""
     row = _find(transaction.sql, number)
@@ -255,7 +305,11 @@ def _locked(transaction: Transaction, number: int) -> Waiting:
 
 
 def _standing(
-    connection: Connection, name: str, shards: Sequence[Any], counted: Sequence[Any]
+    connection: Connection,
+    name: str,
+    shards: Sequence[Any],
+    counted: Sequence[Any],
+    paused: bool,
 ) -> Standing:
     waiting, dead, oldest_at = counted
     behind = 0
@@ -271,4 +325,4 @@ def _standing(
         behind += number
         oldest_at = min((one for one in (oldest_at, at) if one is not None), default=None)
     seen_at = max(shard.seen_at for shard in shards)
-    return Standing(name, behind, waiting, dead, oldest_at, seen_at)
+    return Standing(name, behind, waiting, dead, oldest_at, seen_at, paused)

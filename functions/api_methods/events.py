@@ -15,6 +15,7 @@ from usher.core.domain.documents import (
     user_document,
 )
 from usher.core.domain.events import Event
+from usher.core.domain.outbox_view import led_document
 from usher.core.domain.records import Decision, Outcome, User
 from usher.core.errors import EventUnreadableError, PolicyError
 from usher.core.store.filters import DeliveryFilters
@@ -72,7 +73,9 @@ def list_events(call: Call) -> Response:
 
 def read(call: Call) -> Response:
     """Return one event with its body; the first characters of its id are enough."""
-    return json_response(delivery_with_body(call.app.store.ledger.find(call.params["id"])))
+    delivery = call.app.store.ledger.find(call.params["id"])
+    led = [led_document(each) for each in call.app.outbox.led_by_event(delivery)]
+    return json_response({**delivery_with_body(delivery), "led_to": led})
 
 
 def replay(call: Call) -> Response:

@@ -176,9 +176,10 @@ class Event(Document):
 
 
 class EventWithBody(Event):
-    """A delivery with what it said."""
+    """A delivery with what it said and led to."""
 
     body: str | None = Field(description="Null once erased.")
+    led_to: list[LedTo] = Field(description="The changes that it led to, in order.")
 
 
 class EventList(Document):
@@ -380,6 +381,107 @@ class SinkTrial(Document):
     status: int | None = Field(description="Of the answer; null: there was none.")
     problem: str | None
     elapsed_ms: int
+
+
+class Consumer(Document):
+    """How things stand with one consumer of changes."""
+
+    name: str = Field(description="`handler:NAME` or `sink:ID`.")
+    behind: int = Field(
+        description="Entries of the audit that it has not come to; 40,000 are counted at most."
+    )
+    waiting: int = Field(description="Changes that wait: tried again, too young, or behind one.")
+    dead: int = Field(description="Dead letters: changes that failed for three days.")
+    oldest_at: datetime | None = Field(
+        description="Of the oldest change that it does not have, dead letters apart."
+    )
+    seen_at: datetime = Field(description="When a server worked for it last.")
+    paused: bool = Field(description="A sink that is paused.")
+
+
+class OutboxChange(Document):
+    """A change that was not handed over at once."""
+
+    number: int
+    consumer: str
+    state: Literal["waiting", "dead", "dropped"] = Field(
+        description="`dropped`: Identity never had the account."
+    )
+    kind: str
+    role: str | None
+    instance_id: UUID
+    user_id: UUID
+    change_id: str = Field(description="The key that the consumer gets, `chg_…`.")
+    sequence: int = Field(description="Its entry of the audit.")
+    at: datetime
+    tries: int
+    due_at: datetime | None = Field(
+        description="When it is tried next; null: another of the same person goes first, or it is "
+        "no longer tried."
+    )
+    error: str | None = Field(description="Of the last attempt.")
+    failed_at: datetime | None
+
+
+class OutboxOne(OutboxChange):
+    """A change that was not handed over at once, with what led to it."""
+
+    behind: int | None = Field(description="Number of the change that goes first; null: none.")
+    actor: str | None = Field(description="Null: the audit no longer has the entry.")
+    reason: str | None
+    delivery_id: str | None = Field(description="The event that caused it; null: an act.")
+
+
+class Outbox(Document):
+    """How consumers stand, and a page of changes that were not handed over at once."""
+
+    consumers: list[Consumer]
+    changes: list[OutboxChange]
+    next_cursor: str | None
+
+
+class Retried(Document):
+    """Dead letters that were retried."""
+
+    retried: int
+    more: bool = Field(description="Ask again for the next ones.")
+
+
+class Outstanding(Document):
+    """A consumer that does not have a change."""
+
+    consumer: str
+    state: Literal["to_come", "waiting", "dead", "dropped"] = Field(
+        description="`to_come`: it has not come to the change, if it is for this kind."
+    )
+    number: int | None = Field(description="In the outbox; null: it has not come to it.")
+    tries: int
+    due_at: datetime | None
+    error: str | None
+
+
+class LedTo(Document):
+    """A change that an event or an act led to."""
+
+    id: str = Field(description="The key that consumers get, `chg_…`.")
+    kind: str
+    role: str | None
+    at: datetime
+    sequence: int = Field(description="Its entry of the audit.")
+    actor: str
+    delivery_id: str | None = Field(description="The event that caused it; null: an act.")
+    told: bool = Field(description="Whether it is handed over; what was played back is not.")
+    outstanding: list[Outstanding] = Field(
+        description="The consumers that do not have it. All others that are for it do, but for "
+        "changes that were skipped, and consumers that began later."
+    )
+
+
+class LedToList(Document):
+    """A page of what changed of a person, the newest first."""
+
+    changes: list[LedTo]
+    next_cursor: str | None
 
 
 class RoleCount(Document):

@@ -20,6 +20,7 @@ from usher.core.domain.documents import (
     utc,
 )
 from usher.core.domain.keys import Scope
+from usher.core.domain.outbox_view import led_document
 from usher.core.domain.records import Page, Status, User
 from usher.core.domain.roles import effective
 from usher.core.errors import InvalidInputError
@@ -168,6 +169,18 @@ def list_events(call: Call) -> Response:
     )
     document = {
         "events": [delivery_document(delivery) for delivery in page.items],
+        "next_cursor": page.next_cursor,
+    }
+    return json_response(document, headers=next_link(call, page))
+
+
+def list_changes(call: Call) -> Response:
+    """Return a page of what changed of a user, the newest first, with who does not have it."""
+    page = call.app.outbox.led_by_person(
+        call.user(), limit=call.query.limit, cursor=call.query.cursor
+    )
+    document = {
+        "changes": [led_document(each) for each in page.items],
         "next_cursor": page.next_cursor,
     }
     return json_response(document, headers=next_link(call, page))
@@ -325,5 +338,16 @@ OPERATIONS = (
         pages=True,
         errors=(404,),
         scope=_READ,
+    ),
+    Operation(
+        "GET",
+        "/users/{id}/changes",
+        "What changed of a user, and who does not have it",
+        _ADMIN,
+        list_changes,
+        schemas.LedToList,
+        query=Paging,
+        pages=True,
+        errors=(404,),
     ),
 )

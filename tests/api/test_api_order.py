@@ -21,6 +21,7 @@ TABLE: list[tuple[str, tuple[str, ...], str]] = [
     ("/users/{id}/roles", ("GET", "PUT"), "administrator"),
     ("/users/{id}/roles/{role}", ("PUT", "DELETE"), "administrator"),
     ("/users/{id}/events", ("GET",), "administrator"),
+    ("/users/{id}/changes", ("GET",), "administrator"),
     ("/requests", ("GET",), "administrator"),
     ("/requests/{number}", ("GET",), "administrator"),
     ("/requests/{number}/approve", ("POST",), "administrator"),
@@ -37,6 +38,11 @@ TABLE: list[tuple[str, tuple[str, ...], str]] = [
     ("/sinks/{sink}/rotate", ("POST",), "administrator"),
     ("/sinks/{sink}/pause", ("POST",), "administrator"),
     ("/sinks/{sink}/resume", ("POST",), "administrator"),
+    ("/outbox", ("GET",), "administrator"),
+    ("/outbox/retry", ("POST",), "administrator"),
+    ("/outbox/{number}", ("GET",), "administrator"),
+    ("/outbox/{number}/retry", ("POST",), "administrator"),
+    ("/outbox/{number}/skip", ("POST",), "administrator"),
     ("/events", ("GET",), "administrator"),
     ("/events/{id}", ("GET",), "administrator"),
     ("/events/{id}/replay", ("POST",), "administrator"),
@@ -87,6 +93,9 @@ DONE = {
     ("DELETE", "/sinks/{sink}"): 404, ("POST", "/sinks/{sink}/test"): 404,
     ("POST", "/sinks/{sink}/rotate"): 404, ("POST", "/sinks/{sink}/pause"): 404,
     ("POST", "/sinks/{sink}/resume"): 404,
+    ("GET", "/users/{id}/changes"): 200, ("GET", "/outbox"): 200, ("POST", "/outbox/retry"): 400,
+    ("GET", "/outbox/{number}"): 404, ("POST", "/outbox/{number}/retry"): 404,
+    ("POST", "/outbox/{number}/skip"): 404,
 }  # fmt: skip
 THINGS = ("event", "request", "code", "key", "sink")
 CODES = {400: "input_invalid", 401: "unauthenticated", 405: "method_not_allowed"}

@@ -16,6 +16,7 @@ from tests.support import Clock
 from usher.core.domain import outbox_queue
 from usher.core.domain.outbox import Change, Kind, Write
 from usher.core.domain.outbox_queue import DEATHS, SHARDS, State
+from usher.core.domain.outbox_view import Filters
 from usher.core.errors import ChangeNotFoundError, RoleInvalidError
 from usher.core.outbox import dispatcher as module
 from usher.core.outbox.consumer import Done, Failed, Gone, Result
@@ -23,7 +24,7 @@ from usher.core.outbox.dispatcher import Dispatcher, Turn
 from usher.core.store.database import Database, Transaction
 from usher.core.store.instances import Instances
 from usher.core.store.outbox import Queue
-from usher.core.store.outbox_rows import UNSEEN, Filters
+from usher.core.store.outbox_rows import UNSEEN
 from usher.core.store.tables import AUDIT, CONSUMERS, OUTBOX, USERS
 from usher.core.users import UserService
 from usher.emulator.payload import ZERO_INSTANCE

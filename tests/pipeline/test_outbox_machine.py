@@ -32,10 +32,10 @@ from tests.support import Clock
 from usher.core.domain import outbox_queue
 from usher.core.domain.outbox import Change
 from usher.core.domain.outbox_queue import SETTLING, State, Waiting
+from usher.core.domain.outbox_view import Filters
 from usher.core.outbox.consumer import Done, Failed, Result
 from usher.core.outbox.dispatcher import Dispatcher
 from usher.core.store.database import Database
-from usher.core.store.outbox_rows import Filters
 from usher.core.store.tables import AUDIT, CONSUMERS, DELIVERIES, GRANTS, OUTBOX, SILENT, USERS
 
 HISTORIES = int(os.environ.get("HISTORIES", "0"))
