@@ -10,6 +10,7 @@ import click
 
 from usher.cli.decisions import find_event, show_decision, told_in_full
 from usher.cli.environment import actor, opened
+from usher.cli.led import print_led
 from usher.cli.moments import PAST
 from usher.cli.output import (
     NO_MATCH,
@@ -25,6 +26,7 @@ from usher.core.domain.administration import Change
 from usher.core.domain.documents import decision_document, delivery_with_body
 from usher.core.domain.events import EventName
 from usher.core.domain.failures import in_words
+from usher.core.domain.outbox_view import led_document
 from usher.core.domain.records import Delivery, Outcome
 from usher.core.errors import EventUnreadableError
 from usher.core.store.filters import DeliveryFilters
@@ -144,13 +146,14 @@ def show(event_id: str, body: bool, as_json: bool) -> None:
     """Show one event and the reasons for its answer. The first characters of its id are enough."""
     with opened() as app:
         delivery = app.store.ledger.find(event_id, of_any=True)
+        led = app.outbox.led_by_event(delivery)
     if body:
         if delivery.body is None:
             raise click.ClickException("The body was erased; its digest is kept.")
         sys.stdout.buffer.write(delivery.body)
         return
     if as_json:
-        print_json(delivery_with_body(delivery))
+        print_json({**delivery_with_body(delivery), "led_to": [led_document(each) for each in led]})
         return
     for label, value in (
         ("id", delivery.id),
@@ -166,3 +169,5 @@ def show(event_id: str, body: bool, as_json: bool) -> None:
     click.echo("\nWhy:")
     for reason in delivery.reasons:
         say(f"  {reason.rule:<32} {reason.text}")
+    click.echo()
+    print_led(led, "It changed nothing on record.")

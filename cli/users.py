@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from usher.cli.environment import actor, opened
+from usher.cli.led import print_led
 from usher.cli.moments import AHEAD, PAST
 from usher.cli.output import (
     NO_MATCH,
@@ -121,7 +122,7 @@ def list_users(
 @click.argument("user")
 @json_option
 def show(user: str, as_json: bool) -> None:
-    """Show one user with all grants and denials, and the last events."""
+    """Show one user with all grants and denials, the last events, and what they led to."""
     with opened() as app:
         found = app.store.users.find(user)
         now = app.clock()
@@ -129,6 +130,7 @@ def show(user: str, as_json: bool) -> None:
             print_json(user_document(found, now))
             return
         deliveries = app.store.ledger.page(DeliveryFilters(user_id=found.id), limit=10)
+        led = app.outbox.led_by_person(found, limit=10)
         said = _identity(app, found) or "in step with the next login"
     for label, value in (
         ("id", found.id),
@@ -165,6 +167,8 @@ def show(user: str, as_json: bool) -> None:
         ((d.event, d.outcome, moment(d.received_at), d.id[:20]) for d in deliveries.items),
         "No events on record.",
     )
+    click.echo()
+    print_led(led.items, "No changes on record.")
 
 
 @users.command()

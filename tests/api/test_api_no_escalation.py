@@ -49,6 +49,9 @@ BODIES = [
     ("POST", "/codes", {}, {"roles"}),
     ("POST", "/keys", {"name": "x", "scopes": ["users:read"], "expires_at": None}, set()),
     ("POST", "/sinks", {"url": "https://crm.example/"}, set()),
+    ("POST", "/outbox/retry", {"consumer": "handler:x"}, set()),
+    ("POST", "/outbox/1/retry", {}, set()),
+    ("POST", "/outbox/1/skip", {}, set()),
     ("POST", "/requests/1/approve", {}, {"roles"}),
     ("POST", "/requests/1/decline", {}, set()),
 ]
@@ -93,6 +96,7 @@ def test_app_metadata_sets_neither_roles_nor_provider(people: People, key: str) 
         ("DELETE", "/users/{}", None), ("GET", "/users/{}/roles", None),
         ("PUT", "/users/{}/roles", {"roles": ["admin"]}), ("PUT", "/users/{}/roles/admin", {}),
         ("DELETE", "/users/{}/roles/staff", None), ("GET", "/users/{}/events", None),
+        ("GET", "/users/{}/changes", None), ("POST", "/outbox/1/skip?{}", {}),
         ("GET", "/requests/1?{}", None), ("POST", "/requests/1/approve?{}", {}),
         ("POST", "/requests/99/decline?{}", {}),
     ],

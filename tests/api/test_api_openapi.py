@@ -51,7 +51,7 @@ ANSWERS = [
     ("GET", "/policy/me"), ("GET", "/me/requests"), ("GET", "/requests"),
     ("GET", "/requests/{number}"),
     ("GET", "/codes"), ("GET", "/policy/shadow"), ("GET", "/keys"), ("GET", "/changes"),
-    ("GET", "/sinks"),
+    ("GET", "/sinks"), ("GET", "/outbox"), ("GET", "/users/{id}/changes"),
 ]  # fmt: skip
 
 

@@ -97,7 +97,10 @@ DONE = {
     ("GET", "/outbox/{number}"): 404, ("POST", "/outbox/{number}/retry"): 404,
     ("POST", "/outbox/{number}/skip"): 404,
 }  # fmt: skip
-THINGS = ("event", "request", "code", "key", "sink")
+THINGS = {
+    "event": "events", "request": "requests", "code": "codes", "key": "keys", "sink": "sinks",
+    "change": "outbox",
+}  # fmt: skip
 CODES = {400: "input_invalid", 401: "unauthenticated", 405: "method_not_allowed"}
 
 
@@ -166,7 +169,7 @@ def test_every_path_method_and_caller_is_answered_by_the_first_check_that_fails(
                 if wanted in CODES:
                     assert answer.code == CODES[wanted]
                 if wanted == 404:
-                    thing = next(t for t in THINGS if f"/{t}s/" in path)
+                    thing = next(t for t, many in THINGS.items() if f"/{many}/" in path)
                     assert answer.code == f"{thing}_not_found"
             if answer.status == 405 or method == "OPTIONS":
                 allowed = answer.headers["Allow"].split(", ")

@@ -29,6 +29,7 @@ DECIDED_ONCE = {
     "/me/requests/{number}",  # the user's, not the administrator's
     "/requests/{number}/approve",
     "/requests/{number}/decline",
+    *(path for path in REACHED if path.startswith("/outbox/{number}")),  # nothing waits
     *(path for path in REACHED if path.startswith("/sinks/{sink}")),  # removed by the first DELETE
 }
 

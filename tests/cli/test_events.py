@@ -89,7 +89,8 @@ def test_json_holds_the_whole_delivery(program: Program) -> None:
     """With the body as it came and the reply as it went."""
     ada = program.deliver("signup", "ada@example.com")
     (event,) = program.json("events", "list")["events"]
-    assert program.json("events", "show", event["id"]) == event
+    shown = program.json("events", "show", event["id"])
+    assert {name: shown[name] for name in shown if name != "led_to"} == event
     assert event["user_id"] == str(ada)
     assert event["instance_id"] == str(UUID(int=0))
     assert event["key_index"] == 0
