@@ -164,6 +164,16 @@ def skip(numbers: tuple[int, ...], reason: str, as_json: bool) -> None:
         say(f"{row.consumer} will not get {_kind(row)} of {row.user_id}.")
 
 
+@outbox.command()
+@click.argument("consumer")
+@reason_option
+def forget(consumer: str, reason: str) -> None:
+    """Forget a handler that no module has any more, with all changes that wait for it."""
+    with opened() as app:
+        count = app.outbox.forget(consumer, actor(), reason)
+    say(f"{consumer} is forgotten, and {counted(count, 'change')} with it.")
+
+
 def _print_standings(standings: list[Standing]) -> None:
     print_table(
         ("consumer", "behind", "waiting", "dead", "oldest (UTC)", "worked on (UTC)"),

@@ -697,6 +697,18 @@ class ChangeNotFoundError(UsherError):
     code, status, title = "change_not_found", 404, "There is no such change"
 
 
+class ConsumerNotFoundError(UsherError):
+    """No handler of this name ever got changes."""
+
+    code, status, title = "consumer_not_found", 404, "There is no such consumer"
+
+    def __init__(self, consumer: str) -> None:
+        super().__init__(
+            f"No handler {consumer[:120]!r} is known here; `usher outbox list` shows them. "
+            "A sink is removed with `usher sinks remove`."
+        )
+
+
 class EventUnreadableError(UsherError):
     """The delivery's body was erased from the ledger, or was never readable."""
 

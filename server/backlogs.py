@@ -26,10 +26,17 @@ GAUGES: Final[Mapping[str, str]] = {
     "usher_spool_dead_letters": "Deliveries that the database would not take.",
     "usher_pushes_pending": "Users of whom Identity must still be told.",
     "usher_pushes_oldest_timestamp_seconds": "Since when the oldest of them is pending.",
+    "usher_outbox_waiting": "Changes that handlers and sinks do not have yet.",
+    "usher_outbox_oldest_timestamp_seconds": "The time of the oldest of them.",
+    "usher_outbox_dead": "Changes that were given up.",
     "usher_sync_completed_timestamp_seconds": "When the records were compared last.",
     "usher_sync_differences": "Differences from Identity that the last comparison left.",
     "usher_sync_unreadable": "Accounts at Identity that the last comparison could not read.",
 }
+
+
+MOST_BEHIND: Final = 1_000
+"""Entries of the audit before a quarter of a consumer are counted up to this."""
 
 
 class Backlogs:
@@ -61,7 +68,7 @@ class Backlogs:
             degraded = is_degraded(self._app)
             found |= {"usher_ready": 1, "usher_degraded": degraded}
             if not degraded:  # a database that is away is not waited for again
-                found |= self._pushes() | self._syncs()
+                found |= self._pushes() | self._outbox() | self._syncs()
         return found
 
     def _pushes(self) -> dict[str, float]:
@@ -71,6 +78,17 @@ class Backlogs:
             return {
                 "usher_pushes_pending": backlog.count,
                 "usher_pushes_oldest_timestamp_seconds": since,
+            }
+        return {}
+
+    def _outbox(self) -> dict[str, float]:
+        with suppress(UsherError):  # likewise
+            found = self._app.outbox.standings(MOST_BEHIND)
+            oldest = [each.oldest_at.timestamp() for each in found if each.oldest_at]
+            return {
+                "usher_outbox_waiting": sum(each.waiting + each.behind for each in found),
+                "usher_outbox_oldest_timestamp_seconds": min(oldest, default=nan),
+                "usher_outbox_dead": sum(each.dead for each in found),
             }
         return {}
 

@@ -17,6 +17,7 @@ from usher.cli.checks.findings import Finding, Severity
 from usher.cli.checks.handlers import handlers_findings
 from usher.cli.checks.identity import clocks_agree, identity_findings
 from usher.cli.checks.instance import SEVERAL, instance_findings
+from usher.cli.checks.outbox import outbox_findings
 from usher.cli.checks.policy import policy_findings
 from usher.cli.checks.pushes import push_findings
 from usher.cli.checks.shadow import shadow_findings
@@ -77,19 +78,20 @@ def examine() -> list[Finding]:
     with use(App(settings)) as app:
         database = database_findings(app)
         identity = identity_findings(app)
+        handlers = handlers_findings(settings)
         return [
             *configuration_findings(settings),
             *database,
             *policy_findings(app),
-            *handlers_findings(settings),
+            *handlers,
             *spool_findings(app),
-            *(_records(app, identity) if "pooled" in database[0].facts else []),
+            *(_records(app, identity, handlers) if "pooled" in database[0].facts else []),
             *identity,
             *site_findings(settings),
         ]
 
 
-def _records(app: App, identity: list[Finding]) -> list[Finding]:
+def _records(app: App, identity: list[Finding], handlers: list[Finding]) -> list[Finding]:
     """Return the findings that the database tells of."""
     try:
         instance = instance_findings(app)
@@ -105,6 +107,14 @@ def _records(app: App, identity: list[Finding]) -> list[Finding]:
             *push_findings(app),
             *shadow_findings(app),
             *drift_findings(app),
+            *outbox_findings(app, _names(handlers)),
         ]
     except DatabaseError as error:  # it went away just now
         return [failed(app, error)]
+
+
+def _names(handlers: list[Finding]) -> list[str] | None:
+    """The names of the handlers; None where their modules cannot be read."""
+    if not all(each.well for each in handlers):
+        return None
+    return [name for each in handlers for name in each.facts["names"]]

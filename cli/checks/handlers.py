@@ -37,5 +37,6 @@ def handlers_findings(settings: Settings) -> list[Finding]:
         found = list_handlers(settings.handlers)
     except HandlersError as error:
         return [INVALID.found(problem=" ".join(error.problems))]
-    names = ", ".join(each.name for each in found)
-    return [fine("handlers", f"{counted(len(found), 'handler')}: {names}", count=len(found))]
+    names = [each.name for each in found]
+    text = f"{counted(len(names), 'handler')}: {', '.join(names)}"
+    return [fine("handlers", text, names=names)]

@@ -15,6 +15,7 @@ from usher.cli.checks import (
     handlers,
     identity,
     instance,
+    outbox,
     policy,
     postgresql,
     pushes,
@@ -26,7 +27,7 @@ from usher.cli.checks.findings import Kind
 
 _CHECKS: Final = (
     configuration, database, postgresql, policy, spool, instance, events, failures, approvals,
-    pushes, drift, identity, site, shadow, handlers,
+    pushes, drift, identity, site, shadow, handlers, outbox,
 )  # fmt: skip
 FINDINGS: Final[Mapping[str, Kind]] = {
     kind.key: kind for module in _CHECKS for kind in vars(module).values() if isinstance(kind, Kind)

@@ -36,6 +36,7 @@ ACTIONS: Final = (
     "key.revoked",
     "outbox.retried",
     "outbox.skipped",
+    "outbox.forgotten",
     "sink.added",
     "sink.rotated",
     "sink.paused",

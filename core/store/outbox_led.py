@@ -1,4 +1,4 @@
-"""What an event, or a person's whole history, led to; read from the audit and the outbox."""
+"""The changes that an event, or a person's whole history, led to: from audit and outbox."""
 
 from __future__ import annotations
 

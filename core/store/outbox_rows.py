@@ -9,11 +9,11 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
 
-from usher.core.domain.outbox import changes_of
+from usher.core.domain.outbox import HANDLER, changes_of
 from usher.core.domain.outbox_queue import State, Waiting
 from usher.core.domain.outbox_view import Filters, Led, Seen, Standing
 from usher.core.domain.records import THE_SITE, AuditEntry, Delivery, Page, User
-from usher.core.errors import ChangeNotFoundError
+from usher.core.errors import ChangeNotFoundError, ConsumerNotFoundError
 from usher.core.store.audit import to_entry
 from usher.core.store.database import Database, Transaction, again_on_conflict
 from usher.core.store.instances import Instances
@@ -34,6 +34,7 @@ from usher.core.store.users import write_audit
 
 RETRIED: Final = "outbox.retried"
 SKIPPED: Final = "outbox.skipped"
+FORGOTTEN: Final = "outbox.forgotten"
 UNSEEN: Final = timedelta(days=30)
 """A consumer that no server works for so long is forgotten."""
 MOST_COUNTED: Final = 10_000
@@ -141,6 +142,30 @@ class Outbox:
         """
         return again_on_conflict(lambda: self._skip(number, actor, reason))
 
+    def forget(self, consumer: str, actor: str, reason: str = "") -> int:
+        """Forget a handler that there is no more, with all that waits for it; how many changes.
+
+        Where there is one after all, it begins anew with what comes from then on.
+
+        Raises:
+            ConsumerNotFoundError: none has this name, or it is a sink, which is removed instead.
+        """
+        return again_on_conflict(lambda: self._forget(consumer, actor, reason))
+
+    def _forget(self, consumer: str, actor: str, reason: str) -> int:
+        known = select(CONSUMERS.c.name).where(CONSUMERS.c.name == consumer)
+        with self._database.write() as transaction:
+            sql = transaction.sql
+            lock_consumer(transaction, consumer)
+            if not consumer.startswith(HANDLER) or sql.execute(known).first() is None:
+                raise ConsumerNotFoundError(consumer)
+            count = sql.execute(delete(OUTBOX).where(OUTBOX.c.consumer == consumer)).rowcount
+            sql.execute(delete(CONSUMERS).where(CONSUMERS.c.name == consumer))
+            after = {"consumer": consumer, "count": count}
+            shown = self._instances.shown(transaction)
+            self._tell(transaction, FORGOTTEN, actor, shown, after, reason)
+        return count
+
     def _retry(self, number: int, actor: str, reason: str) -> Waiting:
         with self._database.write() as transaction:
             row = _locked(transaction, number)
@@ -176,8 +201,12 @@ class Outbox:
             self._note(transaction, SKIPPED, actor, row, reason)
         return row
 
-    def standings(self) -> list[Standing]:
-        """How things stand with each consumer, by name."""
+    def standings(self, most: int = MOST_COUNTED) -> list[Standing]:
+        """How things stand with each consumer, by name.
+
+        Args:
+            most: entries of a shard that it has not come to are counted up to this.
+        """
         with self._database.read() as transaction:
             sql = transaction.sql
             shards: dict[str, list[Any]] = {}
@@ -195,7 +224,7 @@ class Outbox:
             counted = {row[0]: row[1:] for row in rows}
             paused = {sink.consumer for sink in all_sinks(transaction) if sink.paused_at}
             return [
-                _standing(sql, name, parts, counted.get(name, (0, 0, None)), name in paused)
+                _standing(sql, name, parts, counted.get(name, (0, 0, None)), name in paused, most)
                 for name, parts in shards.items()
             ]
 
@@ -310,15 +339,13 @@ def _standing(
     shards: Sequence[Any],
     counted: Sequence[Any],
     paused: bool,
+    most: int,
 ) -> Standing:
     waiting, dead, oldest_at = counted
     behind = 0
     for shard in shards:
         some = (
-            select(AUDIT.c.at)
-            .where(*after(Shard(*shard)))
-            .order_by(AUDIT.c.sequence)
-            .limit(MOST_COUNTED)
+            select(AUDIT.c.at).where(*after(Shard(*shard))).order_by(AUDIT.c.sequence).limit(most)
         )
         found = some.subquery()
         number, at = connection.execute(select(func.count(), func.min(found.c.at))).one()

@@ -63,6 +63,9 @@ export const ACTIONS = {
   "sink.paused": "Sink paused",
   "sink.resumed": "Sink resumed",
   "sink.removed": "Sink removed",
+  "outbox.retried": "Changes retried",
+  "outbox.skipped": "Change skipped",
+  "outbox.forgotten": "Handler forgotten",
 };
 export const SOURCES = { policy: "the policy", administrator: "an administrator", identity: "Identity", handler: "a handler" };
 

@@ -114,3 +114,17 @@ def test_what_was_played_back_is_told_to_nobody(program: Program) -> None:
         entry = app.store.users.audit_page().items[0]
         mark_silent(transaction.sql, entry)
     assert "anybody: it was played back" in program("users", "show", ADA).stdout
+
+
+def test_a_handler_that_is_gone_is_forgotten_with_what_waits(on_both: Program) -> None:
+    """In the audit; a sink, or a name that nobody ever had, is an error."""
+    wait(on_both)
+    assert on_both("outbox", "forget", NAME, "--reason", "gone").stdout == (
+        f"{NAME} is forgotten, and 2 changes with it.\n"
+    )
+    assert on_both.json("outbox", "list") == {"consumers": [], "changes": [], "next_cursor": None}
+    assert "gone" in on_both("audit", "--action", "outbox.forgotten").stdout
+    sink = on_both.json("sinks", "add", "https://crm.example/")["id"]
+    for name in (NAME, f"sink:{sink}"):
+        assert "No handler" in on_both("outbox", "forget", name, code=1).output
+    assert len(on_both.json("outbox", "list")["consumers"]) == 1

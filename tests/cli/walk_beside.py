@@ -9,9 +9,13 @@ from pathlib import Path
 
 from tests.cli.walk import Steps, Walk, case
 from tests.pipeline.shadow_support import follow, follower
+from tests.refusing import NAME as CONSUMER
+from tests.refusing import refuse
 from tests.support import ROOT
 from usher.cli.checks import shadow
 from usher.core.app import utc_now
+from usher.core.domain import administration, outbox_queue
+from usher.core.domain.administration import Change
 
 NAME = "USHER_POLICY_SHADOW"
 HANDLERS = "USHER_HANDLERS"
@@ -114,3 +118,98 @@ def handlers_that_are_elsewhere(at: Walk) -> Steps:
     Path("site_hooks.py").write_text(HOOKS)
     at.set(HANDLERS, "mysite.hooks")
     yield {HANDLERS: "site_hooks"}
+
+
+BILL = f"""
+from usher import after
+
+@after("role.*", name="{CONSUMER.removeprefix("handler:")}")
+def bill(change): ...
+"""
+ADA = "ada@example.com"
+
+
+def with_handler(at: Walk) -> None:
+    """A site with one handler, which its module has."""
+    at.patch.setenv("PYTHONPATH", str(ROOT))
+    Path("site_hooks.py").write_text(BILL)
+    at.set(HANDLERS, "site_hooks")
+
+
+def change(at: Walk, clock: Callable[[], datetime] = utc_now) -> None:
+    """Something changed, by this clock."""
+    at.program.deliver("signup", ADA)
+    with at.program.app(clock) as app:
+        refuse(app)
+        person = app.store.users.find(ADA)
+        app.store.users.change(person, administration.grant("editor"), Change("cli:x"))
+
+
+def serve(at: Walk, clock: Callable[[], datetime] = utc_now, *, takes: bool = False) -> None:
+    """A server works on it."""
+    with at.program.app(clock) as app:
+        refuse(app, takes=takes)
+
+
+def dead(at: Walk) -> None:
+    """A dead letter."""
+    with_handler(at)
+    change(at)
+    with at.patch.context() as few:
+        few.setattr(outbox_queue, "MAX_TRIES", 1)
+        serve(at)
+
+
+@case("outbox.dead", 0)
+def a_receiver_that_was_away_for_days(at: Walk) -> Steps:
+    dead(at)
+    yield {}
+
+
+@case("outbox.dead", 1)
+def a_dead_letter_of_no_use(at: Walk) -> Steps:
+    dead(at)
+    yield {}
+    (row,) = at.program.json("outbox", "list", "--state", "dead")["changes"]
+    at.run(f"usher outbox skip {row['number']}")
+
+
+@case("outbox.late", 0, 1)
+def a_handler_that_fails(at: Walk) -> Steps:
+    with_handler(at)
+    change(at, at.moved(timedelta(hours=-2)))
+    serve(at)
+    yield {}
+    serve(at, at.moved(timedelta(minutes=1)), takes=True)
+
+
+@case("outbox.unattended", 0, 1)
+def changes_that_nobody_hands_over(at: Walk) -> Steps:
+    with_handler(at)
+    change(at, at.moved(timedelta(minutes=-10)))
+    yield {}
+    serve(at, takes=True)
+
+
+@case("outbox.unnamed", 0)
+def a_function_that_was_renamed(at: Walk) -> Steps:
+    with_handler(at)
+    Path("site_hooks.py").write_text(HOOKS)
+    serve(at)
+    yield {}
+    Path("site_hooks.py").write_text(BILL)
+
+
+@case("outbox.unnamed", 1)
+def a_function_that_is_gone(at: Walk) -> Steps:
+    at.program.deliver("signup", ADA)
+    serve(at)
+    yield {}
+
+
+@case("sinks.paused", 0, 1)
+def a_paused_sink(at: Walk) -> Steps:
+    at.program.deliver("signup", ADA)
+    sink = at.program.json("sinks", "add", "https://crm.example/hook")
+    at.program("sinks", "pause", sink["id"])
+    yield {}

@@ -12,9 +12,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import insert
 
+from tests.refusing import refuse
 from tests.support import NOON, Clock, account, call, signed
 from usher.core.app import App, use
-from usher.core.domain import administration
+from usher.core.domain import administration, outbox_queue
 from usher.core.domain.administration import Change
 from usher.core.settings import Settings
 from usher.core.spool.files import Spool
@@ -56,7 +57,7 @@ def shown(metrics: Metrics) -> dict[str, str]:
     }
 
 
-def test_each_backlog_is_told(app: App) -> None:
+def test_each_backlog_is_told(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing; then one of each; then, with the database away, what the disk says."""
     metrics = Metrics(TOKEN, {})
     backlogs = Backlogs(app, metrics)
@@ -69,12 +70,16 @@ def test_each_backlog_is_told(app: App) -> None:
         "spool_dead_letters": "0",
         "pushes_pending": "0",
         "pushes_oldest_timestamp_seconds": "nan",
+        "outbox_waiting": "0",
+        "outbox_oldest_timestamp_seconds": "nan",
+        "outbox_dead": "0",
         "sync_completed_timestamp_seconds": "nan",
         "sync_differences": "nan",
         "sync_unreadable": "nan",
     }
     assert shown(metrics) == nothing
 
+    refuse(app)
     app.store.users.change(
         app.store.users.get(ada.id), administration.grant("editor"), Change("admin:eve")
     )
@@ -96,11 +101,20 @@ def test_each_backlog_is_told(app: App) -> None:
                 completed_left={"roles": 2, "unreadable": 3},
             )
         )
+    with monkeypatch.context() as few:
+        few.setattr(outbox_queue, "MAX_TRIES", 1)
+        refuse(app)
+    app.store.users.change(
+        app.store.users.get(ada.id), administration.grant("owner"), Change("admin:eve")
+    )
     backlogs.step()
     on_disk = {"spool_deliveries": "2", "spool_dead_letters": "1"}
     assert shown(metrics) == taken | on_disk | {
         "pushes_pending": "1",
         "pushes_oldest_timestamp_seconds": f"{NOON.timestamp():.0f}",
+        "outbox_waiting": "1",
+        "outbox_oldest_timestamp_seconds": f"{NOON.timestamp():.0f}",
+        "outbox_dead": "1",
         "sync_completed_timestamp_seconds": f"{completed.timestamp():.0f}",
         "sync_differences": "5",
         "sync_unreadable": "3",
