@@ -170,4 +170,4 @@ def show(event_id: str, body: bool, as_json: bool) -> None:
     for reason in delivery.reasons:
         say(f"  {reason.rule:<32} {reason.text}")
     click.echo()
-    print_led(led, "It changed nothing on record.")
+    print_led(led, "It led to no change.")

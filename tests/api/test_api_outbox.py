@@ -7,9 +7,12 @@ from uuid import uuid4
 
 import pytest
 from jsonschema import Draft202012Validator
+from msgspec.structs import replace
 
 from tests.api.api_support import People, ask
 from tests.refusing import ERROR, NAME, refuse
+from tests.store.store_support import deliver
+from tests.support import SECRET, account, signed
 from usher.core.domain import outbox_queue
 from usher.core.domain.records import THE_SITE
 from usher.core.store import outbox_rows
@@ -171,6 +174,17 @@ def test_an_event_and_a_person_tell_what_they_led_to(people: People) -> None:
         "administrator", "GET", f"/users/{{other}}/changes?limit=1&cursor={page['next_cursor']}"
     ).json
     assert more["changes"] == changes[1:2]
+
+
+def test_an_event_without_effect_led_to_nothing(sqlite_people: People) -> None:
+    """Nor did one of nobody."""
+    people = sqlite_people
+    who = account(email="other@example.com", user_id=people.ids["other"], at=people.app.clock())
+    deliver(people.app, [signed("login", who, at=people.app.clock(), secret=SECRET)])
+    delivery = people.app.store.ledger.page(limit=1).items[0]
+    assert delivery.event == "login"
+    assert people.ask("administrator", "GET", f"/events/{delivery.id}").json["led_to"] == []
+    assert people.app.outbox.led_by_event(replace(delivery, user_id=None)) == []
 
 
 def test_of_a_deleted_person_the_deletion_alone_is_to_come(sqlite_people: People) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from tests.cli.conftest import Program
 from tests.refusing import ERROR, NAME, refuse
 from usher.core.domain import outbox_queue
 from usher.core.store.outbox_rows import mark_silent
+from usher.core.store.tables import AUDIT
 
 ADA = "ada@example.com"
 
@@ -40,6 +42,11 @@ def test_what_waits_is_listed_and_shown(on_both: Program) -> None:
     shown = on_both("outbox", "show", str(second["number"])).stdout
     assert f"behind number {first['number']}" in shown
     assert "cli:operator" in shown
+    with on_both.app() as app, app.store.write() as transaction:
+        entry = AUDIT.c.sequence == second["sequence"]
+        transaction.sql.execute(delete(AUDIT).where(entry))
+    assert on_both.json("outbox", "show", str(second["number"]))["actor"] is None
+    assert "by        -" in on_both("outbox", "show", str(second["number"])).stdout
     found = on_both.json("outbox", "show", str(first["number"]))
     assert (found["error"], found["behind"], found["tries"]) == (ERROR, None, 1)
     for options in (("--state", "dead"), ("--consumer", "sink:x")):
