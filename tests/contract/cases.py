@@ -198,6 +198,9 @@ def _api(at: int) -> Iterator[Case]:
     # Lists and queries
     one = f"{api}/users?limit=1"
     yield case("a page with a link to the next", "GET", one, 200, ada)
+    yield case("the outbox, empty", "GET", f"{api}/outbox", 200, ada)
+    retry = f"{api}/outbox/1/retry"
+    yield case("a change that is gone", "POST", retry, 404, ada, code="change_not_found")
     yield case("a page as CSV", "GET", one, 200, ada, ("Accept", "text/csv"))
     yield case("filters", "GET", f"{api}/users?status=active&role=admin&sort=email", 200, ada)
     yield case("an encoded value", "GET", f"{api}/users?email=sue%2Bsusp", 200, ada)
