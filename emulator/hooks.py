@@ -144,11 +144,15 @@ class Hooks:
         if not last.accepted:
             raise IdentityError(422, NOT_HANDLED)
         if last.body and event != "userdeleted":
-            _apply(last.body, record, self._clock())
+            apply_answer(last.body, record, self._clock())
 
 
-def _apply(body: bytes, record: Record, now: datetime) -> None:
-    """Each map in the answer that is not null replaces the stored one whole."""
+def apply_answer(body: bytes, record: Record, now: datetime) -> None:
+    """Each map in the answer that is not null replaces the stored one whole.
+
+    Raises:
+        IdentityError: 500, Identity cannot read the answer.
+    """
     try:
         fields = go_fields(body)
         app_metadata = _map(fields, "app_metadata")

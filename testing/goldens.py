@@ -8,9 +8,7 @@ depends on a clock.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
@@ -18,11 +16,9 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-import structlog
 from msgspec.structs import replace
 
 from usher import migrations
-from usher.core import log
 from usher.core.app import App, use
 from usher.core.captures.files import Reader, Step
 from usher.core.captures.format import Capture
@@ -36,6 +32,7 @@ from usher.core.settings import Settings
 from usher.core.strict_json import dumps, equal
 from usher.functions._shared.http import Request
 from usher.functions._shared.identity_hook import IdentityHook
+from usher.testing.quiet import quiet
 
 VERSION: Final = 1
 _ABSENT: Final = object()
@@ -131,24 +128,11 @@ def replay_file(
     """
     clock = _Frozen()
     settings = replace(settings, webhook_secrets=(*secrets, PUBLIC_SECRET))
-    with _quiet(), use(App(settings, clock)) as app, file.open("rb") as lines:
+    with quiet(), use(App(settings, clock)) as app, file.open("rb") as lines:
         migrations.upgrade(app.store.database)
         session = _Session(app, clock, resign)
         steps = [session.step(number, step) for number, step in Reader(lines).steps()]
         return Replayed(file, steps, session.users())
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Log no line for each event, unless the project has configured structlog itself."""
-    if structlog.is_configured():
-        yield
-        return
-    log.configure(level=logging.WARNING)
-    try:
-        yield
-    finally:
-        structlog.reset_defaults()  # its stream is closed after the test
 
 
 class _Frozen:

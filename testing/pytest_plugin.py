@@ -1,19 +1,24 @@
-"""The pytest plugin: captured events replayed in any project's tests.
+"""The pytest plugin: an Usher of the test's own, and captured events replayed.
 
 .. code-block:: python
+
+    def test_a_customer_is_made(usher_client, usher_changes):
+        ada = usher_client.sign_up("ada@example.com")
+        usher_changes.hand_over()
 
     @pytest.mark.captures("captures/*.jsonl")
     def test_captured_events(usher_replay, capture_file):
         usher_replay(capture_file).approved()
 
 ``pytest --approve`` writes the results as golden files. Usher's other modules are imported at first
-use, so that a test run without captures loads none of them.
+use, so that a test run without these fixtures loads none of them.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +29,16 @@ except ImportError:
     raise ImportError(missing) from None
 
 if TYPE_CHECKING:
+    from usher.core.app import App
+    from usher.testing.changes import Changes
+    from usher.testing.client import Client
     from usher.testing.goldens import Replayed
+    from usher.testing.people import People
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option ``--approve`` and the setting ``usher_policy``."""
-    group = parser.getgroup("usher", "captured events of Netlify Identity")
+    """Add the option ``--approve`` and the settings ``usher_policy`` and ``usher_handlers``."""
+    group = parser.getgroup("usher", "events of Netlify Identity")
     group.addoption(
         "--approve",
         action="store_true",
@@ -37,9 +46,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addini(
         "usher_policy",
-        "The policy that captured events are replayed with (default: policy.toml).",
+        "The policy that decides about events in tests (default: policy.toml).",
         default="policy.toml",
     )
+    parser.addini("usher_handlers", "The modules with handlers of changes.", type="args")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -88,17 +98,11 @@ def usher_replay(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[...
         from usher.testing.goldens import replay_file  # noqa: PLC0415
 
         count += 1
-        configured: str = request.config.getini("usher_policy")
-        root = str(request.config.rootpath)
-        if ":" not in configured:
-            configured = str(request.config.rootpath / configured)
-        if root not in sys.path:
-            sys.path.append(root)  # a callable policy may stand there
         made = Settings(
             webhook_secrets=(),
             **{
                 "database_url": f"sqlite:///{tmp_path / f'usher-replay-{count}.db'}",
-                "policy": str(policy or configured),
+                "policy": str(policy or _policy(request.config)),
                 **settings,
             },
         )
@@ -106,6 +110,92 @@ def usher_replay(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[...
         return Checked(done, bool(request.config.getoption("approve")))
 
     return replay
+
+
+@pytest.fixture(scope="session")
+def _usher_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty SQLite database with Usher's tables, which each test copies."""
+    from usher import migrations  # noqa: PLC0415 - see above
+    from usher.core.store.database import Database  # noqa: PLC0415
+    from usher.testing.quiet import quiet  # noqa: PLC0415
+
+    file = tmp_path_factory.mktemp("usher") / "empty.db"
+    database = Database(f"sqlite:///{file}")
+    with quiet():
+        migrations.upgrade(database)
+    database.dispose()
+    return file
+
+
+@pytest.fixture
+def usher_settings() -> Mapping[str, Any]:
+    """Settings of ``usher_app``, to be overridden: ``{"admin_role": "owner"}``."""
+    return {}
+
+
+@pytest.fixture
+def usher_app(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    _usher_database: Path,
+    usher_settings: Mapping[str, Any],
+) -> Iterator[App]:
+    """An Usher of the test's own with an empty database, which guards ask as well."""
+    from usher.core.app import App, use  # noqa: PLC0415 - see above
+    from usher.core.settings import Settings  # noqa: PLC0415
+    from usher.emulator.payload import ZERO_INSTANCE  # noqa: PLC0415
+    from usher.testing.client import WEBHOOK_SECRET  # noqa: PLC0415
+    from usher.testing.people import JWT_SECRET  # noqa: PLC0415
+    from usher.testing.quiet import quiet  # noqa: PLC0415
+
+    file = shutil.copy(_usher_database, tmp_path / "usher.db")
+    usual = {
+        "database_url": f"sqlite:///{file}",
+        "webhook_secrets": (WEBHOOK_SECRET,),
+        "jwt_secret": JWT_SECRET,
+        "instance_id": ZERO_INSTANCE,
+        "policy": _policy(request.config),
+        "handlers": tuple(request.config.getini("usher_handlers")),
+    }
+    with quiet(), use(App(Settings(**{**usual, **usher_settings}))) as app:
+        yield app
+
+
+@pytest.fixture
+def usher_person(usher_app: App) -> People:
+    """Makes people with a record and a valid token: ``usher_person(roles={"editor"})``."""
+    from usher.testing.people import People  # noqa: PLC0415 - see above
+
+    return People(usher_app)
+
+
+@pytest.fixture
+def usher_client(usher_app: App, usher_person: People) -> Client:
+    """Sends signed events and requests of the API to ``usher_app``."""
+    from usher.testing.client import Client  # noqa: PLC0415 - see above
+
+    return Client(usher_app, usher_person)
+
+
+@pytest.fixture
+def usher_changes(usher_app: App) -> Changes:
+    """The calls of the handlers of ``usher_handlers``; ``hand_over()`` makes them."""
+    from usher.core.outbox.handlers import load_handlers  # noqa: PLC0415 - see above
+    from usher.testing.changes import Changes  # noqa: PLC0415
+
+    modules = usher_app.settings.handlers
+    if not modules:
+        raise pytest.UsageError("usher_handlers in pytest's settings names no module.")
+    return Changes(usher_app, load_handlers(modules))
+
+
+def _policy(config: pytest.Config) -> str:
+    """The policy of ``usher_policy``; callables and handlers in the root folder can be imported."""
+    configured: str = config.getini("usher_policy")
+    root = str(config.rootpath)
+    if root not in sys.path:
+        sys.path.append(root)
+    return configured if ":" in configured else str(config.rootpath / configured)
 
 
 class Checked:

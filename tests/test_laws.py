@@ -23,7 +23,7 @@ from usher import migrations
 
 PACKAGES = {
     "cli": {"server", "emulator", "functions", "core", "migrations"},
-    "testing": {"functions", "core", "migrations"},
+    "testing": {"emulator", "functions", "core", "migrations"},
     "integrations": {"functions", "core"},
     "aws_lambda": {"server", "functions", "core"},
     "server": {"functions", "core", "migrations"},

@@ -6,7 +6,7 @@ entry may hold several facts: a signup makes a record, confirms it and gives two
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from enum import StrEnum
@@ -116,8 +116,8 @@ class Write(Struct, frozen=True, kw_only=True):
 
     app_metadata: Mapping[str, Any] = field(default_factory=dict)
     user_metadata: Mapping[str, Any] = field(default_factory=dict)
-    grant: tuple[str, ...] = ()
-    revoke: tuple[str, ...] = ()
+    grant: Collection[str] = ()
+    revoke: Collection[str] = ()
 
 
 def changes_of(entry: AuditEntry) -> tuple[Change, ...]:

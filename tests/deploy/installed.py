@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
@@ -53,11 +53,17 @@ def pip(*arguments: str, python: Path | None = None) -> None:
 class Installed:
     """A virtual environment with Usher in it, as installed from a wheel.
 
+    Args:
+        extras: those of Usher.
+        beside: further distributions, which a project of its own asks for.
+
     Attributes:
         own: what the wheel alone put beside Python.
     """
 
-    def __init__(self, folder: Path, wheel: Path, *extras: str) -> None:
+    def __init__(
+        self, folder: Path, wheel: Path, *extras: str, beside: Collection[str] = ()
+    ) -> None:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
         self.python = folder / "bin" / "python"
         self.command = folder / "bin" / "usher"
@@ -65,7 +71,9 @@ class Installed:
         pip("install", str(wheel), python=self.python)
         self.own = {path.name for path in packages.iterdir()}
         [metadata] = packages.glob("usher_identity-*.dist-info")
-        for needed in _needed(Distribution.at(metadata), frozenset(extras)):
+        ours = _needed(Distribution.at(metadata), frozenset(extras))
+        theirs = (each for name in beside for each in _needed(distribution(name), frozenset()))
+        for needed in (*ours, *map(distribution, beside), *theirs):
             for name in {file.parts[0] for file in needed.files or ()} - {"..", "__pycache__"}:
                 if not (packages / name).exists():
                     (packages / name).symlink_to(str(needed.locate_file(name)))

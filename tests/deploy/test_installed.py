@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
@@ -59,7 +60,8 @@ def environment(
     @cache
     def made(way: str, *extras: str) -> Installed:
         source = wheel if way == "wheel" else wheel_of_sdist
-        return Installed(tmp_path_factory.mktemp("installed"), source, *extras)
+        beside = ("httpx2",) if "testing" in extras else ()  # FastAPI's own client for tests
+        return Installed(tmp_path_factory.mktemp("installed"), source, *extras, beside=beside)
 
     return made
 
@@ -238,6 +240,7 @@ def test_j2_a_missing_extra_is_one_sentence(
     assert found == "pytest is not installed. Run: pip install 'usher-identity[testing]'\n"
 
 
+PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
 PLUGIN = """
 import sys
 import pytest
@@ -262,7 +265,7 @@ def test_j1_the_plugin_in_a_project_with_folders_called_as_ours(
     environment: Callable[..., Installed], project: Path
 ) -> None:
     """Its tests start, import their own packages, and replay by their own callable policy."""
-    installed = environment("wheel", "testing")
+    installed = environment("wheel", "testing", "fastapi")
     (project / "tests" / "captures").mkdir(parents=True)
     (project / "tests" / "test_events.py").write_text(PLUGIN)
     shutil.copy(CAPTURES / "email-signup.jsonl", project / "tests" / "captures" / "morning.jsonl")
@@ -273,7 +276,7 @@ def test_j1_the_plugin_in_a_project_with_folders_called_as_ours(
         (project / name / f"test_{name}.py").write_text(
             f"import {name}\n\ndef test_it():\n    assert {name}.OURS == '{name}'\n"
         )
-    pytest_command = [str(installed.python), "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    pytest_command = [str(installed.python), "-P", *PYTEST]
     approved = installed.run(project, *pytest_command, "--approve")
     assert f"{len(THEIR_FOLDERS) + 3} passed" in approved.stdout
     golden = (project / "tests" / "captures" / "morning.golden.json").read_text()
@@ -282,3 +285,31 @@ def test_j1_the_plugin_in_a_project_with_folders_called_as_ours(
     (project / "pytest.ini").write_text(settings.replace("pythonpath = .\n", ""))
     only = [*pytest_command, "tests/test_events.py::test_captured_events"]
     assert "1 passed" in installed.run(project, *only).stdout
+
+
+def test_a_whole_small_project_tests_itself(
+    environment: Callable[..., Installed], tmp_path: Path
+) -> None:
+    """``examples/fastapi-site``: guards, handlers, a policy, and its tests, as they stand there."""
+    installed = environment("wheel", "testing", "fastapi")
+    folder = tmp_path / "site"
+    for name in (name for name, _ in tracked() if name.startswith("examples/fastapi-site/")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    site = folder / "examples" / "fastapi-site"
+    assert "9 passed" in installed.run(site, installed.python, *PYTEST).stdout
+
+
+def test_docs_a_function_in_javascript_is_moved_word_by_word(
+    environment: Callable[..., Installed], tmp_path: Path
+) -> None:
+    """The first part of docs/your-code.md: its files in an empty folder, and its test."""
+    installed = environment("wheel", "testing", "fastapi")
+    page = (ROOT / "docs" / "your-code.md").read_text()
+    part = page.partition("## From a JavaScript function")[2].partition("\n## ")[0]
+    files = re.findall(r"```(?:toml|python)\n# (\S+)\n(.*?)```", part, re.DOTALL)
+    assert len(files) == 5
+    for name, text in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert "1 passed" in installed.run(tmp_path, installed.python, *PYTEST).stdout

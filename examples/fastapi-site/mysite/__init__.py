@@ -1,0 +1,1 @@
+"""A small site: two guarded endpoints, and customers at a billing system."""
