@@ -6,12 +6,12 @@ entry may hold several facts: a signup makes a record, confirms it and gives two
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from msgspec import Struct, field
@@ -42,6 +42,11 @@ class Kind(StrEnum):
     EVENT_DENIED = "event.denied"
     """The policy refused somebody at the door; only where a site asks for these."""
 
+
+if TYPE_CHECKING:
+    Roles = list[str] | tuple[str, ...] | AbstractSet[str]
+else:
+    Roles = tuple[str, ...]  # as msgspec reads them
 
 DENIED_ACTION: Final = "event.denied"
 REMOVED_ACTION: Final = "user.removed"
@@ -116,8 +121,8 @@ class Write(Struct, frozen=True, kw_only=True):
 
     app_metadata: Mapping[str, Any] = field(default_factory=dict)
     user_metadata: Mapping[str, Any] = field(default_factory=dict)
-    grant: Collection[str] = ()
-    revoke: Collection[str] = ()
+    grant: Roles = ()
+    revoke: Roles = ()
 
 
 def changes_of(entry: AuditEntry) -> tuple[Change, ...]:

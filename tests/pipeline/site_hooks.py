@@ -27,7 +27,7 @@ def grasp(change: Change) -> Write | None:
     return Write(grant=["admin"]) if change.user.user_metadata.get("asks") else None
 
 
-@after("user.deleted")
+@after("user.deleted")  # type: ignore[type-var]
 def forget(change: Change) -> str:
     """Return what is no ``Write``, as somebody may who runs no type checker."""
     return "forgotten"
