@@ -90,9 +90,8 @@ class Changes(Sequence[HandedOver]):
         __tracebackhide__ = True
         begun = len(self._calls)
         self._ahead += AGAIN if self._failing else timedelta()
-        for dispatcher in self._dispatchers:
-            while (turn := dispatcher.turn()).worked or turn.more:
-                pass
+        while any(_has_worked(each) for each in self._dispatchers):
+            pass  # one may have got what another one wrote
         made = self._calls[begun:]
         errors = [one.error for one in made if one.error is not None]
         self._failing = bool(errors)
@@ -124,6 +123,14 @@ class Changes(Sequence[HandedOver]):
     def _later(self) -> datetime:
         """The time at which everything is due that waits for nothing but time."""
         return self._app.clock() + self._ahead
+
+
+def _has_worked(dispatcher: Dispatcher) -> bool:
+    """Hand over all that is due, and say whether there was any."""
+    worked = False
+    while (turn := dispatcher.turn()).worked or turn.more:
+        worked = True
+    return worked
 
 
 class _Recording:

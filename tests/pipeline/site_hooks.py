@@ -8,17 +8,17 @@ away: list[str] = []
 """Addresses of people about whom a system of the site does not answer."""
 
 
+@after("role.granted")
+async def greet(change: Change) -> None:
+    """Welcome somebody to a role."""
+
+
 @after("user.confirmed")
 def open_account(change: Change) -> Write:
     """Write a number back, and give a role."""
     if change.user.email in away:
         raise ConnectionError("nobody answers")
     return Write(app_metadata={"customer": f"cus_{change.user.email}"}, grant=["customer"])
-
-
-@after("role.granted")
-async def greet(change: Change) -> None:
-    """Welcome somebody to a role."""
 
 
 @after("user.changed")
