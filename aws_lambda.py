@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote
 from uuid import uuid4
 
@@ -19,12 +19,15 @@ from msgspec.structs import replace
 
 from usher.core import app
 from usher.core.app import App
-from usher.core.errors import RequestError, SettingsError
+from usher.core.errors import HandlersError, RequestError, SettingsError
 from usher.core.log import describe, get_logger
 from usher.core.settings import DOOR_WITHOUT_LIMIT
 from usher.functions._shared.failure import failure
 from usher.functions._shared.http import Request, read_body
 from usher.server import routes
+
+if TYPE_CHECKING:
+    from usher.core.outbox.consumer import Consumer
 
 FUNCTION_URL: Final = ".lambda-url."
 NO_DISK: Final = (
@@ -127,21 +130,35 @@ def _maintenance(context: Context) -> dict[str, Any]:
 
 
 def _hand_over(usher: App, context: Context) -> bool:
-    """Hand changes over to the handlers, in this process; return whether all that is due was."""
-    if not usher.settings.handlers:
-        return True
-    from usher.core.outbox.handlers import load_handlers  # noqa: PLC0415 - most sites have none
-    from usher.core.outbox.in_process import InProcess, hand_over  # noqa: PLC0415
+    """Hand changes over to sinks and handlers, in this process.
 
+    Returns:
+        Whether all that is due was handed over.
+
+    Raises:
+        HandlersError: after the sinks had their turns.
+    """
+    from usher.core.outbox.handlers import load_handlers  # noqa: PLC0415 - requests need none
+    from usher.core.outbox.in_process import InProcess, hand_over, limit  # noqa: PLC0415
+
+    def left() -> float:
+        return context.get_remaining_time_in_millis() / 1000
+
+    consumers: list[Consumer] = [*usher.sinks.consumers(lambda: limit(left()))]
+    problem: HandlersError | None = None
+    try:
+        consumers += [InProcess(each, left) for each in load_handlers(usher.settings.handlers)]
+    except HandlersError as error:
+        problem = error
     lease = uuid4()
-    return hand_over(
-        [
-            InProcess(each, lambda: context.get_remaining_time_in_millis() / 1000)
-            for each in load_handlers(usher.settings.handlers)
-        ],
+    done = hand_over(
+        consumers,
         lambda consumer: usher.dispatcher(consumer, lease),
         lambda: context.get_remaining_time_in_millis() >= SPARE_MS,
     )
+    if problem is not None:
+        raise problem
+    return done
 
 
 def _load_all() -> None:

@@ -19,12 +19,13 @@ from usher.cli.output import counted, say
 @click.option("--once", is_flag=True, help="End as soon as nothing is due.")
 @click.option("--seconds", type=click.IntRange(1), help="End after so many seconds.")
 def run(once: bool, seconds: int | None) -> None:
-    """Hand changes over to the handlers of USHER_HANDLERS, until stopped.
+    """Hand changes over to the handlers of USHER_HANDLERS and to sinks, until stopped.
 
     A server does so by itself. Several may do it at the same time: they share the work.
     """
     from usher.server.handler_child import handlers_of  # noqa: PLC0415 - other commands need none
     from usher.server.outbox_lease import own_lease  # noqa: PLC0415
+    from usher.server.outbox_process import KnownSinks  # noqa: PLC0415
     from usher.server.outbox_runner import Runner  # noqa: PLC0415
 
     told, until = Event(), monotonic() + seconds if seconds else None
@@ -34,13 +35,16 @@ def run(once: bool, seconds: int | None) -> None:
 
     with opened(verifies=False) as app:
         os.environ.update(environment())  # as the handlers of a server find it
-        consumers = handlers_of(app.settings.handlers)
-        if not consumers:
-            raise click.ClickException("USHER_HANDLERS is not set: nobody gets the changes.")
+        handlers, sinks = handlers_of(app.settings.handlers), KnownSinks(lambda: app.sinks)
+        if not handlers and not app.sinks.all():
+            raise click.ClickException(
+                "USHER_HANDLERS is not set, and there is no sink: nobody gets the changes."
+            )
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, stop)
         with own_lease(app.settings.spool_folder) as lease:
-            runner = Runner(lambda: consumers, partial(app.dispatcher, lease=lease), once=once)
+            turns = partial(app.dispatcher, lease=lease)
+            runner = Runner(lambda: [*sinks(), *handlers], turns, once=once)
             runner.run(lambda: told.is_set() or (until is not None and monotonic() >= until))
         say(f"{counted(runner.handed_over, 'change')} handed over.")
         if runner.failed is not None:

@@ -7,6 +7,7 @@
     worker-PID   locked by a worker; the fingerprint of the policy that it decides by
     auditing     locked by the worker that writes reloads to the audit
     ending       the server was told to end
+    sinks        there is a sink, so changes are handed over
     change-N     a reload that the audit does not hold yet, by the request that it answers
 
 Files reach workers however they were started, and outlive each of them: one that starts later finds
@@ -137,6 +138,20 @@ class ServerFolder:
         """Whether the server was told to end."""
         return (self.path / "ending").exists()
 
+    # --- sinks --------------------------------------------------------------------------------
+
+    def see_sinks(self) -> None:
+        """Tell the server that there is a sink.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        (self.path / "sinks").touch()
+
+    def has_sinks(self) -> bool:
+        """Whether there was a sink since the server's start."""
+        return (self.path / "sinks").exists()
+
     # --- the policy in force ------------------------------------------------------------------
 
     def state(self) -> State | None:
@@ -261,8 +276,14 @@ def made_in(parent: Path) -> Iterator[ServerFolder]:
 
 def server_ends() -> bool:
     """Whether the server of this worker was told to end."""
-    folder = os.environ.get(VARIABLE)
-    return folder is not None and ServerFolder(Path(folder)).ends()
+    folder = own_folder()
+    return folder is not None and folder.ends()
+
+
+def own_folder() -> ServerFolder | None:
+    """The folder of the server that this process is a worker of; None: there is none."""
+    path = os.environ.get(VARIABLE)
+    return ServerFolder(Path(path)) if path else None
 
 
 def running(parent: Path) -> list[ServerFolder]:

@@ -36,6 +36,7 @@ from usher.server.bodies import Exchange as Body
 from usher.server.group_commit import INTERRUPT_SECONDS, START_SECONDS, GroupCommit
 from usher.server.long_polls import LongPolls
 from usher.server.metrics import Metrics
+from usher.server.outbox import look_for_sinks
 from usher.server.periodic_tasks import run_periodically
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ BACKLOGS_SECONDS: Final = 15.0
 """The usual interval of Prometheus."""
 OVERSIZED_SECONDS: Final = 10.0
 """Interval of writing how many requests were refused for their size."""
+SINKS_SECONDS: Final = 5.0
+"""Interval of looks for the first sink, one short read each."""
 SYNCS_SECONDS: Final = 60.0
 """Interval of checks for a due sync, one short read each."""
 
@@ -173,6 +176,7 @@ class Application:
             run_periodically(usher.maintenance.step),
             run_periodically(self._store_and_forward.step, first=0, every=HELD_SECONDS, pause=0),
             run_periodically(usher.oversized.flush, every=OVERSIZED_SECONDS),
+            run_periodically(partial(look_for_sinks, usher), every=SINKS_SECONDS),
             self._end_hung(),
         ]
         if self._database.is_sqlite:

@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
 
+from usher.core.errors import DatabaseError
 from usher.core.log import get_logger
+from usher.core.server_folder import ServerFolder, own_folder
 from usher.server.keeper import Keeper
+
+if TYPE_CHECKING:
+    from usher.core.app import App
+
+LOOK_SECONDS: Final = 1.0
 
 
 class OutboxKeeper(Keeper):
-    """Keeps the process running that hands changes over, until closed."""
+    """Keeps the process running that hands changes over, until closed.
+
+    Args:
+        folder: of the server; the process begins once a worker has told there of a sink. None: it
+            begins at once.
+    """
+
+    def __init__(self, folder: ServerFolder | None = None) -> None:
+        super().__init__()
+        self._folder = folder
 
     def arguments(self, ended: str) -> Sequence[str]:  # noqa: ARG002 - it does not matter there
         """Its module alone."""
@@ -18,3 +36,25 @@ class OutboxKeeper(Keeper):
     def tell(self, ended: str, wait_seconds: float) -> None:
         """Log it."""
         get_logger().error("outbox.ended", detail=ended, wait_seconds=wait_seconds)
+
+    def _keep(self) -> None:
+        while self._folder is not None and not self._folder.has_sinks():
+            if self._closed.wait(LOOK_SECONDS):
+                return
+        super()._keep()
+
+
+def look_for_sinks(usher: App) -> bool:
+    """Tell the server once there is a sink; return that there is no more to do now.
+
+    Without a handler or a sink no process hands changes over.
+    """
+    folder = own_folder()
+    if folder is None or folder.has_sinks():
+        return False
+    from usher.core.store.sinks import count_sinks  # noqa: PLC0415 - loads SQLAlchemy
+
+    with suppress(DatabaseError), usher.store.read() as transaction:
+        if count_sinks(transaction):
+            folder.see_sinks()
+    return False

@@ -1,14 +1,15 @@
 """The process that hands changes over: ``python -P -m usher.server.outbox_process``.
 
-It runs with low priority and little memory, and none of a site's own code runs in it: each handler
-has a process of its own, ``usher.server.handler_process``.
+It runs with low priority and little memory. It sends the webhooks of sinks itself, but none of a
+site's own code runs in it: each handler has a process of its own, ``usher.server.handler_process``.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from threading import Event
 from time import monotonic
@@ -17,9 +18,10 @@ from typing import Final
 
 from usher.core import log
 from usher.core.app import App
-from usher.core.errors import HandlersError
+from usher.core.errors import DatabaseError, HandlersError
 from usher.core.log import describe, get_logger
 from usher.core.outbox.consumer import Consumer
+from usher.core.outbox.sinks import Sinks
 from usher.core.settings import Settings
 from usher.server.beside import lower_limits
 from usher.server.handler_child import handlers_of
@@ -45,12 +47,27 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, stop)
     app = App(Settings.from_env(os.environ))
-    consumers = KnownHandlers(app.settings.handlers)
+    handlers, sinks = KnownHandlers(app.settings.handlers), KnownSinks(lambda: app.sinks)
     with own_lease(app.settings.spool_folder) as lease:
-        runner = Runner(consumers, partial(app.dispatcher, lease=lease))
+        turns = partial(app.dispatcher, lease=lease)
+        runner = Runner(lambda: [*sinks(), *handlers()], turns)
         runner.run(lambda: told.is_set() or os.getppid() != parent)
         # Hand-overs still under way are not waited for. Their processes end with this one.
         os._exit(0)
+
+
+class KnownSinks:
+    """The sinks that are not paused; while the database is away, those of before."""
+
+    def __init__(self, sinks: Callable[[], Sinks]) -> None:
+        self._sinks = sinks
+        self._found: Sequence[Consumer] = ()
+
+    def __call__(self) -> Sequence[Consumer]:
+        """Return them."""
+        with suppress(DatabaseError):
+            self._found = self._sinks().consumers()
+        return self._found
 
 
 class KnownHandlers:

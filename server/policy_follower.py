@@ -8,7 +8,6 @@ file that has become wrong is not read.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
@@ -25,7 +24,7 @@ from usher.core.errors import PolicyError, UsherError
 from usher.core.log import Recurring, describe, get_logger
 from usher.core.policy_reload import Files, from_files, read_again
 from usher.core.policy_source import is_callable, load_file
-from usher.core.server_folder import VARIABLE, Change, ServerFolder, State
+from usher.core.server_folder import Change, ServerFolder, State, own_folder
 
 LOOK_SECONDS: Final = 0.2
 """How often a worker looks for a request, and for what another worker has accepted."""
@@ -185,10 +184,10 @@ def start(usher: App) -> PolicyFollower | None:
     Raises:
         PolicyError: as ``PolicyFollower.establish``.
     """
-    folder = os.environ.get(VARIABLE)
-    if not folder:
+    folder = own_folder()
+    if folder is None:
         return None
-    follower = PolicyFollower(usher, ServerFolder(Path(folder)))
+    follower = PolicyFollower(usher, folder)
     try:
         follower.establish()
     except OSError as error:

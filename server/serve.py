@@ -56,7 +56,8 @@ def serve(
         folder: holds what the processes of the server share, so that commands find it; None, or
             where it cannot be written: it is among the system's temporary files.
         shadowed: whether there is a shadow policy, which gets a process of its own.
-        hands_over: whether changes are handed over, by a process of its own.
+        hands_over: whether there are handlers of changes. A process of its own hands over to them
+            and to sinks; without handlers it begins once there is a sink.
         respawn: restart a worker that ended by itself; else the server ends with it.
         stop_seconds: longest time for requests under way, once told to stop.
     """
@@ -80,7 +81,7 @@ def serve(
     with (
         _shared_numbers(workers),
         _shared_folder(folder) as server.folder,
-        _kept(shadowed=shadowed, hands_over=hands_over),
+        _kept(server.folder, shadowed=shadowed, hands_over=hands_over),
     ):
         server.serve(target_loader=_loaded)
 
@@ -141,17 +142,17 @@ def _connections() -> int:
 
 
 @contextmanager
-def _kept(*, shadowed: bool, hands_over: bool) -> Iterator[None]:
+def _kept(folder: ServerFolder | None, *, shadowed: bool, hands_over: bool) -> Iterator[None]:
     """Keep the processes running that belong beside this server."""
     keepers: list[Keeper] = []
     if shadowed and sys.platform != "win32":
         from usher.server.shadow import ShadowKeeper  # noqa: PLC0415 - most servers have none
 
         keepers.append(ShadowKeeper())
-    if hands_over and sys.platform != "win32":
-        from usher.server.outbox import OutboxKeeper  # noqa: PLC0415 - as above
+    if (hands_over or folder is not None) and sys.platform != "win32":
+        from usher.server.outbox import OutboxKeeper  # noqa: PLC0415 - not on Windows
 
-        keepers.append(OutboxKeeper())
+        keepers.append(OutboxKeeper(None if hands_over else folder))
     for keeper in keepers:
         keeper.start()
     try:

@@ -23,6 +23,7 @@ def _composed() -> Application:
     from usher.cli.environment import dev_environment, upgrade_if_local  # noqa: PLC0415
     from usher.core import app, log  # noqa: PLC0415
     from usher.core.policy_source import warn_of_tests  # noqa: PLC0415
+    from usher.core.server_folder import own_folder  # noqa: PLC0415
     from usher.server.app import Application  # noqa: PLC0415
 
     asked = Asked.from_json(os.environ[ASKED_VARIABLE])
@@ -34,10 +35,11 @@ def _composed() -> Application:
     upgrade_if_local(usher)
     usher.store.check()
     warn_of_tests(usher.policy, usher.clock())
-    if usher.settings.handlers:
+    folder = None if usher.settings.handlers else own_folder()
+    if usher.settings.handlers or folder is not None:
         from usher.server.outbox import OutboxKeeper  # noqa: PLC0415 - not on Windows
 
-        OutboxKeeper().start()  # its process ends with this one
+        OutboxKeeper(folder).start()  # its process ends with this one
     guest = local_identity(usher.settings, asked) if asked.local else None
     return Application(guest, own_pages=True)
 

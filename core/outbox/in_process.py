@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from usher.core.outbox.dispatcher import Dispatcher
 
 SPARE_SECONDS: Final = 2.0
-"""A handler is stopped so long before the process would be, so that its failure can be kept."""
+"""A hand-over ends so long before the process would, so that its failure can be kept."""
 
 
 class InProcess:
@@ -36,7 +36,7 @@ class InProcess:
 
     def hand_over(self, change: Change) -> Done | Failed:
         """Call the handler; an alarm stops it at its limit, or where no time is left."""
-        seconds = min(self.seconds, max(0.1, self._left() - SPARE_SECONDS))
+        seconds = min(self.seconds, limit(self._left()))
         before = signal.signal(signal.SIGALRM, _stop)
         try:
             signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -46,6 +46,11 @@ class InProcess:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
+
+
+def limit(left: float) -> float:
+    """The seconds for a hand-over that begins now, where the process still has so many."""
+    return max(0.1, left - SPARE_SECONDS)
 
 
 def hand_over(
@@ -68,7 +73,7 @@ def hand_over(
             if not may_go_on():
                 return False
             turn = one.turn()
-            if not (turn.worked or turn.more):
+            if turn.gone or not (turn.worked or turn.more):
                 waiting.remove(one)
     return True
 

@@ -28,7 +28,7 @@ from usher.core.domain.standard_webhooks import secret_text, signed_headers
 from usher.core.errors import SinkInvalidError, SinkNotFoundError, WebhookError
 from usher.core.outbox.addresses import LookUp, look_up
 from usher.core.outbox.webhook_http import Answer, post
-from usher.core.outbox.webhook_sender import WebhookSender, problem_of
+from usher.core.outbox.webhook_sender import SECONDS, WebhookSender, problem_of
 from usher.core.store import sinks as rows
 from usher.core.store.complete import Complete
 from usher.core.store.database import Database, Transaction, again_on_conflict
@@ -70,9 +70,13 @@ class Sinks:
         with self._database.read() as transaction:
             return rows.all_sinks(transaction)
 
-    def consumers(self) -> list[WebhookSender]:
-        """A consumer for each sink that is not paused."""
-        return [WebhookSender(sink, self) for sink in self.all() if sink.paused_at is None]
+    def consumers(self, limit: Callable[[], float] = lambda: SECONDS) -> list[WebhookSender]:
+        """A consumer for each sink that is not paused.
+
+        Args:
+            limit: gives the seconds that a webhook may take now, where those are fewer than usual.
+        """
+        return [WebhookSender(sink, self, limit) for sink in self.all() if sink.paused_at is None]
 
     def find(self, sink_id: UUID) -> Sink | None:
         """The sink with this id; None: there is none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
@@ -28,14 +29,18 @@ class WebhookSender:
     """Hands changes over to one sink.
 
     The sink is read anew for each change, so that a secret, a pause or a removal counts at once.
+
+    Args:
+        limit: gives the seconds that a webhook may take now.
     """
 
-    def __init__(self, sink: Sink, sinks: Sinks) -> None:
+    def __init__(self, sink: Sink, sinks: Sinks, limit: Callable[[], float]) -> None:
         self.name = sink.consumer
         self.patterns = frozenset(sink.kinds)
         self.seconds = SECONDS
         self._id = sink.id
         self._sinks = sinks
+        self._limit = limit
 
     def hand_over(self, change: Change) -> Result:
         """See ``Consumer``."""
@@ -43,7 +48,8 @@ class WebhookSender:
         if sink is None or sink.paused_at is not None:
             return Gone("the sink was removed" if sink is None else "the sink is paused")
         try:
-            answer = self._sinks.send(sink, change.id, webhook(change, full=sink.full), SECONDS)
+            body = webhook(change, full=sink.full)
+            answer = self._sinks.send(sink, change.id, body, min(SECONDS, self._limit()))
         except WebhookError as error:
             return Failed(error.detail)
         if answer.status == GONE:

@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec import json
 
 from tests.cli.conftest import Process, Program
+from tests.receivers import Receiver
 from tests.support import Clock, account, signed, verified
 
 HOOKS = """
@@ -50,7 +52,23 @@ def test_changes_since_the_first_run_are_handed_over(site: Program, process: Pro
     assert (third.returncode, third.stdout) == (0, "0 changes handed over.\n")
 
 
-def test_without_handlers_it_says_so(program: Program) -> None:
+def test_changes_are_handed_over_to_a_sink_beside_the_handlers(
+    site: Program, process: Process
+) -> None:
+    """A sink is told of what comes after its addition."""
+    with Receiver() as receiver:
+        settings = {name: os.environ[name] for name in os.environ if name.startswith("USHER_")}
+        settings["USHER_SINK_NETWORKS"] = "127.0.0.0/8"
+        url = f"http://127.0.0.1:{receiver.port}/"
+        added = process("sinks", "add", url, "--changes", "role.granted", **settings)
+        assert added.returncode == 0, added.stderr
+        site("users", "grant", "ada@a.example", "editor")
+        ran = process("outbox", "run", "--once", **settings | {"USHER_HANDLERS": ""})
+        assert (ran.returncode, ran.stdout) == (0, "1 change handed over.\n"), ran.stderr
+        assert [json.decode(each.body)["data"]["role"] for each in receiver.came] == ["editor"]
+
+
+def test_without_handlers_and_sinks_it_says_so(program: Program) -> None:
     """Nobody is left to wait for nothing."""
     result = program("outbox", "run", code=1)
-    assert "USHER_HANDLERS is not set: nobody gets the changes." in result.output
+    assert "USHER_HANDLERS is not set, and there is no sink: nobody" in result.output

@@ -1,4 +1,4 @@
-"""Handlers where there is only a function: called by the schedule, within its deadline."""
+"""Handlers and sinks where there is only a function: by the schedule, within its deadline."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import json
 
 from tests.contract.runtime_api import InvocationError, function
 from tests.contract.world import VARIABLES
 from tests.domain.test_handlers import CHANGE
+from tests.receivers import Receiver
 from tests.support import ROOT, Clock, account, signed, verified
 from usher.core.app import App
 from usher.core.domain import administration
@@ -40,12 +43,19 @@ def told(change):
 
 
 @pytest.fixture
-def granted(
-    postgresql_url: str, make_settings: Callable[..., Settings]
-) -> Iterator[Callable[[str], None]]:
-    """Grant a role to somebody who came an hour ago."""
+def usher(postgresql_url: str, make_settings: Callable[..., Settings]) -> Iterator[App]:
+    """The function's installation, as of an hour ago."""
     then = datetime.now(UTC) - timedelta(hours=1)
-    usher = App(make_settings(database_url=postgresql_url), Clock(then))
+    networks = (ip_network("127.0.0.0/8"),)
+    made = App(make_settings(database_url=postgresql_url, sink_networks=networks), Clock(then))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def granted(usher: App) -> Callable[[str], None]:
+    """Grant a role to somebody who came then."""
+    then = usher.clock()
     who = account(at=then)
     usher.webhooks.process([verified(usher.webhooks, signed("signup", who, at=then), then)])
 
@@ -53,30 +63,37 @@ def granted(
         users = usher.store.users
         users.change(users.get(who.id), administration.grant(role), Change("test"))
 
-    yield grant
-    usher.close()
+    return grant
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="awslambdaric runs on Linux only")
 def test_a_schedule_hands_changes_over_in_the_function(
-    granted: Callable[[str], None], postgresql_url: str, policy_file: Path, tmp_path: Path
+    usher: App,
+    granted: Callable[[str], None],
+    postgresql_url: str,
+    policy_file: Path,
+    tmp_path: Path,
 ) -> None:
-    """A handler that sleeps is stopped at its limit, and the others have their turn."""
+    """A handler that sleeps is stopped at its limit; other handlers and sinks have their turn."""
     (tmp_path / "lambda_hooks.py").write_text(HOOKS)
     settings: dict[str, Any] = VARIABLES | {
         "USHER_POLICY": str(policy_file),
         "USHER_DATABASE_URL": postgresql_url,
         "USHER_HANDLERS": "lambda_hooks",
+        "USHER_SINK_NETWORKS": "127.0.0.0/8",
         "PYTHONPATH": f"{ROOT}:{tmp_path}",
     }
-    with function(tmp_path, **settings) as running:
+    with Receiver() as receiver, function(tmp_path, **settings) as running:
         assert running.invoke({"usher": "maintenance"}) == {"done": True}
+        usher.sinks.add(f"http://127.0.0.1:{receiver.port}/", ["role.granted"], "cli:ada")
         granted("editor")
         assert running.invoke({"usher": "maintenance"}) == {"done": True}
         failed = [line["detail"] for line in running.lines() if line["event"] == "outbox.failed"]
         assert failed == ["was stopped after 0.5 s"]
         assert "told editor" in running.log.read_text()
+        assert [json.decode(each.body)["data"]["role"] for each in receiver.came] == ["editor"]
     settings["USHER_HANDLERS"] = "no_such_hooks"
+    granted("writer")
     with (
         function(tmp_path, **settings) as running,
         pytest.raises(InvocationError, match="no module no_such_hooks"),
@@ -102,6 +119,8 @@ def test_turns_go_round_while_there_is_time() -> None:
     left = {"a": 3, "b": 1}
     taken: list[str] = []
 
+    gone = ""
+
     class Turns:
         def __init__(self, name: str) -> None:
             self.name = name
@@ -109,12 +128,15 @@ def test_turns_go_round_while_there_is_time() -> None:
         def turn(self) -> Turn:
             taken.append(self.name)
             left[self.name] -= 1
-            return Turn(worked=left[self.name] >= 0)
+            return Turn(worked=left[self.name] >= 0, gone=gone)
 
     turns: Any = Turns
     assert hand_over(["a", "b"], turns, lambda: True)  # type: ignore[list-item]
     assert sorted(taken[:2]) == ["a", "b"]
     assert sorted(taken) == ["a"] * 4 + ["b"] * 2
-    left["a"] = 5
+    left["a"], gone = 5, "the sink is paused"
+    assert hand_over(["a"], turns, lambda: True)  # type: ignore[list-item]
+    assert left["a"] == 4
+    left["a"], gone = 5, ""
     assert not hand_over(["a"], turns, lambda: left["a"] > 2)  # type: ignore[list-item]
     assert left["a"] == 2
