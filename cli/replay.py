@@ -62,6 +62,7 @@ def _database(_context: click.Context, _option: click.Parameter, url: str | None
 )
 @click.option("--with-audit", is_flag=True, help="With --ledger: include changes by people.")
 @click.option("--resign", is_flag=True, help="Sign events again that no known secret verifies.")
+@click.option("--with-effects", is_flag=True, help="Tell handlers and sinks of the changes.")
 @click.option("--diff", is_flag=True, help="Show what is answered differently now.")
 @click.option("--keep-going", is_flag=True, help="Report wrong lines and continue.")
 @json_option
@@ -77,6 +78,7 @@ def replay(
     rate: float | None,
     with_audit: bool,
     resign: bool,
+    with_effects: bool,
     diff: bool,
     keep_going: bool,
     as_json: bool,
@@ -88,15 +90,8 @@ def replay(
     anywhere, except to the server of --to. Exits with 1 when a step failed, a line was wrong or,
     with --diff, something differs.
     """
-    if (file is None) != ledger:
-        raise click.UsageError("Give a FILE or --ledger, and not both.")
-    if bool(into) + dry_run + bool(to) > 1:
-        raise click.UsageError("Give only one of --into, --dry-run and --to.")
-    if ledger and not (into or dry_run or to):
-        raise click.UsageError("A ledger is replayed --into another database, --to a server, "
-                               "or as a --dry-run.")  # fmt: skip
-    if not to and (at_recorded_time or rate):
-        raise click.UsageError("--at-recorded-time and --rate need --to.")
+    targets = bool(into), dry_run, bool(to)
+    _check_options(file, ledger, targets, at_recorded_time or bool(rate), with_effects)
     filters = DeliveryFilters(since=since, until=until)
     with ExitStack() as stack:
         app = stack.enter_context(opened())
@@ -118,7 +113,13 @@ def replay(
             batch = 1
         else:
             target = stack.enter_context(_target(app, into, dry_run))
-            player = Replayer(target.settings, target.policy_in_force, target.store, resign=resign)
+            player = Replayer(
+                target.settings,
+                target.policy_in_force,
+                target.store,
+                resign=resign,
+                effects=with_effects,
+            )
             batch = BATCH
         run = _Run(player, batch, diff)
         bar = stack.enter_context(working("Replaying", total))
@@ -136,6 +137,32 @@ def replay(
     wrong = reader.wrong if reader else 0
     _report(run, wrong, as_json)
     raise SystemExit(1 if run.failed or wrong or (diff and run.differences) else 0)
+
+
+def _check_options(
+    file: str | None,
+    ledger: bool,
+    targets: tuple[bool, bool, bool],
+    timed: bool,
+    with_effects: bool,
+) -> None:
+    """Refuse options that mean nothing together.
+
+    Args:
+        targets: whether there is ``--into``, ``--dry-run`` and ``--to``.
+    """
+    _, dry_run, to = targets
+    if (file is None) != ledger:
+        raise click.UsageError("Give a FILE or --ledger, and not both.")
+    if sum(targets) > 1:
+        raise click.UsageError("Give only one of --into, --dry-run and --to.")
+    if ledger and not any(targets):
+        raise click.UsageError("A ledger is replayed --into another database, --to a server, "
+                               "or as a --dry-run.")  # fmt: skip
+    if timed and not to:
+        raise click.UsageError("--at-recorded-time and --rate need --to.")
+    if with_effects and (to or dry_run):
+        raise click.UsageError("--with-effects is for a database that stays: a FILE, or --into.")
 
 
 class _Player(Protocol):

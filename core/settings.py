@@ -52,6 +52,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         policy: path of policy.toml, or ``package.module:function``.
         policy_shadow: a second policy, which is only watched (``policy``); empty: none.
         handlers: modules with handlers of changes.
+        denied_changes: whether an event that is refused makes a change, too.
         mode: ``live``, or ``observe``: every event is answered 204, and Identity told nothing.
         admin_role: role of administrators.
         allowed_origins: origins whose pages may call the API.
@@ -87,6 +88,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     policy: str = "policy.toml"
     policy_shadow: str = ""
     handlers: tuple[str, ...] = ()
+    denied_changes: bool = False
     mode: str = "live"
     admin_role: str = "admin"
     allowed_origins: tuple[str, ...] = ()
@@ -312,6 +314,7 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "policy": str,
     "policy_shadow": str,
     "handlers": _modules,
+    "denied_changes": _switch,
     "mode": _mode,
     "admin_role": _role,
     "allowed_origins": _origins,

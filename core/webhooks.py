@@ -33,7 +33,10 @@ from usher.core.domain.instances import OTHER, KnownInstances, of_other_instance
 from usher.core.domain.policy import CountingPolicy, Policy, Reason
 from usher.core.domain.records import (
     BODY_NOT_KEPT,
+    EFFECTS,
     ERASED,
+    PLAYED_BACK,
+    REPLAY,
     AuditEntry,
     Decision,
     Delivery,
@@ -78,6 +81,7 @@ _NOT_KEPT: Final = Reason(
 _ONE_OF_MANY: Final = Reason(
     BODY_NOT_KEPT, "one of many large logins of this person: the ledger has the body's digest alone"
 )
+_DENIED: Final = Outcome.DENIED
 _LINE_OF: Final = {outcome: f"event.{outcome}" for outcome in Outcome}
 PAUSE_SECONDS: Final = 0.0005
 """Between two pieces of a large body: the interpreter's lock is free for so long."""
@@ -122,6 +126,7 @@ class Received(Struct, frozen=True):
         expected: the only event that this URL takes; None: any.
         at: time of receipt, UTC.
         replayed: played back from a capture or a ledger, not sent by Identity now.
+        effects: handlers and sinks are told all the same.
         reduced: what was taken out of ``body``, which is too large to be kept; None: it is whole.
     """
 
@@ -131,6 +136,7 @@ class Received(Struct, frozen=True):
     expected: EventName | None
     at: datetime
     replayed: bool = False
+    effects: bool = False
     reduced: tuple[SetAside, ...] | None = None
 
 
@@ -489,6 +495,10 @@ class Webhooks:
             users[key] = user
         if decision.audit is not None:
             entries.append(decision.audit)
+        elif decision.outcome is _DENIED and given is None and self._settings.denied_changes:
+            from usher.core.domain.outbox import denial_of  # noqa: PLC0415 - few sites ask for it
+
+            entries.append(denial_of(content, decision.reasons[0].rule, at))
         if user is not None and user.deleted_at:
             # The ledger holds nothing personal of a deleted user.
             reply = NO_CONTENT if delivery.reply.status == 200 else delivery.reply
@@ -628,7 +638,7 @@ def _again(
     if verified.given is not None or not isinstance(content, Event):
         return stored
     user = users.get(content.key)
-    if user is None or not tells_roles(content, stored) or origin_of(verified) == "replay":
+    if user is None or not tells_roles(content, stored) or origin_of(verified) in PLAYED_BACK:
         return stored
     try:
         decision = decide_again(content, user, stored, policy, verified.received.at)
@@ -687,9 +697,9 @@ def _not_ours(content: Event | UnknownEvent) -> Decision:
 
 
 def origin_of(verified: Verified) -> str:
-    """``live``, or ``replay`` or ``trigger`` for what Identity did not send now."""
+    """``live``, or ``trigger`` or one of ``PLAYED_BACK`` for what Identity did not send now."""
     if verified.received.replayed or verified.claims.replayed:
-        return "replay"
+        return EFFECTS if verified.received.effects else REPLAY
     return "trigger" if verified.claims.triggered else "live"
 
 
@@ -713,7 +723,7 @@ def log_fields(verified: Verified) -> dict[str, Any]:
     fields: dict[str, Any] = {"delivery_id": verified.id, "key_index": verified.claims.key_index}
     origin = origin_of(verified)
     if origin != "live":
-        fields["replayed" if origin == "replay" else "triggered"] = True
+        fields["replayed" if origin in PLAYED_BACK else "triggered"] = True
     if isinstance(content, Event):
         fields["event_name"] = content.name._value_
         fields["user_id"] = uuid_text(content.user.id)

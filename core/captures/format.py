@@ -22,7 +22,7 @@ from usher.core.bounds import MAX_LINE_DEPTH
 from usher.core.domain.documents import utc
 from usher.core.domain.events import Event, delivery_id, parse_event, parse_time
 from usher.core.domain.policy import Reason
-from usher.core.domain.records import AuditEntry, Delivery, Outcome
+from usher.core.domain.records import REPLAY, AuditEntry, Delivery, Outcome
 from usher.core.domain.reply import Reply
 from usher.core.errors import BodyError, CaptureError, SignatureError
 from usher.core.jws import PUBLIC_SECRET, Claims, read_unverified, sign_event
@@ -164,7 +164,7 @@ def to_delivery(capture: Capture) -> Delivery:
         reasons=decided.reasons,
         policy=decided.policy,
         reply=answer,
-        origin="replay",
+        origin=REPLAY,
     )
 
 

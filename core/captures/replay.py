@@ -23,6 +23,7 @@ from usher.core.domain.events import EventName, email_key
 from usher.core.domain.handler_writes import as_replayed
 from usher.core.domain.records import (
     BODY_NOT_KEPT,
+    EFFECTS,
     RECORD_REMOVED,
     AuditEntry,
     Delivery,
@@ -63,11 +64,19 @@ class Replayer:
         policy: the policy in force decides each event.
         store: everything is written there.
         resign: sign a capture again where no known secret verifies it.
+        effects: hand the changes over to handlers and sinks, as those of live events are.
     """
 
     def __init__(
-        self, settings: Settings, policy: PolicyInForce, store: Store, *, resign: bool = False
+        self,
+        settings: Settings,
+        policy: PolicyInForce,
+        store: Store,
+        *,
+        resign: bool = False,
+        effects: bool = False,
     ) -> None:
+        self._effects = effects
         self._store = store
         self._resign = resign
         self._policy = policy
@@ -107,11 +116,12 @@ class Replayer:
             CaptureError: nor can it be signed again.
         """
         try:
-            return self._webhooks.verify(_received(capture))
+            return self._webhooks.verify(_received(capture, self._effects))
         except SignatureError:
             if not self._resign:
                 raise
-        return self._webhooks.verify(_received(capture.signed_with(PUBLIC_SECRET)))
+        signed = capture.signed_with(PUBLIC_SECRET)
+        return self._webhooks.verify(_received(signed, self._effects))
 
     def _play_alone(self, step: Capture | AuditEntry) -> Reply:
         if isinstance(step, AuditEntry):
@@ -126,6 +136,8 @@ class Replayer:
         """Write the delivery of an erased user as it was kept, and leave a tombstone."""
         delivery = to_delivery(capture)
         require_fit(delivery)
+        if self._effects:
+            delivery = replace(delivery, origin=EFFECTS)
         at = capture.received_at
         with self._store.write() as connection:
             known = self._store.ledger.known(connection, [delivery.id])
@@ -168,13 +180,13 @@ class Replayer:
             if act.action == REMOVAL:
                 pending = [one for one in before.values() if one.status is Status.PENDING]
                 self._store.users.remove(connection, pending, [act])
+            else:
+                after = before
+                if act.action not in OF_REQUESTS:  # these change no record
+                    after = {key: redo(before.get(key), act, self._policy.current.fingerprint)}
+                self._store.users.store(connection, before, after, [act])
+            if not self._effects:
                 self._store.users.tell_nobody(connection, act)
-                return
-            after = before
-            if act.action not in OF_REQUESTS:  # these change no record
-                after = {key: redo(before.get(key), act, self._policy.current.fingerprint)}
-            self._store.users.store(connection, before, after, [act])
-            self._store.users.tell_nobody(connection, act)
 
 
 def _tells_of_a_deletion(delivery: Delivery) -> bool:
@@ -263,7 +275,7 @@ def _end(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-def _received(capture: Capture) -> Received:
+def _received(capture: Capture, effects: bool) -> Received:
     signature = capture.headers.get(SIGNATURE)
     return Received(
         signatures=(signature,) if signature is not None else (),
@@ -272,4 +284,5 @@ def _received(capture: Capture) -> Received:
         expected=_EXPECTED.get(capture.path.rpartition("/")[2]),
         at=capture.received_at,
         replayed=True,
+        effects=effects,
     )

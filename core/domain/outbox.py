@@ -17,6 +17,7 @@ from uuid import UUID
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from usher.core.domain.events import Event
 from usher.core.domain.records import LEFT, THE_SITE, AuditEntry, Status, User
 from usher.core.domain.roles import effective
 from usher.core.texts import utc_text
@@ -123,6 +124,19 @@ class Write(Struct, frozen=True, kw_only=True):
     user_metadata: Mapping[str, Any] = field(default_factory=dict)
     grant: Roles = ()
     revoke: Roles = ()
+
+
+def denial_of(event: Event, rule: str, now: datetime) -> AuditEntry:
+    """The entry for an event that was refused; it holds nothing personal but the id.
+
+    Args:
+        rule: the one that refused it.
+    """
+    after = {"event": event.name.value, "rule": rule}
+    key = event.instance_id, event.user.id
+    return AuditEntry(
+        DENIED_ACTION, "identity", *key, now, {}, after, delivery_id=event.delivery_id
+    )
 
 
 def changes_of(entry: AuditEntry) -> tuple[Change, ...]:

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from usher.core.domain.events import EventName
 from usher.core.domain.outbox import Change, Kind, changes_of, matches, with_person
-from usher.core.domain.records import AuditEntry, Key, Status, User
+from usher.core.domain.records import REPLAY, AuditEntry, Key, Status, User
 
 SHARDS: Final = 4
 """Parts of a consumer's work, by the first two bits of the user's id."""
@@ -179,7 +179,7 @@ def cause_of(entry: AuditEntry, event: str, origin: str, *, marked: bool) -> Fou
         marked: the entry is an act that was played back.
     """
     starts = origin == "live" and event in _STARTS
-    return Found(entry, starts, marked or origin == "replay")
+    return Found(entry, starts, marked or origin == REPLAY)
 
 
 def plan_page(

@@ -32,6 +32,11 @@ ERASED: Final = Reason("error.erased", "erased with the person's data")
 """In the place of what names a failure (``failures``), once the person is deleted."""
 LEFT: Final = "written"
 """In ``after`` of the entry of a deletion: see ``left_of``."""
+REPLAY: Final = "replay"
+"""The origin of a delivery that was played back; handlers and sinks learn nothing of it."""
+EFFECTS: Final = "effects"
+"""The origin of one that was played back so that they learn of it."""
+PLAYED_BACK: Final = frozenset((REPLAY, EFFECTS))
 Key = tuple[UUID, UUID]
 """The key of a user: (instance id, user id)."""
 
@@ -226,7 +231,7 @@ class Delivery(Struct, frozen=True, gc=False):
         sequence: place in the order of arrival; None before it is recorded.
         body: the exact bytes; None once erased.
         policy: fingerprint of the policy that was asked.
-        origin: ``live``, ``trigger``, or ``replay`` from a capture or a ledger.
+        origin: ``live``, ``trigger``, or one of ``PLAYED_BACK``, from a capture or a ledger.
         address_key: as in the decision; empty once erased.
     """
 

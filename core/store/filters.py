@@ -27,6 +27,7 @@ ACTIONS: Final = (
     "role.revoked",
     "role.ended",
     "roles.set",
+    "event.denied",
     "event.replayed",
     "policy.reloaded",
     "policy.promoted",

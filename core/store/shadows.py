@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from msgspec import structs
 from sqlalchemy import delete, func, insert, select, tuple_, update
 
-from usher.core.domain.records import Delivery, Key, Outcome, Page, User
+from usher.core.domain.records import PLAYED_BACK, Delivery, Key, Outcome, Page, User
 from usher.core.domain.shadow import (
     MAX_COUNTED,
     MAX_GROUPS,
@@ -295,7 +295,7 @@ def is_compared(delivery: Delivery) -> bool:
     """Whether a delivery was decided by the policy now, and not played back or imported."""
     return (
         delivery.outcome in _DECIDED
-        and delivery.origin != "replay"
+        and delivery.origin not in PLAYED_BACK
         and delivery.key_index != IMPORTED
     )
 

@@ -172,7 +172,7 @@ class Event(Document):
     )
     reply: Reply
     body_digest: str
-    origin: Literal["live", "replay", "trigger"]
+    origin: Literal["live", "replay", "effects", "trigger"]
 
 
 class EventWithBody(Event):

@@ -52,6 +52,7 @@ export const ACTIONS = {
   "role.revoked": "Role taken away",
   "role.ended": "Role ended",
   "roles.set": "Roles set",
+  "event.denied": "Refused",
   "policy.reloaded": "Policy reloaded",
   "policy.promoted": "Policy promoted",
   "codes.made": "Codes made",

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from jsonschema import Draft202012Validator
+from msgspec.structs import replace
 
 from tests.cli.conftest import Program
 from tests.support import ROOT, SECRET, account
 from usher.cli import trying
-from usher.core.app import utc_now
-from usher.core.domain.administration import Change
+from usher.core.app import App, utc_now
+from usher.core.domain.administration import Change as By
+from usher.core.domain.outbox import Change
+from usher.core.domain.outbox_queue import SHARDS
+from usher.core.outbox.consumer import Done
 from usher.core.webhooks import event_of
 from usher.emulator.payload import ZERO_INSTANCE, event_body
 from usher.emulator.sender import signed_headers
@@ -43,6 +50,73 @@ def exported(program: Program, path: Path, *options: str) -> list[dict[str, Any]
     text = program("events", "export", *options).stdout
     path.write_text(text, encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
+
+
+class Told:
+    """A consumer that notes the kinds and the actors of what it gets, by user."""
+
+    name = "handler:site.told"
+    patterns = frozenset({"*"})
+    seconds = 1.0
+
+    def __init__(self) -> None:
+        self.got: dict[UUID, list[tuple[str, str]]] = {}
+
+    def hand_over(self, change: Change) -> Done:
+        """Note it."""
+        fact = change.kind.value, change.actor.partition(":")[0]
+        self.got.setdefault(change.user.id, []).append(fact)
+        return Done()
+
+    def work(self, app: App) -> dict[UUID, list[tuple[str, str]]]:
+        """Take in all that is due; return it."""
+        dispatcher = app.dispatcher(self, uuid4())
+        for _ in range(3 * SHARDS):
+            dispatcher.turn()
+        got, self.got = self.got, {}
+        return got
+
+
+def test_what_is_played_back_is_told_to_nobody_unless_with_effects(
+    program: Program, tmp_path: Path
+) -> None:
+    """Events, deletions and acts; with effects at once, though they come from a signup."""
+    gone = program.deliver("signup", "gone@example.com")
+    program.deliver("userdeleted", "gone@example.com", user_id=gone)
+    person = program.deliver("signup", "ada@example.com")
+    program("users", "grant", str(person), "editor")
+    file, url = tmp_path / "all.jsonl", f"sqlite:///{tmp_path / 'other.db'}"
+    exported(program, file, "--with-audit")
+    with program.app() as app:
+        other = replace(app.settings, database_url=url)
+    told = Told()
+
+    @contextmanager
+    def emptied() -> Iterator[App]:
+        Path(tmp_path / "other.db").unlink(missing_ok=True)
+        program("replay", str(file), "--into", url, "--until", "2020-01-01")  # makes it
+        target = App(other)
+        assert told.work(target) == {}  # from here on it is told
+        yield target
+        target.close()
+
+    with emptied() as target:
+        program("replay", str(file), "--into", url)
+        assert told.work(target) == {}
+        assert target.store.users.get(person).grants
+    with emptied() as target:
+        program("replay", "--ledger", "--with-audit", "--into", url, "--with-effects")
+        kinds = ["user.created", "user.confirmed", "role.granted", "role.granted"]
+        assert told.work(target) == {
+            gone: [("user.deleted", "identity")],
+            person: [*((kind, "identity") for kind in kinds), ("role.granted", "cli")],
+        }
+        assert {one.origin for one in target.store.ledger.page().items} == {"effects"}
+        program("replay", "--ledger", "--with-audit", "--into", url, "--with-effects")
+        assert told.work(target) == {}
+    for wrong in (["--dry-run"], ["--to", "http://127.0.0.1:1"]):
+        result = program("replay", str(file), "--with-effects", *wrong, code=2)
+        assert "for a database that stays" in result.output
 
 
 def test_a_ledger_is_exported_in_the_order_of_arrival(traffic: Program, tmp_path: Path) -> None:
@@ -302,7 +376,7 @@ def test_what_was_decided_again_for_good_is_rebuilt_too(
         for event in app.store.ledger.page().items:
             content = event_of(event)
             assert content
-            app.store.users.decide_again(content, app.policy, Change("cli:ada", "new rules"))
+            app.store.users.decide_again(content, app.policy, By("cli:ada", "new rules"))
     assert on_both.roles(ada) == ["guest", "staff"]
     done = on_both.json("replay", "--ledger", "--dry-run", "--with-audit", "--diff", code=1)
     assert done["failed"] == 0

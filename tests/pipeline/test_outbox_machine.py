@@ -66,7 +66,9 @@ def step(name: str, **chosen: st.SearchStrategy[Any]) -> st.SearchStrategy[Step]
 DEEDS = step(
     "deeds_begin",
     who=st.lists(WHO, min_size=1, max_size=3),
-    origin=st.sampled_from(("", "", "live", "live", "live", "trigger", "replay", "silent")),
+    origin=st.sampled_from(
+        ("", "", "live", "live", "live", "trigger", "replay", "effects", "silent")
+    ),
     actor=st.sampled_from(("user:admin", "identity", "identity", NAME)),
 )
 END = step("deeds_end", back=st.integers(0, 2), rolled_back=st.sampled_from((False,) * 4 + (True,)))
