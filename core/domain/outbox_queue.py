@@ -217,11 +217,11 @@ def plan_page(
     ready = len(steps)
     while ready and steps[ready - 1].action in (Action.SETTLE, Action.HOLD):
         ready -= 1
-    if ready == len(steps):
-        return Plan(tuple(steps), (up_to, WHOLE), None)
     left = steps[ready:]
-    until = min(step.settles_at for step in left if step.action is Action.SETTLE)
-    return Plan(tuple(steps[:ready]), (left[0].change.sequence - 1, WHOLE), until)
+    young = [step.settles_at for step in left if step.action is Action.SETTLE]
+    if not young:  # at most some that are held behind rows, and become rows as well
+        return Plan(tuple(steps), (up_to, WHOLE), None)
+    return Plan(tuple(steps[:ready]), (left[0].change.sequence - 1, WHOLE), min(young))
 
 
 def step_again(

@@ -133,6 +133,13 @@ OLD = timedelta(hours=1)
             [(5, 0, SETTLE), (5, 1, HOLD), (6, 0, HOLD), (7, 0, HAND_OVER)],
             None,
         ),
+        # behind a young one that is a row, a change of the same person is one, too
+        (
+            [starts(5), acts(6, BEA), acts(7)],
+            {},
+            [(5, 0, SETTLE), (5, 1, HOLD), (6, 0, HAND_OVER), (7, 0, HOLD)],
+            None,
+        ),
         ([starts(5)], {"up_to": None}, [(5, 0, SETTLE), (5, 1, HOLD)], (5, WHOLE)),
         ([starts(5)], {"age": SETTLING}, [(5, 0, HAND_OVER), (5, 1, HAND_OVER)], None),
         # half an entry was done
