@@ -16,6 +16,7 @@ from usher.core.domain.outbox import Kind, Person
 from usher.core.domain.records import AuditEntry, Outcome
 from usher.core.domain.reply import NO_CONTENT
 from usher.core.settings import Settings
+from usher.core.store.feed import BEGINNING
 
 Make = Callable[..., Settings]
 ADDRESS = "blocked.canary@mailinator.com"
@@ -51,7 +52,7 @@ def test_a_refused_signup_makes_one_change_without_an_address(site: App) -> None
     assert (entry.actor, entry.before) == ("identity", {})
     assert entry.after == {"event": "signup", "rule": kept.reasons[0].rule}
     assert "canary" not in repr(entry)
-    [change] = site.feed.page(0, frozenset({"event.*"}), 10, full=True).changes
+    [change] = site.feed.page(BEGINNING, frozenset({"event.*"}), 10, full=True).changes
     assert (change.kind, change.delivery_id) == (Kind.EVENT_DENIED, kept.id)
     assert kept.user_id is not None
     assert change.user == Person(id=kept.user_id, status="")
