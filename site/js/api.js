@@ -96,18 +96,20 @@ function refusal(response, document) {
   });
 }
 
+const TRIES = 8;
+
 /**
  * Pages of a list until there is something to show, the end, or enough was looked through: a filtered
- * page may be empty and not be the last.
+ * page may be empty and not be the last. `name` is the list, where an answer has several.
  */
-export async function page(path, query, cursor, signal, tries = 8) {
+export async function page(path, query, cursor, signal, name = "") {
   const items = [];
   let next = cursor;
   let first = null;
-  for (let n = 0; n < tries; n += 1) {
+  for (let n = 0; n < TRIES; n += 1) {
     const { data } = await get(path, { ...query, cursor: next }, signal);
     first ??= data;
-    items.push(...Object.values(data).find(Array.isArray));
+    items.push(...(data[name] ?? Object.values(data).find(Array.isArray)));
     next = data.next_cursor;
     if (next === null || items.length >= 10) break;
   }

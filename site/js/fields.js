@@ -8,9 +8,9 @@ const OFFERED = 8;
 
 export const why = (placeholder) => field({ label: "Reason", name: "reason", maxlength: 500, placeholder, autocomplete: "off", hint: "Kept in the audit, for other administrators." });
 
-/** A time in the future, or nothing; `quick` are buttons for the usual ones. */
-export function ending({ label = "Ends", name = "end", hint }) {
-  const end = field({ label, name, type: "datetime-local", hint });
+/** A time in the future, so many `days` away at first, or nothing; `quick` are buttons for the usual ones. */
+export function ending({ label = "Ends", name = "end", hint, days: first = 0 }) {
+  const end = field({ label, name, type: "datetime-local", hint, value: first ? local(first) : "" });
   const quick = h("div", { class: "quick" }, [["In a week", 7], ["In a month", 30], ["Never", 0]].map(([text, days]) =>
     button(text, { kind: "quiet small", "aria-label": `${label}: ${text.toLowerCase()}`, onClick: () => { end.input.value = days ? local(days) : ""; } })));
   const isRight = () => {
@@ -44,4 +44,19 @@ export async function knownRoles(signal) {
 function local(days) {
   const then = new Date(Date.now() + days * 86_400_000);
   return new Date(then.getTime() - then.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+}
+
+/** Some of a few: a group of checkboxes. `options`: a list of [value, text, hint]. */
+export function choices({ label, name, options, chosen = [], className = "" }) {
+  const boxes = options.map(([value, text, hint]) => Object.assign(field({ label: text, name, type: "checkbox", value: chosen.includes(value), hint }), { choice: value }));
+  const error = h("p", { class: "error", role: "alert", hidden: true });
+  const root = h("fieldset", { class: `choices ${className}` }, h("legend", label), boxes, error);
+  const values = () => boxes.filter((each) => each.input.checked).map((each) => each.choice);
+  const isRight = () => {
+    error.textContent = values().length ? "" : "Choose one at least.";
+    error.hidden = values().length > 0;
+    return values().length > 0;
+  };
+  root.addEventListener("change", () => !error.hidden && isRight());
+  return Object.assign(root, { values, isRight });
 }

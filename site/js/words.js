@@ -36,6 +36,24 @@ export const OUTCOMES = {
 export const STATUSES = { active: "Active", waiting: "Waiting", pending: "Pending", suspended: "Suspended", deleted: "Deleted" };
 export const REQUEST_STATES = { open: "Open", approved: "Approved", declined: "Declined" };
 export const CODE_STATES = { open: "Open", used_up: "Used up", ended: "Ended", revoked: "Revoked" };
+export const KEY_STATES = { open: "Open", expired: "Ended", revoked: "Revoked" };
+export const SCOPES = {
+  "users:read": ["Read people", "Their records, roles and events, and the counts."],
+  "roles:write": ["Give and take roles", "All but the administrators’ role."],
+  "changes:read": ["Read the feed of changes", "By ids alone, unless it may read people, too."],
+  "clients:name": ["Name its clients", "For the guard of a site of yours: each visitor then has a limit of their own."],
+};
+export const KINDS = {
+  "user.created": "Record made",
+  "user.confirmed": "May enter",
+  "user.changed": "Record changed",
+  "user.suspended": "Suspended",
+  "user.reactivated": "Reactivated",
+  "user.deleted": "Deleted",
+  "role.granted": "Role given",
+  "role.revoked": "Role taken away",
+  "event.denied": "Refused at the door",
+};
 export const ACTIONS = {
   "user.invited": "Invited",
   "user.created": "Record made",

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 from uuid import UUID, uuid4, uuid5
@@ -26,6 +27,8 @@ from usher.functions._shared.http import Request
 OLIVIA: Final = ("Olivia Wren", OWNER)
 BOB: Final = ("Bob Plain", PLAIN)
 WANDA: Final = ("Wanda Newcomer", NEWCOMER)
+LOOPBACK: Final = ip_network("127.0.0.0/8")
+"""Receivers of webhooks live there."""
 PASSWORD: Final = "the right password"
 DENIED: Final = "Please use an address that lasts."
 TRIES: Final = 8
@@ -121,11 +124,13 @@ def console(
         database_url=url,
         jwt_secret=JWT_SECRET,
         policy=str(folder / "policy.toml"),
+        sink_networks=(LOOPBACK,),
     )
     variables = {
         "USHER_WEBHOOK_SECRETS": SECRET.decode(),
         "USHER_JWT_SECRET": JWT_SECRET.decode(),
         "USHER_DATABASE_URL": url,
+        "USHER_SINK_NETWORKS": str(LOOPBACK),
         "USHER_PENDING_DAYS": "0",  # those on record have no accounts, and are to stay
     }
     with use(App(settings)) as app:

@@ -12,6 +12,7 @@ from usher.core.app import App
 from usher.core.domain import administration
 from usher.core.domain.administration import Change
 from usher.core.domain.codes import NewCodes
+from usher.core.domain.keys import NewKey, Scope
 from usher.core.domain.records import User
 from usher.emulator.payload import Account
 from usher.emulator.people import DOMAINS, FIRST, LAST, OWNER, OWNER_NAME, PROVIDERS
@@ -73,6 +74,7 @@ def seed(app: App, now: datetime, count: int = 320, days: int = 30) -> None:
     _administer(app, rng, now)
     _ask(app)
     _hand_out_codes(app)
+    _connect(app)
 
 
 def grown_up(app: App, email: str) -> UUID:
@@ -124,6 +126,25 @@ def _hand_out_codes(app: App) -> None:
         app.codes.make(wanted, boss)
     ((_, old),) = app.codes.make(NewCodes(label="The board's guests"), boss)
     app.codes.revoke(old.id, boss, "Was printed in the newsletter")
+
+
+def _connect(app: App) -> None:
+    """Sinks and keys, of which one is paused and one revoked.
+
+    No name of a receiver is ever looked up: that sink is paused.
+    """
+    boss = f"user:{uuid5(HOME, OWNER)}"
+    crm, _ = app.sinks.add("https://crm.example.com/hooks/usher", ["*"], boss, full=True)
+    app.sinks.pause(crm.id, boss, "Moves to another host")
+    app.sinks.add("http://127.0.0.1:1024/members", ["user.deleted", "role.*"], boss)
+    ends = app.clock() + timedelta(days=90)
+    for name, scopes, until in (
+        ("newsletter", (Scope.USERS_READ, Scope.CHANGES_READ), ends),
+        ("guard-of-the-forum", (Scope.CLIENTS_NAME,), None),
+        ("intern", tuple(Scope), ends),
+    ):
+        app.keys.create(NewKey(name, frozenset(scopes), until), boss)
+    app.keys.revoke("intern", boss, "Was in a public repository")
 
 
 def _ask(app: App) -> None:

@@ -6,11 +6,13 @@ python -m tests.browser.shots --readme
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 from playwright.sync_api import Page, sync_playwright
 
@@ -42,6 +44,39 @@ deny_email_domains = ["mailinator.com", "example.net"]
 grant = "member"
 """
 """A policy to compare with the one in force."""
+
+
+def _adding(page: Page) -> None:
+    page.get_by_role("button", name="Add a sink").click()
+    page.get_by_label("Every change").uncheck()
+
+
+def _added(page: Page) -> None:
+    _adding(page)
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Address").fill("http://127.0.0.1:1025/hooks")
+    dialog.get_by_label("Deleted").check()
+    dialog.get_by_role("button", name="Add it").click()
+    _shown_once(page)
+
+
+def _making_key(page: Page) -> None:
+    page.get_by_role("button", name="Make a key").click()
+    page.get_by_role("dialog").wait_for()
+
+
+def _made_key(page: Page) -> None:
+    _making_key(page)
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Name", exact=True).fill(f"shown-once-{uuid4().hex[:8]}")
+    dialog.get_by_role("checkbox", name=re.compile("^Read people")).check()
+    dialog.get_by_role("button", name="Make it").click()
+    _shown_once(page)
+
+
+def _shown_once(page: Page) -> None:
+    page.get_by_text("Shown this once").wait_for()
+    settle(page)
 
 
 def views(site: Console) -> dict[str, tuple[str, Callable[[Page], None] | None]]:
@@ -94,10 +129,15 @@ def views(site: Console) -> dict[str, tuple[str, Callable[[Page], None] | None]]
         dialog.get_by_label("How many").fill("3")
         dialog.get_by_label("Label").fill("Shown once")
         dialog.get_by_role("button", name="Make them").click()
-        page.get_by_text("They are shown this once").wait_for()
-        settle(page)
+        _shown_once(page)
 
     return {
+        "sinks": ("#/connect/sinks", None),
+        "sink-adding": ("#/connect/sinks?add", _adding),
+        "sink-added": ("#/connect/sinks?added", _added),
+        "keys": ("#/connect/keys", None),
+        "key-making": ("#/connect/keys?make", _making_key),
+        "key-made": ("#/connect/keys?made", _made_key),
         "requests": ("#/requests", choosing),
         "approve": ("#/requests?approve", approving),
         "codes": ("#/policy/codes", None),

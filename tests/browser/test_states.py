@@ -24,6 +24,8 @@ VIEWS: Final = {
     "audit": "**/api/audit?*",
     "policy": "**/api/policy",
     "policy/codes": "**/api/codes?*",
+    "connect/sinks": "**/api/sinks",
+    "connect/keys": "**/api/keys?*",
 }
 """Each view, and what it asks first."""
 FAULTS: Final = {
@@ -111,6 +113,8 @@ def test_what_is_empty_says_so(visit: Visit, nobody: Console) -> None:
     for hash_, words in [
         ("#/requests", "Nobody waits for you"),
         ("#/policy/codes", "No codes yet"),
+        ("#/connect/sinks", "No sinks yet"),
+        ("#/connect/keys", "No keys yet"),
         ("#/users?email=zzzz", "Nobody fits"),
         ("#/events?event=userdeleted", "No event fits"),
         ("#/audit?action=user.deleted", "Nothing has changed yet"),

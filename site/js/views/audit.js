@@ -65,6 +65,8 @@ export function by(actor, me, signal) {
   if (actor === `user:${me.id}`) return "you";
   if (/^user:[0-9a-f-]{36}$/i.test(actor)) return person(actor.slice(5), signal);
   if (actor.startsWith("code:")) return h("a", { href: "#/policy/codes" }, "an invitation code");
+  if (actor.startsWith("sink:")) return h("a", { href: "#/connect/sinks" }, "a sink’s receiver");
+  if (actor.startsWith("key:")) return ["the key ", h("a", { href: "#/connect/keys" }, actor.slice(4))];
   return { identity: "Identity", usher: "Usher itself", sync: "a comparison with Identity" }[actor] ?? actor.replace(/^cli:/, "the command line, ").replace(/^handler:/, "the handler ");
 }
 
@@ -75,6 +77,7 @@ function changes(before, after) {
     if (isNothing(before[key]) && isNothing(after[key])) continue; // a new record's empty maps
     if (key === "roles") lines.push(...roleChanges(before.roles ?? {}, after.roles ?? {}));
     else if (key === "codes") lines.push(codesMade(after.codes));
+    else if (key === "key") lines.push(["Key ", h("strong", after.key.name), after.key.scopes && `, ${words.listed(after.key.scopes)}`]);
     else if (key === "sink") lines.push(["To ", h("strong", after.sink.host)]);
     else if (key === "request") lines.push([`Request ${after.request.request}, `, after.request.role === null ? "to be let in" : ["for the role ", h("strong", after.request.role)]]);
     else if (isShort(before[key]) && isShort(after[key])) {

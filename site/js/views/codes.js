@@ -1,10 +1,12 @@
 // Invitation codes: made, listed, revoked, and who used each.
 
-import { call, page } from "../api.js";
+import { call } from "../api.js";
 import { fill, h } from "../dom.js";
 import { ending, roleLines, why } from "../fields.js";
+import { grow } from "../list.js";
 import { person } from "../names.js";
-import { ask, button, card, chip, empty, failure, field, notice, pageHead, roleChips, skeleton, subpages, time, toast, download } from "../parts.js";
+import { showOnce } from "../once.js";
+import { ask, button, chip, download, empty, field, notice, pageHead, roleChips, subpages, time, toast } from "../parts.js";
 import * as words from "../words.js";
 import { by } from "./audit.js";
 import { PAGES } from "./policy.js";
@@ -13,33 +15,25 @@ const TONES = { open: "good", used_up: "mute", ended: "mute", revoked: "bad" };
 
 export function show(place, { signal, me, title }) {
   title("Invitation codes");
-  const view = { signal, me, made: h("div", { class: "made" }), unread: h("div"), box: h("div"), more: h("div", { class: "more" }), list: null };
+  const view = { signal, me, made: h("div", { class: "made" }), unread: h("div"), box: h("div"), more: h("div", { class: "more" }) };
   fill(place, pageHead("Policy", { lead: "Codes that let people in whom the policy would refuse, or let wait.",
     actions: button("Make codes", { kind: "primary", symbol: "plus", onClick: () => make(view) }) }),
   subpages("Policy", PAGES, "#/policy/codes"), view.unread, view.made, view.box, view.more);
   list(view);
 }
 
-async function list(view, cursor = null) {
+function list(view) {
   const { signal, box, more } = view;
-  fill(cursor ? more : box, cursor ? button("Loading…", { disabled: true }) : skeleton(4));
-  try {
-    const found = await page("/codes", { limit: 40 }, cursor, signal);
-    if (signal.aborted) return;
-    if (!cursor) {
-      fill(view.unread, found.first.invitation_code === null && unread());
-      view.list = h("ul", { class: "codes card" });
-      fill(box, found.items.length ? view.list : empty("No codes yet", "Make some, and hand them out."));
-    }
-    for (const code of found.items) {
-      const item = h("li", { class: "code-item", "data-code": code.id });
+  return grow({
+    path: "/codes", signal, box, more, list: h("ul", { class: "items card" }),
+    item: (code) => {
+      const item = h("li", { class: "item", "data-code": code.id });
       draw(view, item, code);
-      view.list.append(item);
-    }
-    fill(more, found.next && button("Load more", { onClick: () => list(view, found.next) }));
-  } catch (error) {
-    if (!signal.aborted && error.kind !== "over") fill(cursor ? more : box, failure(error, () => list(view, cursor), signal));
-  }
+      return item;
+    },
+    none: empty("No codes yet", "Make some, and hand them out."),
+    begun: (first) => fill(view.unread, first.invitation_code === null && unread()),
+  });
 }
 
 /** As `usher codes make` says it. */
@@ -53,8 +47,8 @@ function draw(view, item, code) {
   const uses = h("details", { class: "uses" }, h("summary", `Who used it: ${code.used}`), users);
   uses.addEventListener("toggle", () => uses.open && !users.firstChild && listUses(view, users, code));
   fill(item,
-    h("div", { class: "code-head" }, h("h2", name), code.label && h("span", { class: "mono faint" }, code.id.slice(0, 8)), chip(words.CODE_STATES[code.state] ?? code.state, TONES[code.state], { dot: true }),
-      h("span", { class: "code-used" }, h("strong", `${words.number(code.used)} of ${words.number(code.allowed)}`), ` used${code.state === "open" ? `, ${words.number(code.allowed - code.used)} left` : ""}`),
+    h("div", { class: "item-head" }, h("h2", name), code.label && h("span", { class: "mono faint" }, code.id.slice(0, 8)), chip(words.CODE_STATES[code.state] ?? code.state, TONES[code.state], { dot: true }),
+      h("span", { class: "item-count" }, h("strong", `${words.number(code.used)} of ${words.number(code.allowed)}`), ` used${code.state === "open" ? `, ${words.number(code.allowed - code.used)} left` : ""}`),
       code.state === "open" && button("Revoke", { kind: "quiet small", "aria-label": `Revoke ${name}`, onClick: () => revoke(view, item, code, name) })),
     h("p", { class: "faint" },
       "Made ", time(code.created_at), " by ", by(code.created_by, view.me, view.signal),
@@ -63,22 +57,13 @@ function draw(view, item, code) {
     code.used > 0 && uses);
 }
 
-async function listUses(view, place, code) {
-  const found = h("ul", { class: "uses-list" });
-  const more = h("div", { class: "more" });
-  fill(place, found, more);
-  const next = async (cursor) => {
-    fill(more, skeleton(1));
-    try {
-      const { items, next: rest } = await page(`/codes/${code.id}/uses`, { limit: 40 }, cursor, view.signal);
-      if (view.signal.aborted) return;
-      found.append(...items.map((each) => h("li", person(each.user_id, view.signal), " ", time(each.used_at))));
-      fill(more, rest && button("Load more", { onClick: () => next(rest) }));
-    } catch (error) {
-      if (!view.signal.aborted && error.kind !== "over") fill(more, failure(error, () => next(cursor), view.signal));
-    }
-  };
-  await next(null);
+function listUses(view, place, code) {
+  const [box, more] = [h("div"), h("div", { class: "more" })];
+  fill(place, box, more);
+  return grow({
+    path: `/codes/${code.id}/uses`, signal: view.signal, box, more, list: h("ul", { class: "uses-list" }), bones: 1,
+    item: (each) => h("li", person(each.user_id, view.signal), " ", time(each.used_at)),
+  });
 }
 
 async function make(view) {
@@ -106,25 +91,14 @@ async function make(view) {
   list(view);
 }
 
-/** The spelling of new codes, which nobody can show again. */
+/** The spelling of new codes. */
 function showMade(view, made) {
-  const text = made.map((each) => each.code).join("\n");
-  const box = h("pre", { class: "code", tabindex: "0", role: "region", "aria-label": "New codes" }, text);
-  fill(view.made, card(made.length === 1 ? "The new code" : `The ${made.length} new codes`, { className: "new-codes" },
-    notice("warn", "They are shown this once", " Usher keeps no code, only what tells whether one is right. Copy them, or keep the file, before you leave this page."),
-    box,
-    h("div", { class: "actions" },
-      button("Copy", { symbol: "copy", onClick: async () => {
-        try {
-          await navigator.clipboard.writeText(text);
-          toast("The codes are copied.");
-        } catch {
-          toast("The browser would not copy them.", "bad");
-        }
-      } }),
-      button("Download as CSV", { onClick: () => download("codes.csv", "text/csv", csv(made)) }),
-      button("I have them", { kind: "quiet", onClick: () => fill(view.made) }))));
-  box.focus();
+  showOnce(view.made, {
+    title: made.length === 1 ? "The new code" : `The ${made.length} new codes`,
+    label: "New codes", thing: made.length === 1 ? "the code" : "the codes", text: made.map((each) => each.code).join("\n"),
+    warning: "Usher keeps no code, only what tells whether one is right. Copy them, or keep the file, before you leave this page.",
+    more: button("Download as CSV", { onClick: () => download("codes.csv", "text/csv", csv(made)) }),
+  });
 }
 
 /** As `usher codes make --csv` prints them. */

@@ -1,0 +1,3 @@
+// The outbox.
+
+export const PAGES = [["#/connect/sinks", "Sinks"], ["#/connect/keys", "Keys"]];
