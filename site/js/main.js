@@ -14,6 +14,7 @@ import * as door from "./views/door.js";
 import * as event from "./views/event.js";
 import * as events from "./views/events.js";
 import * as keys from "./views/keys.js";
+import * as outbox from "./views/outbox.js";
 import * as own from "./views/own.js";
 import * as overview from "./views/overview.js";
 import * as policy from "./views/policy.js";
@@ -34,10 +35,11 @@ const ROUTES = [
   [/^\/policy$/, policy, "policy"],
   [/^\/policy\/codes$/, codes, "policy"],
   [/^\/policy\/next$/, candidate, "policy"],
-  [/^\/connect\/sinks$/, sinks, "connect/sinks"],
-  [/^\/connect\/keys$/, keys, "connect/sinks"],
+  [/^\/connect$/, outbox, "connect"],
+  [/^\/connect\/sinks$/, sinks, "connect"],
+  [/^\/connect\/keys$/, keys, "connect"],
 ];
-const NAVIGATION = [["overview", "Overview"], ["requests", "Requests"], ["users", "Users"], ["events", "Events"], ["audit", "Audit"], ["policy", "Policy"], ["connect/sinks", "Connect"]];
+const NAVIGATION = [["overview", "Overview"], ["requests", "Requests"], ["users", "Users"], ["events", "Events"], ["audit", "Audit"], ["policy", "Policy"], ["connect", "Connect"]];
 const MOST_COUNTED = 20; // of the open requests: each is answered with its person, and what the policy says of them
 const app = document.getElementById("app");
 
@@ -149,7 +151,7 @@ function banner({ mode }) {
 }
 
 function showConsole(said) {
-  const links = NAVIGATION.map(([name, text]) => h("a", { href: `#/${name}`, "data-view": name }, icon(name.split("/")[0]), h("span", text), name === "requests" && h("span", { class: "badge", id: "open-requests" })));
+  const links = NAVIGATION.map(([name, text]) => h("a", { href: `#/${name}`, "data-view": name }, icon(name), h("span", text), name === "requests" && h("span", { class: "badge", id: "open-requests" })));
   const main = h("main", { id: "main", tabindex: "-1" });
   const skip = button("Skip to content", { kind: "primary skip", onClick: () => main.focus() });
   const id = newId("navigation");

@@ -1,4 +1,4 @@
-// Names for ids: events and audit entries name people by id only.
+// Names for ids: events and audit entries name people by id only, and the outbox sinks.
 
 import { get } from "./api.js";
 import { h } from "./dom.js";
@@ -7,6 +7,7 @@ import { labelOf } from "./words.js";
 const known = new Map();
 const waiting = [];
 let running = 0;
+let sinks = null; // asked for, and not answered yet
 
 export const remember = (user) => known.set(user.id, labelOf(user));
 export const forgetAll = () => known.clear();
@@ -19,6 +20,32 @@ export function person(id, signal) {
     work();
   }
   return anchor;
+}
+
+/** `handler:NAME` or `sink:ID`, as short as it can be said at once. */
+export function consumerName(name) {
+  const [, kind, id] = /^([a-z]+):(.*)$/s.exec(name) ?? [null, "", name];
+  return kind === "sink" ? known.get(id) ?? `sink ${id.slice(0, 8)}` : id;
+}
+
+/** A consumer; a sink shows its address once that is known. */
+export function consumer(name, signal) {
+  if (!name.startsWith("sink:")) return h("span", consumerName(name));
+  const anchor = h("a", { href: "#/connect/sinks" }, consumerName(name));
+  if (!known.has(name.slice(5))) nameSink(anchor, name, signal);
+  return anchor;
+}
+
+async function nameSink(anchor, name, signal) {
+  try {
+    sinks ??= get("/sinks", undefined, signal);
+    for (const sink of (await sinks).data.sinks) known.set(sink.id, sink.url);
+    anchor.textContent = consumerName(name);
+  } catch {
+    // The id stays.
+  } finally {
+    sinks = null;
+  }
 }
 
 async function work() {

@@ -36,6 +36,7 @@ export const OUTCOMES = {
 export const STATUSES = { active: "Active", waiting: "Waiting", pending: "Pending", suspended: "Suspended", deleted: "Deleted" };
 export const REQUEST_STATES = { open: "Open", approved: "Approved", declined: "Declined" };
 export const CODE_STATES = { open: "Open", used_up: "Used up", ended: "Ended", revoked: "Revoked" };
+export const CHANGE_STATES = { to_come: "To come", waiting: "Waiting", dead: "Dead letter", dropped: "Dropped" };
 export const KEY_STATES = { open: "Open", expired: "Ended", revoked: "Revoked" };
 export const SCOPES = {
   "users:read": ["Read people", "Their records, roles and events, and the counts."],

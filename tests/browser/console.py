@@ -13,6 +13,7 @@ from uuid import UUID, uuid4, uuid5
 
 from tests.api.api_support import JWT_SECRET
 from tests.browser.people import HOME, NEWCOMER, OWNER, PLAIN, seed
+from tests.browser.waiting import let_wait
 from tests.dev_process import Site, usher_dev
 from tests.emulator.world import OPERATOR
 from tests.support import SECRET, account, signed, verified
@@ -100,7 +101,12 @@ def alone(*people: tuple[str, str]) -> Fill:
 
 def believable(count: int) -> Fill:
     """So many people with a month behind them."""
-    return lambda app, now: seed(app, now, count)
+
+    def fill(app: App, now: datetime) -> None:
+        seed(app, now, count)
+        let_wait(app)
+
+    return fill
 
 
 @contextmanager

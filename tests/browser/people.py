@@ -131,12 +131,12 @@ def _hand_out_codes(app: App) -> None:
 def _connect(app: App) -> None:
     """Sinks and keys, of which one is paused and one revoked.
 
-    No name of a receiver is ever looked up: that sink is paused.
+    No webhook is ever sent to them: of the kinds of the sink that is not paused nothing comes.
     """
     boss = f"user:{uuid5(HOME, OWNER)}"
     crm, _ = app.sinks.add("https://crm.example.com/hooks/usher", ["*"], boss, full=True)
     app.sinks.pause(crm.id, boss, "Moves to another host")
-    app.sinks.add("http://127.0.0.1:1024/members", ["user.deleted", "role.*"], boss)
+    app.sinks.add("http://127.0.0.1:1024/refused", ["event.*"], boss)
     ends = app.clock() + timedelta(days=90)
     for name, scopes, until in (
         ("newsletter", (Scope.USERS_READ, Scope.CHANGES_READ), ends),

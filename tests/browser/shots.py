@@ -74,6 +74,23 @@ def _made_key(page: Page) -> None:
     _shown_once(page)
 
 
+def _told(page: Page) -> None:
+    page.get_by_text("What led to it").first.click()
+    page.get_by_text("Key", exact=True).wait_for()
+    settle(page)
+
+
+def _skipping(page: Page) -> None:
+    page.get_by_role("button", name="Skip:").first.click()
+    page.get_by_role("dialog").wait_for()
+
+
+def _led(page: Page) -> None:
+    page.get_by_role("tab", name="Led to").click()
+    settle(page)
+    page.get_by_role("tabpanel", name="Led to").get_by_role("listitem").first.wait_for()
+
+
 def _shown_once(page: Page) -> None:
     page.get_by_text("Shown this once").wait_for()
     settle(page)
@@ -132,6 +149,8 @@ def views(site: Console) -> dict[str, tuple[str, Callable[[Page], None] | None]]
         _shown_once(page)
 
     return {
+        "outbox": ("#/connect", _told),
+        "skip": ("#/connect?state=waiting", _skipping),
         "sinks": ("#/connect/sinks", None),
         "sink-adding": ("#/connect/sinks?add", _adding),
         "sink-added": ("#/connect/sinks?added", _added),
@@ -150,6 +169,7 @@ def views(site: Console) -> dict[str, tuple[str, Callable[[Page], None] | None]]
         "user": (f"#/users/{rich.id}", None),
         "grant": (f"#/users/{rich.id}?grant", granting),
         "delete": (f"#/users/{rich.id}?delete", deleting),
+        "led": (f"#/users/{store.users.find(PLAIN).id}", _led),
         "gone": (f"#/users/{gone.id}", None),
         "events": ("#/events", None),
         "event": (f"#/events/{seen.id}", replayed),

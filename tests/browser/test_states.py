@@ -24,6 +24,7 @@ VIEWS: Final = {
     "audit": "**/api/audit?*",
     "policy": "**/api/policy",
     "policy/codes": "**/api/codes?*",
+    "connect": "**/api/outbox?*",
     "connect/sinks": "**/api/sinks",
     "connect/keys": "**/api/keys?*",
 }
@@ -113,6 +114,8 @@ def test_what_is_empty_says_so(visit: Visit, nobody: Console) -> None:
     for hash_, words in [
         ("#/requests", "Nobody waits for you"),
         ("#/policy/codes", "No codes yet"),
+        ("#/connect", "Nobody gets changes yet"),
+        ("#/connect?state=dead", "No change fits"),
         ("#/connect/sinks", "No sinks yet"),
         ("#/connect/keys", "No keys yet"),
         ("#/users?email=zzzz", "Nobody fits"),

@@ -2,7 +2,7 @@
 
 import { page } from "../api.js";
 import { fill, h } from "../dom.js";
-import { person } from "../names.js";
+import { consumer, person } from "../names.js";
 import { button, chip, empty, failure, field, pageHead, skeleton, time } from "../parts.js";
 import * as words from "../words.js";
 
@@ -56,7 +56,7 @@ function entry(each, me, own, signal) {
     h("div", { class: "entry-line" }, chip(words.ACTIONS[each.action] ?? each.action, TONES[each.action] ?? "mute"),
       !own && (each.user_id === THE_SITE ? "the site" : person(each.user_id, signal)),
       h("span", { class: "entry-when" }, time(each.at), " by ", by(each.actor, me, signal))),
-    changes(each.before ?? {}, each.after),
+    each.action.startsWith("outbox.") ? handedOver(each.after, signal) : changes(each.before ?? {}, each.after),
     each.reason && h("p", h("q", each.reason)),
     each.delivery_id && h("p", h("a", { href: `#/events/${each.delivery_id}` }, "The event that caused it")));
 }
@@ -85,6 +85,12 @@ function changes(before, after) {
     } else lines.push([h("span", { class: "mono" }, key), " changed"]);
   }
   return lines.length ? h("ul", { class: "changes" }, lines.map((line) => h("li", line))) : null;
+}
+
+/** A change that was retried or skipped, or several of a consumer. */
+function handedOver({ consumer: name, kind, user_id: id, count }, signal) {
+  const what = count !== undefined ? `${words.number(count)} ${count === 1 ? "change" : "changes"}` : [words.KINDS[kind] ?? kind, " of ", person(id, signal)];
+  return h("p", what, ", for ", consumer(name, signal));
 }
 
 const codesMade = ({ ids, label, gives }) => [ids.length === 1 ? "1 code" : `${words.number(ids.length)} codes`, label && [" for ", h("strong", label)],

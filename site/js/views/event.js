@@ -5,6 +5,7 @@ import { fill, h } from "../dom.js";
 import { person } from "../names.js";
 import { button, card, chip, code, copyable, facts, load, notice, outcomeChip, pageHead, problem, skeleton, time } from "../parts.js";
 import * as words from "../words.js";
+import { ledTo } from "./led.js";
 
 export function show(place, { id, signal, title }) {
   title("Event");
@@ -30,6 +31,7 @@ function page(event, path, signal) {
         event.outcome === "failed"
           ? card("What failed", { note: "The error, and the line of your own code that it came from. The command usher policy explain shows the whole traceback." }, reasons(event.reasons))
           : card("Why", { note: "The rules that made this decision, in order." }, reasons(event.reasons)),
+        card("What it led to", { note: "The changes, and who does not have them yet." }, ledTo(event.led_to, signal)),
         replay(path, signal),
         card("What Identity sent", {}, event.body === null
           ? h("p", { class: "faint" }, "The body was erased, because the person was deleted or the ledger was pruned.")

@@ -37,8 +37,8 @@ function draw(view, item, sink) {
   const pause = paused ? act("Resume", () => resume(view, item, tried, sink)) : act("Pause", () => hold(view, item, sink));
   fill(item,
     h("div", { class: "item-head" }, h("h2", { tabindex: "-1" }, sink.url), chip(paused ? "Paused" : "Active", paused ? "warn" : "good", { dot: true })),
-    h("p", { class: "entry-line" }, sink.changes.includes(EVERY) ? "Every change," : h("span", { class: "chips" }, sink.changes.map((kind) => chip(kind))),
-      sink.full ? "with personal data" : "by ids alone"),
+    h("p", { class: "entry-line" }, h("span", { class: "chips" }, sink.changes.includes(EVERY) ? "Every change" : sink.changes.map((kind) => chip(kind))),
+      h("span", sink.full ? "with personal data" : "by ids alone")),
     h("p", { class: "faint" }, "Added ", time(sink.created_at), " by ", by(sink.created_by, view.me, view.signal),
       sink.old_secret_until && [" · the secret from before signs, too, until ", time(sink.old_secret_until, { absolute: true })]),
     paused && h("p", "Paused ", time(sink.paused_at), sink.paused_by === `sink:${sink.id}` ? ", because the receiver answered that it is gone" : [" by ", by(sink.paused_by, view.me, view.signal)], ". The changes wait."),

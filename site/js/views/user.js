@@ -8,6 +8,7 @@ import { ask, avatar, button, card, chip, code, copyable, empty, facts, failure,
 import * as words from "../words.js";
 import { history as auditHistory } from "./audit.js";
 import { history as eventHistory } from "./events.js";
+import { history as ledHistory } from "./led.js";
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
@@ -135,6 +136,7 @@ function history(view) {
   return card("History", {}, tabs("History", [
     { name: "Changes", show: (panel) => auditHistory(panel, { query: { user: view.id }, me: view.me, signal: view.signal, own: true }) },
     { name: "Events", show: (panel) => eventHistory(panel, { path: `${view.path}/events`, signal: view.signal }) },
+    { name: "Led to", show: (panel) => ledHistory(panel, { path: `${view.path}/changes`, signal: view.signal }) },
   ]));
 }
 
