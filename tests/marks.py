@@ -15,6 +15,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final, NoReturn
 
 import pytest
+from hypothesis import is_hypothesis_test
 
 MARKS: Final = {
     "process": "starts processes of its own: a server, a command, another pytest",
@@ -68,6 +69,17 @@ def mark(items: Iterable[pytest.Item]) -> None:
     for item in items:
         for name in sorted(needs(item)):
             item.add_marker(name)
+        if unmeasured(item):
+            item.add_marker("no_cover")
+
+
+def unmeasured(item: pytest.Item) -> bool:
+    """Whether a test counts for no floor of coverage: properties of the pure core.
+
+    Its floors hold by tables alone. Python runs 2.7 times as long while lines are counted.
+    """
+    pure = item.path.parent.name == "domain"
+    return pure and isinstance(item, pytest.Function) and is_hypothesis_test(item.obj)
 
 
 def needs(item: pytest.Item) -> set[str]:

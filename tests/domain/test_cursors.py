@@ -76,6 +76,12 @@ def test_a_number_is_one_that_a_column_can_hold(value: str) -> None:
         read_cursor(made('{"o":"at","p":[' + value + "]}"), "at", (int,))
 
 
+@pytest.mark.parametrize("value", [0, 1, 2**63 - 1])
+def test_any_number_that_a_column_can_hold_comes_back(value: int) -> None:
+    """Both ends included."""
+    assert read_cursor(write_cursor("at", (value,)), "at", (int,)) == (value,)
+
+
 @given(st.text(max_size=80))
 def test_any_text_is_a_place_or_refused(cursor: str) -> None:
     """Nothing else comes out."""

@@ -80,12 +80,8 @@ def came_to(decision: Decision) -> tuple[bool, frozenset[str], str]:
     return decision.outcome is Outcome.DENIED, held, user.status if user else ""
 
 
-@settings(max_examples=examples(200))
-@given(pasts(), st.sampled_from(COUNTING))
-def test_counted_once_and_decided_person_by_person_as_live(
-    past: list[DatedEvent], policy: FilePolicy
-) -> None:
-    """People compete in order of receipt, in a trial as in the pipeline."""
+def require_as_live(past: list[DatedEvent], policy: FilePolicy) -> None:
+    """A trial counts as the pipeline does."""
     world = World(policy)
     live = {each.delivery_id: world.decide(each) for each, _ in past}
     (counts,) = recount(past, CODES, [policy])
@@ -93,6 +89,30 @@ def test_counted_once_and_decided_person_by_person_as_live(
     assert {key: came_to(one) for key, one in tried.items()} == {
         key: came_to(one) for key, one in live.items()
     }
+
+
+@settings(max_examples=examples(200))
+@given(pasts(), st.sampled_from(COUNTING))
+def test_counted_once_and_decided_person_by_person_as_live(
+    past: list[DatedEvent], policy: FilePolicy
+) -> None:
+    """People compete in order of receipt, in a trial as in the pipeline."""
+    require_as_live(past, policy)
+
+
+@pytest.mark.parametrize("policy", COUNTING)
+def test_events_that_come_again_count_as_live(policy: FilePolicy) -> None:
+    """A validate or a signup of somebody who is in, a login, and a second person with the code."""
+    told = [
+        ("validate", 0, ONCE), ("signup", 0, ONCE), ("validate", 0, ONCE), ("signup", 0, ONCE),
+        ("validate", 1, ONCE), ("signup", 1, ONCE), ("login", 0, None), ("signup", 2, THRICE),
+        ("signup", 3, None),
+    ]  # fmt: skip
+    past = [
+        (event(name, who, at, code), NOON + at * SECOND)
+        for at, (name, who, code) in enumerate(told)
+    ]
+    require_as_live(past, policy)
 
 
 @settings(max_examples=examples(100))

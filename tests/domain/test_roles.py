@@ -30,6 +30,15 @@ def user() -> User:
     return found
 
 
+def test_a_role_that_was_given_just_so_is_not_given_again() -> None:
+    """Later, and by somebody else; with an end or another reason it is a new grant."""
+    given = grant_role(user(), "editor", actor="cli", now=NOON, reason="helps")
+    later = NOON + timedelta(hours=1)
+    assert grant_role(given, "editor", actor="key:x", now=later, reason="helps") is given
+    for other in ({"reason": "leads"}, {"reason": "helps", "expires_at": later}):
+        assert grant_role(given, "editor", actor="cli", now=NOON, **other) != given
+
+
 @pytest.mark.parametrize(
     ("grants", "roles"),
     [

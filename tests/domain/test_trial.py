@@ -71,6 +71,12 @@ def test_a_trial_finds_what_deciding_everything_twice_finds(
     assert trial.count == len(history)
 
 
+def test_a_history_without_events_counts_for_nobody() -> None:
+    """Nothing was decided in it."""
+    trial = try_on_past([[], [(event("login", 0), NOON)]], POLICY, EMPTY)
+    assert (trial.count, trial.users) == (1, 1)
+
+
 def test_another_wording_of_the_same_rules_is_no_difference() -> None:
     """Neither the order of rules for roles nor the sentence of a refusal is compared."""
     new = parse_policy("""
