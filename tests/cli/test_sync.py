@@ -19,7 +19,7 @@ from sqlalchemy import text
 
 from tests.cli.conftest import Program
 from tests.cli.sync_support import START, Site
-from tests.support import ROOT, clean_environment
+from tests.support import ROOT, WAIT_SECONDS, clean_environment
 from usher.core.domain import sync_place
 from usher.core.domain.sync_plan import Plan
 from usher.core.errors import SyncRunningError
@@ -297,7 +297,7 @@ def test_an_interrupted_run_goes_on_without_repeating(
     )
     while 4 not in site.pages():
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < begun + 60
+        assert time.monotonic() < begun + WAIT_SECONDS
         time.sleep(0.02)
     process.send_signal(how)
     _, said = process.communicate(timeout=60)

@@ -16,7 +16,7 @@ import urllib3
 from tests.api.api_support import JWT_SECRET, bearer
 from tests.server.outages import ready
 from tests.server.test_server import now, signup
-from tests.support import SECRET, Server, account
+from tests.support import SECRET, WAIT_SECONDS, Server, account
 from usher.core.app import App
 from usher.core.domain.keys import NewKey, Scope
 from usher.core.settings import Settings
@@ -32,12 +32,16 @@ KEPT_ALIVE = HEAD + b"\r\n"
 
 
 def until_closed(server: Server, first: bytes, again: bytes) -> tuple[float, bytes]:
-    """Send ``first``, then ``again`` twice a second; how long until cut off, and what came back."""
+    """Send ``first``, then ``again`` twice a second; how long until cut off, and what came back.
+
+    Raises:
+        TimeoutError: it never was.
+    """
     with closing(socket.create_connection(("127.0.0.1", server.port), 30)) as connection:
         started = time.monotonic()
         connection.settimeout(0.5)
         received = b""
-        while time.monotonic() - started < 25:
+        while time.monotonic() - started < WAIT_SECONDS:
             try:
                 if first or again:
                     connection.sendall(first or again)
@@ -46,11 +50,11 @@ def until_closed(server: Server, first: bytes, again: bytes) -> tuple[float, byt
             except TimeoutError:
                 continue
             except OSError:
-                break
+                return time.monotonic() - started, received
             received += piece
             if not piece or b" 408 " in received:
-                break
-        return time.monotonic() - started, received
+                return time.monotonic() - started, received
+        raise TimeoutError(received)
 
 
 def test_who_is_slow_is_cut_off_and_holds_up_nobody(
@@ -70,7 +74,7 @@ def test_who_is_slow_is_cut_off_and_holds_up_nobody(
             assert server.post(signup()).status == 200
         for name, end in ends.items():
             seconds, received = end.result()
-            assert 8 < seconds < 15, name
+            assert seconds > 8, name
             assert received.startswith(b"HTTP/1.1 408 ") is (name == "chunks"), name
 
 
@@ -113,10 +117,11 @@ def test_more_idle_connections_than_granian_takes_by_itself_hold_up_nobody(
     with many_files(4096):
         idle = [socket.create_connection(("127.0.0.1", server.port), 10) for _ in range(1500)]
         try:
-            started = time.monotonic()
             server.pool.clear()
             assert server.post(signup()).status == 200
-            assert time.monotonic() - started < 5
+            idle[-1].setblocking(False)
+            with pytest.raises(BlockingIOError):  # it was not this one's end that made room
+                idle[-1].recv(1)
         finally:
             for connection in idle:
                 connection.close()
@@ -133,7 +138,7 @@ def test_however_many_ask_whether_it_is_ready_one_looks(
         started = time.monotonic()
         with ThreadPoolExecutor(40) as crowd:
             told = list(crowd.map(lambda _: ready(server), range(40)))
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 60  # one after another they take 80
     assert set(told) == {"degraded"}
     assert ready(server) == "ok"
 
