@@ -30,6 +30,7 @@ def steps(quick: bool, folder: Path) -> dict[str, list[str]]:
     workers = [*events, "--workers", "2", "--connections", "16", "--connections", "64"]
     for connections in CONNECTIONS:
         events += ["--connections", str(connections)]
+    outbox = ["--changes", "5000"] if quick else []
     grown = str(folder / "growth")  # not the files of bench.flat, for signups come to these
     growth = ["bench.growth", "--folder", grown, "--seconds", seconds, "--rounds", rounds]
     return {
@@ -49,6 +50,8 @@ def steps(quick: bool, folder: Path) -> dict[str, list[str]]:
         "flat": ["bench.flat", "--folder", str(folder), "--many", "20000" if quick else "1000000"],
         "past": ["bench.past", *(["--events", "2000"] if quick else [])],
         "trial": ["bench.trial", *(["--events", "2000"] if quick else [])],
+        "outbox": ["bench.outbox", *outbox],
+        "postgresql-outbox": ["bench.outbox", "--database", "postgresql", *outbox],
         "aws_lambda": ["bench.aws_lambda", "--rounds", "2" if quick else "5"],
     }
 

@@ -4,6 +4,7 @@ Usage, from the repository's root: python -m bench.events_http [--help]
 """
 
 import argparse
+import contextlib
 import json
 import secrets
 import statistics
@@ -29,6 +30,7 @@ from bench.receivers import (
     install_node_peer,
     usher_shadowed,
     usher_with,
+    usher_with_handlers,
 )
 
 WARM_UP_SECONDS = 2
@@ -108,6 +110,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=[*KINDS], help="may be repeated")
     parser.add_argument("--workers", type=int, metavar="N", help="Usher in N processes, as well")
     parser.add_argument("--shadow", action="store_true", help="Usher with a shadow policy, as well")
+    parser.add_argument("--handlers", action="store_true", help="Usher with ten handlers, as well")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     given = parser.parse_args(argv)
     given.connections = given.connections or [16]
@@ -132,15 +135,19 @@ def run_rounds(tallies: list[Tally], given: argparse.Namespace, workdir: Path) -
                 seconds = given.seconds if number else WARM_UP_SECONDS
                 count = int(per_second * seconds) + 1000
                 cpu_before = tally.receiver.cpu_seconds()
-                result = load.run(
-                    tally.receiver.target,
-                    tally.receiver.secret,
-                    seconds=seconds,
-                    connections=connections,
-                    count=count,
-                    workdir=workdir,
-                    events=tally.logins(count) if given.event == "login" else (),
-                )
+                with contextlib.ExitStack() as others:
+                    for other in tallies:
+                        if other is not tally:
+                            others.enter_context(other.receiver.frozen())
+                    result = load.run(
+                        tally.receiver.target,
+                        tally.receiver.secret,
+                        seconds=seconds,
+                        connections=connections,
+                        count=count,
+                        workdir=workdir,
+                        events=tally.logins(count) if given.event == "login" else (),
+                    )
                 tally.receiver.ensure_alive()
                 cpu_seconds = tally.receiver.cpu_seconds() - cpu_before
                 if not number:
@@ -226,6 +233,8 @@ def measure(given: argparse.Namespace, workdir: Path) -> list[dict[str, Any]]:
         kinds.append(usher_with(given.workers))
     if given.shadow:
         kinds.append(usher_shadowed())
+    if given.handlers:
+        kinds.append(usher_with_handlers())
     if KINDS["node"] in kinds:
         install_node_peer()
     tallies: list[Tally] = []

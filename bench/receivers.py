@@ -127,6 +127,16 @@ def usher_shadowed() -> Kind:
     return replace(usher, name="usher_shadowed", environment=environment)
 
 
+def usher_with_handlers() -> Kind:
+    """Usher with ten handlers, one of which sleeps and one raises: ``bench.handlers``."""
+    usher = KINDS["usher"]
+
+    def environment(home: Path, secret: str, database: str) -> dict[str, str]:
+        return usher.environment(home, secret, database) | {"USHER_HANDLERS": "bench.handlers"}
+
+    return replace(usher, name="usher_handlers", environment=environment)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -239,6 +249,15 @@ class Receiver:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Nothing that it does beside its answers takes a processor from the others meanwhile."""
+        os.killpg(self.process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self.process.pid, signal.SIGCONT)
 
     def ensure_alive(self) -> None:
         """Raise when the process has ended; wrk does not count a connection closed on it."""
