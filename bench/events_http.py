@@ -211,13 +211,13 @@ def spread(figures: Sequence[float] | None) -> str:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The figures as text, one receiver a line."""
-    head = f"{'':>4} {'receiver':9}{'events/s':>9}{'p50 ms':>9}{'p99 ms':>9}{'CPU us':>8}"
+    head = f"{'':>4} {'receiver':15}{'events/s':>9}{'p50 ms':>9}{'p99 ms':>9}{'CPU us':>8}"
     head += f"{'errors':>8}{'MiB':>6}"
     lines = [f"{head}  {'rate x fastapi':24}{'rate x node':24}{'p99 x fastapi'}"]
     for row in rows:
         rate, p99 = row["rate_ratio"], row["p99_ratio"]
         lines.append(
-            f"{row['connections']:4} {row['receiver']:9}{row['per_second']:9.0f}"
+            f"{row['connections']:4} {row['receiver']:15}{row['per_second']:9.0f}"
             f"{row['p50_ms']:9.2f}{row['p99_ms']:9.2f}{row['cpu_us']:8.0f}"
             f"{row['errors']:8}{row['memory_mib']:6.0f}  "
             f"{spread(rate.get('fastapi')):24}{spread(rate.get('node')):24}"
