@@ -13,7 +13,7 @@ from usher.core.bounds import MAX_ROLE_CHARACTERS
 from usher.core.domain.decide import applicant, by_policy, tombstone
 from usher.core.domain.events import EventName
 from usher.core.domain.held_roles import is_role
-from usher.core.domain.policy import RESERVED_APP_METADATA, Policy, listed
+from usher.core.domain.policy import Policy, listed, reserved_keys
 from usher.core.domain.records import Grant, Source, Status, User
 from usher.core.domain.roles import effective, too_many, with_grant, without
 from usher.core.errors import (
@@ -293,11 +293,12 @@ def edit_app_metadata(user: User, patch: Mapping[str, Any]) -> User:
         UserDeletedError: the record is a tombstone.
     """
     _refuse_deleted(user)
-    if reserved := RESERVED_APP_METADATA.intersection(patch):
-        raise MetadataInvalidError(
-            f"{listed(reserved)} cannot be set here; roles are given at …/roles."
-        )
     old = user.extra_app_metadata
+    taken_out = {key for key in old if key in patch and patch[key] is None}
+    if reserved := reserved_keys(patch) - taken_out:
+        raise MetadataInvalidError(
+            f"{listed(reserved)} of app_metadata cannot be set here; roles are given at …/roles."
+        )
     # A null stays on record: it removes the key from every reply, so Identity drops it too.
     new = {key: merge_patch(old.get(key), value) for key, value in patch.items()}
     return replace(user, extra_app_metadata=_within_limit("app_metadata", {**old, **new}))

@@ -16,7 +16,7 @@ from usher.core.bounds import MAX_ROLE_CHARACTERS
 from usher.core.domain.held_roles import is_role
 from usher.core.domain.in_flight import IN_FLIGHT_SECONDS
 from usher.core.domain.outbox import HANDLER, Write
-from usher.core.domain.policy import RESERVED_APP_METADATA, listed
+from usher.core.domain.policy import listed, reserved_keys
 from usher.core.domain.records import AuditEntry, Grant, Source, User
 from usher.core.domain.roles import too_many, with_grant, without
 from usher.core.domain.written import UserKey, Written, with_keys
@@ -48,7 +48,7 @@ def require_valid(write: Write, admin_role: str) -> None:
             )
     if both := set(write.grant).intersection(write.revoke):
         raise RoleInvalidError(f"{listed(both)} cannot be given and taken in one write.")
-    if reserved := RESERVED_APP_METADATA.intersection(write.app_metadata):
+    if reserved := reserved_keys(write.app_metadata):
         raise MetadataInvalidError(
             f"{listed(reserved)} of app_metadata cannot be written by a handler; "
             "roles are given with grant=."

@@ -27,7 +27,11 @@ NO_POLICY: Final = "no-policy"
 NO_ENDS: Final[Mapping[str, datetime]] = {}
 """The ends of a verdict whose roles have none."""
 _NIL: Final = UUID(int=0)
-RESERVED_APP_METADATA: Final = frozenset({"roles", "provider"})
+RESERVED_APP_METADATA: Final = frozenset({"roles", "provider", "providers", "authorization"})
+"""Keys of ``app_metadata`` by which Identity, GoTrue or Netlify's role redirects admit somebody.
+
+Netlify reads roles from ``authorization`` too (its page on role-based access control).
+"""
 
 
 class Applicant(Struct, frozen=True, gc=False):
@@ -213,11 +217,11 @@ def check_app_metadata(values: object, where: str) -> None:
     """Require keys that a reply can carry and the next event can bring back.
 
     Raises:
-        PolicyError: no dict, no strict JSON, or with a key in ``RESERVED_APP_METADATA``.
+        PolicyError: no dict, no strict JSON, or with a reserved key.
     """
     if not isinstance(values, dict):
         raise PolicyError(where, f"must be a table, not {type(values).__name__}")
-    if reserved := RESERVED_APP_METADATA.intersection(values):
+    if reserved := reserved_keys(values):
         raise PolicyError(where, f"may not set {listed(reserved)}")
     try:
         problem = cannot_travel(values)
@@ -225,6 +229,14 @@ def check_app_metadata(values: object, where: str) -> None:
         raise PolicyError(where, f"must fit into JSON: {error}") from None
     if problem:
         raise PolicyError(where, f"must fit into JSON and into a token: it would {problem}")
+
+
+def reserved_keys(keys: Iterable[object]) -> set[str]:
+    """Those of the keys that nobody adds to ``app_metadata``, in any letter case.
+
+    Programs in Go, as Netlify's, read the keys of a document in any letter case.
+    """
+    return {key for key in keys if isinstance(key, str) and key.casefold() in RESERVED_APP_METADATA}
 
 
 def check_roles(roles: Iterable[str], where: str) -> None:

@@ -22,8 +22,9 @@ from usher.core.domain.admission import Answer
 from usher.core.domain.codes import NewCodes
 from usher.core.domain.counting import Counting
 from usher.core.domain.keys import NewKey, Scope
+from usher.core.domain.policy import RESERVED_APP_METADATA
 from usher.core.domain.rules import FilePolicy
-from usher.core.errors import UserNotFoundError
+from usher.core.errors import MetadataInvalidError, UserNotFoundError
 from usher.core.settings import Settings
 from usher.functions._shared.operation import Access
 from usher.functions.api_methods import OPERATIONS
@@ -81,12 +82,27 @@ def test_mass_assignment_is_refused(
     assert users.page().items == before
 
 
-@pytest.mark.parametrize("key", ["roles", "provider"])
-def test_app_metadata_sets_neither_roles_nor_provider(people: People, key: str) -> None:
-    """They would reach the token without being a grant."""
-    body = {"app_metadata": {key: ["admin"]}}
+@pytest.mark.parametrize("value", [["admin"], {"roles": ["admin"]}, "", None])
+@pytest.mark.parametrize("key", [*sorted(RESERVED_APP_METADATA), "Roles", "AUTHORIZATION"])
+def test_app_metadata_sets_no_key_that_gives_roles(people: People, key: str, value: object) -> None:
+    """They would reach the token, and Netlify's role redirects, without being a grant."""
+    body = {"app_metadata": {"plan": "gold", key: value}}
     answer = people.ask("administrator", "PATCH", "/users/{other}", body)
     assert (answer.status, answer.code) == (400, "metadata_invalid")
+    assert key in answer.text
+    assert not people.app.store.users.get(people.ids["other"]).extra_app_metadata
+
+
+def test_a_key_from_before_it_was_reserved_can_be_taken_out(people: People) -> None:
+    """And only that: its value is in no reply any more, and cannot be changed."""
+    users = people.app.store.users
+    before = replace(
+        users.get(people.ids["other"]), extra_app_metadata={"authorization": {"roles": ["x"]}}
+    )
+    with pytest.raises(MetadataInvalidError):
+        administration.edit_app_metadata(before, {"authorization": {"roles": ["y"]}})
+    after = administration.edit_app_metadata(before, {"authorization": None})
+    assert after.extra_app_metadata == {"authorization": None}
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from usher.core.domain.administration import grant_role, revoke_role, suspend_us
 from usher.core.domain.decide import decide
 from usher.core.domain.handler_writes import ACTION, apply_write, left_by, require_valid
 from usher.core.domain.outbox import Kind, Write, changes_of, person_of
+from usher.core.domain.policy import RESERVED_APP_METADATA
 from usher.core.domain.records import Grant, Source, Status, User, audit
 from usher.core.domain.roles import effective
 from usher.core.domain.unconfirmed import is_decided
@@ -168,11 +169,12 @@ def test_keys_of_app_metadata_go_where_administrators_keys_go(ada: User) -> None
     assert (reply.app_metadata["crm"], "plan" in reply.app_metadata) == ({"id": 7}, False)
 
 
-@pytest.mark.parametrize("key", ["roles", "provider"])
+@pytest.mark.parametrize("key", [*sorted(RESERVED_APP_METADATA), "Authorization", "role\u017f"])
 def test_reserved_keys_are_refused(ada: User, key: str) -> None:
     """Roles have grant=; in user_metadata they mean nothing, and the person may write them."""
-    with pytest.raises(MetadataInvalidError, match=key):
-        write(ada, app_metadata={key: ["admin"]})
+    for value in (["admin"], {"roles": ["admin"]}, None):
+        with pytest.raises(MetadataInvalidError, match=f"{key} of app_metadata cannot be written"):
+            write(ada, app_metadata={key: value})
     assert write(ada, user_metadata={key: ["admin"]}).grants == ada.grants
 
 

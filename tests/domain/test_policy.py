@@ -350,6 +350,9 @@ BREACHES: list[tuple[Any, str]] = [
         Verdict(app_metadata={"provider": "", "roles": 1}),
         "may not set provider, roles",
     ),
+    (Verdict(app_metadata={"authorization": {"roles": ["admin"]}}), "may not set authorization"),
+    (Verdict(app_metadata={"Providers": ["google"]}), "may not set Providers"),
+    (Verdict(app_metadata={7: 1}), "must fit into JSON"),  # type: ignore[dict-item]
 ]
 
 

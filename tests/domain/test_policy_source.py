@@ -274,6 +274,7 @@ ERRORS: list[tuple[str, str, str]] = [
     ("app_metadata = 1", DATA, "must be a table"),
     ("[app_metadata]\nroles = []", DATA, "may not set roles"),
     ('[app_metadata]\nprovider = "x"\nroles = []', DATA, "may not set provider, roles"),
+    ('[app_metadata.authorization]\nroles = ["x"]', DATA, "may not set authorization"),
     ("[app_metadata]\nsince = 2026-11-23", DATA, "must fit into JSON"),
     ("[app_metadata]\nx = nan", DATA, "must fit into JSON"),
     ("[app_metadata]\nx = [inf]", DATA, "must fit into JSON"),

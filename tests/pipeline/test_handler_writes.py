@@ -21,7 +21,11 @@ from usher.core.domain.outbox import Change as Told
 from usher.core.domain.outbox import Kind, Person, Write, changes_of
 from usher.core.domain.records import LEFT, AuditEntry, Status
 from usher.core.domain.unconfirmed import removal
-from usher.core.errors import IdentityNotConfiguredError, RoleInvalidError
+from usher.core.errors import (
+    IdentityNotConfiguredError,
+    MetadataInvalidError,
+    RoleInvalidError,
+)
 from usher.core.identity.http import AdminAnswer
 from usher.core.settings import Settings
 from usher.core.store.filters import AuditFilters
@@ -174,12 +178,19 @@ def test_a_key_that_somebody_else_has_the_same_is_the_handlers_too(site: Site) -
     assert document["written"] == {"app_metadata": {"plan": "site.billing"}, "user_metadata": {}}
 
 
-def test_a_refused_write_changes_nothing(site: Site) -> None:
+@pytest.mark.parametrize(
+    "refused",
+    [
+        Write(app_metadata={"plan": 1}, grant=("admin",)),
+        Write(app_metadata={"plan": 1, "authorization": {"roles": ["admin"]}}),
+    ],
+)
+def test_a_refused_write_changes_nothing(site: Site, refused: Write) -> None:
     """Not even its other parts."""
     user_id = site.person()
     before = site.users.get(user_id)
-    with pytest.raises(RoleInvalidError):
-        write(site, user_id, Write(app_metadata={"plan": 1}, grant=("admin",)))
+    with pytest.raises((RoleInvalidError, MetadataInvalidError)):
+        write(site, user_id, refused)
     assert site.users.get(user_id) == before
 
 
