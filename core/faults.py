@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -21,17 +21,20 @@ _STANDARD: Final = tuple({Path(sysconfig.get_path(key)) for key in ("stdlib", "p
 _PACKAGES: Final = frozenset({"site-packages", "dist-packages"})
 
 
-def failure_of(error: BaseException) -> Failure:
+def failure_of(error: BaseException, personal: Collection[str] = ()) -> Failure:
     """The failure that an exception stands for.
 
     Its file is that of the innermost frame outside Usher, packages and the standard library,
     relative where it lies below the working folder.
+
+    Args:
+        personal: texts that its message does not show.
     """
     source = cause(error)
     file, line = _place(source)
     return Failure(
         one_line(type(source).__name__)[:MAX_NAME],
-        shown(_message(source)),
+        shown(_message(source), personal),
         one_line(_relative(Path(file)))[-MAX_NAME:] if file else "",
         line,
     )

@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from usher.core.bounds import MAX_WRITTEN_DEPTH
-from usher.core.domain.failures import in_words, shown
+from usher.core.domain.failures import in_words, personal_texts, shown
 from usher.core.domain.outbox import Change, Write
 from usher.core.faults import failure_of
 from usher.core.outbox.consumer import Done, Failed
@@ -37,15 +37,15 @@ def call(handler: Handler, change: Change) -> Done | Failed:
     except (MemoryError, OverdueError, KeyboardInterrupt):
         raise
     except BaseException as error:  # sys.exit() in a handler is no more than a failure
-        return Failed(in_words(failure_of(error).reasons))
+        return Failed(in_words(failure_of(error, _about(change)).reasons))
     if answer is None:
         return Done()
     if not isinstance(answer, Write):
         return Failed(f"returned a {type(answer).__name__}, not a Write or None")
-    return _checked(answer)
+    return _checked(answer, change)
 
 
-def _checked(write: Write) -> Done | Failed:
+def _checked(write: Write, change: Change) -> Done | Failed:
     """A ``Write`` as it can travel and be kept: nothing has held its maker to the annotations."""
     try:
         return Done(
@@ -57,7 +57,15 @@ def _checked(write: Write) -> Done | Failed:
             )
         )
     except (TypeError, ValueError) as error:
-        return Failed(f"returned a Write that cannot be kept: {shown(str(error))}")
+        said = shown(str(error), _about(change))
+        return Failed(f"returned a Write that cannot be kept: {said}")
+
+
+def _about(change: Change) -> frozenset[str]:
+    """What a failure must not tell of the person of a change."""
+    user, parts = change.user, (change.before, change.after)
+    differs = [part.get(key) for part in parts for key in ("email", "user_metadata", "profile")]
+    return personal_texts(user.email, user.user_metadata, user.profile, differs)
 
 
 def _json(values: object) -> dict[str, Any]:

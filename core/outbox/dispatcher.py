@@ -15,6 +15,7 @@ from uuid import UUID
 
 from msgspec import Struct, structs
 
+from usher.core.domain.failures import shown
 from usher.core.domain.outbox import Change, Kind, Write
 from usher.core.domain.outbox_queue import (
     DEATHS,
@@ -346,7 +347,7 @@ class Dispatcher:
             if isinstance(error, DatabaseError) and not isinstance(error, NotStorableError):
                 raise
             work.remember(row)
-            return Failed(f"{error.code}: {error.detail}")
+            return Failed(f"{error.code}: {shown(error.detail)}")
         work.handed_over += 1
         return Done()
 

@@ -24,6 +24,7 @@ from usher.core.domain.failures import (
     Failure,
     in_words,
     one_line,
+    personal_texts,
     shown,
 )
 from usher.core.domain.policy import Applicant, Reason, Verdict
@@ -55,6 +56,22 @@ HIDDEN = [
     ("0123456789abcdef0123456789abcdef is short", "[hidden] is short"),
     ("of 5a6c2a0e-7a59-4a70-9d1b-7c8e2e2f0a51", "of 5a6c2a0e-7a59-4a70-9d1b-7c8e2e2f0a51"),
     ("a_name_of_a_function_that_is_long", "a_name_of_a_function_that_is_long"),
+    ("No such customer: sk_live_4eC39HqLyjWDarjtT1zd", "No such customer: sk_live_[hidden]"),
+    ("sk_live_ABCDEFGHijklMNOP, whsec_abcd/EFGH+ijkl=", "sk_live_[hidden], whsec_[hidden]"),
+    ("invalid key AKIAIOSFODNN7EXAMPLE for us", "invalid key [hidden] for us"),
+    ("no customer cus_NffrFeUfNV2Hib", "no customer cus_[hidden]"),
+    ("in test_handlers_2024.py, of v1_beta_2", "in test_handlers_2024.py, of v1_beta_2"),
+    ("Authorization: Basic dXNlcjpwYXNz", "Authorization: Basic [hidden]"),
+    ('bounced: "ada b"@example.com', "bounced: [address]"),
+    (
+        "too many retries with url: /v1/find?email=ada%40example.com&key=abc (by proxy)",
+        "too many retries with url: /v1/find?[hidden] (by proxy)",
+    ),
+    ("GET https://crm.example/people/ada%40example.com/", "GET https://crm.example/people/[address]/"),
+    ("why? a=b", "why? a=b"),
+    ("call +43 660 123-45-67, or 06601234567", "call [number], or [number]"),
+    ("card 4242 4242 4242 4242 declined", "card [number] declined"),
+    ("at 2026-11-28T12:42:19.663776Z, port 5432", "at 2026-11-28T12:42:19.663776Z, port 5432"),
     ("plain words, 12 > 3", "plain words, 12 > 3"),
     ("two\nlines\tand a \x00 \x1b[31m", "two lines and a [31m"),
     ("half \ud83d a pair", "half � a pair"),
@@ -66,6 +83,35 @@ HIDDEN = [
 def test_c2_a_message_shows_no_secret_and_no_address(message: str, kept: str) -> None:
     """Nor anything that a database cannot store or a terminal should not see."""
     assert shown(message) == kept
+
+
+PERSONAL = [
+    ({"full_name": "Ada Lovelace"}, "no customer Ada Lovelace", "no customer [personal]"),
+    ({"full_name": "Ada Lovelace"}, "Mrs LOVELACE: unknown", "Mrs [personal]: unknown"),
+    ({"name": {"first": "Ada", "nick": ["Countess"]}}, "ada, countess", "[personal], [personal]"),
+    ({"name": "李明"}, "客户 李明 不存在", "客户 [personal] 不存在"),
+    ({"name": "Al"}, "Al is an all too short name", "Al is an all too short name"),
+    ({"bio": "one two three four five six"}, "three words", "three words"),
+    ({"bio": "one two  three four five six"}, "x: one two three four five six", "x: [personal]"),
+    ({"born": 19_851_210, "n": 12, "ok": True}, "19851210 True 12", "[personal] True 12"),
+    ("ada.lovelace@example.com", "user ada.lovelace of [x]", "user [personal] of [x]"),
+    ({"name": "Ada.*(", "x": None}, "Ada.*( and Ada", "[personal] and Ada"),
+    ({"plan": "gold"}, "golden", "golden"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("wrote", "message", "kept"), PERSONAL)
+def test_a_message_shows_nothing_that_the_person_wrote(
+    wrote: object, message: str, kept: str
+) -> None:
+    """Names above all, which look like any other words."""
+    assert shown(message, personal_texts(wrote)) == kept
+
+
+def test_of_many_texts_the_longest_are_hidden() -> None:
+    """A person may write thousands; the look at a message stays short."""
+    texts = {f"{'x' * number}y" for number in range(3, 300)}
+    assert shown(f"{'x' * 299}y {'x' * 3}y", texts) == "[personal] xxxy"
 
 
 @given(st.text(), st.text())

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from uuid import UUID
 
 import pytest
+from msgspec import structs
 
 import usher
 from tests.support import NOON, ROOT, clean_environment
@@ -208,6 +209,52 @@ def test_a_failure_is_kept_as_type_message_and_place_without_personal_data(modul
     )
     [handler] = load_handlers([name])
     assert call(handler, CHANGE) == Failed(f"ValueError: no customer [address] at {name}.py:2")
+
+
+SAID = [
+    ("{u.email}", "[address]"),
+    ("of ada: no such user", "of [personal]: no such user"),
+    ("Ada Lovelace, once Byron, has no card", "[personal], once [personal], has no card"),
+    ("phone 4366012 is taken", "phone [personal] is taken"),
+    ("sk_live_51H8xYzAbCdEfGhI refused, plan gold", "sk_live_[hidden] refused, plan gold"),
+    ("x" * 400, "x" * 299 + "…"),
+]
+
+
+@pytest.mark.parametrize(("said", "kept"), SAID)
+def test_a_failure_shows_neither_names_nor_addresses_nor_keys(said: str, kept: str) -> None:
+    """Nothing of what the person wrote, now or before; what the site wrote is shown."""
+    user = structs.replace(
+        CHANGE.user,
+        user_metadata={"full_name": "Ada Lovelace"},
+        profile={"phone": 4_366_012},
+        app_metadata={"plan": "gold"},
+    )
+    before = {"user_metadata": {"full_name": "Ada Byron"}, "status": "refused"}
+    change = structs.replace(CHANGE, user=user, before=before)
+
+    def fail(_: Change) -> None:
+        raise ValueError(said.format(u=user))
+
+    found = call(Handler("f", frozenset("*"), 30, fail), change)
+    assert isinstance(found, Failed)
+    assert found.error.startswith(f"ValueError: {kept} at ")
+    wrong = call(Handler("f", frozenset("*"), 30, lambda _: Write(app_metadata=Odd())), change)
+    assert isinstance(wrong, Failed)
+    assert "Lovelace" not in wrong.error
+
+
+class Odd(Mapping[str, object]):
+    """Metadata whose mistake names somebody."""
+
+    def __getitem__(self, key: str) -> object:
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        raise ValueError("Ada Lovelace, ada@example.com")
+
+    def __len__(self) -> int:
+        return 1
 
 
 def test_sys_exit_is_no_more_than_a_failure() -> None:
