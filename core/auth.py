@@ -148,6 +148,18 @@ class Authenticator:
         """The caller with this access token, as ``authenticate``."""
         return self._principal(self._person(token))
 
+    def would_ask(self, token: str) -> bool:
+        """Whether Identity is asked about this token now.
+
+        Raises:
+            UnauthenticatedError: the token cannot be a good one.
+        """
+        if self._secret is not None:
+            return False
+        now = self._clock().timestamp()
+        read_claims(token, now, self._audience)
+        return self._remembered(_key_of(token), now) is None
+
     def _principal(self, caller: IdentityUser) -> Principal:
         user = self._users.look_up(caller.id)
         if user is None or user.status is Status.PENDING:
@@ -200,11 +212,10 @@ class Authenticator:
         It is forgotten when the token ends.
         """
         claims = read_claims(token, now, self._audience)
-        key = hashlib.sha256(token.encode()).hexdigest()
-        with self._lock:
-            remembered = self._asked.get(key)
-        if remembered is not None and now < remembered[0]:
-            return remembered[1]
+        key = _key_of(token)
+        remembered = self._remembered(key, now)
+        if remembered is not None:
+            return remembered
         if self._identity is None:
             raise IdentityUnavailableError(
                 "Neither USHER_JWT_SECRET nor USHER_IDENTITY_URL is set: no token can be checked."
@@ -221,6 +232,16 @@ class Authenticator:
             while len(self._asked) > CACHE_ENTRIES:
                 self._asked.popitem(last=False)
         return caller
+
+    def _remembered(self, key: str, now: float) -> IdentityUser | None:
+        """What Identity said about a token, while that still counts."""
+        with self._lock:
+            found = self._asked.get(key)
+        return found[1] if found is not None and now < found[0] else None
+
+
+def _key_of(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def token_of(credentials: Credentials) -> str:

@@ -66,6 +66,13 @@ class RateLimiter:
         if not allowed:
             raise TooManyRequestsError((1 - left) * SECONDS / self._most)
 
+    def give_back(self, key: str) -> None:
+        """Take back a request that was counted, and is not to count."""
+        with self._lock:
+            if key in self._left:
+                left, at = self._left[key]
+                self._left[key] = (min(self._most, left + 1), at)
+
 
 def client(peer: str, forwarded: Sequence[str], proxies: Sequence[Network]) -> str | None:
     """The key of a request's bucket: an IPv4 address, or an IPv6 network of 64 bits.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, Final
 
 from usher.core.errors import ExtraMissingError, UsherError
 from usher.integrations import guard
@@ -28,6 +28,8 @@ except ImportError as error:
 __all__ = ["Caller", "Guard", "middleware", "require_role", "signed_in"]
 
 View = Callable[..., Any]
+_TOLD: Final = "_usher_told"
+"""The attribute of a request in which the middleware leaves what it was told."""
 
 
 class Guard(guard.WrappingGuard):
@@ -37,7 +39,9 @@ class Guard(guard.WrappingGuard):
         @wraps(view)
         def guarded(request: Any, *args: Any, **kwargs: Any) -> Any:
             try:
-                request.caller = self.check(visit_of_environ(request.META), roles)
+                told = self._told_of(request)
+                caller = told or self.check(visit_of_environ(request.META))
+                request.caller = self.require(caller, roles)
             except UsherError as error:
                 return _refuse(error)
             return view(request, *args, **kwargs)
@@ -45,12 +49,31 @@ class Guard(guard.WrappingGuard):
         @wraps(view)
         async def guarded_async(request: Any, *args: Any, **kwargs: Any) -> Any:
             try:
-                request.caller = await self.check_async(visit_of_environ(request.META), roles)
+                told = self._told_of(request)
+                caller = told or await self.check_async(visit_of_environ(request.META))
+                request.caller = self.require(caller, roles)
             except UsherError as error:
                 return _refuse(error)
             return await view(request, *args, **kwargs)
 
         return guarded_async if iscoroutinefunction(view) else guarded
+
+    def _told_of(self, request: Any) -> Caller | None:
+        """The answer that the middleware got for this request; None: it did not ask this guard.
+
+        Raises:
+            UsherError: the middleware was told this.
+        """
+        told = getattr(request, _TOLD, None) if self is _guard else None
+        if isinstance(told, UsherError):
+            raise told
+        return told
+
+
+def _with(request: Any, told: Caller | UsherError) -> Any:
+    request.caller = told if isinstance(told, Caller) else None
+    setattr(request, _TOLD, told)
+    return request
 
 
 def _refuse(error: UsherError) -> Any:
@@ -65,20 +88,20 @@ require_role = _guard.require_role
 
 @sync_and_async_middleware  # type: ignore[untyped-decorator]  # Django has no types
 def middleware(get_response: View) -> View:
-    """Tell every view who calls, and refuse nobody; guarded views ask by themselves."""
+    """Tell every view who calls, and refuse nobody but at the views that are guarded."""
 
     def known(request: Any) -> Any:
         try:
-            request.caller = _guard.check(visit_of_environ(request.META))
-        except UsherError:
-            request.caller = None
-        return get_response(request)
+            told: Caller | UsherError = _guard.check(visit_of_environ(request.META))
+        except UsherError as error:
+            told = error
+        return get_response(_with(request, told))
 
     async def known_async(request: Any) -> Any:
         try:
-            request.caller = await _guard.check_async(visit_of_environ(request.META))
-        except UsherError:
-            request.caller = None
-        return await get_response(request)
+            told: Caller | UsherError = await _guard.check_async(visit_of_environ(request.META))
+        except UsherError as error:
+            told = error
+        return await get_response(_with(request, told))
 
     return known_async if iscoroutinefunction(get_response) else known

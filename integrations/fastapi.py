@@ -20,7 +20,7 @@ from usher.integrations.web import refusal, visit_of_scope
 
 try:
     from fastapi import HTTPException, Security
-    from fastapi.openapi.models import APIKey, APIKeyIn, HTTPBearer
+    from fastapi.openapi.models import HTTPBearer
     from fastapi.openapi.models import SecurityBase as Model
     from fastapi.requests import HTTPConnection
     from fastapi.security.base import SecurityBase
@@ -41,23 +41,16 @@ class _Scheme(SecurityBase):
         """Nothing is read."""
 
 
-_BEARER: Final = _Scheme("bearer", HTTPBearer(bearerFormat="JWT"))
-_FOR_READING: Final = {
-    "in": APIKeyIn.cookie,
-    "name": COOKIE,
-    "description": "For GET and HEAD only.",
-}
-_COOKIE: Final = _Scheme("cookie", APIKey.model_validate(_FOR_READING))
+_SAID: Final = f"The access token of Netlify Identity. GET and HEAD take the cookie {COOKIE} too."
+# The cookie is no scheme beside it: FastAPI has the same schemes for all methods of a route.
+_BEARER: Final = _Scheme("bearer", HTTPBearer(bearerFormat="JWT", description=_SAID))
 
 
 class Guard(guard.Guard):
     """A guard of FastAPI's endpoints."""
 
     async def signed_in(
-        self,
-        connection: HTTPConnection,
-        _bearer: None = Security(_BEARER),
-        _cookie: None = Security(_COOKIE),
+        self, connection: HTTPConnection, _bearer: None = Security(_BEARER)
     ) -> Caller:
         """The caller, who is signed in."""
         return await self._caller(connection, ())
@@ -65,11 +58,7 @@ class Guard(guard.Guard):
     def require_role(self, role: str, *more: str) -> Callable[..., Awaitable[Caller]]:
         """Return a dependency: the caller, who has one of these roles."""
 
-        async def required(
-            connection: HTTPConnection,
-            _bearer: None = Security(_BEARER),
-            _cookie: None = Security(_COOKIE),
-        ) -> Caller:
+        async def required(connection: HTTPConnection, _bearer: None = Security(_BEARER)) -> Caller:
             return await self._caller(connection, (role, *more))
 
         return required

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Lock
+from time import monotonic
 from typing import Any, Final, TypeVar
 
 from msgspec import Struct
@@ -31,12 +32,14 @@ from usher.core.errors import (
     UnauthenticatedError,
     UsherError,
 )
-from usher.core.limits import client
+from usher.core.limits import RateLimiter, client
 from usher.core.log import Recurring, describe, get_logger
 from usher.integrations.sources import Caller, Question, Source, Told, source_of
 
 REMEMBER_SECONDS: Final = 10.0
 """Longest time for which an answer of another Usher counts without a question."""
+REFUSED_PER_MINUTE: Final = 60
+"""Tokens a minute from one address that cost a question, and were not good."""
 REMEMBERED: Final = 1_000
 """Callers that are remembered; each may have two maps of 64 KiB."""
 THREADS: Final = 16
@@ -80,13 +83,22 @@ class Guard:
             be asked; 0: 503 at once.
         remember: seconds, ten at most, for which an answer of the Usher at ``USHER_URL`` counts
             without a question. The database of the settings is asked each time.
+        refused_per_minute: tokens that one public address may send in vain where Identity or the
+            Usher at ``USHER_URL`` must be asked about each; 0: no limit.
     """
 
-    def __init__(self, *, stale_ok: float = 0, remember: float = REMEMBER_SECONDS) -> None:
+    def __init__(
+        self,
+        *,
+        stale_ok: float = 0,
+        remember: float = REMEMBER_SECONDS,
+        refused_per_minute: int = REFUSED_PER_MINUTE,
+    ) -> None:
         if not 0 <= remember <= REMEMBER_SECONDS:
             raise ValueError(f"remember is at least 0 and at most {REMEMBER_SECONDS:g} seconds")
         self._stale_ok = stale_ok
         self._remember = remember
+        self._refused = RateLimiter(refused_per_minute, monotonic)
         self._source: tuple[App, Source] | None = None
         self._told: OrderedDict[bytes, Told] = OrderedDict()
         self._lock = Lock()
@@ -103,6 +115,14 @@ class Guard:
             caller = self._find(visit)
         except Exception as error:
             raise self._refusal(error) from error
+        return self.require(caller, roles)
+
+    def require(self, caller: Caller, roles: Collection[str]) -> Caller:
+        """The caller, who has one of the roles, if any are named.
+
+        Raises:
+            ForbiddenError
+        """
         if roles and caller.roles.isdisjoint(roles):
             raise self._refusal(ForbiddenError(*sorted(roles)))
         return caller
@@ -130,8 +150,9 @@ class Guard:
         usher = app.current(guest=True)
         source, now = self._source_for(usher), usher.clock().timestamp()
         token = visit.token
+        address = client(visit.peer, visit.forwarded, usher.settings.trusted_proxies)
         if not source.is_remote and not self._stale_ok:
-            return source.ask(Question(token, now)).caller
+            return self._ask(source, Question(token, now, address=address)).caller
         claims = read_claims(token, now, usher.settings.jwt_audience)
         key = hashlib.sha256(token.encode()).digest()
         with self._lock:
@@ -139,9 +160,8 @@ class Guard:
         age = now - known.at if known else -1.0
         if known and source.is_remote and 0 <= age < self._remember:
             return known.caller
-        address = client(visit.peer, visit.forwarded, usher.settings.trusted_proxies)
         try:
-            told = _about(claims, source.ask(Question(token, now, known, address)))
+            told = _about(claims, self._ask(source, Question(token, now, known, address)))
         except Exception as error:
             if isinstance(error, UsherError) and error.status < 500:
                 self._forget(key, _subject(claims), error)
@@ -152,6 +172,28 @@ class Guard:
             raise
         self._keep(key, told)
         return told.caller
+
+    def _ask(self, source: Source, question: Question) -> Told:
+        """Ask, unless this address had too many tokens refused that somebody was asked about.
+
+        Tokens that somebody makes up would each cost a question otherwise.
+
+        Raises:
+            TooManyRequestsError
+        """
+        address = question.address
+        if address is None or not source.would_ask(question):
+            return source.ask(question)
+        self._refused.take(address)
+        refused = False
+        try:
+            return source.ask(question)
+        except UsherError as error:
+            refused = error.status < 500
+            raise
+        finally:
+            if not refused:
+                self._refused.give_back(address)
 
     def _forget(self, key: bytes, subject: str, refusal: UsherError) -> None:
         """Let nobody pass by an older answer who was refused since.

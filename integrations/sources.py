@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct, field
 
 from usher.core.app import App
+from usher.core.domain.outbox import Person, person_of
 from usher.core.domain.records import Status
 from usher.core.errors import (
     AccountDeletedError,
@@ -45,6 +46,8 @@ class Caller(Struct, frozen=True):
         profile: the person's own data at Usher.
         user_metadata: the person's own data at Identity. Both are theirs to write: never decide
             by them.
+        app_metadata: as Identity has it, with the keys that are added here, and without roles.
+        written: the keys of both maps that handlers wrote, with the handlers' own values.
     """
 
     id: UUID
@@ -52,6 +55,8 @@ class Caller(Struct, frozen=True):
     roles: frozenset[str]
     profile: Mapping[str, Any] = field(default_factory=dict)
     user_metadata: Mapping[str, Any] = field(default_factory=dict)
+    app_metadata: Mapping[str, Any] = field(default_factory=dict)
+    written: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Told(Struct, frozen=True):
@@ -82,6 +87,13 @@ class Source(Protocol):
 
     is_remote: bool
 
+    def would_ask(self, question: Question) -> bool:
+        """Whether somebody else, an Usher or Identity, is asked about this token now.
+
+        Raises:
+            UnauthenticatedError: the token cannot be a good one.
+        """
+
     def ask(self, question: Question) -> Told:
         """The caller of a token.
 
@@ -101,19 +113,22 @@ class Records:
 
     is_remote = False
 
+    def would_ask(self, question: Question) -> bool:
+        """See ``Source``."""
+        return self._auth.would_ask(question.token)
+
     def __init__(self, usher: App) -> None:
         self._auth = usher.auth
+        self._clock = usher.clock
         database = ref(usher.store.database)
         Thread(target=_end_hung, args=(database,), name="usher-guard-watch", daemon=True).start()
 
     def ask(self, question: Question) -> Told:
         """See ``Source``."""
         found = self._auth.authenticate_token(question.token)
-        user = found.user
-        if user.status is Status.WAITING:
+        if found.user.status is Status.WAITING:
             raise AccountWaitingError
-        caller = Caller(user.id, user.email, found.roles, user.profile, user.user_metadata)
-        return Told(caller, question.now)
+        return Told(_caller(person_of(found.user, self._clock()), found.roles), question.now)
 
 
 def _end_hung(database: ref[Database]) -> None:
@@ -133,6 +148,8 @@ class _Mine(Struct):
     roles: frozenset[str]
     profile: dict[str, Any]
     user_metadata: dict[str, Any]
+    app_metadata: dict[str, Any]
+    written: dict[str, Any]
 
 
 class _Problem(Struct):
@@ -160,6 +177,10 @@ class Remote:
     """
 
     is_remote = True
+
+    def would_ask(self, question: Question) -> bool:
+        """See ``Source``; a token that was good before is no stranger's guess."""
+        return question.known is None
 
     def __init__(self, url: str, key: str | None) -> None:
         from usher.core.identity.http import BoundedHttp  # noqa: PLC0415 - a database needs none
@@ -190,8 +211,7 @@ class Remote:
             raise AccountWaitingError
         if mine.status != Status.ACTIVE:
             raise GuardError(f"USHER_URL let somebody pass who is {mine.status[:20]!r}.")
-        caller = Caller(mine.id, mine.email, mine.roles, mine.profile, mine.user_metadata)
-        return Told(caller, question.now, found.get("etag", ""))
+        return Told(_caller(mine, mine.roles), question.now, found.get("etag", ""))
 
     def _get(self, headers: dict[str, str]) -> Any:
         alone = self._away
@@ -207,6 +227,18 @@ class Remote:
                 self._trying.release()
         self._away = False
         return answer
+
+
+def _caller(person: Person | _Mine, roles: frozenset[str]) -> Caller:
+    return Caller(
+        person.id,
+        person.email,
+        roles,
+        person.profile,
+        person.user_metadata,
+        person.app_metadata,
+        person.written,
+    )
 
 
 def _refusal(status: int, headers: Any, body: bytes) -> UsherError:

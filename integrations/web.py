@@ -37,7 +37,7 @@ def visit_of_environ(environ: Mapping[str, Any]) -> Visit:
     """The request of a WSGI environment, in which a server has joined repeated headers."""
 
     def values(name: str) -> tuple[str, ...]:
-        return (environ[name],) if environ.get(name) else ()
+        return (environ[name],) if name in environ else ()
 
     return Visit(
         environ.get("REQUEST_METHOD", ""),

@@ -9,6 +9,7 @@ from pydantic import Field
 from usher.core.bounds import MAX_REASON_CHARACTERS
 from usher.core.domain import administration
 from usher.core.domain.documents import own_document
+from usher.core.domain.outbox import person_of
 from usher.core.domain.records import Status, User
 from usher.core.domain.requests import request_document
 from usher.functions._shared.etags import has_already
@@ -57,7 +58,9 @@ def _shown(call: Call, user: User) -> Response:
     waits = user.status is Status.WAITING
     message = call.app.requests.sentence(user) if waits else None
     mode = call.app.settings.mode
-    document = {**own_document(user, call.now), "message": message, "mode": mode}
+    person = person_of(user, call.now)
+    metadata = {"app_metadata": person.app_metadata, "written": person.written}
+    document = {**own_document(user, call.now), **metadata, "message": message, "mode": mode}
     return with_tag(json_response(document), user.version)
 
 

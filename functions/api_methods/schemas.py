@@ -58,6 +58,10 @@ Mode = Annotated[
 class Mine(Own):
     """The caller's own record, with what somebody who waits is told."""
 
+    app_metadata: Metadata = Field(
+        description="As Identity last sent it, without roles, with what is added to every reply."
+    )
+    written: Metadata = Field(description="The keys of metadata that handlers wrote.")
     message: str | None = Field(description="For somebody who waits to be let in; else null.")
     mode: Mode
 

@@ -52,6 +52,18 @@ def test_one_persons_haste_is_not_anothers() -> None:
     assert [allowed(buckets, key) for key in "aabb"] == [True, False, True, False]
 
 
+def test_a_request_can_be_taken_back() -> None:
+    """Once for each that was counted; a full bucket stays full, and an unknown one unknown."""
+    buckets = RateLimiter(2, Seconds())
+    buckets.give_back("a")
+    assert [allowed(buckets) for _ in range(3)] == [True, True, False]
+    buckets.give_back("a")
+    assert [allowed(buckets) for _ in range(2)] == [True, False]
+    for _ in range(5):
+        buckets.give_back("a")
+    assert [allowed(buckets) for _ in range(3)] == [True, True, False]
+
+
 def test_zero_is_no_limit() -> None:
     """For who limits elsewhere."""
     buckets = RateLimiter(0, Seconds())

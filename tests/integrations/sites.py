@@ -92,11 +92,13 @@ def application(framework: str) -> Any:
     return made()
 
 
-def call(framework: str, method: str, path: str, *headers: tuple[str, str]) -> Answer:
+def call(
+    framework: str, method: str, path: str, *headers: tuple[str, str], peer: str = "127.0.0.1"
+) -> Answer:
     """One request, whose headers are sent as they are, repeated ones included."""
     if FRAMEWORKS[framework] == "asgi":
-        return asyncio.run(call_asgi(application(framework), method, path, headers))
-    return call_wsgi(application(framework), method, path, headers)
+        return asyncio.run(call_asgi(application(framework), method, path, headers, peer=peer))
+    return call_wsgi(application(framework), method, path, headers, peer)
 
 
 def call_wsgi(app: Any, method: str, path: str, headers: Headers, peer: str = "") -> Answer:

@@ -36,6 +36,8 @@ MINE = {
     "roles": ["editor"],
     "profile": {"likes": "tea"},
     "user_metadata": {},
+    "app_metadata": {},
+    "written": {},
     "something": "of a later version",
 }
 

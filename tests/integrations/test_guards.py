@@ -14,6 +14,8 @@ from tests.integrations.sites import Answer, call
 from tests.support import NOON, Clock
 from usher.core.domain import administration
 from usher.core.domain.keys import NewKey, Scope
+from usher.core.domain.outbox import Change, Kind, Person, Write
+from usher.integrations.guard import Guard, Visit
 
 pytestmark = pytest.mark.usefixtures("source")
 
@@ -41,6 +43,33 @@ def test_a_guard_tells_who_calls_and_lets_a_role_pass(framework: str, people: Pe
     assert ask(framework, people, "other", "/drafts", "POST").json == {
         "by": str(people.ids["other"])
     }
+
+
+def test_a_caller_has_what_is_on_record_and_nothing_of_the_token(people: People) -> None:
+    """Keys that were added here, and the handlers' own values, whatever Identity shows of them."""
+    users, ada = people.app.store.users, people.ids["user"]
+    users.change(
+        users.get(ada), administration.edit(app_metadata={"plan": "gold", "x": None}), BOSS
+    )
+    change = Change(
+        id="chg_1", kind=Kind.USER_CHANGED, at=NOON, user=Person(id=ada), sequence=1,
+        instance_id=users.get(ada).instance_id,
+    )  # fmt: skip
+    keys = Write(app_metadata={"customer": "c7", "seat": 2})
+    with people.app.store.write() as transaction:
+        users.write_of_handler(transaction, "handler:site.billing", change, keys)
+    token = people.token(
+        "user",
+        app_metadata={"provider": "email", "plan": "none", "customer": "c8", "admin": True},
+        user_metadata={"seat": 9},
+        written={"customer": "c9"},
+    )
+    caller = Guard().check(Visit("GET", (token,)))
+    assert (caller.id, caller.email, caller.roles) == (ada, "user@example.com", {"member", "staff"})
+    assert caller.app_metadata == {"provider": "email", "plan": "gold", "customer": "c7", "seat": 2}
+    assert caller.written == {"customer": "c7", "seat": 2}
+    assert "seat" not in caller.user_metadata
+    assert caller.profile == {}
 
 
 def test_a_forged_or_foreign_token_opens_nothing(framework: str, people: People) -> None:
@@ -130,6 +159,8 @@ def test_a_header_goes_before_the_cookie(framework: str, people: People) -> None
         ([header, ("Cookie", "nf_jwt=x")], 200),
         ([("Authorization", bad), cookie], 401),
         ([("Authorization", "Basic YTpi"), cookie], 401),
+        ([("Authorization", ""), cookie], 401),
+        ([("Authorization", " "), cookie], 401),
         ([header, ("Authorization", bad)], 401),
         ([header, header], 401),
         ([("Cookie", f"nf_jwt={token}; a=b; nf_jwt={token}")], 200),
