@@ -226,7 +226,7 @@ def audit_document(entry: AuditEntry) -> dict[str, Any]:
 
 
 def change_document(change: Change, *, full: bool) -> dict[str, Any]:
-    """A change of the feed: by ids, or in full with the person and the parts that differ."""
+    """A change for the feed and sinks: by ids, or with the person and the parts that differ."""
     user = change.user
     told = {
         "id": change.id,
@@ -234,6 +234,7 @@ def change_document(change: Change, *, full: bool) -> dict[str, Any]:
         "at": change.at,
         "instance_id": change.instance_id,
         "user_id": user.id,
+        "sequence": change.sequence,
         "role": change.role or None,
         "delivery_id": change.delivery_id,
     }

@@ -10,6 +10,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from usher.core.bounds import MAX_SINK_SECRETS
+from usher.core.domain.documents import change_document
 from usher.core.domain.outbox import Change, Kind, unknown_patterns
 from usher.core.domain.public_addresses import Network, may_be_reached
 from usher.core.domain.sink_urls import target_of
@@ -145,35 +146,9 @@ def check_secret(text: str) -> None:
 
 
 def webhook(change: Change, *, full: bool) -> bytes:
-    """The body of a change's webhook."""
-    data: dict[str, Any] = {
-        "id": change.id,
-        "instance_id": change.instance_id,
-        "user_id": change.user.id,
-        "sequence": change.sequence,
-        "delivery_id": change.delivery_id,
-    }
-    if change.role:
-        data["role"] = change.role
-    if full:
-        user = change.user
-        data |= {
-            "user": {
-                "id": user.id,
-                "email": user.email,
-                "status": user.status,
-                "roles": list(user.roles),
-                "user_metadata": user.user_metadata,
-                "app_metadata": user.app_metadata,
-                "profile": user.profile,
-                "written": user.written,
-            },
-            "before": change.before,
-            "after": change.after,
-            "actor": change.actor,
-            "reason": change.reason,
-        }
-    return _message(change.kind.value, change.at, data)
+    """The body of a change's webhook: what the feed has of it, in an envelope."""
+    data = change_document(change, full=full)
+    return _message(data.pop("kind"), data.pop("at"), data)
 
 
 def trial_webhook(sink: Sink, now: datetime) -> bytes:

@@ -332,6 +332,7 @@ class Change(Document):
     at: datetime
     instance_id: UUID
     user_id: UUID
+    sequence: int = Field(description="Its entry of the audit; grows with a person's changes.")
     role: str | None = Field(description="The one that was granted or revoked.")
     delivery_id: str | None = Field(description="Of the event that caused it; null: an act.")
     user: ChangedPerson | None = None
