@@ -704,8 +704,8 @@ class ConsumerNotFoundError(UsherError):
 
     def __init__(self, consumer: str) -> None:
         super().__init__(
-            f"No handler {consumer[:120]!r} is known here; `usher outbox list` shows them. "
-            "A sink is removed with `usher sinks remove`."
+            f"No handler {consumer[:120]!r} is known here; the outbox lists them "
+            "(`usher outbox list`). A sink is removed by itself (`usher sinks remove`)."
         )
 
 

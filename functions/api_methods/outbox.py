@@ -50,6 +50,12 @@ class DeadLetters(Act):
     consumer: str = Field(max_length=300, description="`handler:NAME` or `sink:ID`.")
 
 
+class Forgetting(Act):
+    """The handler that is forgotten."""
+
+    consumer: str = Field(max_length=300, description="`handler:NAME`.")
+
+
 def read_outbox(call: Call) -> Response:
     """Return how each consumer stands, and a page of changes, the newest first."""
     query: ListQuery = call.query
@@ -93,6 +99,13 @@ def retry_dead(call: Call) -> Response:
     return json_response({"retried": count, "more": more})
 
 
+def forget(call: Call) -> Response:
+    """Forget a handler that no module has any more, with all changes that wait for it."""
+    body: Forgetting = call.body
+    count = call.app.outbox.forget(body.consumer, call.actor, body.reason)
+    return json_response({"forgotten": count})
+
+
 def _number(call: Call) -> int:
     text = call.params["number"]
     if not (text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS):
@@ -121,6 +134,16 @@ OPERATIONS = (
         retry_dead,
         schemas.Retried,
         body=DeadLetters,
+    ),
+    Operation(
+        "POST",
+        "/outbox/forget",
+        "Forget a handler",
+        _ADMIN,
+        forget,
+        schemas.Forgotten,
+        body=Forgetting,
+        errors=(404,),
     ),
     Operation(
         "GET", _ONE, "One change of the outbox", _ADMIN, read, schemas.OutboxOne, errors=(404,)

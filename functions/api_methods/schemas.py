@@ -445,6 +445,12 @@ class Outbox(Document):
     next_cursor: str | None
 
 
+class Forgotten(Document):
+    """A handler that gets no more changes."""
+
+    forgotten: int = Field(description="Changes that waited for it or failed, and are gone.")
+
+
 class Retried(Document):
     """Dead letters that were retried."""
 

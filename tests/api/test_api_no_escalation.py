@@ -51,6 +51,7 @@ BODIES = [
     ("POST", "/keys", {"name": "x", "scopes": ["users:read"], "expires_at": None}, set()),
     ("POST", "/sinks", {"url": "https://crm.example/"}, set()),
     ("POST", "/outbox/retry", {"consumer": "handler:x"}, set()),
+    ("POST", "/outbox/forget", {"consumer": "handler:x"}, set()),
     ("POST", "/outbox/1/retry", {}, set()),
     ("POST", "/outbox/1/skip", {}, set()),
     ("POST", "/requests/1/approve", {}, {"roles"}),
@@ -183,6 +184,7 @@ ACTS: list[tuple[str, str, object]] = [
     ("PUT", "/users/{}/roles", {"roles": ["admin"]}),
     ("PUT", "/users/{}/roles/admin", {}),
     ("POST", "/users", {"email": "friend@example.com"}),
+    ("POST", "/outbox/forget", {"consumer": "handler:x"}),
     ("GET", "/policy/me", None),
 ]
 

@@ -40,6 +40,7 @@ TABLE: list[tuple[str, tuple[str, ...], str]] = [
     ("/sinks/{sink}/resume", ("POST",), "administrator"),
     ("/outbox", ("GET",), "administrator"),
     ("/outbox/retry", ("POST",), "administrator"),
+    ("/outbox/forget", ("POST",), "administrator"),
     ("/outbox/{number}", ("GET",), "administrator"),
     ("/outbox/{number}/retry", ("POST",), "administrator"),
     ("/outbox/{number}/skip", ("POST",), "administrator"),
@@ -94,6 +95,7 @@ DONE = {
     ("POST", "/sinks/{sink}/rotate"): 404, ("POST", "/sinks/{sink}/pause"): 404,
     ("POST", "/sinks/{sink}/resume"): 404,
     ("GET", "/users/{id}/changes"): 200, ("GET", "/outbox"): 200, ("POST", "/outbox/retry"): 400,
+    ("POST", "/outbox/forget"): 400,
     ("GET", "/outbox/{number}"): 404, ("POST", "/outbox/{number}/retry"): 404,
     ("POST", "/outbox/{number}/skip"): 404,
 }  # fmt: skip

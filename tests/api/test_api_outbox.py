@@ -24,6 +24,7 @@ ADDRESSES = (
     ("POST", "/outbox/{number}/retry", {"reason": "it works again"}),
     ("POST", "/outbox/{number}/skip", None),
     ("GET", "/users/{id}/changes", None),
+    ("POST", "/outbox/forget", {"consumer": NAME}),
 )
 
 
@@ -149,6 +150,26 @@ def test_all_dead_letters_of_a_consumer_are_retried(
     assert second["due_at"] is None
     audit = people.ask("administrator", "GET", f"/audit?user={THE_SITE}").json["audit"]
     assert [entry["after"]["count"] for entry in audit] == [1, 1]
+
+
+def test_a_handler_is_forgotten_with_all_that_waits_for_it(people: People) -> None:
+    """The audit has who did it, why, and how many changes; no sink goes that way."""
+    two_waiting(people)
+    for consumer in ("handler:nobody", f"sink:{uuid4()}", "", NAME.removeprefix("handler:")):
+        answer = people.ask("administrator", "POST", "/outbox/forget", {"consumer": consumer})
+        assert (answer.status, answer.code) == (404, "consumer_not_found")
+    body = {"consumer": NAME, "reason": "renamed"}
+    assert people.ask("user", "POST", "/outbox/forget", body).code == "forbidden"
+    assert len(listed(people)) == 2
+    answer = people.ask("administrator", "POST", "/outbox/forget", body)
+    assert (answer.status, answer.json) == (200, {"forgotten": 2})
+    document = people.ask("administrator", "GET", "/outbox").json
+    assert (document["consumers"], document["changes"]) == ([], [])
+    (entry,) = people.ask("administrator", "GET", f"/audit?user={THE_SITE}").json["audit"]
+    assert (entry["action"], entry["reason"]) == ("outbox.forgotten", "renamed")
+    assert entry["actor"] == f"user:{people.ids['administrator']}"
+    assert entry["after"] == {"consumer": NAME, "count": 2}
+    assert people.ask("administrator", "POST", "/outbox/forget", body).status == 404
 
 
 def test_an_event_and_a_person_tell_what_they_led_to(people: People) -> None:

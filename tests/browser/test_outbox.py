@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 from playwright.sync_api import Page, expect
 
@@ -59,6 +60,33 @@ def test_changes_that_wait_or_failed_are_shown_retried_and_skipped(
     timeline = page.locator(".timeline")
     expect(timeline).to_contain_text("1 change, for mine.hooks.mail")
     expect(timeline).to_contain_text("Role given of")
+
+
+def test_a_handler_that_no_module_has_any_more_is_forgotten(
+    as_owner: AsOwner, populated: Console
+) -> None:
+    """One that a server works for is not offered for that; the audit has how much is gone."""
+    gone, there = "handler:mine.hooks.gone", "handler:mine.hooks.there"
+    let_wait(populated.app, gone, timedelta(hours=1))
+    let_wait(populated.app, there)
+    page, _ = as_owner("/#/connect")
+    mine = page.locator(f"[data-consumer='{gone}']")
+    expect(mine).to_contain_text("Nobody works for it")
+    other = page.locator(f"[data-consumer='{there}']")
+    expect(other.get_by_role("button", name="Forget")).to_have_count(0)
+    mine.get_by_role("button", name="Forget").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("4 changes that wait for it or failed are gone.")
+    dialog.get_by_label("Reason").fill("It was renamed")
+    dialog.get_by_role("button", name="Forget it").click()
+    expect(mine).to_have_count(0)
+    expect(other).to_be_visible()
+    audit = populated.app.store.users.audit_page(AuditFilters(action="outbox.forgotten"))
+    (entry,) = audit.items
+    assert (entry.reason, entry.after) == ("It was renamed", {"consumer": gone, "count": 5})
+    populated.app.outbox.forget(there, "test")
+    page.evaluate("location.hash = '#/audit?action=outbox.forgotten'")
+    expect(page.locator(".timeline")).to_contain_text("mine.hooks.gone")
 
 
 def test_what_an_event_and_a_person_led_to_names_those_who_wait(

@@ -21,13 +21,17 @@ HANDLER: Final = "handler:members.billing.open_account"
 ERROR: Final = "TimeoutError: no answer within 30 s (members/billing.py:41)"
 
 
-def let_wait(app: App, consumer: str = HANDLER) -> None:
-    """One that fails, another behind it, two dead letters and one that was dropped."""
+def let_wait(app: App, consumer: str = HANDLER, unseen: timedelta = timedelta()) -> None:
+    """One that fails, another behind it, two dead letters and one that was dropped.
+
+    Args:
+        unseen: since a server worked for it.
+    """
     now = app.clock()
     queue = Queue(app.store.database)
     position = Complete(app.store.database).up_to()
     assert position is not None
-    queue.begin(consumer, position, now)
+    queue.begin(consumer, position, now - unseen)
     users = app.store.users
     bob = users.audit_page(AuditFilters(user_id=users.find(PLAIN).id), limit=50).items[::-1]
     first, second = [entry for entry in bob if changes_of(entry)][:2]

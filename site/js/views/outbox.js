@@ -63,10 +63,14 @@ function standing(view, { name, behind, waiting, dead, oldest_at: oldest, seen_a
   const parts = [behind && `${words.number(behind)} not looked at yet`, waiting && `${words.number(waiting)} waiting`, dead && `${words.number(dead)} dead ${dead === 1 ? "letter" : "letters"}`].filter(Boolean);
   return h("li", { class: "item", "data-consumer": name },
     h("div", { class: "item-head" }, h("h3", consumer(name, view.signal)), paused ? chip("Paused", "warn", { dot: true }) : oldest && Date.now() - new Date(seen) > UNSEEN_MS && chip("Nobody works for it", "bad", { dot: true }), dead > 0 && changeChip("dead"),
-      dead > 0 && button("Retry the dead letters", { kind: "quiet small", "aria-label": `Retry the dead letters of ${consumerName(name)}`, onClick: () => retryDead(view, name, dead) })),
+      dead > 0 && button("Retry the dead letters", { kind: "quiet small", "aria-label": `Retry the dead letters of ${consumerName(name)}`, onClick: () => retryDead(view, name, dead) }),
+      mayBeGone(name, seen) && button("Forget", { kind: "quiet small", "aria-label": `Forget ${consumerName(name)}`, onClick: () => forget(view, name, waiting + dead) })),
     h("p", parts.length ? words.listed(parts) : "Up to date", oldest && [", the oldest from ", time(oldest)], ". A server last worked for it ", time(seen), ". ",
       (waiting > 0 || dead > 0) && view.asked.consumer !== name && h("a", { href: address({ ...view.asked, consumer: name }) }, "Show its changes")));
 }
+
+/** Whether no module may have this handler any more: its server would have worked for it. */
+const mayBeGone = (name, seen) => name.startsWith("handler:") && Date.now() - new Date(seen) > UNSEEN_MS;
 
 /** Show a change as it is now. */
 function draw(view, item, change) {
@@ -152,6 +156,22 @@ async function skip(view, item, change) {
     next.querySelector("h2").focus();
     standAgain(view);
   } else list(view);
+}
+
+async function forget(view, name, lost) {
+  const done = await ask({
+    title: "Forget this handler?",
+    kind: "danger",
+    content: h("ul", { class: "effects" }, h("li", h("strong", consumer(name, view.signal)), " gets nothing any more that has happened until now."),
+      lost > 0 && h("li", `${words.number(lost)} ${lost === 1 ? "change that waits for it or failed is" : "changes that wait for it or failed are"} gone.`),
+      h("li", "If your code has it after all, it begins anew with what comes from then on."), h("li", h("strong", "This cannot be undone."))),
+    fields: [why("It was renamed")],
+    action: "Forget it",
+    run: (values) => call("POST", "/outbox/forget", { body: { consumer: name, reason: values.reason } }),
+  });
+  if (!done || view.signal.aborted) return;
+  toast("The handler is forgotten.");
+  list(view);
 }
 
 async function retryDead(view, name, dead) {
