@@ -631,6 +631,19 @@ class RoleInvalidError(UsherError):
     code, status, title = "role_invalid", 400, "That is not a role name"
 
 
+class HandlersCircleError(UsherError):
+    """Handlers write one record again and again, each because another one wrote."""
+
+    code, status, title = "handlers_circle", 409, "Handlers write in a circle"
+
+    def __init__(self, count: int, names: tuple[str, ...]) -> None:
+        super().__init__(
+            f"The last {count} changes of this person within an hour are all by handlers: "
+            f"{', '.join(names)}. Each gets what another one wrote. A handler returns None where "
+            "nothing is left to write."
+        )
+
+
 class CodeInvalidError(UsherError):
     """An invitation code cannot be made so."""
 

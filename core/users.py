@@ -444,7 +444,8 @@ class UserService:
             told: the change that the handler had.
 
         Raises:
-            RoleInvalidError, MetadataInvalidError, UserWaitingError: see ``handler_writes``.
+            RoleInvalidError, MetadataInvalidError, UserWaitingError, HandlersCircleError: see
+                ``handler_writes``.
             IdentityNotConfiguredError: ``user_metadata`` is written at Identity, and there is no
                 way to its admin API.
         """
@@ -468,6 +469,10 @@ class UserService:
         changed = writes.apply_write(current, write, actor, now, reason)
         if changed is current:
             return
+        from usher.core.store.audit import newest_acts  # noqa: PLC0415 - loads SQLAlchemy
+
+        since = now - writes.CIRCLE_TIME
+        writes.require_no_circle(newest_acts(transaction.sql, key, since, writes.CIRCLE))
         entry = audit(writes.ACTION, actor, current, changed, now, reason)
         version = current.version + (entry is not None)
         changed = replace(changed, updated_at=now, version=version)

@@ -25,6 +25,8 @@ from usher.core.store.complete import Complete
 from usher.core.store.database import Transaction
 from usher.core.store.outbox import Queue
 
+MOST_CALLS: Final = 10_000
+"""Calls by one ``hand_over``, beyond which handlers seem to cause their own changes."""
 AGAIN: Final = 1.2 * LONGEST_BACK_OFF
 """After this time everything that failed is due again."""
 
@@ -86,11 +88,12 @@ class Changes(Sequence[HandedOver]):
         Raises:
             Exception: what a handler raised. All others got their changes even so, and the change
                 is tried again by the next call.
+            HandlerError: a handler's answer is refused; or handlers answer each other without end.
         """
         __tracebackhide__ = True
         begun = len(self._calls)
         self._ahead += AGAIN if self._failing else timedelta()
-        while any(_has_worked(each) for each in self._dispatchers):
+        while any(self._has_worked(each, begun) for each in self._dispatchers):
             pass  # one may have got what another one wrote
         made = self._calls[begun:]
         errors = [one.error for one in made if one.error is not None]
@@ -108,6 +111,20 @@ class Changes(Sequence[HandedOver]):
             self._calls[-1] = replace(self._calls[-1], error=error)
             raise
 
+    def _has_worked(self, dispatcher: Dispatcher, begun: int) -> bool:
+        """Hand over all that is due to one handler, and say whether there was any."""
+        __tracebackhide__ = True
+        worked = False
+        while (turn := dispatcher.turn()).worked or turn.more:
+            worked = True
+            if len(self._calls) - begun > MOST_CALLS:
+                names = sorted({one.handler for one in self._calls[-100:]})
+                raise HandlerError(
+                    f"{MOST_CALLS:,} calls, and no end: what {', '.join(names)} cause is handed "
+                    "over to handlers again."
+                )
+        return worked
+
     def __len__(self) -> int:
         """How many calls there were."""
         return len(self._calls)
@@ -123,14 +140,6 @@ class Changes(Sequence[HandedOver]):
     def _later(self) -> datetime:
         """The time at which everything is due that waits for nothing but time."""
         return self._app.clock() + self._ahead
-
-
-def _has_worked(dispatcher: Dispatcher) -> bool:
-    """Hand over all that is due, and say whether there was any."""
-    worked = False
-    while (turn := dispatcher.turn()).worked or turn.more:
-        worked = True
-    return worked
 
 
 class _Recording:

@@ -6,8 +6,8 @@ denial, approves nobody, and takes away only the roles that it gave.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -20,10 +20,18 @@ from usher.core.domain.policy import listed, reserved_keys
 from usher.core.domain.records import AuditEntry, Grant, Source, User
 from usher.core.domain.roles import too_many, with_grant, without
 from usher.core.domain.written import UserKey, Written, with_keys
-from usher.core.errors import MetadataInvalidError, RoleInvalidError, UserWaitingError
+from usher.core.errors import (
+    HandlersCircleError,
+    MetadataInvalidError,
+    RoleInvalidError,
+    UserWaitingError,
+)
 from usher.core.strict_json import cannot_travel, equal
 
 ACTION: Final = "handler.wrote"
+CIRCLE: Final = 30
+"""Changes of a record in a row that are all by handlers."""
+CIRCLE_TIME: Final = timedelta(hours=1)
 _HANDLER: Final = Source.HANDLER
 
 
@@ -55,6 +63,21 @@ def require_valid(write: Write, admin_role: str) -> None:
         )
     _require_fit("app_metadata", write.app_metadata)
     _require_fit("user_metadata", write.user_metadata)
+
+
+def require_no_circle(acts: Sequence[tuple[str, str]]) -> None:
+    """Refuse one more write where handlers seem to answer each other without end.
+
+    Args:
+        acts: action and actor of the newest ``CIRCLE`` changes of the record that are not older
+            than ``CIRCLE_TIME``.
+
+    Raises:
+        HandlersCircleError: with the handlers' names.
+    """
+    if len(acts) >= CIRCLE and all(action == ACTION for action, _ in acts):
+        names = sorted({actor.removeprefix(HANDLER) for _, actor in acts})
+        raise HandlersCircleError(len(acts), tuple(names))
 
 
 def apply_write(user: User, write: Write, actor: str, now: datetime, reason: str = "") -> User:

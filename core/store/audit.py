@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, select
 
-from usher.core.domain.records import AuditEntry, Page
+from usher.core.domain.records import AuditEntry, Key, Page
 from usher.core.store.filters import AuditFilters
 from usher.core.store.keyset import Order, fetch
 from usher.core.store.tables import AUDIT
@@ -57,6 +57,20 @@ def audit_page(
         limit=limit,
     )
     return Page(tuple(map(to_entry, rows)), following)
+
+
+def newest_acts(
+    connection: Connection, key: Key, since: datetime, limit: int
+) -> list[tuple[str, str]]:
+    """Action and actor of somebody's newest entries, not older than a time."""
+    instance_id, user_id = key
+    newest = (
+        select(AUDIT.c.action, AUDIT.c.actor)
+        .where(AUDIT.c.instance_id == instance_id, AUDIT.c.user_id == user_id, AUDIT.c.at >= since)
+        .order_by(AUDIT.c.at.desc(), AUDIT.c.sequence.desc())
+        .limit(limit)
+    )
+    return [(row.action, row.actor) for row in connection.execute(newest)]
 
 
 def has_entry(connection: Connection, entry: AuditEntry) -> bool:

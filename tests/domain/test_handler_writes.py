@@ -16,14 +16,26 @@ from usher.core.bounds import MAX_GRANTS, MAX_WRITTEN_BYTES
 from usher.core.captures.replay import redo
 from usher.core.domain.administration import grant_role, revoke_role, suspend_user
 from usher.core.domain.decide import decide
-from usher.core.domain.handler_writes import ACTION, apply_write, left_by, require_valid
+from usher.core.domain.handler_writes import (
+    ACTION,
+    CIRCLE,
+    apply_write,
+    left_by,
+    require_no_circle,
+    require_valid,
+)
 from usher.core.domain.outbox import Kind, Write, changes_of, person_of
 from usher.core.domain.policy import RESERVED_APP_METADATA
 from usher.core.domain.records import Grant, Source, Status, User, audit
 from usher.core.domain.roles import effective
 from usher.core.domain.unconfirmed import is_decided
 from usher.core.domain.written import untold_keys
-from usher.core.errors import MetadataInvalidError, RoleInvalidError, UserWaitingError
+from usher.core.errors import (
+    HandlersCircleError,
+    MetadataInvalidError,
+    RoleInvalidError,
+    UserWaitingError,
+)
 
 BILLING, CRM = "handler:site.billing", "handler:site.crm"
 LATER = NOON + timedelta(minutes=5)
@@ -157,6 +169,15 @@ def test_the_number_of_roles_has_a_limit(ada: User) -> None:
 
 
 # --- metadata ------------------------------------------------------------------------------------
+
+
+def test_handlers_that_answer_each_other_are_stopped() -> None:
+    """Only where all of the newest changes are theirs; anything between begins anew."""
+    ours = [(ACTION, f"handler:{name}") for name in ("b", "a")] * (CIRCLE // 2)
+    for acts in ([], ours[1:], [*ours[1:], ("user.changed", "identity")]):
+        require_no_circle(acts)
+    with pytest.raises(HandlersCircleError, match=f"last {CIRCLE} .* by handlers: a, b\\."):
+        require_no_circle(ours)
 
 
 def test_keys_of_app_metadata_go_where_administrators_keys_go(ada: User) -> None:

@@ -14,7 +14,7 @@ from tests.pipeline.test_pushes import Site
 from tests.store.store_support import rows
 from tests.support import Clock, account, signed, verified
 from usher.core.app import App, use
-from usher.core.domain import administration
+from usher.core.domain import administration, handler_writes
 from usher.core.domain.administration import Change
 from usher.core.domain.documents import user_document
 from usher.core.domain.outbox import Change as Told
@@ -22,6 +22,7 @@ from usher.core.domain.outbox import Kind, Person, Write, changes_of
 from usher.core.domain.records import LEFT, AuditEntry, Status
 from usher.core.domain.unconfirmed import removal
 from usher.core.errors import (
+    HandlersCircleError,
     IdentityNotConfiguredError,
     MetadataInvalidError,
     RoleInvalidError,
@@ -192,6 +193,26 @@ def test_a_refused_write_changes_nothing(site: Site, refused: Write) -> None:
     with pytest.raises((RoleInvalidError, MetadataInvalidError)):
         write(site, user_id, refused)
     assert site.users.get(user_id) == before
+
+
+def test_handlers_that_answer_each_other_are_stopped(site: Site) -> None:
+    """Until somebody else changes the record, or an hour has passed; one person's alone."""
+    ada, bob = site.person(), site.person("bob@b.example")
+    for number in range(handler_writes.CIRCLE):
+        write(site, ada, Write(app_metadata={"n": number}), (BILLING, "handler:crm")[number % 2])
+    with pytest.raises(HandlersCircleError, match=r"by handlers: crm, site\.billing"):
+        write(site, ada, Write(app_metadata={"n": -1}))
+    again = Write(app_metadata={"n": handler_writes.CIRCLE - 1})
+    write(site, ada, again, "handler:crm")  # changes nothing
+    write(site, bob, Write(app_metadata={"n": 1}))
+    site.grant(ada)
+    write(site, ada, Write(app_metadata={"n": -1}))
+    for number in range(handler_writes.CIRCLE - 1):
+        write(site, ada, Write(app_metadata={"n": number}))
+    with pytest.raises(HandlersCircleError):
+        write(site, ada, Write(app_metadata={"n": -1}))
+    site.clock.advance(hours=1, seconds=1)
+    write(site, ada, Write(app_metadata={"n": -1}))
 
 
 def test_a_write_is_rolled_back_with_what_it_is_kept_with(site: Site) -> None:

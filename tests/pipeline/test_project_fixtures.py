@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.pipeline import site_hooks
+from usher import Change
 from usher.core.app import App, current
+from usher.core.domain.handler_writes import CIRCLE as CIRCLE_OF
 from usher.integrations.guard import Guard, Visit
 from usher.testing.changes import Changes, HandlerError
 from usher.testing.client import Client, RefusedError
@@ -168,6 +173,71 @@ def test_what_a_handler_may_not_write_fails_the_test(
     usher_client.delete(ada)
     with pytest.raises(HandlerError, match=r"site_hooks\.forget returned a str"):
         usher_changes.hand_over()
+
+
+CIRCLE = """
+import usher
+
+client = None
+
+def other(change, by):
+    return usher.Write(app_metadata={"seen": [by, change.id]})
+
+@usher.after("user.changed")
+def ping(change):
+    return other(change, "ping")
+
+@usher.after("user.changed")
+def pong(change):
+    return other(change, "pong")
+
+@usher.after("user.confirmed")
+def counts(change):
+    return usher.Write(app_metadata={"confirmed": change.id})
+"""
+
+
+class TestWithoutEnd:
+    """A project whose handlers answer each other, or themselves."""
+
+    @pytest.fixture
+    def hooks(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+        """The module of its handlers."""
+        (tmp_path / "circling_hooks.py").write_text(CIRCLE)
+        monkeypatch.syspath_prepend(tmp_path)
+        yield "circling_hooks"
+        sys.modules.pop("circling_hooks", None)
+
+    @pytest.fixture
+    def usher_settings(self, hooks: str) -> dict[str, Any]:
+        """With these handlers."""
+        return {"handlers": (hooks,)}
+
+    def test_handlers_that_answer_each_other_are_named(
+        self, usher_client: Client, usher_changes: Changes
+    ) -> None:
+        """The test fails and does not hang; what others write goes into the record."""
+        ada = usher_client.sign_up("ada@example.org")
+        with pytest.raises(HandlerError, match=r"hooks\.counts, circling_hooks\.ping, circ.*pong"):
+            usher_changes.hand_over()
+        written = [one for one in usher_changes if one.error is None]
+        assert len(written) == CIRCLE_OF
+        usher_client.log_in(ada)
+        assert ada.app_metadata["confirmed"].startswith("chg_")
+
+    def test_a_handler_that_causes_its_own_changes_is_named(
+        self, usher_client: Client, usher_changes: Changes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As by the API, whose changes nobody knows for its own."""
+        monkeypatch.setattr("usher.testing.changes.MOST_CALLS", 50)
+        ada, counter = usher_client.sign_up("ada@example.org"), count()
+
+        def cause(_: Change, _by: str) -> None:
+            usher_client.modify(ada, email=f"ada{next(counter)}@example.org")
+
+        monkeypatch.setattr(sys.modules["circling_hooks"], "other", cause)
+        with pytest.raises(HandlerError, match=r"50 calls, and no end.*circling_hooks\.p"):
+            usher_changes.hand_over()
 
 
 def test_an_asynchronous_test_may_hand_over_to_an_asynchronous_handler(
