@@ -26,7 +26,12 @@ from usher.core.domain.administration import Change, Command
 from usher.core.domain.documents import user_document
 from usher.core.domain.records import Status, User
 from usher.core.domain.roles import effective
+from usher.core.domain.written import Written
 from usher.core.store.filters import DeliveryFilters, Sort, UserFilters
+from usher.core.strict_json import dumps
+
+MOST_SHOWN = 60
+"""Characters of a value in a table."""
 
 reason_option = click.option("--reason", default="", help="The reason; kept in the audit.")
 force_option = click.option(
@@ -161,6 +166,8 @@ def show(user: str, as_json: bool) -> None:
         ),
         "No role was ever given.",
     )
+    if found.written is not None:
+        _print_written(found, found.written)
     click.echo()
     print_table(
         ("event", "outcome", "received (UTC)", "id"),
@@ -169,6 +176,27 @@ def show(user: str, as_json: bool) -> None:
     )
     click.echo()
     print_led(led.items, "No changes on record.")
+
+
+def _print_written(user: User, written: Written) -> None:
+    """The keys of metadata that handlers wrote, with their values and the handlers' names."""
+    ours = user.extra_app_metadata
+    keys = [(key, "app_metadata", ours.get(key), by) for key, by in written.app_metadata.items()]
+    keys += [
+        (key, "user_metadata", each.value, each.handler)
+        for key, each in written.user_metadata.items()
+    ]
+    click.echo()
+    print_table(
+        ("key", "of", "value", "by the handler"),
+        ((key, part, _in_short(value), by) for key, part, value, by in keys),
+        "No handler wrote a key.",
+    )
+
+
+def _in_short(value: object) -> str:
+    text = "removed" if value is None else dumps(value)
+    return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 1]}…"
 
 
 @users.command()

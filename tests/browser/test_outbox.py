@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.browser import Watch, settle
+from tests.browser.browser import Watch, keep, settle
 from tests.browser.console import Console
 from tests.browser.people import PLAIN
 from tests.browser.waiting import ERROR, HANDLER, let_wait
@@ -76,6 +76,7 @@ def test_a_handler_that_no_module_has_any_more_is_forgotten(
     expect(other.get_by_role("button", name="Forget")).to_have_count(0)
     mine.get_by_role("button", name="Forget").click()
     dialog = page.get_by_role("dialog")
+    keep(page, "forget-a-handler")
     expect(dialog).to_contain_text("4 changes that wait for it or failed are gone.")
     dialog.get_by_label("Reason").fill("It was renamed")
     dialog.get_by_role("button", name="Forget it").click()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.browser import Watch, keep, settle
 from tests.browser.console import POLICY, Console
@@ -141,6 +141,35 @@ def test_c1_roles_that_cannot_be_read_are_told(as_owner: AsOwner, populated: Con
     (seen,) = populated.app.store.ledger.page(DeliveryFilters(user_id=who.id)).items
     page, _ = as_owner(f"/#/events/{seen.id}")
     expect(page.get_by_text("elements that are no role names")).to_be_visible()
+
+
+def test_keys_that_handlers_wrote_are_told_with_who_wrote_them(
+    as_owner: AsOwner, populated: Console
+) -> None:
+    """Of both maps, with the values; without any there is no such part."""
+    plain = populated.app.store.users.find(PLAIN)
+    page, _ = as_owner(f"/#/users/{plain.id}")
+    expect(page.get_by_text("Further app_metadata")).to_be_visible()
+    expect(page.get_by_text("Written by handlers")).to_have_count(0)
+    keys: dict[str, Any] = {
+        "extra_app_metadata": {"customer": {"id": 7}, "gone": None, "plan": "gold"},
+        "user_metadata": {"seat": "<b>4</b>"},
+        "written": {
+            "app_metadata": {"customer": "site.billing", "gone": "site.billing"},
+            "user_metadata": {"seat": "seats"},
+        },
+    }
+
+    def answer(route: Route) -> None:
+        route.fulfill(json={**route.fetch().json(), **keys})
+
+    page.route(f"**/api/users/{plain.id}", answer)
+    page.reload()
+    part = page.locator("details", has_text="Written by handlers")
+    expect(part.locator("dt")).to_have_text(["customer", "gone", "seat"])
+    told = ['{"id":7} by the handler site.billing', "removed by the handler site.billing"]
+    expect(part.locator("dd")).to_have_text([*told, '"<b>4</b>" by the handler seats'])
+    keep(page, "written-by-handlers")
 
 
 def test_the_last_administrator_cannot_lock_everybody_out(as_owner: AsOwner) -> None:

@@ -7,9 +7,11 @@ import re
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from tests.cli.conftest import Program
 from tests.store.store_support import execute
+from usher.core.domain.written import UserKey, Written
 
 PEOPLE = ("ada@example.com", "Adam@example.com", "bob@b.example", "owner@example.com")
 
@@ -112,6 +114,29 @@ def test_show_has_the_record_its_grants_and_its_events(on_both: Program) -> None
     assert any(row.startswith("staff denied administrator cli:operator") for row in rows)
     assert any(row.startswith("staff granted policy") for row in rows)
     assert any(row.startswith("signup applied") for row in rows)
+
+
+def test_show_has_the_keys_that_handlers_wrote(on_both: Program) -> None:
+    """With the values and who wrote them; without any there is no such table."""
+    (ada,) = on_both.sign_up("ada@example.com")
+    assert "by the handler" not in on_both("users", "show", str(ada)).stdout
+    with on_both.app() as app:
+        user = app.store.users.get(ada)
+        key = (user.instance_id, user.id)
+        notes = Written(
+            {"customer": "site.billing"}, {"seat": UserKey(2, "crm"), "x": UserKey(None, "crm")}
+        )
+        after = replace(user, extra_app_metadata={"customer": {"id": "c" * 80}}, written=notes)
+        with app.store.write() as transaction:
+            app.store.users.store(transaction, {key: user}, {key: after}, [])
+    shown = on_both("users", "show", str(ada)).stdout
+    rows = [" ".join(line.split()) for line in shown.splitlines()]
+    head = rows.index("key of value by the handler")
+    assert rows[head + 1 : head + 4] == [
+        f'customer app_metadata {{"id":"{"c" * 52}… site.billing',
+        "seat user_metadata 2 crm",
+        "x user_metadata removed crm",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -87,12 +87,21 @@ function data(user) {
     ["app_metadata", user.app_metadata, "As Identity last sent it, without roles."],
     ["Further app_metadata", user.extra_app_metadata, "Added to every reply by administrators and handlers."],
   ];
-  return card("Data", {}, parts.map(([name, value, hint]) => {
+  return card("Data", {}, written(user), parts.map(([name, value, hint]) => {
     const count = Object.keys(value).length;
     return h("details", { class: "data", open: name === "user_metadata" && count > 0 && count < 8 },
       h("summary", name, h("span", { class: "faint" }, count ? ` ${count}` : " empty")),
       h("p", { class: "hint" }, hint), count ? code(words.pretty(value), name) : null);
   }));
+}
+
+/** The keys that handlers wrote, with their values on record; null removes a key. */
+function written({ written: by, extra_app_metadata: added, user_metadata: own }) {
+  const keys = [...Object.entries(by.app_metadata).map(([key, name]) => [key, added[key], name]), ...Object.entries(by.user_metadata).map(([key, name]) => [key, own[key], name])];
+  return keys.length > 0 && h("details", { class: "data", open: keys.length < 8 },
+    h("summary", "Written by handlers", h("span", { class: "faint" }, ` ${keys.length}`)),
+    h("p", { class: "hint" }, "Keys of both maps that your own code wrote."),
+    facts(keys.map(([key, value, name]) => [key, [h("code", value === undefined || value === null ? "removed" : JSON.stringify(value)), h("span", { class: "faint" }, ` by the handler ${name}`)]])));
 }
 
 function roles(view) {
