@@ -234,7 +234,7 @@ class Authenticator:
         return caller
 
     def _remembered(self, key: str, now: float) -> IdentityUser | None:
-        """What Identity said about a token, while that still counts."""
+        """Identity's answer about a token, while it still counts."""
         with self._lock:
             found = self._asked.get(key)
         return found[1] if found is not None and now < found[0] else None

@@ -62,7 +62,7 @@ def _checked(write: Write, change: Change) -> Done | Failed:
 
 
 def _about(change: Change) -> frozenset[str]:
-    """What a failure must not tell of the person of a change."""
+    """Texts of the person of a change, which no failure tells."""
     user, parts = change.user, (change.before, change.after)
     differs = [part.get(key) for part in parts for key in ("email", "user_metadata", "profile")]
     return personal_texts(user.email, user.user_metadata, user.profile, differs)

