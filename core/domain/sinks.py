@@ -21,6 +21,8 @@ from usher.core.strict_json import dumps
 ROTATION_HOURS: Final = 24
 """For so long the secret before signs beside a new one."""
 TEST_TYPE: Final = "sink.test"
+CONSUMER: Final = "sink:"
+"""The beginning of a sink's name among the consumers."""
 
 
 class Secret(Struct, frozen=True):
@@ -57,7 +59,7 @@ class Sink(Struct, frozen=True, kw_only=True):
     @property
     def consumer(self) -> str:
         """Its name among the consumers of the outbox."""
-        return f"sink:{self.id}"
+        return f"{CONSUMER}{self.id}"
 
     def signing(self, now: datetime) -> tuple[str, ...]:
         """The secrets that sign now, the newest first."""

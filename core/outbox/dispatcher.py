@@ -169,7 +169,8 @@ class Dispatcher:
         position = self._complete.up_to()
         if position is None:
             return Turn()  # a transaction is under way; the next turn looks again
-        self._queue.begin(self._consumer.name, position, now)
+        if not self._queue.begin(self._consumer.name, position, now):
+            return Turn()
         get_logger().info("outbox.began", consumer=self._consumer.name, position=position)
         return Turn(more=True)
 

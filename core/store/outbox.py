@@ -39,6 +39,7 @@ from usher.core.domain.outbox_queue import (
 from usher.core.domain.records import AuditEntry, Key, Status, User
 from usher.core.store.audit import to_entry
 from usher.core.store.database import Database, Transaction, again_on_conflict
+from usher.core.store.sinks import is_removed
 from usher.core.store.tables import AUDIT, CONSUMERS, DELIVERIES, OUTBOX, SILENT, USERS
 from usher.core.store.users import find_by_ids
 
@@ -151,18 +152,25 @@ class Queue:
                 newest,
             )
 
-    def begin(self, name: str, position: int, now: datetime) -> None:
-        """Make a new consumer known, at a position; a known one is left as it is."""
+    def begin(self, name: str, position: int, now: datetime) -> bool:
+        """Make a new consumer known, at a position; a known one is left as it is.
+
+        Returns:
+            False: it is a sink that was removed, which stays unknown.
+        """
         new = (position, WHOLE, 0, 0, None, now, now)
         rows = [_values(Shard(name, shard, *new)) for shard in range(SHARDS)]
         known = select(CONSUMERS.c.shard).where(CONSUMERS.c.name == name)
 
-        def work() -> None:
+        def work() -> bool:
             with self._database.write() as transaction:
+                if is_removed(transaction, name):
+                    return False
                 if not transaction.sql.execute(known).all():
                     transaction.sql.execute(insert(CONSUMERS), rows)
+                return True
 
-        again_on_conflict(work)
+        return again_on_conflict(work)
 
     def seen(self, name: str, now: datetime) -> None:
         """Note that a server works for a consumer, which has nothing to do."""

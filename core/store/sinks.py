@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import delete, func, insert, select, update
 
-from usher.core.domain.sinks import Secret, Sink
+from usher.core.domain.sinks import CONSUMER, Secret, Sink
 from usher.core.errors import SinkNotFoundError
 from usher.core.store.database import Transaction
 from usher.core.store.tables import CONSUMERS, OUTBOX, SINKS
@@ -43,6 +43,15 @@ def get_sink(transaction: Transaction, sink_id: UUID) -> Sink:
     if row is None:
         raise SinkNotFoundError(f"No sink has the id {sink_id}.")
     return _to_sink(row)
+
+
+def is_removed(transaction: Transaction, consumer: str) -> bool:
+    """Whether a consumer is a sink that is there no more. One that is there stays until the end."""
+    if not consumer.startswith(CONSUMER):
+        return False
+    sink_id = UUID(consumer.removeprefix(CONSUMER))
+    there = select(SINKS.c.id).where(SINKS.c.id == sink_id).with_for_update(read=True)
+    return transaction.sql.execute(there).first() is None
 
 
 def add_sink(transaction: Transaction, sink: Sink) -> None:

@@ -100,6 +100,19 @@ def test_a_retry_keeps_a_persons_order_and_holds_up_nobody_else(site: Site) -> N
     assert len(ids) - len(set(ids)) == 1
 
 
+def test_a_sink_that_is_removed_while_a_server_works_for_it_stays_unknown(site: Site) -> None:
+    """A turn of the dispatcher that still has it makes no new consumer of it."""
+    ada = site.sign_up("ada@example.com")
+    (consumer,) = site.app.sinks.consumers()
+    dispatcher = site.app.dispatcher(consumer, site.lease)
+    dispatcher.turn()
+    site.app.sinks.remove(site.sink.id, "cli:ada")
+    assert not any(dispatcher.turn().more for _ in range(3))
+    assert site.app.outbox.standings() == []
+    users = site.app.store.users
+    assert not any(led.outstanding for led in site.app.outbox.led_by_person(users.get(ada)).items)
+
+
 def test_a_receiver_that_is_gone_gets_the_rest_after_a_resume(site: Site) -> None:
     """410 pauses; nothing is lost, and the change that met it comes again."""
     site.receiver.answers = [(410, {})]
