@@ -41,7 +41,7 @@ def serve(
     *,
     folder: Path | None = None,
     shadowed: bool = False,
-    hands_over: bool = False,
+    hands_over: bool | None = None,
     respawn: bool = True,
     stop_seconds: int = STOP_SECONDS,
 ) -> None:
@@ -57,7 +57,8 @@ def serve(
             where it cannot be written: it is among the system's temporary files.
         shadowed: whether there is a shadow policy, which gets a process of its own.
         hands_over: whether there are handlers of changes. A process of its own hands over to them
-            and to sinks; without handlers it begins once there is a sink.
+            and to sinks; without handlers it begins once there is a sink. None: the application
+            sees to that process, for the settings are known to it alone.
         respawn: restart a worker that ended by itself; else the server ends with it.
         stop_seconds: longest time for requests under way, once told to stop.
     """
@@ -142,14 +143,16 @@ def _connections() -> int:
 
 
 @contextmanager
-def _kept(folder: ServerFolder | None, *, shadowed: bool, hands_over: bool) -> Iterator[None]:
+def _kept(
+    folder: ServerFolder | None, *, shadowed: bool, hands_over: bool | None
+) -> Iterator[None]:
     """Keep the processes running that belong beside this server."""
     keepers: list[Keeper] = []
     if shadowed and sys.platform != "win32":
         from usher.server.shadow import ShadowKeeper  # noqa: PLC0415 - most servers have none
 
         keepers.append(ShadowKeeper())
-    if (hands_over or folder is not None) and sys.platform != "win32":
+    if (hands_over or (hands_over is False and folder is not None)) and sys.platform != "win32":
         from usher.server.outbox import OutboxKeeper  # noqa: PLC0415 - not on Windows
 
         keepers.append(OutboxKeeper(None if hands_over else folder))

@@ -17,6 +17,8 @@ import pytest
 
 from tests.cli.conftest import Process
 from tests.dev_process import Site, usher_dev
+from tests.receivers import Receiver
+from tests.server.waiting import until
 from tests.support import ROOT, clean_environment
 
 
@@ -47,9 +49,10 @@ def test_from_a_signup_to_the_role_in_the_token(
 ) -> None:
     """Sign up, click the link of the mail, log in: the role is there, and the API obeys it.
 
-    A command beside it needs no setting to tell Identity of a change.
+    A command beside it needs no setting to tell Identity of a change. A webhook goes out by the
+    settings of the local server, and only one process hands changes over.
     """
-    site = start_dev()
+    site = start_dev(USHER_SINK_NETWORKS="127.0.0.0/8")
     status, _ = site.identity(
         "POST", "/signup", {"email": "owner@example.com", "password": "a password"}
     )
@@ -67,15 +70,22 @@ def test_from_a_signup_to_the_role_in_the_token(
     assert (status, invited["status"]) == (201, "pending")
     kinds = [mail["kind"] for mail in site.ask("GET", "/_dev/mail")[1]["mails"]]
     assert sorted(kinds) == ["confirmation", "invite"]
-    granted = subprocess.run(
-        [sys.executable, "-m", "usher.cli", "users", "grant", "owner@example.com", "extra"],
-        cwd=tmp_path / "site",
-        env=clean_environment(PYTHONPATH=str(ROOT)),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "Identity: in step" in granted.stdout
+    with Receiver() as receiver:
+        url = f"http://127.0.0.1:{receiver.port}/"
+        assert site.ask("POST", "/api/sinks", {"url": url, "changes": ["role.*"]}, token)[0] == 201
+        granted = subprocess.run(
+            [sys.executable, "-m", "usher.cli", "users", "grant", "owner@example.com", "extra"],
+            cwd=tmp_path / "site",
+            env=clean_environment(PYTHONPATH=str(ROOT)),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "Identity: in step" in granted.stdout
+        until(lambda: len(receiver.came) > 0)
+    log = (tmp_path / "site" / "log").read_text()
+    assert "outbox.ended" not in log
+    assert "Traceback" not in log
 
 
 def test_who_is_denied_hears_it_from_identity(start_dev: Callable[..., Site]) -> None:
