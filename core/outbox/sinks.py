@@ -28,7 +28,7 @@ from usher.core.domain.standard_webhooks import secret_text, signed_headers
 from usher.core.errors import SinkInvalidError, SinkNotFoundError, WebhookError
 from usher.core.outbox.addresses import LookUp, look_up
 from usher.core.outbox.webhook_http import Answer, post
-from usher.core.outbox.webhook_sender import SECONDS, WebhookSender, problem_of
+from usher.core.outbox.webhook_sender import GONE, SECONDS, WebhookSender, problem_of
 from usher.core.store import sinks as rows
 from usher.core.store.complete import Complete
 from usher.core.store.database import Database, Transaction, again_on_conflict
@@ -221,6 +221,8 @@ class Sinks:
                 sink, f"test_{uuid4().hex}", trial_webhook(sink, self.now()), TRIAL_SECONDS
             )
             status, problem = answer.status, problem_of(answer)
+            if status == GONE:
+                problem += ", gone; the first change would pause the sink"
         except WebhookError as error:
             problem = error.detail
         return Trial(status, problem, round((monotonic() - began) * 1_000))

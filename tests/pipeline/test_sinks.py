@@ -299,7 +299,9 @@ def test_a_sink_is_tried_with_a_webhook_of_its_own_type(sinks: Sinks, receiver: 
     assert verified(receiver, secret)["data"] == {"sink_id": str(sink.id)}
     assert verified(receiver, secret)["type"] == "sink.test"
     receiver.answers = [(410, {})]
-    assert (sinks.test(sink.id).status, sinks.get(sink.id).paused_by) == (410, "cli:ada")
+    trial = sinks.test(sink.id)
+    assert (trial.status, sinks.get(sink.id).paused_by) == (410, "cli:ada")
+    assert "would pause the sink" in trial.problem
     ids = {each.headers["webhook-id"] for each in receiver.came}
     assert len(ids) == 2
 
