@@ -2,11 +2,11 @@
 
 import * as session from "./session.js";
 
-/** A refusal or a failure; `kind` decides how the console shows it. */
+/** A refusal or a failure; `kind` decides how the console shows it. `sent`: it may have been done. */
 export class ApiError extends Error {
-  constructor(kind, { status = 0, code = "", detail = "", problems = [], retryAfter = null } = {}) {
+  constructor(kind, { status = 0, code = "", detail = "", problems = [], retryAfter = null, sent = false } = {}) {
     super(detail || code || kind);
-    Object.assign(this, { kind, status, code, detail, problems, retryAfter });
+    Object.assign(this, { kind, status, code, detail, problems, retryAfter, sent });
   }
 }
 
@@ -80,7 +80,7 @@ async function once(method, path, { query, body, etag, signal }) {
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError("offline");
+    throw new ApiError("offline", { sent: method !== "GET" && navigator.onLine });
   }
 }
 

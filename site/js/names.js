@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { h } from "./dom.js";
-import { labelOf } from "./words.js";
+import { labelOf, short } from "./words.js";
 
 const known = new Map();
 const waiting = [];
@@ -25,13 +25,13 @@ export function person(id, signal) {
 /** `handler:NAME` or `sink:ID`, as short as it can be said at once. */
 export function consumerName(name) {
   const [, kind, id] = /^([a-z]+):(.*)$/s.exec(name) ?? [null, "", name];
-  return kind === "sink" ? known.get(id) ?? `sink ${id.slice(0, 8)}` : id;
+  return kind === "sink" ? short(known.get(id) ?? `sink ${id.slice(0, 8)}`) : id;
 }
 
 /** A consumer; a sink shows its address once that is known. */
 export function consumer(name, signal) {
   if (!name.startsWith("sink:")) return h("span", consumerName(name));
-  const anchor = h("a", { href: "#/connect/sinks" }, consumerName(name));
+  const anchor = h("a", { href: "#/connect/sinks", title: known.get(name.slice(5)) }, consumerName(name));
   if (!known.has(name.slice(5))) nameSink(anchor, name, signal);
   return anchor;
 }
@@ -41,6 +41,7 @@ async function nameSink(anchor, name, signal) {
     sinks ??= get("/sinks", undefined, signal);
     for (const sink of (await sinks).data.sinks) known.set(sink.id, sink.url);
     anchor.textContent = consumerName(name);
+    anchor.title = known.get(name.slice(5)) ?? "";
   } catch {
     // The id stays.
   } finally {

@@ -1,12 +1,12 @@
 // Secrets, keys and codes: Usher keeps no copy that anybody can read, so they are shown this once.
 
-import { fill, h } from "./dom.js";
+import { h } from "./dom.js";
 import { button, card, notice, toast } from "./parts.js";
 
-/** Show a text until its reader has it. `thing` names it in the messages; `more` are further buttons. */
+/** Show a text until its reader has it, above those that nobody has put away yet. `thing` names it in the messages; `more` are further buttons. */
 export function showOnce(place, { title, label, text, thing, warning, more = [] }) {
   const box = h("pre", { class: "code", tabindex: "0", role: "region", "aria-label": label }, text);
-  fill(place, card(title, { className: "once" },
+  const shown = card(title, { className: "once" },
     notice("warn", "Shown this once", h("p", warning)), box,
     h("div", { class: "actions" },
       button("Copy", { symbol: "copy", onClick: async () => {
@@ -18,6 +18,10 @@ export function showOnce(place, { title, label, text, thing, warning, more = [] 
         }
       } }),
       more,
-      button("Done", { kind: "quiet", onClick: () => fill(place) }))));
+      button("Done", { kind: "quiet", onClick: () => {
+        shown.remove();
+        document.querySelector("#main h1").focus();
+      } })));
+  place.prepend(shown);
   box.focus();
 }

@@ -107,12 +107,12 @@ export function copyable(text, label) {
 export function field({ label, name, type = "text", value = "", hint, options, list, rows, className = "", ...rest }) {
   const id = newId("field");
   const hintId = hint && `${id}-hint`;
-  const common = { id, name, "aria-describedby": hintId, ...rest };
   if (type === "checkbox") {
-    const input = h("input", { ...common, type, checked: value === true });
+    const input = h("input", { id, name, ...rest, type, checked: value === true });
     return Object.assign(h("div", { class: `check ${className}` }, input,
-      h("label", { for: id }, label, hint && h("span", { class: "hint", id: hintId }, hint))), { input });
+      h("label", { for: id }, label, hint && h("span", { class: "hint" }, hint))), { input });
   }
+  const common = { id, name, "aria-describedby": hintId, ...rest };
   let input;
   if (options) {
     input = h("select", common, options.map(([key, text]) => h("option", { value: key }, text)));
@@ -226,11 +226,12 @@ export function ask({ title, content = [], fields = [], action, kind = "primary"
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
       const values = Object.fromEntries(new FormData(form));
-      if (busy || (check && !check(values))) return;
+      if (busy) return;
+      fill(trouble);
+      if (check && !check(values)) return;
       busy = true;
       go.disabled = true;
       go.classList.add("busy");
-      fill(trouble);
       try {
         await run(values);
         done = true;

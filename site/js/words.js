@@ -94,6 +94,10 @@ export const eventName = (name) => EVENTS[name] ?? name;
 /** A sentence, made from a part of one. */
 export const sentence = (text) => (text ? text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".") : "");
 
+const MOST_SHOWN = 80;
+/** A URL, cut where it would fill the page. */
+export const short = (url) => (url.length > MOST_SHOWN ? `${url.slice(0, MOST_SHOWN - 1)}…` : url);
+
 /** The name that a person gave, if any. */
 export function nameOf(user) {
   for (const from of [user.profile, user.user_metadata]) {
@@ -169,7 +173,7 @@ export function explain(error) {
   const said = error.detail || (error.kind && error.status ? error.message : "");
   switch (error.kind) {
     case "offline":
-      return { icon: "cloud", title: "The server cannot be reached", text: "Nothing was changed. Is this device online?", again: true };
+      return { icon: "cloud", title: "The server cannot be reached", text: error.sent ? "There is no answer, so it may have been done. Look before you try again." : "Nothing was changed. Is this device online?", again: true };
     case "busy":
       return { icon: "pause", title: "Too many requests at once", text: "The server asks us to wait a little.", again: true };
     case "away":

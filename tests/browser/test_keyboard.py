@@ -66,8 +66,8 @@ def test_the_order_of_tab_stops_and_that_each_is_seen(as_owner: AsOwner) -> None
     begin = ["Skip to content", "Usher, overview", "Overview"]
     assert names[:3] == begin
     assert names[3].startswith("Requests")
-    assert names[4:8] == ["Users", "Events", "Audit", "Policy"]
-    assert names.index("Invite") > 8
+    assert names[4:9] == ["Users", "Events", "Audit", "Policy", "Connect"]
+    assert names.index("Invite") > 9
     page.get_by_role("button", name="Skip to content").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#main")).to_be_focused()
@@ -79,6 +79,9 @@ def test_the_order_of_tab_stops_and_that_each_is_seen(as_owner: AsOwner) -> None
         "policy",
         "policy/next",
         "policy/codes",
+        "connect",
+        "connect/sinks",
+        "connect/keys",
     ):
         page.evaluate("view => { location.hash = view; }", f"#/{view}")
         settle(page)

@@ -43,8 +43,8 @@ def test_changes_that_wait_or_failed_are_shown_retried_and_skipped(
     dialog.get_by_role("button", name="Skip it").click()
     expect(rows).to_have_count(4)
     expect(mine).to_contain_text("1 waiting and 2 dead letters")
-    (skipped,) = populated.app.store.users.audit_page(AuditFilters(action="outbox.skipped")).items
-    assert skipped.reason == "Mended by hand"
+    skipped = populated.app.store.users.audit_page(AuditFilters(action="outbox.skipped")).items
+    assert "Mended by hand" in {each.reason for each in skipped}
 
     page.get_by_text("Dead", exact=True).click()
     expect(rows).to_have_count(2)

@@ -31,7 +31,7 @@ function page(event, path, signal) {
         event.outcome === "failed"
           ? card("What failed", { note: "The error, and the line of your own code that it came from. The command usher policy explain shows the whole traceback." }, reasons(event.reasons))
           : card("Why", { note: "The rules that made this decision, in order." }, reasons(event.reasons)),
-        card("What it led to", { note: "The changes, and who does not have them yet." }, ledTo(event.led_to, signal)),
+        card("What it led to", { note: "The changes, and who does not have them yet." }, ledTo(event.led_to, event.user_id, signal)),
         replay(path, signal),
         card("What Identity sent", {}, event.body === null
           ? h("p", { class: "faint" }, "The body was erased, because the person was deleted or the ledger was pruned.")
@@ -43,7 +43,7 @@ function page(event, path, signal) {
         ["Received", time(event.received_at, { absolute: true })],
         ["Issued", time(event.issued_at, { absolute: true })],
         ["At", h("span", { class: "mono" }, event.path)],
-        ["Origin", { live: "Sent by Identity", trigger: "Made by usher trigger" }[event.origin] ?? "Played back"],
+        ["Origin", { live: "Sent by Identity", trigger: "Made by usher trigger", effects: "Played back, with effects" }[event.origin] ?? "Played back"],
         ["Policy", h("span", { class: "mono" }, event.policy || "none was asked")],
         ["Signed with", signer(event.key_index)],
         ["Number", words.number(event.sequence)],

@@ -44,7 +44,7 @@ function draw(view, item, key) {
 }
 
 async function make(view) {
-  const name = field({ label: "Name", name: "name", required: true, maxlength: 50, pattern: "[a-z0-9][a-z0-9._\\-]*", title: "a to z, 0 to 9, and after the first one also . _ -", autocomplete: "off", spellcheck: "false", autocapitalize: "none", placeholder: "crm", hint: "The audit names it so. No other key can ever have the same." });
+  const name = field({ label: "Name", name: "name", required: true, maxlength: 50, pattern: "[a-z0-9][a-z0-9._\\-]*", title: "Small letters and digits, and . _ - after the first", autocomplete: "off", spellcheck: "false", autocapitalize: "none", placeholder: "crm", hint: "Small letters and digits, and . _ - after the first. The audit names it so, and no other key can ever have the same." });
   const scopes = choices({ label: "It may", name: "scopes", options: Object.entries(words.SCOPES).map(([scope, said]) => [scope, ...said]) });
   const end = ending({ label: "It ends", days: DAYS, hint: "Empty: it does not end by itself." });
   let made = null;

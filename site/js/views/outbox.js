@@ -11,6 +11,7 @@ import { by } from "./audit.js";
 
 export const PAGES = [["#/connect", "Outbox"], ["#/connect/sinks", "Sinks"], ["#/connect/keys", "Keys"]];
 const STATES = [["", "All"], ["waiting", "Waiting"], ["dead", "Dead"], ["dropped", "Dropped"]];
+const GONE = "It is no longer in the outbox: it was handed over, or somebody skipped it.";
 const UNSEEN_MS = 300_000; // as usher doctor has it
 const TONES = { to_come: "mute", waiting: "warn", dead: "bad", dropped: "mute" };
 
@@ -18,23 +19,33 @@ export const changeChip = (state) => chip(words.CHANGE_STATES[state] ?? state, T
 
 export function show(place, { query, signal, me, title }) {
   title("Outbox");
-  const asked = { state: STATES.some(([key]) => key === query.get("state")) ? query.get("state") : "", consumer: query.get("consumer") ?? "" };
+  const asked = { state: STATES.some(([key]) => key === query.get("state")) ? query.get("state") : "", consumer: query.get("consumer") ?? "", user: query.get("user") ?? "" };
   const view = { signal, me, asked, standings: h("div", { class: "standings" }), box: h("div"), more: h("div", { class: "more" }) };
   fill(place, pageHead("Connect", { lead: "Changes on their way to your own code.", actions: button("Look again", { symbol: "replay", onClick: () => list(view) }) }),
     subpages("Connect", PAGES, "#/connect"), view.standings,
-    h("div", { class: "choice" }, segments("Changes shown", STATES, asked.state, (key) => { location.hash = address({ ...asked, state: key }); }),
-      asked.consumer && [h("span", "for ", h("strong", consumer(asked.consumer, signal))), link("Show all", address({ ...asked, consumer: "" }), { kind: "quiet small" })]),
+    h("div", { class: "choice" }, segments("Changes shown", STATES, asked.state, (key) => {
+        asked.state = key;
+        history.replaceState(null, "", address(asked));
+        list(view);
+      }),
+      asked.user && h("span", "of ", person(asked.user, signal)),
+      asked.consumer && h("span", "for ", h("strong", consumer(asked.consumer, signal))),
+      (asked.user || asked.consumer) && link("Show all", "#/connect", { kind: "quiet small" })),
     view.box, view.more);
   list(view);
 }
 
-function address(asked) {
+/** Where the changes are that fit: `state`, `consumer`, `user`. */
+export function address(asked) {
   const kept = Object.entries(asked).filter(([, value]) => value);
   return `#/connect${kept.length ? `?${new URLSearchParams(kept)}` : ""}`;
 }
 
 async function list(view) {
-  const { signal, box, more, asked } = view;
+  const { box, more, asked } = view;
+  view.listing?.abort(); // its answer would come among those of now
+  view.listing = new AbortController();
+  const signal = AbortSignal.any([view.signal, view.listing.signal]);
   let known = [];
   const rows = h("ul", { class: "items card" });
   const none = h("div");
@@ -50,13 +61,15 @@ async function list(view) {
       showStandings(view, consumers);
     },
   });
-  fill(none, asked.state || asked.consumer ? empty("No change fits", null, link("Show all", "#/connect", { kind: "plain" }))
+  fill(none, asked.state || asked.consumer || asked.user ? empty("No change fits", null, link("Show all", "#/connect", { kind: "plain" }))
     : known.length ? empty("Nothing waits or failed", known.some((each) => each.behind) ? "What was not looked at yet is counted above." : "Every change was handed over.")
       : empty("Nobody gets changes yet", "Functions that are marked with @after do, and sinks, once a server works for them."));
 }
 
 function showStandings(view, consumers) {
-  fill(view.standings, consumers.length > 0 && card("Who gets changes", {}, h("ul", { class: "items" }, consumers.map((each) => standing(view, each)))));
+  const { consumer: only } = view.asked;
+  const shown = consumers.filter((each) => !only || each.name === only);
+  fill(view.standings, shown.length > 0 && card("Who gets changes", {}, h("ul", { class: "items" }, shown.map((each) => standing(view, each)))));
 }
 
 function standing(view, { name, behind, waiting, dead, oldest_at: oldest, seen_at: seen, paused }) {
@@ -66,7 +79,7 @@ function standing(view, { name, behind, waiting, dead, oldest_at: oldest, seen_a
       dead > 0 && button("Retry the dead letters", { kind: "quiet small", "aria-label": `Retry the dead letters of ${consumerName(name)}`, onClick: () => retryDead(view, name, dead) }),
       mayBeGone(name, seen) && button("Forget", { kind: "quiet small", "aria-label": `Forget ${consumerName(name)}`, onClick: () => forget(view, name, waiting + dead) })),
     h("p", parts.length ? words.listed(parts) : "Up to date", oldest && [", the oldest from ", time(oldest)], ". A server last worked for it ", time(seen), ". ",
-      (waiting > 0 || dead > 0) && view.asked.consumer !== name && h("a", { href: address({ ...view.asked, consumer: name }) }, "Show its changes")));
+      (waiting > 0 || dead > 0) && (view.asked.consumer !== name || view.asked.user) && h("a", { href: address({ state: view.asked.state, consumer: name }) }, "Show its changes")));
 }
 
 /** Whether no module may have this handler any more: its server would have worked for it. */
@@ -105,17 +118,28 @@ function whenWords({ state, tries, due_at: due, failed_at: failed }) {
 }
 
 /** What caused a change, and what it goes after. */
-const tell = (view, place, { number }) => load(place, async () => (await get(`/outbox/${number}`, undefined, view.signal)).data, (found) => facts([
+const tell = (view, place, { number }) => load(place, () => seen(view, number), (found) => (found === null ? h("p", { class: "faint" }, GONE) : facts([
   ["By", found.actor === null ? "the audit no longer says" : by(found.actor, view.me, view.signal)],
   ["Reason", found.reason],
   ["Event", found.delivery_id && h("a", { href: `#/events/${found.delivery_id}` }, "The event that caused it")],
   ["Goes after", found.behind === null ? null : `number ${found.behind}`],
   ["Number", String(number)],
   ["Key", copyable(found.change_id, "the key")],
-]), { signal: view.signal, bones: skeleton(2) });
+])), { signal: view.signal, bones: skeleton(2) });
+
+/** A change with its cause; null: it is there no more. */
+async function seen(view, number) {
+  try {
+    return (await get(`/outbox/${number}`, undefined, view.signal)).data;
+  } catch (error) {
+    if (error.kind === "missing") return null;
+    throw error;
+  }
+}
 
 async function again(view, item, change, go, trouble) {
   go.disabled = true;
+  fill(trouble);
   try {
     const { data } = await call("POST", `/outbox/${change.number}/retry`, { body: {} });
     if (view.signal.aborted) return;
@@ -124,9 +148,21 @@ async function again(view, item, change, go, trouble) {
     item.querySelector("h2").focus();
     standAgain(view);
   } catch (error) {
-    if (!view.signal.aborted && error.kind !== "over") fill(trouble, problem(error));
+    if (view.signal.aborted || error.kind === "over") return;
+    if (error.kind === "missing") return drop(view, item, GONE);
+    fill(trouble, problem(error));
     go.disabled = false;
   }
+}
+
+/** Take a change out of the list. */
+function drop(view, item, said) {
+  toast(said);
+  const next = item.nextElementSibling ?? item.previousElementSibling;
+  item.remove();
+  (next?.querySelector("h2") ?? document.querySelector("#main h1")).focus();
+  if (next) standAgain(view);
+  else list(view);
 }
 
 /** How consumers stand after an act; the list stays as it is. */
@@ -140,22 +176,20 @@ async function standAgain(view) {
 }
 
 async function skip(view, item, change) {
+  let gone = false;
   const done = await ask({
     title: "Skip this change?",
     kind: "danger",
-    content: h("ul", { class: "effects" }, h("li", h("strong", consumer(change.consumer, view.signal)), " never gets it."), h("li", "Later changes of the same person go on."), h("li", h("strong", "This cannot be undone."))),
+    content: h("ul", { class: "effects" }, h("li", h("strong", consumerName(change.consumer)), " never gets it."), h("li", "Later changes of the same person go on."), h("li", h("strong", "This cannot be undone."))),
     fields: [why("Mended by hand")],
     action: "Skip it",
     run: (values) => call("POST", `/outbox/${change.number}/skip`, { body: { reason: values.reason } }),
+    onError: (error) => {
+      gone = error.kind === "missing";
+      return gone;
+    },
   });
-  if (!done || view.signal.aborted) return;
-  toast("The change is skipped.");
-  const next = item.nextElementSibling ?? item.previousElementSibling;
-  item.remove();
-  if (next) {
-    next.querySelector("h2").focus();
-    standAgain(view);
-  } else list(view);
+  if ((done || gone) && !view.signal.aborted) drop(view, item, gone ? GONE : "The change is skipped.");
 }
 
 async function forget(view, name, lost) {
@@ -177,7 +211,7 @@ async function forget(view, name, lost) {
 async function retryDead(view, name, dead) {
   const done = await ask({
     title: dead === 1 ? "Retry the dead letter?" : `Retry ${words.number(dead)} dead letters?`,
-    content: h("p", "Of ", h("strong", consumer(name, view.signal)), ". Each is tried at once, and for three more days if it fails again."),
+    content: h("p", "Of ", h("strong", consumerName(name)), ". Each is tried at once, and for three more days if it fails again."),
     fields: [why("The receiver is back")],
     action: "Retry",
     run: async (values) => {

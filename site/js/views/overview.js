@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { fill, h } from "../dom.js";
-import { card, empty, load, pageHead, segments, skeleton } from "../parts.js";
+import { card, empty, load, notice, pageHead, segments, skeleton } from "../parts.js";
 import { day, perDay, shares } from "../plot.js";
 import * as words from "../words.js";
 
@@ -18,6 +18,7 @@ const STATUS_TONES = { active: "good", waiting: "warn", pending: "warn", suspend
 export function show(place, { query, signal, title }) {
   title("Overview");
   const box = h("div");
+  const undelivered = h("div", { class: "undelivered" });
   const days = SPANS.some(([key]) => key === query.get("days")) ? query.get("days") : "30";
   const draw = (span) => load(box, async () => (await get("/stats", { days: span }, signal)).data, (stats) => page(stats, Number(span)),
     { signal, bones: [skeleton(5, "tiles"), skeleton(4, "plots"), skeleton(3, "plots")] });
@@ -27,8 +28,22 @@ export function show(place, { query, signal, title }) {
       history.replaceState(null, "", `#/overview?days=${span}`);
       draw(span);
     }),
-  }), box);
+  }), undelivered, box);
   draw(days);
+  tellDead(undelivered, signal);
+}
+
+/** Changes that were given up are told here: most people look at the outbox only then. */
+async function tellDead(place, signal) {
+  try {
+    const { data: { consumers } } = await get("/outbox", { limit: 1 }, signal);
+    const dead = total(consumers.map((each) => each.dead));
+    if (signal.aborted || !dead) return;
+    fill(place, notice("warn", dead === 1 ? "1 dead letter" : `${words.number(dead)} dead letters`,
+      h("p", "Changes that your own code or a sink did not take in three days. ", h("a", { href: "#/connect?state=dead" }, "Show them"))));
+  } catch {
+    // The outbox itself says what is wrong.
+  }
 }
 
 function page(stats, span) {

@@ -31,14 +31,14 @@ const list = (view) => load(view.box, async () => (await get("/sinks", undefined
 /** Show a sink as it is now. */
 function draw(view, item, sink) {
   const paused = sink.state === "paused";
+  const sent = sink.full ? "with personal data" : "by ids alone";
   const tried = h("div", { "aria-live": "polite" });
-  const act = (label, onClick) => button(label, { kind: "quiet small", "aria-label": `${label}: ${sink.url}`, onClick });
+  const act = (label, onClick) => button(label, { kind: "quiet small", "aria-label": `${label}: ${words.short(sink.url)}`, onClick });
   const test = act("Test", () => trial(view, test, tried, sink));
   const pause = paused ? act("Resume", () => resume(view, item, tried, sink)) : act("Pause", () => hold(view, item, sink));
   fill(item,
     h("div", { class: "item-head" }, h("h2", { tabindex: "-1" }, sink.url), chip(paused ? "Paused" : "Active", paused ? "warn" : "good", { dot: true })),
-    h("p", { class: "entry-line" }, h("span", { class: "chips" }, sink.changes.includes(EVERY) ? "Every change" : sink.changes.map((kind) => chip(kind))),
-      h("span", sink.full ? "with personal data" : "by ids alone")),
+    h("p", { class: "entry-line" }, sink.changes.includes(EVERY) ? `Every change, ${sent}` : [h("span", { class: "chips" }, sink.changes.map((kind) => chip(kind))), h("span", sent)]),
     h("p", { class: "faint" }, "Added ", time(sink.created_at), " by ", by(sink.created_by, view.me, view.signal),
       sink.old_secret_until && [" · the secret from before signs, too, until ", time(sink.old_secret_until, { absolute: true })]),
     paused && h("p", "Paused ", time(sink.paused_at), sink.paused_by === `sink:${sink.id}` ? ", because the receiver answered that it is gone" : [" by ", by(sink.paused_by, view.me, view.signal)], ". The changes wait."),
@@ -58,7 +58,7 @@ const ownSecret = () => field({ label: "A secret of your own", name: "secret", m
 
 async function add(view) {
   const url = field({ label: "Address", name: "url", type: "url", required: true, maxlength: 2000, autocomplete: "off", placeholder: "https://crm.example.com/hooks/usher" });
-  const kinds = choices({ label: "Changes", name: "changes", options: [[EVERY, "Every change", "Of kinds that are yet to come, too."], ...Object.entries(words.KINDS).map(([kind, text]) => [kind, text, kind])], chosen: [EVERY], className: "in-line" });
+  const kinds = choices({ label: "Changes", name: "changes", options: [[EVERY, "Every change", "Of kinds that are yet to come, too."], ...Object.entries(words.KINDS).map(([kind, text]) => [kind, text, kind === "event.denied" ? "event.denied, where USHER_DENIED_CHANGES is on" : kind])], chosen: [EVERY], className: "in-line" });
   const [every] = kinds.querySelectorAll("input");
   const only = () => {
     for (const box of kinds.querySelectorAll("input")) if (box !== every) box.disabled = every.checked;
@@ -87,8 +87,8 @@ async function add(view) {
 /** The secret, for the receiver. */
 function reveal(view, sink) {
   showOnce(view.made, {
-    title: `The secret of ${sink.url}`, label: "Secret", thing: "the secret", text: sink.secret,
-    warning: "The receiver checks with it that a webhook is yours. Copy it to there before you leave this page: nobody can read it here again.",
+    title: `The secret of ${words.short(sink.url)}`, label: "Secret", thing: "the secret", text: sink.secret,
+    warning: "The receiver checks with it that a webhook is yours. Copy it there before you leave this page: nobody can read it here again.",
   });
 }
 
@@ -100,7 +100,7 @@ async function trial(view, go, place, sink) {
     fill(place, notice(delivered ? "good" : "bad", delivered ? "The receiver took it" : "The receiver did not take it",
       h("p", delivered ? `Status ${status}, after ${words.number(elapsed)} ms.` : words.sentence(wrong))));
   } catch (error) {
-    if (!view.signal.aborted && error.kind !== "over") fill(place, problem(error));
+    await explain(view, place, error);
   } finally {
     go.disabled = false;
   }
@@ -108,8 +108,8 @@ async function trial(view, go, place, sink) {
 
 async function hold(view, item, sink) {
   let now = sink;
-  const done = await ask({
-    title: `Pause ${sink.url}?`,
+  const done = await askOf(view, {
+    title: `Pause ${words.short(sink.url)}?`,
     content: h("ul", { class: "effects" }, h("li", "Changes wait, and are sent once you resume it."), h("li", "After 30 days they are no longer kept for it.")),
     fields: [why("The receiver is being moved")],
     action: "Pause",
@@ -124,7 +124,7 @@ async function resume(view, item, place, sink) {
   try {
     become(view, item, (await call("POST", `/sinks/${sink.id}/resume`)).data, "What waits is sent again.");
   } catch (error) {
-    if (!view.signal.aborted && error.kind !== "over") fill(place, problem(error));
+    await explain(view, place, error);
   }
 }
 
@@ -132,29 +132,54 @@ async function rotate(view, item, sink) {
   const secret = ownSecret();
   const atOnce = field({ label: "End the secret from before at once", name: "now", type: "checkbox", hint: "For one that leaked. Else both sign for a day, so that the receiver can change at leisure." });
   let made = null;
-  const done = await ask({
+  const done = await askOf(view, {
     title: "Give it a new secret?",
-    content: h("p", "For ", h("strong", sink.url), "."),
+    content: h("p", "For ", h("strong", words.short(sink.url)), "."),
     fields: [secret, atOnce],
     action: "Give it a new secret",
     run: async (values) => {
       made = (await call("POST", `/sinks/${sink.id}/rotate`, { body: { secret: values.secret.trim(), now: atOnce.input.checked } })).data;
     },
   });
-  if (!done || view.signal.aborted) return;
+  if (!done) return;
   draw(view, item, made);
   reveal(view, made);
 }
 
 async function remove(view, item, sink) {
-  const done = await ask({
-    title: `Remove ${sink.url}?`,
+  const done = await askOf(view, {
+    title: `Remove ${words.short(sink.url)}?`,
     kind: "danger",
     content: h("ul", { class: "effects" }, h("li", "Nothing more is sent to it."), h("li", "What waits for it is dropped."), h("li", h("strong", "This cannot be undone."))),
     action: "Remove",
     run: () => call("DELETE", `/sinks/${sink.id}`),
   });
-  if (!done || view.signal.aborted) return;
-  toast("The sink is removed.");
+  if (done) await listAgain(view, "The sink is removed.");
+}
+
+const GONE = "Somebody else has removed this sink.";
+
+/** `ask` about a sink that another administrator may have removed meanwhile. */
+async function askOf(view, question) {
+  let gone = false;
+  const done = await ask({ ...question, onError: (error) => {
+    gone = error.kind === "missing";
+    return gone;
+  } });
+  if (view.signal.aborted) return false;
+  if (gone) await listAgain(view, GONE);
+  return done;
+}
+
+/** Show an error beside its sink, where that is there still. */
+async function explain(view, place, error) {
+  if (view.signal.aborted || error.kind === "over") return;
+  if (error.kind === "missing") await listAgain(view, GONE);
+  else fill(place, problem(error));
+}
+
+async function listAgain(view, said) {
+  toast(said);
+  document.querySelector("#main h1").focus();
   await list(view);
 }

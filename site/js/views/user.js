@@ -145,7 +145,7 @@ function history(view) {
   return card("History", {}, tabs("History", [
     { name: "Changes", show: (panel) => auditHistory(panel, { query: { user: view.id }, me: view.me, signal: view.signal, own: true }) },
     { name: "Events", show: (panel) => eventHistory(panel, { path: `${view.path}/events`, signal: view.signal }) },
-    { name: "Led to", show: (panel) => ledHistory(panel, { path: `${view.path}/changes`, signal: view.signal }) },
+    { name: "Led to", show: (panel) => ledHistory(panel, { path: `${view.path}/changes`, user: view.id, signal: view.signal }) },
   ]));
 }
 
