@@ -46,7 +46,7 @@ def get_sink(transaction: Transaction, sink_id: UUID) -> Sink:
 
 
 def is_removed(transaction: Transaction, consumer: str) -> bool:
-    """Whether a consumer is a sink that is there no more. One that is there stays until the end."""
+    """Whether a consumer is a sink that was removed; one that is there stays for now."""
     if not consumer.startswith(CONSUMER):
         return False
     sink_id = UUID(consumer.removeprefix(CONSUMER))

@@ -80,6 +80,10 @@ def _told(page: Page) -> None:
     settle(page)
 
 
+def _undelivered(page: Page) -> None:
+    page.get_by_text("dead letter").wait_for()
+
+
 def _skipping(page: Page) -> None:
     page.get_by_role("button", name="Skip:").first.click()
     page.get_by_role("dialog").wait_for()
@@ -163,7 +167,7 @@ def views(site: Console) -> dict[str, tuple[str, Callable[[Page], None] | None]]
         "making": ("#/policy/codes?make", making),
         "made": ("#/policy/codes?made", made),
         "next": ("#/policy/next", compared),
-        "overview": ("#/overview", None),
+        "overview": ("#/overview", _undelivered),
         "users": ("#/users", None),
         "nobody": ("#/users?email=zzzz", None),
         "user": (f"#/users/{rich.id}", None),

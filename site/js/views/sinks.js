@@ -10,6 +10,7 @@ import { by } from "./audit.js";
 import { PAGES } from "./outbox.js";
 
 const EVERY = "*";
+const GONE = "Somebody else has removed this sink.";
 
 export function show(place, { signal, me, title }) {
   title("Sinks");
@@ -156,8 +157,6 @@ async function remove(view, item, sink) {
   });
   if (done) await listAgain(view, "The sink is removed.");
 }
-
-const GONE = "Somebody else has removed this sink.";
 
 /** `ask` about a sink that another administrator may have removed meanwhile. */
 async function askOf(view, question) {
