@@ -16,6 +16,7 @@ from usher.cli.output import (
     say,
 )
 from usher.cli.users import reason_option
+from usher.core.app import App
 from usher.core.domain.outbox_queue import State, Waiting
 from usher.core.domain.outbox_view import (
     Filters,
@@ -75,7 +76,17 @@ def list_changes(
     if filters == Filters() and not cursor:
         _print_standings(standings)
     print_table(
-        ("number", "state", "consumer", "change", "user", "of (UTC)", "tries", "next", "error"),
+        (
+            "number",
+            "state",
+            "consumer",
+            "change",
+            "user",
+            "of (UTC)",
+            "tries",
+            "next (UTC)",
+            "error",
+        ),
         (
             (
                 row.id,
@@ -118,7 +129,7 @@ def show(number: int, as_json: bool) -> None:
         ("consumer", row.consumer),
         ("state", row.state),
         ("tries", row.tries),
-        ("next", f"behind number {seen.behind}" if seen.behind else _next(row)),
+        ("next", f"behind number {seen.behind}" if seen.behind else f"{_next(row)}{_utc(row)}"),
         ("failed", f"{moment(row.failed_at)} UTC" if row.failed_at else "-"),
         ("error", row.error or "-"),
     ):
@@ -139,6 +150,8 @@ def retry(numbers: tuple[int, ...], consumer: str | None, reason: str, as_json: 
         for number in numbers:
             app.outbox.retry(number, actor(), reason)
             count += 1
+        if consumer:
+            _check_consumer(app, consumer)
         more = bool(consumer)
         while consumer and more:
             some, more = app.outbox.retry_dead(consumer, actor(), reason)
@@ -170,8 +183,35 @@ def skip(numbers: tuple[int, ...], reason: str, as_json: bool) -> None:
 def forget(consumer: str, reason: str) -> None:
     """Forget a handler that no module has any more, with all changes that wait for it."""
     with opened() as app:
+        if consumer in _handlers(app):
+            raise click.ClickException(
+                f"A module of USHER_HANDLERS has {consumer}, so it would begin anew, and never get "
+                "what waits for it. Take the function out of its module first, or its module out "
+                "of USHER_HANDLERS. `usher outbox skip` drops single changes."
+            )
         count = app.outbox.forget(consumer, actor(), reason)
     say(f"{consumer} is forgotten, and {counted(count, 'change')} with it.")
+
+
+def _handlers(app: App) -> set[str]:
+    """The consumers that the modules of the settings have now.
+
+    Raises:
+        HandlersError: they cannot be imported, so nobody knows.
+    """
+    if not app.settings.handlers:
+        return set()
+    from usher.server.handler_child import handlers_of  # noqa: PLC0415 - most sites have none
+
+    return {each.name for each in handlers_of(app.settings.handlers)}
+
+
+def _check_consumer(app: App, consumer: str) -> None:
+    known = [each.name for each in app.outbox.standings()]
+    if consumer not in known:
+        raise click.ClickException(
+            f"There is no consumer {consumer!r}, but: {', '.join(known) or 'none yet'}."
+        )
 
 
 def _print_standings(standings: list[Standing]) -> None:
@@ -201,6 +241,10 @@ def _next(row: Waiting) -> str:
     if not row.is_waiting:
         return "never"
     return moment(row.due_at) if row.due_at else "behind another"
+
+
+def _utc(row: Waiting) -> str:
+    return " UTC" if row.is_waiting and row.due_at else ""
 
 
 def _cause(seen: Seen) -> str:

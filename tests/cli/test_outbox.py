@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,9 +10,12 @@ from sqlalchemy import delete
 
 from tests.cli.conftest import Program
 from tests.refusing import ERROR, NAME, refuse
+from tests.support import ROOT
 from usher.core.domain import outbox_queue
 from usher.core.store.outbox_rows import mark_silent
 from usher.core.store.tables import AUDIT
+from usher.server import handler_child
+from usher.server.handler_child import list_handlers
 
 ADA = "ada@example.com"
 
@@ -83,6 +87,8 @@ def test_all_dead_letters_of_a_consumer_are_retried(
     assert program.json("outbox", "retry", "--dead", NAME) == {"retried": 2}
     assert program.json("outbox", "list", "--state", "dead")["changes"] == []
     assert program.json("outbox", "retry", "--dead", NAME) == {"retried": 0}
+    unknown = program("outbox", "retry", "--dead", "handler:none", code=1).output
+    assert f"There is no consumer 'handler:none', but: {NAME}." in unknown
     for arguments in ((), ("1", "--dead", NAME)):
         assert "or --dead with a consumer" in program("outbox", "retry", *arguments, code=2).output
 
@@ -121,6 +127,25 @@ def test_what_was_played_back_is_told_to_nobody(program: Program) -> None:
         entry = app.store.users.audit_page().items[0]
         mark_silent(transaction.sql, entry)
     assert "anybody: it was played back" in program("users", "show", ADA).stdout
+
+
+def test_a_handler_that_is_there_is_not_forgotten(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would begin anew, and never get what waits; nor while nobody knows whether it is there."""
+    assert list_handlers is handler_child.list_handlers  # whose processes the command starts
+    wait(program)
+    monkeypatch.setenv("USHER_HANDLERS", "some_hooks")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    hooks = tmp_path / "some_hooks.py"
+    text = "from usher import after\n@after('*', name={0!r})\ndef f(change): ...\n"
+    for written, said, code in (
+        (text.format(NAME.partition(":")[2]), "so it would begin anew", 1),
+        ("1 / 0", "some_hooks cannot be imported", 1),
+        (text.format("another"), "2 changes with it", 0),
+    ):
+        hooks.write_text(written)
+        assert said in program("outbox", "forget", NAME, code=code).output
 
 
 def test_a_handler_that_is_gone_is_forgotten_with_what_waits(on_both: Program) -> None:
