@@ -90,6 +90,9 @@ class KnownHandlers:
                 get_logger().error("outbox.no_handlers", wait_seconds=self._wait, **describe(error))
                 self._again_at = monotonic() + self._wait
                 self._wait = min(self._wait * 2, LONGEST_AGAIN_SECONDS)
+            else:
+                names = [each.name for each in self._handlers]
+                get_logger().info("outbox.handlers", handlers=names)
         return self._handlers or ()
 
 

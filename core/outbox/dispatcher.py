@@ -160,6 +160,8 @@ class Dispatcher:
             get_logger().warning("outbox.lease_lost", consumer=name, shard=number)
             turn = Turn(work.handed_over)
         self._open.discard(number)
+        if turn.handed_over:
+            get_logger().info("outbox.handed_over", consumer=name, changes=turn.handed_over)
         return structs.replace(turn, worked=True, known=self._known)
 
     # --- which shard --------------------------------------------------------------------------

@@ -124,5 +124,6 @@ def test_handlers_run_beside_it_and_are_read_again_when_they_change(folder: Path
         module.write_text(hooks.format("two"))
         dev.says("mysite/hooks.py changed: ready in")
         dev.says("hooks two")
+        dev.says('"handlers":["handler:mysite.hooks.f"]', times=2)
     finally:
         assert dev.stop() == 0

@@ -12,6 +12,7 @@ from msgspec import Struct
 from sqlalchemy import delete, select, update
 
 from tests.pipeline.outbox_support import NAME, PEOPLE, Impatient, Killed, World
+from tests.store.store_support import LogLines
 from tests.support import Clock
 from usher.core.domain import outbox_queue
 from usher.core.domain.outbox import Change, Kind, Write
@@ -120,14 +121,18 @@ def test_a_transaction_that_commits_late_is_not_passed_over(
 
 def test_a_new_consumer_gets_what_comes_from_now_on(site: Site) -> None:
     """History is not handed over."""
+    lines = LogLines()
     site.change(ADA)
     late = site.dispatcher()
     site.hook.name = "handler:site.hooks.late"
     site.work(late)
     assert site.hook.got == []
+    assert lines("outbox.handed_over") == []
     site.change(ADA)
     site.work(late)
     assert site.hook.kinds == ["user.changed"]
+    told = [(line["consumer"], line["changes"]) for line in lines("outbox.handed_over")]
+    assert told == [(site.hook.name, 1)]
 
 
 def test_a_server_that_lost_its_lease_hands_nothing_more_over(site: Site) -> None:

@@ -148,6 +148,7 @@ def test_modules_that_cannot_be_used_are_told_and_tried_again(
     text = "from usher import after\n@after('*', name='f')\ndef f(change): ...\n"
     Path("site_hooks.py").write_text(text)
     found = consumers()
+    assert [line["handlers"] for line in lines("outbox.handlers")] == [["handler:f"]]
     assert [each.name for each in found] == ["handler:f"]
     assert consumers() is found
 
