@@ -349,5 +349,5 @@ def _identity(app: App, user: User) -> str:
     if app.settings.observes:
         return "told nothing, since Usher only observes (USHER_MODE)"
     pending = app.pushes.of(user)
-    why = f" ({pending.error})" if pending and pending.error else ""
+    why = f" ({pending.error.rstrip('.')})" if pending and pending.error else ""
     return f"pending{why}. The server tries again by itself."

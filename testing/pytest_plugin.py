@@ -180,13 +180,18 @@ def usher_client(usher_app: App, usher_person: People) -> Client:
 @pytest.fixture
 def usher_changes(usher_app: App) -> Changes:
     """The calls of the handlers of ``usher_handlers``; ``hand_over()`` makes them."""
-    from usher.core.outbox.handlers import load_handlers  # noqa: PLC0415 - see above
+    from usher.core.errors import HandlersError  # noqa: PLC0415 - see above
+    from usher.core.outbox.handlers import load_handlers  # noqa: PLC0415
     from usher.testing.changes import Changes  # noqa: PLC0415
 
     modules = usher_app.settings.handlers
     if not modules:
         raise pytest.UsageError("usher_handlers in pytest's settings names no module.")
-    return Changes(usher_app, load_handlers(modules))
+    try:
+        handlers = load_handlers(modules)
+    except HandlersError as error:
+        pytest.fail(str(error), pytrace=False)  # the fault is in a module, not in our code
+    return Changes(usher_app, handlers)
 
 
 def _policy(config: pytest.Config) -> str:

@@ -100,7 +100,7 @@ def load_handlers(modules: Sequence[str]) -> tuple[Handler, ...]:
             handler = Handler(own, frozenset(mark.kinds), mark.seconds, function, name)
             if found.setdefault(own, handler).function is not function:
                 wrong.append(f'another handler is named {own}, too: give one a name="…"')
-            problems += [f"{_place(function)}: {each}." for each in wrong]
+            problems += [f"{_place(function)}: {each}{_end(each)}" for each in wrong]
     if problems:
         raise HandlersError(tuple(problems))
     return tuple(found.values())
@@ -155,6 +155,10 @@ def _instead(pattern: str) -> str:
     families = {f"{kind.partition('.')[0]}.*" for kind in Kind}
     near = get_close_matches(pattern, [*Kind, *sorted(families)], n=1)
     return f"; did you mean {str(near[0])!r}?" if near else f": there are {', '.join(Kind)}"
+
+
+def _end(problem: str) -> str:
+    return "" if problem.endswith("?") else "."
 
 
 def _not_imported(name: str, error: BaseException) -> str:

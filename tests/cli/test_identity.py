@@ -87,6 +87,7 @@ def test_a_grant_says_that_identity_is_away_and_why(site: Site) -> None:
     assert "The server tries again by itself." in said
     shown = site.program("users", "show", "bob@example.com").stdout
     assert "identity   pending (identity_unavailable" in shown
+    assert ".)" not in said + shown
     as_json = site.program.json("users", "grant", "bob@example.com", "author")
     assert as_json["identity"] == "pending"
 

@@ -96,7 +96,7 @@ def test_after_only_marks() -> None:
         ("@after()\ndef f(change): ...\n", "NAME.py:2: @after names no kind of changes"),
         ("@after('user.confirm')\ndef f(change): ...\n",
          "NAME.py:2: there is no kind 'user.confirm'; did you mean 'user.confirmed'?"),
-        ("@after('users.*')\ndef f(change): ...\n", "; did you mean 'user.*'?"),
+        ("@after('users.*')\ndef f(change): ...\n", "; did you mean 'user.*'?\n"),
         ("@after('zzz')\ndef f(change): ...\n", "there is no kind 'zzz': there are user.created,"),
         ("@after(7)\ndef f(change): ...\n", "NAME.py:2: 7 is no kind of changes."),
         ("@after('*')\ndef f(): ...\n", "NAME.py:2: a handler takes one argument, the Change."),
@@ -120,7 +120,7 @@ def test_what_is_wrong_with_a_module_is_said_with_its_place(
     name = module(text)
     with pytest.raises(HandlersError) as caught:
         load_handlers([name])
-    assert said.replace("NAME", name) in caught.value.detail
+    assert said.replace("NAME", name) in f"{caught.value.detail}\n"
 
 
 def test_every_mistake_is_told_at_once(module: Module) -> None:

@@ -274,3 +274,18 @@ class TestWithoutHandlers:
         """Rather than that nothing was handed over."""
         with pytest.raises(pytest.UsageError, match="usher_handlers"):
             request.getfixturevalue("usher_changes")
+
+
+class TestWithAMistake:
+    """A project whose module of handlers has one."""
+
+    @pytest.fixture
+    def usher_settings(self) -> dict[str, Any]:
+        """A module that is not there."""
+        return {"handlers": ("no_hooks_here",)}
+
+    def test_the_mistake_is_told_in_a_sentence(self, request: pytest.FixtureRequest) -> None:
+        """Without the lines of our own code that found it."""
+        with pytest.raises(pytest.fail.Exception, match="There is no module no_hooks_here") as told:
+            request.getfixturevalue("usher_changes")
+        assert not told.value.pytrace
