@@ -194,7 +194,7 @@ class _Process:
             except BaseException:
                 self._channel.close()
                 raise
-        self._output = _Output(name, cast("IO[bytes]", self._popen.stdout))
+        self._output = _Output(name or ",".join(modules), cast("IO[bytes]", self._popen.stdout))
 
     def lives(self) -> bool:
         """Whether it still runs."""
@@ -255,7 +255,11 @@ class _Process:
 
 
 class _Output:
-    """Passes on what a handler prints, up to ``OUTPUT_BYTES`` for each change."""
+    """Passes on what a handler prints, up to ``OUTPUT_BYTES`` for each change.
+
+    That may be what people wrote about themselves. So each line begins with the handler's name, and
+    none can be taken for one of our log's, nor reach a terminal as a command.
+    """
 
     def __init__(self, handler: str, stream: IO[bytes]) -> None:
         self._handler = handler
@@ -275,6 +279,12 @@ class _Output:
                 if len(line) <= self._left:
                     self._left -= len(line)
                     with suppress(OSError):
-                        os.write(2, line if line.endswith(b"\n") else line + b"\n")
+                        os.write(2, f"[{self._handler}] {_printable(line)}\n".encode())
                 else:
                     self._dropped += len(line)
+
+
+def _printable(line: bytes) -> str:
+    """A line as a text without characters that do something instead of being shown."""
+    text = line.decode(errors="replace").rstrip("\r\n")
+    return "".join(each if each.isprintable() or each == "\t" else "\ufffd" for each in text)

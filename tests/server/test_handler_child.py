@@ -47,6 +47,8 @@ async def f(change: Change) -> Write | None:
     if what == "grows":
         while True:
             HELD.append(bytearray(1 << 27))
+    if what == "greets":
+        print("Hello", change.user.user_metadata["name"])
     if what == "prints":
         print("first")
         sys.stderr.write("é" * 4_000_000)
@@ -178,10 +180,32 @@ def test_megabytes_of_output_are_read_and_dropped(
     until(lambda: consumer._process._output._dropped >= 8_000_000 - 16_384)  # type: ignore[union-attr]
     assert calls(consumer.hand_over(change())) == 2
     said = capfd.readouterr().err
-    assert said.startswith("first\n")
+    assert said.startswith("[site_hooks.f] first\n")
     assert len(said.encode()) < 17_000
     [line] = lines("handler.output_cut")
     assert line["handler"] == "site_hooks.f"
+
+
+def test_what_a_handler_prints_forges_no_line_of_the_log_and_commands_no_terminal(
+    child: Child, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """People choose their names, and handlers print them."""
+    consumer = child()
+    name = 'Ada\n{"event":"user.forged"}\x1b[31m\x9b2J\u2028\r{"event":"role.forged"}\té'
+    assert calls(consumer.hand_over(change("greets", name=name))) == 1
+    consumer.close()
+    said = ""
+
+    def is_there() -> bool:
+        nonlocal said
+        said += capfd.readouterr().err
+        return said.count("\n") == 2
+
+    until(is_there)
+    first, second, rest = said.split("\n")
+    assert (first, rest) == ("[site_hooks.f] Hello Ada", "")
+    forged = '{"event":"user.forged"}\ufffd[31m\ufffd2J\ufffd\ufffd{"event":"role.forged"}\té'
+    assert second == f"[site_hooks.f] {forged}"
 
 
 def test_an_idle_process_ends_by_itself(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
