@@ -7,7 +7,7 @@ are verified there and share commits; the API and the probes run in threads.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import perf_counter
@@ -87,6 +87,9 @@ class Exchange(Body, Protocol):
 
     def response_str(self, status: int, headers: list[tuple[str, str]], body: str) -> None:
         """Send the answer."""
+
+    def client_disconnect(self) -> Awaitable[None]:
+        """The end of the caller's connection."""
 
 
 class Guest(Protocol):
@@ -300,7 +303,9 @@ class Application:
         response = await run(answer)
         if response.later is not None:
             try:
-                response = await self._long_polls.answer(response, run)
+                response = await self._long_polls.answer(
+                    response, run, exchange.client_disconnect()
+                )
             except Exception as error:
                 return api.refuse(request, error)
         if left := response.seconds_left(received):

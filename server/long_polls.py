@@ -48,12 +48,18 @@ class LongPolls:
         self._place = 0
         self._watching: asyncio.Task[None] | None = None
 
-    async def answer(self, first: Response, run: Callable[[Work], Awaitable[Response]]) -> Response:
+    async def answer(
+        self,
+        first: Response,
+        run: Callable[[Work], Awaitable[Response]],
+        left: Awaitable[None] | None = None,
+    ) -> Response:
         """The answer once there is one, or the last one when the caller's time is over.
 
         Args:
             first: what was found at once.
             run: has a thread do work on the database.
+            left: ends when the caller is gone, who waits no more then; None: nobody says so.
 
         Raises:
             OverloadedError: too many wait already.
@@ -63,8 +69,8 @@ class LongPolls:
         if later is None:
             return first
         until = asyncio.get_running_loop().time() + later.seconds
-        with self._counted(later.caller):
-            while later is not None and await self._woken(later, until):
+        with self._counted(later.caller), _watched(left) as gone:
+            while later is not None and await self._woken(later, until, gone):
                 response = await run(later.again)
                 later = response.later
         return response.with_headers(first.headers)
@@ -88,13 +94,18 @@ class LongPolls:
             self._callers[caller] -= 1
             self._callers += Counter()  # forgets who waits no more
 
-    async def _woken(self, later: Later, until: float) -> bool:
-        """Whether there may be a change; False: the time is over, or the server ends."""
+    async def _woken(self, later: Later, until: float, gone: asyncio.Future[None]) -> bool:
+        """Whether there may be a change; False: the time is over, the caller or the server ends."""
         loop = asyncio.get_running_loop()
-        if loop.time() >= until:
+        if loop.time() >= until or gone.done():
             return False
         future: asyncio.Future[bool] = loop.create_future()
         timer = loop.call_at(until, _settle, future, False)
+
+        def leave(_gone: asyncio.Future[None]) -> None:
+            _settle(future, False)
+
+        gone.add_done_callback(leave)
         self._waiting[future] = later
         if self._watching is None or self._watching.done():
             self._place = later.after
@@ -105,6 +116,7 @@ class LongPolls:
             return await future
         finally:
             timer.cancel()
+            gone.remove_done_callback(leave)
             del self._waiting[future]
 
     async def _watch(self) -> None:
@@ -131,6 +143,17 @@ class LongPolls:
     def _let_go(self) -> None:
         for future in self._waiting:
             _settle(future, False)
+
+
+@contextmanager
+def _watched(left: Awaitable[None] | None) -> Iterator[asyncio.Future[None]]:
+    """The end of something awaited, as a future that can be asked; it is not awaited any longer."""
+    loop = asyncio.get_running_loop()
+    gone = loop.create_future() if left is None else asyncio.ensure_future(left)
+    try:
+        yield gone
+    finally:
+        gone.cancel()
 
 
 def _settle(future: asyncio.Future[bool], value: bool) -> None:

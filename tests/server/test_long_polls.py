@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +15,7 @@ import pytest
 import urllib3
 
 from tests.server.test_server import signup
+from tests.server.waiting import until
 from tests.support import SECRET, WAIT_SECONDS, Server
 from usher.core.app import App
 from usher.core.domain.keys import NewKey, Scope
@@ -52,6 +54,15 @@ class Follower:
         headers = {"Authorization": f"Bearer {self._key}"}
         url = f"{self.server.url}/api/changes{query}"
         return self.server.pool.request("GET", url, headers=headers)
+
+    def open(self, query: str) -> socket.socket:
+        """A connection on which the feed is asked for, and no answer read."""
+        line = socket.create_connection(("127.0.0.1", self.server.port))
+        line.sendall(
+            f"GET /api/changes{query} HTTP/1.1\r\nHost: localhost\r\n"
+            f"Authorization: Bearer {self._key}\r\n\r\n".encode()
+        )
+        return line
 
     def wait(self, cursor: str, more: str = "") -> Future[urllib3.BaseHTTPResponse]:
         """One that waits."""
@@ -93,6 +104,22 @@ def test_a_server_that_is_told_to_end_keeps_nobody_waiting(
             assert (answer.status, answer.json()["next_cursor"]) == (200, cursor)
         follower.server.process.wait(WAIT_SECONDS)
         assert time.monotonic() - began < 20  # of 25
+
+
+def test_callers_that_are_gone_wait_no_more(start_server: StartServer, database_url: str) -> None:
+    """Their places are free for others, at once."""
+    with followed(start_server, database_url) as follower:
+        query = f"?after={follower.ask().json()['next_cursor']}&wait=25"
+        opened = [follower.open(query) for _ in range(MOST_OF_ONE)]
+
+        def are_all_places_taken() -> bool:
+            opened.append(follower.open(query))  # this one's may have been taken by the next line
+            return follower.ask(f"{query[:-2]}1").status == 429
+
+        until(are_all_places_taken)
+        for each in opened:
+            each.close()
+        until(lambda: follower.ask(f"{query[:-2]}1").status == 200)
 
 
 # --- without a server ----------------------------------------------------------------------------
