@@ -125,6 +125,7 @@ class Dispatcher:
         self._careful: dict[int, int] = {}
         self._rests: dict[int, tuple[int, datetime]] = {}
         self._tries_one_at: dict[int, datetime] = {}
+        self._owed: dict[int, float] = {}
         self._seen_at: datetime | None = None
 
     def turn(self) -> Turn:
@@ -207,16 +208,36 @@ class Dispatcher:
     def _work(self, work: Work) -> Turn:
         more, gone = False, ""
         try:
-            more = self._hand_over_due(work)
-            while self._hand_over_page(work):
-                if work.is_over():
-                    more = True
-                    break
+            more = self._try_again(work)
+            more = self._go_on(work) or more
         except _GoneError as error:
             gone = error.why
             get_logger().warning("outbox.gone", consumer=work.shard.name, detail=gone)
         work.close()
         return Turn(work.handed_over, more and not gone, gone)
+
+    def _try_again(self, work: Work) -> bool:
+        """Hand over what is due, unless it has had more time than what is new.
+
+        One retry may take as long as its consumer may. Those of a few people, who know how to
+        make it slow, would leave next to no time for all others.
+        """
+        number, began = work.shard.shard, self._ticks()
+        if self._owed.get(number, 0.0) > 0:
+            return True
+        more = self._hand_over_due(work)
+        self._owed[number] = self._ticks() - began
+        return more
+
+    def _go_on(self, work: Work) -> bool:
+        """Hand over what follows, while there is time; True where there is more at once."""
+        number, began = work.shard.shard, self._ticks()
+        while self._hand_over_page(work):
+            if work.is_over():
+                self._owed[number] -= self._ticks() - began
+                return True
+        self._owed[number] = 0.0
+        return False
 
     def _hand_over_due(self, work: Work) -> bool:
         """Hand over the rows that are due, within half of the time.

@@ -337,6 +337,34 @@ def test_people_for_whom_a_handler_fails_keep_it_from_nobody_else(
     assert {row.user_id for row in site.rows()} == {ADA, BEA}
 
 
+def test_people_for_whom_a_handler_is_slow_keep_it_from_nobody_else(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New changes have as much time as those that are tried again."""
+    monkeypatch.setattr(outbox_queue, "LONGEST_BACK_OFF", outbox_queue.FIRST_BACK_OFF)
+    seconds = 0.0
+
+    def answer(change: Change) -> Result:
+        nonlocal seconds
+        seconds += 1 if change.user.id == CY else 30
+        site.clock.advance(seconds=0 if change.user.id == CY else 30)
+        return Done() if change.user.id == CY else Failed("took too long")
+
+    site.hook.answer = answer
+    main = site.dispatcher(ticks=lambda: seconds)
+    site.change(ADA, BEA)
+    for _ in range(4):
+        main.turn()
+    site.change(*[CY] * 8)
+    site.hook.got.clear()
+    while sum(change.user.id == CY for change in site.hook.got) < 8 + 2:
+        main.turn()
+    assert sum(change.user.id != CY for change in site.hook.got) <= 2
+    for _ in range(4):
+        main.turn()
+    assert site.hook.got[-1].user.id != CY
+
+
 def test_while_a_receiver_is_away_one_change_is_tried_every_so_often(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
