@@ -278,8 +278,7 @@ class Dispatcher:
         if tries_one and now < self._tries_one_at.setdefault(number, now + FAILING_REST):
             self._rests[number] = self._known, now + FAILING_REST
             return False
-        full = len(page.found) == limit
-        if careful and full:
+        if careful and page.full:
             self._careful[number] = careful - 1
             work.note(page.found[0].entry.sequence or 0)
         plan = plan_page(
@@ -290,7 +289,7 @@ class Dispatcher:
             page.waiting,
             now,
             after=work.shard.place,
-            up_to=None if full else self._known,
+            up_to=None if page.full else self._known,
         )
         for step in plan.steps:
             self._take(work, step)
@@ -303,7 +302,7 @@ class Dispatcher:
         if plan.rests_until is not None:
             self._rests[number] = self._known, plan.rests_until
         work.keep()
-        return full
+        return page.full
 
     def _take(self, work: Work, step: Step) -> None:
         """Hand over one change of a page, or let it wait."""

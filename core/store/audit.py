@@ -5,17 +5,20 @@ It only grows, but for entries older than the retention that is set.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, Text, cast, func, select
 
 from usher.core.domain.records import AuditEntry, Key, Page
 from usher.core.store.filters import AuditFilters
 from usher.core.store.keyset import Order, fetch
 from usher.core.store.tables import AUDIT
 
+READ_BYTES: Final = 1024 * 1024
+"""Of JSON that is read at once: its values may take fifty times as much memory."""
 _NEWEST = Order("at", (AUDIT.c.at, AUDIT.c.sequence), (datetime, int), True)
 
 
@@ -71,6 +74,27 @@ def newest_acts(
         .limit(limit)
     )
     return [(row.action, row.actor) for row in connection.execute(newest)]
+
+
+def fitting(connection: Connection, where: Sequence[ColumnElement[bool]], limit: int) -> int:
+    """How many of the first entries, by number, may be read at once; one at least.
+
+    Their people choose how large they are.
+
+    Args:
+        limit: the most.
+    """
+    octets = [
+        func.coalesce(func.length(cast(column, Text)), 0)
+        for column in (AUDIT.c.before, AUDIT.c.after)
+    ]
+    sizes = select(octets[0] + octets[1]).where(*where).order_by(AUDIT.c.sequence).limit(limit)
+    left = READ_BYTES
+    for count, size in enumerate(connection.execute(sizes).scalars()):
+        left -= size
+        if left < 0 and count:
+            return count
+    return limit
 
 
 def has_entry(connection: Connection, entry: AuditEntry) -> bool:

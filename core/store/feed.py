@@ -14,7 +14,7 @@ from sqlalchemy import select
 from usher.core.domain.cursors import read_cursor, write_cursor
 from usher.core.domain.outbox import Change, Kind, changes_of, matches, with_person
 from usher.core.errors import CursorGoneError, DatabaseError
-from usher.core.store.audit import to_entry
+from usher.core.store.audit import fitting, to_entry
 from usher.core.store.complete import Complete
 from usher.core.store.database import Database, Transaction
 from usher.core.store.instances import Instances
@@ -153,7 +153,7 @@ class Feed:
             return News(up_to, frozenset(Kind))
         with self._database.read() as transaction:
             rows = _entries(transaction, after, up_to, SCAN)
-        if len(rows) == SCAN:
+        if rows and (len(rows) == SCAN or rows[-1].sequence < up_to):
             return News(up_to, frozenset(Kind))
         return News(up_to, frozenset(c.kind for row in rows for c in changes_of(to_entry(row))))
 
@@ -176,6 +176,8 @@ def _last(transaction: Transaction, up_to: int) -> Place:
 
 
 def _entries(transaction: Transaction, after: int, up_to: int, limit: int) -> Sequence[Any]:
+    """The entries after a number, as many as may be read at once; ``limit`` at most."""
     within = AUDIT.c.sequence > after, AUDIT.c.sequence <= up_to
-    statement = select(AUDIT).where(*within).order_by(AUDIT.c.sequence).limit(limit)
+    most = fitting(transaction.sql, within, limit)
+    statement = select(AUDIT).where(*within).order_by(AUDIT.c.sequence).limit(most)
     return transaction.sql.execute(statement).all()

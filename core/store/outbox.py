@@ -37,7 +37,7 @@ from usher.core.domain.outbox_queue import (
     users_of,
 )
 from usher.core.domain.records import AuditEntry, Key, Status, User
-from usher.core.store.audit import to_entry
+from usher.core.store.audit import fitting, to_entry
 from usher.core.store.database import Database, Transaction, again_on_conflict
 from usher.core.store.sinks import is_removed
 from usher.core.store.tables import AUDIT, CONSUMERS, DELIVERIES, OUTBOX, SILENT, USERS
@@ -95,12 +95,14 @@ class Entries(Struct, frozen=True):
         people: the records of their users.
         waiting: users who have a waiting row.
         failing: waiting rows of the shard that have failed.
+        full: whether more may follow.
     """
 
     found: tuple[Found, ...]
     people: Mapping[Key, User]
     waiting: frozenset[Key] = frozenset()
     failing: int = 0
+    full: bool = False
 
 
 class Moves(Struct):
@@ -241,7 +243,8 @@ class Queue:
         rows = OUTBOX.c.consumer == shard.name, OUTBOX.c.shard == shard.shard, _WAITS
         failing = select(func.count()).where(*rows, OUTBOX.c.tries > 0)
         with self._database.read() as transaction:
-            found = _found(transaction, within, limit)
+            most = fitting(transaction.sql, within, limit)
+            found = _found(transaction, within, most)
             keys = {(each.entry.instance_id, each.entry.user_id) for each in found}
             ids = {user_id for _, user_id in keys}
             users = select(OUTBOX.c.instance_id, OUTBOX.c.user_id).where(*rows)
@@ -251,6 +254,7 @@ class Queue:
                 people_of(transaction, keys),
                 frozenset((row[0], row[1]) for row in waiting),
                 transaction.sql.execute(failing).scalar_one(),
+                len(found) == most,
             )
 
     def keep(

@@ -22,6 +22,7 @@ from usher.core.errors import ChangeNotFoundError, RoleInvalidError
 from usher.core.outbox import dispatcher as module
 from usher.core.outbox.consumer import Done, Failed, Gone, Result
 from usher.core.outbox.dispatcher import Dispatcher, Turn
+from usher.core.store import audit
 from usher.core.store.database import Database, Transaction
 from usher.core.store.instances import Instances
 from usher.core.store.outbox import Queue
@@ -335,6 +336,29 @@ def test_people_for_whom_a_handler_fails_keep_it_from_nobody_else(
         "user.created", "user.confirmed", "role.granted", "user.changed",
     ]  # fmt: skip
     assert {row.user_id for row in site.rows()} == {ADA, BEA}
+
+
+def test_large_entries_are_read_a_few_at_a_time(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one person could write more than the process has memory for."""
+    monkeypatch.setattr(audit, "READ_BYTES", 1)
+    read: list[int] = []
+    page = Queue.page
+
+    def counted(*given: Any) -> Any:
+        entries = page(*given)
+        read.append(len(entries.found))
+        return entries
+
+    monkeypatch.setattr(Queue, "page", counted)
+    site.change(ADA, BEA, ADA, CY)
+    site.work()
+    assert max(read) == 1
+    told = [(change.user.id, change.kind.value) for change in site.hook.got]
+    assert [kind for who, kind in told if who == ADA][-1] == "user.changed"
+    assert len(told) == len(set(told)) == 3 * 3 + 1
+    assert site.rows() == []
 
 
 def test_people_for_whom_a_handler_is_slow_keep_it_from_nobody_else(

@@ -7,8 +7,8 @@ import pytest
 from tests.store.store_support import deliver, executed
 from tests.support import account, signed
 from usher.core.app import App
-from usher.core.domain.outbox import Kind
-from usher.core.store import feed
+from usher.core.domain.outbox import Change, Kind
+from usher.core.store import audit, feed
 from usher.core.store.feed import BEGINNING, News
 
 
@@ -49,10 +49,30 @@ def test_a_page_follows_the_key_of_the_audit(usher: App) -> None:
     deliver(usher, [signed("signup", account(email="ada@example.com"))])
     with executed(usher.store.database) as statements:
         usher.feed.page(BEGINNING, frozenset({"*"}), 50)
-    (page,) = [each for each in statements if "ORDER BY audit.sequence" in each.text]
-    plan = page.plan(usher.store.database)
-    assert "USING INTEGER PRIMARY KEY" in plan or "audit_pkey" in plan
-    assert "SCAN audit" not in plan
+    sizes_and_page = [each for each in statements if "ORDER BY audit.sequence" in each.text]
+    assert len(sizes_and_page) == 2
+    for each in sizes_and_page:
+        plan = each.plan(usher.store.database)
+        assert "USING INTEGER PRIMARY KEY" in plan or "audit_pkey" in plan
+        assert "SCAN audit" not in plan
+
+
+def test_large_entries_are_read_a_few_at_a_time(
+    usher: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One person writes as much as a server has memory for, change by change."""
+    deliver(usher, [signed("signup", account(email=f"{n}@example.com")) for n in range(3)])
+    everything = usher.feed.page(BEGINNING, frozenset({"*"}), 50)
+    monkeypatch.setattr(audit, "READ_BYTES", 1)
+    found: list[Change] = []
+    page = usher.feed.page(BEGINNING, frozenset({"*"}), 50)
+    while page.more:
+        assert len({change.sequence for change in page.changes}) == 1
+        found += page.changes
+        page = usher.feed.page(page.place, frozenset({"*"}), 50)
+    assert (*found, *page.changes) == everything.changes
+    assert page.place == everything.place
+    assert usher.feed.news(0) == News(newest(usher), frozenset(Kind))
 
 
 def test_a_failover_that_lost_entries_wakes_everybody(usher: App) -> None:
