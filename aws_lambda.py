@@ -144,6 +144,7 @@ def _hand_over(usher: App, context: Context) -> bool:
     def left() -> float:
         return context.get_remaining_time_in_millis() / 1000
 
+    begins_at = usher.newest_entry()  # an import takes its time
     consumers: list[Consumer] = [*usher.sinks.consumers(lambda: limit(left()))]
     problem: HandlersError | None = None
     try:
@@ -153,7 +154,7 @@ def _hand_over(usher: App, context: Context) -> bool:
     lease = uuid4()
     done = hand_over(
         consumers,
-        lambda consumer: usher.dispatcher(consumer, lease),
+        lambda consumer: usher.dispatcher(consumer, lease, begins_at=begins_at),
         lambda: context.get_remaining_time_in_millis() >= SPARE_MS,
     )
     if problem is not None:

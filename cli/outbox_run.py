@@ -35,6 +35,7 @@ def run(once: bool, seconds: int | None) -> None:
 
     with opened(verifies=False) as app:
         os.environ.update(environment())  # as the handlers of a server find it
+        begins_at = app.newest_entry()  # an import takes its time
         handlers, sinks = handlers_of(app.settings.handlers), KnownSinks(lambda: app.sinks)
         if not handlers and not app.sinks.all():
             raise click.ClickException(
@@ -43,7 +44,7 @@ def run(once: bool, seconds: int | None) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, stop)
         with own_lease(app.settings.spool_folder) as lease:
-            turns = partial(app.dispatcher, lease=lease)
+            turns = partial(app.dispatcher, lease=lease, begins_at=begins_at)
             runner = Runner(lambda: [*sinks(), *handlers], turns, once=once)
             runner.run(lambda: told.is_set() or (until is not None and monotonic() >= until))
         say(f"{counted(runner.handed_over, 'change')} handed over.")

@@ -32,10 +32,12 @@ def run_server(host: str, port: int, workers: int) -> None:
     from usher.server import serve as runner  # noqa: PLC0415 - other commands need no server
 
     check_address(host, port)
+    begins_at: int | None = None
     try:
         with opened(installation()) as app:
             app.store.check()
             warn_of_tests(app.policy, app.clock())
+            begins_at = app.newest_entry()  # before anything is answered
     except NotMigratedError:
         raise
     except DatabaseError as error:
@@ -51,6 +53,7 @@ def run_server(host: str, port: int, workers: int) -> None:
         folder=settings.spool_folder.absolute(),
         shadowed=bool(settings.policy_shadow),
         hands_over=bool(settings.handlers),
+        begins_at=begins_at,
     )
 
 

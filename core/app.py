@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from threading import RLock
 from time import monotonic
@@ -365,13 +365,37 @@ class App:
 
         return Outbox(self.store.database, self.store.instances, self.clock)
 
-    def dispatcher(self, consumer: Consumer, lease: UUID) -> Dispatcher:
+    def newest_entry(self) -> int:
+        """The number of the newest entry of the audit; 0: there is none.
+
+        Raises:
+            DatabaseError: the database cannot be used.
+        """
+        from usher.core.store.outbox import newest_entry  # noqa: PLC0415 - loads SQLAlchemy
+
+        with self.store.read() as transaction:
+            return newest_entry(transaction)
+
+    def dispatcher(
+        self,
+        consumer: Consumer,
+        lease: UUID,
+        *,
+        begins_at: int | None = None,
+        settling: timedelta | None = None,
+    ) -> Dispatcher:
         """A dispatcher of changes to one consumer, for one thread.
 
         Args:
             lease: names the process that dispatches.
+            begins_at: the entry after which a new handler begins, as ``newest_entry`` gave it
+                before the first event was answered; None: the newest one at its first turn. A sink
+                began when it was added.
+            settling: after so long Identity no longer rolls back; None: as Netlify's.
         """
-        from usher.core.outbox.dispatcher import Dispatcher  # noqa: PLC0415 - events need none
+        from usher.core.domain.outbox import HANDLER  # noqa: PLC0415 - events need none
+        from usher.core.domain.outbox_queue import SETTLING  # noqa: PLC0415
+        from usher.core.outbox.dispatcher import Dispatcher  # noqa: PLC0415
         from usher.core.store.complete import Complete  # noqa: PLC0415
         from usher.core.store.outbox import Queue  # noqa: PLC0415
 
@@ -384,6 +408,8 @@ class App:
             lease,
             accounts=self.accounts,
             apply=self.store.users.write_of_handler,
+            begins_at=begins_at if consumer.name.startswith(HANDLER) else None,
+            settling=SETTLING if settling is None else settling,
         )
 
     @cached_property

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from msgspec import Struct
+from msgspec.json import encode
+
 from usher.core.errors import DatabaseError
 from usher.core.log import get_logger
 from usher.core.server_folder import ServerFolder, own_folder
@@ -17,21 +20,36 @@ if TYPE_CHECKING:
 LOOK_SECONDS: Final = 1.0
 
 
+class Start(Struct, frozen=True):
+    """What the process is to know from its server.
+
+    Attributes:
+        begins_at: the entry of the audit after which new handlers begin: the newest one before the
+            server answered anything. None: the database was away.
+        settling_seconds: after so long Identity no longer rolls back; None: as Netlify's.
+    """
+
+    begins_at: int | None = None
+    settling_seconds: float | None = None
+
+
 class OutboxKeeper(Keeper):
     """Keeps the process running that hands changes over, until closed.
 
     Args:
         folder: of the server; the process begins once a worker has told there of a sink. None: it
             begins at once.
+        start: what the process is to know.
     """
 
-    def __init__(self, folder: ServerFolder | None = None) -> None:
+    def __init__(self, folder: ServerFolder | None, start: Start) -> None:
         super().__init__()
         self._folder = folder
+        self._start = start
 
     def arguments(self, ended: str) -> Sequence[str]:  # noqa: ARG002 - it does not matter there
-        """Its module alone."""
-        return ("usher.server.outbox_process",)
+        """Its module, and what it is to know."""
+        return ("usher.server.outbox_process", encode(self._start).decode())
 
     def tell(self, ended: str, wait_seconds: float) -> None:
         """Log it."""

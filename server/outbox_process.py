@@ -1,4 +1,4 @@
-"""The process that hands changes over: ``python -P -m usher.server.outbox_process``.
+"""The process that hands changes over: ``python -P -m usher.server.outbox_process START``.
 
 It runs with low priority and little memory. It sends the webhooks of sinks itself, but none of a
 site's own code runs in it: each handler has a process of its own, ``usher.server.handler_process``.
@@ -8,23 +8,28 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
-from threading import Event
-from time import monotonic
+from datetime import timedelta
+from threading import Event, Thread
+from time import sleep
 from types import FrameType
 from typing import Final
+
+from msgspec.json import decode
 
 from usher.core import log
 from usher.core.app import App
 from usher.core.errors import DatabaseError, HandlersError
 from usher.core.log import describe, get_logger
 from usher.core.outbox.consumer import Consumer
+from usher.core.outbox.dispatcher import Dispatcher
 from usher.core.outbox.sinks import Sinks
 from usher.core.settings import Settings
 from usher.server.beside import lower_limits
 from usher.server.handler_child import handlers_of
+from usher.server.outbox import Start
 from usher.server.outbox_lease import own_lease
 from usher.server.outbox_runner import Runner
 
@@ -32,6 +37,8 @@ MEMORY_BYTES: Final = 768 * 1024 * 1024
 AGAIN_SECONDS: Final = 5.0
 """Before modules that could not be used are tried again; each time twice as long."""
 LONGEST_AGAIN_SECONDS: Final = 60.0
+NEWEST_SECONDS: Final = 0.5
+"""Before a database that was away at the start is asked again."""
 
 
 def main() -> None:
@@ -47,9 +54,16 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, stop)
     app = App(Settings.from_env(os.environ))
-    handlers, sinks = KnownHandlers(app.settings.handlers), KnownSinks(lambda: app.sinks)
+    start = decode(sys.argv[1], type=Start)
+    handlers = KnownHandlers(app.settings.handlers, start.begins_at, app.newest_entry)
+    handlers.start()
+    sinks, seconds = KnownSinks(lambda: app.sinks), start.settling_seconds
+    settling = None if seconds is None else timedelta(seconds=seconds)
     with own_lease(app.settings.spool_folder) as lease:
-        turns = partial(app.dispatcher, lease=lease)
+
+        def turns(consumer: Consumer) -> Dispatcher:
+            return app.dispatcher(consumer, lease, begins_at=handlers.begins_at, settling=settling)
+
         runner = Runner(lambda: [*sinks(), *handlers()], turns)
         runner.run(lambda: told.is_set() or os.getppid() != parent)
         # Hand-overs still under way are not waited for. Their processes end with this one.
@@ -73,27 +87,50 @@ class KnownSinks:
 class KnownHandlers:
     """The handlers of the modules, as far as they are known.
 
-    Modules that cannot be used are tried again every so often.
+    Modules are imported beside the work for sinks: one may hang, and one that cannot be used is
+    tried again every so often.
+
+    Args:
+        newest: gives the newest entry of the audit.
+
+    Attributes:
+        begins_at: the entry after which new handlers begin; known before any handler is.
     """
 
-    def __init__(self, modules: Sequence[str]) -> None:
+    def __init__(
+        self, modules: Sequence[str], begins_at: int | None, newest: Callable[[], int]
+    ) -> None:
+        self.begins_at = begins_at
         self._modules = modules
-        self._handlers: Sequence[Consumer] | None = None
-        self._again_at, self._wait = 0.0, AGAIN_SECONDS
+        self._newest = newest
+        self._handlers: Sequence[Consumer] = ()
 
     def __call__(self) -> Sequence[Consumer]:
         """Return them."""
-        if self._handlers is None and monotonic() >= self._again_at:
+        return self._handlers
+
+    def start(self) -> None:
+        """Import the modules, in a thread of its own."""
+        if self._modules:
+            Thread(target=self._load, name="handlers", daemon=True).start()
+
+    def _load(self) -> None:
+        wait = AGAIN_SECONDS
+        while self.begins_at is None:
+            try:
+                self.begins_at = self._newest()
+            except DatabaseError:  # which is told where it counts
+                sleep(NEWEST_SECONDS)
+        while not self._handlers:
             try:
                 self._handlers = handlers_of(self._modules)
             except HandlersError as error:
-                get_logger().error("outbox.no_handlers", wait_seconds=self._wait, **describe(error))
-                self._again_at = monotonic() + self._wait
-                self._wait = min(self._wait * 2, LONGEST_AGAIN_SECONDS)
+                get_logger().error("outbox.no_handlers", wait_seconds=wait, **describe(error))
+                sleep(wait)
+                wait = min(wait * 2, LONGEST_AGAIN_SECONDS)
             else:
                 names = [each.name for each in self._handlers]
                 get_logger().info("outbox.handlers", handlers=names)
-        return self._handlers or ()
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ def serve(
     folder: Path | None = None,
     shadowed: bool = False,
     hands_over: bool | None = None,
+    begins_at: int | None = None,
     respawn: bool = True,
     stop_seconds: int = STOP_SECONDS,
 ) -> None:
@@ -59,6 +60,7 @@ def serve(
         hands_over: whether there are handlers of changes. A process of its own hands over to them
             and to sinks; without handlers it begins once there is a sink. None: the application
             sees to that process, for the settings are known to it alone.
+        begins_at: the entry of the audit after which new handlers begin; None: it is not known.
         respawn: restart a worker that ended by itself; else the server ends with it.
         stop_seconds: longest time for requests under way, once told to stop.
     """
@@ -82,7 +84,7 @@ def serve(
     with (
         _shared_numbers(workers),
         _shared_folder(folder) as server.folder,
-        _kept(server.folder, shadowed=shadowed, hands_over=hands_over),
+        _kept(server.folder, begins_at, shadowed=shadowed, hands_over=hands_over),
     ):
         server.serve(target_loader=_loaded)
 
@@ -144,7 +146,7 @@ def _connections() -> int:
 
 @contextmanager
 def _kept(
-    folder: ServerFolder | None, *, shadowed: bool, hands_over: bool | None
+    folder: ServerFolder | None, begins_at: int | None, *, shadowed: bool, hands_over: bool | None
 ) -> Iterator[None]:
     """Keep the processes running that belong beside this server."""
     keepers: list[Keeper] = []
@@ -153,9 +155,9 @@ def _kept(
 
         keepers.append(ShadowKeeper())
     if (hands_over or (hands_over is False and folder is not None)) and sys.platform != "win32":
-        from usher.server.outbox import OutboxKeeper  # noqa: PLC0415 - not on Windows
+        from usher.server.outbox import OutboxKeeper, Start  # noqa: PLC0415 - not on Windows
 
-        keepers.append(OutboxKeeper(None if hands_over else folder))
+        keepers.append(OutboxKeeper(None if hands_over else folder, Start(begins_at)))
     for keeper in keepers:
         keeper.start()
     try:

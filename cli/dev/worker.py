@@ -9,12 +9,15 @@ import gc
 import os
 import sys
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from usher.cli.dev.server import ASKED_VARIABLE
 
 if TYPE_CHECKING:
     from usher.server.app import Application
+
+LOCAL_SETTLING_SECONDS: Final = 1.0
+"""After an answer the local Identity takes no longer to commit an account, or to drop it."""
 
 
 def _composed() -> Application:
@@ -37,9 +40,10 @@ def _composed() -> Application:
     warn_of_tests(usher.policy, usher.clock())
     folder = None if usher.settings.handlers else own_folder()
     if usher.settings.handlers or folder is not None:
-        from usher.server.outbox import OutboxKeeper  # noqa: PLC0415 - not on Windows
+        from usher.server.outbox import OutboxKeeper, Start  # noqa: PLC0415 - not on Windows
 
-        OutboxKeeper(folder).start()  # its process ends with this one
+        start = Start(usher.newest_entry(), LOCAL_SETTLING_SECONDS if asked.local else None)
+        OutboxKeeper(folder, start).start()  # its process ends with this one
     guest = local_identity(usher.settings, asked) if asked.local else None
     return Application(guest, own_pages=True)
 

@@ -123,13 +123,13 @@ class Step(Struct, frozen=True):
 
     Attributes:
         part: its place among the changes of its entry.
-        asks: whether Identity must have the account.
+        settles_at: the time from which it is no longer too young; None: it never was.
     """
 
     change: Change
     part: int
     action: Action
-    asks: bool
+    settles_at: datetime | None
 
     @property
     def key(self) -> Key:
@@ -142,9 +142,9 @@ class Step(Struct, frozen=True):
         return self.change.sequence, self.part
 
     @property
-    def settles_at(self) -> datetime:
-        """The time from which it is no longer too young."""
-        return self.change.at + SETTLING
+    def asks(self) -> bool:
+        """Whether Identity must have the account."""
+        return self.settles_at is not None
 
 
 class Plan(Struct, frozen=True):
@@ -192,6 +192,7 @@ def plan_page(
     *,
     after: Place,
     up_to: int | None,
+    settling: timedelta = SETTLING,
 ) -> Plan:
     """The plan of a page of the audit.
 
@@ -203,6 +204,7 @@ def plan_page(
         up_to: the last entry before which none is still to come, where the page is the last one;
             None: more entries follow. Then what is too young becomes rows, so that it keeps
             nobody behind it back.
+        settling: after so long Identity rolls nothing back any more.
     """
     behind, held = set(waiting), set[Key]()
     steps = []
@@ -210,7 +212,7 @@ def plan_page(
         for part, change in wanted(found, consumer, patterns):
             if after[1] != WHOLE and (change.sequence, part) <= after:
                 continue
-            if step := _step(found, part, change, people, now):
+            if step := _step(found, part, change, people, now, settling):
                 steps.append(_placed(step, behind, held))
     if up_to is None:
         return Plan(tuple(steps), (page[-1].entry.sequence or 0, WHOLE), None)
@@ -218,14 +220,18 @@ def plan_page(
     while ready and steps[ready - 1].action in (Action.SETTLE, Action.HOLD):
         ready -= 1
     left = steps[ready:]
-    young = [step.settles_at for step in left if step.action is Action.SETTLE]
+    young = [step.settles_at for step in left if step.settles_at and step.action is Action.SETTLE]
     if not young:  # at most some that are held behind rows, and become rows as well
         return Plan(tuple(steps), (up_to, WHOLE), None)
     return Plan(tuple(steps[:ready]), (left[0].change.sequence - 1, WHOLE), min(young))
 
 
 def step_again(
-    row: Waiting, found: Found, people: Mapping[Key, User], now: datetime
+    row: Waiting,
+    found: Found,
+    people: Mapping[Key, User],
+    now: datetime,
+    settling: timedelta = SETTLING,
 ) -> Step | None:
     """The step for a row that is due; None: the change is no longer to be told.
 
@@ -233,7 +239,7 @@ def step_again(
     """
     for part, change in enumerate(changes_of(found.entry)):
         if change.id == row.change_id:
-            return _step(found, part, change, people, now)
+            return _step(found, part, change, people, now, settling)
     return None
 
 
@@ -343,7 +349,12 @@ def _placed(step: Step, behind: set[Key], held: set[Key]) -> Step:
 
 
 def _step(
-    found: Found, part: int, change: Change, people: Mapping[Key, User], now: datetime
+    found: Found,
+    part: int,
+    change: Change,
+    people: Mapping[Key, User],
+    now: datetime,
+    settling: timedelta,
 ) -> Step | None:
     """The step for one change by itself; None: it is not to be told."""
     key = change.instance_id, change.user.id
@@ -353,6 +364,6 @@ def _step(
     if gone and not without:
         return None
     change = with_person(change, record, now)
-    asks = found.starts and not without
-    step = Step(change, part, Action.HAND_OVER, asks)
-    return replace(step, action=Action.SETTLE) if asks and step.settles_at > now else step
+    settles_at = change.at + settling if found.starts and not without else None
+    young = settles_at is not None and settles_at > now
+    return Step(change, part, Action.SETTLE if young else Action.HAND_OVER, settles_at)

@@ -19,6 +19,7 @@ from usher.core.domain.failures import shown
 from usher.core.domain.outbox import Change, Kind, Write
 from usher.core.domain.outbox_queue import (
     DEATHS,
+    SETTLING,
     SHARDS,
     WHOLE,
     Action,
@@ -97,6 +98,9 @@ class Dispatcher:
         accounts: None where Identity cannot be asked.
         apply: None where no consumer writes.
         ticks: seconds of a clock that only goes forward.
+        begins_at: the entry after which a new consumer begins; None: the newest one at its first
+            turn.
+        settling: after so long Identity no longer rolls back.
     """
 
     def __init__(
@@ -110,6 +114,8 @@ class Dispatcher:
         accounts: Accounts | None = None,
         apply: Apply | None = None,
         ticks: Callable[[], float] = monotonic,
+        begins_at: int | None = None,
+        settling: timedelta = SETTLING,
     ) -> None:
         self._queue = queue
         self._complete = complete
@@ -119,6 +125,8 @@ class Dispatcher:
         self._accounts = accounts
         self._apply = apply
         self._ticks = ticks
+        self._begins_at = begins_at
+        self._settling = settling
         self._known = 0
         self._last = -1
         self._open: set[int] = set()
@@ -138,6 +146,7 @@ class Dispatcher:
         look = self._queue.look(name, now)
         if not look.shards:
             return self._begin(now)
+        self._begins_at = None  # forgotten later, it begins anew with what comes from then on
         if look.newest > self._known:
             self._known = self._complete.up_to() or self._known
         chosen = self._choose(look, now)
@@ -169,7 +178,7 @@ class Dispatcher:
 
     def _begin(self, now: datetime) -> Turn:
         """Make a new consumer known; it gets what comes from now on."""
-        position = self._complete.up_to()
+        position = self._complete.up_to() if self._begins_at is None else self._begins_at
         if position is None:
             return Turn()  # a transaction is under way; the next turn looks again
         if not self._queue.begin(self._consumer.name, position, now):
@@ -253,7 +262,7 @@ class Dispatcher:
             if found is None:
                 work.wait(structs.replace(row, state=State.DROPPED, due_at=None, error=PRUNED))
                 continue
-            step = step_again(row, found, people, self._clock())
+            step = step_again(row, found, people, self._clock(), self._settling)
             if step is None:
                 work.forget(row)
             elif step.action is Action.SETTLE:
@@ -290,6 +299,7 @@ class Dispatcher:
             now,
             after=work.shard.place,
             up_to=None if page.full else self._known,
+            settling=self._settling,
         )
         for step in plan.steps:
             self._take(work, step)

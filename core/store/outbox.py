@@ -141,7 +141,7 @@ class Queue:
             known = select(CONSUMERS).where(CONSUMERS.c.name == name).order_by(CONSUMERS.c.shard)
             shards = [Shard(*row) for row in sql.execute(known)]
             ready = set(sql.execute(due.distinct()).scalars())
-            newest = sql.execute(select(func.max(AUDIT.c.sequence))).scalar() or 0
+            newest = newest_entry(transaction)
             return Look(
                 tuple(
                     structs.replace(
@@ -299,6 +299,14 @@ class Queue:
                 if any(row.error for row in (*moves.added, *moves.changed)):
                     _forget_words(transaction, before.name, users)
                 put_in_order(transaction, before.name, users, now)
+
+
+def newest_entry(transaction: Transaction) -> int:
+    """The number of the newest entry of the audit that can be seen; 0: there is none.
+
+    All that are begun after this have a greater one.
+    """
+    return transaction.sql.execute(select(func.max(AUDIT.c.sequence))).scalar() or 0
 
 
 def put_in_order(

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.outbox_site import Site, lines, lives, processes_of
+from tests.receivers import Receiver
+from tests.server.outbox_site import LOOPBACK, Site, lines, lives, processes_of
 from tests.server.waiting import until
 from tests.support import Server, account, signed
 
@@ -51,6 +52,19 @@ def grows(change: Change) -> None:
     held = []
     while True:
         held.append(bytearray(1 << 28))
+"""
+SLOW = """
+import time
+from pathlib import Path
+from usher import after
+
+Path("importing").touch()
+while not Path("imported").exists():
+    time.sleep(0.05)
+
+@after("user.changed")
+def told(change):
+    Path("told").write_text(str(change.user.user_metadata))
 """
 NAMES = ("good", "site_hooks.sleeps", "site_hooks.raises", "site_hooks.exits",
          "site_hooks.prints", "site_hooks.grows")  # fmt: skip
@@ -102,3 +116,23 @@ def test_every_change_reaches_a_good_handler_whatever_others_do_and_whatever_is_
     server.stop()
     until(lambda: not any(lives(int(pid)) for [pid] in lines("sleeping")))
     assert server.log.stat().st_size < 2_000_000
+
+
+def test_a_new_handler_gets_what_comes_while_its_module_is_imported(
+    site: Site, database_url: str, start_server: Callable[..., Server]
+) -> None:
+    """It begins where the server began; and sinks wait for no import."""
+    Path("slow_hooks.py").write_text(SLOW)
+    site.grant()  # before its time
+    server = start_server(database_url, USHER_HANDLERS="slow_hooks", USHER_SINK_NETWORKS=LOOPBACK)
+    now = datetime.now(UTC)
+    who = account(user_id=site.people[0], user_metadata={"plan": "gold"}, at=now)
+    with Receiver() as receiver:
+        url = f"http://127.0.0.1:{receiver.port}/"
+        site.app.sinks.add(url, ["user.changed"], "cli:ada")
+        assert server.post(signed("login", who, at=now)).status == 200
+        until(lambda: receiver.came and Path("importing").exists())
+        assert not Path("told").exists()
+        Path("imported").touch()
+        until(Path("told").exists)
+    assert "gold" in Path("told").read_text()

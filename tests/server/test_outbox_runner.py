@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.server.waiting import until
 from tests.store.store_support import LogLines
 from tests.support import ROOT, clean_environment
 from usher.core.domain.outbox import Change
@@ -140,17 +141,27 @@ def test_modules_that_cannot_be_used_are_told_and_tried_again(
     """The server needs no restart once they are mended."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr(outbox_process, "AGAIN_SECONDS", 0.0)
-    lines, consumers = LogLines(), KnownHandlers(["site_hooks"])
-    assert consumers() == ()
-    [line] = lines("outbox.no_handlers")
-    assert line["detail"].startswith("There is no module site_hooks")
+    for name in ("AGAIN_SECONDS", "NEWEST_SECONDS"):
+        monkeypatch.setattr(outbox_process, name, 0.0)
+    lines, away, newest = LogLines(), [DatabaseError("away")], [5, 6]
+
+    def look() -> int:
+        if away:
+            raise away.pop()
+        return newest.pop(0)
+
+    consumers = KnownHandlers(["site_hooks"], None, look)
+    consumers.start()
+    until(lambda: lines("outbox.no_handlers"))
+    assert lines("outbox.no_handlers")[0]["detail"].startswith("There is no module site_hooks")
+    assert (consumers(), consumers.begins_at) == ((), 5)
     text = "from usher import after\n@after('*', name='f')\ndef f(change): ...\n"
     Path("site_hooks.py").write_text(text)
-    found = consumers()
+    until(consumers)
+    assert [each.name for each in consumers()] == ["handler:f"]
+    assert newest == [6]
+    until(lambda: lines("outbox.handlers"))
     assert [line["handlers"] for line in lines("outbox.handlers")] == [["handler:f"]]
-    assert [each.name for each in found] == ["handler:f"]
-    assert consumers() is found
 
 
 HOLDER = """
