@@ -44,7 +44,7 @@ def run(once: bool, seconds: int | None) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, stop)
         with own_lease(app.settings.spool_folder) as lease:
-            turns = partial(app.dispatcher, lease=lease, begins_at=begins_at)
+            turns = partial(app.dispatcher, lease=lease, begins_at=begins_at, watch=app.watch)
             runner = Runner(lambda: [*sinks(), *handlers], turns, once=once)
             runner.run(lambda: told.is_set() or (until is not None and monotonic() >= until))
         say(f"{counted(runner.handed_over, 'change')} handed over.")

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from usher.core.outbox.consumer import Consumer
     from usher.core.outbox.dispatcher import Dispatcher
     from usher.core.outbox.sinks import Sinks
+    from usher.core.outbox.watch import Watch
     from usher.core.oversized import Oversized
     from usher.core.requests import RequestService
     from usher.core.shadow import Shadow
@@ -383,6 +384,7 @@ class App:
         *,
         begins_at: int | None = None,
         settling: timedelta | None = None,
+        watch: Watch | None = None,
     ) -> Dispatcher:
         """A dispatcher of changes to one consumer, for one thread.
 
@@ -392,6 +394,7 @@ class App:
                 before the first event was answered; None: the newest one at its first turn. A sink
                 began when it was added.
             settling: after so long Identity no longer rolls back; None: as Netlify's.
+            watch: looks for all consumers of the process.
         """
         from usher.core.domain.outbox import HANDLER  # noqa: PLC0415 - events need none
         from usher.core.domain.outbox_queue import SETTLING  # noqa: PLC0415
@@ -410,7 +413,16 @@ class App:
             apply=self.store.users.write_of_handler,
             begins_at=begins_at if consumer.name.startswith(HANDLER) else None,
             settling=SETTLING if settling is None else settling,
+            watch=watch,
         )
+
+    @cached_property
+    def watch(self) -> Watch:
+        """The look for all consumers whose dispatchers run in this process."""
+        from usher.core.outbox.watch import Watch  # noqa: PLC0415 - events need none
+        from usher.core.store.outbox import Queue  # noqa: PLC0415
+
+        return Watch(Queue(self.store.database), self.clock)
 
     @cached_property
     def accounts(self) -> KnownAccounts | None:

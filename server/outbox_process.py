@@ -62,7 +62,13 @@ def main() -> None:
     with own_lease(app.settings.spool_folder) as lease:
 
         def turns(consumer: Consumer) -> Dispatcher:
-            return app.dispatcher(consumer, lease, begins_at=handlers.begins_at, settling=settling)
+            return app.dispatcher(
+                consumer,
+                lease,
+                begins_at=handlers.begins_at,
+                settling=settling,
+                watch=app.watch,
+            )
 
         runner = Runner(lambda: [*sinks(), *handlers()], turns)
         runner.run(lambda: told.is_set() or os.getppid() != parent)

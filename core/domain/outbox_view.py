@@ -59,7 +59,7 @@ class Known(Struct, frozen=True):
     """A consumer, as far as is on record.
 
     Attributes:
-        patterns: the kinds that it is for; of a handler all, for its own module alone names them.
+        patterns: the kinds that it is for, as it said last.
         places: how far it has come, by shard.
     """
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Final, Protocol
 from uuid import UUID
@@ -36,6 +36,7 @@ from usher.core.domain.outbox_queue import (
 from usher.core.errors import DatabaseError, NotStorableError, UsherError
 from usher.core.log import get_logger
 from usher.core.outbox.consumer import Consumer, Done, Failed, Gone
+from usher.core.outbox.watch import Watch
 from usher.core.outbox.work import Work
 from usher.core.store.complete import Complete
 from usher.core.store.database import Transaction
@@ -51,6 +52,7 @@ MOST_FAILING: Final = 1_000
 is tried every so often: where it is taken, the failures are those of some people alone."""
 FAILING_REST: Final = timedelta(seconds=5)
 MAX_ERROR: Final = 300
+NEVER: Final = datetime.min.replace(tzinfo=UTC)
 ENDED: Final = "the process ended each time while this was handed over"
 PRUNED: Final = "the audit no longer has the entry"
 
@@ -101,6 +103,7 @@ class Dispatcher:
         begins_at: the entry after which a new consumer begins; None: the newest one at its first
             turn.
         settling: after so long Identity no longer rolls back.
+        watch: looks for all consumers of the process; None: this one looks alone.
     """
 
     def __init__(
@@ -116,6 +119,7 @@ class Dispatcher:
         ticks: Callable[[], float] = monotonic,
         begins_at: int | None = None,
         settling: timedelta = SETTLING,
+        watch: Watch | None = None,
     ) -> None:
         self._queue = queue
         self._complete = complete
@@ -127,6 +131,7 @@ class Dispatcher:
         self._ticks = ticks
         self._begins_at = begins_at
         self._settling = settling
+        self._watch = watch
         self._known = 0
         self._last = -1
         self._open: set[int] = set()
@@ -135,6 +140,7 @@ class Dispatcher:
         self._tries_one_at: dict[int, datetime] = {}
         self._owed: dict[int, float] = {}
         self._seen_at: datetime | None = None
+        self._idle_at, self._idle_until = 0, NEVER
 
     def turn(self) -> Turn:
         """Work on one shard for a while.
@@ -143,15 +149,20 @@ class Dispatcher:
             DatabaseError: the database cannot be used.
         """
         name, now = self._consumer.name, self._clock()
+        if self._is_idle(now):
+            return Turn(known=self._known)
         look = self._queue.look(name, now)
         if not look.shards:
             return self._begin(now)
         self._begins_at = None  # forgotten later, it begins anew with what comes from then on
+        if self._seen_at is None or now - self._seen_at >= SEEN_EVERY:
+            self._queue.seen(name, now, self._consumer.patterns)
+            self._seen_at = now
         if look.newest > self._known:
             self._known = self._complete.up_to() or self._known
         chosen = self._choose(look, now)
         if chosen is None:
-            self._show(now)
+            self._note_idle(look, now)
             return Turn(known=self._known)
         number = self._last = chosen.shard
         until = now + lease_of(self._consumer.seconds)
@@ -160,7 +171,6 @@ class Dispatcher:
         if shard is None:
             return Turn()
         self._open.add(number)
-        self._seen_at = now
         if shard.tries:
             self._careful[number] = PAGE
         work = Work(self._queue, self._consumer, shard, self._clock, self._ticks)
@@ -181,7 +191,7 @@ class Dispatcher:
         position = self._complete.up_to() if self._begins_at is None else self._begins_at
         if position is None:
             return Turn()  # a transaction is under way; the next turn looks again
-        if not self._queue.begin(self._consumer.name, position, now):
+        if not self._queue.begin(self._consumer.name, position, now, self._consumer.patterns):
             return Turn()
         get_logger().info("outbox.began", consumer=self._consumer.name, position=position)
         return Turn(more=True)
@@ -207,10 +217,25 @@ class Dispatcher:
         known, until = self._rests.get(shard.shard, (0, now))
         return known == self._known and now < until
 
-    def _show(self, now: datetime) -> None:
-        if self._seen_at is None or now - self._seen_at >= SEEN_EVERY:
-            self._queue.seen(self._consumer.name, now)
-            self._seen_at = now
+    def _is_idle(self, now: datetime) -> bool:
+        """Whether the look for all consumers tells that this one has nothing to do."""
+        if self._watch is None or now >= self._idle_until:
+            return False
+        signs = self._watch.signs()
+        return signs.newest == self._idle_at and self._consumer.name not in signs.due
+
+    def _note_idle(self, look: Look, now: datetime) -> None:
+        """Note for how long nothing is to do, unless something comes or is due."""
+        self._idle_at, self._idle_until = look.newest, NEVER
+        if look.newest > self._known:
+            return
+        until = (self._seen_at or now) + SEEN_EVERY
+        for shard in look.shards:
+            if shard.due or (shard.follows and not self._rests_still(shard, now)):
+                return  # another server works on it
+            if shard.follows:
+                until = min(until, self._rests[shard.shard][1])
+        self._idle_until = until
 
     # --- a turn -------------------------------------------------------------------------------
 

@@ -134,7 +134,7 @@ class Sinks:
         # there is no place to begin at as yet, and it does.
         position = Complete(self._database).up_to()
         if position is not None:
-            Queue(self._database).begin(sink.consumer, position, self.now())
+            Queue(self._database).begin(sink.consumer, position, self.now(), sink.kinds)
         return sink, chosen
 
     def rotate(

@@ -58,6 +58,7 @@ class Shard(Struct, frozen=True):
 
     Attributes:
         position, part: the change up to which it has come.
+        kinds: those that the consumer is for, as it said last.
         due: whether a waiting row of it is due.
         follows: whether the audit has entries after its place, or so many others that its position
             should move.
@@ -72,6 +73,7 @@ class Shard(Struct, frozen=True):
     lease: UUID | None
     lease_until: datetime
     seen_at: datetime
+    kinds: Sequence[str]
     due: bool = False
     follows: bool = False
 
@@ -86,6 +88,13 @@ class Look(Struct, frozen=True):
 
     shards: tuple[Shard, ...]
     newest: int
+
+
+class Signs(Struct, frozen=True):
+    """The newest entry of the audit, and the names of the consumers with rows that are due."""
+
+    newest: int
+    due: frozenset[str]
 
 
 class Entries(Struct, frozen=True):
@@ -154,14 +163,26 @@ class Queue:
                 newest,
             )
 
-    def begin(self, name: str, position: int, now: datetime) -> bool:
+    def signs(self, now: datetime) -> Signs:
+        """A look for all consumers at once."""
+        due = select(OUTBOX.c.consumer).where(OUTBOX.c.due_at <= now, _WAITS).distinct()
+        with self._database.read() as transaction:
+            names = frozenset(transaction.sql.execute(due).scalars())
+            return Signs(newest_entry(transaction), names)
+
+    def begin(
+        self, name: str, position: int, now: datetime, kinds: Collection[str] = ("*",)
+    ) -> bool:
         """Make a new consumer known, at a position; a known one is left as it is.
+
+        Args:
+            kinds: those that it is for, for people to see.
 
         Returns:
             False: it is a sink that was removed, which stays unknown.
         """
-        new = (position, WHOLE, 0, 0, None, now, now)
-        rows = [_values(Shard(name, shard, *new)) for shard in range(SHARDS)]
+        new = (position, WHOLE, 0, 0, None, now, now, sorted(kinds))
+        rows = [_row_of(Shard(name, shard, *new)) for shard in range(SHARDS)]
         known = select(CONSUMERS.c.shard).where(CONSUMERS.c.name == name)
 
         def work() -> bool:
@@ -174,11 +195,11 @@ class Queue:
 
         return again_on_conflict(work)
 
-    def seen(self, name: str, now: datetime) -> None:
-        """Note that a server works for a consumer, which has nothing to do."""
+    def seen(self, name: str, now: datetime, kinds: Collection[str]) -> None:
+        """Note that a server works for a consumer, and for which kinds of changes."""
         with self._database.write() as transaction:
             mine = update(CONSUMERS).where(CONSUMERS.c.name == name)
-            transaction.sql.execute(mine.values(seen_at=now))
+            transaction.sql.execute(mine.values(seen_at=now, kinds=sorted(kinds)))
 
     def claim(
         self, shard: Shard, lease: UUID, now: datetime, until: datetime, *, alive: bool
@@ -400,9 +421,13 @@ def _row(row: Waiting) -> dict[str, Any]:
     return values
 
 
+def _row_of(shard: Shard) -> dict[str, Any]:
+    return {column.name: getattr(shard, column.name) for column in CONSUMERS.c}
+
+
 def _values(shard: Shard) -> dict[str, Any]:
-    values = structs.asdict(shard)
-    del values["due"], values["follows"]
+    values = _row_of(shard)
+    del values["kinds"]  # another process may have noted other ones
     return values
 
 

@@ -14,7 +14,6 @@ from usher.core.store.audit import audit_page, to_entry
 from usher.core.store.database import Transaction
 from usher.core.store.filters import AuditFilters
 from usher.core.store.outbox import people_of, to_waiting, waiting_columns, with_causes
-from usher.core.store.sinks import all_sinks
 from usher.core.store.tables import AUDIT, CONSUMERS, OUTBOX
 
 
@@ -78,9 +77,9 @@ def _rows(
 
 
 def _consumers(transaction: Transaction) -> list[Known]:
-    kinds = {sink.consumer: frozenset(sink.kinds) for sink in all_sinks(transaction)}
     places: dict[str, dict[int, Place]] = {}
-    columns = CONSUMERS.c.name, CONSUMERS.c.shard, CONSUMERS.c.position, CONSUMERS.c.part
-    for name, shard, position, part in transaction.sql.execute(select(*columns)):
-        places.setdefault(name, {})[shard] = position, part
-    return [Known(name, kinds.get(name, frozenset("*")), shards) for name, shards in places.items()]
+    kinds: dict[str, frozenset[str]] = {}
+    for row in transaction.sql.execute(select(CONSUMERS)):
+        places.setdefault(row.name, {})[row.shard] = row.position, row.part
+        kinds[row.name] = frozenset(row.kinds)
+    return [Known(name, kinds[name], shards) for name, shards in places.items()]

@@ -357,6 +357,7 @@ CONSUMERS: Final = Table(
     Column("lease", Uuid),
     Column("lease_until", UtcDateTime, nullable=False),
     Column("seen_at", UtcDateTime, nullable=False),
+    Column("kinds", JSON, nullable=False),
 )
 """How far a handler or a sink (``handler:NAME``, ``sink:ID``) has come with the audit.
 
@@ -364,7 +365,7 @@ All entries up to ``position`` are handed over, or stand in ``OUTBOX``; of that 
 changes up to ``part`` (-1: all of them). A shard has the users of a
 quarter of all ids. ``lease`` names the server that works on it, until ``lease_until``; NULL: none
 does. Where processes end while they work, ``trying`` is the entry that is looked at alone, for the
-``tries``-th time; 0: none.
+``tries``-th time; 0: none. ``kinds`` are those that the consumer is for.
 """
 OUTBOX: Final = Table(
     "outbox",
@@ -387,7 +388,7 @@ OUTBOX: Final = Table(
     Column("failed_at", UtcDateTime),
     UniqueConstraint("consumer", "sequence", "part", name="outbox_change"),
     Index("outbox_user", "instance_id", "user_id", "consumer", "sequence", "part"),
-    Index("outbox_due", "consumer", "shard", "due_at"),
+    Index("outbox_due", "due_at", "consumer", "shard"),
     Index("outbox_state", "state", "id"),
 )
 """Changes that were not handed over at once (``domain.outbox_queue.Waiting``): those that failed,

@@ -25,6 +25,7 @@ def upgrade() -> None:
         sa.Column("lease", sa.Uuid),
         sa.Column("lease_until", TIME, nullable=False),
         sa.Column("seen_at", TIME, nullable=False),
+        sa.Column("kinds", sa.JSON, nullable=False),
         if_not_exists=True,
     )
     op.create_table(
@@ -51,7 +52,7 @@ def upgrade() -> None:
     )
     for name, columns in (
         ("outbox_user", ["instance_id", "user_id", "consumer", "sequence", "part"]),
-        ("outbox_due", ["consumer", "shard", "due_at"]),
+        ("outbox_due", ["due_at", "consumer", "shard"]),
         ("outbox_state", ["state", "id"]),
     ):
         op.create_index(name, "outbox", columns, if_not_exists=True)
