@@ -36,6 +36,8 @@ MARGIN: Final = timedelta(seconds=20)
 """A lease lasts so much longer than the hand-over that begins now."""
 DEATHS: Final = 3
 """An entry at which so many processes ended counts as failed."""
+MOST_HELD: Final = 100
+"""With so many rows of one person behind one that fails, later changes stay in the audit."""
 WHOLE: Final = -1
 """The part of a place that is the end of its entry."""
 Place = tuple[int, int]
@@ -61,6 +63,8 @@ class Waiting(Struct, frozen=True, kw_only=True):
     Attributes:
         id: its number; 0 before it has one.
         sequence, part: the entry of the audit, and the place among its changes.
+        kind: empty: a mark, which stands for all that person's changes from this place on, up to
+            the one that the consumer has come to. They are in the audit alone.
         due_at: when it is tried next; None: another one of the same person goes first, or it is
             not tried any more.
         error: why the last attempt failed, without personal data.
@@ -86,6 +90,11 @@ class Waiting(Struct, frozen=True, kw_only=True):
     def key(self) -> Key:
         """The key of the user."""
         return self.instance_id, self.user_id
+
+    @property
+    def is_mark(self) -> bool:
+        """Whether it stands for later changes."""
+        return not self.kind
 
     @property
     def is_waiting(self) -> bool:
@@ -116,6 +125,10 @@ class Action(StrEnum):
     """One of the same person, which is too young, goes first."""
     HOLD_BACK = "hold_back"
     """One of the same person, which failed or waits, goes first."""
+    MARK = "mark"
+    """As ``HOLD_BACK``, but with the mark as its row, for so many rows wait already."""
+    LEAVE = "leave"
+    """A mark stands for it."""
 
 
 class Step(Struct, frozen=True):
@@ -187,9 +200,10 @@ def plan_page(
     consumer: str,
     patterns: AbstractSet[str],
     people: Mapping[Key, User],
-    waiting: AbstractSet[Key],
+    waiting: Mapping[Key, int],
     now: datetime,
     *,
+    marked: AbstractSet[Key] = frozenset(),
     after: Place,
     up_to: int | None,
     settling: timedelta = SETTLING,
@@ -199,21 +213,22 @@ def plan_page(
     Args:
         consumer: its name; it gets no changes of its own.
         people: the records of the page's users.
-        waiting: users who have a waiting row of this consumer.
+        waiting: users who have waiting rows of this consumer, and how many.
+        marked: those with a mark among them.
         after: the place up to which the consumer has come.
         up_to: the last entry before which none is still to come, where the page is the last one;
             None: more entries follow. Then what is too young becomes rows, so that it keeps
             nobody behind it back.
         settling: after so long Identity rolls nothing back any more.
     """
-    behind, held = set(waiting), set[Key]()
+    line = _Line(dict(waiting), set(marked), set())
     steps = []
     for found in page:
         for part, change in wanted(found, consumer, patterns):
-            if after[1] != WHOLE and (change.sequence, part) <= after:
+            if not is_after(after, (change.sequence, part)):
                 continue
             if step := _step(found, part, change, people, now, settling):
-                steps.append(_placed(step, behind, held))
+                steps.append(_placed(step, line))
     if up_to is None:
         return Plan(tuple(steps), (page[-1].entry.sequence or 0, WHOLE), None)
     ready = len(steps)
@@ -265,12 +280,49 @@ def lasts(lease_until: datetime, now: datetime, seconds: float) -> bool:
 
 
 def row_of(step: Step, consumer: str) -> Waiting:
-    """The row of a change that waits; it is due at no time yet."""
-    change = step.change
+    """The row of a change that waits, or the mark; it is due at no time yet."""
+    row = _row(step.change, step.part, consumer)
+    if step.action is Action.MARK:
+        return replace(row, kind="", role="", change_id="")
+    return row
+
+
+def behind_mark(
+    mark: Waiting,
+    page: Sequence[Found],
+    patterns: AbstractSet[str],
+    place: Place,
+    left: int | None,
+) -> tuple[list[Waiting], Waiting | None]:
+    """The rows for changes that a mark stands for, and the mark for the rest of them.
+
+    Args:
+        page: the person's first entries from the mark on.
+        place: the place up to which the consumer has come.
+        left: the person's next entry after the page; None: there is none.
+    """
+    rows = [
+        _row(change, part, mark.consumer)
+        for found in page
+        for part, change in wanted(found, mark.consumer, patterns)
+        if (mark.sequence, mark.part) <= (change.sequence, part)
+        and not is_after(place, (change.sequence, part))
+    ]
+    return rows, None if left is None else replace(mark, sequence=left, part=0)
+
+
+def is_after(place: Place, change: Place) -> bool:
+    """Whether a change is after the place that a consumer has come to."""
+    if change[0] == place[0]:
+        return place[1] != WHOLE and change[1] > place[1]
+    return change[0] > place[0]
+
+
+def _row(change: Change, part: int, consumer: str) -> Waiting:
     return Waiting(
         consumer=consumer,
         sequence=change.sequence,
-        part=step.part,
+        part=part,
         instance_id=change.instance_id,
         user_id=change.user.id,
         kind=change.kind.value,
@@ -329,22 +381,39 @@ def wanted(found: Found, consumer: str, patterns: AbstractSet[str]) -> Sequence[
     ]
 
 
-def _placed(step: Step, behind: set[Key], held: set[Key]) -> Step:
-    """The step behind those of the same person.
+class _Line(Struct):
+    """The people of whom something goes first.
 
-    Args:
-        behind: users of whom a row waits.
-        held: users of whom something on this page is too young.
+    Attributes:
+        rows: how many rows of them wait.
+        marked: those with a mark.
+        held: those of whom something on this page is too young.
     """
+
+    rows: dict[Key, int]
+    marked: set[Key]
+    held: set[Key]
+
+
+def _placed(step: Step, line: _Line) -> Step:
+    """The step behind those of the same person."""
+    key = step.key
     if step.change.kind is Kind.USER_DELETED:  # it takes the place of all that waits
-        behind.discard(step.key)
-        held.discard(step.key)
-    elif step.key in behind:
-        return replace(step, action=Action.HOLD_BACK)
-    elif step.key in held:
+        line.rows.pop(key, None)
+        line.marked.discard(key)
+        line.held.discard(key)
+    elif key in line.marked:
+        return replace(step, action=Action.LEAVE)
+    elif key in line.rows:
+        line.rows[key] += 1
+        if line.rows[key] <= MOST_HELD:
+            return replace(step, action=Action.HOLD_BACK)
+        line.marked.add(key)
+        return replace(step, action=Action.MARK)
+    elif key in line.held:
         return replace(step, action=Action.HOLD)
     elif step.action is Action.SETTLE:
-        held.add(step.key)
+        line.held.add(key)
     return step
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from usher.core.domain.outbox import Change, changes_of
 from usher.core.domain.outbox_queue import (
@@ -18,6 +19,7 @@ from usher.core.domain.outbox_queue import (
     Place,
     State,
     Waiting,
+    is_after,
     shard_of,
     wanted,
 )
@@ -66,6 +68,11 @@ class Known(Struct, frozen=True):
     name: str
     patterns: AbstractSet[str]
     places: Mapping[int, Place]
+
+    def up_to(self, mark: Waiting) -> Known:
+        """It, as it stands with the person of a mark: not further than that."""
+        before = (mark.sequence - 1, WHOLE) if mark.part == 0 else (mark.sequence, mark.part - 1)
+        return replace(self, places={**self.places, shard_of(mark.user_id): before})
 
 
 class Outstanding(Struct, frozen=True):
@@ -121,7 +128,7 @@ def led_to(
         place = consumer.places.get(shard_of(found.entry.user_id))
         for part, change in wanted(found, consumer.name, consumer.patterns):
             told = not gone or change.kind in OF_NO_RECORD
-            if place is not None and told and _is_after(place, (change.sequence, part)):
+            if place is not None and told and is_after(place, (change.sequence, part)):
                 open_[change.id][consumer.name] = Outstanding(consumer.name, TO_COME)
     for row in rows:
         if row.change_id in open_:
@@ -130,13 +137,6 @@ def led_to(
         Led(change, not found.silent, tuple(each for _, each in sorted(open_[change.id].items())))
         for change in changes_of(found.entry)
     ]
-
-
-def _is_after(place: Place, change: Place) -> bool:
-    """Whether a change is after the place that a consumer has come to."""
-    if change[0] == place[0]:
-        return place[1] != WHOLE and change[1] > place[1]
-    return change[0] > place[0]
 
 
 def standing_document(standing: Standing) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from usher.core.domain.failures import shown
 from usher.core.domain.outbox import Change, Kind, Write
 from usher.core.domain.outbox_queue import (
     DEATHS,
+    MOST_HELD,
     SETTLING,
     SHARDS,
     WHOLE,
@@ -26,6 +27,7 @@ from usher.core.domain.outbox_queue import (
     State,
     Step,
     Waiting,
+    behind_mark,
     failed,
     lease_of,
     plan_page,
@@ -151,6 +153,7 @@ class Dispatcher:
         name, now = self._consumer.name, self._clock()
         if self._is_idle(now):
             return Turn(known=self._known)
+        self._idle_until = NEVER
         look = self._queue.look(name, now)
         if not look.shards:
             return self._begin(now)
@@ -226,7 +229,7 @@ class Dispatcher:
 
     def _note_idle(self, look: Look, now: datetime) -> None:
         """Note for how long nothing is to do, unless something comes or is due."""
-        self._idle_at, self._idle_until = look.newest, NEVER
+        self._idle_at = look.newest
         if look.newest > self._known:
             return
         until = (self._seen_at or now) + SEEN_EVERY
@@ -283,6 +286,9 @@ class Dispatcher:
         for row in rows:
             if work.is_over(0.5):
                 break
+            if row.is_mark:
+                self._go_on_behind(work, row)
+                continue
             found = entries.get(row.sequence)
             if found is None:
                 work.wait(structs.replace(row, state=State.DROPPED, due_at=None, error=PRUNED))
@@ -299,6 +305,17 @@ class Dispatcher:
                 self._try(work, step, row)
         work.keep()
         return bool(rows)
+
+    def _go_on_behind(self, work: Work, mark: Waiting) -> None:
+        """Make rows of changes that a mark stands for, now that nothing is before them."""
+        page, left = self._queue.behind(mark, work.place[0], MOST_HELD)
+        rows, rest = behind_mark(mark, page, self._consumer.patterns, work.place, left)
+        for row in rows:
+            work.wait(row)
+        if rest is None:
+            work.forget(mark)
+        else:
+            work.wait(rest)
 
     def _hand_over_page(self, work: Work) -> bool:
         """Hand over what follows the place; True where there is more at once."""
@@ -322,6 +339,7 @@ class Dispatcher:
             page.people,
             page.waiting,
             now,
+            marked=page.marked,
             after=work.shard.place,
             up_to=None if page.full else self._known,
             settling=self._settling,
@@ -345,7 +363,9 @@ class Dispatcher:
         if step.change.kind is Kind.USER_DELETED:
             work.give_way(step.key)
         shard = work.shard
-        if step.action is Action.HAND_OVER and step.key not in work.held:
+        if step.action is Action.LEAVE:
+            pass
+        elif step.action is Action.HAND_OVER and step.key not in work.held:
             if shard.tries >= DEATHS and shard.trying == step.change.sequence:
                 self._fail(work, row, Failed(ENDED))
             else:

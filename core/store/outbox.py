@@ -45,6 +45,8 @@ from usher.core.store.users import find_by_ids
 
 MOST_BEHIND: Final = 1_000
 """A position moves past so many entries of other shards, so that no look passes over many."""
+MARK: Final = ""
+"""The kind of a row that stands for later changes of its person."""
 _WAITS: Final = OUTBOX.c.state == State.WAITING.value
 _FIELDS: Final = tuple(Waiting.__struct_fields__)
 
@@ -102,16 +104,18 @@ class Entries(Struct, frozen=True):
 
     Attributes:
         people: the records of their users.
-        waiting: users who have a waiting row.
+        waiting: users who have waiting rows, and how many.
+        marked: those with a mark among them.
         failing: waiting rows of the shard that have failed.
         full: whether more may follow.
     """
 
     found: tuple[Found, ...]
     people: Mapping[Key, User]
-    waiting: frozenset[Key] = frozenset()
-    failing: int = 0
-    full: bool = False
+    waiting: Mapping[Key, int]
+    marked: frozenset[Key]
+    failing: int
+    full: bool
 
 
 class Moves(Struct):
@@ -268,15 +272,39 @@ class Queue:
             found = _found(transaction, within, most)
             keys = {(each.entry.instance_id, each.entry.user_id) for each in found}
             ids = {user_id for _, user_id in keys}
-            users = select(OUTBOX.c.instance_id, OUTBOX.c.user_id).where(*rows)
-            waiting = transaction.sql.execute(users.where(OUTBOX.c.user_id.in_(ids)).distinct())
+            user = OUTBOX.c.instance_id, OUTBOX.c.user_id
+            counts = select(*user, func.count(), func.min(OUTBOX.c.kind)).where(*rows)
+            waiting = transaction.sql.execute(
+                counts.where(OUTBOX.c.user_id.in_(ids)).group_by(*user)
+            ).all()
             return Entries(
                 tuple(found),
                 people_of(transaction, keys),
-                frozenset((row[0], row[1]) for row in waiting),
+                {(row[0], row[1]): row[2] for row in waiting},
+                frozenset((row[0], row[1]) for row in waiting if row[3] == MARK),
                 transaction.sql.execute(failing).scalar_one(),
                 len(found) == most,
             )
+
+    def behind(self, mark: Waiting, up_to: int, limit: int) -> tuple[Sequence[Found], int | None]:
+        """The entries of a mark's person from the mark on, the oldest first.
+
+        Args:
+            up_to: the last one that may be given.
+
+        Returns:
+            Them, and the number of the first one that is left; None: none is.
+        """
+        within = (
+            AUDIT.c.instance_id == mark.instance_id,
+            AUDIT.c.user_id == mark.user_id,
+            AUDIT.c.sequence.between(mark.sequence, up_to),
+        )
+        ordered = select(AUDIT.c.sequence).where(*within).order_by(AUDIT.c.sequence)
+        with self._database.read() as transaction:
+            most = fitting(transaction.sql, within, limit)
+            left = transaction.sql.execute(ordered.offset(most).limit(1)).scalar()
+            return _found(transaction, within, most), left
 
     def keep(
         self,

@@ -9,11 +9,11 @@ from sqlalchemy import select
 
 from usher.core.domain.outbox_queue import Place, Waiting
 from usher.core.domain.outbox_view import Known, Led, led_to
-from usher.core.domain.records import AuditEntry, Delivery, Page, Status
+from usher.core.domain.records import AuditEntry, Delivery, Key, Page, Status
 from usher.core.store.audit import audit_page, to_entry
 from usher.core.store.database import Transaction
 from usher.core.store.filters import AuditFilters
-from usher.core.store.outbox import people_of, to_waiting, waiting_columns, with_causes
+from usher.core.store.outbox import MARK, people_of, to_waiting, waiting_columns, with_causes
 from usher.core.store.tables import AUDIT, CONSUMERS, OUTBOX
 
 
@@ -53,7 +53,11 @@ def _led(transaction: Transaction, entries: Sequence[AuditEntry]) -> list[Led]:
     key = entries[0].instance_id, entries[0].user_id
     record = people_of(transaction, {key}).get(key)
     gone = record is None or record.status is Status.DELETED
-    consumers = _consumers(transaction)
+    marks = {mark.consumer: mark for mark in _marks(transaction, key)}
+    consumers = [
+        each.up_to(marks[each.name]) if each.name in marks else each
+        for each in _consumers(transaction)
+    ]
     rows = _rows(transaction, entries)
     return [
         led
@@ -69,11 +73,19 @@ def _rows(
         OUTBOX.c.instance_id == entries[0].instance_id,
         OUTBOX.c.user_id == entries[0].user_id,
         OUTBOX.c.sequence.in_([entry.sequence for entry in entries]),
+        OUTBOX.c.kind != MARK,
     )
     found: dict[int | None, list[Waiting]] = {}
     for row in transaction.sql.execute(rows):
         found.setdefault(row.sequence, []).append(to_waiting(row))
     return found
+
+
+def _marks(transaction: Transaction, key: Key) -> list[Waiting]:
+    rows = select(*waiting_columns()).where(
+        OUTBOX.c.instance_id == key[0], OUTBOX.c.user_id == key[1], OUTBOX.c.kind == MARK
+    )
+    return [to_waiting(row) for row in transaction.sql.execute(rows)]
 
 
 def _consumers(transaction: Transaction) -> list[Known]:

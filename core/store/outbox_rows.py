@@ -19,6 +19,7 @@ from usher.core.store.database import Database, Transaction, again_on_conflict
 from usher.core.store.instances import Instances
 from usher.core.store.keyset import Order, fetch
 from usher.core.store.outbox import (
+    MARK,
     Shard,
     after,
     lock_consumer,
@@ -41,6 +42,7 @@ MOST_COUNTED: Final = 10_000
 """Entries of a shard that a consumer has not come to are counted up to this."""
 MOST_RETRIED: Final = 1_000
 """Dead letters that are retried in one transaction, which holds up the consumer."""
+_IS_CHANGE: Final = OUTBOX.c.kind != MARK
 _NEWEST: Final = Order("outbox", (OUTBOX.c.id,), (int,), descending=True)
 _PLACE: Final = (OUTBOX.c.sequence, OUTBOX.c.part)
 _WAITING, _DEAD, _DROPPED = (OUTBOX.c.state == state.value for state in State)
@@ -70,7 +72,7 @@ class Outbox:
             CursorInvalidError: the cursor is not one of this list.
         """
         within = [] if filters.state is None else [OUTBOX.c.state == filters.state.value]
-        where: list[ColumnElement[bool]] = []
+        where: list[ColumnElement[bool]] = [_IS_CHANGE]
         if filters.consumer:
             where.append(OUTBOX.c.consumer == filters.consumer)
         if filters.user_id is not None:
@@ -310,7 +312,8 @@ def mark_silent(connection: Connection, entry: AuditEntry) -> None:
 
 
 def _find(connection: Connection, number: int) -> Waiting:
-    row = connection.execute(select(*waiting_columns()).where(OUTBOX.c.id == number)).first()
+    one = select(*waiting_columns()).where(OUTBOX.c.id == number, _IS_CHANGE)
+    row = connection.execute(one).first()
     if row is None:
         raise ChangeNotFoundError(
             f"No change in the outbox has the number {number}. It may have been handed over."

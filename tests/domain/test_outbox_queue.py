@@ -21,6 +21,7 @@ from usher.core.domain.outbox_queue import (
     LONGEST_BACK_OFF,
     LOOKS,
     MAX_TRIES,
+    MOST_HELD,
     SETTLING,
     SHARDS,
     WHOLE,
@@ -28,7 +29,9 @@ from usher.core.domain.outbox_queue import (
     Found,
     Plan,
     State,
+    Waiting,
     back_off,
+    behind_mark,
     cause_of,
     failed,
     lasts,
@@ -47,7 +50,7 @@ ADA, BEA, CY = (UUID(int=number) for number in (1, 2, 3))
 NAME = "handler:site.hooks.told"
 ALL = frozenset({"*"})
 LATER = NOON + timedelta(hours=1)
-HAND_OVER, SETTLE, HOLD, HOLD_BACK = Action
+HAND_OVER, SETTLE, HOLD, HOLD_BACK, MARK, LEAVE = Action
 
 
 def user(user_id: UUID, status: Status = Status.ACTIVE) -> User:
@@ -94,15 +97,26 @@ def plan(
     page: Sequence[Found],
     *,
     patterns: frozenset[str] = ALL,
-    waiting: Sequence[UUID] = (),
+    waiting: Mapping[UUID, int] = {},
+    marked: Sequence[UUID] = (),
     known: Mapping[Key, User] = people(user(ADA), user(BEA), user(CY)),
     age: timedelta = timedelta(),
     after: tuple[int, int] = (0, WHOLE),
     up_to: int | None = 100,
 ) -> Plan:
     """The plan of a page that is read so long after everything in it happened."""
-    keys = frozenset((INSTANCE, one) for one in waiting)
-    return plan_page(page, NAME, patterns, known, keys, NOON + age, after=after, up_to=up_to)
+    rows = {(INSTANCE, one): number for one, number in waiting.items()}
+    return plan_page(
+        page,
+        NAME,
+        patterns,
+        known,
+        rows,
+        NOON + age,
+        marked=frozenset((INSTANCE, one) for one in marked),
+        after=after,
+        up_to=up_to,
+    )
 
 
 def told(found: Plan) -> list[tuple[int, int, Action]]:
@@ -123,7 +137,13 @@ OLD = timedelta(hours=1)
         ([acts(5, actor=NAME)], {}, [], (100, WHOLE)),
         ([replace(acts(5), silent=True)], {}, [], (100, WHOLE)),
         # behind what waits already
-        ([acts(5), acts(6, BEA)], {"waiting": [ADA]}, [(5, 0, HOLD_BACK), (6, 0, HAND_OVER)], None),
+        ([acts(5), acts(6, BEA)], {"waiting": {ADA: 1}},
+         [(5, 0, HOLD_BACK), (6, 0, HAND_OVER)], None),
+        # with so many rows a mark stands for the rest
+        ([acts(5), acts(6), acts(7, BEA), acts(8)], {"waiting": {ADA: MOST_HELD - 1}},
+         [(5, 0, HOLD_BACK), (6, 0, MARK), (7, 0, HAND_OVER), (8, 0, LEAVE)], None),
+        ([acts(5), acts(6, BEA)], {"waiting": {ADA: 3, BEA: 1}, "marked": [ADA]},
+         [(5, 0, LEAVE), (6, 0, HOLD_BACK)], None),
         # too young: stays in the audit at the end of the page, and is a row before others
         ([starts(5)], {}, [], (4, WHOLE)),
         ([acts(4, BEA), starts(5), acts(6)], {}, [(4, 0, HAND_OVER)], (4, WHOLE)),
@@ -148,7 +168,11 @@ OLD = timedelta(hours=1)
         # a deleted person's changes give way to the deletion
         (
             [acts(5), acts(6, after={"status": "deleted"})],
-            {"known": people(user(ADA, Status.DELETED)), "waiting": [ADA]},
+            {
+                "known": people(user(ADA, Status.DELETED)),
+                "waiting": {ADA: MOST_HELD},
+                "marked": [ADA],
+            },
             [(6, 0, HAND_OVER)],
             None,
         ),
@@ -287,3 +311,68 @@ def test_changes_of_an_entry_have_their_places() -> None:
     found = starts(5)
     steps = plan([found], age=OLD).steps
     assert [step.change.id for step in steps] == [one.id for one in changes_of(found.entry)]
+
+
+ENTRY = st.tuples(st.sampled_from((ADA, BEA)), st.booleans())
+
+
+@given(
+    st.lists(ENTRY, max_size=12),
+    st.integers(MOST_HELD - 3, MOST_HELD),
+    st.integers(1, 4),
+    st.integers(1, 3),
+)
+def test_a_mark_loses_no_change_and_keeps_the_order(
+    changes: list[tuple[UUID, bool]], rows: int, at_once: int, limit: int
+) -> None:
+    """However the entries are cut into pages, and however few are read behind the mark."""
+    entries = [
+        (starts if two else acts)(number, who) for number, (who, two) in enumerate(changes, 1)
+    ]
+    waiting, marked = {ADA: rows}, list[UUID]()
+    kept, marks = list[Waiting](), list[Waiting]()
+    for begin in range(0, len(entries), at_once):
+        found = plan(
+            entries[begin : begin + at_once], age=OLD, waiting=waiting, marked=marked, up_to=None
+        )
+        for step in found.steps:
+            if step.action is MARK:
+                marks.append(row_of(step, NAME))
+                marked = [ADA]
+            elif step.action is HOLD_BACK:
+                kept.append(row_of(step, NAME))
+                waiting[ADA] += 1
+    assert len(marks) <= 1
+    assert len(kept) + rows <= MOST_HELD
+    rest = marks[0] if marks else None
+    while rest is not None:
+        mark = rest
+        assert mark.is_mark
+        page = [
+            each
+            for each in entries
+            if each.entry.user_id == ADA and (each.entry.sequence or 0) >= mark.sequence
+        ]
+        left = page[limit].entry.sequence if len(page) > limit else None
+        more, rest = behind_mark(mark, page[:limit], ALL, (len(entries), WHOLE), left)
+        kept += more
+    places = [(each.sequence, each.part) for each in kept]
+    mine = [each for each in entries if each.entry.user_id == ADA]
+    assert places == [
+        (each.entry.sequence, part) for each in mine for part in range(len(changes_of(each.entry)))
+    ]
+
+
+def test_behind_a_mark_is_only_what_the_consumer_has_come_to() -> None:
+    """Within the entries of both ends, too, and of the kinds that it is for."""
+    step = plan([starts(5)], age=OLD, waiting={ADA: MOST_HELD}, after=(5, 0)).steps[0]
+    assert (step.action, step.part) == (MARK, 1)
+    mark, page = row_of(step, NAME), [starts(5), starts(6)]
+
+    def places(patterns: frozenset[str] = ALL) -> list[tuple[int, int]]:
+        rows, rest = behind_mark(mark, page, patterns, (6, 0), None)
+        assert rest is None
+        return [(each.sequence, each.part) for each in rows]
+
+    assert places() == [(5, 1), (6, 0)]
+    assert places(frozenset({"user.created"})) == [(6, 0)]

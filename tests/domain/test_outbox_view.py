@@ -139,3 +139,11 @@ def test_documents_say_null_where_nothing_is_known() -> None:
     standing = Standing(NAME, 1, 2, 3, None, NOON, paused=True)
     assert standing_document(standing)["paused"] is True
     assert standing_document(standing)["behind"] == 1
+
+
+def test_behind_a_mark_everything_is_to_come() -> None:
+    """Though the consumer has come further with others."""
+    mark = replace(row(CHANGED), kind="", sequence=5, part=0)
+    assert open_(at(9).up_to(mark)) == [[NAME], [NAME]]
+    assert open_(at(9).up_to(replace(mark, part=1))) == [[], [NAME]]
+    assert open_(at(9).up_to(replace(mark, sequence=6))) == [[], []]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -22,10 +22,11 @@ from usher.core.errors import ChangeNotFoundError, RoleInvalidError
 from usher.core.outbox import dispatcher as module
 from usher.core.outbox.consumer import Done, Failed, Gone, Result
 from usher.core.outbox.dispatcher import Dispatcher, Turn
+from usher.core.outbox.watch import Watch
 from usher.core.store import audit
 from usher.core.store.database import Database, Transaction
 from usher.core.store.instances import Instances
-from usher.core.store.outbox import Queue
+from usher.core.store.outbox import Look, Queue, newest_entry
 from usher.core.store.outbox_rows import UNSEEN
 from usher.core.store.tables import AUDIT, CONSUMERS, OUTBOX, USERS
 from usher.core.users import UserService
@@ -510,3 +511,168 @@ def test_a_handler_that_fails_while_the_person_is_deleted_leaves_no_words(site: 
     site.hook.patterns = frozenset({"user.deleted"})
     site.work()
     assert [row.error for row in site.rows()] == ["no such customer"]
+
+
+def test_a_person_for_whom_a_handler_fails_has_no_rows_without_end(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Later changes stay in the audit, and none is lost: they come in order, and once."""
+    for each in (outbox_queue, module):
+        monkeypatch.setattr(each, "MOST_HELD", 3)
+    monkeypatch.setattr(audit, "READ_BYTES", 1)  # as if each change were large
+    site.hook.answer = lambda change: Failed("no") if change.user.id == ADA else Done()
+    site.change(ADA)
+    site.work()
+    for _ in range(9):
+        site.change(ADA, BEA)
+        site.work()
+    shown = site.rows()
+    assert [row.kind for row in shown] == ["user.created", "user.confirmed", "role.granted"]
+    assert site.world.outbox.standings()[0].waiting == 4
+    led = site.world.outbox.led_by_person(site.world.users[ADA]).items
+    assert [each.outstanding[0].state for each in led] == ["to_come"] * 9 + ["waiting"] * 3
+    assert len(site.hook.got) > 11  # those of Bea did not wait
+    for number in range(shown[-1].id, shown[-1].id + 9):
+        if number not in {row.id for row in shown}:  # the mark is nobody's to skip
+            with pytest.raises(ChangeNotFoundError):
+                site.world.outbox.skip(number, "user:admin")
+
+    site.hook.answer = lambda _: Done()
+    site.hook.got.clear()
+    for row in shown:
+        site.world.outbox.skip(row.id, "user:admin")
+    site.change(ADA)
+    site.work()
+    assert [change.sequence for change in site.hook.got] == sorted(
+        change.sequence for change in site.hook.got
+    )
+    assert [change.user.id for change in site.hook.got] == [ADA] * 10
+    assert site.world.outbox.standings()[0].waiting == 0
+
+
+def test_the_audit_keeps_what_stands_behind_a_mark(
+    site: Site, service: UserService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also once nothing but the mark is left."""
+    for each in (outbox_queue, module):
+        monkeypatch.setattr(each, "MOST_HELD", 1)
+    site.hook.answer = lambda _: Failed("no")
+    site.change(ADA)
+    site.work()
+    site.change(ADA, ADA)
+    site.work()
+    for row in site.rows():
+        site.world.outbox.skip(row.id, "user:admin")
+    assert site.rows() == []
+    later = site.clock() + timedelta(days=1)
+    service.prune_audit(later, step=100)
+    site.hook.answer = lambda _: Done()
+    site.hook.got.clear()
+    site.work()
+    assert site.hook.kinds == ["user.changed", "user.changed"]
+
+
+class Counting(Queue):
+    """A queue whose looks are counted."""
+
+    looks = 0
+
+    def look(self, name: str, now: datetime) -> Look:
+        """As there."""
+        self.looks += 1
+        return super().look(name, now)
+
+
+def test_an_idle_consumer_makes_no_look_of_its_own(site: Site) -> None:
+    """Until something came, is due, is old enough, or it must show that it is there."""
+    seconds = [0.0]
+    queue = Counting(site.database)
+    watch = Watch(queue, site.clock, lambda: seconds[0])
+    idle = Dispatcher(queue, Impatient(site.database), site.hook, site.clock, uuid4(), watch=watch)
+
+    def looks(*, passes: float = 1) -> int:
+        before = queue.looks
+        seconds[0] += passes
+        site.clock.advance(seconds=int(passes))
+        site.work(idle)
+        return queue.looks - before
+
+    assert [looks() for _ in range(4)] == [1, 0, 0, 0]
+    site.change(BEA)
+    assert looks(passes=0.1) == 0  # the look of a moment ago counts
+    assert looks() > 0
+    assert len(site.hook.got) == 3
+    assert looks() == 0
+
+    site.hook.answer = lambda _: Failed("no")
+    site.change(BEA)
+    looks()
+    assert [looks(), looks()] == [1, 0]
+    assert looks(passes=6) > 0  # it is due
+    assert len(site.hook.got) == 5
+    site.world.outbox.retry(site.rows()[0].id, "user:admin")
+    site.hook.answer = lambda _: Done()
+    looks()
+    assert len(site.hook.got) == 6
+
+    looks()
+    site.change(CY, origin="live")
+    looks()
+    looks()
+    assert [looks() for _ in range(4)] == [0] * 4
+    looks(passes=20)
+    assert len(site.hook.got) == 9
+    looks()
+    assert looks() == 0
+    assert looks(passes=60) == 1
+
+
+def test_a_handler_begins_where_its_server_began_and_anew_once_forgotten(site: Site) -> None:
+    """Nothing that came before its first turn is missed."""
+    site.change(ADA)
+    with site.database.read() as transaction:
+        began = newest_entry(transaction)
+    site.change(BEA)
+    site.hook.name = "handler:site.hooks.late"
+    late = site.dispatcher(begins_at=began)
+    site.work(late)
+    assert {change.user.id for change in site.hook.got} == {BEA}
+    site.hook.got.clear()
+    site.world.outbox.forget(site.hook.name, "user:admin")
+    site.work(late)
+    assert site.hook.got == []
+    site.change(CY)
+    site.work(late)
+    assert {change.user.id for change in site.hook.got} == {CY}
+
+
+def test_where_identity_is_local_a_signup_does_not_wait(site: Site) -> None:
+    """A server says how long Identity may roll back."""
+    site.change(ADA, origin="live")
+    site.work()
+    assert site.hook.got == []
+    site.hook.name = "handler:site.hooks.local"
+    local = site.dispatcher(begins_at=0, settling=timedelta())
+    site.work(local)
+    assert len(site.hook.got) == 3
+
+
+def test_a_consumer_says_which_kinds_it_is_for(site: Site) -> None:
+    """So nobody reads that a change is still to come to a handler which is not for it."""
+    site.hook.patterns = frozenset({"role.*"})
+    site.hook.name = "handler:site.hooks.roles"
+    roles = site.dispatcher()
+    site.work(roles)
+    site.change(ADA)
+
+    def to_come() -> list[list[str]]:
+        led = site.world.outbox.led_by_person(site.world.users[ADA]).items
+        return [[each.consumer for each in one.outstanding] for one in led[::-1]]
+
+    assert to_come() == [[NAME], [NAME], [site.hook.name, NAME]]
+    site.hook.patterns = frozenset({"user.created"})
+    site.dispatcher().turn()
+    assert to_come()[0] == [NAME]  # it has come to all of them
+    site.change(BEA)
+    led = site.world.outbox.led_by_person(site.world.users[BEA]).items
+    assert [len(each.outstanding) for each in led[::-1]] == [2, 1, 1]

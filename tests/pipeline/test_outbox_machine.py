@@ -33,6 +33,7 @@ from usher.core.domain import outbox_queue
 from usher.core.domain.outbox import Change
 from usher.core.domain.outbox_queue import SETTLING, State, Waiting
 from usher.core.domain.outbox_view import Filters
+from usher.core.outbox import dispatcher
 from usher.core.outbox.consumer import Done, Failed, Result
 from usher.core.outbox.dispatcher import Dispatcher
 from usher.core.store.database import Database
@@ -320,6 +321,8 @@ def test_every_committed_change_is_handed_over_in_order_and_no_other(
     """At least once, in order per person, with one key; a rolled-back one never."""
     monkeypatch.setattr(outbox_queue, "MAX_TRIES", MOST_TRIES)
     monkeypatch.setattr(outbox_queue, "LOOKS", 2)
+    for module in (outbox_queue, dispatcher):
+        monkeypatch.setattr(module, "MOST_HELD", 2)
     database = Database(database_url)
 
     @settings(
