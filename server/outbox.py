@@ -21,7 +21,7 @@ LOOK_SECONDS: Final = 1.0
 
 
 class Start(Struct, frozen=True):
-    """What the process is to know from its server.
+    """Facts that the process is told by its server.
 
     Attributes:
         begins_at: the entry of the audit after which new handlers begin: the newest one before the
@@ -39,7 +39,7 @@ class OutboxKeeper(Keeper):
     Args:
         folder: of the server; the process begins once a worker has told there of a sink. None: it
             begins at once.
-        start: what the process is to know.
+        start: facts that the process is told.
     """
 
     def __init__(self, folder: ServerFolder | None, start: Start) -> None:
@@ -48,7 +48,7 @@ class OutboxKeeper(Keeper):
         self._start = start
 
     def arguments(self, ended: str) -> Sequence[str]:  # noqa: ARG002 - it does not matter there
-        """Its module, and what it is to know."""
+        """Its module, and the facts that it is told."""
         return ("usher.server.outbox_process", encode(self._start).decode())
 
     def tell(self, ended: str, wait_seconds: float) -> None:

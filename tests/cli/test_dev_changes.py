@@ -5,12 +5,15 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from msgspec.json import decode
 
 from tests.dev_process import COMMAND, GUIDED, WAIT_SECONDS, Dev
 from tests.support import ROOT, clean_environment, free_port
+from usher.server.outbox import Start
 
 
 def test_it_waits_for_a_broken_file_to_be_mended(dev: Dev) -> None:
@@ -125,5 +128,19 @@ def test_handlers_run_beside_it_and_are_read_again_when_they_change(folder: Path
         dev.says("mysite/hooks.py changed: ready in")
         dev.says("hooks two")
         dev.says('"handlers":["handler:mysite.hooks.f"]', times=2)
+        waits = {each.settling_seconds for each in _starts(folder)}
+        assert waits == {1.0}  # a signup waits no 20 seconds
     finally:
         assert dev.stop() == 0
+
+
+def _starts(folder: Path) -> list[Start]:
+    """What the processes in a folder were told that hand changes over."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            arguments = (process / "cmdline").read_bytes().split(b"\0")
+            here = (process / "cwd").resolve() == folder.resolve()
+            if here and b"usher.server.outbox_process" in arguments:
+                found.append(decode(arguments[-2], type=Start))
+    return found
