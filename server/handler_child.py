@@ -73,15 +73,27 @@ class HandlerChild:
 
     @property
     def seconds(self) -> float:
-        """The longest time for a change, the start of a process included where none runs."""
-        return self.handler.seconds + (0 if self._process else START_SECONDS)
+        """The longest time for a change, once the process runs."""
+        return self.handler.seconds
+
+    def start(self) -> Failed | None:
+        """Start the process, unless it runs, or could not be started a moment ago."""
+        if self._process is not None and self._process.lives():
+            return None
+        self.end()
+        if monotonic() >= self._retry_at:
+            try:
+                self._process, _ = _start(self.handler.name, [self.handler.module])
+            except HandlersError as error:
+                self._problem = " ".join(error.problems)
+                self._retry_at = monotonic() + RETRY_SECONDS
+        return None if self._process else Failed(self._problem)
 
     def hand_over(self, change: Change) -> Done | Failed:
-        """Hand over one change, and wait for the answer."""
-        try:
-            process = self._running()
-        except HandlersError as error:
-            return Failed(" ".join(error.problems))
+        """Hand over one change to the process that was started, and wait for the answer."""
+        process = self._process
+        if process is None:
+            return Failed("its process was not started")
         seconds = self.handler.seconds
         try:
             answer = process.ask(encode(change), seconds)
@@ -111,24 +123,6 @@ class HandlerChild:
         """End the process, unless it ends by itself within so many seconds; return how it ended."""
         process, self._process = self._process, None
         return process.end(wait) if process else ""
-
-    def _running(self) -> _Process:
-        """The process, started where there is none.
-
-        Raises:
-            HandlersError: it cannot be started, or was tried a moment ago.
-        """
-        if self._process is not None and self._process.lives():
-            return self._process
-        self.end()
-        if monotonic() < self._retry_at:
-            raise HandlersError((self._problem,))
-        try:
-            self._process, _ = _start(self.handler.name, [self.handler.module])
-        except HandlersError as error:
-            self._problem, self._retry_at = " ".join(error.problems), monotonic() + RETRY_SECONDS
-            raise
-        return self._process
 
 
 def list_handlers(modules: Sequence[str]) -> tuple[Described, ...]:

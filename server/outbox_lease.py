@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Final, TextIO
-from uuid import UUID, uuid4
+from typing import BinaryIO, Final
+from uuid import UUID, uuid4, uuid5
 
 FILE: Final = "outbox.lease"
+BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+"""Names this start of the machine. Linux alone has it; elsewhere each process has a new lease."""
 WAIT_SECONDS: Final = 4.0
 """A process whose server was killed holds the lease a little longer."""
 _LOOK_SECONDS: Final = 0.1
@@ -27,15 +30,14 @@ def own_lease(folder: Path) -> Iterator[UUID]:
     """
     with ExitStack() as stack:
         lease = uuid4()
-        with suppress(ImportError, OSError):  # Windows; no folder to write to, or it is taken
-            path = folder / FILE
-            file = stack.enter_context(path.open("a+", encoding="ascii", errors="replace"))
+        with suppress(ImportError, OSError, ValueError):  # Windows; no such folder; it is taken
+            file = stack.enter_context((folder / FILE).open("ab"))
             _lock(file)
-            lease = _read_or_write(file, lease)
+            lease = _lease_of(file)
         yield lease
 
 
-def _lock(file: TextIO) -> None:
+def _lock(file: BinaryIO) -> None:
     """Hold a file until it is closed, and be it by a kill.
 
     Raises:
@@ -53,12 +55,14 @@ def _lock(file: TextIO) -> None:
             time.sleep(_LOOK_SECONDS)
 
 
-def _read_or_write(file: TextIO, new: UUID) -> UUID:
-    file.seek(0)
-    try:
-        return UUID(file.read())
-    except ValueError:
-        file.truncate(0)
-        file.write(str(new))
-        file.flush()
-    return new
+def _lease_of(file: BinaryIO) -> UUID:
+    """The lease of a file on a machine.
+
+    A copy of the file is another one, and so is the same file for a second machine, where the lock
+    of the first may not hold.
+
+    Raises:
+        OSError, ValueError: the machine does not name its start.
+    """
+    found = os.fstat(file.fileno())
+    return uuid5(UUID(BOOT.read_text().strip()), f"{found.st_dev} {found.st_ino}")

@@ -30,10 +30,11 @@ LONGEST_BACK_OFF: Final = timedelta(hours=6)
 GIVES_UP_AFTER: Final = timedelta(days=3)
 LOOKS: Final = 8
 """Identity is asked so often about an account, within some 20 minutes; then it has none."""
-LEASE: Final = timedelta(seconds=60)
-"""A server that shows no sign of life for so long no longer works on a shard."""
-MARGIN: Final = timedelta(seconds=20)
-"""A lease lasts so much longer than the hand-over that begins now."""
+MARGIN: Final = timedelta(seconds=10)
+"""A lease lasts so much longer than the hand-over that begins now: to end it takes a moment, and
+the clocks of two servers differ."""
+RENEWED_AFTER: Final = timedelta(seconds=5)
+"""A lease is not renewed for each hand-over."""
 DEATHS: Final = 3
 """An entry at which so many processes ended counts as failed."""
 MOST_HELD: Final = 100
@@ -270,8 +271,11 @@ def back_off(tries: int, chance: float) -> timedelta | None:
 
 
 def lease_of(seconds: float) -> timedelta:
-    """The length of a lease for a consumer whose hand-overs take so long at most."""
-    return max(LEASE, timedelta(seconds=seconds) + 2 * MARGIN)
+    """The length of a lease for a consumer whose hand-overs take so long at most.
+
+    Another server waits so long once this one has died.
+    """
+    return timedelta(seconds=seconds) + MARGIN + RENEWED_AFTER
 
 
 def lasts(lease_until: datetime, now: datetime, seconds: float) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -70,4 +70,13 @@ class Consumer(Protocol):
 
         An exception counts as ``Failed``, with its type alone as the error.
         """
+        ...
+
+
+@runtime_checkable
+class Starting(Protocol):
+    """A consumer that must be started before a hand-over."""
+
+    def start(self) -> Failed | None:
+        """Start, unless it runs; this may take longer than a lease lasts."""
         ...

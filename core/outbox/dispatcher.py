@@ -37,7 +37,7 @@ from usher.core.domain.outbox_queue import (
 )
 from usher.core.errors import DatabaseError, NotStorableError, UsherError
 from usher.core.log import get_logger
-from usher.core.outbox.consumer import Consumer, Done, Failed, Gone
+from usher.core.outbox.consumer import Consumer, Done, Failed, Gone, Starting
 from usher.core.outbox.watch import Watch
 from usher.core.outbox.work import Work
 from usher.core.store.complete import Complete
@@ -379,6 +379,10 @@ class Dispatcher:
     def _try(self, work: Work, step: Step, row: Waiting) -> None:
         """Hand one change over, and take in what becomes of it."""
         if not self._is_settled(work, step, row):
+            return
+        problem = self._consumer.start() if isinstance(self._consumer, Starting) else None
+        if problem is not None:
+            self._fail(work, row, problem)
             return
         work.renew()
         try:

@@ -251,6 +251,37 @@ def test_a_change_at_which_processes_end_does_not_hold_up_the_others(site: Site)
     assert site.rows()[0].tries > failing.tries
 
 
+class Starts(Hook):
+    """A consumer that is started first."""
+
+    starts: Callable[[], Failed | None] = lambda: None
+
+    def start(self) -> Failed | None:
+        """Start it."""
+        return self.starts()
+
+
+def test_a_start_that_outlasts_the_lease_hands_nothing_over(site: Site) -> None:
+    """Another server has the change by then; one that fails is a failed attempt."""
+    hook = site.hook = Starts(patterns=frozenset({"user.created"}))
+    other, slow = site.dispatcher(), site.dispatcher()
+    site.change(ADA)
+
+    def takes_long() -> None:
+        hook.starts = lambda: None
+        site.clock.advance(seconds=60)
+        assert site.work(other) == Turn(known=1)
+        hook.answer = lambda _: pytest.fail("handed over twice")
+
+    hook.starts = takes_long
+    assert site.work(slow).handed_over == 0
+    assert len(hook.got) == 1
+    hook.starts = lambda: Failed("its module is gone")
+    site.change(BEA)
+    site.work(slow)
+    assert [row.error for row in site.rows()] == ["its module is gone"]
+
+
 @pytest.fixture
 def service(site: Site) -> UserService:
     """The records."""

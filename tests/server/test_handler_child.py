@@ -18,7 +18,7 @@ from tests.support import NOON, ROOT
 from usher import Change, Person, Write
 from usher.core.domain.outbox import Kind
 from usher.core.errors import HandlersError
-from usher.core.outbox.consumer import Done, Failed
+from usher.core.outbox.consumer import Done, Failed, Result
 from usher.server import handler_child
 from usher.server.beside import NICE
 from usher.server.handler_child import HandlerChild, list_handlers
@@ -90,6 +90,11 @@ def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Child]:
         each.end()
 
 
+def told(consumer: HandlerChild, what: Change) -> Result:
+    """Hand over as a dispatcher does: started first, where need be."""
+    return consumer.start() or consumer.hand_over(what)
+
+
 def calls(result: object) -> object:
     """How many changes the process has had, by the answer."""
     assert isinstance(result, Done)
@@ -108,11 +113,11 @@ def test_changes_are_answered_by_one_process_of_low_priority(child: Child) -> No
     assert list_handlers(["site_hooks"]) == (consumer.handler,)
     assert (consumer.name, consumer.patterns) == ("handler:site_hooks.f", {"*"})
     assert not Path("pids").exists()
-    assert [calls(consumer.hand_over(change())) for _ in range(3)] == [1, 2, 3]
-    assert consumer.hand_over(change(big=10**30, text="ü\u2028", n=[{"a": None}] * 50_000)) == Done(
+    assert [calls(told(consumer, change())) for _ in range(3)] == [1, 2, 3]
+    assert told(consumer, change(big=10**30, text="ü\u2028", n=[{"a": None}] * 50_000)) == Done(
         Write(app_metadata={"calls": 4, "nice": max(NICE, os.nice(0))})
     )
-    consumer.hand_over(change("busy"))
+    told(consumer, change("busy"))
     assert consumer.cpu_seconds >= 0.2
     assert len(set(pids())) == 1
 
@@ -121,7 +126,7 @@ def test_a_copy_that_a_handler_forked_answers_nothing(child: Child) -> None:
     """Its answer would be the one to the next change, of somebody else."""
     consumer = child()
     people = ["forks", "well"] * 10
-    assert [calls(consumer.hand_over(change(what))) for what in people] == [*range(1, 21)]
+    assert [calls(told(consumer, change(what))) for what in people] == [*range(1, 21)]
 
 
 @pytest.mark.parametrize(
@@ -137,9 +142,9 @@ def test_after_a_failure_the_next_change_is_answered(
 ) -> None:
     """By the same process, or by a new one where it ended or has no memory left."""
     consumer = child()
-    consumer.hand_over(change())
-    assert consumer.hand_over(change(what)) == Failed(error)
-    assert calls(consumer.hand_over(change())) == (3 if goes_on else 1)
+    told(consumer, change())
+    assert told(consumer, change(what)) == Failed(error)
+    assert calls(told(consumer, change())) == (3 if goes_on else 1)
 
 
 def test_a_handler_that_sleeps_for_ever_is_ended_at_its_limit_with_all_that_it_started(
@@ -147,9 +152,9 @@ def test_a_handler_that_sleeps_for_ever_is_ended_at_its_limit_with_all_that_it_s
 ) -> None:
     """The next change gets a new process."""
     consumer = child(seconds=1)
-    assert consumer.hand_over(change("sleeps")) == Failed("was ended: it took longer than 1 s")
+    assert told(consumer, change("sleeps")) == Failed("was ended: it took longer than 1 s")
     until(lambda: not _group(pids()[0]))
-    assert calls(consumer.hand_over(change())) == 1
+    assert calls(told(consumer, change())) == 1
 
 
 def _group(pid: int) -> bool:
@@ -164,10 +169,10 @@ def _group(pid: int) -> bool:
 def test_a_process_that_is_killed_between_changes_costs_none(child: Child) -> None:
     """Nobody asked it anything."""
     consumer = child()
-    consumer.hand_over(change())
+    told(consumer, change())
     os.kill(pids()[0], signal.SIGKILL)
     until(lambda: not _group(pids()[0]) or not consumer._process.lives())  # type: ignore[union-attr]
-    assert calls(consumer.hand_over(change())) == 1
+    assert calls(told(consumer, change())) == 1
 
 
 def test_megabytes_of_output_are_read_and_dropped(
@@ -176,9 +181,9 @@ def test_megabytes_of_output_are_read_and_dropped(
     """The log gets the first ones, line by line, and what was dropped is told with the next."""
     lines = LogLines()
     consumer = child()
-    assert calls(consumer.hand_over(change("prints"))) == 1
+    assert calls(told(consumer, change("prints"))) == 1
     until(lambda: consumer._process._output._dropped >= 8_000_000 - 16_384)  # type: ignore[union-attr]
-    assert calls(consumer.hand_over(change())) == 2
+    assert calls(told(consumer, change())) == 2
     said = capfd.readouterr().err
     assert said.startswith("[site_hooks.f] first\n")
     assert len(said.encode()) < 17_000
@@ -211,14 +216,14 @@ def test_what_a_handler_prints_forges_no_line_of_the_log_and_commands_no_termina
 def test_an_idle_process_ends_by_itself(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
     """And is there again at the next change."""
     consumer = child()
-    consumer.hand_over(change())
+    told(consumer, change())
     consumer.rest()
     assert consumer._process is not None
     monkeypatch.setattr(handler_child, "IDLE_SECONDS", -1.0)
     consumer.rest()
     consumer.rest()
     until(lambda: not _group(pids()[0]))
-    assert calls(consumer.hand_over(change())) == 1
+    assert calls(told(consumer, change())) == 1
 
 
 def test_a_handler_that_cannot_be_started_is_not_tried_for_each_change(child: Child) -> None:
@@ -226,18 +231,18 @@ def test_a_handler_that_cannot_be_started_is_not_tried_for_each_change(child: Ch
     consumer = child()
     Path("site_hooks.py").write_text("1 / 0")
     error = "site_hooks cannot be imported: ZeroDivisionError: division by zero at site_hooks.py:1."
-    assert consumer.hand_over(change()) == Failed(error)
+    assert told(consumer, change()) == Failed(error)
     Path("site_hooks.py").write_text("import os, usher\nos._exit(0)\n")
-    assert consumer.hand_over(change()) == Failed(error)
+    assert told(consumer, change()) == Failed(error)
     consumer._retry_at = time.monotonic()
-    found = consumer.hand_over(change())
+    found = told(consumer, change())
     assert isinstance(found, Failed)
     assert found.error.endswith("is gone: it ended with exit code 0.")
     Path("site_hooks.py").write_text(
         "from usher import after\n@after('*', name='g')\ndef f(_): ..."
     )
     consumer._retry_at = time.monotonic()
-    assert consumer.hand_over(change()) == Failed(
+    assert told(consumer, change()) == Failed(
         "There is no handler site_hooks.f any more in site_hooks."
     )
 
@@ -265,7 +270,7 @@ def test_a_process_whose_parent_is_killed_ends_though_its_handler_sleeps(
     runner = os.fork()
     if not runner:  # as the process that runs handlers, until it is killed
         consumer = HandlerChild(described)
-        consumer.hand_over(change("sleeps"))
+        told(consumer, change("sleeps"))
         os._exit(0)
     until(lambda: Path("pids").exists() and pids())
     os.kill(runner, signal.SIGKILL)

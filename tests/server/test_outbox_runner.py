@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -20,7 +22,7 @@ from usher.core.domain.outbox import Change
 from usher.core.errors import DatabaseError
 from usher.core.outbox.consumer import Done
 from usher.core.outbox.dispatcher import Turn
-from usher.server import outbox_process, outbox_runner
+from usher.server import outbox_lease, outbox_process, outbox_runner
 from usher.server.outbox_lease import own_lease
 from usher.server.outbox_process import KnownHandlers
 from usher.server.outbox_runner import LONGEST_REST_SECONDS, LOOK_SECONDS, Runner, _Worker
@@ -196,3 +198,27 @@ def test_a_lease_lives_on_after_a_kill_and_is_held_by_one_process(
     for folder, same in ((tmp_path, True), (tmp_path / "nowhere", False)):
         with own_lease(folder) as again:
             assert (str(again) == first) is same
+
+
+def test_a_copied_folder_has_another_lease_and_so_has_a_shared_one_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two servers from one image, or on one volume, must not take each other's work for theirs."""
+    folder, copy, boot = tmp_path / "spool", tmp_path / "copy", tmp_path / "boot_id"
+    folder.mkdir()
+    leases = []
+    for _ in range(2):
+        with own_lease(folder) as lease:
+            leases.append(lease)
+    shutil.copytree(folder, copy)
+    boot.write_text(f"{uuid4()}\n")
+    with own_lease(copy) as lease:
+        leases.append(lease)
+    monkeypatch.setattr(outbox_lease, "BOOT", boot)
+    for text in (None, "no id", None):
+        if text:
+            boot.write_text(text)
+        with own_lease(folder) as lease:
+            leases.append(lease)
+    assert leases[0] == leases[1]
+    assert len(set(leases[1:])) == 5
