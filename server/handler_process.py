@@ -1,5 +1,6 @@
-"""The process of one handler: ``python -P -m usher.server.handler_process SOCKET NAME MODULE…``.
+"""The process of one handler.
 
+It is started by ``python -P -m usher.server.handler_process PARENT SOCKET NAME MODULE…``.
 It imports the modules and says over the socket which handlers they hold. Each line that it then
 gets is a change for the handler NAME; each line that it says is the answer. Without a NAME it ends
 after the first line. It lives in a session of its own, so that all that a handler starts ends
@@ -70,8 +71,8 @@ class Answer(Struct, frozen=True):
 
 def main() -> None:
     """Answer changes until the socket is closed, or the process at its other end is gone."""
-    Thread(target=_end_with, args=(os.getppid(),), name="orphan", daemon=True).start()
-    number, name, *modules = sys.argv[1:]
+    parent, number, name, *modules = sys.argv[1:]
+    Thread(target=_end_with, args=(int(parent),), name="orphan", daemon=True).start()
     channel = socket.socket(fileno=int(number))
     channel.set_inheritable(False)  # processes that a handler starts do not get it
     os.nice(max(0, NICE - os.nice(0)))

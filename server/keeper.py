@@ -97,11 +97,14 @@ class Keeper(ABC):
 
 
 def command(module: str, *arguments: str) -> list[str]:
-    """The command that runs one of our modules.
+    """The command that runs one of our modules, whose first argument is the id of this process.
+
+    Asked for its parent, one whose parent was killed while it started would get another one's id,
+    and never notice.
 
     -P: a file queue.py in the working folder must not replace Python's.
     """
-    return [sys.executable, "-P", "-m", module, *arguments]
+    return [sys.executable, "-P", "-m", module, str(os.getpid()), *arguments]
 
 
 def in_words(code: int) -> str:

@@ -1,4 +1,6 @@
-"""The process that hands changes over: ``python -P -m usher.server.outbox_process START``.
+"""The process that hands changes over.
+
+It is started by ``python -P -m usher.server.outbox_process SERVER START``.
 
 It runs with low priority and little memory. It sends the webhooks of sinks itself, but none of a
 site's own code runs in it: each handler has a process of its own, ``usher.server.handler_process``.
@@ -43,7 +45,7 @@ NEWEST_SECONDS: Final = 0.5
 
 def main() -> None:
     """Hand changes over until the server ends, or tells this process to."""
-    parent, told = os.getppid(), Event()
+    server, told = int(sys.argv[1]), Event()
     lower_limits(MEMORY_BYTES)
     log.configure()
     for interrupt in (signal.SIGINT, signal.SIGHUP):
@@ -54,7 +56,7 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, stop)
     app = App(Settings.from_env(os.environ))
-    start = decode(sys.argv[1], type=Start)
+    start = decode(sys.argv[2], type=Start)
     handlers = KnownHandlers(app.settings.handlers, start.begins_at, app.newest_entry)
     handlers.start()
     sinks, seconds = KnownSinks(lambda: app.sinks), start.settling_seconds
@@ -71,7 +73,7 @@ def main() -> None:
             )
 
         runner = Runner(lambda: [*sinks(), *handlers()], turns)
-        runner.run(lambda: told.is_set() or os.getppid() != parent)
+        runner.run(lambda: told.is_set() or os.getppid() != server)
         # Hand-overs still under way are not waited for. Their processes end with this one.
         os._exit(0)
 

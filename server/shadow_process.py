@@ -1,5 +1,6 @@
-"""The process of a shadow policy: ``python -P -m usher.server.shadow_process LEASE HANG ENDED``.
+"""The process of a shadow policy.
 
+It is started by ``python -P -m usher.server.shadow_process SERVER LEASE HANG ENDED``.
 It runs with low priority and little memory. The system's own alarm ends it where a policy
 hangs, which needs no Python; ``usher.server.shadow`` then starts another one.
 """
@@ -37,7 +38,6 @@ LONGEST_REST_SECONDS: Final = 10.0
 
 def main() -> None:
     """Follow the ledger until the server ends, or tells this process to."""
-    parent = os.getppid()
     lower_limits(MEMORY_BYTES)
     sys.path.append("")  # as the command has it: a callable policy may be in the working folder
     log.configure()
@@ -45,11 +45,11 @@ def main() -> None:
         signal.signal(interrupt, signal.SIG_IGN)  # a terminal tells all processes of the server
     signal.signal(signal.SIGTERM, _stop)
     app = App(Settings.from_env(os.environ))
-    lease, hang_seconds, ended = sys.argv[1:]
+    server, lease, hang_seconds, ended = sys.argv[1:]
     begin = partial(signal.alarm, int(hang_seconds))
     shadow = app.shadow(UUID(lease), ended, begin)
     try:
-        _follow(shadow, parent)
+        _follow(shadow, int(server))
     except MemoryError:
         os._exit(OUTGROWN)  # nothing can be trusted to need no memory
     except OutgrownError:
@@ -61,9 +61,9 @@ def main() -> None:
         app.close()
 
 
-def _follow(shadow: Shadow, parent: int) -> None:
+def _follow(shadow: Shadow, server: int) -> None:
     failing = Recurring()
-    while os.getppid() == parent:
+    while os.getppid() == server:
         more, began = False, time.monotonic()
         try:
             more = shadow.step()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,10 +12,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
-from tests.support import ROOT, Server, account, clean_environment, signed
+from tests.support import ROOT, SECRET, WAIT_SECONDS, Server, account, clean_environment, signed
+from usher.server import keeper
 
 SECONDS = 30
 """Far more than the grace that a worker gives its requests; only a failure waits so long."""
@@ -39,6 +42,39 @@ def ends(pids: list[int], seconds: float = SECONDS) -> bool:
     while any(map(lives, pids)) and time.monotonic() < deadline:
         time.sleep(0.02)
     return not any(map(lives, pids))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("outbox_process", "{{}}"),
+        ("shadow_process", str(UUID(int=1)), "60", ""),
+        ("handler_process", "{socket}", "", "hanging_hooks"),
+    ],
+)
+def test_a_process_beside_a_server_ends_where_that_was_killed_while_it_started(
+    sqlite_url: str, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    """By the time it looks for its parent, that is another process already."""
+    (tmp_path / "hanging_hooks.py").write_text("import time\ntime.sleep(3600)\n")
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        module, *rest = (each.format(socket=theirs.fileno()) for each in arguments)
+        command = keeper.command(f"usher.server.{module}", *rest)
+        command[command.index(str(os.getpid()))] = "999999999"  # no process has so great an id
+        variables = {"USHER_DATABASE_URL": sqlite_url, "USHER_WEBHOOK_SECRETS": SECRET.decode()}
+        found = subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            env=clean_environment(PYTHONPATH=str(ROOT), **variables),
+            pass_fds=(theirs.fileno(),),
+            start_new_session=True,
+        )
+        try:
+            assert found.wait(WAIT_SECONDS) in (0, -signal.SIGKILL)
+        finally:
+            found.kill()
+            found.wait()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
