@@ -33,7 +33,7 @@ def own_lease(folder: Path) -> Iterator[UUID]:
         with suppress(ImportError, OSError, ValueError):  # Windows; no such folder; it is taken
             file = stack.enter_context((folder / FILE).open("ab"))
             _lock(file)
-            lease = _lease_of(file)
+            lease = lease_of(file)
         yield lease
 
 
@@ -55,7 +55,7 @@ def _lock(file: BinaryIO) -> None:
             time.sleep(_LOOK_SECONDS)
 
 
-def _lease_of(file: BinaryIO) -> UUID:
+def lease_of(file: BinaryIO) -> UUID:
     """The lease of a file on a machine.
 
     A copy of the file is another one, and so is the same file for a second machine, where the lock

@@ -135,7 +135,7 @@ class Dispatcher:
         self._settling = settling
         self._watch = watch
         self._known = 0
-        self._last = -1
+        self._last = random.randrange(SHARDS)  # noqa: S311 - one that soon ends must not begin alike
         self._open: set[int] = set()
         self._careful: dict[int, int] = {}
         self._rests: dict[int, tuple[int, datetime]] = {}
