@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -127,9 +128,10 @@ class World:
 
     def end(self, work: Open, *, rolled_back: bool = False) -> None:
         """Commit it, or roll it back."""
-        if rolled_back:
-            work.transaction.rollback()
-        work.transaction.__exit__(None, None, None)
+        with ExitStack() as stack:
+            stack.push(work.transaction)
+            if rolled_back:
+                work.transaction.rollback()
         if not rolled_back:
             self.users |= work.users
             for told, user_id in work.told:
