@@ -205,13 +205,19 @@ def start_server(tmp_path: Path, policy_file: Path) -> Iterator[Callable[..., Se
     """Start ``usher serve`` on a database URL; stopped after the test."""
     servers: list[Server] = []
 
-    def start(database_url: str, *options: str, port: int = 0, **variables: str) -> Server:
+    def start(
+        database_url: str,
+        *options: str,
+        port: int = 0,
+        folder: Path = tmp_path,
+        **variables: str,
+    ) -> Server:
         settings = {
             "USHER_DATABASE_URL": database_url,
             "USHER_WEBHOOK_SECRETS": f"{SECRET.decode()},{OLD_SECRET.decode()}",
             "USHER_POLICY": str(policy_file),
         }
-        servers.append(Server(tmp_path, settings | variables, *options, port=port))
+        servers.append(Server(folder, settings | variables, *options, port=port))
         return servers[-1]
 
     yield start

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from itertools import count
@@ -15,6 +16,7 @@ from usher.core.app import App
 from usher.core.domain import administration
 from usher.core.domain.administration import Change
 from usher.core.settings import Settings
+from usher.emulator.payload import Account
 
 LOOPBACK = "127.0.0.0/8"
 
@@ -30,13 +32,18 @@ class Site:
             sink_networks=(ip_network(LOOPBACK),),
         )
         self.app = App(settings, Clock(then))
+        self._then = then
         people = [account(user_id=UUID(int=n << 127 | n + 1), at=then) for n in range(2)]
-        webhooks = self.app.webhooks
-        events = [signed("signup", each, at=then) for each in people]
-        webhooks.process([verified(webhooks, each, then) for each in events])
+        self.welcome(people)
         self.people = [each.id for each in people]
         self.granted: dict[str, list[str]] = defaultdict(list)
         self._names = (f"role-{n}" for n in count())
+
+    def welcome(self, people: Sequence[Account]) -> None:
+        """Let people sign up, an hour ago."""
+        webhooks, then = self.app.webhooks, self._then
+        events = [signed("signup", each, at=then) for each in people]
+        webhooks.process([verified(webhooks, each, then) for each in events])
 
     def grant(self) -> None:
         """Give everybody one more role."""

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from tests.support import WAIT_SECONDS
 
 
-def until(found: Callable[[], object]) -> None:
-    """Wait for a condition."""
+def until(found: Callable[[], object], pause: float = 0.05) -> None:
+    """Wait for a condition; it is looked at again after a pause, in seconds."""
     deadline = time.monotonic() + WAIT_SECONDS
     while not found():
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(pause)
