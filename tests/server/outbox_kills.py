@@ -161,9 +161,10 @@ class KilledSite:
         until(lambda: self.attend() and len(self.notes("thorough")) > before)
 
     def everything_is_told(self) -> None:
-        """Wait until nothing is missing; then all of it must be right."""
+        """Wait as long as less and less is missing; then all of it must be right."""
         self.stop()
-        until(lambda: self.attend() and not self.missing(), 0.5)
+        while missing := self.missing():
+            until(lambda: self.attend() and self.missing() < missing, 0.5)
         self.is_right()
         print(self.figures())
         self.server.stop()
