@@ -132,7 +132,7 @@ def test_a_copy_that_a_handler_forked_answers_nothing(child: Child) -> None:
 @pytest.mark.parametrize(
     ("what", "error", "goes_on"),
     [
-        ("raises", "KeyError: ('k', 'raises') at site_hooks.py:18", True),
+        ("raises", "KeyError: ('k', '[personal]') at site_hooks.py:18", True),
         ("exits", "its process is gone: it ended with exit code 3", False),
         ("grows", "needed more memory than it may have", False),
     ],
