@@ -29,7 +29,7 @@ from usher.core.domain.policy import RESERVED_APP_METADATA
 from usher.core.domain.records import Grant, Source, Status, User, audit
 from usher.core.domain.roles import effective
 from usher.core.domain.unconfirmed import is_decided
-from usher.core.domain.written import untold_keys
+from usher.core.domain.written import Written, untold_keys
 from usher.core.errors import (
     HandlersCircleError,
     MetadataInvalidError,
@@ -288,6 +288,16 @@ def test_a_person_shows_what_handlers_wrote_and_not_what_the_person_made_of_it(a
     assert user.user_metadata["crm"] == 8
     assert person_of(user, LATER).written == {"plan": 1, "crm": 7}
     assert person_of(ada, LATER).written == {}
+
+
+def test_the_notes_come_back_from_their_document(ada: User) -> None:
+    """As the record keeps them."""
+    user = write(ada, app_metadata={"plan": 1}, user_metadata={"crm": 7, "gone": None})
+    assert user.written is not None
+    notes = user.written.told({"crm": 7}, NOON)
+    assert Written.read(notes.document()) == notes
+    assert notes.document()["app"] == {"plan": "site.billing"}
+    assert notes.document()["user"]["crm"] == [7, "site.billing", int(NOON.timestamp())]
 
 
 def test_a_write_is_told_as_a_change_by_the_handler(ada: User) -> None:

@@ -36,6 +36,15 @@ def test_every_number_is_a_key_of_its_own(one: int, other: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("number", "letters"),
+    [(0, "0" * 43), (61, "z" + "0" * 42), (62, "01" + "0" * 41), (62**42, "0" * 42 + "1")],
+)
+def test_a_key_is_spelled_from_its_lowest_digit(number: int, letters: str) -> None:
+    """To the base of 62."""
+    assert spelled(number) == f"usher_{letters}"
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "", "usher_", "usher_" + "x" * 42, "usher_" + "x" * 44, "Usher_" + "x" * 43,

@@ -9,12 +9,14 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
+from tests.domain.decide_support import event
 from tests.support import NOON
 from usher.core.domain.outbox import (
     Change,
     Kind,
     Person,
     changes_of,
+    denial_of,
     matches,
     person_of,
     unknown_patterns,
@@ -224,6 +226,17 @@ def test_a_deletion_carries_what_handlers_wrote() -> None:
     first = changes_of(created)[0]
     assert with_person(first, ACTIVE, NOON).user == person_of(ACTIVE, NOON)
     assert with_person(first, None, NOON).user == Person(id=ADA, status="")
+
+
+def test_a_denial_holds_nothing_personal_but_the_id() -> None:
+    """The event's name and the rule; a handler finds the delivery by its id."""
+    denied = event("signup", email="ada@example.com")
+    entry = denial_of(denied, "admission.deny_emails", NOON)
+    (change,) = changes_of(entry)
+    assert (change.kind, change.user.id) == (Kind.EVENT_DENIED, denied.user.id)
+    assert (change.delivery_id, change.at) == (denied.delivery_id, NOON)
+    assert change.after == {"event": "signup", "rule": "admission.deny_emails"}
+    assert "ada" not in str(entry)
 
 
 def test_patterns_name_kinds() -> None:

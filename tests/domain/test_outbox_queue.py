@@ -19,6 +19,7 @@ from usher.core.domain.outbox_queue import (
     GIVES_UP_AFTER,
     LONGEST_BACK_OFF,
     LOOKS,
+    MARGIN,
     MAX_TRIES,
     MOST_HELD,
     SETTLING,
@@ -294,6 +295,21 @@ def test_each_person_is_in_one_shard(user_id: UUID) -> None:
     assert inside == [shard_of(user_id)]
     assert users_of(0)[0].int == 0
     assert users_of(SHARDS - 1)[1].int == 2**128 - 1
+
+
+@pytest.mark.parametrize(("number", "shard"), [(0, 0), (2**126 - 1, 0), (2**126, 1), (2**127, 2)])
+def test_the_first_two_bits_are_the_shard(number: int, shard: int) -> None:
+    """As the databases compare ids."""
+    assert shard_of(UUID(int=number)) == shard
+    assert [each.int for each in users_of(shard)] == [shard << 126, (shard + 1 << 126) - 1]
+
+
+def test_a_lease_is_longer_for_a_handler_that_may_take_longer() -> None:
+    """By a margin before and after the hand-over."""
+    long = timedelta(seconds=600)
+    assert (lease_of(1), lease_of(600)) == (LEASE, long + 2 * MARGIN)
+    assert lasts(NOON + long + MARGIN, NOON, 600)
+    assert not lasts(NOON + long + MARGIN, NOON, 601)
 
 
 @given(st.floats(0.1, 3_600))

@@ -21,9 +21,11 @@ from usher.core.domain.sink_urls import Target, target_of
 from usher.core.domain.sinks import (
     Secret,
     Sink,
+    Trial,
     check_secret,
     check_sink,
     sink_document,
+    trial_document,
     trial_webhook,
     webhook,
 )
@@ -300,6 +302,21 @@ def test_a_trial_names_the_sink() -> None:
     document = json.loads(trial_webhook(SINK, NOON))
     assert document["type"] == "sink.test"
     assert document["data"] == {"sink_id": str(SINK.id)}
+    assert SINK.consumer == f"sink:{SINK.id}"
+
+
+@pytest.mark.parametrize(
+    ("trial", "delivered", "problem"),
+    [(Trial(204, "", 7), True, None), (Trial(None, "nobody answers", 7), False, "nobody answers")],
+)
+def test_a_trial_tells_its_outcome(trial: Trial, delivered: bool, problem: str | None) -> None:
+    """Delivered is what has no problem."""
+    assert trial_document(trial) == {
+        "delivered": delivered,
+        "status": trial.status,
+        "problem": problem,
+        "elapsed_ms": 7,
+    }
 
 
 def test_nothing_shows_a_secret() -> None:
