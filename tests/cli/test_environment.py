@@ -173,7 +173,7 @@ def test_dev_never_uses_what_env_names(folder: Path, monkeypatch: pytest.MonkeyP
         "ADMIN_ROLE", "ALLOWED_ORIGINS", "API_ADDRESS_REQUESTS_PER_MINUTE", "AUDIT_RETENTION_DAYS",
         "API_REQUESTS_PER_MINUTE", "DOOR", "DOOR_LIMIT", "LEDGER_RETENTION_DAYS", "MAX_BODY_BYTES",
         "METRICS_TOKEN", "POLICY", "POLICY_SHADOW", "SYNC_INTERVAL_SECONDS", "TRUSTED_PROXIES",
-        "PENDING_DAYS", "SINK_NETWORKS",
+        "DENIED_CHANGES", "HANDLERS", "PENDING_DAYS", "SINK_NETWORKS",
         "WEBHOOK_AHEAD_SECONDS", "WEBHOOK_TOLERANCE_SECONDS",
     }  # fmt: skip
     assert set(installation().values()) == {"of-env", " "}
