@@ -181,7 +181,7 @@ def test_a_wrong_line_is_refused(line: bytes, said: str) -> None:
         read_step(line)
 
 
-def har(**request: Any) -> bytes:
+def har(answer: dict[str, Any] | None = None, **request: Any) -> bytes:
     """A HAR file of one request."""
     headers = [{"name": "x-webhook-signature", "value": "t"}]
     usual = {
@@ -191,6 +191,7 @@ def har(**request: Any) -> bytes:
         "postData": {"text": "{}"},
     }
     entry = {"startedDateTime": "2026-11-23T12:00:00.000Z", "request": usual | request}
+    entry |= {"response": answer} if answer else {}
     return json.dumps({"log": {"entries": [entry]}}).encode()
 
 
@@ -198,6 +199,13 @@ def test_a_har_entry_becomes_a_capture() -> None:
     """Path without query, the headers that matter, no answer where none came."""
     (capture,) = read_document(har(), NOON)
     assert capture == Capture(NOON, "POST", "/a", {SIGNATURE: "t"}, b"{}")
+
+
+def test_a_har_entry_has_its_answer() -> None:
+    """As the browser or the proxy saw it."""
+    content = {"mimeType": "application/json", "text": '{"a":1}'}
+    (capture,) = read_document(har({"status": 200, "content": content}), NOON)
+    assert capture.answer == Reply(200, "application/json", '{"a":1}')
 
 
 @pytest.mark.parametrize(

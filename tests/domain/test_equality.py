@@ -209,6 +209,13 @@ def test_b2_a_difference_beyond_the_words_is_told() -> None:
     assert max(len(first), len(second)) < 100
 
 
+def test_answers_that_are_no_json_are_compared_as_text() -> None:
+    """Those of a proxy, for one."""
+    page = Reply(502, "text/html", "<html>a")
+    assert len(set(replies_in_words(page, page))) == 1
+    assert len(set(replies_in_words(page, Reply(502, "text/html", "<html>b")))) == 2
+
+
 DOCUMENTS = {
     "user_metadata", "app_metadata", "profile", "extra_app_metadata", "document",
     "received", "approved", "verdict",

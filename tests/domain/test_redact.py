@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.support import NOON
 from usher.core.captures.format import Capture, from_delivery
@@ -128,6 +129,22 @@ def test_a_body_that_is_no_event_is_redacted_too(body: bytes) -> None:
     assert redacted.body is not None
     assert redacted.decided is not None
     assert CANARY.encode() not in redacted.body.replace(b'{"canary"', b"")
+
+
+@pytest.mark.parametrize(
+    ("reason", "kept"),
+    [
+        (Reason("error", "KeyError: 'ada@x.org'"), "KeyError"),
+        (Reason("error.at", "line 3 of /srv/site/policy.py"), "policy.py"),
+        (Reason("admission.deny_email_domains", "x.org"), "x.org"),
+    ],
+)
+def test_of_a_failure_its_class_and_the_name_of_its_file_stay(reason: Reason, kept: str) -> None:
+    """Its message may hold anything."""
+    failed = replace(delivery(b"{}"), reasons=(reason,))
+    decided = REDACTOR.capture(from_delivery(failed)).decided
+    assert decided is not None
+    assert decided.reasons == (Reason(reason.rule, kept),)
 
 
 @pytest.mark.parametrize(

@@ -234,6 +234,21 @@ def test_c1_odd_roles_are_counted_whatever_is_mended(plan: Plan, record: User | 
         assert (mended or record).grants == record.grants
 
 
+@pytest.mark.parametrize("push", [True, False])
+def test_what_was_given_here_waits_for_a_push_where_one_was_asked_for(push: bool) -> None:
+    """The record is noted as pending, and counted as mended."""
+    here = replace(SAME, grants=(*SAME.grants, EDITOR))
+    mending = Mending(Plan(push=push), None, NOON)
+    mended = mending.mend(ZERO_INSTANCE, person(), here, (Kind.ROLES_HERE,))
+    assert mending.found == {"roles_here": 1}
+    if push:
+        assert mended is not None
+        assert mended.at_identity.pending
+        assert (mending.mended, mending.told) == ({"roles_here": 1}, [mended])
+    else:
+        assert (mended, mending.mended, mending.told) == (None, {}, [])
+
+
 def test_what_a_handler_wrote_is_told_there_and_not_taken_away_here() -> None:
     """Until Identity has been told of it; from then on the account shows what the person made."""
     write = Write(user_metadata={"crm": 7})

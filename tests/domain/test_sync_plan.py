@@ -76,6 +76,12 @@ def test_progress_survives_the_database(progress: Progress) -> None:
     assert Progress.read(json.loads(json.dumps(progress.document()))) == progress
 
 
+def test_progress_is_kept_with_the_accounts_it_names() -> None:
+    """A run that was interrupted goes on with all that it has found."""
+    progress = Progress(at=Place(offset=300), found={"email": 2}).naming([nameless(7)])
+    assert Progress.read(json.loads(json.dumps(progress.document()))) == progress
+
+
 @given(progresses, counts, counts)
 def test_what_is_left_is_what_was_found_and_not_mended(
     progress: Progress, found: dict[str, int], mended: dict[str, int]

@@ -77,6 +77,19 @@ def test_a_history_without_events_counts_for_nobody() -> None:
     assert (trial.count, trial.users) == (1, 1)
 
 
+def test_the_trials_of_several_are_one() -> None:
+    """Equal differences count together; a few examples of each are kept."""
+    pasts = [[(event("signup", number), NOON)] for number in range(7)]
+    parts = [try_on_past(pasts[:4], POLICY, EMPTY), try_on_past(pasts[4:], POLICY, EMPTY)]
+    together = Trial()
+    for part in parts:
+        together.add(part)
+    whole = try_on_past(pasts, POLICY, EMPTY)
+    assert groups(together) == groups(whole)
+    assert (together.count, together.users) == (whole.count, whole.users) == (7, 7)
+    assert together.differences.documents() == whole.differences.documents()
+
+
 def test_another_wording_of_the_same_rules_is_no_difference() -> None:
     """Neither the order of rules for roles nor the sentence of a refusal is compared."""
     new = parse_policy("""
