@@ -1,5 +1,6 @@
 """The floors of branch coverage: core 95 %, its pure files 100 %.
 
+They hold by the tests of a few folders (``marks.MEASURED``), and without properties.
 Compared by pytest itself (``--floors``), so that its closing line stays the last.
 """
 
