@@ -302,12 +302,17 @@ class Model:
             echo = newer and _echoes(before, name, user, at)
             reply = self._enter(person, name, user, at, told, sent, newer=newer)
             if echo and before is not None and _same_but_pushed(before, person):
-                self._store(before, person, "user.changed", "identity")
+                self._keep_event(before, person)
                 return "unchanged", reply
         if person == before:
             return "unchanged", reply
-        self._store(before, person, "user.changed", "identity")
+        self._keep_event(before, person)
         return "applied", reply
+
+    def _keep_event(self, before: Person | None, person: Person) -> None:
+        """Keep a record after an event. That keys of ours arrive at Identity is no change."""
+        known = _knowing(before, person) if before is not None else None
+        self._store(known, person, "user.changed", "identity")
 
     @staticmethod
     def _early(person: Person | None, name: str) -> tuple[str, Reply] | None:
@@ -679,20 +684,27 @@ def _echoes(before: Person | None, name: str, user: Metadata, now: datetime) -> 
     return fresh and before.writing == roles_of(user["app_metadata"])
 
 
-def _same_but_pushed(before: Person, person: Person) -> bool:
-    """Whether nothing that matters differs but keys that were pushed."""
+def _knowing(before: Person, person: Person) -> Person:
+    """The record before, with our keys as Identity shows them now."""
     pushed = before.extra.keys()
     known = before.copy()
     known.app_metadata = {
         **{key: value for key, value in before.app_metadata.items() if key not in pushed},
         **{key: value for key, value in person.app_metadata.items() if key in pushed},
     }
-    return bool(known.snapshot() == person.snapshot())
+    return known
+
+
+def _same_but_pushed(before: Person, person: Person) -> bool:
+    """Whether nothing that matters differs but keys that were pushed."""
+    return bool(_knowing(before, person).snapshot() == person.snapshot())
 
 
 def _settled(person: Person) -> tuple[bool, set[str] | None, int]:
-    """Identity has it all by an answer, where it had to be told."""
-    return (False, None, 0) if person.pending else (False, person.writing, person.writing_since)
+    """Identity has it all by an answer, where it had to be told of roles alone."""
+    if person.pending and not person.extra:
+        return False, None, 0
+    return person.pending, person.writing, person.writing_since
 
 
 def _granting(role: str) -> Callable[[Person], None]:
