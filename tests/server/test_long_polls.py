@@ -60,7 +60,7 @@ class Follower:
         line = socket.create_connection(("127.0.0.1", self.server.port))
         line.sendall(
             f"GET /api/changes{query} HTTP/1.1\r\nHost: localhost\r\n"
-            f"Authorization: Bearer {self._key}\r\n\r\n".encode()
+            f"Authorization: Bearer {self.key}\r\n\r\n".encode()
         )
         return line
 
