@@ -13,8 +13,11 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from usher.core.errors import ExtraMissingError, UsherError
 from usher.integrations import guard
+from usher.integrations.guard import Visit
 from usher.integrations.sources import Caller
 from usher.integrations.web import refusal, visit_of_environ
 
@@ -29,7 +32,8 @@ __all__ = ["Caller", "Guard", "middleware", "require_role", "signed_in"]
 
 View = Callable[..., Any]
 _TOLD: Final = "_usher_told"
-"""The attribute of a request in which the middleware leaves what it was told."""
+"""The attribute of a request in which the middleware leaves what it was told, and for which method:
+another middleware may change that, and the cookie counts for few."""
 
 
 class Guard(guard.WrappingGuard):
@@ -40,7 +44,7 @@ class Guard(guard.WrappingGuard):
         def guarded(request: Any, *args: Any, **kwargs: Any) -> Any:
             try:
                 told = self._told_of(request)
-                caller = told or self.check(visit_of_environ(request.META))
+                caller = told or self.check(_visit(request))
                 request.caller = self.require(caller, roles)
             except UsherError as error:
                 return _refuse(error)
@@ -50,7 +54,7 @@ class Guard(guard.WrappingGuard):
         async def guarded_async(request: Any, *args: Any, **kwargs: Any) -> Any:
             try:
                 told = self._told_of(request)
-                caller = told or await self.check_async(visit_of_environ(request.META))
+                caller = told or await self.check_async(_visit(request))
                 request.caller = self.require(caller, roles)
             except UsherError as error:
                 return _refuse(error)
@@ -59,20 +63,27 @@ class Guard(guard.WrappingGuard):
         return guarded_async if iscoroutinefunction(view) else guarded
 
     def _told_of(self, request: Any) -> Caller | None:
-        """The answer that the middleware got for this request; None: it did not ask this guard.
+        """The answer that the middleware got for this request and method; None: it has none.
 
         Raises:
             UsherError: the middleware was told this.
         """
-        told = getattr(request, _TOLD, None) if self is _guard else None
+        method, told = getattr(request, _TOLD, (None, None)) if self is _guard else (None, None)
+        if method != request.method:
+            return None
         if isinstance(told, UsherError):
             raise told
         return told
 
 
+def _visit(request: Any) -> Visit:
+    """The request as its view sees it, whose method a middleware may have changed."""
+    return replace(visit_of_environ(request.META), method=request.method or "")
+
+
 def _with(request: Any, told: Caller | UsherError) -> Any:
     request.caller = told if isinstance(told, Caller) else None
-    setattr(request, _TOLD, told)
+    setattr(request, _TOLD, (request.method, told))
     return request
 
 
@@ -92,14 +103,14 @@ def middleware(get_response: View) -> View:
 
     def known(request: Any) -> Any:
         try:
-            told: Caller | UsherError = _guard.check(visit_of_environ(request.META))
+            told: Caller | UsherError = _guard.check(_visit(request))
         except UsherError as error:
             told = error
         return get_response(_with(request, told))
 
     async def known_async(request: Any) -> Any:
         try:
-            told: Caller | UsherError = await _guard.check_async(visit_of_environ(request.META))
+            told: Caller | UsherError = await _guard.check_async(_visit(request))
         except UsherError as error:
             told = error
         return await get_response(_with(request, told))

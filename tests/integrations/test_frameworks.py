@@ -173,6 +173,51 @@ def test_djangos_middleware_tells_who_calls_and_refuses_nobody(
         assert (found.status, found.json) == (200, {"hello": "stranger"})
 
 
+@pytest.mark.parametrize("middleware", [False, True])
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_djangos_guard_judges_by_the_method_that_the_view_gets(
+    people: People, asynchronous: bool, middleware: bool
+) -> None:
+    """A middleware may make a DELETE of a GET, for which the cookie counts, or the other way."""
+    application("Django")
+    from django.http import HttpResponse
+    from django.test import AsyncRequestFactory, RequestFactory
+
+    from usher.integrations import django
+
+    def page(request: Any) -> HttpResponse:
+        return HttpResponse(str(request.caller.id))
+
+    async def async_page(request: Any) -> HttpResponse:
+        return page(request)
+
+    guarded = django.signed_in(async_page if asynchronous else page)
+    make = AsyncRequestFactory if asynchronous else RequestFactory
+
+    def answered(sent: str, method: str, cookie: str = "", bearer: str = "") -> Any:
+        def overridden(request: Any) -> Any:
+            request.method = method
+            return guarded(request)
+
+        async def overridden_async(request: Any) -> Any:
+            return await overridden(request)
+
+        inner = overridden_async if asynchronous else overridden
+        app = django.middleware(inner) if middleware else inner
+        factory = make()
+        if cookie:
+            factory.cookies["nf_jwt"] = cookie
+        headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
+        found = app(factory.generic(sent, "/", headers=headers))
+        return asyncio.run(found) if asynchronous else found
+
+    token = people.token("user").removeprefix("Bearer ")
+    for sent, method, status in (("GET", "GET", 200), ("GET", "DELETE", 401), ("POST", "GET", 200)):
+        assert answered(sent, method, cookie=token).status_code == status
+        assert answered(sent, method, bearer=token).status_code == 200
+        assert answered(sent, method).status_code == 401
+
+
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_django_guards_a_view_that_is_a_class(people: People, asynchronous: bool) -> None:
     """With Django's own ``method_decorator``."""
