@@ -150,9 +150,7 @@ def retry(numbers: tuple[int, ...], consumer: str | None, reason: str, as_json: 
         for number in numbers:
             app.outbox.retry(number, actor(), reason)
             count += 1
-        if consumer:
-            _check_consumer(app, consumer)
-        more = bool(consumer)
+        more = True
         while consumer and more:
             some, more = app.outbox.retry_dead(consumer, actor(), reason)
             count += some
@@ -204,14 +202,6 @@ def _handlers(app: App) -> set[str]:
     from usher.server.handler_child import handlers_of  # noqa: PLC0415 - most sites have none
 
     return {each.name for each in handlers_of(app.settings.handlers)}
-
-
-def _check_consumer(app: App, consumer: str) -> None:
-    known = [each.name for each in app.outbox.standings()]
-    if consumer not in known:
-        raise click.ClickException(
-            f"There is no consumer {consumer!r}, but: {', '.join(known) or 'none yet'}."
-        )
 
 
 def _print_standings(standings: list[Standing]) -> None:

@@ -711,14 +711,29 @@ class ChangeNotFoundError(UsherError):
 
 
 class ConsumerNotFoundError(UsherError):
-    """No handler of this name ever got changes."""
+    """The outbox knows no consumer, or none that can be forgotten, of this name."""
 
     code, status, title = "consumer_not_found", 404, "There is no such consumer"
 
+    def __init__(self, consumer: str, *, forgets: bool = False) -> None:
+        removes = " A sink is removed by itself (`usher sinks remove`)." if forgets else ""
+        super().__init__(
+            f"No {'handler' if forgets else 'consumer'} {consumer[:120]!r} is known here; the "
+            f"outbox lists them (`usher outbox list`).{removes}"
+        )
+
+
+class ConsumerAtWorkError(UsherError):
+    """A server works for this handler, which therefore is not forgotten."""
+
+    code, status, title = "consumer_at_work", 409, "A server works for this handler"
+
     def __init__(self, consumer: str) -> None:
         super().__init__(
-            f"No handler {consumer[:120]!r} is known here; the outbox lists them "
-            "(`usher outbox list`). A sink is removed by itself (`usher sinks remove`)."
+            f"A server worked for {consumer[:120]!r} within the last five minutes, so it would "
+            "begin anew, and never get what waits for it. Take the function out of its module, or "
+            "its module out of USHER_HANDLERS, start the servers again, and come back in five "
+            "minutes. `usher outbox skip` drops single changes."
         )
 
 

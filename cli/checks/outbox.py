@@ -10,9 +10,8 @@ from usher.cli.checks.findings import Advice, Finding, Kind, Severity, fine
 from usher.cli.output import counted, moment
 from usher.core.app import App
 from usher.core.domain.outbox import HANDLER
-from usher.core.domain.outbox_view import Standing
+from usher.core.domain.outbox_view import AT_WORK, Standing
 
-UNSEEN: Final = timedelta(minutes=5)
 LATE: Final = timedelta(hours=1)
 
 DEAD = Kind(
@@ -128,7 +127,7 @@ def _of(each: Standing, named: Collection[str] | None, now: datetime) -> Iterato
         yield DEAD.found(consumer=name, count=each.dead)
     if each.paused or each.oldest_at is None:
         return
-    if now - each.seen_at > UNSEEN:
+    if now - each.seen_at >= AT_WORK:
         yield UNATTENDED.found(consumer=name, at=moment(each.seen_at))
     elif now - each.oldest_at > LATE:
         yield OVERDUE.found(consumer=name, at=moment(each.oldest_at))

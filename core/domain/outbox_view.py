@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -26,6 +26,9 @@ from usher.core.domain.outbox_queue import (
 
 TO_COME: Final = "to_come"
 """The state of a change that a consumer has not come to."""
+
+AT_WORK: Final = timedelta(minutes=5)
+"""A consumer counts as one that a server works for, for so long after it was seen to."""
 
 
 class Filters(Struct, frozen=True):

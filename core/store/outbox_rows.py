@@ -11,9 +11,9 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or
 
 from usher.core.domain.outbox import HANDLER, changes_of
 from usher.core.domain.outbox_queue import State, Waiting
-from usher.core.domain.outbox_view import Filters, Led, Seen, Standing
+from usher.core.domain.outbox_view import AT_WORK, Filters, Led, Seen, Standing
 from usher.core.domain.records import THE_SITE, AuditEntry, Delivery, Page, User
-from usher.core.errors import ChangeNotFoundError, ConsumerNotFoundError
+from usher.core.errors import ChangeNotFoundError, ConsumerAtWorkError, ConsumerNotFoundError
 from usher.core.store.audit import to_entry
 from usher.core.store.database import Database, Transaction, again_on_conflict
 from usher.core.store.instances import Instances
@@ -133,6 +133,9 @@ class Outbox:
 
         Returns:
             How many are retried, and whether there are more.
+
+        Raises:
+            ConsumerNotFoundError: none has this name.
         """
         return again_on_conflict(lambda: self._retry_dead(consumer, actor, reason))
 
@@ -151,16 +154,21 @@ class Outbox:
 
         Raises:
             ConsumerNotFoundError: none has this name, or it is a sink, which is removed instead.
+            ConsumerAtWorkError: a server works for it.
         """
         return again_on_conflict(lambda: self._forget(consumer, actor, reason))
 
     def _forget(self, consumer: str, actor: str, reason: str) -> int:
-        known = select(CONSUMERS.c.name).where(CONSUMERS.c.name == consumer)
+        known = select(CONSUMERS).where(CONSUMERS.c.name == consumer)
+        now = self._clock()
         with self._database.write() as transaction:
             sql = transaction.sql
             lock_consumer(transaction, consumer)
-            if not consumer.startswith(HANDLER) or sql.execute(known).first() is None:
-                raise ConsumerNotFoundError(consumer)
+            shards = [Shard(*row) for row in sql.execute(known)]
+            if not consumer.startswith(HANDLER) or not shards:
+                raise ConsumerNotFoundError(consumer, forgets=True)
+            if any(_is_at_work(shard, now) for shard in shards):
+                raise ConsumerAtWorkError(consumer)
             count = sql.execute(delete(OUTBOX).where(OUTBOX.c.consumer == consumer)).rowcount
             sql.execute(delete(CONSUMERS).where(CONSUMERS.c.name == consumer))
             after = {"consumer": consumer, "count": count}
@@ -178,8 +186,11 @@ class Outbox:
     def _retry_dead(self, consumer: str, actor: str, reason: str) -> tuple[int, bool]:
         dead = select(*waiting_columns()).where(_DEAD, OUTBOX.c.consumer == consumer)
         oldest = dead.order_by(OUTBOX.c.id).limit(MOST_RETRIED + 1)
+        known = select(CONSUMERS.c.name).where(CONSUMERS.c.name == consumer)
         with self._database.write() as transaction:
             lock_consumer(transaction, consumer)
+            if transaction.sql.execute(known).first() is None:
+                raise ConsumerNotFoundError(consumer)
             rows = [to_waiting(row) for row in transaction.sql.execute(oldest)]
             chosen = rows[:MOST_RETRIED]
             if chosen:
@@ -309,6 +320,11 @@ def mark_silent(connection: Connection, entry: AuditEntry) -> None:
     )
     sequence = connection.execute(newest).scalar_one()
     connection.execute(insert(SILENT).values(sequence=sequence))
+
+
+def _is_at_work(shard: Shard, now: datetime) -> bool:
+    """Whether a server works on a shard, or did lately; one call of it may take longer."""
+    return now - shard.seen_at < AT_WORK or (shard.lease is not None and now < shard.lease_until)
 
 
 def _find(connection: Connection, number: int) -> Waiting:

@@ -134,6 +134,7 @@ OPERATIONS = (
         retry_dead,
         schemas.Retried,
         body=DeadLetters,
+        errors=(404,),
     ),
     Operation(
         "POST",
@@ -143,7 +144,7 @@ OPERATIONS = (
         forget,
         schemas.Forgotten,
         body=Forgetting,
-        errors=(404,),
+        errors=(404, 409),
     ),
     Operation(
         "GET", _ONE, "One change of the outbox", _ADMIN, read, schemas.OutboxOne, errors=(404,)

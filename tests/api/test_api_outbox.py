@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from jsonschema import Draft202012Validator
 from msgspec.structs import replace
+from sqlalchemy import update
 
 from tests.api.api_support import People, ask
 from tests.refusing import ERROR, NAME, refuse
 from tests.store.store_support import deliver
-from tests.support import SECRET, account, signed
+from tests.support import SECRET, Clock, account, signed
 from usher.core.domain import outbox_queue
 from usher.core.domain.records import THE_SITE
 from usher.core.store import outbox_rows
+from usher.core.store.tables import CONSUMERS
 
 ADDRESSES = (
     ("GET", "/outbox", None),
@@ -57,10 +60,11 @@ def two_dead(people: People, patch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         return two_waiting(people)
 
 
-def test_answers_are_as_described(sqlite_people: People) -> None:
+def test_answers_are_as_described(sqlite_people: People, clock: Clock) -> None:
     """Each of this resource, by the OpenAPI document."""
     document = ask("GET", "/openapi.json").json
     number = two_waiting(sqlite_people)[0]["number"]
+    clock.advance(minutes=5)  # no server works for it, so it can be forgotten
     for method, path, body in ADDRESSES:
         address = path.replace("{number}", str(number)).replace("{id}", "{other}")
         answer = sqlite_people.ask("administrator", method, address, body)
@@ -136,14 +140,13 @@ def test_all_dead_letters_of_a_consumer_are_retried(
     assert [first["state"], second["state"]] == ["dead", "dead"]
     assert people.ask("administrator", "GET", "/outbox").json["consumers"][0]["dead"] == 2
     monkeypatch.setattr(outbox_rows, "MOST_RETRIED", 1)
-    body = {"consumer": "handler:nobody"}
-    answer = people.ask("administrator", "POST", "/outbox/retry", body)
-    assert answer.json == {"retried": 0, "more": False}
     body = {"consumer": NAME, "reason": "they mended it"}
     answer = people.ask("administrator", "POST", "/outbox/retry", body)
     assert answer.json == {"retried": 1, "more": True}
     answer = people.ask("administrator", "POST", "/outbox/retry", body)
     assert answer.json == {"retried": 1, "more": False}
+    answer = people.ask("administrator", "POST", "/outbox/retry", body)
+    assert answer.json == {"retried": 0, "more": False}
     first, second = listed(people)
     assert {first["state"], second["state"]} == {"waiting"}
     assert first["due_at"] is not None
@@ -152,13 +155,14 @@ def test_all_dead_letters_of_a_consumer_are_retried(
     assert [entry["after"]["count"] for entry in audit] == [1, 1]
 
 
-def test_a_handler_is_forgotten_with_all_that_waits_for_it(people: People) -> None:
+def test_a_handler_is_forgotten_with_all_that_waits_for_it(people: People, clock: Clock) -> None:
     """The audit has who did it, why, and how many changes; no sink goes that way."""
     two_waiting(people)
     for consumer in ("handler:nobody", f"sink:{uuid4()}", "", NAME.removeprefix("handler:")):
         answer = people.ask("administrator", "POST", "/outbox/forget", {"consumer": consumer})
         assert (answer.status, answer.code) == (404, "consumer_not_found")
     body = {"consumer": NAME, "reason": "renamed"}
+    clock.advance(minutes=5)
     assert people.ask("user", "POST", "/outbox/forget", body).code == "forbidden"
     assert len(listed(people)) == 2
     answer = people.ask("administrator", "POST", "/outbox/forget", body)
@@ -170,6 +174,31 @@ def test_a_handler_is_forgotten_with_all_that_waits_for_it(people: People) -> No
     assert entry["actor"] == f"user:{people.ids['administrator']}"
     assert entry["after"] == {"consumer": NAME, "count": 2}
     assert people.ask("administrator", "POST", "/outbox/forget", body).status == 404
+
+
+def test_a_handler_that_a_server_works_for_is_not_forgotten(people: People, clock: Clock) -> None:
+    """It would begin anew at once; five minutes after it was seen to last, nobody does."""
+    two_waiting(people)
+    body = {"consumer": NAME}
+    clock.advance(minutes=4, seconds=59)
+    refused = people.ask("administrator", "POST", "/outbox/forget", body)
+    assert (refused.status, refused.code) == (409, "consumer_at_work")
+    assert "`usher outbox skip`" in refused.json["detail"]
+    assert len(listed(people)) == 2
+    with people.app.store.write() as transaction:  # one call may take longer than five minutes
+        lease = {"lease": uuid4(), "lease_until": clock() + timedelta(minutes=1)}
+        one = update(CONSUMERS).where(CONSUMERS.c.name == NAME, CONSUMERS.c.shard == 3)
+        transaction.sql.execute(one.values(lease))
+    clock.advance(seconds=59)
+    assert people.ask("administrator", "POST", "/outbox/forget", body).status == 409
+    clock.advance(seconds=1)
+    assert people.ask("administrator", "POST", "/outbox/forget", body).json == {"forgotten": 2}
+
+
+def test_dead_letters_of_nobody_are_no_success(people: People) -> None:
+    """A consumer that is misspelt would seem to have none."""
+    answer = people.ask("administrator", "POST", "/outbox/retry", {"consumer": "handler:none"})
+    assert (answer.status, answer.code) == (404, "consumer_not_found")
 
 
 def test_an_event_and_a_person_tell_what_they_led_to(people: People) -> None:

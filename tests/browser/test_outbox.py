@@ -6,12 +6,15 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from playwright.sync_api import Page, expect
+from sqlalchemy import update
 
 from tests.browser.browser import Watch, keep, settle
 from tests.browser.console import Console
 from tests.browser.people import PLAIN
 from tests.browser.waiting import ERROR, HANDLER, let_wait
+from usher.core.domain.outbox_view import AT_WORK
 from usher.core.store.filters import AuditFilters, DeliveryFilters
+from usher.core.store.tables import CONSUMERS
 
 AsOwner = Callable[..., tuple[Page, Watch]]
 
@@ -85,6 +88,9 @@ def test_a_handler_that_no_module_has_any_more_is_forgotten(
     audit = populated.app.store.users.audit_page(AuditFilters(action="outbox.forgotten"))
     (entry,) = audit.items
     assert (entry.reason, entry.after) == ("It was renamed", {"consumer": gone, "count": 5})
+    with populated.app.store.write() as transaction:
+        seen_at = populated.app.clock() - AT_WORK
+        transaction.sql.execute(update(CONSUMERS).values(seen_at=seen_at))
     populated.app.outbox.forget(there, "test")
     page.evaluate("location.hash = '#/audit?action=outbox.forgotten'")
     expect(page.locator(".timeline")).to_contain_text("mine.hooks.gone")

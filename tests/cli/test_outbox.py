@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
 from tests.cli.conftest import Program
 from tests.refusing import ERROR, NAME, refuse
 from tests.support import ROOT
 from usher.core.domain import outbox_queue
+from usher.core.domain.outbox_view import AT_WORK
 from usher.core.store.outbox_rows import mark_silent
-from usher.core.store.tables import AUDIT
+from usher.core.store.tables import AUDIT, CONSUMERS
 from usher.server import handler_child
 from usher.server.handler_child import list_handlers
 
@@ -31,6 +32,13 @@ def wait(program: Program) -> list[dict[str, Any]]:
         refuse(app)
     found: list[dict[str, Any]] = program.json("outbox", "list")["changes"]
     return found[::-1]
+
+
+def age(program: Program) -> None:
+    """Let it be long ago that a server worked for a consumer."""
+    with program.app() as app, app.store.write() as transaction:
+        long_ago = app.clock() - AT_WORK
+        transaction.sql.execute(update(CONSUMERS).values(seen_at=long_ago))
 
 
 def test_what_waits_is_listed_and_shown(on_both: Program) -> None:
@@ -88,7 +96,7 @@ def test_all_dead_letters_of_a_consumer_are_retried(
     assert program.json("outbox", "list", "--state", "dead")["changes"] == []
     assert program.json("outbox", "retry", "--dead", NAME) == {"retried": 0}
     unknown = program("outbox", "retry", "--dead", "handler:none", code=1).output
-    assert f"There is no consumer 'handler:none', but: {NAME}." in unknown
+    assert "No consumer 'handler:none' is known here" in unknown
     for arguments in ((), ("1", "--dead", NAME)):
         assert "or --dead with a consumer" in program("outbox", "retry", *arguments, code=2).output
 
@@ -135,6 +143,7 @@ def test_a_handler_that_is_there_is_not_forgotten(
     """It would begin anew, and never get what waits; nor while nobody knows whether it is there."""
     assert list_handlers is handler_child.list_handlers  # whose processes the command starts
     wait(program)
+    age(program)
     monkeypatch.setenv("USHER_HANDLERS", "some_hooks")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     hooks = tmp_path / "some_hooks.py"
@@ -151,6 +160,8 @@ def test_a_handler_that_is_there_is_not_forgotten(
 def test_a_handler_that_is_gone_is_forgotten_with_what_waits(on_both: Program) -> None:
     """In the audit; a sink, or a name that nobody ever had, is an error."""
     wait(on_both)
+    assert "within the last five minutes" in on_both("outbox", "forget", NAME, code=1).output
+    age(on_both)
     assert on_both("outbox", "forget", NAME, "--reason", "gone").stdout == (
         f"{NAME} is forgotten, and 2 changes with it.\n"
     )
