@@ -109,10 +109,12 @@ def signed(
     at: datetime = NOON,
     secret: bytes = SECRET,
     instance_id: UUID = ZERO_INSTANCE,
+    triggered: bool = False,
 ) -> Signed:
     """An event of ``who``, signed at ``at``."""
     body = event_body(event, who, instance_id)
-    headers = signed_headers(event, body, instance_id, int(at.timestamp()), secret)
+    issued_at = int(at.timestamp())
+    headers = signed_headers(event, body, instance_id, issued_at, secret, triggered=triggered)
     return Signed(event, headers, body)
 
 

@@ -186,6 +186,8 @@ class Pushes:
         try:
             step = self._make_attempts(key, lease)
         except UsherError as error:
+            if isinstance(error, IdentityAccountMissingError) and self._end(key, lease):
+                return _Step.SETTLED
             error = self._of_account(error)
             if isinstance(error, IdentityUnavailableError):
                 self._away_until = time.monotonic() + AWAY_SECONDS
@@ -235,7 +237,8 @@ class Pushes:
             return _Step.SETTLED
         if user.status is Status.DELETED:
             identity.delete(user.id)
-            self._conclude_deletion(key, lease)
+            with self._database.write() as transaction:
+                self._settle(transaction, key, lease)
             return _Step.SETTLED
         found = _existing(identity.metadata(user.id))
         prepared = self._prepare(user, lease, found)
@@ -300,16 +303,21 @@ class Pushes:
 
         return again_on_conflict(work)
 
-    def _conclude_deletion(self, key: Key, lease: UUID) -> None:
-        """Note that the account is gone at Identity."""
+    def _end(self, key: Key, lease: UUID) -> bool:
+        """End the push of somebody whom ``usher trigger`` made up; False: it is tried again."""
         with self._database.write() as transaction:
-            current = self._held(transaction, key, lease)
-            if current is not None:
-                self._keep(
-                    transaction,
-                    current,
-                    replace(current, at_identity=current.at_identity.settled()),
-                )
+            if not rows.is_made_up(transaction.sql, key):
+                return False
+            self._settle(transaction, key, lease)
+        get_logger().info("push.ended", user_id=str(key[1]))
+        return True
+
+    def _settle(self, transaction: Transaction, key: Key, lease: UUID) -> None:
+        """Note that there is no account at Identity to be told."""
+        current = self._held(transaction, key, lease)
+        if current is not None:
+            settled = replace(current, at_identity=current.at_identity.settled())
+            self._keep(transaction, current, settled)
 
     def _postpone(self, key: Key, lease: UUID, seconds: float, error: str) -> None:
         """Give the lease back (see ``rows.postpone``)."""

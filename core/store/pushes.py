@@ -10,7 +10,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, bindparam, func, or_, select, update
 
 from usher.core.domain.records import Key
-from usher.core.store.tables import PUSHES
+from usher.core.store.tables import DELIVERIES, PUSHES
 
 _MINE: Final = (PUSHES.c.instance_id == bindparam("k_instance")) & (
     PUSHES.c.user_id == bindparam("k_user")
@@ -101,6 +101,13 @@ def postpone(connection: Connection, key: Key, lease: UUID, until: datetime, err
         .values(lease=None, next_try_at=until, error=error),
         _named(key),
     )
+
+
+def is_made_up(connection: Connection, key: Key) -> bool:
+    """Whether all that is known of a user came from ``usher trigger``."""
+    mine = (DELIVERIES.c.instance_id == key[0]) & (DELIVERIES.c.user_id == key[1])
+    origins = connection.execute(select(DELIVERIES.c.origin).where(mine).distinct())
+    return set(origins.scalars()) == {"trigger"}
 
 
 def due_keys(connection: Connection, now: datetime, limit: int) -> list[Key]:

@@ -18,7 +18,7 @@ from usher.core.errors import IdentityUnavailableError
 from usher.core.identity import push as pushes
 from usher.core.identity.client import IdentityClient
 from usher.core.identity.http import AdminAnswer
-from usher.core.identity.push import Pushes
+from usher.core.identity.push import Pushed, Pushes
 from usher.core.settings import Settings
 
 BY = Change("test")
@@ -102,6 +102,22 @@ def test_one_refusal_does_not_stop_the_others(site: Site) -> None:
     assert (pushed.settled, pushed.left) == (3, 1)
     assert pushed.error == "identity_account_missing: Identity has no such account."
     assert site.here.backlog().error == pushed.error
+
+
+def test_the_push_of_somebody_made_up_ends_where_there_is_no_account(site: Site) -> None:
+    """``usher trigger`` makes none at Identity; a live event says that there is one."""
+    who = account(email="ada@b.example", roles=["member"], at=site.clock())
+    deliver(site.app, [signed("login", who, at=site.clock(), triggered=True)])
+    site.grant(who.id)
+    lines = LogLines()
+    assert (site.here.push_pending(), site.here.backlog().count) == (Pushed(1, 0, ""), 0)
+    assert [line["user_id"] for line in lines("push.ended")] == [str(who.id)]
+    assert not lines("push.failed")
+    site.clock.advance(seconds=1)
+    deliver(site.app, [signed("login", who, at=site.clock())])
+    site.grant(who.id, "author")
+    assert site.here.push(site.users.get(who.id)).at_identity.pending
+    assert [line["code"] for line in lines("push.failed")] == ["identity_account_missing"]
 
 
 def test_an_identity_that_is_away_is_not_asked_about_the_others(site: Site) -> None:
