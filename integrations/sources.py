@@ -103,8 +103,17 @@ class Source(Protocol):
 
 
 def source_of(usher: App) -> Source:
-    """The source that the settings name."""
+    """The source that the settings name.
+
+    Raises:
+        GuardError: they name none.
+    """
     settings = usher.settings
+    if not (settings.url or settings.jwt_secret or usher.identity):
+        raise GuardError(
+            "Nobody can be asked who calls. Set USHER_URL, the address of your Usher; or, to read "
+            "its database, USHER_DATABASE_URL with USHER_JWT_SECRET or USHER_IDENTITY_URL."
+        )
     return Remote(settings.url, settings.key) if settings.url else Records(usher)
 
 

@@ -38,8 +38,13 @@ def _composed() -> Application:
     upgrade_if_local(usher)
     usher.store.check()
     warn_of_tests(usher.policy, usher.clock())
-    folder = None if usher.settings.handlers else own_folder()
-    if usher.settings.handlers or folder is not None:
+    handlers = usher.settings.handlers
+    if handlers:
+        from usher.server.handler_child import list_handlers  # noqa: PLC0415 - most have none
+
+        list_handlers(handlers)  # so that a fault in them is told at once
+    folder = None if handlers else own_folder()
+    if handlers or folder is not None:
         from usher.server.outbox import OutboxKeeper, Start  # noqa: PLC0415 - not on Windows
 
         start = Start(usher.newest_entry(), LOCAL_SETTLING_SECONDS if asked.local else None)

@@ -115,7 +115,7 @@ def test_it_starts_again_for_the_code_and_the_console(folder: Path, copy: Path) 
 
 
 def test_handlers_run_beside_it_and_are_read_again_when_they_change(folder: Path) -> None:
-    """In a process that ends with the server."""
+    """In a process that ends with the server; a fault in them is told before it is ready."""
     hooks = "from usher import after\nprint('hooks {0}')\n@after('*')\ndef f(change): ...\n"
     (folder / "mysite").mkdir()
     module = folder / "mysite" / "hooks.py"
@@ -124,12 +124,20 @@ def test_handlers_run_beside_it_and_are_read_again_when_they_change(folder: Path
     try:
         dev.says(GUIDED)
         dev.says("hooks one")
+        dev.says('"handlers":["handler:mysite.hooks.f"]')
         module.write_text(hooks.format("two"))
         dev.says("mysite/hooks.py changed: ready in")
         dev.says("hooks two")
         dev.says('"handlers":["handler:mysite.hooks.f"]', times=2)
         waits = {each.settling_seconds for each in _starts(folder)}
         assert waits == {1.0}  # a signup waits no 20 seconds
+        module.write_text("1 / 0\n")
+        dev.says("Usher does not run. Mend that and save")
+        said = dev.log.read_text().rpartition("Usher does not run")[0]
+        assert "mysite.hooks cannot be imported: ZeroDivisionError" in said
+        assert "outbox.no_handlers" not in said
+        module.write_text(hooks.format("three"))
+        dev.says("mysite/hooks.py changed: ready in", times=2)
     finally:
         assert dev.stop() == 0
 

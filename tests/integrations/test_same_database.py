@@ -102,6 +102,22 @@ def test_many_requests_at_once_are_answered_each_for_itself(framework: str, peop
     assert Counter(answer.status for answer in answers) == {200: 50, 403: 25, 401: 25}
 
 
+def test_a_guard_with_nothing_set_names_both_ways_to_set_it_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Who only has an address of an Usher must not look for a database."""
+    monkeypatch.chdir(tmp_path)
+    with (
+        use(App(Settings.from_env({}, verifies=False))),
+        capture_logs() as lines,
+        pytest.raises(GuardError),
+    ):
+        Guard().check(Visit("GET", ("Bearer x",)))
+    assert [line["event"] for line in lines] == ["guard.failed"]
+    for name in ("USHER_URL", "USHER_DATABASE_URL", "USHER_JWT_SECRET", "USHER_IDENTITY_URL"):
+        assert name in lines[0]["detail"]
+
+
 def test_a_database_that_is_away_lets_nobody_in(
     people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
