@@ -122,6 +122,10 @@ class OverloadedError(UsherError):
     code, status, title = "overloaded", 503, "Too much is waiting already"
 
 
+class FeedFullError(OverloadedError):
+    """So many requests wait for a change already that no other one may."""
+
+
 class NotMigratedError(DatabaseError):
     """The tables are not at the newest revision: ``usher db upgrade``."""
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from usher.core.domain.outbox import matches
-from usher.core.errors import OverloadedError, TooManyRequestsError, UsherError
+from usher.core.errors import FeedFullError, TooManyRequestsError, UsherError
 from usher.core.log import Recurring, describe, get_logger
 from usher.functions._shared.http import Later, Response
 
@@ -46,6 +46,7 @@ class LongPolls:
         self._waiting: dict[asyncio.Future[bool], Later] = {}
         self._callers: Counter[str] = Counter()
         self._place = 0
+        self._full = Recurring()
         self._watching: asyncio.Task[None] | None = None
 
     async def answer(
@@ -62,7 +63,7 @@ class LongPolls:
             left: ends when the caller is gone, who waits no more then; None: nobody says so.
 
         Raises:
-            OverloadedError: too many wait already.
+            FeedFullError: too many wait already.
             TooManyRequestsError: too many of this caller's do.
         """
         response, later = first, first.later
@@ -84,7 +85,9 @@ class LongPolls:
     @contextmanager
     def _counted(self, caller: str) -> Iterator[None]:
         if self._callers.total() >= MOST:
-            raise OverloadedError
+            if self._full.again(None):
+                get_logger().warning("feed.full", times=self._full.times)
+            raise FeedFullError
         if self._callers[caller] >= MOST_OF_ONE:
             raise TooManyRequestsError(1)
         self._callers[caller] += 1

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import urllib3
+from structlog.testing import capture_logs
 
 from tests.server.test_server import signup
 from tests.server.waiting import until
@@ -22,6 +23,7 @@ from usher.core.domain.keys import NewKey, Scope
 from usher.core.errors import DatabaseAwayError, OverloadedError, TooManyRequestsError
 from usher.core.settings import Settings
 from usher.core.store.feed import News
+from usher.functions._shared.failure import failure
 from usher.functions._shared.http import Later, Response
 from usher.server import long_polls
 from usher.server.long_polls import MOST, MOST_OF_ONE, LongPolls
@@ -322,8 +324,12 @@ def test_so_many_may_wait_and_no_thread_does(feed: Feed) -> None:
         waiting += [asyncio.create_task(polls.answer(page, run)) for page in pages[MOST_OF_ONE:]]
         await begun(polls, MOST)
         assert active_count() <= threads + 1
-        with pytest.raises(OverloadedError):
-            await polls.answer(Response(200, later=feed.later(0, caller="key:more")), run)
+        with capture_logs() as lines:
+            for _ in range(3):  # callers who are refused ask again and again
+                with pytest.raises(OverloadedError) as refused:
+                    await polls.answer(Response(200, later=feed.later(0, caller="key:more")), run)
+                assert failure(refused.value).status == 503
+        assert lines == [{"event": "feed.full", "log_level": "warning", "times": 1}]
         feed.place = 7
         assert [(await each).body for each in waiting] == ["7"] * MOST
         assert not polls._callers
