@@ -35,10 +35,6 @@ GAUGES: Final[Mapping[str, str]] = {
 }
 
 
-MOST_BEHIND: Final = 1_000
-"""Entries of the audit before a quarter of a consumer are counted up to this."""
-
-
 class Backlogs:
     """The gauges of one worker. With several workers, the newest value of any counts.
 
@@ -83,7 +79,7 @@ class Backlogs:
 
     def _outbox(self) -> dict[str, float]:
         with suppress(UsherError):  # likewise
-            found = self._app.outbox.standings(MOST_BEHIND)
+            found = self._app.outbox.standings()
             oldest = [each.oldest_at.timestamp() for each in found if each.oldest_at]
             return {
                 "usher_outbox_waiting": sum(each.waiting + each.behind for each in found),

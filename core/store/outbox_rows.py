@@ -38,7 +38,7 @@ SKIPPED: Final = "outbox.skipped"
 FORGOTTEN: Final = "outbox.forgotten"
 UNSEEN: Final = timedelta(days=30)
 """A consumer that no server works for so long is forgotten."""
-MOST_COUNTED: Final = 10_000
+MOST_COUNTED: Final = 1_000
 """Entries of a shard that a consumer has not come to are counted up to this."""
 MOST_RETRIED: Final = 1_000
 """Dead letters that are retried in one transaction, which holds up the consumer."""
@@ -214,12 +214,8 @@ class Outbox:
             self._note(transaction, SKIPPED, actor, row, reason)
         return row
 
-    def standings(self, most: int = MOST_COUNTED) -> list[Standing]:
-        """How things stand with each consumer, by name.
-
-        Args:
-            most: entries of a shard that it has not come to are counted up to this.
-        """
+    def standings(self) -> list[Standing]:
+        """How things stand with each consumer, by name."""
         with self._database.read() as transaction:
             sql = transaction.sql
             shards: dict[str, list[Any]] = {}
@@ -237,7 +233,7 @@ class Outbox:
             counted = {row[0]: row[1:] for row in rows}
             paused = {sink.consumer for sink in all_sinks(transaction) if sink.paused_at}
             return [
-                _standing(sql, name, parts, counted.get(name, (0, 0, None)), name in paused, most)
+                _standing(sql, name, parts, counted.get(name, (0, 0, None)), name in paused)
                 for name, parts in shards.items()
             ]
 
@@ -358,15 +354,12 @@ def _standing(
     shards: Sequence[Any],
     counted: Sequence[Any],
     paused: bool,
-    most: int,
 ) -> Standing:
     waiting, dead, oldest_at = counted
     behind = 0
     for shard in shards:
-        some = (
-            select(AUDIT.c.at).where(*after(Shard(*shard))).order_by(AUDIT.c.sequence).limit(most)
-        )
-        found = some.subquery()
+        some = select(AUDIT.c.at).where(*after(Shard(*shard))).order_by(AUDIT.c.sequence)
+        found = some.limit(MOST_COUNTED).subquery()
         number, at = connection.execute(select(func.count(), func.min(found.c.at))).one()
         behind += number
         oldest_at = min((one for one in (oldest_at, at) if one is not None), default=None)

@@ -390,6 +390,7 @@ OUTBOX: Final = Table(
     Index("outbox_user", "instance_id", "user_id", "consumer", "sequence", "part"),
     Index("outbox_due", "due_at", "consumer", "shard"),
     Index("outbox_state", "state", "id"),
+    Index("outbox_counts", "consumer", "state", "at"),
 )
 """Changes that were not handed over at once (``domain.outbox_queue.Waiting``): those that failed,
 those too young, and those of the same person behind them, whose ``due_at`` is NULL.

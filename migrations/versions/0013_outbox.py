@@ -54,6 +54,7 @@ def upgrade() -> None:
         ("outbox_user", ["instance_id", "user_id", "consumer", "sequence", "part"]),
         ("outbox_due", ["due_at", "consumer", "shard"]),
         ("outbox_state", ["state", "id"]),
+        ("outbox_counts", ["consumer", "state", "at"]),
     ):
         op.create_index(name, "outbox", columns, if_not_exists=True)
     op.create_table(

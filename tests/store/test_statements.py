@@ -8,9 +8,11 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
+from tests.refusing import NAME, refuse
 from tests.store.store_support import deliver, executed
 from tests.support import NOON, Signed, account, signed
 from usher.core.app import App
+from usher.core.domain.outbox_queue import SHARDS
 from usher.core.store import compile_statements
 
 LATER = NOON + timedelta(seconds=5)
@@ -63,6 +65,21 @@ def test_counting_reads_neither_users_nor_all_grants(usher: App) -> None:
         plan = one.plan(usher.store.database)
         assert scan not in plan, plan
         assert ("grants_end" in plan) == ("grants" in one.text), plan
+
+
+def test_counting_the_outbox_reads_an_index_alone(usher: App) -> None:
+    """The console asks at each visit of its first page, and the metrics each time."""
+    refuse(usher)
+    with executed(usher.store.database) as statements:
+        (standing,) = usher.outbox.standings()
+    assert standing.name == NAME
+    (counting,) = [one for one in statements if "GROUP BY outbox.consumer" in one.text]
+    only = {"sqlite": "COVERING INDEX", "postgresql": "Index Only Scan using"}
+    plan = counting.plan(usher.store.database)
+    assert f"{only[usher.settings.database_scheme]} outbox_counts" in plan
+    behind = [one for one in statements if "audit.sequence >=" in one.text]
+    assert len(behind) == SHARDS
+    assert all("LIMIT" in one.text for one in behind)
 
 
 @pytest.mark.parametrize("together", [False, True], ids=["alone", "in one batch"])
