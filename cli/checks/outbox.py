@@ -71,7 +71,7 @@ UNNAMED = Kind(
         ),
         Advice(
             "The function is gone for good.",
-            "Have it forgotten, with all that waits for it.",
+            "Have it forgotten, with all that waits, once no server has worked for it for minutes.",
             commands=("usher outbox forget {consumer}",),
         ),
     ),

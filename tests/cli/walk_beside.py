@@ -203,7 +203,7 @@ def a_function_that_was_renamed(at: Walk) -> Steps:
 @case("outbox.unnamed", 1)
 def a_function_that_is_gone(at: Walk) -> Steps:
     at.program.deliver("signup", ADA)
-    serve(at)
+    serve(at, at.moved(timedelta(minutes=-10)))
     yield {}
 
 
