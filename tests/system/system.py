@@ -83,13 +83,17 @@ class System:
             identity_admin_token="x" * 32,
             api_requests_per_minute=0,
         )
-        impatient(self._patch)
-        self._patch.setattr(holding, "STEP", 3)
-        watch(self._patch, self.moments)
-        self._follow()
         self.moments.committed, self.moments.spooled = self._committed, self._spooled
         self.identity.tell, self.identity.arrive = self.deliver, self.moments.arrive
-        self.app = self._start()
+        try:
+            impatient(self._patch)
+            self._patch.setattr(holding, "STEP", 3)
+            watch(self._patch, self.moments)
+            self._follow()
+            self.app = self._start()
+        except BaseException:
+            self._patch.undo()
+            raise
 
     # --- processes -------------------------------------------------------------------------------
 
@@ -121,9 +125,11 @@ class System:
 
     def close(self) -> None:
         """The end."""
-        self.end_outage()
-        self.app.close()
-        self._patch.undo()
+        try:
+            self.end_outage()
+            self.app.close()
+        finally:
+            self._patch.undo()  # or what comes next fails, and hides why
 
     def begin_outage(self) -> None:
         """Somebody else holds the database locked."""
@@ -186,7 +192,7 @@ class System:
             "_conclude",
             lambda key, *_: lambda: model.conclude(key[1], self._account(_[2]), now()),
         )
-        before(Pushes, "_conclude_deletion", lambda key, _: lambda: model.gone(key[1]))
+        before(Pushes, "_settle", lambda _, key, _lease: lambda: model.gone(key[1]))
         before(Removals, "_delete_there", lambda _, user_id: lambda: model.must_go(user_id))
         before(
             Removals,

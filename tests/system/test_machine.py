@@ -216,8 +216,8 @@ class Machine(RuleBasedStateMachine):
         """In the end all is applied, and Identity has what holds here."""
         if self.system is None:
             return
-        self.system.end_outage()
         try:
+            self.system.end_outage()
             self._settle()
         finally:
             self.system.close()
