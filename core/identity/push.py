@@ -237,8 +237,7 @@ class Pushes:
             return _Step.SETTLED
         if user.status is Status.DELETED:
             identity.delete(user.id)
-            with self._database.write() as transaction:
-                self._settle(transaction, key, lease)
+            self._conclude_deletion(key, lease)
             return _Step.SETTLED
         found = _existing(identity.metadata(user.id))
         prepared = self._prepare(user, lease, found)
@@ -302,6 +301,11 @@ class Pushes:
                 return done
 
         return again_on_conflict(work)
+
+    def _conclude_deletion(self, key: Key, lease: UUID) -> None:
+        """Note that the account is gone at Identity."""
+        with self._database.write() as transaction:
+            self._settle(transaction, key, lease)
 
     def _end(self, key: Key, lease: UUID) -> bool:
         """End the push of somebody whom ``usher trigger`` made up; False: it is tried again."""

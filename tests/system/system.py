@@ -192,7 +192,7 @@ class System:
             "_conclude",
             lambda key, *_: lambda: model.conclude(key[1], self._account(_[2]), now()),
         )
-        before(Pushes, "_settle", lambda _, key, _lease: lambda: model.gone(key[1]))
+        before(Pushes, "_conclude_deletion", lambda key, _: lambda: model.gone(key[1]))
         before(Removals, "_delete_there", lambda _, user_id: lambda: model.must_go(user_id))
         before(
             Removals,
