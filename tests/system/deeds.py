@@ -316,7 +316,11 @@ class Deeds:
         body = {"role": role} if role else {"reason": "please"}
         with self.system.living():
             status, _ = self.system.call(
-                "POST", "/me/requests", user_id, body, lambda: self.model.wish(user_id, role)
+                "POST",
+                "/me/requests",
+                user_id,
+                body,
+                lambda: self.model.wish(user_id, role, body.get("reason", "")),
             )
             assert status == (409 if has or many else 201)
 

@@ -85,6 +85,7 @@ class Wish:
     who: UUID
     role: str | None
     state: str = "open"
+    reason: str = ""
 
 
 class PolicyFailsError(Exception):
@@ -458,10 +459,17 @@ class Model:
         """Somebody's requests to be let in."""
         return [one for one in self.requests if one.who == who and one.role is None]
 
-    def wish(self, who: UUID, role: str | None) -> None:
-        """Somebody asks for something, once at a time."""
-        wished = Wish(who, role)
-        if wished not in self.requests:
+    def wish(self, who: UUID, role: str | None, reason: str) -> None:
+        """Somebody asks for something, once at a time; the same words again change nothing."""
+        wished = Wish(who, role, "open", reason)
+        if wished in self.requests:
+            return
+        found = [
+            one for one in self.requests if (one.who, one.role, one.state) == (who, role, "open")
+        ]
+        if found:
+            found[0].reason = reason
+        else:
             self.requests.append(wished)
         self.audit.append((who, "request.made", "user"))
 
