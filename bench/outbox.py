@@ -109,7 +109,7 @@ def drain(database: Database, changes: int) -> dict[str, float]:
     """Hand everything over; the figures."""
     consumer, now = Nothing(), START + timedelta(days=1)
     dispatcher = Dispatcher(Queue(database), Complete(database), consumer, lambda: now, uuid4())
-    Queue(database).begin(consumer.name, 0, now)
+    Queue(database).begin(consumer.name, 0, now, consumer.patterns)
     memory: list[float] = []
     began = perf_counter()
     while consumer.changes < changes:

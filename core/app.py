@@ -383,6 +383,7 @@ class App:
         lease: UUID,
         *,
         begins_at: int | None = None,
+        started_at: datetime | None = None,
         settling: timedelta | None = None,
         watch: Watch | None = None,
     ) -> Dispatcher:
@@ -393,6 +394,7 @@ class App:
             begins_at: the entry after which a new handler begins, as ``newest_entry`` gave it
                 before the first event was answered; None: the newest one at its first turn. A sink
                 began when it was added.
+            started_at: when the server was started; None: with the first dispatcher.
             settling: after so long Identity no longer rolls back; None: as Netlify's.
             watch: looks for all consumers of the process.
         """
@@ -412,9 +414,14 @@ class App:
             accounts=self.accounts,
             apply=self.store.users.write_of_handler,
             begins_at=begins_at if consumer.name.startswith(HANDLER) else None,
+            started_at=started_at or self._started_at,
             settling=SETTLING if settling is None else settling,
             watch=watch,
         )
+
+    @cached_property
+    def _started_at(self) -> datetime:
+        return self.clock()
 
     @cached_property
     def watch(self) -> Watch:

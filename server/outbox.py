@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -26,10 +27,12 @@ class Start(Struct, frozen=True):
     Attributes:
         begins_at: the entry of the audit after which new handlers begin: the newest one before the
             server answered anything. None: the database was away.
+        started_at: when the server was started, however often the process is.
         settling_seconds: after so long Identity no longer rolls back; None: as Netlify's.
     """
 
     begins_at: int | None = None
+    started_at: datetime | None = None
     settling_seconds: float | None = None
 
 

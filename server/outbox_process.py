@@ -68,6 +68,7 @@ def main() -> None:
                 consumer,
                 lease,
                 begins_at=handlers.begins_at,
+                started_at=start.started_at,
                 settling=settling,
                 watch=app.watch,
             )

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
@@ -157,7 +158,8 @@ def _kept(
     if (hands_over or (hands_over is False and folder is not None)) and sys.platform != "win32":
         from usher.server.outbox import OutboxKeeper, Start  # noqa: PLC0415 - not on Windows
 
-        keepers.append(OutboxKeeper(None if hands_over else folder, Start(begins_at)))
+        start = Start(begins_at, datetime.now(UTC))
+        keepers.append(OutboxKeeper(None if hands_over else folder, start))
     for keeper in keepers:
         keeper.start()
     try:

@@ -67,7 +67,7 @@ class Changes(Sequence[HandedOver]):
         self._dispatchers = []
         for handler in handlers:
             consumer = _Recording(handler, self._calls)
-            queue.begin(consumer.name, 0, app.clock())
+            queue.begin(consumer.name, 0, app.clock(), consumer.patterns)
             self._dispatchers.append(
                 Dispatcher(
                     queue,

@@ -47,7 +47,8 @@ def _composed() -> Application:
     if handlers or folder is not None:
         from usher.server.outbox import OutboxKeeper, Start  # noqa: PLC0415 - not on Windows
 
-        start = Start(usher.newest_entry(), LOCAL_SETTLING_SECONDS if asked.local else None)
+        settling = LOCAL_SETTLING_SECONDS if asked.local else None
+        start = Start(usher.newest_entry(), usher.clock(), settling)
         OutboxKeeper(folder, start).start()  # its process ends with this one
     guest = local_identity(usher.settings, asked) if asked.local else None
     return Application(guest, own_pages=True)

@@ -37,6 +37,8 @@ RENEWED_AFTER: Final = timedelta(seconds=5)
 """A lease is not renewed for each hand-over."""
 DEATHS: Final = 3
 """An entry at which so many processes ended counts as failed."""
+GIVES_WAY_AFTER: Final = timedelta(minutes=15)
+"""When the servers have not been seen for so long whose kinds count, those of others do."""
 MOST_HELD: Final = 100
 """With so many rows of one person behind one that fails, later changes stay in the audit."""
 WHOLE: Final = -1
@@ -268,6 +270,29 @@ def back_off(tries: int, chance: float) -> timedelta | None:
     if tries >= MAX_TRIES:
         return None
     return timedelta(seconds=_pause(tries).total_seconds() * (0.9 + 0.2 * chance))
+
+
+def counts(
+    kinds: Sequence[str],
+    started_at: datetime,
+    now: datetime,
+    *,
+    noted: Sequence[str],
+    noted_at: datetime,
+    seen_at: datetime,
+) -> bool:
+    """Whether a server may work for a consumer with the kinds that it is for, which then count.
+
+    During a deployment two servers may have one handler for different kinds. The position is one
+    for both, so what only one of them is for would be passed over.
+
+    Args:
+        started_at: when the server was started.
+        noted, noted_at: the kinds that count, and when a server was started that is for them.
+        seen_at: when one was seen.
+    """
+    gone = now - seen_at >= GIVES_WAY_AFTER
+    return kinds == noted or started_at > noted_at or gone
 
 
 def lease_of(seconds: float) -> timedelta:

@@ -104,6 +104,7 @@ class Dispatcher:
         ticks: seconds of a clock that only goes forward.
         begins_at: the entry after which a new consumer begins; None: the newest one at its first
             turn.
+        started_at: when the server was started; None: now.
         settling: after so long Identity no longer rolls back.
         watch: looks for all consumers of the process; None: this one looks alone.
     """
@@ -120,18 +121,21 @@ class Dispatcher:
         apply: Apply | None = None,
         ticks: Callable[[], float] = monotonic,
         begins_at: int | None = None,
+        started_at: datetime | None = None,
         settling: timedelta = SETTLING,
         watch: Watch | None = None,
     ) -> None:
         self._queue = queue
         self._complete = complete
         self._consumer = consumer
+        self._kinds = sorted(consumer.patterns)
         self._clock = clock
         self._lease = lease
         self._accounts = accounts
         self._apply = apply
         self._ticks = ticks
         self._begins_at = begins_at
+        self._started_at = started_at or clock()
         self._settling = settling
         self._watch = watch
         self._known = 0
@@ -142,6 +146,7 @@ class Dispatcher:
         self._tries_one_at: dict[int, datetime] = {}
         self._owed: dict[int, float] = {}
         self._seen_at: datetime | None = None
+        self._waits = False
         self._idle_at, self._idle_until = 0, NEVER
 
     def turn(self) -> Turn:
@@ -158,9 +163,8 @@ class Dispatcher:
         if not look.shards:
             return self._begin(now)
         self._begins_at = None  # forgotten later, it begins anew with what comes from then on
-        if self._seen_at is None or now - self._seen_at >= SEEN_EVERY:
-            self._queue.seen(name, now, self._consumer.patterns)
-            self._seen_at = now
+        if not self._counts(look, now):
+            return Turn(known=self._known)
         if look.newest > self._known:
             self._known = self._complete.up_to() or self._known
         chosen = self._choose(look, now)
@@ -170,7 +174,8 @@ class Dispatcher:
         number = self._last = chosen.shard
         until = now + lease_of(self._consumer.seconds)
         alive = number in self._open
-        shard = self._queue.claim(chosen, self._lease, now, until, alive=alive)
+        mine = structs.replace(chosen, kinds=self._kinds)
+        shard = self._queue.claim(mine, self._lease, now, until, alive=alive)
         if shard is None:
             return Turn()
         self._open.add(number)
@@ -194,10 +199,26 @@ class Dispatcher:
         position = self._complete.up_to() if self._begins_at is None else self._begins_at
         if position is None:
             return Turn()  # a transaction is under way; the next turn looks again
-        if not self._queue.begin(self._consumer.name, position, now, self._consumer.patterns):
+        name = self._consumer.name
+        if not self._queue.begin(name, position, now, self._kinds, self._started_at):
             return Turn()
-        get_logger().info("outbox.began", consumer=self._consumer.name, position=position)
+        get_logger().info("outbox.began", consumer=name, position=position)
         return Turn(more=True)
+
+    def _counts(self, look: Look, now: datetime) -> bool:
+        """Whether the consumer is for the same kinds with this server as with that started last."""
+        name, noted = self._consumer.name, look.shards[0].kinds
+        if self._seen_at is None or now - self._seen_at >= SEEN_EVERY:
+            counts = self._queue.seen(name, now, self._kinds, self._started_at)
+            self._seen_at = now
+        else:
+            counts = noted == self._kinds
+        if not counts and not self._waits:
+            get_logger().warning(
+                "outbox.other_kinds", consumer=name, kinds=self._kinds, noted=noted
+            )
+        self._waits = not counts
+        return counts
 
     def _choose(self, look: Look, now: datetime) -> Shard | None:
         """The next shard with something to do that nobody else works on."""

@@ -33,6 +33,7 @@ from usher.core.domain.outbox_queue import (
     State,
     Waiting,
     cause_of,
+    counts,
     shard_of,
     users_of,
 )
@@ -60,7 +61,8 @@ class Shard(Struct, frozen=True):
 
     Attributes:
         position, part: the change up to which it has come.
-        kinds: those that the consumer is for, as it said last.
+        kinds: those that the consumer is for.
+        started_at: the start of a server that is for them, the latest.
         due: whether a waiting row of it is due.
         follows: whether the audit has entries after its place, or so many others that its position
             should move.
@@ -76,6 +78,7 @@ class Shard(Struct, frozen=True):
     lease_until: datetime
     seen_at: datetime
     kinds: Sequence[str]
+    started_at: datetime
     due: bool = False
     follows: bool = False
 
@@ -175,17 +178,23 @@ class Queue:
             return Signs(newest_entry(transaction), names)
 
     def begin(
-        self, name: str, position: int, now: datetime, kinds: Collection[str] = ("*",)
+        self,
+        name: str,
+        position: int,
+        now: datetime,
+        kinds: Collection[str] = ("*",),
+        started_at: datetime | None = None,
     ) -> bool:
         """Make a new consumer known, at a position; a known one is left as it is.
 
         Args:
-            kinds: those that it is for, for people to see.
+            kinds: those that it is for.
+            started_at: the start of the server that is for them; None: now.
 
         Returns:
             False: it is a sink that was removed, which stays unknown.
         """
-        new = (position, WHOLE, 0, 0, None, now, now, sorted(kinds))
+        new = (position, WHOLE, 0, 0, None, now, now, sorted(kinds), started_at or now)
         rows = [_row_of(Shard(name, shard, *new)) for shard in range(SHARDS)]
         known = select(CONSUMERS.c.shard).where(CONSUMERS.c.name == name)
 
@@ -199,27 +208,48 @@ class Queue:
 
         return again_on_conflict(work)
 
-    def seen(self, name: str, now: datetime, kinds: Collection[str]) -> None:
-        """Note that a server works for a consumer, and for which kinds of changes."""
+    def seen(self, name: str, now: datetime, kinds: Collection[str], started_at: datetime) -> bool:
+        """Note that a server works for a consumer, and for which kinds of changes.
+
+        Args:
+            started_at: when the server was started.
+
+        Returns:
+            False: other kinds count, so it must not; nothing was noted.
+        """
+        mine, own = CONSUMERS.c.name == name, sorted(kinds)
+        locked = select(CONSUMERS).where(mine).order_by(CONSUMERS.c.shard).with_for_update()
         with self._database.write() as transaction:
-            mine = update(CONSUMERS).where(CONSUMERS.c.name == name)
-            transaction.sql.execute(mine.values(seen_at=now, kinds=sorted(kinds)))
+            shards = [Shard(*row) for row in transaction.sql.execute(locked)]
+            if not shards:
+                return False
+            noted, noted_at = shards[0].kinds, shards[0].started_at
+            seen_at = max(shard.seen_at for shard in shards)
+            if not counts(own, started_at, now, noted=noted, noted_at=noted_at, seen_at=seen_at):
+                return False
+            start = max(started_at, noted_at) if own == noted else started_at
+            said = {"seen_at": now, "kinds": own, "started_at": start}
+            transaction.sql.execute(update(CONSUMERS).where(mine).values(said))
+            return True
 
     def claim(
         self, shard: Shard, lease: UUID, now: datetime, until: datetime, *, alive: bool
     ) -> Shard | None:
-        """Take the lease of a shard; None where another server has it.
+        """Take the lease of a shard; None where another server has it, or other kinds count by now.
 
         Where the one before was never given back, its process ended while it worked. ``tries``
         then counts one more.
 
         Args:
+            shard: with the kinds that this server is for.
             alive: this process has it, and has not ended.
         """
         with self._database.write() as transaction:
             mine = select(CONSUMERS).where(*_is(shard)).with_for_update()
             row = transaction.sql.execute(mine).first()
-            if row is None or not (row.lease in (None, lease) or row.lease_until <= now):
+            if row is None or row.kinds != shard.kinds:
+                return None
+            if row.lease not in (None, lease) and row.lease_until > now:
                 return None
             taken = structs.replace(
                 Shard(*row),
@@ -455,7 +485,7 @@ def _row_of(shard: Shard) -> dict[str, Any]:
 
 def _values(shard: Shard) -> dict[str, Any]:
     values = _row_of(shard)
-    del values["kinds"]  # another process may have noted other ones
+    del values["kinds"], values["started_at"]  # another server may have noted others
     return values
 
 

@@ -358,6 +358,7 @@ CONSUMERS: Final = Table(
     Column("lease_until", UtcDateTime, nullable=False),
     Column("seen_at", UtcDateTime, nullable=False),
     Column("kinds", JSON, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
 )
 """How far a handler or a sink (``handler:NAME``, ``sink:ID``) has come with the audit.
 
@@ -365,7 +366,8 @@ All entries up to ``position`` are handed over, or stand in ``OUTBOX``; of that 
 changes up to ``part`` (-1: all of them). A shard has the users of a
 quarter of all ids. ``lease`` names the server that works on it, until ``lease_until``; NULL: none
 does. Where processes end while they work, ``trying`` is the entry that is looked at alone, for the
-``tries``-th time; 0: none. ``kinds`` are those that the consumer is for.
+``tries``-th time; 0: none. ``kinds`` are those that the consumer is for, as the server has it that
+was started last, at ``started_at``; one that has other kinds leaves it alone.
 """
 OUTBOX: Final = Table(
     "outbox",

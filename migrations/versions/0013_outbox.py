@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("lease_until", TIME, nullable=False),
         sa.Column("seen_at", TIME, nullable=False),
         sa.Column("kinds", sa.JSON, nullable=False),
+        sa.Column("started_at", TIME, nullable=False),
         if_not_exists=True,
     )
     op.create_table(

@@ -17,6 +17,7 @@ from usher.core.domain.outbox import Kind, changes_of
 from usher.core.domain.outbox_queue import (
     FIRST_BACK_OFF,
     GIVES_UP_AFTER,
+    GIVES_WAY_AFTER,
     LONGEST_BACK_OFF,
     LOOKS,
     MARGIN,
@@ -34,6 +35,7 @@ from usher.core.domain.outbox_queue import (
     back_off,
     behind_mark,
     cause_of,
+    counts,
     failed,
     lasts,
     lease_of,
@@ -391,3 +393,28 @@ def test_behind_a_mark_is_only_what_the_consumer_has_come_to() -> None:
 
     assert places() == [(5, 1), (6, 0)]
     assert places(frozenset({"user.created"})) == [(6, 0)]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "started", "seen", "does"),
+    [
+        (["user.created"], -60, 0, True),
+        (["user.created"], 60, 0, True),
+        (["user.*"], 1, 0, True),
+        (["user.*"], 0, 0, False),
+        (["user.*"], -60, GIVES_WAY_AFTER.total_seconds() - 1, False),
+        (["user.*"], -60, GIVES_WAY_AFTER.total_seconds(), True),
+    ],
+)
+def test_the_kinds_of_the_server_started_last_count(
+    kinds: list[str], started: float, seen: float, does: bool
+) -> None:
+    """Others do so only once it is gone."""
+    assert does is counts(
+        kinds,
+        NOON + timedelta(seconds=started),
+        LATER + timedelta(seconds=seen),
+        noted=["user.created"],
+        noted_at=NOON,
+        seen_at=LATER,
+    )

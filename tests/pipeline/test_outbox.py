@@ -73,6 +73,12 @@ class Site:
         queue, complete = Queue(self.database), Impatient(self.database)
         return Dispatcher(queue, complete, self.hook, self.clock, uuid4(), **options)
 
+    def is_for(self, *kinds: str) -> None:
+        """Start a server whose consumer is for these kinds."""
+        self.hook.patterns = frozenset(kinds)
+        self.clock.advance(seconds=1)
+        self.main = self.dispatcher()
+
     def change(self, *people: UUID, **how: Any) -> None:
         """Change people, each in a transaction."""
         for who in people:
@@ -304,7 +310,7 @@ def test_what_a_handler_writes_is_kept_with_the_change_or_not_at_all(
             raise Killed
 
     site.hook.answer = lambda change: Done(Write(app_metadata={"customer": len(site.hook.got)}))
-    site.hook.patterns = frozenset({"user.created"})
+    site.is_for("user.created")
     site.change(ADA)
     with pytest.raises(Killed):
         site.work(site.dispatcher(apply=apply))
@@ -336,7 +342,7 @@ def test_with_too_many_failures_new_changes_stay_in_the_audit(
     """So that the table does not grow while a receiver is away."""
     monkeypatch.setattr(module, "MOST_FAILING", 2)
     site.hook.answer = lambda _: Failed("no")
-    site.hook.patterns = frozenset({"user.created"})
+    site.is_for("user.created")
     site.change(ADA, BEA)
     site.work()
     site.change(CY)
@@ -428,7 +434,7 @@ def test_while_a_receiver_is_away_one_change_is_tried_every_so_often(
     monkeypatch.setattr(module, "MOST_FAILING", 1)
     monkeypatch.setattr(outbox_queue, "FIRST_BACK_OFF", timedelta(hours=1))
     site.hook.answer = lambda _: Failed("no")
-    site.hook.patterns = frozenset({"user.created"})
+    site.is_for("user.created")
     site.change(ADA)
     site.work()
     site.change(BEA, CY)
@@ -535,11 +541,11 @@ def test_a_handler_that_fails_while_the_person_is_deleted_leaves_no_words(site: 
         return Failed("Ada Lovelace is taken" if change.user.email else "no such customer")
 
     site.hook.answer = answer
-    site.hook.patterns = frozenset({"user.created"})
+    site.is_for("user.created")
     site.change(ADA)
     site.work()
     assert [(row.user_id, row.tries, row.error) for row in site.rows()] == [(ADA, 1, "")]
-    site.hook.patterns = frozenset({"user.deleted"})
+    site.is_for("user.deleted")
     site.work()
     assert [row.error for row in site.rows()] == ["no such customer"]
 
@@ -702,9 +708,126 @@ def test_a_consumer_says_which_kinds_it_is_for(site: Site) -> None:
         return [[each.consumer for each in one.outstanding] for one in led[::-1]]
 
     assert to_come() == [[NAME], [NAME], [site.hook.name, NAME]]
-    site.hook.patterns = frozenset({"user.created"})
-    site.dispatcher().turn()
+    site.is_for("user.created")
+    site.main.turn()
     assert to_come()[0] == [NAME]  # it has come to all of them
     site.change(BEA)
     led = site.world.outbox.led_by_person(site.world.users[BEA]).items
     assert [len(each.outstanding) for each in led[::-1]] == [2, 1, 1]
+
+
+BOTH = frozenset({"user.suspended", "user.reactivated"})
+
+
+class Deployment:
+    """Two servers with one handler, of which only the new one is for reactivations, too."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        site.change(ADA, BEA, CY)
+        self.old_hook = Hook(name="handler:site.hooks.x", patterns=frozenset({"user.suspended"}))
+        self.new_hook = Hook(name="handler:site.hooks.x", patterns=BOTH)
+        self.old_start = site.clock()
+        self.old = self.start(self.old_hook, self.old_start)
+        site.work(self.old)
+        site.clock.advance(seconds=30)
+
+    def start(self, hook: Hook, started_at: datetime) -> Dispatcher:
+        """Start a process of one of the servers."""
+        return Dispatcher(
+            Queue(self.site.database),
+            Impatient(self.site.database),
+            hook,
+            self.site.clock,
+            uuid4(),
+            started_at=started_at,
+        )
+
+    def suspend(self, *people: UUID) -> None:
+        """Suspend people, or let them in again."""
+        for who in people:
+            work = self.site.world.begin()
+            self.site.world.suspend(work, who)
+            self.site.world.end(work)
+
+
+def test_what_only_the_server_started_last_is_for_waits_for_it(
+    site: Site,
+) -> None:
+    """During a deployment: a position is one for both, and must not pass what one is not for."""
+    both = Deployment(site)
+    new = both.start(both.new_hook, site.clock())
+    both.suspend(ADA)
+    site.work(both.old)
+    new.turn()
+    log = LogLines()
+    both.suspend(ADA, BEA)
+    site.work(both.old)
+    both.suspend(BEA)
+    site.work(both.start(both.old_hook, both.old_start))  # respawned; its server is the old one
+    site.work(both.old)
+    assert both.old_hook.kinds == ["user.suspended"]
+    assert len(log("outbox.other_kinds")) == 2  # one for each process
+    site.work(new)
+    assert both.new_hook.kinds == ["user.reactivated", "user.suspended", "user.reactivated"]
+
+
+def test_an_older_server_goes_on_once_the_newer_one_is_long_gone(site: Site) -> None:
+    """One that never came up, say, so that the deployment was taken back."""
+    both = Deployment(site)
+    started_at = site.clock()
+    new = both.start(both.new_hook, started_at)
+    new.turn()
+    both.suspend(ADA)
+    site.clock.advance(minutes=14)
+    site.work(both.old)
+    assert both.old_hook.got == []
+    site.clock.advance(minutes=2)
+    site.work(both.old)
+    assert both.old_hook.kinds == ["user.suspended"]
+    both.suspend(ADA)
+    site.work(both.start(both.new_hook, started_at))  # it came up after all
+    assert both.new_hook.kinds == ["user.reactivated"]
+    both.suspend(BEA)
+    site.work(both.old)
+    assert len(both.old_hook.got) == 1
+
+
+def test_kinds_that_came_to_count_while_a_server_looked_stop_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lease is taken for those alone that count in the same transaction."""
+    both = Deployment(site)
+    new = both.start(both.new_hook, site.clock())
+    both.suspend(ADA)
+    both.suspend(ADA)
+    look = Queue.look
+
+    def slow(queue: Queue, name: str, now: datetime) -> Look:
+        seen = look(queue, name, now)
+        monkeypatch.setattr(Queue, "look", look)
+        new.turn()
+        return seen
+
+    monkeypatch.setattr(Queue, "look", slow)
+    both.old.turn()
+    site.work(both.old)
+    assert both.old_hook.got == []
+    site.work(new)
+    assert both.new_hook.kinds == ["user.suspended", "user.reactivated"]
+
+
+def test_a_server_with_the_same_kinds_counts_from_its_own_start(site: Site) -> None:
+    """Else one that was started between the two would take the work from the newest one."""
+    both = Deployment(site)
+    between = site.clock()
+    site.clock.advance(seconds=30)
+    newest_hook = Hook(name=both.old_hook.name, patterns=both.old_hook.patterns)
+    newest = both.start(newest_hook, site.clock())
+    newest.turn()
+    site.work(both.start(both.new_hook, between))
+    both.suspend(ADA)
+    site.work(both.start(both.new_hook, between))
+    assert both.new_hook.got == []
+    site.work(newest)
+    assert newest_hook.kinds == ["user.suspended"]
