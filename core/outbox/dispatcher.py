@@ -50,8 +50,11 @@ DUE: Final = 64
 """Waiting rows that are read at once."""
 SEEN_EVERY: Final = timedelta(minutes=1)
 MOST_FAILING: Final = 1_000
-"""With so many failing changes in a shard the receiver is away, and new ones stay in the audit. One
-is tried every so often: where it is taken, the failures are those of some people alone."""
+"""With so many failing changes in a shard and ``MOST_REFUSED``, the receiver is away, and new ones
+stay in the audit. One is tried every so often: where it is taken, the failures are those of some
+people alone."""
+MOST_REFUSED: Final = 100
+"""New changes that failed one after the other, of all shards, and none was taken between them."""
 FAILING_REST: Final = timedelta(seconds=5)
 MAX_ERROR: Final = 300
 NEVER: Final = datetime.min.replace(tzinfo=UTC)
@@ -141,6 +144,7 @@ class Dispatcher:
         self._known = 0
         self._last = random.randrange(SHARDS)  # noqa: S311 - one that soon ends must not begin alike
         self._open: set[int] = set()
+        self._refused = 0
         self._careful: dict[int, int] = {}
         self._rests: dict[int, tuple[int, datetime]] = {}
         self._tries_one_at: dict[int, datetime] = {}
@@ -346,7 +350,8 @@ class Dispatcher:
         careful = self._careful.get(number, 0)
         limit = 1 if careful else PAGE
         page = self._queue.page(work.shard, self._known, limit)
-        tries_one = page.failing >= MOST_FAILING and not work.handed_over
+        away = page.failing >= MOST_FAILING and self._refused >= MOST_REFUSED
+        tries_one = away and not work.handed_over
         if tries_one and now < self._tries_one_at.setdefault(number, now + FAILING_REST):
             self._rests[number] = self._known, now + FAILING_REST
             return False
@@ -366,7 +371,10 @@ class Dispatcher:
             settling=self._settling,
         )
         for step in plan.steps:
+            taken = work.handed_over
             self._take(work, step)
+            if step.action is Action.HAND_OVER:
+                self._refused = 0 if work.handed_over > taken else self._refused + 1
             if tries_one and step.action is Action.HAND_OVER and not work.handed_over:
                 self._tries_one_at[number] = self._clock() + FAILING_REST
                 return False

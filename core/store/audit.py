@@ -5,20 +5,18 @@ It only grows, but for entries older than the retention that is set.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Text, cast, func, select
+from sqlalchemy import Connection, select
 
 from usher.core.domain.records import AuditEntry, Key, Page
 from usher.core.store.filters import AuditFilters
 from usher.core.store.keyset import Order, fetch
+from usher.core.store.sizes import ENTRY
 from usher.core.store.tables import AUDIT
 
-READ_BYTES: Final = 1024 * 1024
-"""Of JSON that is read at once: its values may take fifty times as much memory."""
 _NEWEST = Order("at", (AUDIT.c.at, AUDIT.c.sequence), (datetime, int), True)
 
 
@@ -29,7 +27,7 @@ def audit_page(
     limit: int,
     cursor: str | None,
 ) -> Page[AuditEntry]:
-    """One page of the audit, the newest first.
+    """One page of the audit, the newest first; of large entries a few.
 
     Args:
         limit: rows at most, between 1 and ``keyset.MAX_PAGE``.
@@ -58,6 +56,7 @@ def audit_page(
         where=where,
         cursor=cursor,
         limit=limit,
+        size=ENTRY,
     )
     return Page(tuple(map(to_entry, rows)), following)
 
@@ -74,27 +73,6 @@ def newest_acts(
         .limit(limit)
     )
     return [(row.action, row.actor) for row in connection.execute(newest)]
-
-
-def fitting(connection: Connection, where: Sequence[ColumnElement[bool]], limit: int) -> int:
-    """How many of the first entries, by number, may be read at once; one at least.
-
-    Their people choose how large they are.
-
-    Args:
-        limit: the most.
-    """
-    octets = [
-        func.coalesce(func.length(cast(column, Text)), 0)
-        for column in (AUDIT.c.before, AUDIT.c.after)
-    ]
-    sizes = select(octets[0] + octets[1]).where(*where).order_by(AUDIT.c.sequence).limit(limit)
-    left = READ_BYTES
-    for count, size in enumerate(connection.execute(sizes).scalars()):
-        left -= size
-        if left < 0 and count:
-            return count
-    return limit
 
 
 def has_entry(connection: Connection, entry: AuditEntry) -> bool:

@@ -14,10 +14,11 @@ from sqlalchemy import select
 from usher.core.domain.cursors import read_cursor, write_cursor
 from usher.core.domain.outbox import Change, Kind, changes_of, matches, with_person
 from usher.core.errors import CursorGoneError, DatabaseError
-from usher.core.store.audit import fitting, to_entry
+from usher.core.store.audit import to_entry
 from usher.core.store.complete import Complete
 from usher.core.store.database import Database, Transaction
 from usher.core.store.instances import Instances
+from usher.core.store.sizes import fitting
 from usher.core.store.tables import AUDIT
 from usher.core.store.users import find_by_ids
 

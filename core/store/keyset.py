@@ -14,6 +14,7 @@ from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, select, tuple_
 
 from usher.core.domain.cursors import read_cursor, write_cursor
+from usher.core.store.sizes import most_of
 
 SCAN: Final = 1_000
 """Records that one page checks at most for conditions that no index serves."""
@@ -66,6 +67,7 @@ def fetch(
     where: Sequence[Condition],
     cursor: str | None,
     limit: int,
+    size: ColumnElement[int] | None = None,
 ) -> tuple[Sequence[Any], str | None]:
     """The rows of one page, and the cursor of the next; None after the last page.
 
@@ -76,6 +78,7 @@ def fetch(
         where: all other conditions.
         cursor: of the page before; None: the first page.
         limit: rows at most, between 1 and ``MAX_PAGE``.
+        size: of a row; a page of large ones is short.
 
     Raises:
         CursorInvalidError: not ours, cut short, or of another order.
@@ -90,7 +93,11 @@ def fetch(
         horizon = connection.execute(keys.offset(SCAN - 1).limit(1)).first()
         if horizon is not None:
             conditions.append(order.up_to(horizon))
-    page = statement.where(*conditions, *where).order_by(*order.sorting()).limit(limit + 1)
+    chosen = [*conditions, *where]
+    if size is not None:
+        sizes = select(size).where(*chosen).order_by(*order.sorting())
+        limit = most_of(connection, sizes, limit)
+    page = statement.where(*chosen).order_by(*order.sorting()).limit(limit + 1)
     rows = connection.execute(page).all()
     if len(rows) > limit:
         last = rows[limit - 1]

@@ -38,9 +38,10 @@ from usher.core.domain.outbox_queue import (
     users_of,
 )
 from usher.core.domain.records import AuditEntry, Key, Status, User
-from usher.core.store.audit import fitting, to_entry
+from usher.core.store.audit import to_entry
 from usher.core.store.database import Database, Transaction, again_on_conflict
 from usher.core.store.sinks import is_removed
+from usher.core.store.sizes import fitting
 from usher.core.store.tables import AUDIT, CONSUMERS, DELIVERIES, OUTBOX, SILENT, USERS
 from usher.core.store.users import find_by_ids
 
@@ -264,7 +265,10 @@ class Queue:
     def due(
         self, shard: Shard, now: datetime, limit: int
     ) -> tuple[Sequence[Waiting], Mapping[int, Found], Mapping[Key, User]]:
-        """The rows that are due, their entries of the audit by sequence, and their users."""
+        """Rows that are due, their entries of the audit by sequence, and their users.
+
+        Of those with large entries there are a few.
+        """
         statement = (
             select(*waiting_columns())
             .where(
@@ -278,9 +282,15 @@ class Queue:
         )
         with self._database.read() as transaction:
             rows = [to_waiting(row) for row in transaction.sql.execute(statement)]
-            wanted = {row.sequence for row in rows}
-            found = _found(transaction, [AUDIT.c.sequence.in_(wanted)]) if rows else ()
-            people = people_of(transaction, {row.key for row in rows})
+            wanted = sorted({row.sequence for row in rows if not row.is_mark})
+            within = [AUDIT.c.sequence.in_(wanted)]
+            most = fitting(transaction.sql, within, len(wanted), people=True) if wanted else 0
+            found = _found(transaction, within, most) if wanted else []
+            if most < len(wanted):
+                last = found[-1].entry.sequence or 0
+                rows = [row for row in rows if row.is_mark or row.sequence <= last]
+            keys = {(each.entry.instance_id, each.entry.user_id) for each in found}
+            people = people_of(transaction, keys)
         return rows, {each.entry.sequence or 0: each for each in found}, people
 
     def page(self, shard: Shard, up_to: int, limit: int) -> Entries:
@@ -298,7 +308,7 @@ class Queue:
         rows = OUTBOX.c.consumer == shard.name, OUTBOX.c.shard == shard.shard, _WAITS
         failing = select(func.count()).where(*rows, OUTBOX.c.tries > 0)
         with self._database.read() as transaction:
-            most = fitting(transaction.sql, within, limit)
+            most = fitting(transaction.sql, within, limit, people=True)
             found = _found(transaction, within, most)
             keys = {(each.entry.instance_id, each.entry.user_id) for each in found}
             ids = {user_id for _, user_id in keys}

@@ -23,7 +23,7 @@ from usher.core.outbox import dispatcher as module
 from usher.core.outbox.consumer import Done, Failed, Gone, Result
 from usher.core.outbox.dispatcher import Dispatcher, Turn
 from usher.core.outbox.watch import Watch
-from usher.core.store import audit
+from usher.core.store import sizes
 from usher.core.store.database import Database, Transaction
 from usher.core.store.instances import Instances
 from usher.core.store.outbox import Look, Queue, newest_entry
@@ -341,6 +341,7 @@ def test_with_too_many_failures_new_changes_stay_in_the_audit(
 ) -> None:
     """So that the table does not grow while a receiver is away."""
     monkeypatch.setattr(module, "MOST_FAILING", 2)
+    monkeypatch.setattr(module, "MOST_REFUSED", 1)
     site.hook.answer = lambda _: Failed("no")
     site.is_for("user.created")
     site.change(ADA, BEA)
@@ -362,6 +363,7 @@ def test_people_for_whom_a_handler_fails_keep_it_from_nobody_else(
 ) -> None:
     """However many: anybody may sign up with what a handler cannot take. Their own changes wait."""
     monkeypatch.setattr(module, "MOST_FAILING", 2)
+    monkeypatch.setattr(module, "MOST_REFUSED", 2)
     site.hook.answer = lambda change: Done() if change.user.id == CY else Failed("no")
     site.change(ADA, BEA)
     site.work()
@@ -376,11 +378,28 @@ def test_people_for_whom_a_handler_fails_keep_it_from_nobody_else(
     assert {row.user_id for row in site.rows()} == {ADA, BEA}
 
 
+def test_failures_between_changes_that_are_taken_hold_up_nobody(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many people there are for whom a handler fails: it is there, for others."""
+    monkeypatch.setattr(module, "MOST_FAILING", 2)
+    monkeypatch.setattr(module, "MOST_REFUSED", 3)
+    site.hook.answer = lambda change: Done() if change.user.id == CY else Failed("no")
+    site.is_for("user.created", "user.changed")
+    failing = [UUID(int=100 + number) for number in range(6)]
+    site.change(ADA, BEA)
+    site.work()
+    site.change(*failing[:2], CY, *failing[2:4], CY, *failing[4:], CY)
+    site.work()
+    assert len([change for change in site.hook.got if change.user.id == CY]) == 3
+    assert len(site.rows()) == 2 + len(failing)
+
+
 def test_large_entries_are_read_a_few_at_a_time(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else one person could write more than the process has memory for."""
-    monkeypatch.setattr(audit, "READ_BYTES", 1)
+    monkeypatch.setattr(sizes, "READ_BYTES", 1)
     read: list[int] = []
     page = Queue.page
 
@@ -397,6 +416,79 @@ def test_large_entries_are_read_a_few_at_a_time(
     assert [kind for who, kind in told if who == ADA][-1] == "user.changed"
     assert len(told) == len(set(told)) == 3 * 3 + 1
     assert site.rows() == []
+
+
+def test_large_changes_that_are_due_are_read_a_few_at_a_time(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of a page are; one whose entry is gone is dropped all the same."""
+    site.hook.answer = lambda _: Failed("no")
+    site.is_for("user.created")
+    site.change(ADA, BEA, CY)
+    site.work()
+    [gone] = [row.sequence for row in site.rows() if row.user_id == BEA]
+    with site.database.write() as transaction:
+        transaction.sql.execute(delete(AUDIT).where(AUDIT.c.sequence == gone))
+    monkeypatch.setattr(sizes, "READ_BYTES", 1)
+    read: list[int] = []
+    due = Queue.due
+
+    def counted(*given: Any) -> Any:
+        rows, entries, people = due(*given)
+        read.append(max(len(entries), len(people)))
+        return rows, entries, people
+
+    monkeypatch.setattr(Queue, "due", counted)
+    site.hook.answer = lambda _: Done()
+    site.hook.got.clear()
+    site.clock.advance(minutes=1)
+    site.work()
+    assert max(read) == 1
+    assert [change.user.id for change in site.hook.got] == [ADA, CY]
+    assert [(row.user_id, row.state) for row in site.rows()] == [(BEA, State.DROPPED)]
+
+
+def test_people_with_large_records_are_read_a_few_at_a_time(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However small their changes are."""
+    site.change(ADA, BEA, CY)
+    site.work()
+    site.change(ADA, BEA, CY)
+    with site.database.write() as transaction:
+        large = {"app_metadata": {"large": "x" * 2_000}}
+        transaction.sql.execute(update(USERS).values(large))
+    monkeypatch.setattr(sizes, "READ_BYTES", 3_000)
+    read: list[int] = []
+    page = Queue.page
+
+    def counted(*given: Any) -> Any:
+        entries = page(*given)
+        read.append(len(entries.people))
+        return entries
+
+    monkeypatch.setattr(Queue, "page", counted)
+    site.hook.got.clear()
+    site.work()
+    assert max(read) == 1
+    assert [change.user.id for change in site.hook.got] == [ADA, BEA, CY]
+
+
+def test_a_page_of_the_audit_with_large_entries_is_short(
+    site: Site, service: UserService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its cursor goes on, so all of them come, the newest first."""
+    site.change(ADA, BEA, ADA, CY)
+    whole = service.audit_page(limit=50)
+    assert whole.next_cursor is None
+    monkeypatch.setattr(sizes, "READ_BYTES", 1)
+    found, cursor = [], None
+    for _ in whole.items:
+        one = service.audit_page(limit=50, cursor=cursor)
+        assert len(one.items) == 1
+        found += one.items
+        cursor = one.next_cursor
+    assert (tuple(found), cursor) == (whole.items, None)
 
 
 def test_people_for_whom_a_handler_is_slow_keep_it_from_nobody_else(
@@ -432,6 +524,7 @@ def test_while_a_receiver_is_away_one_change_is_tried_every_so_often(
 ) -> None:
     """The table grows by no more than that, whatever comes in."""
     monkeypatch.setattr(module, "MOST_FAILING", 1)
+    monkeypatch.setattr(module, "MOST_REFUSED", 1)
     monkeypatch.setattr(outbox_queue, "FIRST_BACK_OFF", timedelta(hours=1))
     site.hook.answer = lambda _: Failed("no")
     site.is_for("user.created")
@@ -556,7 +649,6 @@ def test_a_person_for_whom_a_handler_fails_has_no_rows_without_end(
     """Later changes stay in the audit, and none is lost: they come in order, and once."""
     for each in (outbox_queue, module):
         monkeypatch.setattr(each, "MOST_HELD", 3)
-    monkeypatch.setattr(audit, "READ_BYTES", 1)  # as if each change were large
     site.hook.answer = lambda change: Failed("no") if change.user.id == ADA else Done()
     site.change(ADA)
     site.work()
@@ -574,6 +666,7 @@ def test_a_person_for_whom_a_handler_fails_has_no_rows_without_end(
             with pytest.raises(ChangeNotFoundError):
                 site.world.outbox.skip(number, "user:admin")
 
+    monkeypatch.setattr(sizes, "READ_BYTES", 1)  # as if each change were large
     site.hook.answer = lambda _: Done()
     site.hook.got.clear()
     for row in shown:

@@ -8,7 +8,7 @@ from tests.store.store_support import deliver, executed
 from tests.support import account, signed
 from usher.core.app import App
 from usher.core.domain.outbox import Change, Kind
-from usher.core.store import audit, feed
+from usher.core.store import feed, sizes
 from usher.core.store.feed import BEGINNING, News
 
 
@@ -63,7 +63,7 @@ def test_large_entries_are_read_a_few_at_a_time(
     """One person writes as much as a server has memory for, change by change."""
     deliver(usher, [signed("signup", account(email=f"{n}@example.com")) for n in range(3)])
     everything = usher.feed.page(BEGINNING, frozenset({"*"}), 50)
-    monkeypatch.setattr(audit, "READ_BYTES", 1)
+    monkeypatch.setattr(sizes, "READ_BYTES", 1)
     found: list[Change] = []
     page = usher.feed.page(BEGINNING, frozenset({"*"}), 50)
     while page.more:
