@@ -269,7 +269,8 @@ class Starts(Hook):
 
 def test_a_start_that_outlasts_the_lease_hands_nothing_over(site: Site) -> None:
     """Another server has the change by then; one that fails is a failed attempt."""
-    hook = site.hook = Starts(patterns=frozenset({"user.created"}))
+    hook = site.hook = Starts()
+    site.is_for("user.created")
     other, slow = site.dispatcher(), site.dispatcher()
     site.change(ADA)
 
