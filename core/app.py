@@ -372,7 +372,7 @@ class App:
         Raises:
             DatabaseError: the database cannot be used.
         """
-        from usher.core.store.outbox import newest_entry  # noqa: PLC0415 - loads SQLAlchemy
+        from usher.core.store.outbox_shards import newest_entry  # noqa: PLC0415 - loads SQLAlchemy
 
         with self.store.read() as transaction:
             return newest_entry(transaction)
@@ -427,9 +427,9 @@ class App:
     def watch(self) -> Watch:
         """The look for all consumers whose dispatchers run in this process."""
         from usher.core.outbox.watch import Watch  # noqa: PLC0415 - events need none
-        from usher.core.store.outbox import Queue  # noqa: PLC0415
+        from usher.core.store.outbox_shards import Shards  # noqa: PLC0415
 
-        return Watch(Queue(self.store.database), self.clock)
+        return Watch(Shards(self.store.database), self.clock)
 
     @cached_property
     def accounts(self) -> KnownAccounts | None:

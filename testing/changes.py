@@ -15,7 +15,8 @@ from msgspec import structs
 
 from usher.core.app import App
 from usher.core.domain.outbox import Change, Write
-from usher.core.domain.outbox_queue import LONGEST_BACK_OFF, SETTLING
+from usher.core.domain.outbox_attempts import LONGEST_BACK_OFF
+from usher.core.domain.outbox_queue import SETTLING
 from usher.core.errors import UsherError
 from usher.core.outbox.calls import call
 from usher.core.outbox.consumer import Done, Failed

@@ -291,7 +291,8 @@ def test_only_some_files_of_core_speak_sql_or_http(libraries: set[str], speakers
 def test_sql_is_loaded_only_at_first_need() -> None:
     """What loads it, loads it inside a function, or is itself loaded so by core.app alone."""
     syncs = {"identity.sync", "identity.sync_steps", "identity.sync_removals"}
-    outbox = {"outbox.dispatcher", "outbox.work", "outbox.accounts", "outbox.sinks", "outbox.watch"}
+    working = {"outbox.dispatcher", "outbox.attempts", "outbox.work", "outbox.watch"}
+    outbox = {"outbox.accounts", "outbox.sinks", *working}
     loading = {"store", "users", "identity.push", "requests", "shadow", *syncs, *outbox}
     names = {f"usher.core.{name}" for name in loading}
     wrong = [

@@ -21,24 +21,10 @@ from usher.core.domain.events import EventName
 from usher.core.domain.outbox import Change, Kind, changes_of, matches, with_person
 from usher.core.domain.records import REPLAY, AuditEntry, Key, Status, User
 
-SHARDS: Final = 4
-"""Parts of a consumer's work, by the first two bits of the user's id."""
 SETTLING: Final = timedelta(seconds=20)
 """Identity may still roll back the transaction in which it sent a ``validate`` or ``signup``."""
-FIRST_BACK_OFF: Final = timedelta(seconds=5)
-LONGEST_BACK_OFF: Final = timedelta(hours=6)
-GIVES_UP_AFTER: Final = timedelta(days=3)
-LOOKS: Final = 8
-"""Identity is asked so often about an account, within some 20 minutes; then it has none."""
-MARGIN: Final = timedelta(seconds=10)
-"""A lease lasts so much longer than the hand-over that begins now: to end it takes a moment, and
-the clocks of two servers differ."""
-RENEWED_AFTER: Final = timedelta(seconds=5)
-"""A lease is not renewed for each hand-over."""
 DEATHS: Final = 3
 """An entry at which so many processes ended counts as failed."""
-GIVES_WAY_AFTER: Final = timedelta(minutes=15)
-"""When the servers have not been seen for so long whose kinds count, those of others do."""
 MOST_HELD: Final = 100
 """With so many rows of one person behind one that fails, later changes stay in the audit."""
 WHOLE: Final = -1
@@ -177,16 +163,6 @@ class Plan(Struct, frozen=True):
     rests_until: datetime | None
 
 
-def shard_of(user_id: UUID) -> int:
-    """The shard of a user."""
-    return user_id.int >> 126
-
-
-def users_of(shard: int) -> tuple[UUID, UUID]:
-    """The first and the last id of a shard."""
-    return UUID(int=shard << 126), UUID(int=((shard + 1) << 126) - 1)
-
-
 def cause_of(entry: AuditEntry, event: str, origin: str, *, marked: bool) -> Found:
     """An entry with its cause.
 
@@ -261,53 +237,6 @@ def step_again(
     return None
 
 
-def back_off(tries: int, chance: float) -> timedelta | None:
-    """The pause after so many failed attempts; None: no further one is made.
-
-    Args:
-        chance: between 0 and 1, so that changes that failed together do not come back together.
-    """
-    if tries >= MAX_TRIES:
-        return None
-    return timedelta(seconds=_pause(tries).total_seconds() * (0.9 + 0.2 * chance))
-
-
-def counts(
-    kinds: Sequence[str],
-    started_at: datetime,
-    now: datetime,
-    *,
-    noted: Sequence[str],
-    noted_at: datetime,
-    seen_at: datetime,
-) -> bool:
-    """Whether a server may work for a consumer with the kinds that it is for, which then count.
-
-    During a deployment two servers may have one handler for different kinds. The position is one
-    for both, so what only one of them is for would be passed over.
-
-    Args:
-        started_at: when the server was started.
-        noted, noted_at: the kinds that count, and when a server was started that is for them.
-        seen_at: when one was seen.
-    """
-    gone = now - seen_at >= GIVES_WAY_AFTER
-    return kinds == noted or started_at > noted_at or gone
-
-
-def lease_of(seconds: float) -> timedelta:
-    """The length of a lease for a consumer whose hand-overs take so long at most.
-
-    Another server waits so long once this one has died.
-    """
-    return timedelta(seconds=seconds) + MARGIN + RENEWED_AFTER
-
-
-def lasts(lease_until: datetime, now: datetime, seconds: float) -> bool:
-    """Whether a hand-over that begins now ends while the lease lasts."""
-    return lease_until - now >= timedelta(seconds=seconds) + MARGIN
-
-
 def row_of(step: Step, consumer: str) -> Waiting:
     """The row of a change that waits, or the mark; it is due at no time yet."""
     row = _row(step.change, step.part, consumer)
@@ -359,44 +288,6 @@ def _row(change: Change, part: int, consumer: str) -> Waiting:
         change_id=change.id,
         at=change.at,
     )
-
-
-def failed(
-    row: Waiting, error: str, now: datetime, chance: float, retry_after: float | None
-) -> Waiting:
-    """The row after a failed attempt: due again, or a dead letter."""
-    tries = row.tries + 1
-    row = replace(row, tries=tries, error=error, failed_at=now)
-    pause = back_off(tries, chance)
-    if pause is None:
-        return replace(row, state=State.DEAD, due_at=None)
-    if retry_after is not None:
-        wished = timedelta(seconds=max(0.0, min(retry_after, LONGEST_BACK_OFF.total_seconds())))
-        pause = max(pause, wished)
-    return replace(row, due_at=now + pause)
-
-
-def without_account(row: Waiting, now: datetime, chance: float) -> Waiting:
-    """The row after Identity had no such account: asked again, or dropped."""
-    row = failed(row, "Identity has no such account", now, chance, None)
-    return replace(row, state=State.DROPPED, due_at=None) if row.tries >= LOOKS else row
-
-
-def _pause(tries: int) -> timedelta:
-    doubled: int = 1 << min(tries - 1, 20)
-    return min(FIRST_BACK_OFF * doubled, LONGEST_BACK_OFF)
-
-
-def _most_tries() -> int:
-    tries, passed = 1, timedelta()
-    while passed < GIVES_UP_AFTER:
-        passed += _pause(tries)
-        tries += 1
-    return tries
-
-
-MAX_TRIES: Final = _most_tries()
-"""Attempts until a change is a dead letter: those of three days."""
 
 
 def wanted(found: Found, consumer: str, patterns: AbstractSet[str]) -> Sequence[tuple[int, Change]]:

@@ -20,9 +20,9 @@ from usher.core.domain.outbox_queue import (
     State,
     Waiting,
     is_after,
-    shard_of,
     wanted,
 )
+from usher.core.domain.outbox_shards import shard_of
 
 TO_COME: Final = "to_come"
 """The state of a change that a consumer has not come to."""

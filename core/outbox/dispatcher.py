@@ -10,39 +10,36 @@ import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from typing import Final, Protocol
+from typing import Final
 from uuid import UUID
 
 from msgspec import Struct, structs
 
-from usher.core.domain.failures import shown
-from usher.core.domain.outbox import Change, Kind, Write
+from usher.core.domain.outbox import Kind
+from usher.core.domain.outbox_attempts import failed
 from usher.core.domain.outbox_queue import (
     DEATHS,
     MOST_HELD,
     SETTLING,
-    SHARDS,
     WHOLE,
     Action,
     State,
     Step,
     Waiting,
     behind_mark,
-    failed,
-    lease_of,
     plan_page,
     row_of,
     step_again,
-    without_account,
 )
-from usher.core.errors import DatabaseError, NotStorableError, UsherError
+from usher.core.domain.outbox_shards import SHARDS, lease_of
 from usher.core.log import get_logger
-from usher.core.outbox.consumer import Consumer, Done, Failed, Gone, Starting
+from usher.core.outbox.attempts import Accounts, Apply, Attempts, GoneError
+from usher.core.outbox.consumer import Consumer, Failed
 from usher.core.outbox.watch import Watch
 from usher.core.outbox.work import Work
 from usher.core.store.complete import Complete
-from usher.core.store.database import Transaction
-from usher.core.store.outbox import LeaseLostError, Look, Queue, Shard
+from usher.core.store.outbox import LeaseLostError, Queue
+from usher.core.store.outbox_shards import Look, Shard
 
 PAGE: Final = 256
 """Entries of the audit that are read at once."""
@@ -56,21 +53,9 @@ people alone."""
 MOST_REFUSED: Final = 100
 """New changes that failed one after the other, of all shards, and none was taken between them."""
 FAILING_REST: Final = timedelta(seconds=5)
-MAX_ERROR: Final = 300
 NEVER: Final = datetime.min.replace(tzinfo=UTC)
 ENDED: Final = "the process ended each time while this was handed over"
 PRUNED: Final = "the audit no longer has the entry"
-
-
-class Accounts(Protocol):
-    """Identity's accounts."""
-
-    def has(self, user_id: UUID) -> bool:
-        """Whether Identity has this account.
-
-        Raises:
-            UsherError: Identity does not say.
-        """
 
 
 class Turn(Struct, frozen=True):
@@ -89,10 +74,6 @@ class Turn(Struct, frozen=True):
     gone: str = ""
     worked: bool = False
     known: int = 0
-
-
-Apply = Callable[[Transaction, str, Change, Write], object]
-"""Writes what a handler returned: (transaction, consumer, change, write)."""
 
 
 class Dispatcher:
@@ -134,8 +115,7 @@ class Dispatcher:
         self._kinds = sorted(consumer.patterns)
         self._clock = clock
         self._lease = lease
-        self._accounts = accounts
-        self._apply = apply
+        self._attempts = Attempts(consumer, clock, accounts, apply)
         self._ticks = ticks
         self._begins_at = begins_at
         self._started_at = started_at or clock()
@@ -272,7 +252,7 @@ class Dispatcher:
         try:
             more = self._try_again(work)
             more = self._go_on(work) or more
-        except _GoneError as error:
+        except GoneError as error:
             gone = error.why
             get_logger().warning("outbox.gone", consumer=work.shard.name, detail=gone)
         work.close()
@@ -327,7 +307,7 @@ class Dispatcher:
                 if self._careful.get(work.shard.shard):
                     work.wait(failed(row, ENDED, self._clock(), 0.5, None))
                     work.keep()
-                self._try(work, step, row)
+                self._attempts.make(work, step, row)
         work.keep()
         return bool(rows)
 
@@ -396,90 +376,11 @@ class Dispatcher:
             pass
         elif step.action is Action.HAND_OVER and step.key not in work.held:
             if shard.tries >= DEATHS and shard.trying == step.change.sequence:
-                self._fail(work, row, Failed(ENDED))
+                self._attempts.fail(work, row, Failed(ENDED))
             else:
-                self._try(work, step, row)
+                self._attempts.make(work, step, row)
         else:
             young = step.action is Action.SETTLE and step.key not in work.held
             work.wait(structs.replace(row, due_at=step.settles_at) if young else row)
         work.place = step.place
         work.keep_now_and_then()
-
-    def _try(self, work: Work, step: Step, row: Waiting) -> None:
-        """Hand one change over, and take in what becomes of it."""
-        if not self._is_settled(work, step, row):
-            return
-        problem = self._consumer.start() if isinstance(self._consumer, Starting) else None
-        if problem is not None:
-            self._fail(work, row, problem)
-            return
-        work.renew()
-        try:
-            result = self._consumer.hand_over(step.change)
-        except Exception as error:  # of somebody's code; its message may hold anything
-            result = Failed(type(error).__name__)
-        if isinstance(result, Gone):
-            raise _GoneError(result.why)
-        if isinstance(result, Done):
-            if result.write is None:
-                work.done(row)
-                return
-            result = self._write(work, step, row, result.write)
-        if isinstance(result, Failed):
-            self._fail(work, row, result)
-
-    def _is_settled(self, work: Work, step: Step, row: Waiting) -> bool:
-        """Whether Identity has the account, where it must; else the change waits."""
-        if not step.asks or self._accounts is None:
-            return True
-        try:
-            if self._accounts.has(step.key[1]):
-                return True
-        except DatabaseError:
-            raise
-        except UsherError as error:
-            self._fail(work, row, Failed(f"Identity could not be asked: {error.code}"))
-            return False
-        work.wait(without_account(row, self._clock(), _chance()))
-        return False
-
-    def _write(self, work: Work, step: Step, row: Waiting, write: Write) -> Done | Failed:
-        """Write what a handler returned, and that the change is done, in one transaction."""
-        apply, name = self._apply, self._consumer.name
-        if apply is None:
-            return Failed("nothing takes what this handler returned")
-        work.keep()
-        work.forget(row)
-        if not row.id:
-            work.place = step.place
-        try:
-            work.keep(lambda transaction: apply(transaction, name, step.change, write))
-        except UsherError as error:
-            if isinstance(error, DatabaseError) and not isinstance(error, NotStorableError):
-                raise
-            work.remember(row)
-            return Failed(f"{error.code}: {shown(error.detail)}")
-        work.handed_over += 1
-        return Done()
-
-    def _fail(self, work: Work, row: Waiting, result: Failed) -> None:
-        """Take in a failed attempt."""
-        error = result.error[:MAX_ERROR]
-        row = failed(row, error, self._clock(), _chance(), result.retry_after)
-        work.wait(row)
-        facts = {"consumer": row.consumer, "change_id": row.change_id, "tries": row.tries}
-        if row.is_waiting:
-            get_logger().warning("outbox.failed", **facts, detail=error)
-        else:
-            get_logger().error("outbox.dead", **facts, detail=error)
-
-
-class _GoneError(Exception):
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
-
-
-def _chance() -> float:
-    """Changes that failed together must not come back together."""
-    return random.random()  # noqa: S311 - not for a secret

@@ -33,7 +33,7 @@ from usher.core.store import sinks as rows
 from usher.core.store.complete import Complete
 from usher.core.store.database import Database, Transaction, again_on_conflict
 from usher.core.store.instances import Instances
-from usher.core.store.outbox import Queue
+from usher.core.store.outbox_shards import Shards
 from usher.core.store.users import write_audit
 
 NEW_SECRET_BYTES: Final = 32
@@ -134,7 +134,7 @@ class Sinks:
         # there is no place to begin at as yet, and it does.
         position = Complete(self._database).up_to()
         if position is not None:
-            Queue(self._database).begin(sink.consumer, position, self.now(), sink.kinds)
+            Shards(self._database).begin(sink.consumer, position, self.now(), sink.kinds)
         return sink, chosen
 
     def rotate(

@@ -8,7 +8,7 @@ from threading import Lock
 from time import monotonic
 from typing import Final
 
-from usher.core.store.outbox import Queue, Signs
+from usher.core.store.outbox_shards import Shards, Signs
 
 FRESH_SECONDS: Final = 0.5
 """A look counts for so long."""
@@ -24,11 +24,11 @@ class Watch:
 
     def __init__(
         self,
-        queue: Queue,
+        shards: Shards,
         clock: Callable[[], datetime],
         ticks: Callable[[], float] = monotonic,
     ) -> None:
-        self._queue = queue
+        self._shards = shards
         self._clock = clock
         self._ticks = ticks
         self._lock = Lock()
@@ -44,6 +44,6 @@ class Watch:
         with self._lock:
             if self._signs is None or self._ticks() - self._looked_at >= FRESH_SECONDS:
                 looked_at = self._ticks()
-                self._signs = self._queue.signs(self._clock())
+                self._signs = self._shards.signs(self._clock())
                 self._looked_at = looked_at
             return self._signs

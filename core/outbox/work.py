@@ -8,11 +8,13 @@ from typing import Final
 
 from msgspec import structs
 
-from usher.core.domain.outbox_queue import Place, Waiting, lasts, lease_of
+from usher.core.domain.outbox_queue import Place, Waiting
+from usher.core.domain.outbox_shards import lasts, lease_of
 from usher.core.domain.records import Key
 from usher.core.outbox.consumer import Consumer
 from usher.core.store.database import Transaction
-from usher.core.store.outbox import Moves, Queue, Shard
+from usher.core.store.outbox import Moves, Queue
+from usher.core.store.outbox_shards import Shard
 
 TURN_SECONDS: Final = 2.0
 """A turn begins no hand-over after this time, so that other shards and servers have theirs."""

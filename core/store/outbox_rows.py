@@ -20,8 +20,6 @@ from usher.core.store.instances import Instances
 from usher.core.store.keyset import Order, fetch
 from usher.core.store.outbox import (
     MARK,
-    Shard,
-    after,
     lock_consumer,
     lock_shard,
     put_in_order,
@@ -29,6 +27,7 @@ from usher.core.store.outbox import (
     waiting_columns,
 )
 from usher.core.store.outbox_led import led_by_event, led_by_person
+from usher.core.store.outbox_shards import Shard, after
 from usher.core.store.sinks import all_sinks
 from usher.core.store.tables import AUDIT, CONSUMERS, OUTBOX, SILENT
 from usher.core.store.users import write_audit

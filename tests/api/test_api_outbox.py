@@ -15,7 +15,7 @@ from tests.api.api_support import People, ask
 from tests.refusing import ERROR, NAME, refuse
 from tests.store.store_support import deliver
 from tests.support import SECRET, Clock, account, signed
-from usher.core.domain import outbox_queue
+from usher.core.domain import outbox_attempts
 from usher.core.domain.records import THE_SITE
 from usher.core.store import outbox_rows
 from usher.core.store.tables import CONSUMERS
@@ -56,7 +56,7 @@ def two_waiting(people: People) -> list[dict[str, Any]]:
 def two_dead(people: People, patch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Two dead letters of one person."""
     with patch.context() as few:
-        few.setattr(outbox_queue, "MAX_TRIES", 1)
+        few.setattr(outbox_attempts, "MAX_TRIES", 1)
         return two_waiting(people)
 
 

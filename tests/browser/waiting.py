@@ -10,7 +10,8 @@ from sqlalchemy import insert
 from tests.browser.people import PLAIN
 from usher.core.app import App
 from usher.core.domain.outbox import changes_of
-from usher.core.domain.outbox_queue import State, shard_of
+from usher.core.domain.outbox_queue import State
+from usher.core.domain.outbox_shards import shard_of
 from usher.core.domain.records import AuditEntry
 from usher.core.store.complete import Complete
 from usher.core.store.filters import AuditFilters

@@ -11,7 +11,7 @@ from sqlalchemy import delete, update
 from tests.cli.conftest import Program
 from tests.refusing import ERROR, NAME, refuse
 from tests.support import ROOT
-from usher.core.domain import outbox_queue
+from usher.core.domain import outbox_attempts
 from usher.core.domain.outbox_view import AT_WORK
 from usher.core.store.outbox_rows import mark_silent
 from usher.core.store.tables import AUDIT, CONSUMERS
@@ -88,7 +88,7 @@ def test_all_dead_letters_of_a_consumer_are_retried(
 ) -> None:
     """And nothing else; it is either numbers or a consumer."""
     with monkeypatch.context() as few:
-        few.setattr(outbox_queue, "MAX_TRIES", 1)
+        few.setattr(outbox_attempts, "MAX_TRIES", 1)
         first, _ = wait(program)
     assert first["state"] == "dead"
     assert "never" in program("outbox", "show", str(first["number"])).stdout

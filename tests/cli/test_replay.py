@@ -21,7 +21,7 @@ from usher.cli import trying
 from usher.core.app import App, utc_now
 from usher.core.domain.administration import Change as By
 from usher.core.domain.outbox import Change
-from usher.core.domain.outbox_queue import SHARDS
+from usher.core.domain.outbox_shards import SHARDS
 from usher.core.outbox.consumer import Done
 from usher.core.webhooks import event_of
 from usher.emulator.payload import ZERO_INSTANCE, event_body

@@ -14,7 +14,7 @@ from tests.refusing import refuse
 from tests.support import ROOT
 from usher.cli.checks import shadow
 from usher.core.app import utc_now
-from usher.core.domain import administration, outbox_queue
+from usher.core.domain import administration, outbox_attempts
 from usher.core.domain.administration import Change
 
 NAME = "USHER_POLICY_SHADOW"
@@ -156,7 +156,7 @@ def dead(at: Walk) -> None:
     with_handler(at)
     change(at)
     with at.patch.context() as few:
-        few.setattr(outbox_queue, "MAX_TRIES", 1)
+        few.setattr(outbox_attempts, "MAX_TRIES", 1)
         serve(at)
 
 

@@ -14,37 +14,41 @@ from msgspec.structs import replace
 
 from tests.support import NOON
 from usher.core.domain.outbox import Kind, changes_of
-from usher.core.domain.outbox_queue import (
+from usher.core.domain.outbox_attempts import (
     FIRST_BACK_OFF,
     GIVES_UP_AFTER,
-    GIVES_WAY_AFTER,
     LONGEST_BACK_OFF,
     LOOKS,
     MARGIN,
     MAX_TRIES,
+    back_off,
+    failed,
+    without_account,
+)
+from usher.core.domain.outbox_queue import (
     MOST_HELD,
     RENEWED_AFTER,
     SETTLING,
-    SHARDS,
     WHOLE,
     Action,
     Found,
     Plan,
     State,
     Waiting,
-    back_off,
     behind_mark,
     cause_of,
-    counts,
-    failed,
-    lasts,
-    lease_of,
     plan_page,
     row_of,
-    shard_of,
     step_again,
+)
+from usher.core.domain.outbox_shards import (
+    GIVES_WAY_AFTER,
+    SHARDS,
+    counts,
+    lasts,
+    lease_of,
+    shard_of,
     users_of,
-    without_account,
 )
 from usher.core.domain.records import AuditEntry, Key, Status, User
 

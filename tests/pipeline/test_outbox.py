@@ -14,10 +14,12 @@ from sqlalchemy import delete, select, update
 from tests.pipeline.outbox_support import NAME, PEOPLE, Impatient, Killed, World
 from tests.store.store_support import LogLines
 from tests.support import Clock
-from usher.core.domain import outbox_queue
+from usher.core.domain import outbox_attempts, outbox_queue
 from usher.core.domain.outbox import Change, Kind, Write
-from usher.core.domain.outbox_queue import DEATHS, SHARDS, State
+from usher.core.domain.outbox_queue import DEATHS, State
+from usher.core.domain.outbox_shards import SHARDS
 from usher.core.domain.outbox_view import Filters
+from usher.core.domain.records import AuditEntry
 from usher.core.errors import ChangeNotFoundError, RoleInvalidError
 from usher.core.outbox import dispatcher as module
 from usher.core.outbox.consumer import Done, Failed, Gone, Result
@@ -26,8 +28,9 @@ from usher.core.outbox.watch import Watch
 from usher.core.store import sizes
 from usher.core.store.database import Database, Transaction
 from usher.core.store.instances import Instances
-from usher.core.store.outbox import Look, Queue, newest_entry
+from usher.core.store.outbox import Queue
 from usher.core.store.outbox_rows import UNSEEN
+from usher.core.store.outbox_shards import Look, newest_entry
 from usher.core.store.tables import AUDIT, CONSUMERS, OUTBOX, USERS
 from usher.core.users import UserService
 from usher.emulator.payload import ZERO_INSTANCE
@@ -167,11 +170,11 @@ def test_a_retried_dead_letter_goes_before_what_waits(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of one person's rows the first is due, and no other."""
-    monkeypatch.setattr(outbox_queue, "MAX_TRIES", 1)
+    monkeypatch.setattr(outbox_attempts, "MAX_TRIES", 1)
     site.change(ADA)
     site.hook.answer = lambda _: Failed("no")
     site.work()
-    monkeypatch.setattr(outbox_queue, "MAX_TRIES", 9)
+    monkeypatch.setattr(outbox_attempts, "MAX_TRIES", 9)
     site.change(ADA)
     site.work()
     dead = site.rows(State.DEAD)
@@ -483,7 +486,8 @@ def test_a_page_of_the_audit_with_large_entries_is_short(
     whole = service.audit_page(limit=50)
     assert whole.next_cursor is None
     monkeypatch.setattr(sizes, "READ_BYTES", 1)
-    found, cursor = [], None
+    found: list[AuditEntry] = []
+    cursor = None
     for _ in whole.items:
         one = service.audit_page(limit=50, cursor=cursor)
         assert len(one.items) == 1
@@ -496,7 +500,7 @@ def test_people_for_whom_a_handler_is_slow_keep_it_from_nobody_else(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """New changes have as much time as those that are tried again."""
-    monkeypatch.setattr(outbox_queue, "LONGEST_BACK_OFF", outbox_queue.FIRST_BACK_OFF)
+    monkeypatch.setattr(outbox_attempts, "LONGEST_BACK_OFF", outbox_attempts.FIRST_BACK_OFF)
     seconds = 0.0
 
     def answer(change: Change) -> Result:
@@ -526,7 +530,7 @@ def test_while_a_receiver_is_away_one_change_is_tried_every_so_often(
     """The table grows by no more than that, whatever comes in."""
     monkeypatch.setattr(module, "MOST_FAILING", 1)
     monkeypatch.setattr(module, "MOST_REFUSED", 1)
-    monkeypatch.setattr(outbox_queue, "FIRST_BACK_OFF", timedelta(hours=1))
+    monkeypatch.setattr(outbox_attempts, "FIRST_BACK_OFF", timedelta(hours=1))
     site.hook.answer = lambda _: Failed("no")
     site.is_for("user.created")
     site.change(ADA)
@@ -597,7 +601,7 @@ def test_a_row_whose_entry_is_gone_is_dropped(site: Site) -> None:
 
 def test_dead_letters_go_after_their_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """As deliveries do; what waits stays."""
-    monkeypatch.setattr(outbox_queue, "MAX_TRIES", 1)
+    monkeypatch.setattr(outbox_attempts, "MAX_TRIES", 1)
     site.hook.answer = lambda _: Failed("no")
     site.change(ADA)
     site.work()

@@ -30,7 +30,7 @@ from tests.pipeline.outbox_support import (
 )
 from tests.profiles import examples
 from tests.support import Clock
-from usher.core.domain import outbox_queue
+from usher.core.domain import outbox_attempts, outbox_queue
 from usher.core.domain.outbox import Change
 from usher.core.domain.outbox_queue import SETTLING, State, Waiting
 from usher.core.domain.outbox_view import Filters
@@ -335,8 +335,8 @@ def test_every_committed_change_is_handed_over_in_order_and_no_other(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At least once, in order per person, with one key; a rolled-back one never."""
-    monkeypatch.setattr(outbox_queue, "MAX_TRIES", MOST_TRIES)
-    monkeypatch.setattr(outbox_queue, "LOOKS", 2)
+    monkeypatch.setattr(outbox_attempts, "MAX_TRIES", MOST_TRIES)
+    monkeypatch.setattr(outbox_attempts, "LOOKS", 2)
     for module in (outbox_queue, dispatcher):
         monkeypatch.setattr(module, "MOST_HELD", 2)
     database = Database(database_url)

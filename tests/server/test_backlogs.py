@@ -15,7 +15,7 @@ from sqlalchemy import insert
 from tests.refusing import refuse
 from tests.support import NOON, Clock, account, call, signed
 from usher.core.app import App, use
-from usher.core.domain import administration, outbox_queue
+from usher.core.domain import administration, outbox_attempts
 from usher.core.domain.administration import Change
 from usher.core.settings import Settings
 from usher.core.spool.files import Spool
@@ -102,7 +102,7 @@ def test_each_backlog_is_told(app: App, monkeypatch: pytest.MonkeyPatch) -> None
             )
         )
     with monkeypatch.context() as few:
-        few.setattr(outbox_queue, "MAX_TRIES", 1)
+        few.setattr(outbox_attempts, "MAX_TRIES", 1)
         refuse(app)
     app.store.users.change(
         app.store.users.get(ada.id), administration.grant("owner"), Change("admin:eve")
