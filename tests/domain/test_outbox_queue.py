@@ -19,7 +19,6 @@ from usher.core.domain.outbox_attempts import (
     GIVES_UP_AFTER,
     LONGEST_BACK_OFF,
     LOOKS,
-    MARGIN,
     MAX_TRIES,
     back_off,
     failed,
@@ -27,7 +26,6 @@ from usher.core.domain.outbox_attempts import (
 )
 from usher.core.domain.outbox_queue import (
     MOST_HELD,
-    RENEWED_AFTER,
     SETTLING,
     WHOLE,
     Action,
@@ -43,6 +41,8 @@ from usher.core.domain.outbox_queue import (
 )
 from usher.core.domain.outbox_shards import (
     GIVES_WAY_AFTER,
+    MARGIN,
+    RENEWED_AFTER,
     SHARDS,
     counts,
     lasts,

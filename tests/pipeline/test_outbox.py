@@ -20,12 +20,18 @@ from usher.core.domain.outbox_queue import DEATHS, State
 from usher.core.domain.outbox_shards import SHARDS
 from usher.core.domain.outbox_view import Filters
 from usher.core.domain.records import AuditEntry
-from usher.core.errors import ChangeNotFoundError, RoleInvalidError
+from usher.core.errors import (
+    ChangeNotFoundError,
+    DatabaseAwayError,
+    IdentityUnavailableError,
+    RoleInvalidError,
+    UsherError,
+)
 from usher.core.outbox import dispatcher as module
 from usher.core.outbox.consumer import Done, Failed, Gone, Result
 from usher.core.outbox.dispatcher import Dispatcher, Turn
 from usher.core.outbox.watch import Watch
-from usher.core.store import sizes
+from usher.core.store import outbox_shards, sizes
 from usher.core.store.database import Database, Transaction
 from usher.core.store.instances import Instances
 from usher.core.store.outbox import Queue
@@ -100,6 +106,21 @@ class Site:
     def rows(self, state: State | None = None) -> list[Any]:
         """What was not handed over at once, the oldest first."""
         return list(self.world.outbox.page(Filters(state)).items[::-1])
+
+
+def between_look_and_claim(
+    monkeypatch: pytest.MonkeyPatch, happens: Callable[[Look], object]
+) -> None:
+    """Have something happen once, as soon as a dispatcher has looked."""
+    look = Queue.look
+
+    def seen(queue: Queue, name: str, now: datetime) -> Look:
+        found = look(queue, name, now)
+        monkeypatch.setattr(Queue, "look", look)
+        happens(found)
+        return found
+
+    monkeypatch.setattr(Queue, "look", seen)
 
 
 @pytest.fixture
@@ -899,15 +920,7 @@ def test_kinds_that_came_to_count_while_a_server_looked_stop_it(
     new = both.start(both.new_hook, site.clock())
     both.suspend(ADA)
     both.suspend(ADA)
-    look = Queue.look
-
-    def slow(queue: Queue, name: str, now: datetime) -> Look:
-        seen = look(queue, name, now)
-        monkeypatch.setattr(Queue, "look", look)
-        new.turn()
-        return seen
-
-    monkeypatch.setattr(Queue, "look", slow)
+    between_look_and_claim(monkeypatch, lambda _: new.turn())
     both.old.turn()
     site.work(both.old)
     assert both.old_hook.got == []
@@ -929,3 +942,139 @@ def test_a_server_with_the_same_kinds_counts_from_its_own_start(site: Site) -> N
     assert both.new_hook.got == []
     site.work(newest)
     assert newest_hook.kinds == ["user.suspended"]
+
+
+def test_an_identity_that_does_not_say_is_a_failed_attempt(site: Site) -> None:
+    """The change waits; a database that is away ends the turn, and nothing is kept."""
+
+    class Silent:
+        error: UsherError = IdentityUnavailableError("no answer")
+
+        def has(self, user_id: UUID) -> bool:
+            raise self.error
+
+    site.change(ADA, origin="live")
+    site.clock.advance(seconds=20)
+    accounts = Silent()
+    asks = site.dispatcher(accounts=accounts)
+    accounts.error = DatabaseAwayError("away")
+    with pytest.raises(DatabaseAwayError):
+        asks.turn()
+    assert site.rows() == []
+    accounts.error = IdentityUnavailableError("no answer")
+    site.work(asks)
+    first, *behind = site.rows()
+    assert (first.tries, first.error) == (1, f"Identity could not be asked: {accounts.error.code}")
+    assert [row.due_at for row in behind] == [None, None]
+    assert site.hook.got == []
+
+
+def test_a_write_without_anybody_to_take_it_is_a_failure(site: Site) -> None:
+    """It is never lost without a word."""
+    site.hook.answer = lambda _: Done(Write(grant=("member",)))
+    site.change(ADA)
+    site.work()
+    assert site.rows()[0].error == "nothing takes what this handler returned"
+
+
+def test_a_retried_change_that_is_too_young_waits_for_its_time(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often somebody asks for it."""
+    monkeypatch.setattr(module, "PAGE", 1)  # more follows, so what is too young becomes rows
+    site.is_for("user.created")
+    site.change(ADA, origin="live")
+    site.change(BEA)
+    site.work()
+    [row] = site.rows()
+    site.world.outbox.retry(row.id, "user:admin")
+    site.work()
+    assert [one.due_at for one in site.rows()] == [row.due_at]
+    site.clock.advance(seconds=20)
+    site.work()
+    assert [change.user.id for change in site.hook.got] == [BEA, ADA]
+
+
+def test_a_slow_retry_leaves_the_others_for_the_next_turn(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of a turn is for what is due."""
+    site.hook.answer = lambda _: Failed("no")
+    site.is_for("user.created")
+    site.change(ADA, BEA)
+    site.work()
+    seconds = [0.0]
+    slow = site.dispatcher(ticks=lambda: seconds[0])
+
+    def takes_its_time(_: Change) -> Result:
+        seconds[0] += 1.5
+        return Done()
+
+    site.hook.answer = takes_its_time
+    site.hook.got.clear()
+    site.clock.advance(minutes=1)
+    for expected in (1, 2):
+        while len(site.hook.got) < expected:
+            slow.turn()
+        assert len(site.rows()) == 2 - expected
+
+
+def test_a_shard_that_another_server_took_meanwhile_is_left_to_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look is without a lock."""
+    site.change(ADA)
+    until = site.clock() + timedelta(seconds=30)
+
+    def taken(look: Look) -> None:
+        queue = Queue(site.database)
+        assert queue.claim(look.shards[0], uuid4(), site.clock(), until, alive=False)
+
+    between_look_and_claim(monkeypatch, taken)
+    site.work()
+    assert site.hook.got == []
+    site.clock.advance(seconds=30)
+    site.work()
+    assert len(site.hook.got) == 3
+
+
+def test_a_consumer_forgotten_meanwhile_begins_anew(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is handed over for a place that is gone."""
+    site.change(ADA)
+    fresh = site.dispatcher()
+    between_look_and_claim(
+        monkeypatch, lambda _: site.world.outbox.forget(site.hook.name, "user:admin")
+    )
+    site.work(fresh)
+    site.work(fresh)
+    site.change(BEA)
+    site.work(fresh)
+    assert {change.user.id for change in site.hook.got} == {BEA}
+
+
+def test_a_removed_sink_never_begins(site: Site) -> None:
+    """Nor does a known consumer begin twice."""
+    site.hook.name = f"sink:{uuid4()}"
+    removed = site.dispatcher()
+    assert removed.turn() == Turn()
+    assert [one.name for one in site.world.outbox.standings()] == [NAME]
+    site.hook.name = NAME
+    site.change(ADA)
+    assert Queue(site.database).begin(NAME, 99, site.clock())
+    site.work()
+    assert len(site.hook.got) == 3
+
+
+def test_a_position_follows_the_changes_of_other_shards(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each look would pass over all of them."""
+    monkeypatch.setattr(outbox_shards, "MOST_BEHIND", 2)
+    site.change(*[PEOPLE[3]] * 4)
+    for _ in range(SHARDS):
+        site.work()
+    with site.database.read() as transaction:
+        positions = set(transaction.sql.execute(select(CONSUMERS.c.position)).scalars())
+        assert positions == {newest_entry(transaction)}
