@@ -12,7 +12,7 @@ from tests.refusing import NAME, refuse
 from tests.store.store_support import deliver, executed
 from tests.support import NOON, Signed, account, signed
 from usher.core.app import App
-from usher.core.domain.outbox_queue import SHARDS
+from usher.core.domain.outbox_shards import SHARDS
 from usher.core.store import compile_statements
 
 LATER = NOON + timedelta(seconds=5)
