@@ -14,15 +14,17 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from msgspec.json import decode
 
 from tests.server.waiting import until
 from tests.store.store_support import LogLines
-from tests.support import ROOT, clean_environment
+from tests.support import NOON, ROOT, clean_environment
 from usher.core.domain.outbox import Change
 from usher.core.errors import DatabaseError
 from usher.core.outbox.consumer import Done
 from usher.core.outbox.dispatcher import Turn
 from usher.server import outbox_lease, outbox_process, outbox_runner
+from usher.server.outbox import OutboxKeeper, Start
 from usher.server.outbox_lease import own_lease
 from usher.server.outbox_process import KnownHandlers
 from usher.server.outbox_runner import LONGEST_REST_SECONDS, LOOK_SECONDS, Runner, _Worker
@@ -222,3 +224,11 @@ def test_a_copied_folder_has_another_lease_and_so_has_a_shared_one_elsewhere(
             leases.append(lease)
     assert leases[0] == leases[1]
     assert len(set(leases[1:])) == 5
+
+
+def test_each_process_is_told_when_its_server_was_started() -> None:
+    """A process that is started again does not count as one of a newer release."""
+    start = Start(5, NOON)
+    keeper = OutboxKeeper(None, start)
+    told = [keeper.arguments(ended)[-1] for ended in ("", "was killed")]
+    assert [decode(each, type=Start) for each in told] == [start, start]
