@@ -124,6 +124,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "TooManyRequestsError": (1.5,),
     "UnsupportedMediaTypeError": ("text/plain",),
     "InvalidInputError": ((("/x", "is wrong"), ("limit", "is no number")),),
+    "HandlersCircleError": (30, ("site.one", "site.other")),
     "CursorGoneError": (),
     "CursorInvalidError": (),
     "AccountWaitingError": (),
