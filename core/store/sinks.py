@@ -66,8 +66,9 @@ def write_sink(transaction: Transaction, sink: Sink) -> None:
 
 def remove_sink(transaction: Transaction, sink: Sink) -> None:
     """Remove a sink, with its positions and the changes that wait for it."""
-    transaction.sql.execute(delete(OUTBOX).where(OUTBOX.c.consumer == sink.consumer))
+    # The positions first: a dispatcher that is just keeping its work would add a row otherwise.
     transaction.sql.execute(delete(CONSUMERS).where(CONSUMERS.c.name == sink.consumer))
+    transaction.sql.execute(delete(OUTBOX).where(OUTBOX.c.consumer == sink.consumer))
     transaction.sql.execute(delete(SINKS).where(SINKS.c.id == sink.id))
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from ipaddress import ip_network
+from time import sleep
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import func, insert, select
 from standardwebhooks import Webhook
 
 from tests.receivers import Certificates, Receiver
@@ -16,7 +20,11 @@ from tests.support import Clock, account, signed, verified
 from usher.core.app import App, utc_now
 from usher.core.domain import administration
 from usher.core.domain.administration import Change
+from usher.core.errors import DatabaseAwayError
 from usher.core.settings import Settings
+from usher.core.store.database import Database
+from usher.core.store.outbox import lock_consumer
+from usher.core.store.tables import OUTBOX
 
 BOSS = Change("cli:ada")
 SIGNED_UP = ["user.created", "user.confirmed", "role.granted", "role.granted"]
@@ -141,3 +149,38 @@ def test_a_removed_sink_leaves_no_row(site: Site) -> None:
     assert kept("outbox", "consumer") == kept("outbox_consumers", "name") == both
     site.app.sinks.remove(site.sink.id, "cli:ada")
     assert kept("outbox", "consumer") == kept("outbox_consumers", "name") == {other.consumer}
+
+
+def test_a_sink_removed_while_its_work_is_kept_leaves_no_row(
+    postgresql_url: str, make_settings: Callable[..., Settings]
+) -> None:
+    """Nobody would ever hand that row over, and the audit could not be pruned for its sake."""
+    with closing(App(make_settings(database_url=postgresql_url))) as usher:
+        sink, _ = usher.sinks.add("https://crm.example/", ["*"], "cli:ada")
+        database = usher.store.database
+        row = {"consumer": sink.consumer, "shard": 0, "sequence": 1, "part": 0, "state": "waiting"}
+        row |= {"instance_id": uuid4(), "user_id": UUID(int=1), "at": usher.clock(), "tries": 1}
+        row |= {"kind": "user.created", "role": "", "change_id": "chg_1", "error": ""}
+
+        def remove() -> None:
+            try:
+                usher.sinks.remove(sink.id, "cli:ada")
+            except DatabaseAwayError:  # it waits for a lock two seconds at most
+                remove()
+
+        with ThreadPoolExecutor(1) as thread:
+            with database.write() as transaction:
+                lock_consumer(transaction, sink.consumer)
+                transaction.sql.execute(insert(OUTBOX).values(row))
+                removed = thread.submit(remove)
+                keeper = transaction.sql.execute(select(func.pg_backend_pid())).scalar_one()
+                while not _is_waited_for(database, keeper):
+                    assert not removed.done()
+                    sleep(0.01)
+            removed.result(60)
+        assert rows(database, "SELECT consumer FROM outbox") == []
+
+
+def _is_waited_for(database: Database, pid: int) -> bool:
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE :pid = ANY(pg_blocking_pids(pid))"
+    return bool(rows(database, waiting, pid=pid))
