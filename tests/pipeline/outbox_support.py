@@ -30,6 +30,7 @@ from usher.core.store.instances import Instances
 from usher.core.store.ledger import Ledger
 from usher.core.store.outbox import Queue
 from usher.core.store.outbox_rows import Outbox, mark_silent
+from usher.core.store.outbox_shards import newest_entry
 from usher.core.store.users import store_users
 from usher.emulator.payload import ZERO_INSTANCE
 
@@ -205,6 +206,7 @@ class World:
         key = (new.instance_id, new.id)
         before = {} if old is None else {key: old}
         store_users(work.transaction, Counters(), before, {key: new}, [entry])
+        newest_entry(work.transaction)  # an answer, so that the entry has its number by now
         if origin == "silent":
             mark_silent(work.transaction.sql, entry)
         work.users[new.id] = new
