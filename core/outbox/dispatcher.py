@@ -149,8 +149,8 @@ class Dispatcher:
         self._begins_at = None  # forgotten later, it begins anew with what comes from then on
         if not self._counts(look, now):
             return Turn(known=self._known)
-        if look.newest > self._known:
-            self._known = self._complete.up_to() or self._known
+        if look.newest != self._known:  # a smaller one: a failover lost rows
+            self._known = self._complete.up_to() or 0
         chosen = self._choose(look, now)
         if chosen is None:
             self._note_idle(look, now)
@@ -160,8 +160,8 @@ class Dispatcher:
         alive = number in self._open
         mine = structs.replace(chosen, kinds=self._kinds)
         shard = self._queue.claim(mine, self._lease, now, until, alive=alive)
-        if shard is None:
-            return Turn()
+        if shard is None:  # the next look tells why
+            return Turn(more=True, known=self._known)
         self._open.add(number)
         if shard.tries:
             self._careful[number] = PAGE

@@ -12,7 +12,7 @@ from sqlalchemy import delete, select, update
 
 from tests.pipeline.outbox_hook import MANY, Hook, Site
 from tests.pipeline.outbox_support import NAME, PEOPLE, Impatient, Killed
-from tests.store.store_support import LogLines
+from tests.store.store_support import LogLines, execute
 from tests.support import Clock
 from usher.core.domain import outbox_attempts, outbox_queue
 from usher.core.domain.outbox import Change, Kind, Write
@@ -69,6 +69,33 @@ def test_a_transaction_that_commits_late_is_not_passed_over(
     assert ADA not in seen
     assert {change.user.id for change in site.hook.got} == {ADA, BEA}
     assert len(site.hook.got) == 6
+    assert site.hook.got[-1].user.id == BEA
+    database.dispose()
+
+
+def test_after_a_failover_that_lost_entries_none_of_those_under_way_is_passed_over(
+    postgresql_url: str, clock: Clock
+) -> None:
+    """Others get the numbers of the lost ones, which were known to be all there."""
+    database = Database(postgresql_url)
+    site = Site(database, clock)
+    site.change(CY, CY, CY, CY)
+    site.work()
+    site.hook.got.clear()
+    execute(database, "DELETE FROM audit WHERE sequence > 1")
+    execute(database, "UPDATE outbox_consumers SET position = 1")
+    execute(database, "SELECT setval(pg_get_serial_sequence('audit', 'sequence'), 1)")
+    early, late = site.world.begin(), site.world.begin()
+    site.world.do(early, ADA)
+    site.world.do(late, BEA)
+    site.world.end(late)
+    site.work()
+    site.world.end(early)
+    site.work()
+    site.change(BEA)
+    site.work()
+    told = [change.user.id for change in site.hook.got]
+    assert told == [ADA, ADA, ADA, BEA, BEA, BEA, BEA]
     database.dispose()
 
 

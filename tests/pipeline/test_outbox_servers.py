@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
@@ -172,6 +173,23 @@ def test_a_shard_that_another_server_took_meanwhile_is_left_to_it(
     site.clock.advance(seconds=30)
     site.work()
     assert len(site.hook.got) == 3
+
+
+def test_where_another_server_took_a_shard_meanwhile_the_others_are_worked_on(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that ends as soon as nothing is due must not end there."""
+    monkeypatch.setattr(random, "randrange", lambda _: SHARDS - 1)  # 0 is the first
+    first, other = site.dispatcher(), PEOPLE[3]
+    site.change(ADA, other)
+    until = site.clock() + timedelta(seconds=30)
+
+    def taken(look: Look) -> None:
+        assert Queue(site.database).claim(look.shards[0], uuid4(), site.clock(), until, alive=False)
+
+    between_look_and_claim(monkeypatch, taken)
+    site.work(first)
+    assert {change.user.id for change in site.hook.got} == {other}
 
 
 def test_a_consumer_forgotten_meanwhile_begins_anew(
