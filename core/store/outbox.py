@@ -30,14 +30,13 @@ from usher.core.domain.outbox_shards import shard_of
 from usher.core.domain.records import AuditEntry, Key, Status, User
 from usher.core.store.audit import to_entry
 from usher.core.store.database import Transaction, again_on_conflict
-from usher.core.store.outbox_shards import Shard, Shards, after, is_shard, values_of
+from usher.core.store.outbox_shards import WAITS, Shard, Shards, after, is_shard, values_of
 from usher.core.store.sizes import fitting
 from usher.core.store.tables import AUDIT, CONSUMERS, DELIVERIES, OUTBOX, SILENT, USERS
 from usher.core.store.users import find_by_ids
 
 MARK: Final = ""
 """The kind of a row that stands for later changes of its person."""
-_WAITS: Final = OUTBOX.c.state == State.WAITING.value
 _FIELDS: Final = tuple(Waiting.__struct_fields__)
 
 
@@ -100,7 +99,7 @@ class Queue(Shards):
                 OUTBOX.c.consumer == shard.name,
                 OUTBOX.c.shard == shard.shard,
                 OUTBOX.c.due_at <= now,
-                _WAITS,
+                WAITS,
             )
             .order_by(OUTBOX.c.due_at, OUTBOX.c.id)
             .limit(limit)
@@ -126,11 +125,8 @@ class Queue(Shards):
         Args:
             up_to: the last one that may be given.
         """
-        within = [
-            *after(shard),
-            AUDIT.c.sequence <= up_to,
-        ]
-        rows = OUTBOX.c.consumer == shard.name, OUTBOX.c.shard == shard.shard, _WAITS
+        within = [*after(shard), AUDIT.c.sequence <= up_to]
+        rows = OUTBOX.c.consumer == shard.name, OUTBOX.c.shard == shard.shard, WAITS
         failing = select(func.count()).where(*rows, OUTBOX.c.tries > 0)
         with self._database.read() as transaction:
             most = fitting(transaction.sql, within, limit, people=True)
@@ -227,13 +223,8 @@ def put_in_order(
         other.c.state == State.WAITING.value,
         tuple_(other.c.sequence, other.c.part) < tuple_(OUTBOX.c.sequence, OUTBOX.c.part),
     )
-    for instance_id, ids in _by_instance(users).items():
-        rows = update(OUTBOX).where(
-            OUTBOX.c.instance_id == instance_id,
-            OUTBOX.c.user_id.in_(ids),
-            OUTBOX.c.consumer == consumer,
-            _WAITS,
-        )
+    for mine in _rows_of(consumer, users):
+        rows = update(OUTBOX).where(*mine, WAITS)
         behind = rows.where(OUTBOX.c.due_at.is_not(None), earlier)
         first = rows.where(OUTBOX.c.due_at.is_(None), ~earlier)
         transaction.sql.execute(behind.values(due_at=None))
@@ -267,15 +258,8 @@ def _move(transaction: Transaction, shard: Shard, moves: Moves) -> None:
     sql = transaction.sql
     if moves.removed:
         sql.execute(delete(OUTBOX).where(OUTBOX.c.id.in_([row.id for row in moves.removed])))
-    for instance_id, ids in _by_instance(moves.replaced).items():
-        sql.execute(
-            delete(OUTBOX).where(
-                OUTBOX.c.instance_id == instance_id,
-                OUTBOX.c.user_id.in_(ids),
-                OUTBOX.c.consumer == shard.name,
-                _WAITS,
-            )
-        )
+    for mine in _rows_of(shard.name, moves.replaced):
+        sql.execute(delete(OUTBOX).where(*mine, WAITS))
     for row in moves.changed:
         sql.execute(update(OUTBOX).where(OUTBOX.c.id == row.id).values(_row(row)))
     if moves.added:
@@ -289,14 +273,8 @@ def _forget_words(transaction: Transaction, consumer: str, users: Iterable[Key])
         USERS.c.id == OUTBOX.c.user_id,
         USERS.c.status == Status.DELETED.value,
     )
-    for instance_id, ids in _by_instance(users).items():
-        late = update(OUTBOX).where(
-            OUTBOX.c.instance_id == instance_id,
-            OUTBOX.c.user_id.in_(ids),
-            OUTBOX.c.consumer == consumer,
-            OUTBOX.c.kind != Kind.USER_DELETED.value,
-            deleted,
-        )
+    for mine in _rows_of(consumer, users):
+        late = update(OUTBOX).where(*mine, OUTBOX.c.kind != Kind.USER_DELETED.value, deleted)
         transaction.sql.execute(late.values(error=""))
 
 
@@ -340,6 +318,15 @@ def people_of(transaction: Transaction, keys: Collection[Key]) -> dict[Key, User
         for instance_id, ids in _by_instance(keys).items()
         for user in find_by_ids(transaction, instance_id, sorted(ids))
     }
+
+
+def _rows_of(consumer: str, users: Iterable[Key]) -> list[tuple[ColumnElement[bool], ...]]:
+    """The conditions of a consumer's rows of these users, for each instance."""
+    of_consumer = OUTBOX.c.consumer == consumer
+    return [
+        (OUTBOX.c.instance_id == instance_id, OUTBOX.c.user_id.in_(ids), of_consumer)
+        for instance_id, ids in _by_instance(users).items()
+    ]
 
 
 def _by_instance(keys: Iterable[Key]) -> dict[UUID, set[UUID]]:

@@ -18,7 +18,7 @@ from usher.core.store.tables import AUDIT, CONSUMERS, OUTBOX
 
 MOST_BEHIND: Final = 1_000
 """A position moves past so many entries of other shards, so that no look passes over many."""
-_WAITS: Final = OUTBOX.c.state == State.WAITING.value
+WAITS: Final = OUTBOX.c.state == State.WAITING.value
 
 
 class Shard(Struct, frozen=True):
@@ -75,9 +75,7 @@ class Shards:
 
     def look(self, name: str, now: datetime) -> Look:
         """How things stand with a consumer, without a lock; no shard: it is a new one."""
-        due = select(OUTBOX.c.shard).where(
-            OUTBOX.c.consumer == name, OUTBOX.c.due_at <= now, _WAITS
-        )
+        due = select(OUTBOX.c.shard).where(OUTBOX.c.consumer == name, OUTBOX.c.due_at <= now, WAITS)
         with self._database.read() as transaction:
             sql = transaction.sql
             known = select(CONSUMERS).where(CONSUMERS.c.name == name).order_by(CONSUMERS.c.shard)
@@ -98,7 +96,7 @@ class Shards:
 
     def signs(self, now: datetime) -> Signs:
         """A look for all consumers at once."""
-        due = select(OUTBOX.c.consumer).where(OUTBOX.c.due_at <= now, _WAITS).distinct()
+        due = select(OUTBOX.c.consumer).where(OUTBOX.c.due_at <= now, WAITS).distinct()
         with self._database.read() as transaction:
             names = frozenset(transaction.sql.execute(due).scalars())
             return Signs(newest_entry(transaction), names)
