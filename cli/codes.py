@@ -16,6 +16,7 @@ from usher.cli.output import (
     moment,
     print_json,
     print_table,
+    reason_option,
     say,
 )
 from usher.core.bounds import MAX_CODES_AT_ONCE
@@ -164,7 +165,7 @@ def show(code_id: str, limit: int, cursor: str | None, as_json: bool) -> None:
 
 @codes.command()
 @click.argument("code_ids", metavar="ID...", nargs=-1, required=True)
-@click.option("--reason", default="", help="The reason; kept in the audit.")
+@reason_option
 @json_option
 def revoke(code_ids: tuple[str, ...], reason: str, as_json: bool) -> None:
     """Revoke codes: nobody can use them from now on. The accounts that did stay as they are."""

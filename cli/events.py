@@ -18,10 +18,11 @@ from usher.cli.output import (
     moment,
     print_json,
     print_table,
+    reason_option,
     say,
 )
 from usher.cli.transfer import export, import_, prune
-from usher.cli.users import force_option, reason_option
+from usher.cli.users import force_option
 from usher.core.domain.administration import Change
 from usher.core.domain.documents import decision_document, delivery_with_body
 from usher.core.domain.events import EventName

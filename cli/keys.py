@@ -9,7 +9,7 @@ import click
 
 from usher.cli.environment import actor, opened
 from usher.cli.moments import Moment
-from usher.cli.output import json_option, moment, print_json, print_table, say
+from usher.cli.output import json_option, moment, print_json, print_table, reason_option, say
 from usher.core.domain.keys import NewKey, Scope, key_document, read_scopes
 
 NEVER = "never"
@@ -99,7 +99,7 @@ def list_keys(limit: int, cursor: str | None, as_json: bool) -> None:
 
 @keys.command()
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
-@click.option("--reason", default="", help="The reason; kept in the audit.")
+@reason_option
 @json_option
 def revoke(names: tuple[str, ...], reason: str, as_json: bool) -> None:
     """Revoke keys: they open nothing from the next request on."""

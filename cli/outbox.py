@@ -13,9 +13,9 @@ from usher.cli.output import (
     moment,
     print_json,
     print_table,
+    reason_option,
     say,
 )
-from usher.cli.users import reason_option
 from usher.core.app import App
 from usher.core.domain.outbox_queue import State, Waiting
 from usher.core.domain.outbox_view import (

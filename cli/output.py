@@ -29,6 +29,7 @@ from usher.core.strict_json import dumps
 NO_MATCH = "No matches."
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+reason_option = click.option("--reason", default="", help="The reason; kept in the audit.")
 
 
 def say(text: str, *, err: bool = False, **style: Any) -> None:

@@ -10,7 +10,15 @@ import click
 
 from usher.cli.environment import actor, opened
 from usher.cli.moments import AHEAD
-from usher.cli.output import counted, json_option, moment, print_json, print_table, say
+from usher.cli.output import (
+    counted,
+    json_option,
+    moment,
+    print_json,
+    print_table,
+    reason_option,
+    say,
+)
 from usher.core.app import App
 from usher.core.bounds import MAX_REASON_CHARACTERS
 from usher.core.domain.administration import Change
@@ -34,7 +42,6 @@ all_option = click.option(
     "--all", "everything", is_flag=True, help="Everybody who waits to be let in."
 )
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-reason_option = click.option("--reason", default="", help="The reason; kept in the audit.")
 
 
 @click.group()

@@ -9,7 +9,7 @@ from uuid import UUID
 import click
 
 from usher.cli.environment import actor, opened
-from usher.cli.output import json_option, moment, print_json, print_table, say
+from usher.cli.output import json_option, moment, print_json, print_table, reason_option, say
 from usher.core.domain.sinks import ROTATION_HOURS, Sink, sink_document, trial_document
 from usher.core.errors import SinkNotFoundError
 from usher.core.texts import read_uuid
@@ -151,7 +151,7 @@ def rotate(sink: str, now: bool, secret_file: IO[str] | None, as_json: bool) -> 
 
 @sinks.command()
 @sink_argument
-@click.option("--reason", default="", help="The reason; kept in the audit.")
+@reason_option
 @json_option
 def pause(sink: str, reason: str, as_json: bool) -> None:
     """Pause a sink: its changes wait until it is resumed."""

@@ -17,6 +17,7 @@ from usher.cli.output import (
     moment,
     print_json,
     print_table,
+    reason_option,
     say,
 )
 from usher.cli.pending import prune_pending
@@ -33,7 +34,6 @@ from usher.core.strict_json import dumps
 MOST_SHOWN = 60
 """Characters of a value in a table."""
 
-reason_option = click.option("--reason", default="", help="The reason; kept in the audit.")
 force_option = click.option(
     "--force", is_flag=True, help="Continue even if this leaves the site without an administrator."
 )

@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from usher.core.app import App
 from usher.core.auth import Principal
-from usher.core.bounds import MAX_ROLE_CHARACTERS
+from usher.core.bounds import MAX_REASON_CHARACTERS, MAX_ROLE_CHARACTERS
 from usher.core.domain.administration import Change
 from usher.core.domain.events import is_text, parse_time
 from usher.core.domain.held_roles import is_role
@@ -67,6 +67,10 @@ Moment = Annotated[datetime, BeforeValidator(_rfc3339)]
 """A time in a body or a query, in UTC."""
 Role = Annotated[str, BeforeValidator(_role), Field(min_length=1, max_length=MAX_ROLE_CHARACTERS)]
 """The name of a role in a body."""
+Reason = Annotated[
+    str, Field(max_length=MAX_REASON_CHARACTERS, description="Why; kept in the audit.")
+]
+"""The reason for a change, in a body or a query."""
 
 
 class Access(StrEnum):
@@ -96,14 +100,14 @@ class Document(BaseModel):
 class Why(Input):
     """The fields of every change by an administrator."""
 
-    reason: str = Field("", max_length=500, description="Why; kept in the audit.")
+    reason: Reason = ""
     force: bool = Field(False, description="Even if this leaves the site without an administrator.")
 
 
 class Revocation(Input):
     """Why something is revoked."""
 
-    reason: str = Field("", max_length=500, description="Why; kept in the audit.")
+    reason: Reason = ""
 
 
 class Paging(Input):

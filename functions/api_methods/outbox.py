@@ -7,7 +7,6 @@ from uuid import UUID
 
 from pydantic import Field
 
-from usher.core.bounds import MAX_REASON_CHARACTERS
 from usher.core.domain.outbox_queue import State
 from usher.core.domain.outbox_view import (
     Filters,
@@ -24,6 +23,7 @@ from usher.functions._shared.operation import (
     Input,
     Operation,
     Paging,
+    Reason,
     json_response,
     next_link,
 )
@@ -41,7 +41,7 @@ class ListQuery(Paging):
 class Act(Input):
     """Why a change is retried or skipped."""
 
-    reason: str = Field("", max_length=MAX_REASON_CHARACTERS, description="Why; kept in the audit.")
+    reason: Reason = ""
 
 
 class DeadLetters(Act):

@@ -21,6 +21,7 @@ from usher.functions._shared.operation import (
     Moment,
     Operation,
     Paging,
+    Reason,
     Role,
     json_response,
     next_link,
@@ -42,7 +43,7 @@ class Approval(Input):
         max_length=50,
         description="Given besides; of a request for a role, in its place.",
     )
-    reason: str = Field("", max_length=500, description="Why; kept in the audit.")
+    reason: Reason = ""
     expires_at: Moment | None = Field(None, description="When these roles end by themselves.")
 
 
@@ -50,7 +51,7 @@ class Refusal(Input):
     """How a request is declined."""
 
     message: str = Field("", max_length=MAX_REASON_CHARACTERS, description="For the person.")
-    reason: str = Field("", max_length=500, description="Why; kept in the audit.")
+    reason: Reason = ""
 
 
 def list_requests(call: Call) -> Response:

@@ -6,12 +6,12 @@ from uuid import UUID
 
 from pydantic import Field
 
-from usher.core.bounds import MAX_REASON_CHARACTERS, MAX_SINK_URL_CHARACTERS
+from usher.core.bounds import MAX_SINK_URL_CHARACTERS
 from usher.core.domain.sinks import Sink, sink_document, trial_document
 from usher.core.errors import SinkNotFoundError
 from usher.core.texts import read_uuid
 from usher.functions._shared.http import Response
-from usher.functions._shared.operation import Access, Call, Input, Operation, json_response
+from usher.functions._shared.operation import Access, Call, Input, Operation, Reason, json_response
 from usher.functions.api_methods import schemas
 
 _SECRET = Field(
@@ -42,7 +42,7 @@ class Rotation(Input):
 class Pause(Input):
     """Why a sink is paused."""
 
-    reason: str = Field("", max_length=MAX_REASON_CHARACTERS, description="Why; kept in the audit.")
+    reason: Reason = ""
 
 
 def list_sinks(call: Call) -> Response:

@@ -33,6 +33,7 @@ from usher.functions._shared.operation import (
     Moment,
     Operation,
     Paging,
+    Reason,
     Role,
     Why,
     json_response,
@@ -75,7 +76,7 @@ class RoleSet(Why):
 class RoleGrant(Input):
     """How a role is given."""
 
-    reason: str = Field("", max_length=500, description="Why; kept in the audit.")
+    reason: Reason = ""
     expires_at: Moment | None = Field(None, description="When it ends by itself.")
 
 
