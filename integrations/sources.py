@@ -122,15 +122,15 @@ class Records:
 
     is_remote = False
 
-    def would_ask(self, question: Question) -> bool:
-        """See ``Source``."""
-        return self._auth.would_ask(question.token)
-
     def __init__(self, usher: App) -> None:
         self._auth = usher.auth
         self._clock = usher.clock
         database = ref(usher.store.database)
         Thread(target=_end_hung, args=(database,), name="usher-guard-watch", daemon=True).start()
+
+    def would_ask(self, question: Question) -> bool:
+        """See ``Source``."""
+        return self._auth.would_ask(question.token)
 
     def ask(self, question: Question) -> Told:
         """See ``Source``."""
@@ -187,10 +187,6 @@ class Remote:
 
     is_remote = True
 
-    def would_ask(self, question: Question) -> bool:
-        """See ``Source``; a token that was good before is no stranger's guess."""
-        return question.known is None
-
     def __init__(self, url: str, key: str | None) -> None:
         from usher.core.identity.http import BoundedHttp  # noqa: PLC0415 - a database needs none
 
@@ -198,6 +194,10 @@ class Remote:
         self._key = key
         self._away = False
         self._trying = Lock()
+
+    def would_ask(self, question: Question) -> bool:
+        """See ``Source``; a token that was good before is no stranger's guess."""
+        return question.known is None
 
     def ask(self, question: Question) -> Told:
         """See ``Source``."""
