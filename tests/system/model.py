@@ -535,7 +535,7 @@ class Model:
 
     def remove(self, ids: Iterable[UUID], now: datetime, there: Collection[UUID]) -> None:
         """Pending records go: without an account after a day, without a decision after thirty."""
-        for user_id in sorted(ids):
+        for user_id in sorted(ids, key=lambda one: (self.people[one].created_at, one)):
             person = self.people.pop(user_id)
             age = now - person.created_at
             assert (person.status, person.last_seen) == ("pending", None)
