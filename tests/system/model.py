@@ -559,7 +559,12 @@ class Model:
         person.look(roles_of(held), now)
         person.writing, person.writing_since = None, 0
         noted = (*person.sent.values(), *person.withdrawn.values())
-        unsettled = any(at > int(now.timestamp()) - 20 for at in noted) or person.overwritten(now)
+        awaits = any(one[3] is not None for one in person.flying)  # an answer, with older keys
+        unsettled = (
+            any(at > int(now.timestamp()) - 20 for at in noted)
+            or person.overwritten(now)
+            or (bool(person.extra) and awaits)
+        )
         if person.patch(held, now):
             wanted = person.wanted(now)
             person.note(wanted, roles_of(held), now)
