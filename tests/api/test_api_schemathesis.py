@@ -9,12 +9,18 @@ import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import pytest
 
 from tests.api.api_support import JWT_SECRET, bearer
 from tests.profiles import examples
+from tests.refusing import NAME, refuse
 from tests.support import Server, account, clean_environment, signed
+from usher.core.app import App, use
+from usher.core.domain import outbox_attempts
+from usher.core.settings import Settings
 from usher.functions.api_methods import OPERATIONS
 
 # What an administrator reaches with the id of a user at hand; events' ids are not users'.
@@ -29,22 +35,43 @@ DECIDED_ONCE = {
     "/me/requests/{number}",  # the user's, not the administrator's
     "/requests/{number}/approve",
     "/requests/{number}/decline",
-    *(path for path in REACHED if path.startswith("/outbox/{number}")),  # nothing waits
-    "/outbox/forget",  # no handler is known
+    *(path for path in REACHED if path.startswith("/outbox/{number}")),  # gone once it is skipped
+    "/outbox/forget",  # of a handler that was at work a moment ago
     *(path for path in REACHED if path.startswith("/sinks/{sink}")),  # removed by the first DELETE
 }
 
+OUTBOX = f"""
+[dictionaries]
+consumers = {{ values = ["{NAME}"] }}
 
-def made(server: Server, token: str, path: str, body: bytes) -> object:
-    """The id of what a call makes: a request for a role, a sink."""
-    asked = urllib.request.Request(
-        f"{server.url}/api{path}",
-        body,
-        {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-    )
+[[operations]]
+include-path-regex = "^/outbox/"
+parameters = {{ "path.number" = "DEAD" }}
+
+[[operations]]
+include-path = "/outbox/retry"
+parameters = {{ "body.consumer" = {{ dictionary = "consumers", probability = 0.5 }} }}
+"""
+"""The change and the consumer that the outbox is asked for."""
+
+
+def called(server: Server, token: str, method: str, path: str, body: bytes = b"") -> Any:
+    """What a call answers."""
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    asked = urllib.request.Request(f"{server.url}/api{path}", body or None, headers, method=method)
     with urllib.request.urlopen(asked, timeout=30) as answer:
-        found: object = json.load(answer)["id"]
-    return found
+        return json.load(answer)
+
+
+def dead_letter(server: Server, token: str, settings: Settings, user: UUID) -> int:
+    """The number of a change of somebody that a handler, known from now on, never took."""
+    with use(App(settings)) as app:
+        refuse(app)
+        called(server, token, "PUT", f"/users/{user}/roles/editor")
+        refuse(app)
+    (change,) = called(server, token, "GET", "/outbox?state=dead")["changes"]
+    number: int = change["number"]
+    return number
 
 
 def answers(server: Server) -> list[dict[str, object]]:
@@ -66,6 +93,8 @@ def test_every_answer_is_as_described_and_none_a_server_error(
     start_server: Callable[..., Server],
     request: pytest.FixtureRequest,
     tmp_path: Path,
+    make_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
     database: str,
     caller: str,
     ids: str,
@@ -78,8 +107,9 @@ def test_every_answer_is_as_described_and_none_a_server_error(
     user asks it.
     """
     door = ["--exclude-path=/door"] if caller == "administrator" else []
+    url = request.getfixturevalue(f"{database}_url")
     server = start_server(
-        request.getfixturevalue(f"{database}_url"),
+        url,
         USHER_JWT_SECRET=JWT_SECRET.decode(),
         USHER_API_REQUESTS_PER_MINUTE="0",  # one person asks more than a thousand times
         USHER_DOOR="on",
@@ -95,11 +125,14 @@ def test_every_answer_is_as_described_and_none_a_server_error(
     configured = '[parameters]\n"query.wait" = 0\n'  # a long poll takes its time
     if ids == "real":
         mine, callers = (bearer(people[name].id, now) for name in ("user", caller))
-        number = made(server, mine, "/me/requests", b'{"role": "author"}')
+        number = called(server, mine, "POST", "/me/requests", b'{"role": "author"}')["id"]
         configured += f'"path.id" = "{people["user"].id}"\n"path.number" = "{number}"\n'
         if caller == "administrator":
-            sink = made(server, callers, "/sinks", b'{"url": "https://localhost:1024"}')
-            configured += f'"path.sink" = "{sink}"\n'
+            body = b'{"url": "https://localhost:1024"}'
+            sink = called(server, callers, "POST", "/sinks", body)["id"]
+            monkeypatch.setattr(outbox_attempts, "MAX_TRIES", 1)
+            dead = dead_letter(server, callers, make_settings(database_url=url), people["user"].id)
+            configured += f'"path.sink" = "{sink}"\n{OUTBOX}'.replace("DEAD", str(dead))
     (tmp_path / "schemathesis.toml").write_text(configured)
     done = subprocess.run(
         [
