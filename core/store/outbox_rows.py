@@ -248,12 +248,13 @@ class Outbox:
         past = and_(
             OUTBOX.c.state.in_((State.DEAD.value, State.DROPPED.value)), OUTBOX.c.at < before
         )
-        last_seen = func.max(CONSUMERS.c.seen_at)
-        unseen = last_seen < self._clock() - UNSEEN
+        unseen = func.max(CONSUMERS.c.seen_at) < self._clock() - UNSEEN
+        named = select(CONSUMERS.c.name).group_by(CONSUMERS.c.name).having(unseen)
         with self._database.write() as transaction:
             sql = transaction.sql
-            named = select(CONSUMERS.c.name).group_by(CONSUMERS.c.name).having(unseen)
-            names = sql.execute(named).scalars().all()
+            for name in sorted(sql.execute(named).scalars()):
+                lock_consumer(transaction, name)
+            names = sql.execute(named).scalars().all()  # none that a server came back to meanwhile
             old = or_(past, OUTBOX.c.consumer.in_(names))
             oldest = select(OUTBOX.c.id).where(old).order_by(OUTBOX.c.id).limit(step)
             numbers = sql.execute(oldest).scalars().all()

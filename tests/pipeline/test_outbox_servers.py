@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from time import sleep
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 
 from tests.pipeline.outbox_hook import Hook, Site
 from tests.pipeline.outbox_support import NAME, PEOPLE, Impatient
-from tests.store.store_support import LogLines
+from tests.store.store_support import LogLines, is_waited_for
 from tests.support import Clock
 from usher.core.domain.outbox_shards import SHARDS
+from usher.core.errors import DatabaseAwayError
 from usher.core.outbox.dispatcher import Dispatcher, Turn
 from usher.core.store import outbox_shards
 from usher.core.store.database import Database
-from usher.core.store.outbox import Queue
+from usher.core.store.outbox import Queue, lock_consumer
+from usher.core.store.outbox_rows import UNSEEN
 from usher.core.store.outbox_shards import Look, newest_entry
 from usher.core.store.tables import CONSUMERS
 
@@ -207,6 +211,36 @@ def test_a_consumer_forgotten_meanwhile_begins_anew(
     site.change(BEA)
     site.work(fresh)
     assert {change.user.id for change in site.hook.got} == {BEA}
+
+
+def test_a_server_that_comes_back_while_its_consumer_is_pruned_goes_on_where_it_was(
+    postgresql_url: str, clock: Clock
+) -> None:
+    """After a month; a consumer that began anew would miss what came in between."""
+    database = Database(postgresql_url)
+    site = Site(database, clock)
+    clock.advance(days=UNSEEN.days + 1)
+    site.change(ADA)
+
+    def prune() -> None:
+        try:
+            site.world.outbox.prune(clock(), 100)
+        except DatabaseAwayError:  # it waits for a lock two seconds at most
+            prune()
+
+    with ThreadPoolExecutor(1) as thread:
+        with database.write() as transaction:
+            lock_consumer(transaction, NAME)
+            pruned = thread.submit(prune)
+            server = transaction.sql.execute(select(func.pg_backend_pid())).scalar_one()
+            while not is_waited_for(database, server):
+                assert not pruned.done()
+                sleep(0.01)
+            transaction.sql.execute(update(CONSUMERS).values(seen_at=clock()))
+        pruned.result(60)
+    site.work()
+    assert {change.user.id for change in site.hook.got} == {ADA}
+    database.dispose()
 
 
 def test_a_removed_sink_never_begins(site: Site) -> None:

@@ -15,14 +15,13 @@ from sqlalchemy import func, insert, select
 from standardwebhooks import Webhook
 
 from tests.receivers import Certificates, Receiver
-from tests.store.store_support import rows
+from tests.store.store_support import is_waited_for, rows
 from tests.support import Clock, account, signed, verified
 from usher.core.app import App, utc_now
 from usher.core.domain import administration
 from usher.core.domain.administration import Change
 from usher.core.errors import DatabaseAwayError
 from usher.core.settings import Settings
-from usher.core.store.database import Database
 from usher.core.store.outbox import lock_consumer
 from usher.core.store.tables import OUTBOX
 
@@ -174,13 +173,8 @@ def test_a_sink_removed_while_its_work_is_kept_leaves_no_row(
                 transaction.sql.execute(insert(OUTBOX).values(row))
                 removed = thread.submit(remove)
                 keeper = transaction.sql.execute(select(func.pg_backend_pid())).scalar_one()
-                while not _is_waited_for(database, keeper):
+                while not is_waited_for(database, keeper):
                     assert not removed.done()
                     sleep(0.01)
             removed.result(60)
         assert rows(database, "SELECT consumer FROM outbox") == []
-
-
-def _is_waited_for(database: Database, pid: int) -> bool:
-    waiting = "SELECT 1 FROM pg_stat_activity WHERE :pid = ANY(pg_blocking_pids(pid))"
-    return bool(rows(database, waiting, pid=pid))

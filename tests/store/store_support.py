@@ -44,6 +44,12 @@ def rows(database: Database, statement: str, **values: Any) -> list[Any]:
         return [tuple(row) for row in transaction.sql.execute(text(statement), values)]
 
 
+def is_waited_for(database: Database, pid: int) -> bool:
+    """Whether a connection of PostgreSQL has a lock that another one waits for."""
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE :pid = ANY(pg_blocking_pids(pid))"
+    return bool(rows(database, waiting, pid=pid))
+
+
 def users_of(app: App, instance_id: UUID) -> UserService:
     """The user service of one instance, where there are several."""
     return UserService(
