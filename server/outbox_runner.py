@@ -52,11 +52,12 @@ class Runner:
         self._turns = turns
         self._once = once
         self._workers: dict[str, _Worker] = {}
+        self._ended = 0
 
     @property
     def handed_over(self) -> int:
         """How many changes were handed over so far."""
-        return sum(worker.handed_over for worker in self._workers.values())
+        return self._ended + sum(worker.handed_over for worker in self._workers.values())
 
     @property
     def failed(self) -> UsherError | None:
@@ -83,16 +84,21 @@ class Runner:
     def _follow(self) -> None:
         """Begin with new consumers, and with those that are there again; end with others."""
         found = {each.name: each for each in self._consumers()}
-        for name, worker in self._workers.items():
-            if name not in found:
-                worker.stop.set()
-        for name, consumer in found.items():
-            known = self._workers.get(name)
-            if known is None or not (known.is_alive() or self._once):
-                worker = _Worker(consumer, self._turns(consumer), self._crowd, once=self._once)
-                worker.handed_over = known.handed_over if known else 0
-                self._workers[name] = worker
-                worker.start()
+        workers = {
+            name: each for name, each in self._workers.items() if each.is_alive() or self._once
+        }
+        ended = [each for name, each in self._workers.items() if name not in workers]
+        for name in workers.keys() - found.keys():
+            workers[name].stop.set()
+        new = {
+            name: _Worker(consumer, self._turns(consumer), self._crowd, once=self._once)
+            for name, consumer in found.items()
+            if name not in workers
+        }
+        self._ended += sum(worker.handed_over for worker in ended)
+        self._workers = workers | new  # a new one, since threads count those of the old one
+        for worker in new.values():
+            worker.start()
 
     def _crowd(self) -> int:
         return sum(worker.is_alive() for worker in self._workers.values())
