@@ -303,9 +303,7 @@ class Application:
         response = await run(answer)
         if response.later is not None:
             try:
-                response = await self._long_polls.answer(
-                    response, run, exchange.client_disconnect()
-                )
+                response = await self._long_polls.answer(response, run, exchange.client_disconnect)
             except Exception as error:
                 return api.refuse(request, error)
         if left := response.seconds_left(received):

@@ -53,14 +53,15 @@ class LongPolls:
         self,
         first: Response,
         run: Callable[[Work], Awaitable[Response]],
-        left: Awaitable[None] | None = None,
+        left: Callable[[], Awaitable[None]] | None = None,
     ) -> Response:
         """The answer once there is one, or the last one when the caller's time is over.
 
         Args:
             first: what was found at once.
             run: has a thread do work on the database.
-            left: ends when the caller is gone, who waits no more then; None: nobody says so.
+            left: called once the caller may wait; what it gives ends when the caller is gone, who
+                waits no more then. None: nobody says so.
 
         Raises:
             FeedFullError: too many wait already.
@@ -149,10 +150,10 @@ class LongPolls:
 
 
 @contextmanager
-def _watched(left: Awaitable[None] | None) -> Iterator[asyncio.Future[None]]:
+def _watched(left: Callable[[], Awaitable[None]] | None) -> Iterator[asyncio.Future[None]]:
     """The end of something awaited, as a future that can be asked; it is not awaited any longer."""
     loop = asyncio.get_running_loop()
-    gone = loop.create_future() if left is None else asyncio.ensure_future(left)
+    gone = loop.create_future() if left is None else asyncio.ensure_future(left())
     try:
         yield gone
     finally:

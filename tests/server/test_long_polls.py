@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager
 from threading import Event, active_count
@@ -311,6 +311,9 @@ def test_at_the_end_all_are_let_go(feed: Feed) -> None:
 def test_so_many_may_wait_and_no_thread_does(feed: Feed) -> None:
     """Of one caller a few, of all together more; whoever is refused may come again."""
 
+    def unasked() -> Awaitable[None]:
+        pytest.fail("the end of a refused caller's connection is awaited by nobody")
+
     async def work(polls: LongPolls) -> None:
         threads = active_count()
         pages = [
@@ -320,14 +323,15 @@ def test_so_many_may_wait_and_no_thread_does(feed: Feed) -> None:
         waiting = [asyncio.create_task(polls.answer(page, run)) for page in pages[:MOST_OF_ONE]]
         await begun(polls, MOST_OF_ONE)
         with pytest.raises(TooManyRequestsError):
-            await polls.answer(pages[0], run)
+            await polls.answer(pages[0], run, unasked)
         waiting += [asyncio.create_task(polls.answer(page, run)) for page in pages[MOST_OF_ONE:]]
         await begun(polls, MOST)
         assert active_count() <= threads + 1
         with capture_logs() as lines:
             for _ in range(3):  # callers who are refused ask again and again
+                more = Response(200, later=feed.later(0, caller="key:more"))
                 with pytest.raises(OverloadedError) as refused:
-                    await polls.answer(Response(200, later=feed.later(0, caller="key:more")), run)
+                    await polls.answer(more, run, unasked)
                 assert failure(refused.value).status == 503
         assert lines == [{"event": "feed.full", "log_level": "warning", "times": 1}]
         feed.place = 7
