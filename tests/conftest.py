@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 from uuid import uuid4
 
@@ -18,7 +18,7 @@ from sqlalchemy.engine import make_url
 
 from tests import cluster, floors, marks, profiles
 from tests.chromium import not_run
-from tests.support import OLD_SECRET, SECRET, Clock, Server, apart
+from tests.support import OLD_SECRET, SECRET, WAIT_SECONDS, Clock, Server, apart
 from usher import migrations
 from usher.core import log
 from usher.core.app import App, use
@@ -135,6 +135,7 @@ def postgresql_url(postgresql_server: str) -> Iterator[str]:
     """The PostgreSQL database, emptied after the test."""
     yield postgresql_server
     database = Database(postgresql_server)
+    _nothing_is_under_way(database)
     with database.write() as transaction:
         transaction.sql.execute(
             text(
@@ -145,6 +146,24 @@ def postgresql_url(postgresql_server: str) -> Iterator[str]:
             )
         )
     database.dispose()
+
+
+def _nothing_is_under_way(database: Database) -> None:
+    """A transaction that a test leaves open fails this test, and not one that comes long after."""
+    deadline = monotonic() + WAIT_SECONDS
+    while True:
+        with database.read() as transaction:
+            left = transaction.sql.execute(
+                text(
+                    "SELECT state, wait_event, query FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                    " AND backend_type = 'client backend' AND xact_start IS NOT NULL"
+                )
+            ).all()
+        if not left:
+            return
+        assert monotonic() < deadline, f"a transaction is left open: {left}"
+        sleep(0.05)
 
 
 @pytest.fixture

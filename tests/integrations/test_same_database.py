@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 
 from tests.api.api_support import BOSS, JWT_SECRET, People, bearer
 from tests.integrations.sites import FRAMEWORKS, application, call_asgi, call_wsgi
+from tests.store.store_support import end_sleepers
 from tests.support import NOON, SECRET, Clock, account, call, signed
 from usher.core import app as app_module
 from usher.core.app import App, use
@@ -167,6 +168,7 @@ def test_a_database_that_is_silent_holds_no_thread_for_ever(
             guard.check(visit(people))
         monkeypatch.setattr(users, "look_up", usual)
         assert guard.check(visit(people)).id == people.ids["user"]
+        end_sleepers(app.store.database)
 
 
 def test_a_lenient_guard_asks_the_database_each_time(people: People) -> None:

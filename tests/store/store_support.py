@@ -63,6 +63,15 @@ def execute(database: Database, statement: str) -> None:
         transaction.sql.execute(text(statement))
 
 
+def end_sleepers(database: Database) -> None:
+    """End what PostgreSQL still does for connections that are gone: it would hold up others."""
+    execute(
+        database,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE query LIKE 'SELECT pg_sleep%' AND pid <> pg_backend_pid()",
+    )
+
+
 @dataclass(frozen=True)
 class Executed:
     """A statement as the driver got it."""

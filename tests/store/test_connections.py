@@ -18,7 +18,7 @@ from sqlalchemy import text
 
 from tests.pipeline.test_outage import statuses
 from tests.server.outages import wait_until
-from tests.store.store_support import counts, deliver, execute
+from tests.store.store_support import counts, deliver, end_sleepers, execute
 from tests.support import ROOT, Clock, account, clean_environment, signed
 from usher.core.app import App
 from usher.core.errors import DatabaseAwayError, DatabaseError
@@ -253,6 +253,8 @@ def test_what_takes_too_long_is_interrupted_from_another_thread(database: Databa
             waiting.result()
     assert counts(database)["users"] == 0
     database.interrupt(0)  # nothing runs
+    if database.driver.name == "postgresql":
+        end_sleepers(database)
 
 
 def test_a_transaction_that_somebody_stops_leaves_nothing(database: Database) -> None:
