@@ -29,16 +29,35 @@ def supervise(url: str, asked: str, first: Callable[[], None]) -> None:
     """
     server = Server(url, {ASKED_VARIABLE: asked})
     try:
-        with _stopped_like_ctrl_c():
+        with _stopped_like_ctrl_c() as stop:
             try:
-                _serve_and_replace(server, first)
+                _serve_and_replace(server, first, stop)
             finally:
                 server.stop()
     except KeyboardInterrupt:
         click.echo("Stopped.")
 
 
-def _serve_and_replace(server: Server, first: Callable[[], None]) -> None:
+class _Stop:
+    """The handler of signals: raises KeyboardInterrupt, and keeps that we were told to stop.
+
+    An exception raised while an object is destroyed goes no further: Python prints it and goes on.
+    """
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        self._told = True
+        raise KeyboardInterrupt
+
+    def heed(self) -> None:
+        """Raise KeyboardInterrupt if we were told to stop before, and went on."""
+        if self._told:
+            raise KeyboardInterrupt
+
+
+def _serve_and_replace(server: Server, first: Callable[[], None], stop: _Stop) -> None:
     said = False
     changed: list[Path] = []
     while True:
@@ -46,7 +65,9 @@ def _serve_and_replace(server: Server, first: Callable[[], None]) -> None:
         changes = Watched().changes()
         next(changes)  # watching begins here, so that no later change is missed
         server.stop()
-        if not server.start():
+        starts = server.start()
+        stop.heed()
+        if not starts:
             click.secho("Usher does not run. Mend that and save: it starts by itself.", fg="red")
         elif not said:
             said = True
@@ -54,12 +75,13 @@ def _serve_and_replace(server: Server, first: Callable[[], None]) -> None:
                 first()
         else:
             click.echo(f"{in_words(changed)} changed: ready in {time.perf_counter() - began:.1f} s")
-        changed = _next_change(changes, server)
+        changed = _next_change(changes, server, stop)
 
 
-def _next_change(changes: Iterator[list[Path]], server: Server) -> list[Path]:
+def _next_change(changes: Iterator[list[Path]], server: Server, stop: _Stop) -> list[Path]:
     ran = server.runs
     for paths in changes:
+        stop.heed()
         if paths:
             return paths
         if ran and not server.runs:
@@ -69,13 +91,11 @@ def _next_change(changes: Iterator[list[Path]], server: Server) -> list[Path]:
 
 
 @contextmanager
-def _stopped_like_ctrl_c() -> Iterator[None]:
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in SIGNALS}
+def _stopped_like_ctrl_c() -> Iterator[_Stop]:
+    stop = _Stop()
+    before = {number: signal.signal(number, stop) for number in SIGNALS}
     try:
-        yield
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
