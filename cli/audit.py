@@ -13,10 +13,13 @@ from usher.cli.moments import PAST
 from usher.cli.output import (
     NO_MATCH,
     counted,
+    cursor_option,
     json_option,
+    limit_option,
     moment,
     print_json,
     print_table,
+    say_more,
 )
 from usher.core.domain.documents import audit_document
 from usher.core.domain.records import THE_SITE, AuditEntry
@@ -30,8 +33,8 @@ from usher.core.strict_json import dumps
 @click.option("--action", type=click.Choice(ACTIONS))
 @click.option("--since", type=PAST, help="Only changes at or after this time.")
 @click.option("--until", type=PAST, help="Only changes before this time.")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
-@click.option("--cursor", help="Continue where the last page ended.")
+@limit_option
+@cursor_option
 @json_option
 def audit(
     user: str | None,
@@ -74,8 +77,7 @@ def audit(
         if page.next_cursor or cursor or filters != AuditFilters()
         else "Nothing was changed yet. Try: usher trigger signup --email ada@example.com",
     )
-    if page.next_cursor:
-        click.echo(f"More: --cursor {page.next_cursor}")
+    say_more(page)
 
 
 def differences(entry: AuditEntry) -> str:

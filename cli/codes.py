@@ -12,21 +12,21 @@ import click
 from usher.cli.environment import actor, opened
 from usher.cli.moments import AHEAD
 from usher.cli.output import (
+    cursor_option,
     json_option,
+    limit_option,
     moment,
     print_json,
     print_table,
     reason_option,
     say,
+    say_more,
 )
 from usher.core.bounds import MAX_CODES_AT_ONCE
 from usher.core.domain.codes import Code, NewCodes
 from usher.core.domain.documents import code_document, utc
 from usher.core.errors import CodeNotFoundError
 from usher.core.texts import read_uuid
-
-limit_option = click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
-cursor_option = click.option("--cursor", help="Continue where the last page ended.")
 
 
 @click.group()
@@ -124,8 +124,7 @@ def list_codes(limit: int, cursor: str | None, as_json: bool) -> None:
         ),
         "No codes yet. Try: usher codes make --count 30",
     )
-    if page.next_cursor:
-        click.echo(f"More: --cursor {page.next_cursor}")
+    say_more(page)
 
 
 @codes.command()
@@ -159,8 +158,7 @@ def show(code_id: str, limit: int, cursor: str | None, as_json: bool) -> None:
     click.echo()
     rows = ((each.user_id, moment(each.used_at)) for each in uses.items)
     print_table(("user", "used (UTC)"), rows, "Nobody has used it.")
-    if uses.next_cursor:
-        click.echo(f"More: --cursor {uses.next_cursor}")
+    say_more(uses)
 
 
 @codes.command()

@@ -14,12 +14,15 @@ from usher.cli.led import print_led
 from usher.cli.moments import PAST
 from usher.cli.output import (
     NO_MATCH,
+    cursor_option,
     json_option,
+    limit_option,
     moment,
     print_json,
     print_table,
     reason_option,
     say,
+    say_more,
 )
 from usher.cli.transfer import export, import_, prune
 from usher.cli.users import force_option
@@ -54,8 +57,8 @@ for command in (export, import_, prune):
 )
 @click.option("--since", type=PAST, help="Only events received at or after this time.")
 @click.option("--until", type=PAST, help="Only events received before this time.")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
-@click.option("--cursor", help="Continue where the last page ended.")
+@limit_option
+@cursor_option
 @json_option
 def list_events(
     event: str | None,
@@ -100,8 +103,7 @@ def list_events(
         if page.next_cursor or cursor or instance or filters != DeliveryFilters()
         else "No events yet. Try: usher trigger signup --email ada@example.com",
     )
-    if page.next_cursor:
-        click.echo(f"More: --cursor {page.next_cursor}")
+    say_more(page)
 
 
 @events.command()

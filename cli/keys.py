@@ -9,7 +9,17 @@ import click
 
 from usher.cli.environment import actor, opened
 from usher.cli.moments import Moment
-from usher.cli.output import json_option, moment, print_json, print_table, reason_option, say
+from usher.cli.output import (
+    cursor_option,
+    json_option,
+    limit_option,
+    moment,
+    print_json,
+    print_table,
+    reason_option,
+    say,
+    say_more,
+)
 from usher.core.domain.keys import NewKey, Scope, key_document, read_scopes
 
 NEVER = "never"
@@ -65,8 +75,8 @@ def create(name: str, scopes: tuple[str, ...], expires: datetime | str, as_json:
 
 
 @keys.command("list")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
-@click.option("--cursor", help="Continue where the last page ended.")
+@limit_option
+@cursor_option
 @json_option
 def list_keys(limit: int, cursor: str | None, as_json: bool) -> None:
     """List keys, newest first, without their text, which nobody knows."""
@@ -93,8 +103,7 @@ def list_keys(limit: int, cursor: str | None, as_json: bool) -> None:
         ),
         "No keys yet. Try: usher keys create feed --scope changes:read",
     )
-    if page.next_cursor:
-        click.echo(f"More: --cursor {page.next_cursor}")
+    say_more(page)
 
 
 @keys.command()

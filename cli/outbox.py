@@ -9,12 +9,15 @@ from usher.cli.outbox_run import run
 from usher.cli.output import (
     NO_MATCH,
     counted,
+    cursor_option,
     json_option,
+    limit_option,
     moment,
     print_json,
     print_table,
     reason_option,
     say,
+    say_more,
 )
 from usher.core.app import App
 from usher.core.domain.outbox_queue import State, Waiting
@@ -44,8 +47,8 @@ outbox.add_command(run)
 @click.option("--state", type=click.Choice([state.value for state in State]))
 @consumer_option
 @click.option("--user", help="Only changes of this user, by id or e-mail address.")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
-@click.option("--cursor", help="Continue where the last page ended.")
+@limit_option
+@cursor_option
 @json_option
 def list_changes(
     state: str | None,
@@ -105,8 +108,7 @@ def list_changes(
         if filters == Filters() and not cursor
         else NO_MATCH,
     )
-    if page.next_cursor:
-        click.echo(f"More: --cursor {page.next_cursor}")
+    say_more(page)
 
 
 @outbox.command()

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from msgspec.json import format as indented
@@ -26,10 +26,15 @@ from rich.text import Text
 
 from usher.core.strict_json import dumps
 
+if TYPE_CHECKING:
+    from usher.core.domain.records import Page
+
 NO_MATCH = "No matches."
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 reason_option = click.option("--reason", default="", help="The reason; kept in the audit.")
+limit_option = click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
+cursor_option = click.option("--cursor", help="Continue where the last page ended.")
 
 
 def say(text: str, *, err: bool = False, **style: Any) -> None:
@@ -55,6 +60,12 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty:
         console().print(table)
     elif empty:
         click.echo(empty)
+
+
+def say_more(page: Page[Any]) -> None:
+    """Print how to go on after a page, where there is more."""
+    if page.next_cursor:
+        click.echo(f"More: --cursor {page.next_cursor}")
 
 
 def print_differences(groups: Sequence[dict[str, Any]], empty: str) -> None:

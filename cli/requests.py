@@ -12,12 +12,14 @@ from usher.cli.environment import actor, opened
 from usher.cli.moments import AHEAD
 from usher.cli.output import (
     counted,
+    cursor_option,
     json_option,
     moment,
     print_json,
     print_table,
     reason_option,
     say,
+    say_more,
 )
 from usher.core.app import App
 from usher.core.bounds import MAX_REASON_CHARACTERS
@@ -52,7 +54,7 @@ def requests() -> None:
 @requests.command("list")
 @click.option("--state", type=click.Choice(STATES), default=State.OPEN.value, show_default=True)
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, AT_ONCE))
-@click.option("--cursor", help="Continue where the last page ended.")
+@cursor_option
 @json_option
 def list_requests(state: str, limit: int, cursor: str | None, as_json: bool) -> None:
     """List requests, the oldest first, each with what the policy says of the person."""
@@ -79,8 +81,7 @@ def list_requests(state: str, limit: int, cursor: str | None, as_json: bool) -> 
             ),
             "Nobody waits." if wanted is State.OPEN else "No requests.",
         )
-    if page.next_cursor:
-        click.echo(f"More: --cursor {page.next_cursor}")
+    say_more(page)
 
 
 @requests.command()

@@ -7,7 +7,17 @@ from typing import Final
 import click
 
 from usher.cli.environment import opened
-from usher.cli.output import counted, json_option, moment, print_json, print_table, say
+from usher.cli.output import (
+    counted,
+    cursor_option,
+    json_option,
+    limit_option,
+    moment,
+    print_json,
+    print_table,
+    say,
+    say_more,
+)
 from usher.core.domain.documents import shadow_document
 from usher.core.domain.shadow import MAX_COUNTED, Change, Group, Groups, Run
 from usher.core.policy_source import is_absent
@@ -25,8 +35,8 @@ _BY_TODAYS: Final = (Change.ADMITTED, Change.LOSES)
 
 
 @click.command()
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
-@click.option("--cursor", help="Continue where the last page ended.")
+@limit_option
+@cursor_option
 @json_option
 def shadow(limit: int, cursor: str | None, as_json: bool) -> None:
     """Show what USHER_POLICY_SHADOW would have decided otherwise since it is followed."""
@@ -72,8 +82,7 @@ def shadow(limit: int, cursor: str | None, as_json: bool) -> None:
         ),
         "",
     )
-    if page.next_cursor:
-        click.echo(f"More: --cursor {page.next_cursor}")
+    say_more(page)
 
 
 def _nothing(source: str, *, absent: bool) -> str:

@@ -13,12 +13,15 @@ from usher.cli.led import print_led
 from usher.cli.moments import AHEAD, PAST
 from usher.cli.output import (
     NO_MATCH,
+    cursor_option,
     json_option,
+    limit_option,
     moment,
     print_json,
     print_table,
     reason_option,
     say,
+    say_more,
 )
 from usher.cli.pending import prune_pending
 from usher.core.app import App
@@ -64,8 +67,8 @@ users.add_command(prune_pending)
     show_default=True,
 )
 @click.option("--descending", is_flag=True, help="Reverse the order.")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
-@click.option("--cursor", help="Continue where the last page ended.")
+@limit_option
+@cursor_option
 @json_option
 def list_users(
     status: str | None,
@@ -119,8 +122,7 @@ def list_users(
         if page.next_cursor or cursor or filters != UserFilters()
         else "No users yet. Try: usher trigger signup --email ada@example.com",
     )
-    if page.next_cursor:
-        click.echo(f"More: --cursor {page.next_cursor}")
+    say_more(page)
 
 
 @users.command()
