@@ -19,7 +19,7 @@ from typing import IO, Final, TypeVar, cast
 from msgspec import DecodeError
 from msgspec.json import decode, encode
 
-from usher.core.domain.outbox import Change
+from usher.core.domain.outbox import HANDLER, Change
 from usher.core.errors import HandlersError
 from usher.core.log import get_logger
 from usher.core.outbox.consumer import Done, Failed
@@ -64,7 +64,7 @@ class HandlerChild:
     @property
     def name(self) -> str:
         """As handlers are named among consumers."""
-        return f"handler:{self.handler.name}"
+        return HANDLER + self.handler.name
 
     @property
     def patterns(self) -> frozenset[str]:

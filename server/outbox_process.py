@@ -9,7 +9,6 @@ site's own code runs in it: each handler has a process of its own, ``usher.serve
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -21,7 +20,6 @@ from typing import Final
 
 from msgspec.json import decode
 
-from usher.core import log
 from usher.core.app import App
 from usher.core.errors import DatabaseError, HandlersError
 from usher.core.log import describe, get_logger
@@ -29,13 +27,12 @@ from usher.core.outbox.consumer import Consumer
 from usher.core.outbox.dispatcher import Dispatcher
 from usher.core.outbox.sinks import Sinks
 from usher.core.settings import Settings
-from usher.server.beside import lower_limits
+from usher.server.beside import begin
 from usher.server.handler_child import handlers_of
 from usher.server.outbox import Start
 from usher.server.outbox_lease import own_lease
 from usher.server.outbox_runner import Runner
 
-MEMORY_BYTES: Final = 768 * 1024 * 1024
 AGAIN_SECONDS: Final = 5.0
 """Before modules that could not be used are tried again; each time twice as long."""
 LONGEST_AGAIN_SECONDS: Final = 60.0
@@ -46,15 +43,11 @@ NEWEST_SECONDS: Final = 0.5
 def main() -> None:
     """Hand changes over until the server ends, or tells this process to."""
     server, told = int(sys.argv[1]), Event()
-    lower_limits(MEMORY_BYTES)
-    log.configure()
-    for interrupt in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(interrupt, signal.SIG_IGN)  # a terminal tells all processes of the server
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         told.set()
 
-    signal.signal(signal.SIGTERM, stop)
+    begin(stop)
     app = App(Settings.from_env(os.environ))
     start = decode(sys.argv[2], type=Start)
     handlers = KnownHandlers(app.settings.handlers, start.begins_at, app.newest_entry)

@@ -11,14 +11,11 @@ from usher.core.errors import UsherError
 from usher.core.log import Recurring, describe, get_logger
 from usher.core.outbox.consumer import Consumer
 from usher.core.outbox.dispatcher import Turn
+from usher.server.beside import rest_after
 from usher.server.handler_child import HandlerChild
 
 LOOK_SECONDS: Final = 1.0
 """Between two looks for one consumer, once there was nothing to do."""
-REST: Final = 20
-"""While changes come in, a consumer rests so many times as long as the processor worked for it,
-times the number of consumers: beside a busy server they leave processor and database alone."""
-LONGEST_REST_SECONDS: Final = 10.0
 FAILED_SECONDS: Final = 2.0
 STOP_SECONDS: Final = 2.0
 """For hand-overs under way when told to stop; those that take longer are made again."""
@@ -158,7 +155,7 @@ class _Worker(Thread):
         if turn.gone:
             self.stop.set()
         if turn.worked and arrived and not self._once:
-            return min(spent * REST * self._crowd(), LONGEST_REST_SECONDS)
+            return rest_after(spent * self._crowd())  # all of them share one server
         if turn.worked or turn.more:
             return 0.0
         if self._once:

@@ -17,37 +17,27 @@ from types import FrameType
 from typing import Final
 from uuid import UUID
 
-from usher.core import log
 from usher.core.app import App
 from usher.core.errors import UsherError
 from usher.core.log import Recurring, describe, get_logger
 from usher.core.settings import Settings
 from usher.core.shadow import OutgrownError, Shadow
-from usher.server.beside import OUTGROWN, lower_limits
+from usher.server.beside import OUTGROWN, begin, rest_after
 
-MEMORY_BYTES: Final = 768 * 1024 * 1024
 IDLE_SECONDS: Final = 2.0
 """Between two looks at the ledger, once there was nothing new."""
 PAUSE_SECONDS: Final = 0.2
 """Between two looks otherwise, at least: events have the database for themselves meanwhile."""
-REST: Final = 20
-"""A pause is so many times as long as the look before it, up to
-``LONGEST_REST_SECONDS``: beside a busy server it leaves processor and database alone."""
-LONGEST_REST_SECONDS: Final = 10.0
 
 
 def main() -> None:
     """Follow the ledger until the server ends, or tells this process to."""
-    lower_limits(MEMORY_BYTES)
+    begin(_stop)
     sys.path.append("")  # as the command has it: a callable policy may be in the working folder
-    log.configure()
-    for interrupt in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(interrupt, signal.SIG_IGN)  # a terminal tells all processes of the server
-    signal.signal(signal.SIGTERM, _stop)
     app = App(Settings.from_env(os.environ))
     server, lease, hang_seconds, ended = sys.argv[1:]
-    begin = partial(signal.alarm, int(hang_seconds))
-    shadow = app.shadow(UUID(lease), ended, begin)
+    tick = partial(signal.alarm, int(hang_seconds))
+    shadow = app.shadow(UUID(lease), ended, tick)
     try:
         _follow(shadow, int(server))
     except MemoryError:
@@ -55,7 +45,7 @@ def main() -> None:
     except OutgrownError:
         os._exit(OUTGROWN)
     finally:
-        begin()
+        tick()
         with suppress(UsherError):  # else the lease ends by itself
             shadow.close()
         app.close()
@@ -74,11 +64,8 @@ def _follow(shadow: Shadow, server: int) -> None:
         else:
             failing.over()
         signal.alarm(0)
-        time.sleep(_rest(time.monotonic() - began) if more else IDLE_SECONDS)
-
-
-def _rest(worked: float) -> float:
-    return max(PAUSE_SECONDS, min(worked * REST, LONGEST_REST_SECONDS))
+        rest = max(PAUSE_SECONDS, rest_after(time.monotonic() - began))
+        time.sleep(rest if more else IDLE_SECONDS)
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:

@@ -14,7 +14,7 @@ from uuid import uuid4
 from msgspec import structs
 
 from usher.core.app import App
-from usher.core.domain.outbox import Change, Write
+from usher.core.domain.outbox import HANDLER, Change, Write
 from usher.core.domain.outbox_attempts import LONGEST_BACK_OFF
 from usher.core.domain.outbox_queue import SETTLING
 from usher.core.errors import UsherError
@@ -147,7 +147,7 @@ class _Recording:
     """A handler as a consumer, which notes each call; see ``usher.core.outbox.consumer``."""
 
     def __init__(self, handler: Handler, calls: list[HandedOver]) -> None:
-        self.name = f"handler:{handler.name}"
+        self.name = HANDLER + handler.name
         self.patterns = handler.patterns
         self.seconds = handler.seconds
         self._handler = handler

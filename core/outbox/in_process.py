@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
-from usher.core.domain.outbox import Change
+from usher.core.domain.outbox import HANDLER, Change
 from usher.core.outbox.calls import OverdueError, call
 from usher.core.outbox.consumer import Consumer, Done, Failed
 from usher.core.outbox.handlers import Handler
@@ -28,7 +28,7 @@ class InProcess:
     """
 
     def __init__(self, handler: Handler, left: Callable[[], float]) -> None:
-        self.name = f"handler:{handler.name}"
+        self.name = HANDLER + handler.name
         self.patterns = handler.patterns
         self.seconds = handler.seconds
         self._handler = handler

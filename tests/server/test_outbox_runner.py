@@ -24,10 +24,11 @@ from usher.core.errors import DatabaseError
 from usher.core.outbox.consumer import Done
 from usher.core.outbox.dispatcher import Turn
 from usher.server import outbox_lease, outbox_process, outbox_runner
+from usher.server.beside import LONGEST_REST_SECONDS
 from usher.server.outbox import OutboxKeeper, Start
 from usher.server.outbox_lease import own_lease
 from usher.server.outbox_process import KnownHandlers
-from usher.server.outbox_runner import LONGEST_REST_SECONDS, LOOK_SECONDS, Runner, _Worker
+from usher.server.outbox_runner import LOOK_SECONDS, Runner, _Worker
 
 SOME = Turn(handed_over=2, worked=True, known=5)
 NONE = Turn(known=5)
