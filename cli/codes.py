@@ -10,6 +10,7 @@ from uuid import UUID
 import click
 
 from usher.cli.environment import actor, opened
+from usher.cli.ids import read_id
 from usher.cli.moments import AHEAD
 from usher.cli.output import (
     cursor_option,
@@ -26,7 +27,6 @@ from usher.core.bounds import MAX_CODES_AT_ONCE
 from usher.core.domain.codes import Code, NewCodes
 from usher.core.domain.documents import code_document, utc
 from usher.core.errors import CodeNotFoundError
-from usher.core.texts import read_uuid
 
 
 @click.group()
@@ -183,9 +183,4 @@ def _state(code: Code, now: datetime) -> str:
 
 
 def _id(text: str) -> UUID:
-    found = read_uuid(text)
-    if found is None:
-        raise CodeNotFoundError(
-            f"A code's id is a UUID, as `usher codes list` shows: {text[:40]!r}."
-        )
-    return found
+    return read_id(text, "code", CodeNotFoundError)

@@ -9,10 +9,10 @@ from uuid import UUID
 import click
 
 from usher.cli.environment import actor, opened
+from usher.cli.ids import read_id
 from usher.cli.output import json_option, moment, print_json, print_table, reason_option, say
 from usher.core.domain.sinks import ROTATION_HOURS, Sink, sink_document, trial_document
 from usher.core.errors import SinkNotFoundError
-from usher.core.texts import read_uuid
 
 sink_argument = click.argument("sink", metavar="ID")
 secret_option = click.option(
@@ -198,9 +198,4 @@ def _read(file: IO[str] | None) -> str:
 
 
 def _id(text: str) -> UUID:
-    found = read_uuid(text)
-    if found is None:
-        raise SinkNotFoundError(
-            f"A sink's id is a UUID, as `usher sinks list` shows: {text[:40]!r}."
-        )
-    return found
+    return read_id(text, "sink", SinkNotFoundError)

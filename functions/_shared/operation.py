@@ -27,9 +27,11 @@ from usher.core.errors import (
     RequestError,
     RequestNotFoundError,
     UserNotFoundError,
+    UsherError,
 )
 from usher.core.keys import Machine
 from usher.core.strict_json import StrictJsonError, dumps, loads_object
+from usher.core.texts import read_uuid
 from usher.functions._shared.etags import ANY, read_etags
 from usher.functions._shared.http import Request, Response
 
@@ -37,7 +39,6 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 _ETAG = re.compile(r'"([0-9]{1,9})(?:-[0-9a-f]{16})?"', re.ASCII)
 MAX_DIGITS: Final = 18
 """Of a request's number: as many fit into 63 bits."""
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -161,10 +162,18 @@ class Call(Struct, frozen=True):
         Raises:
             UserNotFoundError: there is none, or the id is not a UUID.
         """
-        text = self.params["id"]
-        if not _UUID.fullmatch(text):
-            raise UserNotFoundError("A user's id is a UUID.")
-        return self.app.store.users.get(UUID(text))
+        return self.app.store.users.get(self.id_of("id", "user", UserNotFoundError))
+
+    def id_of(self, name: str, noun: str, missing: type[UsherError]) -> UUID:
+        """Return an id that is in the path.
+
+        Raises:
+            UsherError: of the type ``missing``: it is no UUID.
+        """
+        found = read_uuid(self.params[name])
+        if found is None:
+            raise missing(f"A {noun}'s id is a UUID.")
+        return found
 
     def number(self) -> int:
         """Return the number of the request that is in the path.

@@ -17,7 +17,6 @@ from usher.core.bounds import (
 from usher.core.domain.codes import NewCodes
 from usher.core.domain.documents import code_document
 from usher.core.errors import CodeNotFoundError
-from usher.core.texts import read_uuid
 from usher.functions._shared.http import Response
 from usher.functions._shared.operation import (
     Access,
@@ -104,10 +103,7 @@ def _key(call: Call) -> str | None:
 
 
 def _id(call: Call) -> UUID:
-    found = read_uuid(call.params["code"])
-    if found is None:
-        raise CodeNotFoundError("A code's id is a UUID.")
-    return found
+    return call.id_of("code", "code", CodeNotFoundError)
 
 
 _ADMIN = Access.ADMINISTRATOR

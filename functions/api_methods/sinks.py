@@ -9,7 +9,6 @@ from pydantic import Field
 from usher.core.bounds import MAX_SINK_URL_CHARACTERS
 from usher.core.domain.sinks import Sink, sink_document, trial_document
 from usher.core.errors import SinkNotFoundError
-from usher.core.texts import read_uuid
 from usher.functions._shared.http import Response
 from usher.functions._shared.operation import Access, Call, Input, Operation, Reason, json_response
 from usher.functions.api_methods import schemas
@@ -105,10 +104,7 @@ def _with_secret(call: Call, sink: Sink, secret: str, status: int = 200) -> Resp
 
 
 def _id(call: Call) -> UUID:
-    found = read_uuid(call.params["sink"])
-    if found is None:
-        raise SinkNotFoundError("A sink's id is a UUID.")
-    return found
+    return call.id_of("sink", "sink", SinkNotFoundError)
 
 
 _ADMIN = Access.ADMINISTRATOR
