@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -33,7 +33,7 @@ from usher.core.outbox.watch import Watch
 from usher.core.store import sizes
 from usher.core.store.database import Database, Transaction
 from usher.core.store.instances import Instances
-from usher.core.store.outbox import Queue
+from usher.core.store.outbox import Entries, Queue
 from usher.core.store.outbox_rows import UNSEEN
 from usher.core.store.outbox_shards import Look, newest_entry
 from usher.core.store.tables import AUDIT, CONSUMERS, OUTBOX, USERS
@@ -368,20 +368,26 @@ def test_failures_between_changes_that_are_taken_hold_up_nobody(
     assert len(site.rows()) == 2 + len(failing)
 
 
+def read_at_once(monkeypatch: pytest.MonkeyPatch, part: Callable[[Entries], Sized]) -> list[int]:
+    """How large this part of each page is that is read from now on."""
+    read: list[int] = []
+    page = Queue.page
+
+    def counted(*given: Any) -> Entries:
+        found = page(*given)
+        read.append(len(part(found)))
+        return found
+
+    monkeypatch.setattr(Queue, "page", counted)
+    return read
+
+
 def test_large_entries_are_read_a_few_at_a_time(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else one person could write more than the process has memory for."""
     monkeypatch.setattr(sizes, "READ_BYTES", 1)
-    read: list[int] = []
-    page = Queue.page
-
-    def counted(*given: Any) -> Any:
-        entries = page(*given)
-        read.append(len(entries.found))
-        return entries
-
-    monkeypatch.setattr(Queue, "page", counted)
+    read = read_at_once(monkeypatch, lambda page: page.found)
     site.change(ADA, BEA, ADA, CY)
     site.work()
     assert max(read) == 1
@@ -432,15 +438,7 @@ def test_people_with_large_records_are_read_a_few_at_a_time(
         large = {"app_metadata": {"large": "x" * 2_000}}
         transaction.sql.execute(update(USERS).values(large))
     monkeypatch.setattr(sizes, "READ_BYTES", 3_000)
-    read: list[int] = []
-    page = Queue.page
-
-    def counted(*given: Any) -> Any:
-        entries = page(*given)
-        read.append(len(entries.people))
-        return entries
-
-    monkeypatch.setattr(Queue, "page", counted)
+    read = read_at_once(monkeypatch, lambda page: page.people)
     site.hook.got.clear()
     site.work()
     assert max(read) == 1
