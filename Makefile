@@ -58,7 +58,7 @@ sbom: $(VENV)/.audit-ready
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" --quiet
 lock:
-	$(COMPILE) pyproject.toml --extra postgres --extra traces --extra testing --extra fastapi --extra flask --extra django --group dev -o requirements.lock
+	$(COMPILE) pyproject.toml --extra postgres --extra netlify --extra traces --extra testing --extra fastapi --extra flask --extra django --group dev -o requirements.lock
 	$(COMPILE) pyproject.toml --group bench -c requirements.lock -o bench/requirements.lock
 	$(COMPILE) pyproject.toml --group fuzz -c requirements.lock -o fuzz/requirements.lock
 	$(COMPILE) pyproject.toml --extra postgres -c requirements.lock -o deploy/requirements.lock

@@ -6,13 +6,15 @@ No error here quotes the address: a password may stand anywhere in one that was 
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from typing import Final
 from urllib.parse import parse_qsl, unquote
 
 SQLITE: Final = "sqlite:///"
 POSTGRESQL: Final = "postgresql+psycopg://"
+PG8000: Final = "postgresql+pg8000://"
 SPELLINGS: Final = ("postgresql://", "postgres://")
-"""Spellings of libpq and of providers of databases."""
+"""Spellings of libpq and of providers of databases: psycopg, or pg8000 where only that is."""
 MAX_PORT: Final = 65_535
 _PARTS: Final = re.compile(
     r"[\w+]+:(?://(?P<authority>[^/?#]*))?(?:/(?P<name>[^/@?#]*))?(?:\?(?P<query>[^#@]*))?"
@@ -44,20 +46,30 @@ def database_url(text: str) -> str:
     """The address with our driver, from any of ``SPELLINGS`` too.
 
     Raises:
-        ValueError: it is neither of SQLite nor of PostgreSQL, names no file, or cannot be read.
+        ValueError: it is neither of SQLite nor of PostgreSQL, names no file, cannot be read, or
+            asks something of pg8000 that it cannot do.
     """
     scheme, mark, rest = text.partition("://")
     text = scheme.lower() + mark + rest  # RFC 3986, 3.1: schemes know no case
     for spelling in SPELLINGS:
         if text.startswith(spelling):
-            text = POSTGRESQL + text.removeprefix(spelling)
+            text = _installed() + text.removeprefix(spelling)
     if text == SQLITE:
         raise ValueError("names no file: write sqlite:///usher.db, or sqlite:////var/lib/usher.db")
     if text.startswith(POSTGRESQL):
         connect_arguments(text)
+    elif text.startswith(PG8000):
+        from usher.core.database_line import wanted  # noqa: PLC0415 - one of two drivers
+
+        wanted(connect_arguments(text))
     elif not text.startswith(SQLITE):
         raise ValueError(f"must begin with {SQLITE} or {SPELLINGS[0]}")
     return text
+
+
+def _installed() -> str:
+    only_pg8000 = find_spec("psycopg") is None and find_spec("pg8000") is not None
+    return PG8000 if only_pg8000 else POSTGRESQL
 
 
 def connect_arguments(url: str) -> dict[str, str]:

@@ -213,14 +213,16 @@ class _Beside:
     def _lent(self) -> Iterator[Callable[[str], Any]]:
         """A connection of our own, without a transaction; closed at the end."""
         driver = self._database.driver
-        session = driver.connect()
+        session: Any = driver.connect()
 
         def execute(statement: str) -> Any:
             try:
-                done = session.raw.execute(statement)
-                return done.fetchall() if done.description else None
-            except session.raw.Error as error:
-                raise refusal(driver.fault(error), error) from error
+                return session.run(statement)
+            except Exception as error:
+                fault = driver.fault(error)
+                if fault is None:
+                    raise
+                raise refusal(fault, error) from error
 
         try:
             yield execute

@@ -167,6 +167,12 @@ def _nothing_is_under_way(database: Database) -> None:
 
 
 @pytest.fixture
+def pg8000_url(postgresql_url: str) -> str:
+    """The same database by the driver that is all Python."""
+    return postgresql_url.replace("+psycopg", "+pg8000")
+
+
+@pytest.fixture
 def empty_postgresql(postgresql_server: str) -> Iterator[str]:
     """The URL of a PostgreSQL database without a single table."""
     name = f"empty_{uuid4().hex[:12]}"

@@ -99,7 +99,7 @@ def needs(item: pytest.Item) -> set[str]:
         names = frozenset[str]().union(*map(reached, _functions(item)))
         found |= {name for name, telling in NAMES.items() if telling & names}
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
-        if "postgresql" in parameters.values():
+        if "postgresql" in parameters.values() or "pg8000" in parameters.values():
             found.add("postgresql")
             if "database_url" in parameters and folder not in DOUBLED:
                 found.add("slow")

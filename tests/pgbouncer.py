@@ -24,7 +24,8 @@ CONFIGURATION = """
 listen_addr = 127.0.0.1
 listen_port = {listen}
 unix_socket_dir =
-auth_type = any
+auth_type = {auth}
+auth_file = {users}
 pool_mode = transaction
 default_pool_size = {size}
 max_client_conn = 200
@@ -32,11 +33,12 @@ max_client_conn = 200
 
 
 @contextmanager
-def pgbouncer(postgresql_url: str, size: int = 3) -> Iterator[str]:
+def pgbouncer(postgresql_url: str, size: int = 3, password: str = "") -> Iterator[str]:
     """The URL of the same database behind it.
 
     Args:
         size: how many connections it keeps to the server.
+        password: what it asks for, by SCRAM; none: it lets anybody in.
     """
     assert PROGRAM is not None, "needs pgbouncer"
     server = make_url(postgresql_url)
@@ -51,9 +53,13 @@ def pgbouncer(postgresql_url: str, size: int = 3) -> Iterator[str]:
                 user=server.username,
                 listen=listen,
                 size=size,
+                auth="scram-sha-256" if password else "any",
+                users=folder / "users",
             )
         )
         file.chmod(0o644)
+        (folder / "users").write_text(f'"{server.username}" "{password}"\n')
+        (folder / "users").chmod(0o644)
         owner = ("-u", Path(socket).owner()) if os.getuid() == 0 else ()
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
@@ -61,7 +67,12 @@ def pgbouncer(postgresql_url: str, size: int = 3) -> Iterator[str]:
             )
         try:
             url = URL.create(
-                "postgresql+psycopg", server.username, "", "127.0.0.1", listen, server.database
+                "postgresql+psycopg",
+                server.username,
+                password,
+                "127.0.0.1",
+                listen,
+                server.database,
             )
             _wait(url, process, folder / "log")
             yield url.render_as_string(hide_password=False)

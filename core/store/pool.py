@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from threading import Lock
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 from typing import TYPE_CHECKING, Any, Final
 
 from usher.core.errors import DatabaseAwayError
@@ -26,13 +26,19 @@ POOL_POLL_SECONDS: Final = 0.005
 
 
 class PooledConnection:
-    """A session in the pool, and SQLAlchemy's view of it, made at first need."""
+    """A session in the pool, and SQLAlchemy's view of it, made at first need.
 
-    __slots__ = ("_pool", "_sql", "born", "generation", "session")
+    Attributes:
+        born: in seconds of ``monotonic``.
+        resting_since: by the wall clock, for any other may stand still while a process is frozen.
+    """
+
+    __slots__ = ("_pool", "_sql", "born", "generation", "resting_since", "session")
 
     def __init__(self, pool: Pool, session: Session, generation: int) -> None:
         self.session = session
         self.born = monotonic()
+        self.resting_since = 0.0
         self.generation = generation
         self._pool = pool
         self._sql: Connection | None = None
@@ -112,6 +118,7 @@ class Pool:
     def give(self, connection: PooledConnection) -> None:
         """Take a connection back whose transaction is over."""
         connection.forget()
+        connection.resting_since = time()
         current = connection.generation == self._generation
         if current and len(self._idle) < IDLE_CONNECTIONS:
             self._idle.append(connection)
@@ -155,17 +162,21 @@ class Pool:
 
     def _idle_one(self) -> PooledConnection | None:
         """The idle connection used last; those that are old, or to be closed, are."""
-        limit = self.driver.recycle_seconds
         while self._idle:
             try:
                 found = self._idle.pop()
             except IndexError:  # another thread took it
                 break
-            current = found.generation == self._generation
-            if current and (not limit or monotonic() - found.born <= limit):
+            if found.generation == self._generation and self._is_fresh(found):
                 return found
             self._close(found)
         return None
+
+    def _is_fresh(self, connection: PooledConnection) -> bool:
+        age, rest = self.driver.recycle_seconds, self.driver.rest_seconds
+        if age and monotonic() - connection.born > age:
+            return False
+        return rest is None or time() - connection.resting_since <= rest
 
     def _close(self, connection: PooledConnection) -> None:
         connection.close()

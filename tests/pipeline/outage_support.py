@@ -11,22 +11,19 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from usher.core.store.drivers import postgresql, sqlite
+from usher.core.store.drivers import pg8000, postgresql, sqlite
 
 LOCK_MS = 20
 
 
 def impatient(patch: pytest.MonkeyPatch) -> None:
-    """Let connections of this process wait a moment for a lock, on either database; 2 s are usual.
+    """Let connections of this process wait a moment for a lock, on any database; 2 s are usual.
 
     PostgreSQL's are told as they are opened.
     """
     patch.setattr(sqlite, "BUSY_TIMEOUT_MS", LOCK_MS)
-    usual, short = (f"'lock_timeout', '{ms}'" for ms in (postgresql.LOCK_TIMEOUT_MS, LOCK_MS))
-    for name in ("_IN_TRANSACTION", "_OWN_SESSION"):
-        told = getattr(postgresql, name)
-        assert usual in told
-        patch.setattr(postgresql, name, told.replace(usual, short))
+    for driver in (postgresql, pg8000):
+        patch.setattr(driver, "LOCK_TIMEOUT_MS", LOCK_MS)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from usher.core import log
 from usher.core.app import App
 from usher.core.domain.reply import Reply
 from usher.core.store.database import Database
-from usher.core.store.drivers.postgresql import PostgresqlSession
+from usher.core.store.drivers.pipeline import PipelineSession
 from usher.core.store.drivers.sqlite import SqliteSession
 from usher.core.store.instances import Instances
 from usher.core.users import UserService
@@ -78,6 +78,7 @@ class Executed:
 
     text: str
     values: Any
+    by_sqlalchemy: bool = False
 
     def plan(self, database: Database) -> str:
         """How the database would run it, had the tables more than a few rows."""
@@ -90,7 +91,7 @@ class Executed:
             for way in ("seqscan", "bitmapscan"):
                 transaction.sql.exec_driver_sql(f"SET LOCAL enable_{way} = off")
             explain = f"EXPLAIN {self.text}"
-            if isinstance(self.values, list | tuple):
+            if not self.by_sqlalchemy:
                 session.queue(explain, self.values, False)
                 found = session._load(session._exchange()[-1])
             else:
@@ -103,27 +104,27 @@ def executed(database: Database) -> Iterator[list[Executed]]:
     """Every statement meanwhile, as the driver gets it, but those about the transaction itself."""
     found: list[Executed] = []
     engine = database._pool.engine()
-    run, queue = SqliteSession.run, PostgresqlSession.queue
+    run, queue = SqliteSession.run, PipelineSession.queue
 
-    def note(text: str, values: Any) -> None:
+    def note(text: str, values: Any, by_sqlalchemy: bool = False) -> None:
         if not text.startswith(("BEGIN", "COMMIT", "ROLLBACK", "PRAGMA")):
-            found.append(Executed(text, values))
+            found.append(Executed(text, values, by_sqlalchemy))
 
     def noted_run(self: SqliteSession, text: str, values: Any = ()) -> Any:
         note(text, values)
         return run(self, text, values)
 
-    def noted_queue(self: PostgresqlSession, text: str, values: Any, prepare: bool) -> None:
+    def noted_queue(self: PipelineSession[Any], text: str, values: Any, prepare: bool) -> None:
         note(text, values)
         queue(self, text, values, prepare)
 
     def noted(_connection: Any, _cursor: Any, text: str, values: Any, *_: Any) -> None:
-        note(text, values)
+        note(text, values, by_sqlalchemy=True)
 
     database.dispose()  # SQLAlchemy's connections must be made after the listener is there
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SqliteSession, "run", noted_run)
-        patch.setattr(PostgresqlSession, "queue", noted_queue)
+        patch.setattr(PipelineSession, "queue", noted_queue)
         event.listen(engine, "before_cursor_execute", noted)
         try:
             yield found

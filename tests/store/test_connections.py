@@ -26,6 +26,7 @@ from usher.core.settings import Settings
 from usher.core.store import pool
 from usher.core.store.database import Database
 from usher.core.store.drivers import postgresql
+from usher.core.store.drivers.pipeline import RECYCLE_SECONDS
 from usher.core.store.pool import IDLE_CONNECTIONS, MAX_CONNECTIONS
 from usher.core.store.statements import REMOVE_DELIVERIES, REPLIES
 
@@ -136,7 +137,7 @@ def test_an_old_connection_is_replaced(on_postgresql: Database) -> None:
     """That of a function that was frozen may be dead, without anybody having noticed."""
     counts(on_postgresql)
     (old,) = idle(on_postgresql)
-    old.born -= postgresql.RECYCLE_SECONDS + 1
+    old.born -= RECYCLE_SECONDS + 1
     counts(on_postgresql)
     (new,) = idle(on_postgresql)
     assert new is not old

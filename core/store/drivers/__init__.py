@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
+from usher.core.database_url import PG8000
 from usher.core.errors import ExtraMissingError
 
 if TYPE_CHECKING:
@@ -110,10 +111,13 @@ class Driver(Protocol):
     Attributes:
         name: ``sqlite`` or ``postgresql``.
         recycle_seconds: age at which a connection is replaced; 0: never.
+        rest_seconds: how long a connection may have been at rest, by the wall clock; None: however
+            long. One of a process that is frozen between requests may have died in silence.
     """
 
     name: str
     recycle_seconds: int
+    rest_seconds: float | None
 
     def connect(self) -> Session:
         """A new connection."""
@@ -141,8 +145,16 @@ def driver_of(url: str) -> Driver:
         from usher.core.store.drivers.sqlite import SqliteDriver  # noqa: PLC0415
 
         return SqliteDriver(url)
+    if url.startswith(PG8000):
+        try:
+            import pg8000  # noqa: F401, PLC0415 - one of three
+
+            from usher.core.store.drivers.pg8000 import Pg8000Driver  # noqa: PLC0415
+        except ImportError as error:
+            raise ExtraMissingError("The driver pg8000 is", "netlify") from error
+        return Pg8000Driver(url)
     try:
-        import psycopg  # noqa: F401, PLC0415 - one of two
+        import psycopg  # noqa: F401, PLC0415 - one of three
 
         from usher.core.store.drivers.postgresql import PostgresqlDriver  # noqa: PLC0415
     except ImportError as error:

@@ -22,9 +22,8 @@ from psycopg.conninfo import make_conninfo
 from psycopg.errors import error_from_result
 
 from usher.core.database_url import hosts
+from usher.core.store.drivers.pipeline import CONNECT_SECONDS, wanted_session
 
-CONNECT_SECONDS: Final = 2
-"""For all hosts together, up to the answer to the first question."""
 NEXT_HOST_SECONDS: Final = 0.5
 """How long an address is waited for alone, at most."""
 
@@ -48,8 +47,7 @@ class Hosts:
         given = dict(arguments)
         self._seconds = int(given.get("connect_timeout", 0)) or CONNECT_SECONDS
         self._hosts = hosts(given)
-        if len(self._hosts) > 1:
-            given.setdefault("target_session_attrs", "read-write")
+        given["target_session_attrs"] = wanted_session(given, len(self._hosts))
         self._arguments = given
         self._question = question.encode()
         self._best = _Target(0, "", {})

@@ -81,6 +81,7 @@ class SqliteDriver:
 
     name = "sqlite"
     recycle_seconds = 0
+    rest_seconds: float | None = None
 
     def __init__(self, url: str) -> None:
         self.path = Path(unquote(url.partition("://")[2].partition("?")[0][1:]) or "usher.db")
