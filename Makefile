@@ -63,6 +63,7 @@ lock:
 	$(COMPILE) pyproject.toml --group fuzz -c requirements.lock -o fuzz/requirements.lock
 	$(COMPILE) pyproject.toml --extra postgres -c requirements.lock -o deploy/requirements.lock
 	$(COMPILE) --group lambda -c requirements.lock -o deploy/lambda/requirements.lock
+	$(subst 3.11,3.14,$(COMPILE)) --no-emit-package greenlet --group netlify -c requirements.lock -o netlify/requirements.lock
 	$(COMPILE) pyproject.toml --group audit -c requirements.lock -o deploy/audit-requirements.lock
 
 # `sam build` calls this, for deploy/template.yaml: wheels for Lambda, and the parts of usher that run there.

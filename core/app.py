@@ -546,6 +546,15 @@ def current(*, guest: bool = False) -> App:
     return _current
 
 
+def end() -> None:
+    """Close the process's App, where there is one; ``current`` then makes another."""
+    global _current
+    with _lock:
+        before, _current = _current, None
+    if before is not None:
+        before.close()
+
+
 @contextmanager
 def use(app: App) -> Iterator[App]:
     """Make ``app`` the process's App within the block, then close it.

@@ -32,6 +32,19 @@ class SettingsError(UsherError):
         self.problems = problems
 
 
+class NoDatabaseError(UsherError):
+    """No database is configured, or one that this host would lose."""
+
+    code, status = "no_database", 503
+    title = "No database is configured: set USHER_DATABASE_URL to one of PostgreSQL"
+
+
+class BuildError(UsherError):
+    """The functions for Netlify cannot be built."""
+
+    code, title = "build_failed", "The functions for Netlify cannot be built"
+
+
 class ExtraMissingError(UsherError):
     """A part that the settings ask for needs packages that are not installed.
 

@@ -1,0 +1,37 @@
+"""``usher netlify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from usher.cli.environment import installation
+from usher.cli.output import json_option, print_json
+from usher.netlify.build import build as build_functions
+
+MEGA: int = 1_000_000
+
+
+@click.group()
+def netlify() -> None:
+    """Usher within a site's own functions on Netlify."""
+
+
+@netlify.command()
+@json_option
+def build(as_json: bool) -> None:
+    """Build the functions of the site in this folder, for its build on Netlify.
+
+    Python, Usher and the site's policy go into netlify/usher; the functions themselves are a few
+    lines each. It needs Node.js, npm and pip.
+    """
+    told = build_functions(
+        Path.cwd(), installation(), lambda step: click.echo(f"{step} …", err=True)
+    )
+    if as_json:
+        print_json(told)
+        return
+    for name, size in told["files"].items():
+        click.echo(f"{size / MEGA:8.2f} MB  {told['folder']}/{name}")
+    click.echo(f"{told['bytes'] / MEGA:8.2f} MB in all; functions: {', '.join(told['functions'])}")

@@ -1,0 +1,186 @@
+"""``usher netlify build``: the functions of a site, as Netlify's build makes them.
+
+The same input gives the same bytes. Nothing is written but what an earlier build wrote, or nobody.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import tempfile
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+from zipfile import ZipFile
+
+from usher.core.errors import BuildError
+from usher.netlify.contents import NOT_STDLIB, Contents, gather
+from usher.netlify.packages import RUNTIME, fetch_pyodide, fetch_wheels, node, run
+
+BUNDLE: Final = Path("netlify/usher")
+FUNCTIONS: Final = Path("netlify/functions")
+MADE: Final = "// Made by usher netlify build; changes are lost."
+MARK: Final = "build.json"
+FROM_PYODIDE: Final = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm")
+SCRIPTS: Final = ("usher.mjs", "python.mjs", "line.mjs", "wires.mjs")
+RESERVED: Final = frozenset(
+    f"identity-{event}" for event in ("signup", "login", "validate", "usermodified", "userdeleted")
+)
+"""Functions of these names are called by Netlify itself, signed with a secret that nobody knows."""
+SUFFIXES: Final = frozenset({".js", ".mjs", ".cjs", ".ts", ".mts", ".cts", ".go", ".zip", ""})
+PERMIT: Final = 0o644
+
+
+def build(
+    site: Path, settings: Mapping[str, str], say: Callable[[str], None] = lambda _: None
+) -> dict[str, Any]:
+    """Build the bundle and the functions of a site.
+
+    Args:
+        site: its folder.
+        settings: the variables of the build.
+        say: is told what comes next.
+
+    Returns:
+        ``folder``, ``functions`` and ``bytes``, as ``--json`` prints them.
+
+    Raises:
+        BuildError, PolicyError
+    """
+    functions = _functions_folder(site)
+    wanted = _function_files(site, functions)
+    _refuse_reserved(functions)
+    for path in wanted:
+        _refuse_foreign(path)
+    _refuse_foreign_folder(site / BUNDLE)
+    program = node()
+    say("Fetching Python and its packages")
+    pyodide, wheels = fetch_pyodide(), fetch_wheels()
+    contents = gather(site, settings, wheels)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _stage(folder, contents)
+        say("Compiling")
+        run([program, str(RUNTIME / "compile.mjs"), str(pyodide), str(folder)], folder, "Compiling")
+        _complete(folder, pyodide, contents)
+        _move(folder, site / BUNDLE)
+    functions.mkdir(parents=True, exist_ok=True)
+    for path, text in wanted.items():
+        path.write_text(text)
+    sizes = {
+        path.relative_to(site / BUNDLE).as_posix(): path.stat().st_size
+        for path in sorted((site / BUNDLE).rglob("*"))
+        if path.is_file()
+    }
+    return {
+        "folder": BUNDLE.as_posix(),
+        "functions": [os.path.relpath(path, site) for path in wanted],
+        "files": sizes,
+        "bytes": sum(sizes.values()),
+    }
+
+
+def _functions_folder(site: Path) -> Path:
+    """The folder of the site's functions, by its netlify.toml."""
+    try:
+        document = tomllib.loads((site / "netlify.toml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        document = {}
+    except (OSError, ValueError) as error:
+        raise BuildError(f"netlify.toml cannot be read: {error}") from None
+    found = document.get("functions", {}).get("directory") or document.get("build", {}).get(
+        "functions"
+    )
+    return site / (str(found).strip("/") if found else FUNCTIONS)
+
+
+def _function_files(site: Path, functions: Path) -> dict[Path, str]:
+    bundle = os.path.relpath(site / BUNDLE, functions).replace(os.sep, "/")
+    start = (
+        f"{MADE}\n"
+        f"const {{ serve }} = await import(new URL('{bundle}/usher.mjs', import.meta.url).href)\n"
+    )
+    include = f"export const config = {{ includedFiles: ['{bundle}/**'] }}\n"
+    return {
+        functions / f"{name}.mjs": f"{start}export default serve('{name}')\n{include}"
+        for name in ("identity", "api")
+    }
+
+
+def _refuse_reserved(functions: Path) -> None:
+    found = [
+        path.name
+        for path in sorted(functions.glob("identity-*"))
+        if path.name.partition(".")[0] in RESERVED and path.suffix in SUFFIXES
+    ]
+    if found:
+        raise BuildError(
+            f"{functions.name}/{found[0]} has a name of which Netlify calls the function itself, "
+            "signed with a secret that nobody is shown: Usher could verify nothing, and every "
+            "sign-up would be refused. Rename it, and let Identity's outgoing webhook call "
+            "/.netlify/functions/identity."
+        )
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Refuse to overwrite a function, or to stand beside one of the same name."""
+    for other in sorted(path.parent.glob(f"{path.stem}*")):
+        if other.stem != path.stem or (other.suffix not in SUFFIXES):
+            continue
+        if other != path or not other.is_file() or not other.read_text().startswith(MADE):
+            raise BuildError(f"{other} is not of usher netlify build. Rename it, or move it away.")
+
+
+def _refuse_foreign_folder(folder: Path) -> None:
+    if folder.exists() and not (folder / MARK).is_file():
+        raise BuildError(f"{folder} is not of usher netlify build. Rename it, or move it away.")
+
+
+def _stage(folder: Path, contents: Contents) -> None:
+    """Write what is compiled next."""
+    packed = io.BytesIO()
+    with ZipFile(packed, "w") as archive:
+        for name, data in contents.archive.items():
+            archive.writestr(name, data)
+    (folder / "sources.zip").write_bytes(packed.getvalue())
+    for top, files in (("native", contents.native), ("site", contents.site)):
+        for name, data in files.items():
+            _write(folder / top / name, data)
+    # Of the application, what is not other people's: its docstrings stay, for OpenAPI has them.
+    plan = {"ours": ["usher/"], "not_stdlib": NOT_STDLIB}
+    _write(folder / "plan.json", json.dumps(plan).encode())
+
+
+def _complete(folder: Path, pyodide: Path, contents: Contents) -> None:
+    for name in ("sources.zip", "plan.json"):
+        (folder / name).unlink()
+    for source in (pyodide, RUNTIME):
+        for name in FROM_PYODIDE if source == pyodide else SCRIPTS:
+            _write(folder / name, (source / name).read_bytes())
+    _write(folder / "package.json", b'{"type":"module"}\n')
+    _write(folder / "LICENSES.txt", _licences(contents).encode())
+    _write(folder / MARK, b"{}\n")
+
+
+def _licences(contents: Contents) -> str:
+    parts = [f"{name}\n\n{text}" for name, text in sorted(contents.licences.items())]
+    return f"\n\n{'-' * 72}\n\n".join(parts) + "\n"
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    path.chmod(PERMIT)
+
+
+def _move(folder: Path, target: Path) -> None:
+    """Put the finished folder in the place of the last one."""
+    new = target.with_name(f"{target.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(folder, new)
+    shutil.rmtree(target, ignore_errors=True)
+    new.rename(target)

@@ -1,0 +1,103 @@
+"""One request to a function on Netlify: usher.mjs hands it over, Usher's routes answer it.
+
+The environment comes with it where it changed: Netlify tells a function the address of the site's
+own database with each invocation, not before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+from usher.core import app
+from usher.core.app import App
+from usher.core.errors import NoDatabaseError, SettingsError
+from usher.core.settings import DOOR_WITHOUT_LIMIT
+from usher.functions._shared.failure import failure
+from usher.functions._shared.http import Request, Response
+from usher.server import routes
+
+DATABASE_URL: Final = "USHER_DATABASE_URL"
+NETLIFYS: Final = ("NETLIFY_DATABASE_URL", "NETLIFY_DB_URL")
+"""The variables with the address of the site's own database; the first one wins."""
+FOR_IDENTITY: Final = {"Cache-Control": "no-store, no-transform"}
+"""Identity reads a compressed answer no better than one of unknown length."""
+
+
+class Octets(Protocol):
+    """JavaScript's ``Uint8Array``, as Pyodide shows it."""
+
+    def to_bytes(self) -> bytes:
+        """Return a copy."""
+
+
+def answer(asked: str, body: Octets) -> str:
+    """Answer a request.
+
+    Args:
+        asked: JSON of ``method``, ``path``, ``query``, ``headers``, and ``environment``, which is
+            null where it is the same as before.
+        body: the exact bytes.
+
+    Returns:
+        JSON of ``status``, ``headers`` and ``body``, with the body that HEAD would not get.
+    """
+    given = json.loads(asked)
+    if given["environment"] is not None:
+        renew(given["environment"])
+    response = respond(_request(given, body.to_bytes()))
+    headers = response.all_headers()
+    told = {"status": response.status, "headers": list(headers.items()), "body": response.body}
+    return json.dumps(told)
+
+
+def renew(environment: Mapping[str, str]) -> None:
+    """Take over another environment; the App made from the last one is closed."""
+    app.end()
+    for name in [name for name in os.environ if name.startswith(("USHER_", "NETLIFY_"))]:
+        del os.environ[name]
+    os.environ.update(_settings(environment))
+
+
+def respond(request: Request) -> Response:
+    """Answer a request, where the settings are fit for Netlify."""
+    try:
+        _usher()
+        response = routes.answer(request)
+    except Exception as error:
+        response = failure(error)
+    return response if routes.is_api(request.path) else response.with_headers(FOR_IDENTITY)
+
+
+def _settings(environment: Mapping[str, str]) -> dict[str, str]:
+    found = dict(environment)
+    for name in NETLIFYS:
+        if environment.get(name):
+            found.setdefault(DATABASE_URL, environment[name])
+    return found
+
+
+def _request(given: Mapping[str, Any], body: bytes) -> Request:
+    headers: dict[str, tuple[str, ...]] = {}
+    for name, value in given["headers"]:
+        headers[name] = (*headers.get(name, ()), value)
+    return Request(given["method"], given["path"], headers, body, given["query"])
+
+
+def _usher() -> App:
+    """Return the App.
+
+    Raises:
+        NoDatabaseError: none is configured, or one that a function would lose.
+        SettingsError: settings are unusable, or open the door without a limit.
+    """
+    if not os.environ.get(DATABASE_URL):
+        raise NoDatabaseError
+    usher = app.current()
+    if usher.settings.database_scheme == "sqlite":
+        raise NoDatabaseError
+    if usher.settings.door and not usher.settings.door_limit:
+        raise SettingsError((DOOR_WITHOUT_LIMIT,))
+    return usher

@@ -1,0 +1,48 @@
+// Python's side of wires.mjs: one order is posted, and Python's thread sleeps until its answer is there.
+import { MessageChannel, Worker, receiveMessageOnPort } from 'node:worker_threads'
+
+const SPARE_MS = 2_000 // beyond the order's own limit
+
+// The thread starts with the first order: a forged event needs none.
+export function openWires() {
+  const bell = new Int32Array(new SharedArrayBuffer(4))
+  let worker, port
+
+  function begin() {
+    const { port1, port2 } = new MessageChannel()
+    worker = new Worker(new URL('./wires.mjs', import.meta.url), {
+      workerData: { port: port2, bell }, transferList: [port2], execArgv: [],
+    })
+    worker.on('error', (error) => process.stderr.write(`usher: the wires ended: ${error.stack ?? error}\n`))
+    worker.unref()
+    port1.unref()
+    port = port1
+  }
+
+  function end() {
+    worker?.terminate()
+    worker = port = undefined
+  }
+
+  function ask(text, bytes) {
+    if (!port) begin()
+    const order = { ...JSON.parse(text), bytes }
+    const till = performance.now() + (order.ms ?? 0) + SPARE_MS
+    let heard = Atomics.load(bell, 0)
+    port.postMessage(order)
+    for (;;) {
+      const found = receiveMessageOnPort(port)
+      if (found) {
+        const { bytes: data = null, ...rest } = found.message
+        return [JSON.stringify(rest), data]
+      }
+      if (Atomics.wait(bell, 0, heard, Math.max(1, till - performance.now())) === 'timed-out') {
+        end() // whatever hangs there, a later answer would be taken for another order's
+        return [JSON.stringify({ error: `no answer in ${order.ms ?? 0} ms` }), null]
+      }
+      heard = Atomics.load(bell, 0)
+    }
+  }
+
+  return { ask, begin, end }
+}

@@ -1,0 +1,147 @@
+// The thread that does what Python may only wait for. Python's thread posts one order, sleeps, and
+// reads the one answer. Orders, with ms as the limit of each:
+//   open {host, port, tls, ca, ms} -> {line}      exchange {line, bytes, ms} -> {bytes}
+//   send {line, bytes} -> {}                      close {line} -> {}
+//   http {method, url, headers, body, ms, limit, address, ca} -> {status, headers, bytes}
+//   resolve {host, ms} -> {addresses}
+import dns from 'node:dns/promises'
+import http from 'node:http'
+import https from 'node:https'
+import net from 'node:net'
+import tls from 'node:tls'
+import { workerData } from 'node:worker_threads'
+
+const { port, bell } = workerData
+const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47])
+const YES = 'S'.charCodeAt(0)
+const lines = new Map()
+let last = 0
+
+// Settles as the promise does, or fails after ms; `stop` then ends what is under way.
+function within(ms, promise, stop) {
+  let timer
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer in ${ms} ms`)), ms)
+  })
+  return Promise.race([promise, late]).catch((error) => { stop?.(); throw error }).finally(() => clearTimeout(timer))
+}
+
+const event = (emitter, name) =>
+  new Promise((resolve, reject) => {
+    emitter.once(name, resolve)
+    emitter.once('error', reject)
+    emitter.once('close', () => reject(new Error('the other side closed the connection')))
+  })
+
+function hold(socket) {
+  const line = { socket, pieces: [], ended: null, wake: null }
+  const end = (why) => { line.ended ??= why; line.wake?.() }
+  socket.on('data', (piece) => { line.pieces.push(piece); line.wake?.() })
+  socket.on('error', (error) => end(error.message))
+  socket.on('close', () => end('the other side closed the connection'))
+  lines.set(++last, line)
+  return last
+}
+
+function held(number) {
+  const line = lines.get(number)
+  if (!line) throw new Error('the line is closed')
+  return line
+}
+
+const orders = {
+  async open({ host, port, tls: secure, ca, ms }) {
+    const plain = net.connect({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: 5_000 })
+    const begin = async () => {
+      await event(plain, 'connect')
+      return secure ? protect(plain, host, ca) : plain
+    }
+    return { line: hold(await within(ms, begin(), () => plain.destroy())) }
+  },
+
+  send({ line, bytes }) {
+    const { socket, ended } = held(line)
+    if (ended) throw new Error(ended)
+    socket.write(bytes)
+    return {}
+  },
+
+  async exchange({ line: number, bytes, ms }) {
+    const line = held(number)
+    if (bytes?.length && !line.ended) line.socket.write(bytes)
+    if (!line.pieces.length && !line.ended)
+      await within(ms, new Promise((resolve) => { line.wake = resolve }), () => line.socket.destroy())
+    line.wake = null
+    if (line.pieces.length) return { bytes: Buffer.concat(line.pieces.splice(0)) }
+    throw new Error(line.ended)
+  },
+
+  close({ line }) {
+    lines.get(line)?.socket.destroy()
+    lines.delete(line)
+    return {}
+  },
+
+  http({ method, url, headers, bytes, ms, limit, address, ca }) {
+    const stop = new AbortController()
+    const asked = request(url, { method, headers, bytes, address, ca, signal: stop.signal })
+    return within(ms, asked.then((answer) => take(answer, limit)), () => stop.abort())
+  },
+
+  async resolve({ host, ms }) {
+    const found = await within(ms, dns.lookup(host, { all: true }))
+    return { addresses: found.map((one) => one.address) }
+  },
+}
+
+// PostgreSQL's own start of TLS: eight bytes, one byte back, then the handshake on the same line.
+// Name and chain are verified: rejectUnauthorized is Node's default, and nothing here changes it.
+async function protect(plain, host, ca) {
+  plain.write(SSL_REQUEST)
+  const said = await event(plain, 'data')
+  plain.pause()
+  if (said.length !== 1 || said[0] !== YES) throw new Error('the database offers no TLS')
+  const name = net.isIP(host) ? '' : host // SNI holds names only; the certificate is checked against host
+  const safe = tls.connect({ socket: plain, host, servername: name, ca: ca || undefined, ALPNProtocols: ['postgresql'] })
+  await event(safe, 'secureConnect')
+  return safe
+}
+
+// A request without redirects or decoding. `address`: where to connect; name and certificate stay the URL's.
+function request(url, { method, headers, bytes, address, ca, signal }) {
+  const { request: send } = url.startsWith('https:') ? https : http
+  const lookup = address && ((_host, options, done) => {
+    const family = net.isIP(address)
+    return options.all ? done(null, [{ address, family }]) : done(null, address, family)
+  })
+  return new Promise((resolve, reject) => {
+    const asked = send(url, { method, headers, lookup, ca: ca || undefined, signal, agent: false })
+    asked.once('response', resolve).once('error', reject)
+    asked.end(bytes ?? undefined)
+  })
+}
+
+async function take(answer, limit) {
+  const headers = []
+  for (let at = 0; at < answer.rawHeaders.length; at += 2) headers.push(answer.rawHeaders.slice(at, at + 2))
+  const pieces = []
+  let size = 0
+  for await (const piece of answer) {
+    size += piece.length
+    if (size > limit) return { status: answer.statusCode, headers } // leaving the loop ends the connection
+    pieces.push(piece)
+  }
+  return { status: answer.statusCode, headers, bytes: Buffer.concat(pieces) }
+}
+
+port.on('message', async (order) => {
+  let told
+  try {
+    told = await orders[order.do](order)
+  } catch (error) {
+    told = { error: error.message || error.code || String(error) }
+  }
+  port.postMessage(told)
+  Atomics.add(bell, 0, 1)
+  Atomics.notify(bell, 0)
+})

@@ -1,0 +1,38 @@
+"""Lines and HTTP, which Python may only wait for: the JavaScript thread ``wires.mjs`` does them.
+
+Pyodide has no sockets of its own under Node, and its ``ssl`` verifies nothing, so TLS is Node's.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+OCTETS = "bytes"
+
+
+def ask(do: str, **order: Any) -> dict[str, Any]:
+    """Give one order, and wait for its answer.
+
+    Args:
+        do: ``open``, ``exchange``, ``send``, ``close``, ``http`` or ``resolve``.
+        order: its fields, as wires.mjs describes them; ``bytes`` and ``body`` are bytes.
+
+    Raises:
+        OSError: it failed, or took longer than ``ms``; the words say how.
+    """
+    import usher_wires  # type: ignore[import-not-found]  # noqa: PLC0415 - made by usher.mjs
+    from pyodide.ffi import to_js  # type: ignore[import-not-found]  # noqa: PLC0415
+
+    octets = order.pop("body" if do == "http" else OCTETS, None)
+    text, data = usher_wires.ask(
+        json.dumps({"do": do, **order}), None if octets is None else to_js(octets)
+    )
+    told: dict[str, Any] = json.loads(text)
+    if "error" in told:
+        raise OSError(told["error"])
+    if data is not None:
+        told[OCTETS] = data.to_bytes()
+    elif do == "http":
+        told[OCTETS] = None
+    return told

@@ -1,0 +1,81 @@
+"""The bundle of a small site, built once for all processes that run the tests."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import POLICY
+from tests.netlify.functions import Functions, functions
+from tests.netlify_site import NODE, NPM_PATH
+from tests.support import ROOT, clean_environment
+
+BUILD_SECONDS = 280
+INPUTS = ("core", "functions", "server", "netlify", "usher", "migrations")
+KEPT = 3
+
+
+def run_build(site: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run ``usher netlify build`` in a site's folder, with the wheel's Node."""
+    path = os.pathsep.join([NODE, NPM_PATH])
+    home = {"HOME": os.environ.get("HOME", "/")}
+    return subprocess.run(
+        [sys.executable, "-m", "usher.cli", "netlify", "build", *arguments],
+        check=False,
+        cwd=site,
+        env=clean_environment(PATH=path, PYTHONPATH=str(ROOT), **home, **variables),
+        capture_output=True,
+        text=True,
+        timeout=BUILD_SECONDS,
+    )
+
+
+def make_site(folder: Path) -> Path:
+    """A site with a policy, and nothing else."""
+    folder.mkdir(parents=True)
+    (folder / "policy.toml").write_text(POLICY)
+    return folder
+
+
+def fingerprint() -> str:
+    """A digest of all that the bundle is made of."""
+    digest = hashlib.sha256(POLICY.encode())
+    for top in INPUTS:
+        for path in sorted((ROOT / top).rglob("*")):
+            if path.is_file() and not {"__pycache__", "node_modules"} & set(path.parts):
+                digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@pytest.fixture(scope="session")
+def site(pytestconfig: pytest.Config) -> Path:
+    """The site after its build; kept below .pytest_cache until something changes."""
+    folder = pytestconfig.cache.mkdir("netlify") if pytestconfig.cache else None
+    assert folder is not None
+    built = folder / fingerprint()
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (built / "done").exists():
+            shutil.rmtree(built, ignore_errors=True)
+            done = run_build(make_site(built))
+            assert done.returncode == 0, done.stderr
+            (built / "done").touch()
+            kept = sorted(folder.glob("*/done"), key=lambda path: path.stat().st_mtime)
+            for old in kept[:-KEPT]:
+                shutil.rmtree(old.parent)
+    return built
+
+
+@pytest.fixture(scope="module")
+def running(site: Path) -> Iterator[Functions]:
+    """The site's functions, with a database where nothing listens."""
+    with functions(site) as running:
+        yield running
