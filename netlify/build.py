@@ -5,6 +5,7 @@ The same input gives the same bytes. Nothing is written but what an earlier buil
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -25,7 +26,10 @@ FUNCTIONS: Final = Path("netlify/functions")
 MADE: Final = "// Made by usher netlify build; changes are lost."
 MARK: Final = "build.json"
 FROM_PYODIDE: Final = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm")
-SCRIPTS: Final = ("usher.mjs", "python.mjs", "line.mjs", "wires.mjs")
+SCRIPTS: Final = ("usher.mjs", "python.mjs", "line.mjs", "wires.mjs", "snapshot.mjs")
+MOUNTED: Final = ("app.zip", "native/", "site/")
+SNAPSHOTS: Final = {"identity": ("msgspec",), "api": ("msgspec", "pydantic_core")}
+"""The packages with extensions that each function needs."""
 RESERVED: Final = frozenset(
     f"identity-{event}" for event in ("signup", "login", "validate", "usermodified", "userdeleted")
 )
@@ -35,7 +39,11 @@ PERMIT: Final = 0o644
 
 
 def build(
-    site: Path, settings: Mapping[str, str], say: Callable[[str], None] = lambda _: None
+    site: Path,
+    settings: Mapping[str, str],
+    say: Callable[[str], None] = lambda _: None,
+    *,
+    plain: bool = False,
 ) -> dict[str, Any]:
     """Build the bundle and the functions of a site.
 
@@ -43,6 +51,7 @@ def build(
         site: its folder.
         settings: the variables of the build.
         say: is told what comes next.
+        plain: make no snapshots: Python starts from its archives each time.
 
     Returns:
         ``folder``, ``functions`` and ``bytes``, as ``--json`` prints them.
@@ -66,6 +75,9 @@ def build(
         say("Compiling")
         run([program, str(RUNTIME / "compile.mjs"), str(pyodide), str(folder)], folder, "Compiling")
         _complete(folder, pyodide, contents)
+        if not plain:
+            say("Saving Python's memory")
+            _save_memory(program, folder)
         _move(folder, site / BUNDLE)
     functions.mkdir(parents=True, exist_ok=True)
     for path, text in wanted.items():
@@ -162,7 +174,33 @@ def _complete(folder: Path, pyodide: Path, contents: Contents) -> None:
             _write(folder / name, (source / name).read_bytes())
     _write(folder / "package.json", b'{"type":"module"}\n')
     _write(folder / "LICENSES.txt", _licences(contents).encode())
-    _write(folder / MARK, b"{}\n")
+    _write(folder / MARK, json.dumps(_manifest(folder), indent=1).encode())
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """What Python finds in its own files, and the digests of all that a snapshot depends on."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = {path.relative_to(folder).as_posix(): path for path in paths}
+    return {
+        "files": [name for name in names if name.startswith(MOUNTED)],
+        "digests": {
+            name: {
+                "bytes": path.stat().st_size,
+                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            }
+            for name, path in names.items()
+            if not name.endswith((".txt", ".json"))
+        },
+    }
+
+
+def _save_memory(program: str, folder: Path) -> None:
+    """Make the snapshots, each with the extensions that the function needs."""
+    native = sorted((folder / "native").rglob("*.so"))
+    extensions = [path.relative_to(folder).as_posix() for path in native]
+    for name, needed in SNAPSHOTS.items():
+        wanted = [path for path in extensions if path.split("/")[1] in needed]
+        run([program, str(folder / "snapshot.mjs"), name, *wanted], folder, f"The snapshot {name}")
 
 
 def _licences(contents: Contents) -> str:

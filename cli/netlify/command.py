@@ -19,15 +19,19 @@ def netlify() -> None:
 
 
 @netlify.command()
+@click.option("--plain", is_flag=True, help="No snapshots of memory: Python starts slower.")
 @json_option
-def build(as_json: bool) -> None:
+def build(plain: bool, as_json: bool) -> None:
     """Build the functions of the site in this folder, for its build on Netlify.
 
     Python, Usher and the site's policy go into netlify/usher; the functions themselves are a few
     lines each. It needs Node.js, npm and pip.
     """
     told = build_functions(
-        Path.cwd(), installation(), lambda step: click.echo(f"{step} …", err=True)
+        Path.cwd(),
+        installation(),
+        lambda step: click.echo(f"{step} …", err=True),
+        plain=plain,
     )
     if as_json:
         print_json(told)

@@ -1,4 +1,5 @@
-// Python as it lies in this folder: started by the build, which fills the folder, and by the functions.
+// Python as it lies in this folder: from a snapshot of its memory, or started from its archives.
+import crypto from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
 import v8 from 'node:v8'
@@ -8,43 +9,139 @@ const LOCK = JSON.stringify({
   info: { abi_version: '2026_0', arch: 'wasm32', platform: 'emscripten', python: '3.14.2' },
   packages: {},
 })
+const PAGE = 65_536
 
 // Functions of WebAssembly are checked when they are first called, not all of them before the start.
 v8.setFlagsFromString('--wasm-lazy-validation')
 
 const read = (name) => fs.readFileSync(path.join(HERE, name))
 
-// Every file below a folder, by its path from there.
-const below = (name) =>
-  fs.existsSync(path.join(HERE, name))
-    ? fs.readdirSync(path.join(HERE, name), { recursive: true, withFileTypes: true })
-        .filter((entry) => entry.isFile())
-        .map((entry) => path.relative(HERE, path.join(entry.parentPath, entry.name)))
-        .sort()
-    : []
-
-// Starts Python with Usher on its path.
-export async function startPython() {
+// Starts Python with Usher on its path. `snapshot`: see `openSnapshot`; `keeps`: one is to be made, with
+// these extensions in it.
+export async function startPython({ snapshot, keeps } = {}) {
   const { loadPyodide } = await import('./pyodide.mjs')
+  const { default: create } = await import('./pyodide.asm.mjs')
   const python = await loadPyodide({
     indexURL: HERE,
     stdLibURL: path.join(HERE, 'stdlib.zip'),
     lockFileContents: LOCK,
-    env: { HOME: '/', PYTHONDONTWRITEBYTECODE: '1' },
+    env: { HOME: '/', PYTHONDONTWRITEBYTECODE: '1', ...(keeps && { PYTHONHASHSEED: seed() }) },
     stdout: (line) => process.stdout.write(line + '\n'),
     stderr: (line) => process.stderr.write(line + '\n'),
+    ...(keeps && { _makeSnapshot: true }),
+    ...(snapshot && { _loadSnapshot: snapshot.head }),
+    createPyodideModule: async (settings) => {
+      settings.preRun.push((module) => mount(module.FS))
+      if (keeps || snapshot) settings.preRun.push((module) => preload(module, keeps ?? snapshot.extensions))
+      const module = await create(settings)
+      if (snapshot) restore(module, snapshot)
+      return module
+    },
   })
-  mount(python.FS)
-  python.runPython("import sys; sys.path[:0] = ['/usher/native', '/usher/app.zip']; sys.path.append('/usher/site')")
+  if (!snapshot) {
+    python.runPython("import sys; sys.path[:0] = ['/usher/native', '/usher/app.zip']; sys.path.append('/usher/site')")
+  }
+  python.FS.chdir('/usher/site')
   return python
 }
+
+const seed = () => String(crypto.randomBytes(4).readUInt32LE())
 
 // Puts the files of this folder where Python finds them. The site's own paths are relative to /usher/site.
 function mount(FS) {
   FS.mkdirTree('/usher/site')
-  for (const name of ['app.zip', ...below('native'), ...below('site')]) {
+  for (const name of manifest().files) {
     FS.mkdirTree(path.posix.dirname('/usher/' + name))
     FS.writeFile('/usher/' + name, read(name), { canOwn: true })
   }
-  FS.chdir('/usher/site')
+}
+
+let known
+const manifest = () => (known ??= JSON.parse(read('build.json')))
+
+// --- snapshots ---------------------------------------------------------------------------------
+// Pyodide can save and restore its memory, by interfaces that it calls private, and not yet together
+// with extensions. Extensions are therefore loaded before Python starts, in a fixed order: they then lie
+// at the same addresses in every process. Whatever fails here, Python is started from its archives.
+
+function preload(module, extensions) {
+  for (const name of extensions) {
+    const file = '/usher/' + name
+    const library = module.newDSO(file, undefined, 'loading')
+    library.refcount = Infinity
+    library.global = false
+    library.exports = module.loadWebAssemblyModule(new Uint8Array(read(name)), {}, file, {}, undefined)
+  }
+}
+
+// Saves the memory of a Python that was started with `keeps`.
+export function saveSnapshot(python, name, extensions) {
+  const whole = python.makeMemorySnapshot()
+  const start = new Uint32Array(whole.buffer, whole.byteOffset, 2)[1]
+  const memory = whole.subarray(start)
+  const runs = filled(memory)
+  const { loadedLibsByHandle } = python._module.LDSO
+  const about = JSON.stringify({
+    of: stamp(), extensions, head: start, memory: memory.length, runs,
+    handles: Object.entries(loadedLibsByHandle).filter(([key]) => key !== '0').map(([key, library]) => [Number(key), library.name]),
+  })
+  const size = Buffer.alloc(4)
+  size.writeUInt32LE(about.length)
+  const parts = runs.map(([from, length]) => memory.subarray(from, from + length))
+  fs.writeFileSync(path.join(HERE, name), Buffer.concat([size, Buffer.from(about), whole.subarray(0, start), ...parts]))
+}
+
+// Where memory holds anything: [from, length] of each run of pages.
+function filled(memory) {
+  const runs = []
+  for (let from = 0; from < memory.length; from += PAGE) {
+    if (!memory.subarray(from, from + PAGE).some((octet) => octet)) continue
+    const last = runs.at(-1)
+    if (last && last[0] + last[1] === from) last[1] += PAGE
+    else runs.push([from, PAGE])
+  }
+  return runs
+}
+
+// Opens a snapshot for `startPython`; null where there is none, an error where it fits nothing here.
+export function openSnapshot(name) {
+  let file
+  try {
+    file = fs.openSync(path.join(HERE, name))
+  } catch (error) {
+    if (error.code === 'ENOENT') return null
+    throw error
+  }
+  const size = Buffer.alloc(4)
+  fs.readSync(file, size)
+  const text = Buffer.alloc(size.readUInt32LE())
+  fs.readSync(file, text)
+  const about = JSON.parse(text)
+  if (about.of !== stamp()) throw new Error(`${name} was made of other files`)
+  const head = new Uint8Array(about.head)
+  fs.readSync(file, head)
+  return { ...about, file, head, start: 4 + text.length + head.length }
+}
+
+// What a snapshot was made of. The digests are the build's; here only the sizes are compared with them.
+function stamp() {
+  const { digests } = manifest()
+  for (const [name, { bytes }] of Object.entries(digests)) {
+    if (fs.statSync(path.join(HERE, name)).size !== bytes) throw new Error(`${name} is not as it was built`)
+  }
+  return crypto.createHash('sha256').update(JSON.stringify(digests)).digest('hex')
+}
+
+// Fills the memory of a module that was just made; Pyodide itself gets no more than the head to restore.
+function restore(module, { file, start, memory, runs, handles }) {
+  const missing = memory - module.HEAPU8.length
+  if (missing > 0) module.growMemory(memory)
+  let at = start
+  for (const [from, length] of runs) {
+    if (fs.readSync(file, module.HEAPU8, from, length, at) !== length) throw new Error('the snapshot is cut off')
+    at += length
+  }
+  fs.closeSync(file)
+  const { loadedLibsByHandle, loadedLibsByName } = module.LDSO
+  for (const [handle, name] of handles) loadedLibsByHandle[handle] = loadedLibsByName[name]
 }

@@ -1,5 +1,5 @@
 // A function of Netlify: each request is handed to Usher's Python, which the first one starts.
-import { startPython } from './python.mjs'
+import { openSnapshot, startPython } from './python.mjs'
 import { openWires } from './line.mjs'
 
 const OURS = /^(USHER_\w+|NETLIFY_DATABASE_URL|NETLIFY_DB_URL)$/
@@ -55,9 +55,12 @@ const BROKEN = {
   }),
 }
 
-async function start() {
+async function start(name) {
   const wires = openWires()
-  const python = await startPython()
+  const python = await startFast(name).catch((error) => {
+    process.stderr.write(`usher: Python starts without its snapshot: ${error?.message ?? error}\n`)
+    return startPython()
+  })
   python.registerJsModule('usher_wires', { ask: wires.ask })
   const door = python.pyimport('usher.netlify.entry')
   let last
@@ -71,6 +74,11 @@ async function start() {
     },
     end: wires.end,
   }
+}
+
+async function startFast(name) {
+  const snapshot = openSnapshot(`${name}.snapshot`)
+  return startPython(snapshot ? { snapshot } : {})
 }
 
 const decoded = (path) => {
