@@ -26,6 +26,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "init": "init",
     "instance": "instance",
     "keys": "keys",
+    "netlify": "netlify",
     "outbox": "outbox",
     "policy": "policy",
     "replay": "replay",

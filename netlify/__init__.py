@@ -1,0 +1,1 @@
+"""What runs on Netlify: functions in Python, the bridge to Identity, the site's rewrites."""
