@@ -22,10 +22,11 @@ from tests.support import ROOT, SECRET, account, clean_environment, signed
 from usher import migrations
 
 PACKAGES = {
-    "cli": {"server", "emulator", "functions", "core", "migrations"},
+    "cli": {"netlify", "server", "emulator", "functions", "core", "migrations"},
     "testing": {"emulator", "functions", "core", "migrations"},
     "integrations": {"functions", "core"},
     "aws_lambda": {"server", "functions", "core"},
+    "netlify": {"server", "functions", "core"},
     "server": {"functions", "core", "migrations"},
     "emulator": {"functions", "core"},
     "functions": {"core"},

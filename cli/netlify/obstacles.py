@@ -1,4 +1,4 @@
-"""What of a site stands in Usher's way, or would be published: a sentence for each."""
+"""Obstacles: a sentence for each thing of a site that is in Usher's way, or would be published."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``usher netlify setup`` writes into netlify.toml and the files beside it: text to text."""
+"""The texts of netlify.toml and the files beside it, from those that a site has."""
 
 from __future__ import annotations
 

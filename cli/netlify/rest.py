@@ -1,4 +1,4 @@
-"""What is left to do on Netlify after the files are written: variables, and the webhook."""
+"""The rest, on Netlify itself, after the files are written: variables, and the webhook."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EVENTS: Final = "every event that is offered (validate, signup, login, and those
 
 
 class Rest:
-    """What is left to do on Netlify: variables, and the outgoing webhook."""
+    """Variables and the outgoing webhook, set or told."""
 
     def __init__(
         self,
@@ -29,6 +29,7 @@ class Rest:
         self._bridge = bridge
         self._set: list[str] = []
         self._kept: list[str] = []
+        self._problems: list[str] = []
         wanted = variables.wanted(
             site=self._site, host=host is not None, bridge=bridge, fresh=fresh
         )
@@ -36,9 +37,11 @@ class Rest:
             there = cli.names()
             self._kept = [each.name for each in wanted if each.name in there]
             wanted = [each for each in wanted if each.name not in there]
-            for each in wanted:
-                cli.set(each)
-                self._set.append(each.name)
+            for each in wanted:  # all of them: a secret that is set must be shown
+                if problem := cli.set(each):
+                    self._problems.append(problem)
+                else:
+                    self._set.append(each.name)
         self._wanted = wanted
         self._ran = cli is not None
 
@@ -75,6 +78,7 @@ class Rest:
                 for each in self._wanted
             ],
             "kept_variables": self._kept,
+            "problems": self._problems,
             "webhook": {"url": self.webhook, "secret_of": "USHER_WEBHOOK_SECRETS"},
             "next": [command for command, _ in self.next],
         }
@@ -86,7 +90,10 @@ class Rest:
                 say(f"{name} is set on Netlify already, and kept.")
             for each in self._wanted:
                 once = f": {each.value}  (shown once)" if each.secret else ""
-                say(f"{each.name} was set on Netlify{once}")
+                if each.name in self._set:
+                    say(f"{each.name} was set on Netlify{once}")
+            for problem in self._problems:
+                say(problem, fg="red", err=True)
         else:
             click.echo("\nVariables on Netlify, of the production context (--run-env sets them):")
             for each in self._wanted:

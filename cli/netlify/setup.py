@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +75,16 @@ def setup(
     outcome = _outcome(site, proposal, written)
     if not undo:
         fresh = written or netlify is not None
-        rest = Rest(address, host, bridge, netlify, fresh=fresh)
+        rest = Rest(
+            address or (netlify.site if netlify else None), host, bridge, netlify, fresh=fresh
+        )
         outcome |= rest.document()
         if not as_json:
             rest.tell()
     if as_json:
         print_json(outcome)
+    if outcome.get("problems"):
+        sys.exit(1)
 
 
 def _check_that_it_is_one(site: Site, sure: bool) -> None:

@@ -106,10 +106,12 @@ def _places_of_key(text: str, table: Keys, line: str, header: str) -> Iterator[s
         indent = re.match(r"[ \t]*(?=[\w\"'])|", text[match.end() :])
         yield f"{before}{indent.group() if indent else ''}{line}{end}{text[match.end() :]}"
     yield _appended(text, f"{header}\n{line}\n")
-    for match in re.finditer(rf"{_key(table[-1])}[ \t]*=[ \t]*\{{[ \t]*", text):
-        rest = text[match.end() :]
-        between = "" if rest.startswith("}") else ", "
-        yield text[: match.end()] + line + between + rest
+    for depth in range(len(table), 0, -1):  # in braces, its own or those of a table around it
+        inner = ".".join([*table[depth:], line])
+        for match in re.finditer(rf"{_key(table[depth - 1])}[ \t]*=[ \t]*\{{[ \t]*", text):
+            rest = text[match.end() :]
+            between = "" if rest.startswith("}") else ", "
+            yield text[: match.end()] + inner + between + rest
     bom = BOM if text.startswith(BOM) else ""
     yield f"{bom}{'.'.join(table)}.{line}{end}{text.removeprefix(BOM)}"
 

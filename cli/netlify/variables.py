@@ -85,17 +85,18 @@ class NetlifyCli:
         found = self._json("env:list", "--json", "--context", "production")
         return set(found) if isinstance(found, dict) else set()
 
-    def set(self, variable: Variable) -> None:
+    def set(self, variable: Variable) -> str | None:
         """Set a variable that production does not have yet.
 
-        Raises:
-            SetupError: Netlify refused; the value is not part of the sentence.
+        Returns:
+            A sentence where Netlify refused, without the value; None where it is set.
         """
         done = self._run(variable.arguments)
-        if done.returncode:
-            said = f"{done.stderr.strip()} {done.stdout.strip()}".strip()
-            said = said.replace(variable.value, "…") if variable.secret else said
-            raise SetupError(f"Netlify did not take {variable.name}: {said[-500:]}")
+        if not done.returncode:
+            return None
+        said = f"{done.stderr.strip()} {done.stdout.strip()}".strip()
+        said = said.replace(variable.value, "…") if variable.secret else said
+        return f"Netlify did not take {variable.name}: {said[-500:]}"
 
     def _json(self, *arguments: str) -> Any:
         done = self._run(arguments)
@@ -106,9 +107,10 @@ class NetlifyCli:
             return None
 
     def _run(self, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        command = [self._program, *arguments]
         try:
             return subprocess.run(  # noqa: S603 - Netlify's own program, as the person has it
-                [self._program, *arguments],
+                command,
                 cwd=self._folder,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -118,5 +120,6 @@ class NetlifyCli:
                 check=False,
             )
         except (OSError, subprocess.SubprocessError) as error:
-            kind = type(error).__name__  # the error's own words hold the arguments
-            raise SetupError(f"netlify {arguments[0]} could not be run ({kind}).") from None
+            # The error's own words hold the arguments, and with them a secret.
+            said = f"it could not be run ({type(error).__name__})"
+            return subprocess.CompletedProcess([], 1, "", said)

@@ -50,12 +50,21 @@ def test_a_key_is_added_where_its_table_is(before: str, after: str) -> None:
         ('b = { "c" = "x" }\n', 'b = { "c" = "p x" }\n'),
         ('b.c = "x"\n', 'b.c = "p x"\n'),
         ('[a]\nc = "x"\n[b]\nc = "x"\n', '[a]\nc = "x"\n[b]\nc = "p x"\n'),
-        ('# c = "x"\n[b]\nd = \'c = "x"\'\nc = "x"\n', '# c = "x"\n[b]\nd = \'c = "x"\'\nc = "p x"\n'),
+        (
+            '# c = "x"\n[b]\nd = \'c = "x"\'\nc = "x"\n',
+            '# c = "x"\n[b]\nd = \'c = "x"\'\nc = "p x"\n',
+        ),
     ],
 )
 def test_a_text_gets_its_prefix_in_its_own_quotes(before: str, after: str) -> None:
     """The one that is meant, of several alike."""
     assert prefix_text(before, ["b", "c"], "p ") == after
+
+
+def test_a_table_within_braces_stays_there() -> None:
+    """Braces are closed to what stands outside of them."""
+    before = "f = { d = 1 } # x\n"
+    assert add_key(before, ["f", "api"], "k", "v") == 'f = { api.k = "v", d = 1 } # x\n'
 
 
 def test_a_comment_stays_with_the_table_that_it_is_about() -> None:
