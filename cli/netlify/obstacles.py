@@ -78,6 +78,13 @@ def _files_below(folder: Path) -> Iterator[Path]:
         yield from (Path(place, name) for name in sorted(files))
 
 
+def hidden_pages(site: Site, publish: str | None) -> Iterator[str]:
+    """Yield a sentence for each folder of pages that the redirect of /api would hide."""
+    for folder in (path / "api" for path in site.pages_from(publish)):
+        if folder != site.base / site.functions and next(_files_below(folder), None):
+            yield f"{relative(folder, site.base)} is published at /api, which Usher needs. Move it."
+
+
 def taken_functions(site: Site) -> Iterator[str]:
     """Yield a sentence for each function of the site that cannot be beside Usher's."""
     for path, name, text in _functions(site):

@@ -72,6 +72,7 @@ def propose(site: Site, wishes: Wishes) -> Proposal:
 def _obstacles(site: Site, publish: str | None, wishes: Wishes) -> Iterator[str]:
     inside = wishes.host is None
     found = [obstacles.private_files(site, publish, python=inside)]
+    found += obstacles.hidden_pages(site, publish)
     if inside:
         found += [obstacles.old_python(site), *obstacles.taken_functions(site)]
     yield from (each for each in found if each)
@@ -86,10 +87,10 @@ def _publish(site: Site, wishes: Wishes, remarks: list[str]) -> str | None:
                 "folder. Change it there, or leave the option out."
             )
         return None
-    if wishes.publish or wishes.host:
+    if wishes.publish:
         return wishes.publish
     usual = site.usual_publish()
-    if usual:
+    if usual and not wishes.host:  # there it is only looked into
         remarks.append(
             f'publish = "{usual}" is what package.json suggests. Where Netlify\'s own settings '
             "have another folder: --publish FOLDER."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -102,13 +103,17 @@ class Site:
         pages = (page for folder in (".", "public", "site") for page in _pages(self.base / folder))
         return bool(self.text or self.package) or any(pages)
 
+    def pages_from(self, publish: str | None) -> list[Path]:
+        """Return the folders whose files are published: as they are, or copied by the build."""
+        folders = [self.base.resolve() / name for name in ("public", "static")]
+        folders += [path for _, path in self.publishes(publish)]
+        return list(dict.fromkeys(folders))
+
     def rules_of_files(self, publish: str | None) -> list[redirects.Rule]:
         """Read the ``_redirects`` files, built ones and those that builds copy, once each."""
-        folders = [self.base / "public", self.base / "static"]
-        folders += [path for _, path in self.publishes(publish)]
         found: list[redirects.Rule] = []
         seen: set[str] = set()
-        for folder in dict.fromkeys(path.resolve() for path in folders):
+        for folder in self.pages_from(publish):
             path = folder / "_redirects"
             text = path.read_text("utf-8", "replace") if path.is_file() else ""
             if text not in seen:
@@ -183,8 +188,8 @@ def _pages(folder: Path) -> Iterator[Path]:
 
 
 def relative(path: Path, base: Path) -> str:
-    """Return a path as people write it, below the base where it is there."""
-    return path.relative_to(base).as_posix() if path.is_relative_to(base) else str(path)
+    """Return a path as people write it, seen from the base."""
+    return Path(os.path.relpath(path, base)).as_posix()
 
 
 def table(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -197,6 +197,7 @@ REFUSED: dict[str, tuple[dict[str, str], tuple[str, ...], tuple[str, ...]]] = {
         (),
         ("sends /api/* to /x",),
     ),
+    "pages at /api": (PLAIN | {"public/api/a.json": "1"}, HOST, ("public/api is published",)),
     "a function of the same name": (
         PLAIN | {"netlify/functions/api/index.ts": FUNCTION},
         (),
@@ -327,6 +328,23 @@ def test_for_a_host_of_its_own_there_are_two_signed_redirects(
     [variable] = found["variables"]
     assert (variable["name"], variable["secret"]) == ("USHER_PROXY_SECRET", True)
     assert variable["scopes"] == ["builds", "functions", "runtime"]
+
+
+def test_on_a_host_a_tool_s_own_settings_are_no_obstacle(bare: Program, tmp_path: Path) -> None:
+    """Vite builds into dist, so an .env beside it is not published."""
+    make(tmp_path, VITE | {".env": "A=1\n", "policy.toml": ""})
+    bare("netlify", "setup", *HOST, "--yes")
+    assert set(document(tmp_path)) == {"redirects"}
+
+
+def test_the_repository_may_be_moved_before_it_is_undone(bare: Program, tmp_path: Path) -> None:
+    """The record names files as they are seen from the base."""
+    files = SITES["monorepo"]
+    make(tmp_path / "here", files)
+    assert "--- a/../netlify.toml" in bare("netlify", "setup", "here", "--yes").output
+    (tmp_path / "here").rename(tmp_path / "there")
+    bare("netlify", "setup", "there", "--undo", "--yes")
+    assert tree(tmp_path / "there") == {name: text.encode() for name, text in files.items()}
 
 
 def test_the_bridge_is_put_into_the_site_s_own_functions(bare: Program, tmp_path: Path) -> None:
