@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from usher.cli.netlify import plan
-from usher.cli.netlify.site import Site, relative, table
+from usher.cli.netlify.plan import table
+from usher.cli.netlify.site import Site, relative
 from usher.cli.published import CONFIGURATION
 
 MIN_PYTHON: Final = (3, 11)

@@ -65,9 +65,9 @@ def inside(
         text = toml_text.add_key(text, [build], "command", whole)
     if publish is not None:
         text = toml_text.add_key(text, [build], "publish", publish)
-    environment = _table(_table(document, build), "environment")
+    environment = table(table(document, build), "environment")
     if "PYTHON_VERSION" not in environment:
-        keys = [build, table_name(_table(document, build), "environment")]
+        keys = [build, table_name(table(document, build), "environment")]
         text = toml_text.add_key(text, keys, "PYTHON_VERSION", PYTHON)
     if functions_folder(document) is None:
         text = toml_text.add_key(text, ["functions"], "directory", functions)
@@ -83,7 +83,7 @@ def redirected(text: str, redirects: Sequence[Mapping[str, Any]]) -> str:
 
 def _including(text: str, name: str) -> str:
     """Only our functions carry Python: 30 MB that no other function of the site needs."""
-    settings = _table(_table(toml_text.read(text), "functions"), name)
+    settings = table(table(toml_text.read(text), "functions"), name)
     listed = settings.get("included_files")
     if listed is None:
         return toml_text.add_key(text, ["functions", name], "included_files", [INCLUDED])
@@ -94,22 +94,22 @@ def _including(text: str, name: str) -> str:
 
 def commands_of(document: Mapping[str, Any]) -> Iterator[tuple[list[str], str]]:
     """Yield where each build command stands, and its text: the build's, and those of contexts."""
-    contexts = _table(document, "context")
+    contexts = table(document, "context")
     tables = [["build"], ["Build"]]
     tables += [["context", name, *more] for name in contexts for more in ([], ["build"])]
     for keys in tables:
-        table = document
+        settings = document
         for key in keys:
-            table = _table(table, key)
+            settings = table(settings, key)
         for name in ("command", "Command"):
-            if isinstance(table.get(name), str) and table[name].strip():
-                yield [*keys, name], table[name]
+            if isinstance(settings.get(name), str) and settings[name].strip():
+                yield [*keys, name], settings[name]
 
 
 def functions_folder(document: Mapping[str, Any]) -> str | None:
     """Return the folder of functions that netlify.toml names, in its new form or its old one."""
-    build = _table(document, table_name(document, "build"))
-    found = _table(document, "functions").get("directory", setting(build, "functions"))
+    build = table(document, table_name(document, "build"))
+    found = table(document, "functions").get("directory", setting(build, "functions"))
     return found.strip("/") if isinstance(found, str) and found.strip("/") else None
 
 
@@ -123,7 +123,8 @@ def table_name(document: Mapping[str, Any], name: str) -> str:
     return next((each for each in (name, name.capitalize()) if each in document), name)
 
 
-def _table(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def table(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a table of a document, an empty one where there is none."""
     found = document.get(name)
     return found if isinstance(found, dict) else {}
 

@@ -43,7 +43,7 @@ def propose(site: Site, wishes: Wishes) -> Proposal:
     lacking, problems = redirects.missing(
         wanted,
         site.rules_of_files(publish or site.publish),
-        redirects.of_configuration(site.document.get("redirects", ())),
+        redirects.of_configuration(site.document),
     )
     problems += _obstacles(site, publish or site.publish, wishes)
     if problems:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 API: Final = "/api/*"
@@ -38,11 +38,13 @@ def _rule(source: str, target: str) -> dict[str, Any]:
     return {"from": source, "to": target, "status": 200, "force": True}
 
 
-def of_configuration(rules: Iterable[Mapping[str, Any]]) -> list[Rule]:
+def of_configuration(document: Mapping[str, Any]) -> list[Rule]:
     """Read the redirects of netlify.toml, in their order."""
+    rules = document.get("redirects")
     return [
         Rule("netlify.toml", str(rule.get("from", rule.get("origin", ""))), _target(rule))
-        for rule in rules
+        for rule in (rules if isinstance(rules, list) else ())
+        if isinstance(rule, dict)
     ]
 
 

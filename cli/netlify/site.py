@@ -13,6 +13,7 @@ from typing import Any, Final
 import click
 
 from usher.cli.netlify import plan, redirects, toml_text
+from usher.cli.netlify.plan import table
 from usher.cli.published import CONFIGURATION
 
 PUBLISHED_BY: Final = {
@@ -190,9 +191,3 @@ def _pages(folder: Path) -> Iterator[Path]:
 def relative(path: Path, base: Path) -> str:
     """Return a path as people write it, seen from the base."""
     return Path(os.path.relpath(path, base)).as_posix()
-
-
-def table(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return a table of a document, an empty one where there is none."""
-    found = document.get(name)
-    return found if isinstance(found, dict) else {}

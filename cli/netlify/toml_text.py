@@ -74,9 +74,10 @@ def add_to_list(text: str, table: Keys, key: str, value: str) -> str:
     found = document
     for name in table:
         found = found[name]
-    wanted = _with(document, [*table, key], [value, *found[key]])
+    there = found[key] if isinstance(found[key], list) else []
+    wanted = _with(document, [*table, key], [value, *there])
     places = (match.end() for match in re.finditer(rf"{_key(key)}[ \t]*=[ \t]*\[", text))
-    between = ", " if found[key] else ""
+    between = ", " if there else ""
     candidates = (text[:at] + json.dumps(value) + between + text[at:] for at in places)
     return _first(candidates, wanted, f"{key} = [{json.dumps(value)}]")
 
@@ -88,7 +89,8 @@ def add_first(text: str, name: str, comment: str, tables: Sequence[Mapping[str, 
         NoPlaceError: the text has no place for them.
     """
     document = read(text)
-    wanted = document | {name: [*map(dict, tables), *document.get(name, ())]}
+    there = document.get(name, [])
+    wanted = document | {name: [*map(dict, tables), *(there if isinstance(there, list) else ())]}
     block = "\n".join(
         f"[[{name}]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
         for table in tables
@@ -157,6 +159,8 @@ def _with(document: dict[str, Any], path: Keys, value: Any) -> dict[str, Any]:
     table = wanted
     for name in path[:-1]:
         table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            return {}  # no text with the edit in it parses to this
     table[path[-1]] = value
     return wanted
 

@@ -69,7 +69,9 @@ def test_what_is_missing_and_what_is_in_the_way(
     file: str, configured: list[dict[str, str]], lacking: int, words: list[str]
 ) -> None:
     """Files come before netlify.toml, where ours is put first."""
-    found, problems = missing(OURS, of_file("_redirects", file), of_configuration(configured))
+    found, problems = missing(
+        OURS, of_file("_redirects", file), of_configuration({"redirects": configured})
+    )
     assert len(found) == lacking
     told = "\n".join(problems)
     assert bool(problems) is bool(words)

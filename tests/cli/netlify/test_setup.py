@@ -249,6 +249,33 @@ def test_what_is_in_the_way_is_named_and_nothing_is_written(
     assert tree(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "redirects = 5\n",
+        "[redirects]\nfrom = 1\n",
+        'build = "x"\n',
+        "[build]\nbase = 7\npublish = 8\ncommand = 9\nenvironment = 1\n",
+        "functions = 1\n",
+        "[functions]\nidentity = 3\n",
+        '[functions.api]\nincluded_files = "x"\n',
+        "[functions.api]\nincluded_files = 1\n",
+        "context = 1\n[functions]\ndirectory = 2\n",
+    ],
+)
+def test_settings_of_an_odd_kind_are_left_to_the_person(
+    bare: Program, tmp_path: Path, text: str
+) -> None:
+    """Netlify refuses them itself; here they end in a sentence, or are none of ours."""
+    head = 'build.publish = "public"\n' if "build" not in text else ""
+    make(tmp_path, PLAIN | {TOML: head + text})
+    before = tree(tmp_path)
+    result = bare("netlify", "setup", "--yes", code=(0, 1))
+    if result.exit_code:
+        assert tree(tmp_path) == before
+        assert result.output.startswith("Error: ")
+
+
 def test_everything_in_the_way_is_told_at_once(bare: Program, tmp_path: Path) -> None:
     """So that nobody runs it five times."""
     make(

@@ -109,7 +109,8 @@ def test_nothing_but_what_is_wanted_changes(text: str) -> None:
         before = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         return
-    if isinstance(before.get("build", {}), dict) and "k" not in before.get("build", {}):
+    build = before.get("build", {})
+    if not isinstance(build, dict) or "k" not in build:
         try:
             after = add_key(text, ["build"], "k", "v")
         except NoPlaceError:
