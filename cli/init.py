@@ -179,7 +179,7 @@ def _gitignore(place: Path) -> File:
         _make(path, "".join(f"{line}\n" for line in IGNORED), 0o666)
         return File(path.name, Done.MADE, "git leaves out secrets and databases")
     before = path.read_bytes()
-    missing = _missing(before.decode(errors="replace").splitlines())
+    missing = not_ignored(before.decode(errors="replace").splitlines(), IGNORED)
     if not missing:
         return File(path.name, Done.KEPT, "it leaves out secrets and databases already")
     lines = "".join(f"{line}\n" for line in missing)
@@ -188,8 +188,8 @@ def _gitignore(place: Path) -> File:
     return File(path.name, Done.EXTENDED, f"git leaves out {', '.join(missing)}")
 
 
-def _missing(lines: Sequence[str]) -> list[str]:
-    """Return the names that are not ignored yet.
+def not_ignored(lines: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """Return those of ``wanted`` that a .gitignore of these lines does not name yet.
 
     A line that begins with "!" may name any of them (``!.env*``), so what stands above it does not
     count: the last line decides.
@@ -200,25 +200,25 @@ def _missing(lines: Sequence[str]) -> list[str]:
             ignored.clear()
         else:
             ignored.add(line.strip("/"))
-    return [line for line in IGNORED if line.strip("/") not in ignored]
+    return [line for line in wanted if line.strip("/") not in ignored]
 
 
 def _policy(place: Path) -> File:
     path = place / "policy.toml"
     remark = "who may enter, with which roles; put your own address and domain in it"
-    return _unless_there(path, _starter("policy.toml"), 0o666, remark)
+    return _unless_there(path, starter("policy.toml"), 0o666, remark)
 
 
 def _env(place: Path) -> File:
     path = place / ".env"
-    text = _starter("env.example")
+    text = starter("env.example")
     if text.count(EMPTY_SECRETS + "\n") != 1:
         raise AssertionError("unreachable")
     text = text.replace(EMPTY_SECRETS, f"{EMPTY_SECRETS[1:]}{new_secret()}")
     return _unless_there(path, text, 0o600, "the settings, with a new secret; for your eyes only")
 
 
-def _starter(name: str) -> str:
+def starter(name: str) -> str:
     """Read a file that is shipped with Usher."""
     return files("usher").joinpath(name).read_text(encoding="utf-8")
 

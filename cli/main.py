@@ -26,7 +26,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "init": "init",
     "instance": "instance",
     "keys": "keys",
-    "netlify": "netlify.command",
+    "netlify": "netlify",
     "outbox": "outbox",
     "policy": "policy",
     "replay": "replay",

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-CONFIGURATION: Final = "netlify.toml"
+from usher.netlify.configuration import CONFIGURATION
+
 START_PAGES: Final = ("index.html", "index.htm", "index.php")
 ALWAYS: Final = frozenset({"htdocs", "public_html", "wwwroot"})
 """Names of folders that only web servers use."""

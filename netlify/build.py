@@ -11,29 +11,24 @@ import json
 import os
 import shutil
 import tempfile
-import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from zipfile import ZipFile
 
 from usher.core.errors import BuildError
+from usher.netlify import configuration
+from usher.netlify.configuration import BUILT, FUNCTIONS_FOLDER, MADE, RESERVED
 from usher.netlify.contents import NOT_STDLIB, Contents, gather
 from usher.netlify.packages import RUNTIME, fetch_pyodide, fetch_wheels, node, run
 
-BUNDLE: Final = Path("netlify/usher")
-FUNCTIONS: Final = Path("netlify/functions")
-MADE: Final = "// Made by usher netlify build; changes are lost."
+BUNDLE: Final = Path(BUILT)
 MARK: Final = "build.json"
 FROM_PYODIDE: Final = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm")
 SCRIPTS: Final = ("usher.mjs", "python.mjs", "line.mjs", "wires.mjs", "snapshot.mjs")
 MOUNTED: Final = ("app.zip", "native/", "site/")
 SNAPSHOTS: Final = {"identity": ("msgspec",), "api": ("msgspec", "pydantic_core")}
 """The packages with extensions that each function needs."""
-RESERVED: Final = frozenset(
-    f"identity-{event}" for event in ("signup", "login", "validate", "usermodified", "userdeleted")
-)
-"""Functions of these names are called by Netlify itself, signed with a secret that nobody knows."""
 SUFFIXES: Final = frozenset({".js", ".mjs", ".cjs", ".ts", ".mts", ".cts", ".go", ".zip", ""})
 PERMIT: Final = 0o644
 
@@ -59,7 +54,8 @@ def build(
     Raises:
         BuildError, PolicyError
     """
-    functions = _functions_folder(site)
+    named = configuration.functions_folder(configuration.read(site))
+    functions = site / (named or FUNCTIONS_FOLDER)
     wanted = _function_files(site, functions)
     _refuse_reserved(functions)
     for path in wanted:
@@ -95,30 +91,16 @@ def build(
     }
 
 
-def _functions_folder(site: Path) -> Path:
-    """The folder of the site's functions, by its netlify.toml."""
-    try:
-        document = tomllib.loads((site / "netlify.toml").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        document = {}
-    except (OSError, ValueError) as error:
-        raise BuildError(f"netlify.toml cannot be read: {error}") from None
-    found = document.get("functions", {}).get("directory") or document.get("build", {}).get(
-        "functions"
-    )
-    return site / (str(found).strip("/") if found else FUNCTIONS)
-
-
 def _function_files(site: Path, functions: Path) -> dict[Path, str]:
     bundle = os.path.relpath(site / BUNDLE, functions).replace(os.sep, "/")
     start = (
-        f"{MADE}\n"
+        f"{MADE}; changes are lost.\n"
         f"const {{ serve }} = await import(new URL('{bundle}/usher.mjs', import.meta.url).href)\n"
     )
     include = f"export const config = {{ includedFiles: ['{bundle}/**'] }}\n"
     return {
         functions / f"{name}.mjs": f"{start}export default serve('{name}')\n{include}"
-        for name in ("identity", "api")
+        for name in SNAPSHOTS
     }
 
 

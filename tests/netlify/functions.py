@@ -101,17 +101,24 @@ def functions(
     Args:
         log: takes what goes to standard error.
     """
-    settings = {"USHER_WEBHOOK_SECRETS": SECRET.decode(), "USHER_DATABASE_URL": NOWHERE, **variables}
+    settings = {
+        "USHER_WEBHOOK_SECRETS": SECRET.decode(),
+        "USHER_DATABASE_URL": NOWHERE,
+        **variables,
+    }
     given = {name: value for name, value in settings.items() if value}
-    with (log or Path("/dev/null")).open("ab") as errors, subprocess.Popen(
-        [node, str(HARNESS)],
-        cwd=site,
-        env=clean_environment(**given),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        text=True,
-    ) as process:
+    with (
+        (log or Path("/dev/null")).open("ab") as errors,
+        subprocess.Popen(
+            [node, str(HARNESS)],
+            cwd=site,
+            env=clean_environment(**given),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process,
+    ):
         assert process.stdin is not None
         assert process.stdout is not None
         try:

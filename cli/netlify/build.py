@@ -1,8 +1,9 @@
-"""``usher netlify``."""
+"""``usher netlify build``: the functions of a site, made by its build on Netlify."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -10,15 +11,10 @@ from usher.cli.environment import installation
 from usher.cli.output import json_option, print_json
 from usher.netlify.build import build as build_functions
 
-MEGA: int = 1_000_000
+MEGA: Final = 1_000_000
 
 
-@click.group()
-def netlify() -> None:
-    """Usher within a site's own functions on Netlify."""
-
-
-@netlify.command()
+@click.command()
 @click.option("--plain", is_flag=True, help="No snapshots of memory: Python starts slower.")
 @json_option
 def build(plain: bool, as_json: bool) -> None:
