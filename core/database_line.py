@@ -121,7 +121,7 @@ def authorities(target: Target) -> str | None:
     try:
         return Path(target.ca_file).read_text("utf-8")
     except (OSError, ValueError) as error:
-        raise OSError(f"the file of sslrootcert cannot be read: {error}") from error
+        raise OSError(f"the certificate file of sslrootcert cannot be read: {error}") from error
 
 
 def _check(arguments: dict[str, str]) -> None:

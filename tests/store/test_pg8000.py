@@ -22,7 +22,7 @@ from tests.store.store_support import counts, deliver
 from tests.support import account, free_port, signed
 from usher.core.app import App
 from usher.core.database_line import Target
-from usher.core.errors import DatabaseAwayError
+from usher.core.errors import DatabaseAwayError, ExtraMissingError
 from usher.core.store import pool
 from usher.core.store.database import Database
 from usher.core.store.drivers import pg8000
@@ -223,6 +223,16 @@ def test_under_emscripten_a_line_that_was_given_serves(
     assert counts(database)["users"] == 0
     assert len(held) == 1
     database.dispose()
+
+
+def test_where_pg8000_is_missing_the_command_that_installs_it_is_told(
+    pg8000_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not psycopg's."""
+    monkeypatch.setitem(sys.modules, "pg8000", None)
+    with pytest.raises(ExtraMissingError) as found:
+        Database(pg8000_url)
+    assert found.value.command == "pip install 'usher-identity[netlify]'"
 
 
 VALUES = (
@@ -438,5 +448,5 @@ def test_a_certificate_file_that_is_not_there_is_told(
 ) -> None:
     """With its setting's name."""
     query = f"sslmode=require&sslrootcert={tmp_path}/none.pem"
-    with pytest.raises(DatabaseAwayError, match="file of sslrootcert cannot be read"):
+    with pytest.raises(DatabaseAwayError, match="certificate file of sslrootcert cannot be read"):
         counts(opened(url_of("127.0.0.1", tls_port, query)))
