@@ -36,7 +36,7 @@ PACKAGES = {
 
 CORE = (
     ("bounds",),
-    ("database_url", "errors", "json_spans", "strict_json", "texts"),
+    ("database_line", "database_url", "errors", "json_spans", "strict_json", "texts"),
     ("opaque",),
     ("jws",),
     ("domain",),

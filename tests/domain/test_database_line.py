@@ -1,4 +1,4 @@
-"""What an address asks of the driver that opens its lines itself, and what of it is refused."""
+"""Addresses for the driver that opens its lines itself: what they ask, and what is refused."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ import pytest
 
 from usher.core import database_url as module
 from usher.core.database_line import Target, Wanted, wanted
-from usher.core.database_url import connect_arguments, database_url
+from usher.core.database_url import connect_arguments, database_url, hosts
 
 SECRET = "hunter2secret"  # pragma: allowlist secret
+
+
+def read(url: str) -> Wanted:
+    """An address, read."""
+    arguments = connect_arguments(url)
+    return wanted(arguments, hosts(arguments))
 
 
 def target(host: str = "db", **more: Any) -> Target:
@@ -39,13 +45,14 @@ def test_an_address_names_its_servers(rest: str, targets: tuple[Target, ...]) ->
     """Every ``sslmode`` but ``disable`` is full verification, one that is not said too."""
     url = f"postgresql+pg8000://{rest}"
     assert database_url(url) == url
-    assert wanted(connect_arguments(url)).targets == targets
+    assert read(url).targets == targets
 
 
 def test_an_address_says_who_connects_and_with_what() -> None:
     """The database is named as its user, unless said."""
-    url = "postgresql+pg8000://u:p%40@db?options=-c%20a%3Db&connect_timeout=4&application_name=us"
-    assert wanted(connect_arguments(url)) == Wanted(
+    query = "options=-c%20a%3Db&connect_timeout=4&application_name=us&password=p%40"
+    url = f"postgresql+pg8000://u@db?{query}"
+    assert read(url) == Wanted(
         targets=(target(),),
         user="u",
         password="p@",
@@ -54,7 +61,7 @@ def test_an_address_says_who_connects_and_with_what() -> None:
         startup={"client_encoding": "UTF8", "options": "-c a=b"},
         seconds=4,
     )
-    plain = wanted(connect_arguments("postgresql+pg8000://u@db/x?fallback_application_name=y"))
+    plain = read("postgresql+pg8000://u@db/x?fallback_application_name=y")
     assert (plain.database, plain.application_name, plain.seconds) == ("x", "y", None)
     assert plain.startup == {"client_encoding": "UTF8"}
 
@@ -81,7 +88,7 @@ def test_an_address_says_who_connects_and_with_what() -> None:
 def test_what_protects_and_cannot_be_honoured_is_refused(query: str, said: str) -> None:
     """Libpq would do it; without, the line would be weaker than its owner thinks."""
     with pytest.raises(ValueError, match=said) as found:
-        database_url(f"postgresql+pg8000://u:{SECRET}@db/x?{query}")
+        database_url(f"postgresql+pg8000://u@db/x?password={SECRET}&{query}")
     assert SECRET not in str(found.value)
     assert database_url("postgresql+psycopg://u@db/x?sslcert=a.pem")
 

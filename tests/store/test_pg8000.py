@@ -294,9 +294,9 @@ def greeting(answer: bytes) -> Iterator[int]:
 def test_a_strange_greeting_means_that_the_database_is_away(
     opened: Callable[[str], Database], answer: bytes, said: str
 ) -> None:
-    """Whatever listens there."""
+    """Anybody may listen there."""
     with greeting(answer) as port, pytest.raises(DatabaseAwayError) as found:
-        counts(opened(f"postgresql+pg8000://u:hunter2@127.0.0.1:{port}/x?sslmode=disable"))
+        counts(opened(url_of("127.0.0.1", port, "sslmode=disable&password=hunter2")))
     assert said in found.value.words
     assert f'"127.0.0.1", port {port}' in found.value.words
     assert "hunter2" not in f"{found.value} {found.value.words}"
