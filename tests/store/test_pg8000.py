@@ -302,6 +302,16 @@ def test_a_strange_greeting_means_that_the_database_is_away(
     assert "hunter2" not in f"{found.value} {found.value.words}"
 
 
+def test_a_server_that_lets_nobody_in_is_away_for_both_drivers(
+    pg8000_url: str, postgresql_url: str, opened: Callable[[str], Database]
+) -> None:
+    """A role that is not there may be one tomorrow."""
+    for url in (pg8000_url, postgresql_url):
+        database = opened(url.replace("//postgres", "//nobody", 1))
+        with pytest.raises(DatabaseAwayError, match='role "nobody" does not exist'):
+            counts(database)
+
+
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     """An authority, and a certificate for 127.0.0.1."""

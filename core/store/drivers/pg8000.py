@@ -217,10 +217,7 @@ class Pg8000Driver:
                 raise
         except (Error, OSError) as error:
             at = f'connection to server at "{target.host}", port {target.port} failed'
-            if isinstance(error, ServerError):
-                told = error.args[0]
-                raise _server_error({**told, "M": f"{at}: {error}"}) from error
-            raise InterfaceError(f"{at}: {error}") from error
+            raise InterfaceError(f"{at}: {error}") from error  # as psycopg: away, whatever it is
         wire.until, wire.seconds = None, self._lines.answer_seconds
         return session
 
@@ -488,10 +485,7 @@ class Pg8000Session(PipelineSession[Answer]):
 
 def _error_of(data: bytes) -> ServerError:
     fields = [one.decode(errors="replace") for one in data.split(b"\0") if one]
-    return _server_error({one[0]: one[1:] for one in fields})
-
-
-def _server_error(told: dict[str, str]) -> ServerError:
+    told = {one[0]: one[1:] for one in fields}
     return _KINDS.get(told.get("C", ""), ServerError)(told)
 
 
