@@ -1,4 +1,4 @@
-"""What an address of PostgreSQL asks of a driver that opens its lines itself, without libpq.
+"""An address of PostgreSQL, read for a driver that opens its lines itself, without libpq.
 
 libpq's parameters mean what they mean there, but for TLS: every ``sslmode`` other than ``disable``
 is full verification. A parameter that protects, and that we cannot honour, is refused.
@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
-
-from usher.core.database_url import hosts
 
 PORT: Final = 5432
 _MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
@@ -75,8 +73,11 @@ class Wanted(Struct, frozen=True):
     seconds: int | None
 
 
-def wanted(arguments: dict[str, str]) -> Wanted:
-    """What libpq's parameters ask for.
+def wanted(arguments: dict[str, str], servers: list[dict[str, str]]) -> Wanted:
+    """Read libpq's parameters.
+
+    Args:
+        servers: those of each host.
 
     Raises:
         ValueError: without libpq they cannot be honoured.
@@ -97,7 +98,7 @@ def wanted(arguments: dict[str, str]) -> Wanted:
                 tls=tls and not each.get("host", "").startswith("/"),
                 ca_file=None if ca_file == "system" else ca_file,
             )
-            for each in hosts(arguments)
+            for each in servers
         ),
         user=user,
         password=arguments.get("password", ""),
@@ -121,7 +122,7 @@ def authorities(target: Target) -> str | None:
     try:
         return Path(target.ca_file).read_text("utf-8")
     except (OSError, ValueError) as error:
-        raise OSError(f"the file of sslrootcert cannot be read: {error}") from error
+        raise OSError(f"the certificate file of sslrootcert cannot be read: {error}") from error
 
 
 def _check(arguments: dict[str, str]) -> None:

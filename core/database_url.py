@@ -61,7 +61,8 @@ def database_url(text: str) -> str:
     elif text.startswith(PG8000):
         from usher.core.database_line import wanted  # noqa: PLC0415 - one of two drivers
 
-        wanted(connect_arguments(text))
+        arguments = connect_arguments(text)
+        wanted(arguments, hosts(arguments))
     elif not text.startswith(SQLITE):
         raise ValueError(f"must begin with {SQLITE} or {SPELLINGS[0]}")
     return text

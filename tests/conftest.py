@@ -18,7 +18,7 @@ from sqlalchemy.engine import make_url
 
 from tests import cluster, floors, marks, profiles
 from tests.chromium import not_run
-from tests.support import OLD_SECRET, SECRET, WAIT_SECONDS, Clock, Server, apart
+from tests.support import OLD_SECRET, SECRET, WAIT_SECONDS, Clock, Server, apart, databases
 from usher import migrations
 from usher.core import log
 from usher.core.app import App, use
@@ -183,11 +183,7 @@ def empty_postgresql(postgresql_server: str) -> Iterator[str]:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest) -> str:
-    """Both databases, one after the other."""
-    url: str = request.getfixturevalue(f"{request.param}_url")
-    return url
+database_url = databases("sqlite", "postgresql")
 
 
 @pytest.fixture

@@ -66,14 +66,8 @@ def pgbouncer(postgresql_url: str, size: int = 3, password: str = "") -> Iterato
                 [PROGRAM, *owner, str(file)], stdout=log, stderr=log, start_new_session=True
             )
         try:
-            url = URL.create(
-                "postgresql+psycopg",
-                server.username,
-                password,
-                "127.0.0.1",
-                listen,
-                server.database,
-            )
+            own = (server.username, password, "127.0.0.1", listen, server.database)
+            url = URL.create("postgresql+psycopg", *own)
             _wait(url, process, folder / "log")
             yield url.render_as_string(hide_password=False)
         finally:

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 import urllib3
 from msgspec import Struct
 
@@ -139,6 +140,17 @@ def apart() -> Iterator[Path]:
     """
     with TemporaryDirectory(prefix="usher-pg-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
+
+
+def databases(*names: str) -> Any:
+    """The fixture ``database_url`` over several kinds, each by its fixture ``NAME_url``."""
+
+    @pytest.fixture(name="database_url", params=names)
+    def each(request: pytest.FixtureRequest) -> str:
+        url: str = request.getfixturevalue(f"{request.param}_url")
+        return url
+
+    return each
 
 
 def free_port() -> int:

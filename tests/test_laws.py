@@ -37,7 +37,7 @@ PACKAGES = {
 
 CORE = (
     ("bounds",),
-    ("database_url", "errors", "json_spans", "strict_json", "texts"),
+    ("database_line", "database_url", "errors", "json_spans", "strict_json", "texts"),
     ("opaque",),
     ("jws",),
     ("domain",),
@@ -76,12 +76,12 @@ PURE_IMPORTS = {
 }  # fmt: skip
 IMPURE_CALLS = {"now", "utcnow", "today", "open", "print", "input", "exec", "eval", "__import__"}
 
-SQL = {"sqlalchemy", "sqlmodel", "sqlite3", "psycopg"}
+SQL = {"sqlalchemy", "sqlmodel", "sqlite3", "psycopg", "pg8000"}
 HTTP = {"urllib3", "http", "urllib.request", "requests", "httpx"}
 SOCKETS = {"socket", "ssl"}
 SOCKET_FILES = """
 core/identity/client.py core/outbox/addresses.py core/outbox/webhook_http.py
-core/store/drivers/postgresql.py core/store/drivers/hosts.py
+core/store/drivers/postgresql.py core/store/drivers/hosts.py core/store/drivers/sockets.py
 """
 
 
@@ -358,6 +358,7 @@ print(*[name for name in {names} if name in sys.modules])
 """
 
 
+@pytest.mark.parametrize("database_url", ["sqlite", "postgresql", "pg8000"], indirect=True)
 def test_no_event_and_no_look_at_one_user_loads_sqlalchemy(
     database_url: str, tmp_path: Path
 ) -> None:
@@ -367,9 +368,11 @@ def test_no_event_and_no_look_at_one_user_loads_sqlalchemy(
     sent = [signed(event, ada, at=now).request() for event in events]
     sent.append(signed("login", ada, at=now, instance_id=UUID(int=5)).request())
     settings = {"USHER_WEBHOOK_SECRETS": SECRET.decode(), "USHER_DATABASE_URL": database_url}
-    others = {"sqlite": ("psycopg",), "postgresql": ("sqlite3",)}[
-        database_url.partition("+")[0].partition(":")[0]
-    ]
+    others = {
+        "sqlite": ("psycopg", "pg8000"),
+        "postgresql+psycopg": ("sqlite3", "pg8000"),
+        "postgresql+pg8000": ("sqlite3", "psycopg"),
+    }[database_url.partition(":")[0]]
     program = EVENTS.format(names=("sqlalchemy", "sqlmodel", "pydantic", "alembic", *others))
     lines = said_alone(program, tmp_path, input=json.dumps([str(ada.id), *sent]), **settings)
     assert lines == ["204", "204", "204", "401", ""]

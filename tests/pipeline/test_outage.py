@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import POLICY
 from tests.pipeline.outage_support import impatient, locked
 from tests.store.store_support import LogLines, counts, deliver, raw, rows
-from tests.support import NOON, Clock, Signed, account, call, signed, verified
+from tests.support import NOON, Clock, Signed, account, call, databases, signed, verified
 from usher.core.app import App, use
 from usher.core.domain import administration
 from usher.core.domain.administration import Change
@@ -32,6 +32,8 @@ from usher.core.spool.files import DEAD_LETTERS, Spool, waiting
 from usher.core.webhooks import Webhooks
 
 MakeSettings = Callable[..., Settings]
+
+database_url = databases("sqlite", "postgresql", "pg8000")
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.store.store_support import checked, counts, deliver
-from tests.support import NOON, Clock, Signed, account, signed
+from tests.support import NOON, Clock, Signed, account, databases, signed
 from usher.core.app import App
 from usher.core.domain.records import Status
 from usher.core.domain.reply import Reply
@@ -21,6 +21,8 @@ from usher.core.store.database import Transaction
 from usher.core.store.ledger import Known
 
 THREADS = 8
+
+database_url = databases("sqlite", "postgresql", "pg8000")
 
 
 @pytest.fixture

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
+from tests.support import databases
 
-
-@pytest.fixture(params=["sqlite", "postgresql", "pg8000"])
-def database_url(request: pytest.FixtureRequest) -> str:
-    """SQLite, PostgreSQL by psycopg, and PostgreSQL by pg8000."""
-    url: str = request.getfixturevalue(f"{request.param}_url")
-    return url
+database_url = databases("sqlite", "postgresql", "pg8000")

@@ -22,7 +22,7 @@ from tests.store.store_support import counts, deliver
 from tests.support import account, free_port, signed
 from usher.core.app import App
 from usher.core.database_line import Target
-from usher.core.errors import DatabaseAwayError
+from usher.core.errors import DatabaseAwayError, ExtraMissingError
 from usher.core.store import pool
 from usher.core.store.database import Database
 from usher.core.store.drivers import pg8000
@@ -225,6 +225,16 @@ def test_under_emscripten_a_line_that_was_given_serves(
     database.dispose()
 
 
+def test_where_pg8000_is_missing_the_command_that_installs_it_is_told(
+    pg8000_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not psycopg's."""
+    monkeypatch.setitem(sys.modules, "pg8000", None)
+    with pytest.raises(ExtraMissingError) as found:
+        Database(pg8000_url)
+    assert found.value.command == "pip install 'usher-identity[netlify]'"
+
+
 VALUES = (
     "SELECT $1::text, $2::varchar, $3::bigint, $4::int, $5::smallint, $6::boolean, $7::uuid,"
     " $8::timestamptz, $9::text::bytea, $10::text, $11::char(3), current_schema()"
@@ -284,12 +294,22 @@ def greeting(answer: bytes) -> Iterator[int]:
 def test_a_strange_greeting_means_that_the_database_is_away(
     opened: Callable[[str], Database], answer: bytes, said: str
 ) -> None:
-    """Whatever listens there."""
+    """Anybody may listen there."""
     with greeting(answer) as port, pytest.raises(DatabaseAwayError) as found:
-        counts(opened(f"postgresql+pg8000://u:hunter2@127.0.0.1:{port}/x?sslmode=disable"))
+        counts(opened(url_of("127.0.0.1", port, "sslmode=disable&password=hunter2")))
     assert said in found.value.words
     assert f'"127.0.0.1", port {port}' in found.value.words
     assert "hunter2" not in f"{found.value} {found.value.words}"
+
+
+def test_a_server_that_lets_nobody_in_is_away_for_both_drivers(
+    pg8000_url: str, postgresql_url: str, opened: Callable[[str], Database]
+) -> None:
+    """A role that is not there may be one tomorrow."""
+    for url in (pg8000_url, postgresql_url):
+        database = opened(url.replace("//postgres", "//nobody", 1))
+        with pytest.raises(DatabaseAwayError, match='role "nobody" does not exist'):
+            counts(database)
 
 
 @pytest.fixture(scope="module")
@@ -438,5 +458,5 @@ def test_a_certificate_file_that_is_not_there_is_told(
 ) -> None:
     """With its setting's name."""
     query = f"sslmode=require&sslrootcert={tmp_path}/none.pem"
-    with pytest.raises(DatabaseAwayError, match="file of sslrootcert cannot be read"):
+    with pytest.raises(DatabaseAwayError, match="certificate file of sslrootcert cannot be read"):
         counts(opened(url_of("127.0.0.1", tls_port, query)))

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from msgspec.structs import replace
 from sqlalchemy import text
+from sqlalchemy.engine import make_url
 
 from tests.pgbouncer import PROGRAM, pgbouncer
 from tests.store.store_support import counts, deliver
@@ -29,16 +30,29 @@ SHOWN = "SELECT name, setting FROM pg_settings WHERE name IN ('lock_timeout', 'j
 PREPARED = "SELECT statement FROM pg_prepared_statements"
 
 
+@pytest.fixture(params=["psycopg", "pg8000"])
+def driver(request: pytest.FixtureRequest) -> str:
+    """Each driver."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture
-def pooled_url(postgresql_url: str) -> Iterator[str]:
+def direct_url(postgresql_url: str, driver: str) -> str:
+    """PostgreSQL itself."""
+    return postgresql_url.replace("+psycopg", f"+{driver}")
+
+
+@pytest.fixture
+def pooled_url(postgresql_url: str, driver: str) -> Iterator[str]:
     """PostgreSQL behind PgBouncer."""
     with pgbouncer(postgresql_url, SERVER_CONNECTIONS) as url:
-        yield url
+        yield url.replace("+psycopg", f"+{driver}") + "?sslmode=disable"
 
 
 def plain(url: str) -> str:
     """The URL for psycopg."""
-    return url.replace("postgresql+psycopg", "postgresql")
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 def all_sessions(url: str, statement: str) -> list[list[tuple[object, ...]]]:
@@ -51,20 +65,20 @@ def all_sessions(url: str, statement: str) -> list[list[tuple[object, ...]]]:
         return [one.execute(statement).fetchall() for one in held]
 
 
-def test_i1_a_pooler_is_recognised(pooled_url: str, postgresql_url: str) -> None:
+def test_i1_a_pooler_is_recognised(pooled_url: str, direct_url: str) -> None:
     """It answers with the key of a session of its own making."""
-    for url, pooled in ((pooled_url, True), (postgresql_url, False)):
+    for url, pooled in ((pooled_url, True), (direct_url, False)):
         database = Database(url)
         assert database.pooled() is pooled
         database.dispose()
 
 
 def test_i1_settings_hold_in_our_transactions_and_nowhere_else(
-    pooled_url: str, postgresql_url: str
+    pooled_url: str, direct_url: str
 ) -> None:
     """Others on the same server connections keep theirs."""
     theirs = all_sessions(pooled_url, SHOWN)
-    for url in (pooled_url, postgresql_url):
+    for url in (pooled_url, direct_url):
         database = Database(url)
         for begin in (database.read, database.write):
             with begin() as transaction:

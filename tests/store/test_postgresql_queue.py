@@ -7,25 +7,21 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-import psycopg
 import pytest
 
 from tests.pipeline.outage_support import locked
 from tests.pipeline.test_outage import statuses
 from tests.store.store_support import counts, deliver, rows
-from tests.support import NOON, account, signed
+from tests.support import NOON, account, databases, signed
 from usher.core.app import App
 from usher.core.errors import ConflictError
 from usher.core.store.database import Database, Transaction
-from usher.core.store.drivers.postgresql import PostgresqlSession
+from usher.core.store.drivers import Fault
+from usher.core.store.drivers.pipeline import ExchangeError, PipelineSession
 from usher.core.store.statements import INTO_PUSHES
 from usher.core.store.values import time_text
 
-
-@pytest.fixture
-def database_url(postgresql_url: str) -> str:
-    """PostgreSQL alone."""
-    return postgresql_url
+database_url = databases("postgresql", "pg8000")
 
 
 @pytest.fixture
@@ -119,17 +115,17 @@ def test_an_event_whose_connection_broke_after_the_commit_gets_its_answer(
     usher: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the delivery that is stored, which has one effect."""
-    commit = PostgresqlSession.commit
+    commit = PipelineSession.commit
     broken: list[object] = []
 
-    def break_once(self: PostgresqlSession) -> None:
+    def break_once(self: PipelineSession[Any]) -> None:
         commit(self)
         if not broken:
             broken.append(self)
             self.raw.close()
-            raise psycopg.OperationalError("server closed the connection unexpectedly")
+            raise ExchangeError(Fault.AWAY, "server closed the connection unexpectedly")
 
-    monkeypatch.setattr(PostgresqlSession, "commit", break_once)
+    monkeypatch.setattr(PipelineSession, "commit", break_once)
     assert statuses(deliver(usher, [signed("signup", account())])) == [200]
     assert broken
     assert counts(usher.store.database) == {

@@ -43,7 +43,7 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/new.db"
     url: str = request.getfixturevalue("empty_postgresql")
-    return url
+    return url.replace("+psycopg", "+pg8000") if request.param == "pg8000" else url
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def database(empty_postgresql: str) -> Iterator[Database]:
     opened.dispose()
 
 
-@pytest.mark.parametrize("empty_url", ["sqlite", "postgresql"], indirect=True)
+@pytest.mark.parametrize("empty_url", ["sqlite", "postgresql", "pg8000"], indirect=True)
 def test_i4_the_migrations_give_the_schema_that_they_always_gave(empty_url: str) -> None:
     """One after the other, or all at once."""
     golden = json.loads(GOLDEN.read_text())[empty_url.partition(":")[0].partition("+")[0]]

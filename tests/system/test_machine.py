@@ -26,6 +26,7 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import Engine, create_engine, text
 
+from tests.support import databases
 from tests.system.counts import Rules
 from tests.system.deeds import Deeds
 from tests.system.model import given_up
@@ -265,11 +266,14 @@ PROFILE = settings(
 )
 
 
+database_url = databases("sqlite", "postgresql", "pg8000")
+
+
 @pytest.mark.timeout(120 + 10 * HISTORIES)
 def test_any_history_leaves_what_the_model_says(database_url: str, tmp_path: Path) -> None:
     """Whatever happens, in any order, with crashes at any moment."""
     log.configure(io.StringIO())
-    url, engine = database_url, create_engine(database_url)
+    url, engine = database_url, create_engine(database_url.replace("+pg8000", "+psycopg"))
     made = 0
 
     def make(rules: Rules, refused: str) -> System:

@@ -25,7 +25,7 @@ from pg8000.dbapi import Connection
 from pg8000.exceptions import DatabaseError, Error, InterfaceError
 
 from usher.core.database_line import Target, wanted
-from usher.core.database_url import connect_arguments
+from usher.core.database_url import connect_arguments, hosts
 from usher.core.store.drivers import Fault
 from usher.core.store.drivers.engine import engine_over
 from usher.core.store.drivers.pipeline import (
@@ -155,7 +155,7 @@ class Pg8000Driver:
 
     def __init__(self, url: str) -> None:
         arguments = connect_arguments(url)
-        self._wanted = wanted(arguments)
+        self._wanted = wanted(arguments, hosts(arguments))
         self._lines = _lines
         self._lock_timeout_ms = _lines.lock_timeout_ms or LOCK_TIMEOUT_MS
         self.rest_seconds = _lines.rest_seconds
@@ -217,10 +217,7 @@ class Pg8000Driver:
                 raise
         except (Error, OSError) as error:
             at = f'connection to server at "{target.host}", port {target.port} failed'
-            if isinstance(error, ServerError):
-                told = error.args[0]
-                raise _server_error({**told, "M": f"{at}: {error}"}) from error
-            raise InterfaceError(f"{at}: {error}") from error
+            raise InterfaceError(f"{at}: {error}") from error  # as psycopg: away, whatever it is
         wire.until, wire.seconds = None, self._lines.answer_seconds
         return session
 
@@ -246,7 +243,7 @@ class Pg8000Driver:
         except Error:
             wire.close()
             raise
-        except Exception as error:  # whatever pg8000 and scramp make of a strange greeting
+        except Exception as error:  # of pg8000 or scramp, about a strange greeting
             wire.close()
             raise InterfaceError(f"its greeting cannot be understood: {error}") from error
 
@@ -254,7 +251,7 @@ class Pg8000Driver:
 class Wire:
     """A line as pg8000 takes it, for a socket and for its file.
 
-    What is written goes out as soon as something is to be read, all of it at once.
+    All that was written goes out at once, as soon as something is to be read.
 
     Attributes:
         until: when reading ends, in seconds of ``monotonic``; None: ``seconds`` after each turn.
@@ -375,12 +372,12 @@ class WiredConnection(Connection):
 
 
 class Answer(Struct):
-    """What a statement was answered with.
+    """The answer to a statement.
 
     Attributes:
         readers: one for each column.
         rows: as they came.
-        command: that was done.
+        command: the one that was done, as the server names it.
     """
 
     readers: list[Callable[[bytes], Any]]
@@ -412,9 +409,9 @@ class Pg8000Session(PipelineSession[Answer]):
             InterfaceError: it is not such a server.
         """
         question = settings_of_own_session(self._lock_timeout_ms)
-        self.queue(question, (str(self.raw.process_id).encode(),), False)
+        self._queue = [(question, (str(self.raw.process_id).encode(),), False)]
         if role != "any":
-            self.queue(_ROLES, (), False)
+            self._queue.append((_ROLES, (), False))
         own, *roles = [self._load(answer)[0] for answer in self._exchange()]
         for read_only, standby in roles:
             not_so, not_there, words = _REFUSED_ROLES[role]
@@ -488,10 +485,7 @@ class Pg8000Session(PipelineSession[Answer]):
 
 def _error_of(data: bytes) -> ServerError:
     fields = [one.decode(errors="replace") for one in data.split(b"\0") if one]
-    return _server_error({one[0]: one[1:] for one in fields})
-
-
-def _server_error(told: dict[str, str]) -> ServerError:
+    told = {one[0]: one[1:] for one in fields}
     return _KINDS.get(told.get("C", ""), ServerError)(told)
 
 

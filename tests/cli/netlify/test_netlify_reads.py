@@ -11,7 +11,8 @@ from tests.cli.conftest import Program
 from tests.cli.netlify.sites import BASES, SITES, make
 from tests.netlify_site import CLI, INSTALL_SECONDS, NPM_PATH, run_node
 from tests.npm import installed
-from usher.netlify.configuration import FUNCTIONS, OURS
+from usher.cli.netlify.plan import OURS
+from usher.netlify.configuration import FUNCTIONS
 
 HOST = "https://usher.example.com"
 READER = """
