@@ -356,6 +356,10 @@ class IdentityCredentialsError(IdentityUnavailableError):
     code, title = "identity_credentials", "Identity does not accept Usher as an administrator"
 
 
+class OutOfTimeError(IdentityUnavailableError):
+    """Identity was not called: the invocation of a function would end before the answer came."""
+
+
 class IdentityNotConfiguredError(UsherError):
     """The request needs Identity's API, and its address or credentials are not set."""
 
