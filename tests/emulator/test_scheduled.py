@@ -92,10 +92,13 @@ def test_observe_mode_tells_identity_nothing(
 ) -> None:
     """As the server does."""
     pending(site)
-    settings = {"database_url": site.app.settings.database_url, "mode": "observe"}
-    known = {"jwt_secret": site.app.settings.jwt_secret, "sync_interval_seconds": HOUR}
-    known["identity_url"] = site.app.settings.identity_url
-    observing = App(make_settings(**settings, **known), site.clock)
+    told: dict[str, Any] = {
+        "database_url": site.app.settings.database_url,
+        "identity_url": site.app.settings.identity_url,
+        "jwt_secret": site.app.settings.jwt_secret,
+        "sync_interval_seconds": HOUR,
+    }
+    observing = App(make_settings(**told, mode="observe"), site.clock)
     assert scheduled.run(observing, lambda: 30.0) == {"done": True}
     observing.close()
     assert site.calls == []
@@ -187,8 +190,7 @@ def test_one_task_that_fails_keeps_no_other_from_its_turns(site: Together) -> No
     sync._sleep = site.app.identity._sleep = lambda _: None  # type: ignore[union-attr]
     lines = LogLines()
     took: list[str] = []
-    step = site.app.maintenance.step
-    site.app.maintenance.step = lambda: bool(took.append("step")) or step()  # type: ignore[method-assign]
+    site.app.maintenance.step = Left("step", 0, took)  # type: ignore[method-assign]
     with pytest.raises(IdentityUnavailableError):
         scheduled.run(site.app, lambda: 30.0)
     assert [line["task"] for line in lines("maintenance.failed")] == ["sync"]

@@ -1,0 +1,1 @@
+"""``usher netlify``: the functions of a site on Netlify."""
