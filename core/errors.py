@@ -480,7 +480,8 @@ class Check(StrEnum):
 class SignatureError(UsherError):
     """A JWS was refused. Callers learn nothing more than that (docs/security.md).
 
-    ``fact`` stands beside the check in the log, such as "412 s old".
+    ``fact`` stands beside the check in the log, such as "412 s old". ``mark`` says what a refused
+    event looks like (``usher.core.domain.refused_events``); empty: like no event of Identity's.
     """
 
     code, status, title = "signature_invalid", 401, "The signature was not accepted"
@@ -489,6 +490,7 @@ class SignatureError(UsherError):
         super().__init__()
         self.check = check
         self.fact = fact
+        self.mark = ""
 
 
 # --- event bodies: 400 after a good signature, kept in the ledger as invalid --------------------

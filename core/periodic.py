@@ -57,7 +57,7 @@ TASKS: Final = (
     Task("pushes", lambda usher: usher.pushes.step, PUSHES_SECONDS, _pushes, needs_identity=True),
     Task("sync", lambda usher: usher.sync.step, SYNCS_SECONDS, _syncs, needs_identity=True),
 )
-"""What a server and a scheduled invocation run alike."""
+"""Run by a server and by a scheduled invocation alike."""
 
 OF_SERVERS: Final = MappingProxyType(
     {
