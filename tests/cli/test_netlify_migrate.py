@@ -9,7 +9,8 @@ from usher.cli.netlify.migrate import migrate
 from usher.core.errors import DatabaseError, SettingsError
 from usher.core.store.database import Database
 
-NOWHERE = "postgresql://usher:s3cret@127.0.0.1:1/usher"
+PASSWORD = "pa55word"
+NOWHERE = f"postgresql://usher@127.0.0.1:1/usher?password={PASSWORD}"
 
 
 def revision(url: str) -> str | None:
@@ -54,7 +55,7 @@ def test_a_build_of_production_that_does_not_reach_its_database_fails() -> None:
         migrate({"CONTEXT": "production", "USHER_DATABASE_URL": NOWHERE})
     for words in ("this build ends", "usher db upgrade", "--no-migrate"):
         assert words in str(found.value)
-    assert "s3cret" not in str(found.value)
+    assert PASSWORD not in str(found.value)
 
 
 @pytest.mark.parametrize(

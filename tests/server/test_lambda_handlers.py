@@ -111,3 +111,14 @@ def test_a_handler_ends_in_time_for_its_failure_to_be_kept() -> None:
     assert quick.hand_over(CHANGE) == Done()
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
     assert signal.getsignal(signal.SIGALRM) == before
+
+
+def test_another_alarm_stands_in_where_the_system_has_none() -> None:
+    """WebAssembly has no timer; a thread beside it has."""
+    told: list[float] = []
+    handler = Handler("f", frozenset("*"), 30, lambda _: None)
+    assert InProcess(handler, lambda: 12.0, told.append).hand_over(CHANGE) == Done()
+    assert told == [10.0, 0]
+    handler = Handler("f", frozenset("*"), 30, lambda _: signal.raise_signal(signal.SIGALRM))
+    stopped = InProcess(handler, lambda: 12.0, told.append).hand_over(CHANGE)
+    assert stopped == Failed("was stopped after 10 s")
