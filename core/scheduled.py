@@ -63,10 +63,11 @@ def run(
         invocation that has one.
 
     Raises:
-        UsherError: the first task's that failed; all others had their turns. The log names each.
+        Exception: the first error of a task or a consumer, once all others had their turns. The log
+            names each.
     """
     tasks = [task for task in TASKS if task.asked_for(usher.settings)]
-    identity = usher.identity if any(task.needs_identity for task in tasks) else None
+    identity = usher.identity if usher.settings.tells_identity else None
     reaches = identity is not None and identity.is_admin
     without = [task.name for task in tasks if task.needs_identity and not reaches]
     problems: list[Exception] = []
@@ -139,10 +140,11 @@ def _consumers(
     except HandlersError as error:
         _fail("handlers", error, problems)
     lease = uuid4()
+    seconds = SPARE_SECONDS if usher.accounts is None else CALL_SECONDS
     found = []
     for consumer in consumers:
         dispatcher = usher.dispatcher(consumer, lease, begins_at=begins_at)
-        found.append(Turn(consumer.name, partial(_hand_over, dispatcher)))
+        found.append(Turn(consumer.name, partial(_hand_over, dispatcher), seconds))
     return found
 
 

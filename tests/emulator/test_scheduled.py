@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
 from tests.emulator.pushes_support import Together, together
 from tests.emulator.world import World
+from tests.receivers import Receiver
 from tests.store.store_support import LogLines
 from tests.support import Clock
 from usher.core import scheduled
@@ -37,7 +40,8 @@ def site(
 ) -> Iterator[Together]:
     """A site that syncs by the hour, with an account of which Identity sent no event."""
     with ExitStack() as stack:
-        settings = {"sync_interval_seconds": HOUR}
+        networks = (ip_network("127.0.0.0/8"),)
+        settings = {"sync_interval_seconds": HOUR, "sink_networks": networks}
         found = stack.enter_context(together(make, make_settings, database_url, clock, **settings))
         body = {"email": "eve@example.com", "password": "correct horse", "confirm": True}
         assert found.world.admin("POST", "/admin/users", body).status == 200
@@ -123,6 +127,33 @@ def test_no_call_of_identity_is_begun_that_might_not_end_in_time(site: Together)
         assert scheduled.run(other, lambda: 30.0) == {"done": True}
     assert "editor" in site.held(user_id)["roles"]
     assert "eve@example.com" in emails(site)
+
+
+def test_a_change_that_there_is_no_time_to_ask_about_waits_and_has_not_failed(
+    site: Together, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next invocation hands it over."""
+    left = [30.0]
+    accounts = site.app.accounts
+    assert accounts is not None
+    has = accounts.has
+
+    def late(user_id: Any) -> bool:
+        left[0] = CALL_SECONDS - 1
+        return has(user_id)
+
+    lines = LogLines()
+    with Receiver() as receiver:
+        site.app.sinks.add(f"http://127.0.0.1:{receiver.port}/", ["user.confirmed"], "cli:ada")
+        fay = site.member("fay@example.com")
+        with monkeypatch.context() as patched:
+            patched.setattr(accounts, "has", late)
+            assert scheduled.run(site.app, lambda: left[0]) == {"done": False}
+        assert receiver.came == []
+        assert scheduled.run(site.app, lambda: 30.0) == {"done": True}
+        told = [json.loads(each.body)["data"]["user_id"] for each in receiver.came]
+        assert told.count(fay) == 1
+    assert lines("outbox.failed") == []
 
 
 class KilledError(BaseException):
