@@ -11,31 +11,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 from urllib.parse import unquote
-from uuid import uuid4
 
 from msgspec.structs import replace
 
 from usher.core import app
 from usher.core.app import App
-from usher.core.errors import HandlersError, RequestError, SettingsError
+from usher.core.errors import RequestError, SettingsError
 from usher.core.log import describe, get_logger
 from usher.core.settings import DOOR_WITHOUT_LIMIT
 from usher.functions._shared.failure import failure
 from usher.functions._shared.http import Request, read_body
 from usher.server import routes
 
-if TYPE_CHECKING:
-    from usher.core.outbox.consumer import Consumer
-
 FUNCTION_URL: Final = ".lambda-url."
 NO_DISK: Final = (
     "USHER_DATABASE_URL is a SQLite file. Lambda has no disk that stays, so what was answered "
     "would be lost: use postgresql+psycopg://"
 )
-SPARE_MS: Final = 5_000
-"""Nothing is begun so short a time before Lambda would end it."""
 
 
 class Context(Protocol):
@@ -115,51 +109,15 @@ def _usher() -> App:
 
 
 def _maintenance(context: Context) -> dict[str, Any]:
-    """Take steps within half of the time that is left, then hand changes over within the rest."""
+    """Run all that a server does beside its requests, while there is time."""
+    from usher.core import scheduled  # noqa: PLC0415 - requests need it not
+
     try:
         usher = _usher()
-        usher.flush_oversized()
-        least, done = max(SPARE_MS, context.get_remaining_time_in_millis() // 2), True
-        while done and usher.maintenance.step():
-            done = context.get_remaining_time_in_millis() >= least
-        done = _hand_over(usher, context) and done
     except Exception as error:
         get_logger().error("maintenance.failed", **describe(error))
         raise
-    return {"done": done}
-
-
-def _hand_over(usher: App, context: Context) -> bool:
-    """Hand changes over to sinks and handlers, in this process.
-
-    Returns:
-        Whether all that is due was handed over.
-
-    Raises:
-        HandlersError: after the sinks had their turns.
-    """
-    from usher.core.outbox.handlers import load_handlers  # noqa: PLC0415 - requests need none
-    from usher.core.outbox.in_process import InProcess, hand_over, limit  # noqa: PLC0415
-
-    def left() -> float:
-        return context.get_remaining_time_in_millis() / 1000
-
-    begins_at = usher.newest_entry()  # an import takes its time
-    consumers: list[Consumer] = [*usher.sinks.consumers(lambda: limit(left()))]
-    problem: HandlersError | None = None
-    try:
-        consumers += [InProcess(each, left) for each in load_handlers(usher.settings.handlers)]
-    except HandlersError as error:
-        problem = error
-    lease = uuid4()
-    done = hand_over(
-        consumers,
-        lambda consumer: usher.dispatcher(consumer, lease, begins_at=begins_at),
-        lambda: context.get_remaining_time_in_millis() >= SPARE_MS,
-    )
-    if problem is not None:
-        raise problem
-    return done
+    return scheduled.run(usher, lambda: context.get_remaining_time_in_millis() / 1000)
 
 
 def _load_all() -> None:

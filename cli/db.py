@@ -32,22 +32,35 @@ def upgrade(dry_run: bool, as_json: bool) -> None:
         if dry_run:
             _tell_plan(database, as_json=as_json)
             return
-        before, plan = migrations.revision(database), migrations.plan(database)
-        if plan:
-            seconds = sum(each.seconds for each in plan)
-            click.echo(f"{len(plan)} migrations, about {seconds:.0f} s.", err=True)
-            migrations.upgrade(database, report=lambda line: click.echo(line, err=True))
+        before = migrations.revision(database)
+        told = bring_up(database)
         if as_json:
             print_json({"from": before, "to": migrations.revision(database)})
-        elif plan:
-            click.echo("The database is now at the newest revision.")
-        elif found := migrations.ahead(database):
-            click.echo(
-                f"The database is at revision {found}, which a newer version of Usher made. This "
-                f"version knows {migrations.newest()}, and changed nothing."
-            )
         else:
-            click.echo("The database was at the newest revision already.")
+            click.echo(told)
+
+
+def bring_up(database: Database) -> str:
+    """Bring the tables to the newest revision; tell of it on standard error meanwhile.
+
+    Returns:
+        A sentence about what was done.
+
+    Raises:
+        DatabaseError: the database cannot be used; what was not done is done the next time.
+    """
+    plan = migrations.plan(database)
+    if plan:
+        seconds = sum(each.seconds for each in plan)
+        click.echo(f"{len(plan)} migrations, about {seconds:.0f} s.", err=True)
+        migrations.upgrade(database, report=lambda line: click.echo(line, err=True))
+        return "The database is now at the newest revision."
+    if found := migrations.ahead(database):
+        return (
+            f"The database is at revision {found}, which a newer version of Usher made. This "
+            f"version knows {migrations.newest()}, and changed nothing."
+        )
+    return "The database was at the newest revision already."
 
 
 def _tell_plan(database: Database, *, as_json: bool) -> None:

@@ -369,6 +369,10 @@ class IdentityCredentialsError(IdentityUnavailableError):
     code, title = "identity_credentials", "Identity does not accept Usher as an administrator"
 
 
+class OutOfTimeError(IdentityUnavailableError):
+    """Identity was not called: the invocation of a function would end before the answer came."""
+
+
 class IdentityNotConfiguredError(UsherError):
     """The request needs Identity's API, and its address or credentials are not set."""
 
@@ -489,7 +493,8 @@ class Check(StrEnum):
 class SignatureError(UsherError):
     """A JWS was refused. Callers learn nothing more than that (docs/security.md).
 
-    ``fact`` stands beside the check in the log, such as "412 s old".
+    ``fact`` stands beside the check in the log, such as "412 s old". ``mark`` says what a refused
+    event looks like (``usher.core.domain.refused_events``); empty: like no event of Identity's.
     """
 
     code, status, title = "signature_invalid", 401, "The signature was not accepted"
@@ -498,6 +503,7 @@ class SignatureError(UsherError):
         super().__init__()
         self.check = check
         self.fact = fact
+        self.mark = ""
 
 
 # --- event bodies: 400 after a good signature, kept in the ledger as invalid --------------------

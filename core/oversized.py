@@ -1,8 +1,8 @@
-"""Requests that were refused for their size (413), counted by day for ``usher doctor``.
+"""Requests refused for their size (413), and events by their mark (401), for ``usher doctor``.
 
-Anybody can send one, and none is verified. So they are counted in memory, by two names and the day,
-and written to the database now and then: a stranger causes a few small rows a day, however many
-requests they send.
+Anybody can send one, and none is verified. So they are counted in memory, by a few names and the
+day, and written to the database now and then: a stranger causes a few small rows a day, however
+many requests they send.
 """
 
 from __future__ import annotations
@@ -57,7 +57,13 @@ class Oversized:
 
     def count(self, error: BodyTooLargeError) -> None:
         """Count a refused request, in memory."""
-        kind = EVENT if error.limit_bytes >= MAX_EVENT_BYTES else REQUEST
+        self._count(EVENT if error.limit_bytes >= MAX_EVENT_BYTES else REQUEST)
+
+    def count_marked(self, mark: str) -> None:
+        """Count an event without a good signature, by its mark, in memory."""
+        self._count(mark)
+
+    def _count(self, kind: str) -> None:
         with self._lock:
             self._counts[f"{self._clock():%Y-%m-%d}:{kind}"] += 1
 
@@ -79,7 +85,7 @@ class Oversized:
         return False
 
     def since(self, day: datetime) -> Mapping[str, Refused]:
-        """The counts on record from a day on, by ``EVENT`` and ``REQUEST``; without zeros.
+        """The counts on record from a day on, by ``EVENT``, ``REQUEST`` and marks; no zeros.
 
         Raises:
             DatabaseError: the database cannot be used.

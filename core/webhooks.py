@@ -128,6 +128,7 @@ class Received(Struct, frozen=True):
         replayed: played back from a capture or a ledger, not sent by Identity now.
         effects: handlers and sinks are told all the same.
         reduced: what was taken out of ``body``, which is too large to be kept; None: it is whole.
+        named: a header names the event, as Identity's does; nothing signs it.
     """
 
     signatures: Sequence[str]
@@ -138,6 +139,7 @@ class Received(Struct, frozen=True):
     replayed: bool = False
     effects: bool = False
     reduced: tuple[SetAside, ...] | None = None
+    named: bool = False
 
 
 class Verified(Struct, frozen=True):
@@ -202,7 +204,7 @@ class Webhooks:
         """Check the signature and read the body; needs no database.
 
         Raises:
-            SignatureError: the log names the failed check.
+            SignatureError: the log names the failed check, and what the delivery looks like.
         """
         settings = self._settings
         started = perf_counter()
@@ -215,10 +217,12 @@ class Webhooks:
                 settings.tolerance,
             )
         except SignatureError as error:
+            error.mark = _mark_of(error, received, settings.jwt_secret)
             get_logger().warning(
                 "signature.rejected",
                 reason=error.check.value,
                 fact=error.fact,
+                mark=error.mark,
                 path=received.path,
                 duration_ms=elapsed_ms(started),
             )
@@ -675,6 +679,15 @@ def event_of(delivery: Delivery) -> Event | None:
         delivery.instance_id, delivery.issued_at, delivery.body_digest, delivery.key_index
     )
     return kept_event(delivery.body, claims)
+
+
+def _mark_of(error: SignatureError, received: Received, token_secret: bytes | None) -> str:
+    from usher.core.domain.refused_events import mark_of  # noqa: PLC0415 - good events need none
+
+    mark = mark_of(
+        error.check, received.signatures, named=received.named, token_secret=token_secret
+    )
+    return mark or ""
 
 
 def _name(content: Event | UnknownEvent | Exception) -> str:

@@ -21,6 +21,7 @@ from usher.core.domain.reply import Reply
 from usher.core.errors import UsherError
 from usher.core.keys import CLIENT_HEADER, KEY_HEADER
 from usher.core.limits import LOCAL, client
+from usher.core.periodic import TASKS
 from usher.core.server_folder import server_ends
 from usher.core.webhooks import Verified, log_fields
 from usher.functions import api
@@ -59,16 +60,10 @@ HELD_SECONDS: Final = 1.0
 """Interval of tries to apply the spool's events to the database."""
 CHECKPOINT_SECONDS: Final = 1.0
 """Interval of WAL checkpoints. A page that changed many times meanwhile is copied once."""
-PUSHES_SECONDS: Final = 2.0
-"""Interval of checks for due pushes, one short read each."""
 BACKLOGS_SECONDS: Final = 15.0
 """The usual interval of Prometheus."""
-OVERSIZED_SECONDS: Final = 10.0
-"""Interval of writing how many requests were refused for their size."""
 SINKS_SECONDS: Final = 5.0
 """Interval of looks for the first sink, one short read each."""
-SYNCS_SECONDS: Final = 60.0
-"""Interval of checks for a due sync, one short read each."""
 
 
 class Scope(Protocol):
@@ -176,27 +171,31 @@ class Application:
         if self._policy_follower is not None:
             self._policy_follower.start()
         every = [
-            run_periodically(usher.maintenance.step),
-            run_periodically(self._store_and_forward.step, first=0, every=HELD_SECONDS, pause=0),
-            run_periodically(usher.oversized.flush, every=OVERSIZED_SECONDS),
-            run_periodically(partial(look_for_sinks, usher), every=SINKS_SECONDS),
             self._end_hung(),
+            *(
+                run_periodically(task.step(usher), task.name, every=task.every_seconds)
+                for task in TASKS
+                if task.asked_for(usher.settings)
+            ),
+            run_periodically(
+                self._store_and_forward.step, "spool", first=0, every=HELD_SECONDS, pause=0
+            ),
+            run_periodically(partial(look_for_sinks, usher), "sinks", every=SINKS_SECONDS),
         ]
         if self._database.is_sqlite:
             every.append(
                 run_periodically(
                     self._database.checkpoint_wal,
+                    "wal_checkpoint",
                     every=CHECKPOINT_SECONDS,
                     pause=CHECKPOINT_SECONDS,
                 )
             )
         if usher.settings.metrics_token:
             backlogs = Backlogs(usher, self._metrics)
-            every.append(run_periodically(backlogs.step, first=0, every=BACKLOGS_SECONDS))
-        if usher.settings.tells_identity and not usher.settings.observes:
-            every.append(run_periodically(usher.pushes.step, every=PUSHES_SECONDS))
-            if usher.settings.sync_interval_seconds:
-                every.append(run_periodically(usher.sync.step, every=SYNCS_SECONDS))
+            every.append(
+                run_periodically(backlogs.step, "backlogs", first=0, every=BACKLOGS_SECONDS)
+            )
         self._tasks = [loop.create_task(steps) for steps in every]
 
     def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:

@@ -9,16 +9,16 @@ from typing import Final
 from usher.core.log import Recurring, describe, get_logger
 
 FIRST_SECONDS: Final = 2.0
-EVERY_SECONDS: Final = 3_600.0
 PAUSE_SECONDS: Final = 0.2
 """Between two steps, so that events come first."""
 
 
 async def run_periodically(
     step: Callable[[], bool],
+    task: str,
     *,
+    every: float,
     first: float = FIRST_SECONDS,
-    every: float = EVERY_SECONDS,
     pause: float = PAUSE_SECONDS,
 ) -> None:
     """Take steps while there is more to do, then rest; repeat until cancelled.
@@ -28,9 +28,9 @@ async def run_periodically(
 
     Args:
         step: does a little work in a thread; returns whether there may be more to do.
-        first, every, pause: seconds before the first step, of a rest, and between steps.
+        task: its name, for the log.
+        every, first, pause: seconds of a rest, before the first step, and between steps.
     """
-    task = getattr(step, "__qualname__", "")
     failing = Recurring()
     await asyncio.sleep(first)
     while True:

@@ -61,6 +61,8 @@ CORE = (
     ("auth", "webhooks", "maintenance", "door"),
     ("spool", "captures", "shadow", "outbox"),
     ("app",),
+    ("periodic",),
+    ("scheduled",),
 )
 """The floors of core, from the ground up: each may import itself and what stands below it."""
 

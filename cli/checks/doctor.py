@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import click
 
@@ -11,9 +12,15 @@ from usher.cli.checks.approvals import approvals_findings
 from usher.cli.checks.configuration import configuration_findings, setting_problems
 from usher.cli.checks.database import database_findings, failed
 from usher.cli.checks.drift import drift_findings
-from usher.cli.checks.events import clock_finding, code_findings, size_findings
+from usher.cli.checks.events import (
+    clock_finding,
+    code_findings,
+    signature_findings,
+    size_findings,
+)
 from usher.cli.checks.failures import failures_finding
 from usher.cli.checks.findings import Finding, Severity
+from usher.cli.checks.functions import function_findings
 from usher.cli.checks.handlers import handlers_findings
 from usher.cli.checks.identity import clocks_agree, identity_findings
 from usher.cli.checks.instance import SEVERAL, instance_findings
@@ -88,6 +95,7 @@ def examine() -> list[Finding]:
             *(_records(app, identity, handlers) if "pooled" in database[0].facts else []),
             *identity,
             *site_findings(settings),
+            *function_findings(Path.cwd()),
         ]
 
 
@@ -102,6 +110,7 @@ def _records(app: App, identity: list[Finding], handlers: list[Finding]) -> list
             clock_finding(app, agrees=clocks_agree(identity)),
             failures_finding(app),
             *size_findings(app),
+            *signature_findings(app),
             *approvals_findings(app),
             *code_findings(app),
             *push_findings(app),

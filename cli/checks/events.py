@@ -1,4 +1,4 @@
-"""The checks of events: how old they came, whether they were too large, and codes that failed."""
+"""The checks of events: their age, size and signatures, and codes that failed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final
 from usher.cli.checks.findings import Advice, Finding, Kind, Severity, fine
 from usher.core.app import App
 from usher.core.bounds import MAX_EVENT_BYTES
+from usher.core.domain.refused_events import Mark
 
 MAX_LATE_SECONDS: Final = 60
 LATEST: Final = 20
@@ -83,6 +84,72 @@ TOO_LARGE = Kind(
     Severity.WARNING,
 )
 
+_WEBHOOK: Final = (
+    "At Netlify (Identity, outgoing webhooks) have the events sent to the address of Usher's "
+    "identity function, with the secret of USHER_WEBHOOK_SECRETS"
+)
+_WAIT: Final = f"Wait: this is told for {TOLD_DAYS} days."
+_ANYBODY: Final = Advice(
+    "Somebody tries what happens. No harm was done: nothing in such a request is believed.",
+    f"Limit rates in the proxy in front. {_WAIT}",
+)
+UNSIGNED = Kind(
+    "signatures.unsigned",
+    "{count:event} without a signature refused in the last {days} days, the last on {last_day}",
+    (
+        Advice(
+            "Identity's webhook has no secret, so it signs nothing.",
+            f"{_WEBHOOK}. {_WAIT}",
+        ),
+        Advice(
+            "A function of the site takes events of Netlify's (userSignup and the like), and "
+            "passes them on.",
+            f"{_WEBHOOK}, and remove that function. {_WAIT}",
+        ),
+        _ANYBODY,
+    ),
+    Severity.WARNING,
+)
+FUNCTION_HOOK = Kind(
+    "signatures.function_hook",
+    "{count:event} of Identity's, signed with the secret of access tokens, refused in the last "
+    "{days} days, the last on {last_day}",
+    (
+        Advice(
+            "Identity sends events by function hooks, which have no secret of their own.",
+            f"{_WEBHOOK}; no function may have a name such as identity-signup. {_WAIT}",
+        ),
+        Advice(
+            "The webhook has the secret that signs access tokens.",
+            f"Give it one of its own: whoever learns it could sign tokens. {_WEBHOOK}. {_WAIT}",
+        ),
+    ),
+    Severity.WARNING,
+)
+OTHER_SECRET = Kind(
+    "signatures.other_secret",
+    "{count:event} in Identity's form, signed with a secret unknown here, refused in the last "
+    "{days} days, the last on {last_day}",
+    (
+        Advice(
+            "The webhook's secret at Identity is none of USHER_WEBHOOK_SECRETS.",
+            f"{_WEBHOOK}; during a change list both. {_WAIT}",
+        ),
+        Advice(
+            "Netlify calls a function by its name, such as identity-signup, and signs with a "
+            "secret that nobody is shown.",
+            f"{_WEBHOOK}, and remove functions with such a name. {_WAIT}",
+        ),
+        _ANYBODY,
+    ),
+    Severity.WARNING,
+)
+_MARKED: Final = {
+    Mark.UNSIGNED: UNSIGNED,
+    Mark.FUNCTION_HOOK: FUNCTION_HOOK,
+    Mark.OTHER_SECRET: OTHER_SECRET,
+}
+
 
 CODES_REFUSED = Kind(
     "codes.refused",
@@ -150,6 +217,16 @@ def size_findings(app: App) -> list[Finding]:
         )
     return found or [
         fine("requests", f"Usher refused none for its size in {TOLD_DAYS} days", **facts)
+    ]
+
+
+def signature_findings(app: App) -> list[Finding]:
+    """Return a finding for each mark of refused events; strangers may have made them."""
+    refused = app.oversized.since(app.clock() - timedelta(days=TOLD_DAYS - 1))
+    return [
+        kind.found(count=refused[mark].count, last_day=refused[mark].last_day, days=TOLD_DAYS)
+        for mark, kind in _MARKED.items()
+        if mark in refused
     ]
 
 

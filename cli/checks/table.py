@@ -12,6 +12,7 @@ from usher.cli.checks import (
     drift,
     events,
     failures,
+    functions,
     handlers,
     identity,
     instance,
@@ -27,7 +28,8 @@ from usher.cli.checks.findings import Kind
 
 _CHECKS: Final = (
     configuration, database, postgresql, policy, spool, instance, events, failures, approvals,
-    pushes, drift, identity, site, shadow, handlers, outbox,
+    pushes, drift, identity, site, functions, shadow, handlers,
+    outbox,
 )  # fmt: skip
 FINDINGS: Final[Mapping[str, Kind]] = {
     kind.key: kind for module in _CHECKS for kind in vars(module).values() if isinstance(kind, Kind)

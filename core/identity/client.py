@@ -9,7 +9,8 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
@@ -26,6 +27,7 @@ from usher.core.errors import (
     IdentityNotConfiguredError,
     IdentityRefusedError,
     IdentityUnavailableError,
+    OutOfTimeError,
     UsherError,
 )
 from usher.core.identity.http import AdminAnswer, AdminTransport, BoundedHttp
@@ -100,11 +102,29 @@ class IdentityClient:
         self._admin = admin
         self._patience_seconds = patience_seconds
         self._sleep = sleep
+        self._may_call: Callable[[], bool] = _always
 
     @property
     def is_admin(self) -> bool:
         """Whether there are credentials for admin calls, good or not."""
         return self._admin is not None
+
+    @property
+    def may_call(self) -> bool:
+        """Whether there is time for an admin call."""
+        return self._may_call()
+
+    @contextmanager
+    def calling_while(self, may_call: Callable[[], bool]) -> Iterator[None]:
+        """Begin admin calls within the block only while ``may_call`` allows it.
+
+        Any other raises OutOfTimeError, and calls nobody.
+        """
+        self._may_call = may_call
+        try:
+            yield
+        finally:
+            self._may_call = _always
 
     def user_of(self, token: str) -> IdentityUser | None:
         """The account of an access token (``GET /user``); None where Identity refuses the token.
@@ -289,6 +309,8 @@ class IdentityClient:
         pause = FIRST_PAUSE_SECONDS
         for attempt in range(1, ATTEMPTS + 1):
             outcome: AdminAnswer | IdentityUnavailableError
+            if not self._may_call():
+                raise OutOfTimeError("There is no time left to ask Identity.")
             try:
                 outcome = admin.request(method, path, body)
             except IdentityUnavailableError as error:
@@ -329,6 +351,10 @@ def _insist(user_id: UUID, document: bytes) -> None:
     """Refuse an answer that is not about this account."""
     if _id_of(document) != str(user_id):
         raise IdentityUnavailableError("Identity answered about another user.")
+
+
+def _always() -> bool:
+    return True
 
 
 def _listed(document: bytes, number: int) -> IdentityUser | Unreadable:

@@ -132,16 +132,18 @@ class Pushes:
         Raises:
             DatabaseError: the database cannot be used.
         """
-        settled, error = self._run(limit)
+        settled, error, _ = self._run(limit)
         return Pushed(settled, self.backlog().count, error)
 
     def step(self) -> bool:
         """Make up to ``STEP`` due pushes, for the periodic tasks; True where there may be more.
 
+        A push that fails is due again later, and keeps no other waiting.
+
         Raises:
             DatabaseError: the database cannot be used.
         """
-        return self._run(STEP)[0] == STEP
+        return self._run(STEP)[2]
 
     def backlog(self) -> Backlog:
         """All pending pushes in a few numbers."""
@@ -160,21 +162,24 @@ class Pushes:
         with self._database.read() as transaction:
             return rows.pending_push(transaction.sql, (user.instance_id, user.id))
 
-    def _run(self, limit: int) -> tuple[int, str]:
+    def _run(self, limit: int) -> tuple[int, str, bool]:
+        """How many were settled, the last error, and whether there may be more to do at once."""
         settled, error = 0, ""
         if self._observes:
-            return settled, error
+            return settled, error, False
         with self._database.read() as transaction:
             due = rows.due_keys(transaction.sql, self._clock(), limit)
         for key in due:
+            if self._identity is not None and not self._identity.may_call:
+                return settled, error, False
             outcome = self._try(key, due=True)
             if outcome is _Step.SETTLED:
                 settled += 1
             elif isinstance(outcome, UsherError):
                 error = _told(outcome)
                 if isinstance(outcome, IdentityUnavailableError | IdentityNotConfiguredError):
-                    break
-        return settled, error
+                    return settled, error, False
+        return settled, error, len(due) == limit
 
     def _try(self, key: Key, *, due: bool) -> _Step | UsherError | None:
         """One push under a lease; None where another server is at it."""

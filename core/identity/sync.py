@@ -11,7 +11,7 @@ meanwhile. Every step commits its changes together with the progress.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -81,7 +81,7 @@ class Sync:
         self._observes = observes
         self._interval = timedelta(seconds=interval_seconds)
         self._sleep = sleep
-        self._periodic: Iterator[Run] | None = None
+        self._periodic: Generator[Run, None, None] | None = None
 
     def completed(self) -> Completed | None:
         """The last complete run, if there was one."""
@@ -112,6 +112,16 @@ class Sync:
             raise
         self._periodic = None
         return False
+
+    def pause(self) -> None:
+        """Give back the lease of a periodic run that is not complete; any process may go on.
+
+        Raises:
+            DatabaseError: the database cannot be used; the lease ends by itself.
+        """
+        periodic, self._periodic = self._periodic, None
+        if periodic is not None:
+            periodic.close()
 
     def run(
         self, plan: Plan, *, force: bool = False, restart: bool = False, wait: bool = True

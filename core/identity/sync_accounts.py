@@ -15,6 +15,7 @@ from usher.core.errors import (
     IdentityAnswerTooLargeError,
     IdentityCredentialsError,
     IdentityUnavailableError,
+    OutOfTimeError,
 )
 from usher.core.identity.client import first_id
 from usher.core.log import get_logger
@@ -99,7 +100,7 @@ class Accounts:
         """The answer; where it fails, another call tells Identity's failures from an account's."""
         try:
             return self._patiently(ask, attempts)
-        except IdentityCredentialsError:
+        except (IdentityCredentialsError, OutOfTimeError):
             raise
         except IdentityUnavailableError as error:
             if self._client.is_away():
@@ -112,7 +113,8 @@ class Accounts:
             try:
                 return ask()
             except IdentityUnavailableError as error:
-                if attempt == attempts or isinstance(error, IdentityCredentialsError):
+                in_vain = isinstance(error, IdentityCredentialsError | OutOfTimeError)
+                if attempt == attempts or in_vain:
                     raise
                 get_logger().info("sync.again", attempt=attempt, code=error.code)
             self._sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret

@@ -8,11 +8,13 @@ from datetime import datetime
 from typing import Final, Protocol
 from uuid import UUID
 
+from msgspec import structs
+
 from usher.core.domain.failures import shown
 from usher.core.domain.outbox import Change, Write
 from usher.core.domain.outbox_attempts import failed, without_account
 from usher.core.domain.outbox_queue import Step, Waiting
-from usher.core.errors import DatabaseError, NotStorableError, UsherError
+from usher.core.errors import DatabaseError, NotStorableError, OutOfTimeError, UsherError
 from usher.core.log import get_logger
 from usher.core.outbox.consumer import Consumer, Done, Failed, Gone, Starting
 from usher.core.outbox.work import Work
@@ -95,6 +97,9 @@ class Attempts:
                 return True
         except DatabaseError:
             raise
+        except OutOfTimeError:  # no attempt was made, so none has failed
+            work.wait(structs.replace(row, due_at=self._clock()))
+            return False
         except UsherError as error:
             self.fail(work, row, Failed(f"Identity could not be asked: {error.code}"))
             return False

@@ -63,7 +63,7 @@ def read_counters(
 
 
 def oversized_since(connection: Connection, day: str) -> Mapping[str, int]:
-    """The counts of requests refused for their size, from a day on (YYYY-MM-DD)."""
+    """The counts of ``usher.core.oversized``, from a day on (YYYY-MM-DD)."""
     statement = (
         select(_COUNTERS.c.name, func.sum(_COUNTERS.c.value))
         .where(

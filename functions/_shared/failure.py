@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from usher.core import app
-from usher.core.errors import BodyTooLargeError, FeedFullError, UsherError
+from usher.core.errors import BodyTooLargeError, FeedFullError, SignatureError, UsherError
 from usher.core.log import describe, get_logger
 from usher.functions._shared.http import Response, problem_response
 
@@ -17,6 +17,8 @@ def failure(error: Exception) -> Response:
     elif isinstance(error, BodyTooLargeError):
         get_logger().warning("request.too_large", limit_bytes=error.limit_bytes)
         app.current().oversized.count(error)
+    elif isinstance(error, SignatureError) and error.mark:
+        app.current().oversized.count_marked(error.mark)
     return hidden(error)
 
 

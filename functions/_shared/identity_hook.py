@@ -21,6 +21,8 @@ from usher.functions._shared.failure import failure, hidden
 from usher.functions._shared.http import Event, Request, Response
 
 SIGNATURE_HEADER: Final = "x-webhook-signature"
+EVENT_HEADER: Final = "x-netlify-event"
+"""Names the event, beside all that Identity sends since March 2026; nothing signs it."""
 _OBSERVED: Final = Response(NO_CONTENT.status)
 """The answer to every event in observe mode."""
 
@@ -69,6 +71,7 @@ class IdentityHook(Struct, frozen=True):
                     path=request.path,
                     expected=self.expected,
                     at=usher.clock(),
+                    named=EVENT_HEADER in request.headers,
                 )
             )
         except Exception as error:

@@ -444,3 +444,56 @@ def a_request_that_is_too_large(at: Walk) -> Steps:
         assert call(large)["statusCode"] == 413  # signed months ago
     yield {}
     at.ask_at(timedelta(days=7))
+
+
+def refused_event(at: Walk, secret: bytes | None) -> None:
+    """An event signed by another secret, or not at all."""
+    made = signed("login", account(), secret=secret or SECRET)
+    if secret is None:
+        del made.headers["X-Webhook-Signature"]
+    with at.program.app():
+        assert call(made)["statusCode"] == 401
+
+
+@case("signatures.unsigned", 0, 1, 2)
+def events_without_a_signature(at: Walk) -> Steps:
+    refused_event(at, None)
+    yield {}
+    at.ask_at(timedelta(days=7))
+
+
+@case("signatures.function_hook", 0, 1)
+def events_by_function_hooks(at: Walk) -> Steps:
+    at.set("USHER_JWT_SECRET", "j" * 20 + "0123456789abcdef")
+    refused_event(at, b"j" * 20 + b"0123456789abcdef")
+    yield {}
+    at.ask_at(timedelta(days=7))
+
+
+@case("signatures.other_secret", 0, 1, 2)
+def events_with_another_secret(at: Walk) -> Steps:
+    refused_event(at, b"f" * 32)
+    yield {}
+    at.ask_at(timedelta(days=7))
+
+
+def function_named(name: str, text: str) -> Path:
+    """A function of the site in this folder."""
+    path = Path("netlify", "functions", name)
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    return path
+
+
+@case("functions.reserved")
+def a_function_that_netlify_calls(at: Walk) -> Steps:
+    path = function_named("identity-signup.mjs", "export default () => new Response('');")
+    yield {}
+    path.unlink()
+
+
+@case("functions.typed")
+def a_function_with_a_handler_of_events(at: Walk) -> Steps:
+    path = function_named("people.mts", "export default { userLogin(event) { event.deny(); } };")
+    yield {}
+    path.unlink()

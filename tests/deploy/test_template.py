@@ -18,6 +18,7 @@ from tests.contract.runtime_api import function
 from tests.contract.world import VARIABLES
 from tests.support import ROOT
 from tests.test_docs import log_events
+from usher.core.scheduled import CALL_SECONDS
 from usher.core.settings import PREFIX, Settings
 
 TEMPLATE = ROOT / "deploy" / "template.yaml"
@@ -100,6 +101,14 @@ def test_every_metric_of_ours_has_an_alarm() -> None:
     }
     assert counted == {"RejectedSignatures", "Failures"}
     assert counted < watched
+
+
+def test_the_schedule_leaves_time_for_calls_of_identity() -> None:
+    """Twice as long as no call is begun any more; and it asks for what the handler knows."""
+    [schedule] = properties("Usher")["Events"].values()
+    assert schedule["Properties"]["Input"] == '{"usher": "maintenance"}'
+    assert schedule["Properties"]["ScheduleExpression"] == "rate(5 minutes)"
+    assert properties("Usher")["Timeout"] >= 2 * CALL_SECONDS
 
 
 def test_the_function_may_write_its_own_log_and_nothing_else() -> None:

@@ -23,9 +23,8 @@ from usher.core.app import App
 from usher.core.domain import administration
 from usher.core.domain.administration import Change
 from usher.core.outbox.consumer import Done, Failed
-from usher.core.outbox.dispatcher import Turn
 from usher.core.outbox.handlers import Handler
-from usher.core.outbox.in_process import InProcess, hand_over
+from usher.core.outbox.in_process import InProcess, by_timer
 from usher.core.settings import Settings
 
 HOOKS = """
@@ -105,38 +104,21 @@ def test_a_handler_ends_in_time_for_its_failure_to_be_kept() -> None:
     """Its limit is the function's, where that is nearer; the alarm is off afterwards."""
     before = signal.getsignal(signal.SIGALRM)
     handler = Handler("f", frozenset("*"), 30, lambda _: time.sleep(3600))
-    sleeping = InProcess(handler, lambda: 2.3)
+    sleeping = InProcess(handler, lambda: 2.3, by_timer)
     assert (sleeping.name, sleeping.patterns, sleeping.seconds) == ("handler:f", {"*"}, 30)
     assert sleeping.hand_over(CHANGE) == Failed("was stopped after 0.3 s")
-    quick = InProcess(Handler("f", frozenset("*"), 30, lambda _: None), lambda: 60.0)
+    quick = InProcess(Handler("f", frozenset("*"), 30, lambda _: None), lambda: 60.0, by_timer)
     assert quick.hand_over(CHANGE) == Done()
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
     assert signal.getsignal(signal.SIGALRM) == before
 
 
-def test_turns_go_round_while_there_is_time() -> None:
-    """One that has much to do keeps no other waiting."""
-    left = {"a": 3, "b": 1}
-    taken: list[str] = []
-
-    gone = ""
-
-    class Turns:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def turn(self) -> Turn:
-            taken.append(self.name)
-            left[self.name] -= 1
-            return Turn(worked=left[self.name] >= 0, gone=gone)
-
-    turns: Any = Turns
-    assert hand_over(["a", "b"], turns, lambda: True)  # type: ignore[list-item]
-    assert sorted(taken[:2]) == ["a", "b"]
-    assert sorted(taken) == ["a"] * 4 + ["b"] * 2
-    left["a"], gone = 5, "the sink is paused"
-    assert hand_over(["a"], turns, lambda: True)  # type: ignore[list-item]
-    assert left["a"] == 4
-    left["a"], gone = 5, ""
-    assert not hand_over(["a"], turns, lambda: left["a"] > 2)  # type: ignore[list-item]
-    assert left["a"] == 2
+def test_another_alarm_stands_in_where_the_system_has_none() -> None:
+    """WebAssembly has no timer; a thread beside it has."""
+    told: list[float] = []
+    handler = Handler("f", frozenset("*"), 30, lambda _: None)
+    assert InProcess(handler, lambda: 12.0, told.append).hand_over(CHANGE) == Done()
+    assert told == [10.0, 0]
+    handler = Handler("f", frozenset("*"), 30, lambda _: signal.raise_signal(signal.SIGALRM))
+    stopped = InProcess(handler, lambda: 12.0, told.append).hand_over(CHANGE)
+    assert stopped == Failed("was stopped after 10 s")
