@@ -10,16 +10,19 @@ import psycopg
 import pytest
 
 from tests.store.store_support import LogLines, counts, deliver, execute
-from tests.support import Signed, account, call, signed
+from tests.support import Signed, account, call, databases, signed
 from usher.core.app import App
 from usher.core.domain.records import Delivery
 from usher.core.domain.reply import Reply
 from usher.core.errors import ConflictError, DatabaseError, DuplicateError, NotStorableError
 from usher.core.store.database import Transaction
+from usher.core.store.drivers.pg8000 import ServerError
 from usher.core.webhooks import CONFLICT_ATTEMPTS
 
 NOTHING = {"users": 0, "grants": 0, "deliveries": 0, "audit": 0}
 Record = Callable[[Transaction, Sequence[Delivery]], None]
+
+database_url = databases("sqlite", "postgresql", "pg8000")
 
 
 def people(number: int) -> list[Signed]:
@@ -59,7 +62,11 @@ def conflict(usher: App) -> Callable[..., Exception]:
     def of_postgresql() -> Exception:
         return psycopg.errors.UniqueViolation("duplicate key")
 
-    return of_sqlite if usher.store.database.is_sqlite else of_postgresql
+    def of_pg8000() -> Exception:
+        return ServerError({"C": "23505", "M": "duplicate key"})
+
+    made = {"sqlite": of_sqlite, "postgresql+psycopg": of_postgresql}
+    return made.get(usher.store.database.url.partition(":")[0], of_pg8000)
 
 
 def test_a_batch_whose_transaction_fails_runs_again_one_by_one(

@@ -12,7 +12,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import ColumnElement, bindparam, func, literal, literal_column, select, text
 from sqlalchemy.engine import make_url
 
 from tests.pgbouncer import PROGRAM, pgbouncer
@@ -123,6 +123,16 @@ def test_a_statement_of_sqlalchemy_waits_once(held: list[HeldLine], usher: App) 
         found = transaction.sql.execute(text("SELECT CAST(:one AS integer)"), {"one": 7})
         assert found.scalar_one() == 7
         assert held[0].turns == 1
+
+
+def test_an_expression_with_a_parameter_is_the_same_wherever_it_stands(usher: App) -> None:
+    """As with psycopg; two parameters of one value would make two expressions of it."""
+    name: ColumnElement[str] = literal_column("name")
+    kind = func.concat(func.left(name, bindparam("one", 1)), "%", "'%s'")
+    statement = select(kind, func.count()).select_from(text("counters")).group_by(kind)
+    with usher.store.database.read() as transaction:
+        assert transaction.sql.execute(statement).all() == []
+        assert transaction.sql.execute(select(literal(7) % literal(4))).scalar_one() == 3
 
 
 def test_in_a_function_an_answer_comes_in_time_and_a_lock_is_given_up_before(

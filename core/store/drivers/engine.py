@@ -14,8 +14,12 @@ if TYPE_CHECKING:
 _DECODER: Final = json.JSONDecoder()
 
 
-def engine_over(url: str, connect: Callable[[], Any]) -> Engine:
-    """An engine that takes each connection from ``connect``, and leaves its transaction alone."""
+def engine_over(url: str, connect: Callable[[], Any], paramstyle: str | None = None) -> Engine:
+    """An engine that takes each connection from ``connect``, and leaves its transaction alone.
+
+    Args:
+        paramstyle: of the statements' texts, where it is not the usual one of the driver.
+    """
     from sqlalchemy import create_engine  # noqa: PLC0415 - no event comes here
     from sqlalchemy.pool import NullPool  # noqa: PLC0415
 
@@ -27,6 +31,7 @@ def engine_over(url: str, connect: Callable[[], Any]) -> Engine:
         json_serializer=dumps,
         json_deserializer=_loads,
         hide_parameters=True,
+        **({"paramstyle": paramstyle} if paramstyle else {}),
     )
     for name in ("do_begin", "do_commit", "do_rollback", "do_close", "do_terminate"):
         setattr(engine.dialect, name, _nothing)
