@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from usher.core.auth import Authenticator
     from usher.core.door import Door
+    from usher.core.http.interface import Http
     from usher.core.identity.client import IdentityClient
     from usher.core.identity.http import AdminTransport
     from usher.core.identity.push import Pushes
@@ -112,11 +113,18 @@ class App:
 
     Args:
         clock: gives the current time, UTC; tests and replays pass their own.
+        http: sends what goes out; None: over sockets of this process.
     """
 
-    def __init__(self, settings: Settings, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], datetime] = utc_now,
+        http: Http | None = None,
+    ) -> None:
         self.settings = settings
         self.clock = clock
+        self._http = http
         self._lock = RLock()
 
     @cached_property
@@ -238,6 +246,15 @@ class App:
             log.get_logger().warning("oversized.not_written", **log.describe(error))
 
     @cached_property
+    def http(self) -> Http:
+        """HTTP to others."""
+        if self._http is not None:
+            return self._http
+        from usher.core.http.native import NativeHttp  # noqa: PLC0415 - Netlify has no sockets
+
+        return NativeHttp()
+
+    @cached_property
     def identity(self) -> IdentityClient | None:
         """The client of Identity's API; None where there is no way to it."""
         url, ways = self.settings.identity_url, self.admin_ways
@@ -245,7 +262,7 @@ class App:
             return None  # before an HTTP client is imported
         from usher.core.identity.client import IdentityClient  # noqa: PLC0415 - events call nobody
 
-        return IdentityClient(url, next(iter(ways.values()), None))
+        return IdentityClient(url, next(iter(ways.values()), None), http=self.http)
 
     @cached_property
     def admin_ways(self) -> Mapping[str, AdminTransport]:
@@ -266,16 +283,19 @@ class App:
         )
         ways: dict[str, AdminTransport] = {}
         if url and operator is not None:
-            ways["USHER_IDENTITY_ADMIN_TOKEN"] = HttpTransport(url, lambda: operator)
+            ways["USHER_IDENTITY_ADMIN_TOKEN"] = HttpTransport(url, lambda: operator, self.http)
         if url and secret is not None:
             ways["USHER_JWT_SECRET"] = HttpTransport(
-                url, lambda: system_token(secret, settings.jwt_audience, self.clock().timestamp())
+                url,
+                lambda: system_token(secret, settings.jwt_audience, self.clock().timestamp()),
+                self.http,
             )
         if settings.bridge_url and settings.bridge_secret:
             ways["USHER_BRIDGE_SECRET"] = BridgeTransport(
                 settings.bridge_url,
                 settings.bridge_secret[0],
                 lambda: self.clock().timestamp(),
+                self.http,
             )
         return ways
 
@@ -476,7 +496,7 @@ class App:
         from usher.core.outbox.sinks import Sinks  # noqa: PLC0415 - events need none
 
         store, networks = self.store, self.settings.sink_networks
-        return Sinks(store.database, store.instances, networks, self.clock)
+        return Sinks(store.database, store.instances, networks, self.clock, self.http)
 
     @property
     def store(self) -> _Store:

@@ -30,9 +30,9 @@ from usher.core.errors import (
 from usher.core.keys import CLIENT_HEADER, KEY_HEADER
 
 if TYPE_CHECKING:
+    from usher.core.http.interface import Http
     from usher.core.store.database import Database
 
-CONNECTIONS: Final = 16
 HUNG_SECONDS: Final = 5.0
 """Longer than any look at one record, or its making, takes."""
 WATCH_SECONDS: Final = 1.0
@@ -114,7 +114,7 @@ def source_of(usher: App) -> Source:
             "Nobody can be asked who calls. Set USHER_URL, the address of your Usher; or, to read "
             "its database, USHER_DATABASE_URL with USHER_JWT_SECRET or USHER_IDENTITY_URL."
         )
-    return Remote(settings.url, settings.key) if settings.url else Records(usher)
+    return Remote(settings.url, settings.key, usher.http) if settings.url else Records(usher)
 
 
 class Records:
@@ -183,14 +183,15 @@ class Remote:
     Args:
         url: its base address, without a slash at its end.
         key: the credential that lets it believe ``CLIENT_HEADER``.
+        http: sends the requests.
     """
 
     is_remote = True
 
-    def __init__(self, url: str, key: str | None) -> None:
+    def __init__(self, url: str, key: str | None, http: Http) -> None:
         from usher.core.identity.http import BoundedHttp  # noqa: PLC0415 - a database needs none
 
-        self._http = BoundedHttp(url, connections=CONNECTIONS)
+        self._http = BoundedHttp(url, http)
         self._key = key
         self._away = False
         self._trying = Lock()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,7 +15,8 @@ from typing import Any, Self
 import pytest
 from msgspec import Struct
 
-from usher.core.outbox import webhook_http
+from usher.core.http import checked
+from usher.core.http.native import NativeHttp
 
 NAME = "crm.example"
 """The name of every receiver; tests say which address it has."""
@@ -75,9 +76,21 @@ def trusting(certificates: Certificates) -> Iterator[None]:
     """Take the authority for one of the system."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSL_CERT_FILE", str(certificates.authority))
-        webhook_http._trust.cache_clear()
+        checked._trust.cache_clear()
         yield
-    webhook_http._trust.cache_clear()
+    checked._trust.cache_clear()
+
+
+class Named(NativeHttp):
+    """HTTP where a name server gives every name these addresses; of several lists one each time."""
+
+    def __init__(self, *answers: Sequence[str]) -> None:
+        super().__init__()
+        self.answers = list(answers)
+
+    def resolve(self, _host: str, _seconds: float) -> Sequence[str]:
+        """See ``Http``."""
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
 class Webhook(Struct, frozen=True):

@@ -41,7 +41,7 @@ CORE = (
     ("opaque",),
     ("jws",),
     ("domain",),
-    ("faults",),
+    ("faults", "http"),
     (
         "log",
         "limits",
@@ -82,7 +82,7 @@ SQL = {"sqlalchemy", "sqlmodel", "sqlite3", "psycopg", "pg8000"}
 HTTP = {"urllib3", "http", "urllib.request", "requests", "httpx"}
 SOCKETS = {"socket", "ssl"}
 SOCKET_FILES = """
-core/identity/client.py core/outbox/addresses.py core/outbox/webhook_http.py
+core/http/native.py core/http/checked.py
 core/store/drivers/postgresql.py core/store/drivers/hosts.py core/store/drivers/sockets.py
 """
 
@@ -274,7 +274,7 @@ def test_pure_files_ask_no_clock_and_open_nothing(path: Path) -> None:
     ("libraries", "speakers"),
     [
         (SQL, "core/store/*.py core/store/drivers/*.py"),
-        (HTTP, "core/identity/http.py core/outbox/webhook_http.py"),
+        (HTTP, "core/http/native.py core/http/checked.py"),
         (SOCKETS, SOCKET_FILES),
     ],
     ids=["SQL", "HTTP", "sockets"],

@@ -17,6 +17,7 @@ from usher.core.errors import (
     IdentityUnavailableError,
     UsherError,
 )
+from usher.core.http.interface import Http
 from usher.core.identity.http import (
     ADMIN_BODY_SECONDS,
     ADMIN_READ_SECONDS,
@@ -43,10 +44,13 @@ class BridgeTransport:
         url: address of the function.
         secret: signing secret, at least 32 bytes.
         clock: gives seconds since the epoch.
+        http: sends the requests.
     """
 
-    def __init__(self, url: str, secret: bytes, clock: Callable[[], float]) -> None:
-        self._http = BoundedHttp(url, ADMIN_READ_SECONDS, ADMIN_BODY_SECONDS)
+    def __init__(
+        self, url: str, secret: bytes, clock: Callable[[], float], http: Http | None = None
+    ) -> None:
+        self._http = BoundedHttp(url, http, ADMIN_READ_SECONDS, ADMIN_BODY_SECONDS)
         self._secret = secret
         self._clock = clock
 

@@ -30,6 +30,7 @@ from usher.core.errors import (
     OutOfTimeError,
     UsherError,
 )
+from usher.core.http.interface import Http
 from usher.core.identity.http import AdminAnswer, AdminTransport, BoundedHttp
 from usher.core.opaque import (
     APP_METADATA,
@@ -88,6 +89,7 @@ class IdentityClient:
         admin: the way to the admin API; None: no admin calls are possible.
         patience_seconds: time from the first attempt within which a repeat may begin.
         sleep: waits for a number of seconds.
+        http: sends the requests that bring a caller's own token.
     """
 
     def __init__(
@@ -95,10 +97,11 @@ class IdentityClient:
         url: str | None,
         admin: AdminTransport | None = None,
         *,
+        http: Http | None = None,
         patience_seconds: float = PATIENCE_SECONDS,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._http = BoundedHttp(url) if url else None
+        self._http = BoundedHttp(url, http) if url else None
         self._admin = admin
         self._patience_seconds = patience_seconds
         self._sleep = sleep

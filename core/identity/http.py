@@ -6,15 +6,17 @@ travels on. Retries are up to ``usher.core.identity.client``, which knows the id
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
-import urllib3
-
 from usher.core.bounds import MAX_MAP_BYTES
-from usher.core.errors import IdentityAnswerTooLargeError, IdentityUnavailableError
+from usher.core.errors import (
+    IdentityAnswerTooLargeError,
+    IdentityUnavailableError,
+    UsherError,
+)
+from usher.core.http.interface import AnswerCutError, Http, HttpError, Limits
 from usher.core.jws import sign_compact
 from usher.core.strict_json import StrictJsonError, dumps, loads_object
 
@@ -31,7 +33,6 @@ SYSTEM_SUBJECT: Final = UUID(int=0)
 """Subject of the tokens of Identity's own system (GoTrue api/auth.go)."""
 SYSTEM_TOKEN_SECONDS: Final = 60
 _SYSTEM_HEADER: Final = b'{"alg":"HS256","typ":"JWT"}'
-_PIECE_BYTES: Final = 65_536
 _START_BYTES: Final = MAX_MAP_BYTES + 4_096
 """Kept of an answer that is too large: the id of its first account, and its ``app_metadata``."""
 
@@ -72,32 +73,26 @@ class AdminTransport(Protocol):
 
 
 class BoundedHttp:
-    """HTTP to one base address.
+    """JSON over HTTP to one base address.
 
     Args:
         url: without a slash at its end.
+        http: sends the requests; None: over sockets of this process.
         read_seconds: longest wait for a piece of an answer; None: ``READ_SECONDS``.
         body_seconds: longest time for a whole body; None: ``BODY_SECONDS``.
-        connections: kept open at most.
     """
 
     def __init__(
         self,
         url: str,
+        http: Http | None = None,
         read_seconds: float | None = None,
         body_seconds: float | None = None,
-        *,
-        connections: int = 8,
     ) -> None:
         self._url = url
+        self._http = http or _native()
+        self._read_seconds = READ_SECONDS if read_seconds is None else read_seconds
         self._body_seconds = BODY_SECONDS if body_seconds is None else body_seconds
-        read = READ_SECONDS if read_seconds is None else read_seconds
-        self._pool = urllib3.PoolManager(
-            num_pools=2,
-            maxsize=connections,
-            retries=False,
-            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=read),
-        )
 
     def request(
         self,
@@ -118,30 +113,27 @@ class BoundedHttp:
         if body is not None:
             sent["Content-Type"] = "application/json"
         what = f"{method} {path.partition('?')[0]}"
+        octets = None if body is None else dumps(body).encode()
+        limits = Limits(
+            CONNECT_SECONDS, self._read_seconds, self._body_seconds, limit_bytes, _START_BYTES
+        )
         try:
-            answer = self._pool.request(
-                method,
-                self._url + path,
-                headers=sent,
-                body=None if body is None else dumps(body).encode(),
-                redirect=False,
-                preload_content=False,
-            )
-            try:
-                octets = _read(answer, what, self._body_seconds, limit_bytes)
-            finally:
-                # Closed first: a connection with unread bytes must not be used again.
-                answer.close()
-                answer.release_conn()
-        except urllib3.exceptions.HTTPError as error:
-            # The error's message may hold an address; its type says enough.
+            answer = self._http.request(method, self._url + path, sent, octets, limits)
+        except HttpError as error:
             raise IdentityUnavailableError(
-                f"Identity could not be reached: {type(error).__name__}."
+                f"Identity could not be reached: {error.detail}."
             ) from None
-        if answer.status == 200 and not looks_like_object(octets):
+        except AnswerCutError as error:
+            raise _cut(error, what, limits) from None
+        if answer.status == 200 and not looks_like_object(answer.body):
             raise IdentityUnavailableError(f"Identity answered {what} with no JSON object.")
-        found = {name.lower(): value for name, value in answer.headers.items()}
-        return AdminAnswer(answer.status, found, octets)
+        return AdminAnswer(answer.status, answer.headers, answer.body)
+
+
+def _native() -> Http:
+    from usher.core.http.native import NativeHttp  # noqa: PLC0415 - Netlify has no sockets
+
+    return NativeHttp()
 
 
 class HttpTransport:
@@ -150,10 +142,11 @@ class HttpTransport:
     Args:
         url: base address, without a slash at its end.
         token: gives the token for each call. It is never kept, logged, or put into an error.
+        http: sends the requests.
     """
 
-    def __init__(self, url: str, token: Callable[[], str]) -> None:
-        self._http = BoundedHttp(url, ADMIN_READ_SECONDS, ADMIN_BODY_SECONDS)
+    def __init__(self, url: str, token: Callable[[], str], http: Http | None = None) -> None:
+        self._http = BoundedHttp(url, http, ADMIN_READ_SECONDS, ADMIN_BODY_SECONDS)
         self._token = token
 
     def request(self, method: str, path: str, body: Mapping[str, Any] | None) -> AdminAnswer:
@@ -183,22 +176,12 @@ def system_token(secret: bytes, audience: str | None, now: float) -> str:
     return sign_compact(_SYSTEM_HEADER, dumps(claims).encode(), secret)
 
 
-def _read(answer: urllib3.BaseHTTPResponse, what: str, seconds: float, limit_bytes: int) -> bytes:
-    """The body.
-
-    urllib3's time limit holds for each piece. One byte a second would never meet it.
-    """
-    octets = bytearray()
-    deadline = time.monotonic() + seconds
-    while piece := answer.read1(_PIECE_BYTES):
-        octets += piece
-        said = ""
-        if len(octets) > limit_bytes:
-            said = f"Identity answered {what} with over {limit_bytes} bytes."
-        elif time.monotonic() > deadline:
-            said = f"Identity's answer to {what} had no end after {seconds:g} seconds."
-            if len(octets) <= MAX_ANSWER_BYTES:
-                raise IdentityUnavailableError(said)
-        if said:
-            raise IdentityAnswerTooLargeError(said, bytes(octets[:_START_BYTES]))
-    return bytes(octets)
+def _cut(error: AnswerCutError, what: str, limits: Limits) -> UsherError:
+    """The error for an answer that was not read to its end."""
+    if not error.late:
+        said = f"Identity answered {what} with over {limits.body_bytes} bytes."
+    else:
+        said = f"Identity's answer to {what} had no end after {limits.body_seconds:g} seconds."
+        if error.received <= MAX_ANSWER_BYTES:
+            return IdentityUnavailableError(said)
+    return IdentityAnswerTooLargeError(said, error.start)

@@ -26,7 +26,7 @@ from usher.core.domain.sinks import (
 )
 from usher.core.domain.standard_webhooks import secret_text, signed_headers
 from usher.core.errors import SinkInvalidError, SinkNotFoundError, WebhookError
-from usher.core.outbox.addresses import LookUp, look_up
+from usher.core.http.interface import Http
 from usher.core.outbox.webhook_http import Answer, post
 from usher.core.outbox.webhook_sender import GONE, SECONDS, WebhookSender, problem_of
 from usher.core.store import sinks as rows
@@ -48,7 +48,7 @@ class Sinks:
         instances: say whose audit tells of them.
         networks: those that webhooks may go to besides public addresses.
         clock: gives the current time, UTC.
-        resolve: finds the addresses of a name.
+        http: sends the webhooks.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class Sinks:
         instances: Instances,
         networks: Collection[Network],
         clock: Callable[[], datetime],
-        resolve: LookUp = look_up,
+        http: Http,
     ) -> None:
         self._database = database
         self._instances = instances
         self._networks = networks
-        self._resolve = resolve
+        self._http = http
         self.now = clock
 
     def all(self) -> list[Sink]:
@@ -236,6 +236,7 @@ class Sinks:
         now = self.now()
         headers = signed_headers(message_id, int(now.timestamp()), body, sink.signing(now))
         return post(
+            self._http,
             target_of(sink.url),
             {
                 **headers,
@@ -246,7 +247,6 @@ class Sinks:
             body,
             networks=self._networks,
             seconds=seconds,
-            resolve=self._resolve,
         )
 
     def _change(

@@ -12,7 +12,7 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from tests.domain.test_sinks import CHANGE
-from tests.receivers import NAME, Certificates, Receiver
+from tests.receivers import NAME, Certificates, Named, Receiver
 from tests.store.store_support import deliver, rows
 from tests.support import NOON, Clock, account, free_port, signed
 from usher.core.app import App
@@ -137,7 +137,7 @@ def sinks(usher: App, clock: Clock, now: datetime) -> Sinks:
     """The sinks of a site whose name server has every name on loopback."""
     clock.now = now
     store, networks = usher.store, (ip_network("127.0.0.0/8"),)
-    return Sinks(store.database, store.instances, networks, clock, lambda _: ["127.0.0.1"])
+    return Sinks(store.database, store.instances, networks, clock, Named(["127.0.0.1"]))
 
 
 def added(sinks: Sinks, receiver: Receiver, **options: Any) -> tuple[Sink, Consumer, str]:

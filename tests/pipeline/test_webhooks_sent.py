@@ -10,20 +10,25 @@ from threading import Event
 
 import pytest
 
-from tests.receivers import NAME, Certificates, Receiver, listening, make_certificates, trusting
+from tests.receivers import (
+    NAME,
+    Certificates,
+    Named,
+    Receiver,
+    listening,
+    make_certificates,
+    trusting,
+)
 from tests.support import free_port
 from usher.core.domain.sink_urls import Target
 from usher.core.errors import WebhookError
+from usher.core.http import native
+from usher.core.http.native import NativeHttp, look_up
 from usher.core.outbox import addresses
-from usher.core.outbox.addresses import addresses_of, look_up
+from usher.core.outbox.addresses import addresses_of
 from usher.core.outbox.webhook_http import Answer, post
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
-
-
-def at(*found: str) -> Callable[[str], Sequence[str]]:
-    """A name server that has these addresses for every name."""
-    return lambda _: list(found)
 
 
 def send(
@@ -37,12 +42,12 @@ def send(
 ) -> Answer:
     """Send a webhook to a name that has these addresses; 127.0.0.1 unless said otherwise."""
     return post(
+        Named(found or ["127.0.0.1"]),
         Target(secure, name, port, path),
         {"webhook-id": "chg_1"},
         b'{"a":1}',
         networks=tuple(map(ip_network, networks)),
         seconds=seconds,
-        resolve=at(*(found or ("127.0.0.1",))),
     )
 
 
@@ -124,7 +129,7 @@ def test_ssrf_dns_that_changes_between_check_and_connection_changes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The name is asked for once an attempt; the connection goes to what was checked."""
-    answers = [["1.1.1.1"], ["127.0.0.1"], ["127.0.0.1"]]
+    http = Named(["1.1.1.1"], ["127.0.0.1"], ["127.0.0.1"])
     connected: list[object] = []
 
     def connect(address: object, *_: object) -> socket.socket:
@@ -134,16 +139,9 @@ def test_ssrf_dns_that_changes_between_check_and_connection_changes_nothing(
     monkeypatch.setattr(socket, "create_connection", connect)
     for problem in ("nobody answers", "not public"):
         with pytest.raises(WebhookError, match=problem):
-            post(
-                Target(True, NAME, 443, "/"),
-                {},
-                b"{}",
-                networks=(),
-                seconds=30,
-                resolve=lambda _: answers.pop(0),
-            )
+            post(http, Target(True, NAME, 443, "/"), {}, b"{}", networks=(), seconds=30)
     assert connected == [("1.1.1.1", 443)]
-    assert len(answers) == 1
+    assert len(http.answers) == 1
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -231,43 +229,37 @@ def test_an_answer_that_is_no_http_is_a_failure(answer: bytes) -> None:
 
 
 def test_a_name_server_that_takes_long_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Longer than a while; its answer comes too late."""
-    monkeypatch.setattr(addresses, "LOOK_UP_SECONDS", 0.1)
+    """Longer than a while, or than is left for the attempt; its answer comes too late."""
     over = Event()
 
-    def slow(_: str) -> list[str]:
+    def slow(*_: object) -> list[str]:
         over.wait(60)
         return ["1.1.1.1"]
 
+    monkeypatch.setattr(native, "look_up", slow)
+    resolve = NativeHttp().resolve
     with pytest.raises(WebhookError, match="not found in time"):
-        addresses_of(Target(True, NAME, 443, "/"), (), 30, slow)
+        addresses_of(Target(True, NAME, 443, "/"), (), 0.05, resolve)
+    monkeypatch.setattr(addresses, "LOOK_UP_SECONDS", 0.1)
+    with pytest.raises(WebhookError, match="not found in time"):
+        addresses_of(Target(True, NAME, 443, "/"), (), 30, resolve)
     over.set()
 
 
-def test_the_time_for_an_attempt_includes_the_look_up() -> None:
-    """Where less is left than for a look-up."""
-    over = Event()
-
-    def slow(_: str) -> list[str]:
-        over.wait(60)
-        return []
-
-    with pytest.raises(WebhookError, match="not found in time"):
-        addresses_of(Target(True, NAME, 443, "/"), (), 0.05, slow)
-    over.set()
-
-
-@pytest.mark.parametrize("found", [[], OSError(), UnicodeError()])
-def test_a_name_without_an_address_is_told(found: list[str] | Exception) -> None:
+@pytest.mark.parametrize("found", [[], OSError(), UnicodeError(), ["no address"]])
+def test_a_name_without_an_address_is_told(
+    found: list[str] | Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """None, or an error of the resolver."""
 
-    def resolve(_: str) -> list[str]:
+    def look_up(_: str) -> list[str]:
         if isinstance(found, Exception):
             raise found
         return found
 
+    monkeypatch.setattr(native, "look_up", look_up)
     with pytest.raises(WebhookError, match="the name has no address"):
-        addresses_of(Target(True, NAME, 443, "/"), (), 30, resolve)
+        addresses_of(Target(True, NAME, 443, "/"), (), 30, NativeHttp().resolve)
 
 
 def test_names_are_looked_up_by_the_system() -> None:
@@ -275,4 +267,4 @@ def test_names_are_looked_up_by_the_system() -> None:
     assert "127.0.0.1" in look_up("localhost") or "::1" in look_up("localhost")
     assert len(set(look_up("localhost"))) == len(look_up("localhost"))
     with pytest.raises(WebhookError, match="the name has no address"):
-        addresses_of(Target(True, "a" * 64 + ".example", 443, "/"), (), 30)
+        addresses_of(Target(True, "a" * 64 + ".example", 443, "/"), (), 30, NativeHttp().resolve)

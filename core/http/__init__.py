@@ -1,0 +1,1 @@
+"""HTTP to others, behind one interface."""
