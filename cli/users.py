@@ -350,6 +350,8 @@ def _identity(app: App, user: User) -> str:
         return "in step"
     if app.settings.observes:
         return "told nothing, since Usher only observes (USHER_MODE)"
+    if app.identity is not None and app.identity.is_waiting:
+        return "pending until a function on Netlify is given a token for it"
     pending = app.pushes.of(user)
     why = f" ({pending.error.rstrip('.')})" if pending and pending.error else ""
     return f"pending{why}. The server tries again by itself."

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from usher.core.http.interface import Http
     from usher.core.identity.client import IdentityClient
     from usher.core.identity.http import AdminTransport
+    from usher.core.identity.platform import PlatformToken
     from usher.core.identity.push import Pushes
     from usher.core.identity.sync import Sync
     from usher.core.identity.unconfirmed import Unconfirmed
@@ -55,6 +56,9 @@ if TYPE_CHECKING:
     from usher.core.store.shadows import Shadows
     from usher.core.users import UserService
 
+PLATFORM: Final = "USHER_USE_PLATFORM_TOKEN"
+CATCH_UP: Final = 5
+"""Pushes that one invocation makes for others, at most."""
 OWN_CHANGES_SHARE: Final = 20
 """Of so many requests that a person may make, one may change their own record."""
 
@@ -262,7 +266,38 @@ class App:
             return None  # before an HTTP client is imported
         from usher.core.identity.client import IdentityClient  # noqa: PLC0415 - events call nobody
 
-        return IdentityClient(url, next(iter(ways.values()), None), http=self.http)
+        setting, way = next(iter(ways.items()), ("", None))
+        if setting == PLATFORM:
+            return IdentityClient(
+                url, way, http=self.http, waits=lambda: not self.platform.is_given
+            )
+        return IdentityClient(url, way, http=self.http)
+
+    @cached_property
+    def platform(self) -> PlatformToken:
+        """The platform's token for Identity; an adapter renews it with each invocation."""
+        from usher.core.identity.platform import PlatformToken  # noqa: PLC0415 - events call nobody
+
+        settings = self.settings
+        return PlatformToken(settings.identity_url if settings.use_platform_token else None)
+
+    def catch_up(self) -> None:
+        """Tell Identity what waited for the platform's token; for an invocation that brought one.
+
+        To be called after an answer to somebody who proved who they are. Failures are logged.
+        """
+        identity = self.identity if self.platform.is_given else None
+        if identity is None or self.settings.observes:
+            return
+        syncs = self.settings.sync_interval_seconds > 0
+        try:
+            if self.pushes.are_due() or (syncs and self.sync.is_due()):
+                identity.probe()  # with a stranger's token nothing is begun
+                self.pushes.push_pending(CATCH_UP)
+                if syncs:
+                    self.sync.step()
+        except UsherError as error:
+            log.get_logger().warning("platform.not_caught_up", **log.describe(error))
 
     @cached_property
     def admin_ways(self) -> Mapping[str, AdminTransport]:
@@ -297,6 +332,10 @@ class App:
                 lambda: self.clock().timestamp(),
                 self.http,
             )
+        if url and settings.use_platform_token:
+            from usher.core.identity.platform import PlatformTransport  # noqa: PLC0415
+
+            ways[PLATFORM] = PlatformTransport(url, self.platform, self.http)
         return ways
 
     @cached_property
@@ -454,14 +493,20 @@ class App:
     @cached_property
     def accounts(self) -> KnownAccounts | None:
         """Identity's accounts, for dispatchers; None where there is no way to its admin API."""
-        if not self.settings.tells_identity or self.identity is None:
+        identity = self._identity_at_any_time
+        if identity is None:
             return None
         from usher.core.outbox.accounts import KnownAccounts  # noqa: PLC0415
         from usher.core.store.pending import PendingRecords  # noqa: PLC0415
 
-        return KnownAccounts(
-            self.identity, PendingRecords(self.store.database, self.store.instances)
-        )
+        return KnownAccounts(identity, PendingRecords(self.store.database, self.store.instances))
+
+    @property
+    def _identity_at_any_time(self) -> IdentityClient | None:
+        """The client, where maintenance can use it: no invocation need bring a token."""
+        if not self.settings.tells_identity or next(iter(self.admin_ways)) == PLATFORM:
+            return None
+        return self.identity
 
     @cached_property
     def unconfirmed(self) -> Unconfirmed:
@@ -471,7 +516,7 @@ class App:
 
         return Unconfirmed(
             PendingRecords(self.store.database, self.store.instances),
-            self.identity if self.settings.tells_identity else None,
+            self._identity_at_any_time,
             self.clock,
             days=self.settings.pending_days,
         )

@@ -373,6 +373,12 @@ class OutOfTimeError(IdentityUnavailableError):
     """Identity was not called: the invocation of a function would end before the answer came."""
 
 
+class PlatformTokenError(IdentityCredentialsError):
+    """No token of the platform came with this invocation, or Identity does not accept it."""
+
+    code, title = "platform_token", "Netlify gave no token that Identity accepts"
+
+
 class IdentityNotConfiguredError(UsherError):
     """The request needs Identity's API, and its address or credentials are not set."""
 

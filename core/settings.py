@@ -44,6 +44,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         jwt_audience: required ``aud`` of access tokens; None: any.
         identity_url: base address of Identity's API.
         identity_admin_token: operator token for Identity's admin API.
+        use_platform_token: whether the token that Netlify gives its functions is another way to
+            the admin API.
         bridge_url: address of the bridge function on Netlify, another way to the admin API.
         bridge_secret: secrets that sign requests to the bridge, newest first.
         proxy_secret: secrets with which Netlify signs requests that come through the site, newest
@@ -81,6 +83,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     jwt_audience: str | None = None
     identity_url: str | None = None
     identity_admin_token: str | None = None
+    use_platform_token: bool = False
     bridge_url: str | None = None
     bridge_secret: tuple[bytes, ...] = ()
     proxy_secret: tuple[bytes, ...] = ()
@@ -127,8 +130,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     @property
     def tells_identity(self) -> bool:
         """Whether changes here are pushed to Identity: there is a way to its admin API."""
-        credentials = self.identity_admin_token is not None or self.jwt_secret is not None
-        return self.bridge_url is not None or (self.identity_url is not None and credentials)
+        credentials = self.identity_admin_token or self.jwt_secret or self.use_platform_token
+        return self.bridge_url is not None or bool(self.identity_url and credentials)
 
     @property
     def database_scheme(self) -> str:
@@ -307,6 +310,7 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "jwt_audience": str,
     "identity_url": _url,
     "identity_admin_token": str,
+    "use_platform_token": _switch,
     "bridge_url": _url,
     "bridge_secret": _secrets,
     "proxy_secret": _secrets,

@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 from usher.cli.checks.findings import Advice, Finding, Kind, fine
-from usher.core.app import App
+from usher.core.app import PLATFORM, App
 from usher.core.errors import (
     BridgeError,
     IdentityAccountUnreadableError,
@@ -18,6 +18,7 @@ from usher.core.errors import (
 )
 from usher.core.identity.client import IdentityClient
 
+BY_PLATFORM: Final = "functions on Netlify get a token for its admin API; no other process does"
 MOST_SKEW_SECONDS: Final = 30
 """Half of what an event may lie ahead, since access tokens that end too late are worse."""
 _BRIDGE: Final = 'docs/netlify.md, "The bridge"'
@@ -189,6 +190,9 @@ def identity_findings(app: App) -> list[Finding]:
     findings = []
     headers: Mapping[str, str] = {}
     for setting, way in app.admin_ways.items():
+        if setting == PLATFORM:
+            findings.append(fine("identity", BY_PLATFORM, setting=setting))
+            continue
         try:
             headers = IdentityClient(app.settings.identity_url, way).probe()
         except IdentityAccountUnreadableError:  # it answered with an account

@@ -158,6 +158,13 @@ IDLE_PUSHES = Kind(
             "functions run, do so now, and from time to time.",
             commands=_NOW,
         ),
+        Advice(
+            "The functions on Netlify are given no token that suits (platform.token_ignored and "
+            "platform.token_refused in their log).",
+            "Enable Identity for the site, and set USHER_IDENTITY_URL to the address of which the "
+            "log names the host.",
+            settings=("USHER_IDENTITY_URL",),
+        ),
     ),
 )
 BY_CODE: Final[Mapping[str, Kind]] = {

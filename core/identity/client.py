@@ -28,6 +28,7 @@ from usher.core.errors import (
     IdentityRefusedError,
     IdentityUnavailableError,
     OutOfTimeError,
+    PlatformTokenError,
     UsherError,
 )
 from usher.core.http.interface import Http
@@ -90,6 +91,7 @@ class IdentityClient:
         patience_seconds: time from the first attempt within which a repeat may begin.
         sleep: waits for a number of seconds.
         http: sends the requests that bring a caller's own token.
+        waits: tells whether there are no credentials just now, though there will be.
     """
 
     def __init__(
@@ -98,11 +100,13 @@ class IdentityClient:
         admin: AdminTransport | None = None,
         *,
         http: Http | None = None,
+        waits: Callable[[], bool] = lambda: False,
         patience_seconds: float = PATIENCE_SECONDS,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._http = BoundedHttp(url, http) if url else None
         self._admin = admin
+        self._waits = waits
         self._patience_seconds = patience_seconds
         self._sleep = sleep
         self._may_call: Callable[[], bool] = _always
@@ -128,6 +132,11 @@ class IdentityClient:
             yield
         finally:
             self._may_call = _always
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether admin calls cannot be made just now, and will be possible later."""
+        return self._waits()
 
     def user_of(self, token: str) -> IdentityUser | None:
         """The account of an access token (``GET /user``); None where Identity refuses the token.
@@ -288,7 +297,8 @@ class IdentityClient:
         if self._admin is None:
             raise IdentityNotConfiguredError(
                 "Identity's admin API needs USHER_IDENTITY_URL, and USHER_IDENTITY_ADMIN_TOKEN "
-                "or USHER_JWT_SECRET; or USHER_BRIDGE_URL and USHER_BRIDGE_SECRET."
+                "or USHER_JWT_SECRET; or USHER_BRIDGE_URL and USHER_BRIDGE_SECRET; or, inside "
+                "Netlify, USHER_USE_PLATFORM_TOKEN."
             )
         what = f"{method} {path.partition('?')[0]}"
         answer = self._patiently(self._admin, method, path, body)
@@ -316,6 +326,8 @@ class IdentityClient:
                 raise OutOfTimeError("There is no time left to ask Identity.")
             try:
                 outcome = admin.request(method, path, body)
+            except PlatformTokenError:
+                raise  # so soon there is no other
             except IdentityUnavailableError as error:
                 outcome = error
             else:

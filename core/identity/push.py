@@ -33,6 +33,7 @@ from usher.core.errors import (
     IdentityNotConfiguredError,
     IdentityRolesUnreadableError,
     IdentityUnavailableError,
+    PlatformTokenError,
     UsherError,
 )
 from usher.core.log import elapsed_ms, get_logger
@@ -112,6 +113,8 @@ class Pushes:
         """
         if self._observes or not user.at_identity.pending or time.monotonic() < self._away_until:
             return user
+        if self._is_waiting:
+            return user
         try:
             self._try((user.instance_id, user.id), due=False)
             return self._users.get(user.id)
@@ -124,7 +127,8 @@ class Pushes:
     def push_pending(self, limit: int = 100) -> Pushed:
         """Make the pushes that are due.
 
-        The run ends early where Identity is away, refuses our credentials, or is not configured.
+        The run ends early where Identity is away, refuses our credentials, or is not configured,
+        and where the platform gave no token for it.
 
         Args:
             limit: pushes at most.
@@ -144,6 +148,11 @@ class Pushes:
             DatabaseError: the database cannot be used.
         """
         return self._run(STEP)[2]
+
+    def are_due(self) -> bool:
+        """Whether a push would be made now."""
+        with self._database.read() as transaction:
+            return bool(rows.due_keys(transaction.sql, self._clock(), 1))
 
     def backlog(self) -> Backlog:
         """All pending pushes in a few numbers."""
@@ -166,6 +175,9 @@ class Pushes:
         """How many were settled, the last error, and whether there may be more to do at once."""
         settled, error = 0, ""
         if self._observes:
+            return settled, error, False
+        if self._is_waiting:
+            error = _told(PlatformTokenError("There is no token of the platform now."))
             return settled, error, False
         with self._database.read() as transaction:
             due = rows.due_keys(transaction.sql, self._clock(), limit)
@@ -190,6 +202,11 @@ class Pushes:
         fields = {"user_id": str(key[1]), "tries": tries}
         try:
             step = self._make_attempts(key, lease)
+        except PlatformTokenError as error:
+            # A stranger may have sent the token: no try is counted, and nothing is put off.
+            with self._database.write() as transaction:
+                rows.give_back(transaction.sql, key, lease, self._clock())
+            return error
         except UsherError as error:
             if isinstance(error, IdentityAccountMissingError) and self._end(key, lease):
                 return _Step.SETTLED
@@ -217,6 +234,10 @@ class Pushes:
             **fields,
         )
         return step
+
+    @property
+    def _is_waiting(self) -> bool:
+        return self._identity is not None and self._identity.is_waiting
 
     def _of_account(self, error: UsherError) -> UsherError:
         """The error, told as the account's where Identity fails for that account alone."""

@@ -88,19 +88,27 @@ class Sync:
         with self._database.read() as transaction:
             return rows.completed(transaction.sql, self._instances.shown(transaction))
 
+    def is_due(self) -> bool:
+        """Whether a periodic run is to be begun or gone on with."""
+        if self._periodic is not None:
+            return True
+        last = self.completed()
+        return last is None or last.at + self._interval <= self._clock()
+
     def step(self) -> bool:
         """One step of a periodic run, if one is due; True where there is more to do at once.
 
         A periodic run mends both sides. Of several workers and servers, one makes it. None is made
-        before the instance is known.
+        before the instance is known, nor while the platform gives no token for Identity.
 
         Raises:
             UsherError: any other error of ``run``.
         """
+        if self._identity is not None and self._identity.is_waiting:
+            return False
+        if not self.is_due():
+            return False
         if self._periodic is None:
-            last = self.completed()
-            if last is not None and last.at + self._interval > self._clock():
-                return False
             self._periodic = self.run(PERIODIC, wait=False)
         try:
             if next(self._periodic, None) is not None:
@@ -184,7 +192,7 @@ class Sync:
         if client is None or not client.is_admin:
             raise IdentityNotConfiguredError(
                 "A sync needs USHER_IDENTITY_URL, and USHER_IDENTITY_ADMIN_TOKEN or "
-                "USHER_JWT_SECRET."
+                "USHER_JWT_SECRET; or, inside Netlify, USHER_USE_PLATFORM_TOKEN."
             )
         return client
 

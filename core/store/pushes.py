@@ -103,6 +103,16 @@ def postpone(connection: Connection, key: Key, lease: UUID, until: datetime, err
     )
 
 
+def give_back(connection: Connection, key: Key, lease: UUID, now: datetime) -> None:
+    """Give a lease back as if the push had not been begun; it is due at once."""
+    connection.execute(
+        update(PUSHES)
+        .where(_MINE, PUSHES.c.lease == lease)
+        .values(lease=None, next_try_at=now, tries=PUSHES.c.tries - 1),
+        _named(key),
+    )
+
+
 def is_made_up(connection: Connection, key: Key) -> bool:
     """Whether all that is known of a user came from ``usher trigger``."""
     mine = (DELIVERIES.c.instance_id == key[0]) & (DELIVERIES.c.user_id == key[1])

@@ -121,8 +121,7 @@ def together(
     port = free_port()
     settings = make_settings(
         database_url=database_url,
-        jwt_secret=JWT_SECRET,
-        **({"identity_url": f"http://127.0.0.1:{port}{MOUNT}"} | more),
+        **({"jwt_secret": JWT_SECRET, "identity_url": f"http://127.0.0.1:{port}{MOUNT}"} | more),
     )
     with use(App(settings, clock)) as app, ExitStack() as stack:
         url = stack.enter_context(serving(receive))
