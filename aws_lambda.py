@@ -25,7 +25,9 @@ from usher.functions._shared.failure import failure
 from usher.functions._shared.http import Request, read_body
 from usher.server import routes
 
-FUNCTION_URL: Final = ".lambda-url."
+if TYPE_CHECKING:
+    from usher.core.auth import TrustedCaller
+
 NO_DISK: Final = (
     "USHER_DATABASE_URL is a SQLite file. Lambda has no disk that stays, so what was answered "
     "would be lost: use postgresql+psycopg://"
@@ -49,8 +51,7 @@ def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         return _maintenance(context)
     request = read_request(event)
     try:
-        _usher()
-        answer = routes.answer(request)
+        answer = routes.answer(request, _trusted(_usher(), event, request))
     except Exception as error:
         answer = failure(error)
     return answer.to_dict(request.method)
@@ -70,7 +71,7 @@ def read_request(event: Mapping[str, Any]) -> Request:
             headers["cookie"] = ("; ".join(event["cookies"]),)
         return Request(
             method=method,
-            path=_path(event["rawPath"], about, FUNCTION_URL in about.get("domainName", "")),
+            path=_path(event["rawPath"], about, ".lambda-url." in about.get("domainName", "")),
             headers=headers,
             body=read_body(event, method),
             query=event.get("rawQueryString") or "",
@@ -79,6 +80,14 @@ def read_request(event: Mapping[str, Any]) -> Request:
         path = _path(event["path"], about, "version" not in event)
         return replace(Request.from_event(event), path=path)
     raise RequestError("The event is no HTTP request of a function URL or an API Gateway.")
+
+
+def _trusted(usher: App, event: Mapping[str, Any], request: Request) -> TrustedCaller | None:
+    if not usher.settings.trust_platform or not routes.is_api(request.path):
+        return None
+    from usher.core.platform_callers import caller_of_gateway  # noqa: PLC0415 - events need none
+
+    return caller_of_gateway(event, usher.settings)
 
 
 def _path(path: str, about: Mapping[str, Any], encoded: bool) -> str:

@@ -30,6 +30,9 @@ DOOR_WITHOUT_LIMIT: Final = (
 )
 MAX_NAME_CHARACTERS: Final = 100
 OBSERVE: Final = "observe"
+NETLIFY_V1: Final = "netlify-v1"
+API_GATEWAY: Final = "api-gateway"
+"""Values of USHER_TRUST_PLATFORM."""
 _SWITCHES: Final = frozenset({"on", "off", "yes", "no", "true", "false", "none", "0", "1"})
 """They name nothing."""
 
@@ -48,6 +51,8 @@ class Settings(Struct, frozen=True, kw_only=True):
             the admin API.
         bridge_url: address of the bridge function on Netlify, another way to the admin API.
         bridge_secret: secrets that sign requests to the bridge, newest first.
+        trust_platform: whose word about an API's caller is taken: ``netlify-v1``, ``api-gateway``;
+            empty: nobody's.
         proxy_secret: secrets with which Netlify signs requests that come through the site, newest
             first; empty: the API also answers direct requests.
         instance_id: the Identity instance; None: events of any instance are taken.
@@ -86,6 +91,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     use_platform_token: bool = False
     bridge_url: str | None = None
     bridge_secret: tuple[bytes, ...] = ()
+    trust_platform: str = ""
     proxy_secret: tuple[bytes, ...] = ()
     instance_id: UUID | None = None
     policy: str = "policy.toml"
@@ -287,6 +293,12 @@ def _mode(text: str) -> str:
     return text
 
 
+def _platform(text: str) -> str:
+    if text not in (NETLIFY_V1, API_GATEWAY):
+        raise ValueError(f"must be {NETLIFY_V1} or {API_GATEWAY}, not {text!r}")
+    return text
+
+
 def _switch(text: str) -> bool:
     if text not in ("on", "off"):
         raise ValueError(f"must be on or off, not {text!r}")
@@ -313,6 +325,7 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "use_platform_token": _switch,
     "bridge_url": _url,
     "bridge_secret": _secrets,
+    "trust_platform": _platform,
     "proxy_secret": _secrets,
     "instance_id": _uuid,
     "policy": str,

@@ -22,6 +22,7 @@ from usher.functions._shared.identity_hook import IdentityHook
 
 if TYPE_CHECKING:
     from usher.core.app import App
+    from usher.core.auth import TrustedCaller
     from usher.server.site import Site
 
 API_PREFIXES: Final = tuple(base + "/" for base in API_BASES)
@@ -55,13 +56,17 @@ def is_api(path: str) -> bool:
     return path.startswith(API_PREFIXES)
 
 
-def answer(request: Request) -> Response:
-    """Answer a request at any address."""
+def answer(request: Request, trusted: TrustedCaller | None = None) -> Response:
+    """Answer a request at any address.
+
+    Args:
+        trusted: the caller, where the platform vouches for them; it counts for the API.
+    """
     if is_api(request.path):
         from usher.functions import api  # noqa: PLC0415 - events need none of it
 
         received = perf_counter()
-        return hold(api.answer(request), received)
+        return hold(api.answer(request, trusted), received)
     if hook := find_hook(request.path):
         return hook.answer(request)
     try:

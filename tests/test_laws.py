@@ -59,6 +59,7 @@ CORE = (
     ("users",),
     ("identity", "requests", "keys"),
     ("auth", "webhooks", "maintenance", "door"),
+    ("platform_callers",),
     ("spool", "captures", "shadow", "outbox"),
     ("app",),
     ("periodic",),
