@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote
 
 from msgspec.structs import replace
@@ -137,6 +137,8 @@ def _load_all() -> None:
     """
     usher = _usher()
     _ = usher.policy, usher.webhooks, usher.auth
+    if usher.settings.trust_platform:
+        from usher.core import platform_callers  # noqa: F401, PLC0415 - others need none
     usher.store.load()
     routes.load()
 

@@ -1,7 +1,7 @@
 """Callers whom the platform verified, where USHER_TRUST_PLATFORM says that it may vouch for them.
 
-Only what the platform passes beside a request counts, never a header or a body. Whoever is not
-vouched for is asked for a bearer token as anywhere. Roles are our records' own in any case.
+Only what the platform passes beside a request counts, never a header or a body. All others need a
+bearer token, as anywhere. Roles are our records' own in any case.
 """
 
 from __future__ import annotations

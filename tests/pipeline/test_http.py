@@ -1,310 +1,154 @@
-"""HTTP to others: one table for the sockets of a process and for the JavaScript inside Netlify."""
+"""Platforms' events in, answers out, and the one shape of every error."""
 
 from __future__ import annotations
 
-import gzip
-import json
-import subprocess
-from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from ipaddress import ip_address
-from pathlib import Path
-from socket import socket
-from threading import Event
+import base64
 from typing import Any
 
 import pytest
 
-from tests.netlify_site import NODE
-from tests.receivers import NAME, Certificates, Receiver, listening, trusting
-from tests.stub import answering
-from tests.support import clean_environment, free_port
-from usher.core.domain.sink_urls import Target
-from usher.core.http.interface import Answer, AnswerCutError, Failure, Http, HttpError, Limits
-from usher.core.http.native import NativeHttp
-from usher.netlify.http import WiresHttp
-
-LIMITS = Limits(
-    connect_seconds=20, read_seconds=20, body_seconds=20, body_bytes=10_000, start_bytes=4
-)
-LOOPBACK = ip_address("127.0.0.1")
+from usher.core import errors
+from usher.core.domain.problem import as_problem
+from usher.core.errors import UsherError
+from usher.functions._shared.headers import SECURITY_HEADERS
+from usher.functions._shared.http import Request, Response, problem_response
 
 
-@contextmanager
-def wires(**variables: str) -> Iterator[WiresHttp]:
-    """HTTP by the JavaScript of the functions, in a process of Node."""
-    with subprocess.Popen(
-        [f"{NODE}/node", str(Path(__file__).with_name("wires.mjs"))],
-        env=clean_environment(**variables),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        stdin, stdout = process.stdin, process.stdout
-
-        def ask(**order: Any) -> dict[str, Any]:
-            body = order.get("body")
-            order["body"] = None if body is None else b64encode(body).decode()
-            stdin.write(json.dumps(order) + "\n")
-            stdin.flush()
-            told: dict[str, Any] = json.loads(stdout.readline())
-            if "error" in told:
-                raise OSError(told["error"])
-            if told.get("bytes") is not None:
-                told["bytes"] = b64decode(told["bytes"])
-            return told
-
-        try:
-            yield WiresHttp(ask)
-        finally:
-            stdin.close()
-            process.wait(30)
-
-
-@pytest.fixture(scope="module", params=["native", "wires"])
-def http(request: pytest.FixtureRequest, certificates: Certificates) -> Iterator[Http]:
-    """HTTP that trusts our authority, and is told of a proxy where there is none."""
-    proxy = f"http://127.0.0.1:{free_port()}"
-    proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"), proxy)
-    with trusting(certificates), pytest.MonkeyPatch.context() as patch:
-        for name in proxies:
-            patch.setenv(name, proxy)
-        if request.param == "native":
-            yield NativeHttp()
-            return
-        trust = {"NODE_EXTRA_CA_CERTS": str(certificates.authority), "NODE_USE_ENV_PROXY": "1"}
-        with wires(**proxies, **trust) as found:
-            yield found
-
-
-def get(http: Http, url: str, limits: Limits = LIMITS) -> Answer:
-    """A GET."""
-    return http.request("GET", url, {}, None, limits)
-
-
-def post(
-    http: Http, port: int, *, name: str = NAME, secure: bool = True, seconds: float = 20
-) -> Answer:
-    """A POST to a checked address."""
-    target = Target(secure, name, port, "/a/../hook?a=1")
-    headers = {"webhook-id": "chg_1", "Connection": "close"}
-    return http.post(target, LOOPBACK, headers, b"{}", connect_seconds=20, seconds=seconds)
-
-
-@contextmanager
-def failing(*failures: Failure) -> Iterator[None]:
-    """The request within fails so, and the error names no address."""
-    with pytest.raises(HttpError) as caught:
-        yield
-    assert caught.value.failure in failures
-    assert "127.0.0.1" not in str(caught.value)
-
-
-def test_a_request_arrives_as_it_was_sent(http: Http) -> None:
-    """Path, query, headers and bytes; so does the answer, of any status."""
-    body = '{"ö": 1}\r\n\0'.encode()
-    with answering((201, {"X-One": "1", "Content-Length": "3"}, b"\xff\0\n")) as stub:
-        answer = http.request("PUT", f"{stub.url}/a/b%2Fc?d=e%20f", {"X-A": "b"}, body, LIMITS)
-        assert (answer.status, answer.headers["x-one"], answer.body) == (201, "1", b"\xff\0\n")
-        for method, status in (("GET", 201), ("DELETE", 201)):
-            assert http.request(method, stub.url, {}, None, LIMITS).status == status
-    path, headers, received = stub.requests[0]
-    assert (path, headers["x-a"], received) == ("/a/b%2Fc?d=e%20f", "b", body)
-    assert headers["host"] == stub.url.removeprefix("http://")
-    assert headers["accept-encoding"] == "identity"
-    assert stub.methods == ["PUT", "GET", "DELETE"]
-    assert [each[2] for each in stub.requests[1:]] == [b"", b""]
-
-
-def test_of_a_header_that_comes_twice_the_last_one_counts(http: Http) -> None:
-    """As for any reader of a mapping."""
-    with listening(
-        saying(b"HTTP/1.1 200 OK\r\nX-A: 1\r\nx-a: 2\r\nContent-Length: 0\r\n\r\n")
-    ) as port:
-        assert get(http, f"http://127.0.0.1:{port}").headers["x-a"] == "2"
-
-
-@pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_redirect_is_an_answer(http: Http, status: int) -> None:
-    """So no token travels on."""
-    with answering((status, {"Location": "/elsewhere", "Content-Length": "0"}, b"")) as stub:
-        assert get(http, stub.url).status == status
-    assert len(stub.requests) == 1
-
-
-def test_a_body_is_read_up_to_its_limit(http: Http) -> None:
-    """One byte more, and only the start is kept."""
-    limits = Limits(20, 20, 20, body_bytes=9, start_bytes=4)
-    with answering((200, {}, b"123456789"), (200, {}, b"123456789X" * 10_000)) as stub:
-        assert get(http, stub.url, limits).body == b"123456789"
-        with pytest.raises(AnswerCutError) as caught:
-            get(http, stub.url, limits)
-    assert (caught.value.start, caught.value.late) == (b"1234", False)
-    assert caught.value.received > 9
-
-
-def test_a_packed_body_counts_as_it_is_unpacked(http: Http) -> None:
-    """Nobody asks for one. A bomb goes no further than the limit."""
-    headers = {"Content-Encoding": "gzip"}
-    bomb, torn = gzip.compress(b"x" * 1_000_000), gzip.compress(b"abc" * 99)[:-12]
-    packed = [(200, headers, each) for each in (gzip.compress(b"abc"), bomb, b"no gzip")]
-    with answering(*packed, (200, headers, torn)) as stub:
-        assert get(http, stub.url).body == b"abc"
-        with pytest.raises(AnswerCutError) as caught:
-            get(http, stub.url)
-        assert (caught.value.start, caught.value.late) == (b"xxxx", False)
-        with failing(Failure.BROKEN):
-            get(http, stub.url)
-        assert b"abc" * 9 not in get(http, stub.url).body  # its reader finds no JSON object
-
-
-def test_an_answer_that_comes_too_slowly_is_cut(http: Http) -> None:
-    """A byte now and then is no end."""
-
-    def work(line: socket, over: Event) -> None:
-        line.recv(1_000)
-        line.sendall(b"HTTP/1.1 200 OK\r\n\r\n123456")
-        while not over.wait(0.05):
-            line.sendall(b".")
-
-    with listening(work) as port, pytest.raises(AnswerCutError) as caught:
-        get(http, f"http://127.0.0.1:{port}", Limits(20, 20, 0.2, 10_000, 4))
-    assert (caught.value.start, caught.value.late) == (b"1234", True)
-
-
-@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n123"])
-def test_silence_is_not_waited_for(http: Http, said: bytes) -> None:
-    """Before the answer, or within it."""
-
-    def work(line: socket, over: Event) -> None:
-        line.recv(1_000)
-        line.sendall(said)
-        over.wait(60)
-
-    with listening(work) as port, failing(Failure.TIME):
-        get(http, f"http://127.0.0.1:{port}", Limits(20, 0.2, 20, 10_000, 4))
+def test_headers_are_found_whatever_their_case_and_form() -> None:
+    """The multi-value form wins, because only it shows a repetition."""
+    request = Request.from_event(
+        {
+            "httpMethod": "POST",
+            "path": "/x",
+            "headers": {"X-One": "1", "X-Two": "b"},
+            "multiValueHeaders": {"x-two": ["a", "b"]},
+            "body": None,
+        }
+    )
+    assert request.headers == {"x-two": ("a", "b"), "x-one": ("1",)}
+    assert request.body == b""
 
 
 @pytest.mark.parametrize(
-    "said", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n123"]
+    ("body", "is_base64", "read"),
+    [
+        ("é", False, "é".encode()),
+        (base64.b64encode(b"\xff\x00").decode(), True, b"\xff\x00"),
+        ("", True, b""),
+    ],
 )
-def test_an_answer_that_breaks_off_is_none(http: Http, said: bytes) -> None:
-    """However much of it came."""
-    with listening(saying(said)) as port, failing(Failure.BROKEN):
-        get(http, f"http://127.0.0.1:{port}")
+def test_a_body_is_the_exact_bytes(body: str, is_base64: bool, read: bytes) -> None:
+    """Text as UTF-8, anything else by base64."""
+    event = {"httpMethod": "POST", "path": "/", "body": body, "isBase64Encoded": is_base64}
+    assert Request.from_event(event).body == read
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "no-such-name.invalid"])
-def test_nobody_there_is_told_as_such(http: Http, host: str) -> None:
-    """Nothing was sent."""
-    with failing(Failure.CONNECT):
-        get(http, f"http://{host}:{free_port()}")
+def test_base64_that_is_none_is_a_bad_request() -> None:
+    """The platform's fault, said so."""
+    with pytest.raises(errors.RequestError, match="base64"):
+        Request.from_event({"body": "***", "isBase64Encoded": True})
 
 
-def test_a_certificate_is_verified_before_a_token_is_sent(
-    http: Http, certificates: Certificates
-) -> None:
-    """By our authority, for another name than the URL's."""
-    with Receiver(certificates) as receiver, failing(Failure.CERTIFICATE):
-        get(http, f"https://localhost:{receiver.port}")
-    assert receiver.came == []
+def event(method: str, *types: str, size: int = 1) -> dict[str, Any]:
+    """A request of this method, with these types and a body of this size."""
+    return {
+        "httpMethod": method,
+        "path": "/",
+        "multiValueHeaders": {"Content-Type": list(types)},
+        "body": "x" * size,
+    }
 
 
-def test_a_webhook_goes_to_the_checked_address_with_the_name_of_its_url(
-    http: Http, certificates: Certificates
-) -> None:
-    """SNI, certificate and ``Host`` have the name, which nobody looks up."""
-    with Receiver(certificates) as receiver:
-        receiver.answers = [(202, {"Retry-After": "7"})]
-        answer = post(http, receiver.port)
-        assert (answer.status, answer.headers["retry-after"]) == (202, "7")
-        with failing(Failure.CERTIFICATE):
-            post(http, receiver.port, name="other.example")
-    assert receiver.name == "other.example"
-    (came,) = receiver.came
-    assert (came.path, came.body) == ("/a/../hook?a=1", b"{}")
-    assert came.headers["host"] == f"{NAME}:{receiver.port}"
-    assert came.headers["webhook-id"] == "chg_1"
+def test_size_method_and_type_are_insisted_on_by_themselves() -> None:
+    """A function has them checked in the order of a server, which sees the size first."""
+    request = Request.from_event(event("PUT", "application/json", size=11))
+    request.require_size(11)
+    with pytest.raises(errors.BodyTooLargeError):
+        request.require_size(10)
+    request.require_method("PUT")
+    with pytest.raises(errors.MethodNotAllowedError):
+        request.require_method("POST")
 
 
-def test_the_body_of_an_answer_to_a_webhook_is_not_waited_for(http: Http) -> None:
-    """Its headers say all; a redirect is one of them."""
-
-    def work(line: socket, over: Event) -> None:
-        line.recv(1_000)
-        line.sendall(b"HTTP/1.1 307 Elsewhere\r\nLocation: /\r\nContent-Length: 5\r\n\r\n")
-        over.wait(60)
-
-    with listening(work) as port:
-        assert post(http, port, secure=False).status == 307
+@pytest.mark.parametrize(
+    "types", [["text/plain"], [], ["application/json", "application/json"], ["application/jsonp"]]
+)
+def test_a_type_that_is_not_one_json_is_refused(types: list[str]) -> None:
+    """However many types are said."""
+    with pytest.raises(errors.UnsupportedMediaTypeError):
+        Request.from_event(event("POST", *types)).require_json()
 
 
-@pytest.mark.parametrize("secure", [False, True])
-def test_a_webhook_has_one_time_for_all(http: Http, secure: bool) -> None:
-    """For the handshake as well, and however often a byte comes."""
-
-    def work(line: socket, over: Event) -> None:
-        line.recv(1_000)
-        while not over.wait(0.05):
-            line.sendall(b"\x16\x03\x03\x40\x00" if secure else b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    # An OpenSSL that takes the bytes for broken TLS says so.
-    failures = (Failure.TIME, Failure.BROKEN) if secure else (Failure.TIME,)
-    with listening(work) as port, failing(*failures):
-        post(http, port, secure=secure, seconds=0.5)
+def test_json_may_be_said_in_other_letters_and_with_parameters() -> None:
+    """Media types are compared without regard to letter case."""
+    Request.from_event(event("POST", "Application/JSON; charset=utf-8")).require_json()
 
 
-def test_a_webhook_that_breaks_is_told_from_one_that_was_never_sent(http: Http) -> None:
-    """Only the latter may go to another address."""
-    with failing(Failure.CONNECT):
-        post(http, free_port(), secure=False)
-    for secure in (False, True):
-        with listening(saying(b"nonsense\r\n\r\n")) as port, failing(Failure.BROKEN):
-            post(http, port, secure=secure)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_body_of_get_and_head_is_not_read(method: str) -> None:
+    """It has no meaning, and the server never reads one."""
+    assert Request.from_event(event(method)).body == b""
 
 
-def test_names_are_looked_up(http: Http) -> None:
-    """Each address once; a name without any is an error."""
-    found = http.resolve("localhost", 20)
-    assert {"127.0.0.1", "::1"} & set(found)
-    assert len(set(found)) == len(found)
-    for name in ("no-such-name.invalid", "a" * 64 + ".example"):
-        with pytest.raises(OSError) as caught:  # noqa: PT011 - each system has its own words
-            http.resolve(name, 20)
-        assert not isinstance(caught.value, TimeoutError)
+def test_every_answer_has_the_security_headers() -> None:
+    """Added where it is rendered, so none can be forgotten."""
+    answer = Response(200, "{}", "application/json", {"ETag": '"1"'}).to_dict()
+    assert SECURITY_HEADERS.items() <= answer["headers"].items()
+    assert answer["headers"]["ETag"] == '"1"'
 
 
-def test_a_name_that_takes_long_is_told_by_the_wires_as_by_the_system() -> None:
-    """Node's look-up cannot be ended either."""
-    asked: list[dict[str, Any]] = []
-
-    def ask(**order: Any) -> dict[str, Any]:
-        asked.append(order)
-        return {"addresses": [], "late": True}
-
-    with pytest.raises(TimeoutError):
-        WiresHttp(ask).resolve("crm.example", 0.25)
-    assert asked == [{"do": "resolve", "host": "crm.example", "ms": 250}]
-
-
-def test_wires_that_fail_are_no_answer() -> None:
-    """Their words may hold an address, so they are not told."""
-
-    def ask(**_: Any) -> dict[str, Any]:
-        raise OSError("connect ECONNREFUSED 127.0.0.1:5432")
-
-    with failing(Failure.BROKEN):
-        get(WiresHttp(ask), "https://identity.example")
+def test_the_shape_of_an_error_is_pinned() -> None:
+    """RFC 9457 with our code."""
+    answer = problem_response(errors.MethodNotAllowedError("GET", ("POST",))).to_dict()
+    assert answer["statusCode"] == 405
+    assert answer["headers"]["Allow"] == "POST"
+    assert answer["headers"]["Content-Type"] == "application/problem+json"
+    assert answer["body"] == (
+        '{"type":"urn:usher:error:method_not_allowed",'
+        '"title":"This address does not take that method","status":405,'
+        '"code":"method_not_allowed","detail":"GET is not offered here; use POST."}'
+    )
 
 
-def saying(said: bytes) -> Callable[[socket, Event], None]:
-    """A receiver that says this, and hangs up."""
+def everything(root: type[UsherError]) -> list[type[UsherError]]:
+    """The tree of errors, flat."""
+    return [root, *(found for child in root.__subclasses__() for found in everything(child))]
 
-    def work(line: socket, _: Event) -> None:
-        line.recv(1_000)
-        line.sendall(said)
 
-    return work
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "SettingsError": (("problem",),),
+    "PolicyError": ("policy.toml", "problem"),
+    "ExtraMissingError": ("The driver of PostgreSQL is", "postgres"),
+    "MethodNotAllowedError": ("GET", ("POST",)),
+    "BodyTooLargeError": (10,),
+    "TooManyRequestsError": (1.5,),
+    "UnsupportedMediaTypeError": ("text/plain",),
+    "InvalidInputError": ((("/x", "is wrong"), ("limit", "is no number")),),
+    "HandlersCircleError": (30, ("site.one", "site.other")),
+    "CursorGoneError": (),
+    "CursorInvalidError": (),
+    "AccountWaitingError": (),
+    "UserWaitingError": (),
+    "PreconditionFailedError": (3,),
+    "SignatureError": (errors.Check.STALE, "412 s old"),
+    "BodyError": ("problem", "/x"),
+    "BodyJsonError": ("problem",),
+    "BodyFieldError": ("problem", "/x"),
+    "InstanceMismatchError": (),
+    "InstanceUnknownError": (),
+    "SeveralInstancesError": (("00000000-0000-0000-0000-000000000001",),),
+    "EventMismatchError": ("login",),
+}
+
+
+@pytest.mark.parametrize("kind", everything(UsherError), ids=lambda kind: kind.__name__)
+def test_every_error_knows_its_status_and_code(kind: type[UsherError]) -> None:
+    """And tells callers nothing of what is wrong on our side."""
+    error = kind(*ARGUMENTS.get(kind.__name__, ("a detail",)))
+    document = as_problem(error)
+    assert document["status"] == error.status
+    assert 400 <= error.status < 600
+    assert document["code"] == error.code
+    assert str(error)
+    if error.status >= 500 or isinstance(error, errors.SignatureError):
+        assert "detail" not in document
