@@ -35,6 +35,7 @@ NOT_WALKED = {
     ("spool.unwritable", 1): "a disk",
     ("identity.unreachable", 2): "the network",
     ("bridge.unreachable", 1): "the network",
+    ("pushes.idle", 1): "Netlify's functions, and the context that they are given",
     ("identity.bridge", 1): "the same in the end as its other cause",
 }
 """Causes that no test can make."""

@@ -17,6 +17,7 @@ from tests.cli.test_doctor import bad, findings
 from tests.emulator.world import JWT_SECRET, MOUNT, OPERATOR, World, world
 from tests.stub import answering
 from tests.support import account, call, free_port, signed
+from usher.cli.checks.identity import BY_PLATFORM
 from usher.core.app import utc_now
 from usher.core.domain import administration
 from usher.core.domain.administration import Change
@@ -99,6 +100,23 @@ def test_a_deleted_user_is_deleted_at_identity(site: Site) -> None:
     assert site.held(user_id)["roles"] == []
     site.program("users", "delete", "bob@example.com", "--yes")
     assert site.identity.admin("GET", f"/admin/users/{user_id}").status == 404
+
+
+def test_with_the_platforms_token_commands_leave_the_telling_to_functions(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The change waits, and who runs a command learns for what; doctor does not try it."""
+    user_id = site.bob()
+    monkeypatch.delenv("USHER_IDENTITY_ADMIN_TOKEN")
+    monkeypatch.setenv("USHER_USE_PLATFORM_TOKEN", "on")
+    said = site.program("users", "grant", "bob@example.com", "editor").stdout
+    assert "Identity: pending until a function on Netlify is given a token for it\n" in said
+    assert site.held(user_id)["roles"] == ["member", "staff"]
+    refused = site.program("sync", "--push", code=1)
+    assert "Netlify gave no token for Identity" in refused.stderr
+    found = findings(site.program)
+    assert found["identity"]["text"] == BY_PLATFORM
+    assert found["pushes"]["well"]
 
 
 def test_without_credentials_nothing_is_said_of_identity(
