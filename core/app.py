@@ -588,12 +588,13 @@ _current: App | None = None
 _lock = RLock()
 
 
-def current(*, guest: bool = False) -> App:
+def current(*, guest: bool = False, http: Http | None = None) -> App:
     """The process's App, made from the environment at first use.
 
     Args:
         guest: the process is somebody else's, and takes no events perhaps: no webhook secret is
             needed, and logging stays as its owner configured it.
+        http: of the App, where this call makes it.
 
     Raises:
         SettingsError: a setting is missing or wrong.
@@ -607,7 +608,7 @@ def current(*, guest: bool = False) -> App:
                 settings = Settings.from_env(os.environ, verifies=not guest)
                 if settings.observes:
                     log.get_logger().warning("mode.observe")
-                _current = App(settings)
+                _current = App(settings, http=http)
     return _current
 
 

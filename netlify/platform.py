@@ -12,13 +12,15 @@ if TYPE_CHECKING:
 
 
 def begin(usher: App, identity: object) -> None:
-    """Begin an invocation with its token for Identity, or without one.
+    """Begin an invocation with its token for Identity, or without one; an event needs none.
 
     Args:
         identity: ``{url, token}``: of a v2 function ``globalThis.netlifyIdentityContext``, of a v1
             function ``context.clientContext.identity``. A ``user`` in it is not looked at. None:
             the invocation has no context.
     """
+    if not usher.settings.use_platform_token:
+        return
     context: Mapping[str, Any] = identity if isinstance(identity, Mapping) else {}
     usher.platform.renew(context.get("url"), context.get("token"))
 

@@ -20,9 +20,13 @@ from tests.netlify_site import NODE
 from tests.receivers import NAME, Certificates, Receiver, listening, trusting
 from tests.stub import answering
 from tests.support import clean_environment, free_port
+from usher.core import app
+from usher.core.app import App
 from usher.core.domain.sink_urls import Target
+from usher.core.errors import IdentityCredentialsError
 from usher.core.http.interface import Answer, AnswerCutError, Failure, Http, HttpError, Limits
 from usher.core.http.native import NativeHttp
+from usher.core.settings import Settings
 from usher.netlify.http import WiresHttp
 
 LIMITS = Limits(
@@ -264,6 +268,34 @@ def test_a_webhook_that_breaks_is_told_from_one_that_was_never_sent(http: Http) 
     for secure in (False, True):
         with listening(saying(b"nonsense\r\n\r\n")) as port, failing(Failure.BROKEN):
             post(http, port, secure=secure)
+
+
+def test_the_app_sends_by_what_its_runtime_gives_it(
+    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its maker alone knows; sockets are what it has otherwise."""
+    asked: list[dict[str, Any]] = []
+
+    def ask(**order: Any) -> dict[str, Any]:
+        asked.append(order)
+        return {"status": 401, "headers": [], "bytes": b"{}"}
+
+    wires = WiresHttp(ask)
+    url = "https://identity.example"
+    for made in (
+        App(make_settings(identity_url=url, identity_admin_token="x"), http=wires),
+        App(make_settings(identity_url=url, use_platform_token=True), http=wires),
+    ):
+        made.platform.renew(url, "the-token")
+        with pytest.raises(IdentityCredentialsError):
+            made.identity.probe()  # type: ignore[union-attr]
+    tokens = [order["headers"]["Authorization"] for order in asked]
+    assert tokens == ["Bearer x", "Bearer the-token"]
+    assert isinstance(App(make_settings()).http, NativeHttp)
+    monkeypatch.setattr(app, "_current", None)
+    monkeypatch.setenv("USHER_WEBHOOK_SECRETS", "s" * 32)
+    assert app.current(http=wires).http is wires
+    monkeypatch.setattr(app, "_current", None)
 
 
 def test_names_are_looked_up(http: Http) -> None:
