@@ -68,7 +68,7 @@ def run(
     """
     tasks = [task for task in TASKS if task.asked_for(usher.settings)]
     identity = usher.identity if usher.settings.tells_identity else None
-    reaches = identity is not None and identity.is_admin
+    reaches = identity is not None and identity.is_admin and not identity.is_waiting
     without = [task.name for task in tasks if task.needs_identity and not reaches]
     problems: list[Exception] = []
     with ExitStack() as ending:

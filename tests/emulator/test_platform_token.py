@@ -16,9 +16,11 @@ from tests.emulator.world import JWT_SECRET, MOUNT, OPERATOR, World
 from tests.store.store_support import LogLines, rows
 from tests.stub import answering
 from tests.support import Clock
+from usher.core import scheduled
 from usher.core.app import App
 from usher.core.identity.client import IdentityClient
 from usher.core.identity.http import system_token
+from usher.core.scheduled import NO_WAY
 from usher.core.settings import Settings
 from usher.functions import api
 
@@ -139,6 +141,17 @@ def test_a_sync_goes_on_with_each_token(inside: Site) -> None:
     assert {user["email"] for user in inside.call("GET", "/users")[1]["users"]} >= {
         "eve@example.com"
     }
+
+
+def test_a_scheduled_invocation_pushes_where_it_brought_a_token(inside: Site) -> None:
+    """Without one it says what it left."""
+    assert inside.grant() == "pending"
+    left = {"pushes": NO_WAY, "sync": NO_WAY}
+    assert scheduled.run(inside.app, lambda: 30.0) == {"done": True, **left}
+    assert inside.pending() == [(0, True, "")]
+    inside.app.platform.renew(inside.url, inside.good())
+    assert not left.keys() & scheduled.run(inside.app, lambda: 30.0).keys()
+    assert inside.pending() == []
 
 
 def test_without_a_token_a_push_waits_for_the_next_that_has_one(inside: Site) -> None:
