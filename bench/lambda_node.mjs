@@ -1,5 +1,5 @@
-// Lambda's runtime for Node in small: `node lambda_node.mjs ENTRY`, the entry file of an unzipped function.
-// One event a line on standard input; one answer a line on descriptor 3, the first of which says that the
+// Lambda's runtime for Node in small: `node lambda_node.mjs ENTRY DESCRIPTOR`, the entry file of an unzipped function.
+// One event a line on standard input; one answer a line on the descriptor, the first of which says that the
 // entry file is loaded. Streamed answers only, as Netlify's bootstrap gives them. An answer tells the marks that
 // the function set by performance.mark() since the last one, and when WebAssembly was compiled.
 import fs from 'node:fs'
@@ -30,9 +30,10 @@ const marks = () => {
   return found.map(({ name, startTime }) => [name, performance.timeOrigin + startTime])
 }
 
-const say = (answer) => fs.writeSync(3, `${JSON.stringify({ ...answer, at: Date.now() })}\n`)
+const [entry, descriptor] = process.argv.slice(2)
+const say = (answer) => fs.writeSync(Number(descriptor), `${JSON.stringify({ ...answer, at: performance.timeOrigin + performance.now() })}\n`)
 
-const { handler } = await import(pathToFileURL(process.argv[2]))
+const { handler } = await import(pathToFileURL(entry))
 say({ loaded: true })
 
 for await (const line of readline.createInterface({ input: process.stdin })) {

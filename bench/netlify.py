@@ -68,6 +68,7 @@ class Contender:
     """One of the two.
 
     Attributes:
+        log: what its processes write.
         ledger: the table that holds a row of each event that was answered.
         good: how many events it has answered so.
     """
@@ -75,6 +76,7 @@ class Contender:
     name: str
     package: Package
     variables: Mapping[str, str]
+    log: Path
     ledger: str
     good: int = 0
 
@@ -97,7 +99,8 @@ def check(contender: Contender, answer: Mapping[str, Any], *, good: bool = True)
     """The answer gives the roles of the policy, or refuses."""
     body = base64.b64decode(answer["body"])
     if answer["statusCode"] != (200 if good else 401):
-        raise FunctionError(f"{contender.name} answered {answer['statusCode']}: {body!r}")
+        said = f"{body!r}\n{contender.log.read_text(errors='replace')[-4000:]}"
+        raise FunctionError(f"{contender.name} answered {answer['statusCode']}: {said}")
     if good:
         contender.good += 1
         roles = json.loads(body)["app_metadata"]["roles"]
@@ -111,7 +114,6 @@ class Bench:
 
     contenders: Sequence[Contender]
     places: Sequence[Place]
-    folder: Path
 
     def figures(self) -> dict[Key, Figures]:
         """None yet."""
@@ -124,8 +126,7 @@ class Bench:
     def running(self, contender: Contender, place: Place) -> AbstractContextManager[Function]:
         """Start one."""
         major, share = place
-        log = self.folder / f"{contender.name}.log"
-        return function(contender.package, node(major), share, contender.variables, log)
+        return function(contender.package, node(major), share, contender.variables, contender.log)
 
     def cold(self, contender: Contender, place: Place, figures: Figures, *, good: bool) -> None:
         """One start."""
@@ -194,12 +195,14 @@ def contenders(
             "USHER_DATABASE_URL": url.replace("postgresql:", "postgresql+pg8000:", 1),
             "USHER_WEBHOOK_SECRETS": SECRET,
         }
-        found.append(Contender("usher", zipped["identity"], variables | trust, "deliveries"))
+        log = folder / "usher.log"
+        found.append(Contender("usher", zipped["identity"], variables | trust, log, "deliveries"))
     if PLAIN in only:
         database.say(*TABLES.split(";"))
         zipped = zip_functions(zipper, PEER, PEER / "functions", folder / PLAIN)
         variables = {"DATABASE_URL": url, "WEBHOOK_SECRET": SECRET}
-        found.append(Contender(PLAIN, zipped["identity"], variables | trust, "delivery"))
+        log = folder / f"{PLAIN}.log"
+        found.append(Contender(PLAIN, zipped["identity"], variables | trust, log, "delivery"))
     yield found
     for each in found:
         kept = database.count(each.ledger)
@@ -256,7 +259,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="usher-netlify-")))
         database = stack.enter_context(tls_database(logged=given.profile))
         both = stack.enter_context(contenders(database, folder, given.site, given.only))
-        bench = Bench(both, list(itertools.product(given.node, given.share)), folder)
+        bench = Bench(both, list(itertools.product(given.node, given.share)))
         sizes = {each.name: (each.package.zipped, each.package.unzipped) for each in both}
         for name, (zipped, unzipped) in sizes.items():
             print(f"{name}: {zipped / 1e6:.1f} MB zipped, {unzipped / 1e6:.1f} MB unzipped")

@@ -127,8 +127,8 @@ class Function:
             "SITE_URL": SITE_URL,
             "URL": SITE_URL,
         }
-        script = [str(program), str(BENCH / "lambda_node.mjs"), str(package.entry)]
-        command = limits.within(["/bin/sh", "-c", f'exec "$@" 3>&{given}', "sh", *script])
+        runtime = str(BENCH / "lambda_node.mjs")
+        command = limits.within([str(program), runtime, str(package.entry), str(given)])
         self.began, self._started = time(), perf_counter()
         with log.open("ab") as out:
             self.process = subprocess.Popen(
