@@ -17,9 +17,9 @@ def moments_of(running: Function, said: Iterable[Moment]) -> list[tuple[str, flo
     mine = [each for each in said if running.began <= each.at <= running.answered]
     found = [("entry file loaded", running.loaded), *running.marks]
     found.append(("database connected", _first(mine, "connection received")))
-    found.append(("signed in at the database (TLS, SCRAM)", _first(mine, "connection authorized")))
+    found.append(("signed in (TLS, SCRAM)", _first(mine, "connection authorized")))
     statements = [each.at for each in mine if each.said.startswith(("statement:", "execute "))]
-    found.append((f"the last of {len(statements)} statements sent", statements[-1]))
+    found.append(("last statement sent", statements[-1]))
     found.append(("answered", running.answered))
     return sorted(found, key=lambda each: each[1])
 
