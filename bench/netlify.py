@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -38,7 +39,7 @@ from bench.netlify_function import (
     node,
     zip_functions,
 )
-from bench.netlify_profile import Stages, medians, stages
+from bench.netlify_profile import medians, stages
 from bench.shares import SHARES, Share, group
 from bench.tls_database import TlsDatabase, tls_database
 from tests import npm
@@ -50,6 +51,9 @@ SECRET = "0123456789abcdef0123456789abcdef"
 PATH = "/.netlify/functions/identity"
 ROLES = ["member", "staff"]
 NODES = (22, 24)
+FORGED = "forged"
+STATUSES = {"signup": {200}, "login": {200, 204}, FORGED: {401}}
+"""What is answered in each case; 204 says that the roles stay as they are."""
 TABLES = """
 CREATE TABLE "user" (
     id TEXT PRIMARY KEY, email TEXT NOT NULL, app_metadata TEXT NOT NULL,
@@ -70,7 +74,7 @@ class Contender:
     Attributes:
         log: what its processes write.
         ledger: the table that holds a row of each event that was answered.
-        good: how many events it has answered so.
+        stored: how many events it has answered so.
     """
 
     name: str
@@ -78,34 +82,33 @@ class Contender:
     variables: Mapping[str, str]
     log: Path
     ledger: str
-    good: int = 0
+    stored: int = 0
 
 
 Key = tuple[int, str, str]
 Place = tuple[int, Share]
 
 
-def request(name: str, person: UUID, *, good: bool = True) -> dict[str, Any]:
-    """An event of somebody's, signed now; forged if it is not good."""
-    now = int(time.time())
-    held = {"roles": ROLES} if name == "login" else {}
-    body = load.event(name, person, now, held)
-    signature = load.sign(body, SECRET if good else SECRET[::-1], now)
+def request(case: str, person: UUID) -> dict[str, Any]:
+    """An event of somebody's, signed now; a forged one is a signup signed with another secret."""
+    now, name = int(time.time()), "signup" if case == FORGED else case
+    body = load.event(name, person, now, {"roles": ROLES} if case == "login" else {})
+    signature = load.sign(body, SECRET[::-1] if case == FORGED else SECRET, now)
     headers = {"x-webhook-signature": signature.decode(), "x-netlify-event": f"identity_{name}"}
     return event(body, headers, PATH)
 
 
-def check(contender: Contender, answer: Mapping[str, Any], *, good: bool = True) -> None:
-    """The answer gives the roles of the policy, or refuses."""
-    body = base64.b64decode(answer["body"])
-    if answer["statusCode"] != (200 if good else 401):
+def check(contender: Contender, answer: Mapping[str, Any], case: str) -> None:
+    """The answer gives the roles of the policy, changes nothing at a login, or refuses."""
+    body, status = base64.b64decode(answer["body"]), answer["statusCode"]
+    if status not in STATUSES[case]:
         said = f"{body!r}\n{contender.log.read_text(errors='replace')[-4000:]}"
-        raise FunctionError(f"{contender.name} answered {answer['statusCode']}: {said}")
-    if good:
-        contender.good += 1
+        raise FunctionError(f"{contender.name} answered {status}: {said}")
+    if status == 200:
         roles = json.loads(body)["app_metadata"]["roles"]
         if sorted(roles) != ROLES:
             raise FunctionError(f"{contender.name} gave the roles {roles}")
+    contender.stored += case != FORGED
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +131,14 @@ class Bench:
         major, share = place
         return function(contender.package, node(major), share, contender.variables, contender.log)
 
-    def cold(self, contender: Contender, place: Place, figures: Figures, *, good: bool) -> None:
+    def cold(self, contender: Contender, place: Place, figures: Figures, case: str) -> None:
         """One start."""
         with self.running(contender, place) as running:
-            answer, elapsed = running.start(request("signup", uuid4(), good=good))
+            answer, elapsed = running.start(request(case, uuid4()))
             cpu = running.cpu_ms()
-        check(contender, answer, good=good)
-        (figures.cold_good if good else figures.cold_forged).append(elapsed)
-        (figures.cpu_good if good else figures.cpu_forged).append(cpu)
+        check(contender, answer, case)
+        (figures.cold_forged if case == FORGED else figures.cold_good).append(elapsed)
+        (figures.cpu_forged if case == FORGED else figures.cpu_good).append(cpu)
 
     def warm(self, place: Place, found: Mapping[Key, Figures], count: int) -> None:
         """So many signups, then as many logins, of each contender in turns."""
@@ -144,27 +147,31 @@ class Bench:
             pairs: list[tuple[Contender, Function, Figures]] = []
             for each in self.contenders:
                 running = stack.enter_context(self.running(each, place))
-                check(each, running.start(request("signup", uuid4()))[0])
+                check(each, running.start(request("signup", uuid4()))[0], "signup")
                 pairs.append((each, running, found[place[0], place[1].name, each.name]))
             for name in ("signup", "login"):
                 for person in people:
                     for contender, running, figures in pairs:
                         answer, elapsed = running.invoke(request(name, person))
-                        check(contender, answer)
+                        check(contender, answer, name)
                         getattr(figures, name).append(elapsed)
             for _, running, figures in pairs:
                 figures.peak_mib.append(running.peak_mib())
                 figures.resident_mib.append(running.resident_mib())
 
-    def profile(self, database: TlsDatabase, rounds: int) -> Iterator[tuple[Place, str, Stages]]:
+    def profile(self, database: TlsDatabase, rounds: int) -> Iterator[str]:
         """Where the time of cold starts goes."""
         for place, contender in itertools.product(self.places, self.contenders):
-            runs = []
+            runs, cpu = [], []
             for _ in range(rounds):
                 with self.running(contender, place) as running:
-                    check(contender, running.start(request("signup", uuid4()))[0])
+                    check(contender, running.start(request("signup", uuid4()))[0], "signup")
+                    cpu.append(running.cpu_ms())
                     runs.append(stages(running, database.moments()))
-            yield place, contender.name, medians(runs)
+            yield f"\nNode {place[0]}, {place[1].name}, {contender.name}: ms until"
+            for stage, elapsed in medians(runs).items():
+                yield f"  {elapsed:8.1f}  {stage}"
+            yield f"  {median(cpu):8.1f}  of the processor's time in all"
 
 
 def usher_site(folder: Path) -> Path:
@@ -206,8 +213,8 @@ def contenders(
     yield found
     for each in found:
         kept = database.count(each.ledger)
-        if kept != each.good:
-            raise FunctionError(f"{each.name} answered {each.good} events and kept {kept}")
+        if kept != each.stored:
+            raise FunctionError(f"{each.name} answered {each.stored} events and kept {kept}")
 
 
 def measured(bench: Bench, rounds: int, warm: int) -> list[Figures]:
@@ -215,15 +222,15 @@ def measured(bench: Bench, rounds: int, warm: int) -> list[Figures]:
     found = bench.figures()
     for number in range(rounds):
         order = bench.contenders if number % 2 else bench.contenders[::-1]
-        for place, good, each in itertools.product(bench.places, (True, False), order):
-            bench.cold(each, place, found[place[0], place[1].name, each.name], good=good)
+        for place, case, each in itertools.product(bench.places, ("signup", FORGED), order):
+            bench.cold(each, place, found[place[0], place[1].name, each.name], case)
         print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
     for place in bench.places:
         bench.warm(place, found, warm)
     return list(found.values())
 
 
-def unlimited_words(shares: Sequence[Share]) -> list[str]:
+def not_limited(shares: Sequence[Share]) -> list[str]:
     """What this machine does not let us limit."""
     with ExitStack() as stack:
         groups = [stack.enter_context(group(share)) for share in shares]
@@ -252,9 +259,10 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and print."""
     given = arguments(argv)
-    print(f"machine: {describe(ROOT)}", flush=True)
-    for line in unlimited_words(given.share):
-        print(f"NOT limited, {line}", flush=True)
+    machine, free = describe(ROOT), not_limited(given.share)
+    print(
+        "\n".join([f"machine: {machine}", *(f"NOT limited, {line}" for line in free)]), flush=True
+    )
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="usher-netlify-")))
         database = stack.enter_context(tls_database(logged=given.profile))
@@ -264,15 +272,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name, (zipped, unzipped) in sizes.items():
             print(f"{name}: {zipped / 1e6:.1f} MB zipped, {unzipped / 1e6:.1f} MB unzipped")
         if given.profile:
-            for (major, share), name, found in bench.profile(database, given.rounds):
-                print(f"\nNode {major}, {share.name}, {name}: ms until")
-                for stage, elapsed in found.items():
-                    print(f"  {elapsed:8.1f}  {stage}")
-                print(f"  {sum(found.values()):8.1f}  in all", flush=True)
+            for line in bench.profile(database, given.rounds):
+                print(line, flush=True)
             return
         rows = measured(bench, given.rounds, given.warm)
     print("\n".join(table(rows)))
-    told = {"machine": describe(ROOT), "bytes": sizes, "rows": [asdict(row) for row in rows]}
+    told = {
+        "machine": machine,
+        "not_limited": free,
+        "bytes": sizes,
+        "rows": [asdict(row) for row in rows],
+    }
     print(sentence(told))
     if given.json:
         given.json.write_text(json.dumps(told, indent=1) + "\n")

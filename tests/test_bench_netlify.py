@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 
-from bench import netlify, netlify_figures, netlify_profile, shares
+from bench import load, netlify, netlify_figures, netlify_profile, shares
 from bench.netlify_figures import Figures
 from bench.netlify_function import Function, FunctionError, Package, function, zip_functions
 from bench.shares import EVERYTHING, PERIOD_US, Group, Share
@@ -156,31 +157,57 @@ def test_a_zip_step_that_fails_is_an_error(tmp_path: Path) -> None:
         zip_functions(Path(NODE, "node"), tmp_path, tmp_path, tmp_path / "zips", tmp_path)
 
 
+@pytest.fixture
+def contender(tmp_path: Path, package: Package) -> netlify.Contender:
+    """One that has answered nothing so far."""
+    (tmp_path / "log").write_text("its log")
+    return netlify.Contender("echo", package, {}, tmp_path / "log", "deliveries")
+
+
+def told(status: int, roles: Sequence[str] = ()) -> dict[str, Any]:
+    """An answer with these roles."""
+    body = json.dumps({"app_metadata": {"roles": roles}}).encode() if roles else b""
+    return {"statusCode": status, "body": base64.b64encode(body).decode()}
+
+
 @pytest.mark.parametrize(
-    ("good", "status", "roles", "message"),
+    ("case", "answer", "message"),
     [
-        (True, 401, [], "answered 401"),
-        (False, 200, [], "answered 200"),
-        (True, 200, ["member"], r"gave the roles \['member'\]"),
+        ("signup", told(401), "answered 401: b''\nits log"),
+        ("signup", told(204), "answered 204"),
+        ("forged", told(200, netlify.ROLES), "answered 200"),
+        ("signup", told(200, ["member"]), r"gave the roles \['member'\]"),
     ],
 )
 def test_an_answer_that_is_wrong_ends_the_bench(
-    tmp_path: Path, package: Package, good: bool, status: int, roles: list[str], message: str
+    contender: netlify.Contender, case: str, answer: dict[str, Any], message: str
 ) -> None:
     """Its figures would mean nothing."""
-    (tmp_path / "log").touch()
-    one = netlify.Contender("echo", package, {}, tmp_path / "log", "deliveries")
-    body = base64.b64encode(f'{{"app_metadata":{{"roles":{roles}}}}}'.replace("'", '"').encode())
     with pytest.raises(FunctionError, match=message):
-        netlify.check(one, {"statusCode": status, "body": body.decode()}, good=good)
+        netlify.check(contender, answer, case)
+    assert contender.stored == 0
 
 
-def test_an_event_is_signed_and_a_forged_one_is_not() -> None:
-    """By the secret that both functions have."""
+def test_answers_that_store_an_event_are_counted(contender: netlify.Contender) -> None:
+    """The ledger is compared with them in the end."""
+    for case, answer in (
+        ("signup", told(200, netlify.ROLES)),
+        ("login", told(204)),
+        ("forged", told(401)),
+    ):
+        netlify.check(contender, answer, case)
+    assert contender.stored == 2
+
+
+@pytest.mark.parametrize("case", [*netlify.STATUSES])
+def test_an_event_is_signed_with_the_secret_but_a_forged_one(case: str) -> None:
+    """A forged one is well formed, and only its signature is not of the secret."""
     person = uuid4()
-    good, forged = netlify.request("signup", person), netlify.request("signup", person, good=False)
-    assert str(person) in good["body"]
-    assert good["headers"]["x-webhook-signature"] != forged["headers"]["x-webhook-signature"]
+    asked = netlify.request(case, person)
+    body, signature = asked["body"].encode(), asked["headers"]["x-webhook-signature"]
+    iat = json.loads(base64.urlsafe_b64decode(signature.split(".")[1] + "=="))["iat"]
+    assert (load.sign(body, netlify.SECRET, iat).decode() == signature) == (case != "forged")
+    assert str(person) in asked["body"]
 
 
 def figures(function: str, share: str, *cold: float) -> Figures:
