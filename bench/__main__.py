@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bench import netlify_figures
 from bench.chart import draw
 from bench.events_http import spread
 from bench.machine import describe
@@ -53,6 +54,7 @@ def steps(quick: bool, folder: Path) -> dict[str, list[str]]:
         "outbox": ["bench.outbox", *outbox],
         "postgresql-outbox": ["bench.outbox", "--database", "postgresql", *outbox],
         "aws_lambda": ["bench.aws_lambda", "--rounds", "2" if quick else "5"],
+        "netlify": ["bench.netlify", *(["--rounds", "2", "--warm", "20"] if quick else [])],
     }
 
 
@@ -111,6 +113,8 @@ def promises(found: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
     for what in ("events", "records"):
         refused = found["trial"][f"{what}: a third refused"]
         at_most(f"policy try, {refused['count']:,} {what}: seconds", 40, [refused["seconds"]])
+    for what, aim, figures in netlify_figures.promises(found["netlify"]):
+        at_most(what, aim, figures)
     most = found["growth"]["rows"][-1]
     at_most("memory, last run x first", 1.1, [most["memory_last_mib"] / most["memory_first_mib"]])
     return lines
