@@ -22,7 +22,8 @@ from usher import migrations
 from usher.core import log
 from usher.core.app import App, use
 from usher.core.errors import SettingsError
-from usher.core.settings import PREFIX, Settings
+from usher.core.secret_files import SUFFIX, other_name
+from usher.core.settings import FROM_FILES, PREFIX, Settings
 
 ENV: Final = Path(".env")
 DEV_FOLDER: Final = Path(".usher")
@@ -31,7 +32,7 @@ DEV_LOCK: Final = DEV_FOLDER / "dev.lock"
 """Locked as long as ``usher dev`` runs."""
 DEV_IDENTITY: Final = DEV_FOLDER / "identity.env"
 """Holds the address of the local Identity, as long as ``usher dev`` runs."""
-OF_ONE_INSTALLATION: Final = frozenset(
+OF_ONE_INSTALLATION: Final = frozenset(name + SUFFIX for name in FROM_FILES) | frozenset(
     PREFIX + name
     for name in (
         "BRIDGE_SECRET",
@@ -73,7 +74,7 @@ def installation() -> dict[str, str]:
     Raises:
         SettingsError: a file is not UTF-8 text, or cannot be read.
     """
-    found = _file(ENV) | _ours(os.environ)
+    found = _over(_file(ENV), _ours(os.environ))
     if OF_ONE_INSTALLATION.isdisjoint(found):
         found = _dev_files() | found
     return found
@@ -97,7 +98,7 @@ def dev_environment() -> dict[str, str]:
     if PREFIX + "IDENTITY_URL" in real:  # another Identity, whose tokens our secret did not sign
         own.pop(PREFIX + "JWT_SECRET", None)
     rules = {name: v for name, v in _file(ENV).items() if name not in OF_ONE_INSTALLATION}
-    return rules | own | real
+    return rules | _over(own, real)
 
 
 def set_aside() -> list[str]:
@@ -135,7 +136,7 @@ def opened(variables: Mapping[str, str] | None = None, *, verifies: bool = True)
     if variables is None:
         say_whose()
     chosen = environment() if variables is None else variables
-    named = PREFIX + "DATABASE_URL" in chosen
+    named = {PREFIX + "DATABASE_URL", PREFIX + "DATABASE_URL" + SUFFIX} & chosen.keys()
     app = App(Settings.from_env(chosen, verifies=verifies or not named))
     with use(app):
         upgrade_if_local(app)
@@ -184,6 +185,11 @@ def _file(path: Path) -> dict[str, str]:
     except OSError as error:  # another user's, with mode 0600
         raise SettingsError((f"{path} cannot be read: {error.strerror}.",)) from None
     return _ours({name: value for name, value in values.items() if value is not None})
+
+
+def _over(lower: Mapping[str, str], upper: Mapping[str, str]) -> dict[str, str]:
+    """Return both. A setting of ``upper`` wins in whichever form it is given: value or file."""
+    return {name: v for name, v in lower.items() if other_name(name) not in upper} | dict(upper)
 
 
 def _ours(variables: Mapping[str, str]) -> dict[str, str]:

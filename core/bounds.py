@@ -91,6 +91,11 @@ MAX_SINK_URL_CHARACTERS: Final = 2_000
 DOOR_ANSWER_BYTES: Final = 4 * KIB
 """Of every answer of the door, whatever it says: the longest sentence, escaped, has room."""
 
+# --- settings ------------------------------------------------------------------------------------
+
+MAX_SECRET_FILE_BYTES: Final = 64 * KIB
+"""Of a file that holds one setting."""
+
 # --- requests ------------------------------------------------------------------------------------
 
 MAX_ACCESS_TOKEN_BYTES: Final = 64 * KIB

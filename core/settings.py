@@ -20,6 +20,7 @@ from usher.core.domain.held_roles import is_role
 from usher.core.errors import SettingsError
 from usher.core.jws import MIN_SECRET_BYTES, PUBLIC_SECRET, Tolerance
 from usher.core.limits import Network
+from usher.core.secret_files import with_files
 
 PREFIX: Final = "USHER_"
 HOW_TO_MAKE_A_SECRET: Final = "Make one with: usher secret"
@@ -163,27 +164,29 @@ class Settings(Struct, frozen=True, kw_only=True):
         """Read the settings.
 
         Args:
-            environ: usually ``os.environ``; names without the prefix are ignored.
+            environ: usually ``os.environ``; names without the prefix are ignored. Each of
+                ``FROM_FILES`` may be given by its file.
             verifies: whether events are to be verified; without that no secret is needed.
 
         Raises:
             SettingsError: a setting is missing, unknown or wrong; one sentence for every problem.
         """
         values: dict[str, Any] = {}
-        problems: list[str] = []
+        variables, unread = with_files(environ, FROM_FILES)
+        problems = list(unread.values())
         known = {PREFIX + name.upper(): name for name in cls.__struct_fields__}
-        for variable in sorted(name for name in environ if name.startswith(PREFIX)):
+        for variable in sorted(name for name in variables if name.startswith(PREFIX)):
             if variable not in known:
                 problems.append(f"{variable} is not a setting of Usher. See docs/settings.md.")
-            elif environ[variable].strip() or known[variable] in _SECRETS:
+            elif variables[variable].strip() or known[variable] in _SECRETS:
                 try:
                     field_name = known[variable]
-                    values[field_name] = _READERS[field_name](environ[variable].strip())
+                    values[field_name] = _READERS[field_name](variables[variable].strip())
                 except ValueError as error:
                     problems.append(f"{variable} {error}")
         if not verifies:
             values.setdefault("webhook_secrets", ())
-        elif "webhook_secrets" not in values and PREFIX + "WEBHOOK_SECRETS" not in environ:
+        elif PREFIX + "WEBHOOK_SECRETS" not in variables.keys() | unread.keys():
             problems.append(
                 "USHER_WEBHOOK_SECRETS is not set, so no event could be verified. "
                 + HOW_TO_MAKE_A_SECRET
@@ -314,6 +317,12 @@ def _name(text: str) -> str:
 _SECRETS: Final = frozenset(
     {"webhook_secrets", "jwt_secret", "bridge_secret", "proxy_secret", "key"}
 )
+"""An empty one is a mistake, not the default."""
+FROM_FILES: Final = frozenset(
+    PREFIX + name.upper()
+    for name in (*_SECRETS, "database_url", "identity_admin_token", "metrics_token")
+)
+"""They hold what nobody else may see, so each may be given by a file."""
 
 _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "database_url": database_url,

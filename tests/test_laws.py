@@ -41,7 +41,7 @@ CORE = (
     ("opaque",),
     ("jws",),
     ("domain",),
-    ("faults", "http"),
+    ("faults", "http", "secret_files"),
     (
         "log",
         "limits",

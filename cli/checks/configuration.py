@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import stat
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -11,11 +13,13 @@ from usher.cli.environment import ENV
 from usher.cli.git import tracks
 from usher.cli.output import counted
 from usher.core.errors import SettingsError
-from usher.core.settings import PREFIX, Settings
+from usher.core.secret_files import SUFFIX, named_files, other_name
+from usher.core.settings import FROM_FILES, PREFIX, Settings
 
 MIN_VARIETY: Final = 10
 """Different bytes in a secret; 64 random hex digits have nearly always more than twelve."""
 _NAMES: Final = frozenset(PREFIX + name.upper() for name in Settings.__struct_fields__)
+_FILES: Final = frozenset(name + SUFFIX for name in FROM_FILES)
 
 FILE = Kind(
     "settings.file",
@@ -83,6 +87,44 @@ INVALID = Kind(
         ),
     ),
 )
+UNUSABLE_FILE = Kind(
+    "settings.secret_file",
+    "{problem}",
+    (
+        Advice(
+            "The path is wrong, or what should be in the file never came there.",
+            "Put the value into the file, on one line, or set {setting} to the file that has it.",
+            settings=("{setting}",),
+        ),
+        Advice(
+            "The file belongs to another user than the one that runs Usher.",
+            "Give it to that user, and to nobody else.",
+        ),
+    ),
+)
+GIVEN_TWICE = Kind(
+    "settings.given_twice",
+    "{problem}",
+    (
+        Advice(
+            "The value was moved into a file, and its old place is left.",
+            "Take {value} out, from .env or the environment.",
+        ),
+    ),
+)
+OPEN_FILE = Kind(
+    "secrets.open_file",
+    "every user of this machine can read {path}, which {setting} names",
+    (
+        Advice(
+            "It was made with the usual rights. Where something else puts it there, such as a "
+            "volume of Kubernetes (defaultMode), set them there.",
+            "Let only the user that runs Usher read it.",
+            commands=("chmod o= {path}",),
+        ),
+    ),
+    Severity.WARNING,
+)
 WEAK = Kind(
     "secrets.weak",
     "secret number {position} in USHER_WEBHOOK_SECRETS has hardly any variety",
@@ -148,17 +190,30 @@ def _problem(problem: str, variables: Mapping[str, str]) -> Finding:
     setting = problem.partition(" ")[0]
     if not setting.startswith(PREFIX):
         return FILE.found(problem=problem)
+    if setting in _FILES:
+        value = other_name(setting)
+        kind = GIVEN_TWICE if variables.get(value, "").strip() else UNUSABLE_FILE
+        return kind.found(problem=problem, setting=setting, value=value)
     if setting not in _NAMES:
         return UNKNOWN.found(problem=problem, setting=setting)
-    if setting not in variables:
+    if variables.keys().isdisjoint({setting, other_name(setting)}):
         kind = NO_SECRET if ENV.exists() else MISSING
         return kind.found(problem=problem, setting=setting, folder=str(Path.cwd()))
     return INVALID.found(problem=problem, setting=setting)
 
 
-def configuration_findings(settings: Settings) -> list[Finding]:
-    """Return the findings on usable settings."""
-    findings = [fine("settings", "every setting is usable"), *_secrets(settings), _api(settings)]
+def configuration_findings(settings: Settings, variables: Mapping[str, str]) -> list[Finding]:
+    """Return the findings on usable settings.
+
+    Args:
+        variables: the environment that they were read from.
+    """
+    findings = [
+        fine("settings", "every setting is usable"),
+        *_secrets(settings),
+        *_open_files(variables),
+        _api(settings),
+    ]
     observing = [OBSERVING.found()] if settings.observes else []
     return findings + observing + ([IN_GIT.found()] if tracks(ENV) else [])
 
@@ -175,6 +230,17 @@ def _secrets(settings: Settings) -> list[Finding]:
     shortest = min(map(len, secrets))
     text = f"{counted(len(secrets), 'webhook secret')}, the shortest of {shortest} bytes"
     return wrong or [fine("secrets", text, count=len(secrets), shortest_bytes=shortest)]
+
+
+def _open_files(variables: Mapping[str, str]) -> list[Finding]:
+    """Return a finding for each file of a secret that everybody may read."""
+    if sys.platform == "win32":  # its rights are not in the mode
+        return []
+    return [
+        OPEN_FILE.found(setting=name, path=str(path))
+        for name, path in named_files(variables, FROM_FILES).items()
+        if path.stat().st_mode & stat.S_IROTH
+    ]
 
 
 def _api(settings: Settings) -> Finding:

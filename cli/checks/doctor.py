@@ -87,7 +87,7 @@ def examine() -> list[Finding]:
         identity = identity_findings(app)
         handlers = handlers_findings(settings)
         return [
-            *configuration_findings(settings),
+            *configuration_findings(settings, variables),
             *database,
             *policy_findings(app),
             *handlers,

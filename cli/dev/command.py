@@ -80,7 +80,7 @@ def dev(port: int, fresh: bool, autoconfirm: bool, invite_only: bool, seed: int 
 
 def _tell_whose() -> None:
     """Say which database is used, what of ``.env`` is set aside, and what is real nevertheless."""
-    click.echo(f"Database: {_database(dev_environment()[PREFIX + 'DATABASE_URL'])}")
+    click.echo(f"Database: {_database(dev_environment().get(PREFIX + 'DATABASE_URL', ''))}")
     if names := set_aside():
         click.echo(f"Set aside, for the installation of .env has it: {', '.join(names)}")
     if real := sorted(name for name in OF_ONE_INSTALLATION if os.environ.get(name, "").strip()):
@@ -92,7 +92,7 @@ def _tell_whose() -> None:
 
 
 def _database(url: str) -> str:
-    """Name a database without its password."""
+    """Name a database without its password; none is given where a file holds the address."""
     if url.startswith(SQLITE):
         return url.removeprefix(SQLITE)
     try:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
 from usher.cli.environment import DEV_FOLDER
+from usher.core.secret_files import SUFFIX
 from usher.core.settings import PREFIX, Settings
 from usher.emulator.options import MOUNT, Options, Webhook
 
@@ -55,10 +56,12 @@ class Asked:
 
     def variables(self, found: Mapping[str, str]) -> dict[str, str]:
         """Return the settings with which Usher knows the local Identity."""
-        return {
-            PREFIX + "JWT_SECRET": found.get(PREFIX + "JWT_SECRET") or self.jwt_secret,
+        secret, token = PREFIX + "JWT_SECRET", PREFIX + "IDENTITY_ADMIN_TOKEN"
+        known = bool(found.get(secret + SUFFIX))
+        return ({} if known else {secret: found.get(secret) or self.jwt_secret}) | {
             PREFIX + "IDENTITY_URL": self.identity_url,
-            PREFIX + "IDENTITY_ADMIN_TOKEN": self.operator_token,
+            token: self.operator_token,
+            token + SUFFIX: "",
         }
 
 

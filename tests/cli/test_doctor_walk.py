@@ -25,7 +25,8 @@ from usher.core.domain.sync import PULLED, PUSHED
 from usher.core.domain.sync import Kind as Difference
 
 NOT_WALKED = {
-    ("database.file", 2): "the superuser, who may run this, can read everything",
+    ("settings.secret_file", 1): "the superuser, who may run this, can read everything",
+    ("database.file", 2): "likewise",
     ("database.read_only", 1): "likewise",
     ("database.unreachable", 0): "the tests' PostgreSQL has no port to be started at",
     ("database.unreachable", 2): "the network",

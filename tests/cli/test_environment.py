@@ -50,6 +50,27 @@ def test_the_environment_wins_over_the_file(folder: Path, monkeypatch: pytest.Mo
     assert environment() == {"USHER_WEBHOOK_SECRETS": REAL, "USHER_POLICY": "other.toml"}
 
 
+def test_a_file_of_the_environment_wins_over_a_value_of_env(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the other way round: value and file are two forms of one setting."""
+    (folder / ".env").write_text(f"USHER_WEBHOOK_SECRETS={FILE}\n")
+    monkeypatch.setenv("USHER_WEBHOOK_SECRETS_FILE", "/run/secrets/webhook")
+    assert environment() == {"USHER_WEBHOOK_SECRETS_FILE": "/run/secrets/webhook"}
+    (folder / ".env").write_text("USHER_WEBHOOK_SECRETS_FILE=/run/secrets/webhook\n")
+    monkeypatch.delenv("USHER_WEBHOOK_SECRETS_FILE")
+    monkeypatch.setenv("USHER_WEBHOOK_SECRETS", REAL)
+    assert environment() == {"USHER_WEBHOOK_SECRETS": REAL}
+
+
+def test_what_dev_made_is_no_part_of_an_installation_with_files(
+    dev_env: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A secret in a file is a real one, too."""
+    monkeypatch.setenv("USHER_JWT_SECRET_FILE", "/run/secrets/jwt")
+    assert installation() == {"USHER_JWT_SECRET_FILE": "/run/secrets/jwt"}
+
+
 def test_what_dev_made_is_used_where_no_secret_is_set(dev_env: Path) -> None:
     """So that commands beside ``usher dev`` need no setting."""
     assert secret() == DEV

@@ -74,7 +74,7 @@ class Walk:
         elif first == "usher":
             self.program(*rest, code=self.codes, input="y\n")
         else:
-            assert first in {"git", "mkdir", "mv"}, command
+            assert first in {"chmod", "git", "mkdir", "mv"}, command
             subprocess.run([first, *rest], check=True, capture_output=True)
 
     def postgresql(self) -> str:

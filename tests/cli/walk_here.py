@@ -37,6 +37,14 @@ def another_secret(at: Walk) -> str:
     return str(at.program("secret").stdout.strip())
 
 
+def in_a_file(at: Walk) -> str:
+    """The path of a new secret that its owner alone can read."""
+    path = at.folder / "webhook secrets"
+    path.write_text(another_secret(at) + "\n")
+    path.chmod(0o600)
+    return str(path)
+
+
 @case("settings.file")
 def an_env_in_latin_1(at: Walk) -> Steps:
     Path(".env").write_bytes("# für uns\n".encode("latin-1"))
@@ -81,6 +89,29 @@ def a_misspelt_setting(at: Walk) -> Steps:
     at.set("USHER_WEBHOOK_SECRET", SECRET.decode())
     yield {}
     at.set("USHER_WEBHOOK_SECRET", "")
+
+
+@case("settings.secret_file")
+def a_file_that_never_came(at: Walk) -> Steps:
+    at.set(SECRETS, "")
+    at.set(f"{SECRETS}_FILE", str(at.folder / "secrets"))
+    yield {f"{SECRETS}_FILE": in_a_file(at)}
+
+
+@case("settings.given_twice")
+def a_secret_that_moved_into_a_file(at: Walk) -> Steps:
+    at.set(f"{SECRETS}_FILE", in_a_file(at))
+    yield {}
+    at.set(SECRETS, "")
+
+
+@case("secrets.open_file")
+def a_file_with_the_usual_rights(at: Walk) -> Steps:
+    path = in_a_file(at)
+    Path(path).chmod(0o644)
+    at.set(SECRETS, "")
+    at.set(f"{SECRETS}_FILE", path)
+    yield {}
 
 
 @case("mode.observe")
