@@ -48,9 +48,9 @@ def stages() -> list[list[Instruction]]:
 
 
 def test_hadolint_finds_nothing() -> None:
-    """But for RUN lines after one another, which only the first stage has, and nobody ships."""
+    """Without an exception."""
     hadolint = Path(sys.executable).with_name("hadolint")
-    command = [str(hadolint), "--ignore", "DL3059", str(DOCKERFILE)]
+    command = [str(hadolint), str(DOCKERFILE)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
@@ -94,7 +94,7 @@ def test_the_last_stage_copies_from_the_first_alone() -> None:
 def test_packages_are_pinned_with_their_hashes() -> None:
     """The lock of the image pins what the lock of the tests pins."""
     [install] = [run for run in values(stages()[0], "RUN") if "install" in run]
-    assert {"--require-hashes", "--no-deps", "--only-binary"} <= set(json.loads(install))
+    assert {"--require-hashes", "--no-deps", "--only-binary"} <= set(shlex.split(install))
     pins = re.compile(r"^([a-z0-9-]+==[^ ;]+)", re.MULTILINE)
     tested = set(pins.findall((ROOT / "requirements.lock").read_text()))
     for lock in ("deploy/requirements.lock", "deploy/lambda/requirements.lock"):

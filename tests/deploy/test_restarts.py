@@ -1,14 +1,17 @@
-"""Restarting without losing an event, with real processes; nginx where there is one."""
+"""Restarting without losing an event, with real processes behind nginx or Caddy."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -42,8 +45,34 @@ def nginx(folder: Path, ports: tuple[int, int]) -> Iterator[str]:
         f"daemon off;\nmaster_process off;\npid {here}.pid;\nerror_log {here}.log;\n"
         f"events {{}}\nhttp {{\naccess_log off;\n{temporary}{server}}}\n"
     )
-    command = [NGINX, "-e", f"{here}.log", "-c", str(configuration)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    with proxy([NGINX, "-e", f"{here}.log", "-c", str(configuration)], port) as url:
+        yield url
+
+
+@contextmanager
+def caddy(folder: Path, ports: tuple[int, int]) -> Iterator[str]:
+    """deploy/Caddyfile with these ports and without TLS; its URL."""
+    port = free_port()
+    variables = {
+        "USHER_HOST": f"http://127.0.0.1:{port}",
+        "USHER_PROCESSES": " ".join(f"127.0.0.1:{each}" for each in ports),
+        "HOME": str(folder),
+        "CADDY_ADMIN": f"unix/{folder}/caddy.sock",
+    }
+    program = str(Path(sys.executable).with_name("caddy"))
+    command = [program, "run", "--config", str(ROOT / "deploy" / "Caddyfile")]
+    with proxy(command, port, variables) as url:
+        yield url
+
+
+@contextmanager
+def proxy(
+    command: list[str], port: int, variables: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """A proxy that runs, and has been seen to answer; its URL."""
+    process = subprocess.Popen(
+        command, stderr=subprocess.DEVNULL, env={**os.environ, **(variables or {})}
+    )
     url = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + WAIT_SECONDS
@@ -64,9 +93,25 @@ def test_two_processes_behind_nginx_are_restarted_one_after_the_other_and_nothin
     start_server: StartServer, database_url: str, tmp_path: Path
 ) -> None:
     """By SIGTERM, and even by SIGKILL: the other process gets what the first did not answer."""
+    restarted_one_by_one(start_server, database_url, partial(nginx, tmp_path))
+
+
+def test_caddy_loses_nothing_either(
+    start_server: StartServer, postgresql_url: str, tmp_path: Path
+) -> None:
+    """As compose.yaml has them: PostgreSQL, and Caddy in front of two."""
+    restarted_one_by_one(start_server, postgresql_url, partial(caddy, tmp_path))
+
+
+def restarted_one_by_one(
+    start_server: StartServer,
+    database_url: str,
+    behind: Callable[[tuple[int, int]], AbstractContextManager[str]],
+) -> None:
+    """Each of two processes in turn, under load, and one of them killed."""
     ports = (free_port(), free_port())
     one, two = (start_server(database_url, port=port) for port in ports)
-    with nginx(tmp_path, ports) as url:
+    with behind(ports) as url:
         senders = Senders(url)
         time.sleep(0.5)
         one.stop()
