@@ -14,7 +14,7 @@ from usher.core.settings import FROM_FILES, PREFIX, Settings
 
 SECRET = "s3cr3t" * 8
 VALUES = {
-    "USHER_DATABASE_URL": f"postgresql://usher:{SECRET}@db.example/usher",
+    "USHER_DATABASE_URL": f"postgresql://db.example/usher?user=usher&password={SECRET}",
     "USHER_WEBHOOK_SECRETS": f"{SECRET},{'old' * 12}",
 }
 PARTNERS = {"USHER_BRIDGE_SECRET": {"USHER_BRIDGE_URL": "https://a.example/bridge"}}
