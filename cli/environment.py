@@ -32,7 +32,7 @@ DEV_LOCK: Final = DEV_FOLDER / "dev.lock"
 """Locked as long as ``usher dev`` runs."""
 DEV_IDENTITY: Final = DEV_FOLDER / "identity.env"
 """Holds the address of the local Identity, as long as ``usher dev`` runs."""
-OF_ONE_INSTALLATION: Final = frozenset(name + SUFFIX for name in FROM_FILES) | frozenset(
+_VALUES: Final = frozenset(
     PREFIX + name
     for name in (
         "BRIDGE_SECRET",
@@ -51,6 +51,7 @@ OF_ONE_INSTALLATION: Final = frozenset(name + SUFFIX for name in FROM_FILES) | f
         "WEBHOOK_SECRETS",
     )
 )
+OF_ONE_INSTALLATION: Final = _VALUES | {name + SUFFIX for name in _VALUES & FROM_FILES}
 """Settings of one database and one Identity. All others are rules and limits."""
 
 
