@@ -126,7 +126,7 @@ def image() -> Iterator[Path]:
                     ROOT / source,
                     place,
                     symlinks=True,
-                    ignore=shutil.ignore_patterns("__pycache__"),
+                    ignore=shutil.ignore_patterns("__pycache__", "node_modules"),
                 )
             else:
                 shutil.copy(ROOT / source, place)
