@@ -47,7 +47,9 @@ _VALUES: Final = frozenset(
         "MODE",
         "PROXY_SECRET",
         "SPOOL",
+        "TRUST_PLATFORM",
         "URL",
+        "USE_PLATFORM_TOKEN",
         "WEBHOOK_SECRETS",
     )
 )
