@@ -26,7 +26,6 @@ BUNDLE: Final = Path(BUILT)
 MARK: Final = "build.json"
 FROM_PYODIDE: Final = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm")
 SCRIPTS: Final = ("usher.mjs", "python.mjs", "line.mjs", "wires.mjs", "snapshot.mjs")
-MOUNTED: Final = ("app.zip", "native/", "site/")
 SNAPSHOTS: Final = {"identity": ("msgspec",), "api": ("msgspec", "pydantic_core")}
 """The packages with extensions that each function needs."""
 SUFFIXES: Final = frozenset({".js", ".mjs", ".cjs", ".ts", ".mts", ".cts", ".go", ".zip", ""})
@@ -160,19 +159,16 @@ def _complete(folder: Path, pyodide: Path, contents: Contents) -> None:
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    """What Python finds in its own files, and the digests of all that a snapshot depends on."""
+    """Sizes and digests of all that a snapshot depends on."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     names = {path.relative_to(folder).as_posix(): path for path in paths}
     return {
-        "files": [name for name in names if name.startswith(MOUNTED)],
-        "digests": {
-            name: {
-                "bytes": path.stat().st_size,
-                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-            }
-            for name, path in names.items()
-            if not name.endswith((".txt", ".json"))
-        },
+        name: {
+            "bytes": path.stat().st_size,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
+        for name, path in names.items()
+        if not name.endswith((".txt", ".json"))
     }
 
 

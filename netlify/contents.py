@@ -20,6 +20,7 @@ OURS: Final = (
     "migrations/__init__.py",
     "netlify/__init__.py",
     "netlify/entry.py",
+    "netlify/lines.py",
     "netlify/snapshot.py",
     "netlify/wires.py",
     "server/__init__.py",

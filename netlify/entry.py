@@ -15,8 +15,10 @@ from usher.core import app
 from usher.core.app import App
 from usher.core.errors import NoDatabaseError, SettingsError
 from usher.core.settings import DOOR_WITHOUT_LIMIT
+from usher.core.store.drivers import pg8000
 from usher.functions._shared.failure import failure
 from usher.functions._shared.http import Request, Response
+from usher.netlify.lines import dial
 from usher.server import routes
 
 DATABASE_URL: Final = "USHER_DATABASE_URL"
@@ -56,6 +58,7 @@ def answer(asked: str, body: Octets) -> str:
 def renew(environment: Mapping[str, str]) -> None:
     """Take over another environment; the App made from the last one is closed."""
     app.end()
+    pg8000.over(dial)
     for name in [name for name in os.environ if name.startswith(("USHER_", "NETLIFY_"))]:
         del os.environ[name]
     os.environ.update(_settings(environment))

@@ -33,12 +33,12 @@ export function openWires() {
     for (;;) {
       const found = receiveMessageOnPort(port)
       if (found) {
-        const { bytes: data = null, ...rest } = found.message
+        const { bytes: data, ...rest } = found.message
         return [JSON.stringify(rest), data]
       }
       if (Atomics.wait(bell, 0, heard, Math.max(1, till - performance.now())) === 'timed-out') {
         end() // whatever hangs there, a later answer would be taken for another order's
-        return [JSON.stringify({ error: `no answer in ${order.ms ?? 0} ms` }), null]
+        return [JSON.stringify({ error: `no answer in ${order.ms ?? 0} ms` }), undefined]
       }
       heard = Atomics.load(bell, 0)
     }

@@ -10,9 +10,12 @@ const LOCK = JSON.stringify({
   packages: {},
 })
 const PAGE = 65_536
+const STDLIB = '/lib/python314.zip'
 
-// Functions of WebAssembly are checked when they are first called, not all of them before the start.
-v8.setFlagsFromString('--wasm-lazy-validation')
+// A cold start pays for what V8 does ahead. Functions of WebAssembly are checked when they are first
+// called, and none is compiled a second time to run faster later: events are as fast without.
+const FLAGS = ['--wasm-lazy-validation', '--no-wasm-tier-up', '--no-wasm-dynamic-tiering']
+FLAGS.forEach((flag) => v8.setFlagsFromString(flag))
 
 const read = (name) => fs.readFileSync(path.join(HERE, name))
 
@@ -23,7 +26,7 @@ export async function startPython({ snapshot, keeps } = {}) {
   const { default: create } = await import('./pyodide.asm.mjs')
   const python = await loadPyodide({
     indexURL: HERE,
-    stdLibURL: path.join(HERE, 'stdlib.zip'),
+    stdLibURL: path.join(HERE, snapshot ? 'package.json' : 'stdlib.zip'), // see below
     lockFileContents: LOCK,
     env: { HOME: '/', PYTHONDONTWRITEBYTECODE: '1', ...(keeps && { PYTHONHASHSEED: seed() }) },
     stdout: (line) => process.stdout.write(line + '\n'),
@@ -31,7 +34,7 @@ export async function startPython({ snapshot, keeps } = {}) {
     ...(keeps && { _makeSnapshot: true }),
     ...(snapshot && { _loadSnapshot: snapshot.head }),
     createPyodideModule: async (settings) => {
-      settings.preRun.push((module) => mount(module.FS))
+      settings.preRun.push(({ FS }) => mount(FS))
       if (keeps || snapshot) settings.preRun.push((module) => preload(module, keeps ?? snapshot.extensions))
       const module = await create(settings)
       if (snapshot) restore(module, snapshot)
@@ -47,17 +50,11 @@ export async function startPython({ snapshot, keeps } = {}) {
 
 const seed = () => String(crypto.randomBytes(4).readUInt32LE())
 
-// Puts the files of this folder where Python finds them. The site's own paths are relative to /usher/site.
+// Shows Python this folder. What a snapshot has in memory is then read by nobody.
 function mount(FS) {
-  FS.mkdirTree('/usher/site')
-  for (const name of manifest().files) {
-    FS.mkdirTree(path.posix.dirname('/usher/' + name))
-    FS.writeFile('/usher/' + name, read(name), { canOwn: true })
-  }
+  FS.mkdirTree('/usher')
+  FS.mount(FS.filesystems.NODEFS, { root: HERE }, '/usher')
 }
-
-let known
-const manifest = () => (known ??= JSON.parse(read('build.json')))
 
 // --- snapshots ---------------------------------------------------------------------------------
 // Pyodide can save and restore its memory, by interfaces that it calls private, and not yet together
@@ -125,7 +122,7 @@ export function openSnapshot(name) {
 
 // What a snapshot was made of. The digests are the build's; here only the sizes are compared with them.
 function stamp() {
-  const { digests } = manifest()
+  const digests = JSON.parse(read('build.json'))
   for (const [name, { bytes }] of Object.entries(digests)) {
     if (fs.statSync(path.join(HERE, name)).size !== bytes) throw new Error(`${name} is not as it was built`)
   }
@@ -142,6 +139,8 @@ function restore(module, { file, start, memory, runs, handles }) {
     at += length
   }
   fs.closeSync(file)
+  module.FS.unlink(STDLIB)
+  module.FS.symlink('/usher/stdlib.zip', STDLIB) // instead of eight megabytes that were copied in vain
   const { loadedLibsByHandle, loadedLibsByName } = module.LDSO
   for (const [handle, name] of handles) loadedLibsByHandle[handle] = loadedLibsByName[name]
 }

@@ -1,14 +1,11 @@
 // The thread that does what Python may only wait for. Python's thread posts one order, sleeps, and
 // reads the one answer. Orders, with ms as the limit of each:
-//   open {host, port, tls, ca, ms} -> {line}      exchange {line, bytes, ms} -> {bytes}
+//   open {host, address, port, tls, ca, ms} -> {line}; the certificate is for host, wherever address is
+//   exchange {line, bytes, ms} -> {bytes}, once anything has arrived
 //   send {line, bytes} -> {}                      close {line} -> {}
 //   http {method, url, headers, body, ms, limit, address, ca} -> {status, headers, bytes}
 //   resolve {host, ms} -> {addresses}
-import dns from 'node:dns/promises'
-import http from 'node:http'
-import https from 'node:https'
 import net from 'node:net'
-import tls from 'node:tls'
 import { workerData } from 'node:worker_threads'
 
 const { port, bell } = workerData
@@ -50,8 +47,12 @@ function held(number) {
 }
 
 const orders = {
-  async open({ host, port, tls: secure, ca, ms }) {
-    const plain = net.connect({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: 5_000 })
+  async open({ host, address, port, tls: secure, ca, ms }) {
+    const plain = net.connect(
+      host.startsWith('/')
+        ? { path: `${host}/.s.PGSQL.${port}` } // a socket of Unix, as libpq names it
+        : { host: address || host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: 5_000 },
+    )
     const begin = async () => {
       await event(plain, 'connect')
       return secure ? protect(plain, host, ca) : plain
@@ -89,6 +90,7 @@ const orders = {
   },
 
   async resolve({ host, ms }) {
+    const dns = await import('node:dns/promises') // each of these costs a cold start some milliseconds
     const found = await within(ms, dns.lookup(host, { all: true }))
     return { addresses: found.map((one) => one.address) }
   },
@@ -102,14 +104,15 @@ async function protect(plain, host, ca) {
   plain.pause()
   if (said.length !== 1 || said[0] !== YES) throw new Error('the database offers no TLS')
   const name = net.isIP(host) ? '' : host // SNI holds names only; the certificate is checked against host
+  const tls = await import('node:tls')
   const safe = tls.connect({ socket: plain, host, servername: name, ca: ca || undefined, ALPNProtocols: ['postgresql'] })
   await event(safe, 'secureConnect')
   return safe
 }
 
 // A request without redirects or decoding. `address`: where to connect; name and certificate stay the URL's.
-function request(url, { method, headers, bytes, address, ca, signal }) {
-  const { request: send } = url.startsWith('https:') ? https : http
+async function request(url, { method, headers, bytes, address, ca, signal }) {
+  const { request: send } = await import(url.startsWith('https:') ? 'node:https' : 'node:http')
   const lookup = address && ((_host, options, done) => {
     const family = net.isIP(address)
     return options.all ? done(null, [{ address, family }]) : done(null, address, family)
