@@ -29,7 +29,20 @@ SCRIPTS: Final = ("usher.mjs", "python.mjs", "line.mjs", "wires.mjs", "snapshot.
 SNAPSHOTS: Final = {"identity": ("msgspec",), "api": ("msgspec", "pydantic_core")}
 """The packages with extensions that each function needs."""
 SUFFIXES: Final = frozenset({".js", ".mjs", ".cjs", ".ts", ".mts", ".cts", ".go", ".zip", ""})
-PERMIT: Final = 0o644
+OF_PYODIDE: Final = (
+    (
+        "pyodide 314.0.7\n\nMozilla Public License 2.0, https://www.mozilla.org/MPL/2.0/\n"
+        "Source: https://github.com/pyodide/pyodide"
+    ),
+    (
+        "CPython 3.14.2\n\nPython Software Foundation License Version 2, "
+        "https://docs.python.org/3/license.html\nIt includes bzip2, libffi, xz, zlib and zstd, "
+        "built with Emscripten; their licences are named there and at the sources of Pyodide."
+    ),
+)
+"""The package from npm brings no text of its licences."""
+FOLDER_MODE: Final = 0o755
+FILE_MODE: Final = 0o644
 
 
 def build(
@@ -92,15 +105,20 @@ def build(
 
 def _function_files(site: Path, functions: Path) -> dict[Path, str]:
     bundle = os.path.relpath(site / BUNDLE, functions).replace(os.sep, "/")
-    start = (
-        f"{MADE}; changes are lost.\n"
-        f"const {{ serve }} = await import(new URL('{bundle}/usher.mjs', import.meta.url).href)\n"
-    )
-    include = f"export const config = {{ includedFiles: ['{bundle}/**'] }}\n"
-    return {
-        functions / f"{name}.mjs": f"{start}export default serve('{name}')\n{include}"
-        for name in SNAPSHOTS
-    }
+    # Not `import … from`: a bundler would take usher.mjs into the function, away from its files.
+    start = f"const {{ serve }} = await import(new URL('{bundle}/usher.mjs', import.meta.url).href)"
+    files: dict[Path, str] = {}
+    for name in SNAPSHOTS:
+        others = [f"!{bundle}/{other}.snapshot" for other in SNAPSHOTS if other != name]
+        config = json.dumps({"includedFiles": [f"{bundle}/**", *others]})
+        lines = (
+            f"{MADE}; changes are lost.",
+            start,
+            f"export default serve('{name}')",
+            f"export const config = {config}",
+        )
+        files[functions / f"{name}.mjs"] = "\n".join(lines) + "\n"
+    return files
 
 
 def _refuse_reserved(functions: Path) -> None:
@@ -183,13 +201,13 @@ def _save_memory(program: str, folder: Path) -> None:
 
 def _licences(contents: Contents) -> str:
     parts = [f"{name}\n\n{text}" for name, text in sorted(contents.licences.items())]
+    parts += OF_PYODIDE
     return f"\n\n{'-' * 72}\n\n".join(parts) + "\n"
 
 
 def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
-    path.chmod(PERMIT)
 
 
 def _move(folder: Path, target: Path) -> None:
@@ -198,5 +216,7 @@ def _move(folder: Path, target: Path) -> None:
     shutil.rmtree(new, ignore_errors=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(folder, new)
+    for path in (new, *new.rglob("*")):  # another user reads them, where the functions run
+        path.chmod(FOLDER_MODE if path.is_dir() else FILE_MODE)
     shutil.rmtree(target, ignore_errors=True)
     new.rename(target)

@@ -126,9 +126,7 @@ def _policy(site: Path, source: str) -> dict[str, bytes]:
         content = read_file(path)
         inside = path.resolve()
         if not inside.is_relative_to(site.resolve()):
-            raise BuildError(
-                f"{path} is not in the site's folder, so the functions cannot have it."
-            )
+            raise BuildError(f"{path} is outside the site's folder: the functions cannot have it.")
         found[inside.relative_to(site.resolve()).as_posix()] = content.data
         return content
 

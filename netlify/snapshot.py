@@ -1,6 +1,6 @@
 """What lies in a snapshot of Python's memory: all modules of a function, and a rehearsal of it.
 
-Nothing secret, and nothing of the site's: settings, policy and handlers are read after the snapshot.
+Nothing secret is in it: settings, policy and handlers are read after it.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 import gc
 import hashlib
 import hmac
+import importlib
 import json
 import sys
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from contextlib import contextmanager
-from importlib import import_module
 from time import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
@@ -44,7 +44,7 @@ FOR_API: Final = (
     "usher.core.store.deliveries",
     "usher.core.store.user_search",
 )
-SECRET: Final = "rehearsal-rehearsal-rehearsal-re"
+SECRET: Final = "rehearsal-rehearsal-rehearsal-re"  # noqa: S105 - everybody may know it
 REHEARSED: Final = {
     "USHER_WEBHOOK_SECRETS": SECRET,
     "USHER_JWT_SECRET": SECRET,
@@ -64,7 +64,7 @@ class _Body:
 def prepare(name: str) -> None:
     """Import what the function of this name needs, and let it answer once."""
     for module in FOR_EVENTS if name == "identity" else FOR_EVENTS + FOR_API:
-        import_module(module)
+        importlib.import_module(module)
     if name == "identity":
         for path in routes.HOOK_PATHS:
             routes.find_hook(path)
@@ -73,6 +73,7 @@ def prepare(name: str) -> None:
     with _no_wires():
         rehearse(entry.answer)
     app.end()
+    importlib.invalidate_caches()  # importlib.metadata keeps archives open
     gc.collect()
     gc.freeze()
 

@@ -46,8 +46,12 @@ class Certificates(Struct, frozen=True):
     key: Path
 
 
-def make_certificates(folder: Path, *more: str) -> Certificates:
-    """Make an authority, and a certificate of ``NAME`` and of more: ``DNS:…``, ``IP:…``."""
+def make_certificates(folder: Path, *more: str, days: int = 2) -> Certificates:
+    """Make an authority, and a certificate of ``NAME`` and of more: ``DNS:…``, ``IP:…``.
+
+    Args:
+        days: until it expires.
+    """
 
     def openssl(*arguments: str) -> None:
         command = ["openssl", *arguments]
@@ -65,7 +69,15 @@ def make_certificates(folder: Path, *more: str) -> Certificates:
     )
     openssl(
         *("x509", "-req", "-in", "receiver.csr", "-CA", "ca.pem", "-CAkey", "ca.key"),
-        *("-CAcreateserial", "-days", "2", "-extfile", "extensions", "-extensions", "receiver"),
+        *(
+            "-CAcreateserial",
+            "-days",
+            str(days),
+            "-extfile",
+            "extensions",
+            "-extensions",
+            "receiver",
+        ),
         *("-out", "receiver.pem"),
     )
     return Certificates(folder / "ca.pem", folder / "receiver.pem", folder / "receiver.key")

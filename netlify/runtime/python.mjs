@@ -9,6 +9,7 @@ const LOCK = JSON.stringify({
   info: { abi_version: '2026_0', arch: 'wasm32', platform: 'emscripten', python: '3.14.2' },
   packages: {},
 })
+const NEEDED = ['pyodide.asm.wasm', 'stdlib.zip', 'app.zip']
 const PAGE = 65_536
 const STDLIB = '/lib/python314.zip'
 
@@ -22,13 +23,14 @@ const read = (name) => fs.readFileSync(path.join(HERE, name))
 // Starts Python with Usher on its path. `snapshot`: see `openSnapshot`; `keeps`: one is to be made, with
 // these extensions in it.
 export async function startPython({ snapshot, keeps } = {}) {
+  for (const name of NEEDED) fs.accessSync(path.join(HERE, name)) // Pyodide would wait for ever
   const { loadPyodide } = await import('./pyodide.mjs')
   const { default: create } = await import('./pyodide.asm.mjs')
   const python = await loadPyodide({
     indexURL: HERE,
     stdLibURL: path.join(HERE, snapshot ? 'package.json' : 'stdlib.zip'), // see below
     lockFileContents: LOCK,
-    env: { HOME: '/', PYTHONDONTWRITEBYTECODE: '1', ...(keeps && { PYTHONHASHSEED: seed() }) },
+    env: { HOME: '/', PYTHONDONTWRITEBYTECODE: '1', PYDANTIC_DISABLE_PLUGINS: '1', ...(keeps && { PYTHONHASHSEED: seed() }) },
     stdout: (line) => process.stdout.write(line + '\n'),
     stderr: (line) => process.stderr.write(line + '\n'),
     ...(keeps && { _makeSnapshot: true }),

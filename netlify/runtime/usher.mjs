@@ -10,19 +10,23 @@ let before = Promise.resolve()
 
 // Makes the function that answers Netlify's requests.
 export const serve = (name) => async (request) => {
-  const url = new URL(request.url)
-  const asked = {
-    method: request.method,
-    path: decoded(url.pathname),
-    query: url.search.slice(1),
-    headers: [...request.headers],
-  }
-  const told = await answer(name, asked, new Uint8Array(await request.arrayBuffer()))
+  const told = await answer(name, askedBy(request), new Uint8Array(await request.arrayBuffer()))
   const headers = new Headers(told.headers)
   const body = Buffer.from(told.body)
   const none = request.method === 'HEAD' || BODILESS.has(told.status)
   if (!none) headers.set('Content-Length', String(body.length)) // Identity may not read an answer without
   return new Response(none ? null : body, { status: told.status, headers })
+}
+
+// What Python gets of a request. Netlify's own headers are not for it: an administrator's token is among them.
+export function askedBy(request) {
+  const url = new URL(request.url)
+  return {
+    method: request.method,
+    path: decoded(url.pathname),
+    query: url.search.slice(1),
+    headers: [...request.headers].filter(([name]) => !name.startsWith('x-nf-') || name === 'x-nf-sign'),
+  }
 }
 
 // One request at a time, in the order in which they came: Python has one thread, and it waits.

@@ -38,16 +38,38 @@ def run_build(site: Path, *arguments: str, **variables: str) -> subprocess.Compl
     )
 
 
+HOOKS = """
+import os
+import random
+
+from usher import after
+
+if os.environ.get("USHER_DOOR_LIMIT") == "break":  # a test asks for it
+    os._exit(1)
+
+@after("user.created")
+def greet(change):
+    pass
+
+def decide(event, user, now):
+    return {"allow": False, "message": f"drawn: {random.random()}"}
+"""
+VARIABLES = {"USHER_HANDLERS": "mysite.hooks"}
+
+
 def make_site(folder: Path) -> Path:
-    """A site with a policy, and nothing else."""
-    folder.mkdir(parents=True)
+    """A site with a policy, code of its own, and what is nobody's business."""
+    (folder / "mysite").mkdir(parents=True)
     (folder / "policy.toml").write_text(POLICY)
+    (folder / "mysite" / "__init__.py").touch()
+    (folder / "mysite" / "hooks.py").write_text(HOOKS)
+    (folder / ".env").write_text("USHER_JWT_SECRET=a-secret-that-is-not-for-the-bundle\n")
     return folder
 
 
 def fingerprint() -> str:
     """A digest of all that the bundle is made of."""
-    digest = hashlib.sha256(POLICY.encode())
+    digest = hashlib.sha256((POLICY + HOOKS).encode())
     for top in INPUTS:
         for path in sorted((ROOT / top).rglob("*")):
             if path.is_file() and not {"__pycache__", "node_modules"} & set(path.parts):
@@ -65,7 +87,7 @@ def site(pytestconfig: pytest.Config) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (built / "done").exists():
             shutil.rmtree(built, ignore_errors=True)
-            done = run_build(make_site(built))
+            done = run_build(make_site(built), **VARIABLES)
             assert done.returncode == 0, done.stderr
             (built / "done").touch()
             kept = sorted(folder.glob("*/done"), key=lambda path: path.stat().st_mtime)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.netlify.functions import Functions, functions
+import pytest
+
+from tests.netlify.functions import NOWHERE, Functions, functions
 from tests.support import account, signed
 
 
@@ -13,6 +17,12 @@ def test_a_forged_event_is_refused(running: Functions) -> None:
     """The signature is checked by Usher's own code, within Netlify's function."""
     told = running.deliver(signed("signup", account(), secret=b"f" * 32))
     assert (told.status, told.document["code"]) == (401, "signature_invalid")
+
+
+def test_a_good_event_gets_as_far_as_the_database(running: Functions) -> None:
+    """Nothing listens there, so it is not accepted; Identity tries it again."""
+    told = running.deliver(signed("signup", account(), at=datetime.now(UTC)))
+    assert (told.status, told.document["code"]) == (503, "database_unavailable")
 
 
 def test_the_api_answers(running: Functions) -> None:
@@ -37,3 +47,82 @@ def test_without_a_database_every_answer_says_so(site: Path) -> None:
             told = without.deliver(event, env=env)
             assert (told.status, told.document["code"]) == (503, "no_database")
             assert "USHER_DATABASE_URL" in told.document["title"]
+
+
+def test_another_environment_takes_effect_at_once(site: Path) -> None:
+    """Netlify tells a function the address of its database with the invocation."""
+    with functions(site, USHER_DATABASE_URL="") as running:
+        event = signed("signup", account(), at=datetime.now(UTC))
+        assert running.deliver(event).document["code"] == "no_database"
+        for name in ("NETLIFY_DATABASE_URL", "NETLIFY_DB_URL"):
+            told = running.deliver(event, env={name: NOWHERE})
+            assert (told.status, told.document["code"]) == (503, "database_unavailable")
+            assert running.deliver(event, env={name: None}).document["code"] == "no_database"
+        other = {"USHER_DATABASE_URL": NOWHERE, "USHER_WEBHOOK_SECRETS": "x" * 32}
+        assert running.deliver(event, env=other).document["code"] == "signature_invalid"
+
+
+def test_requests_at_once_are_answered_in_order(running: Functions) -> None:
+    """Python has one thread; none is lost, and none gets another one's answer."""
+    paths = [f"/api/{name}" for name in ("health", "me", "health", "nothing", "users")]
+    sent = {running.send(path, "GET"): path for path in paths}
+    told = [running.take() for _ in paths]
+    assert [number for number, _ in told] == list(sent)
+    assert [each.status for _, each in told] == [200, 401, 200, 404, 401]
+
+
+def test_after_python_fell_over_the_next_request_starts_it_anew(site: Path, tmp_path: Path) -> None:
+    """The request that it fell over is answered 503, so Identity sends the event again."""
+    event = signed("signup", account(), secret=b"f" * 32)
+    broken = {"USHER_POLICY": "mysite.hooks:decide", "USHER_DOOR_LIMIT": "break"}
+    log = tmp_path / "log"
+    with functions(site, log) as running:
+        assert running.deliver(event).status == 401
+        told = running.deliver(event, env=broken)
+        assert (told.status, told.headers["retry-after"]) == (503, "1")
+        assert running.deliver(event, env={"USHER_DOOR_LIMIT": "a limit"}).status == 401
+    assert "Python ended" in log.read_text()
+
+
+def test_a_start_that_failed_is_tried_again(site: Path, tmp_path: Path) -> None:
+    """As where a file was not there yet."""
+    copy = shutil.copytree(site, tmp_path / "copy")
+    wasm = copy / "netlify" / "usher" / "pyodide.asm.wasm"
+    wasm.rename(wasm.with_suffix(".away"))
+    with functions(copy) as running:
+        assert running.ask("/api/health", "GET").status == 503
+        wasm.with_suffix(".away").rename(wasm)
+        assert running.ask("/api/health", "GET").status == 200
+
+
+@pytest.mark.parametrize("damage", ["none", "cut", "other files", "nonsense"])
+def test_without_a_good_snapshot_python_starts_from_its_archives(
+    damage: str, site: Path, tmp_path: Path
+) -> None:
+    """Slower, and the same: nothing depends on what Pyodide calls private."""
+    copy = shutil.copytree(site, tmp_path / "copy")
+    snapshot = copy / "netlify" / "usher" / "identity.snapshot"
+    if damage == "none":
+        snapshot.unlink()
+    elif damage == "cut":
+        snapshot.write_bytes(snapshot.read_bytes()[:-1_000_000])
+    elif damage == "nonsense":
+        snapshot.write_bytes(b"\x10\0\0\0" + bytes(1_000))
+    else:
+        with (copy / "netlify" / "usher" / "app.zip").open("ab") as file:
+            file.write(b"\0")
+    log = tmp_path / "log"
+    with functions(copy, log) as running:
+        told = running.deliver(signed("signup", account(), secret=b"f" * 32))
+    assert (told.status, told.document["code"]) == (401, "signature_invalid")
+    assert ("without its snapshot" in log.read_text()) == (damage != "none")
+
+
+def test_lines_of_the_log_are_as_usher_writes_them(site: Path, tmp_path: Path) -> None:
+    """One line of JSON each, on standard error; the snapshot is used."""
+    log = tmp_path / "log"
+    with functions(site, log) as running:
+        running.deliver(signed("signup", account(), secret=b"f" * 32))
+        assert running.said == []
+    (line,) = log.read_text().splitlines()
+    assert json.loads(line)["event"] == "signature.rejected"

@@ -1,0 +1,149 @@
+"""`usher netlify build`: what is made, from what, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from tests.netlify.conftest import VARIABLES, make_site, run_build
+from tests.support import ROOT
+from usher.core.errors import BuildError
+from usher.functions._shared.addresses import HOOKS
+from usher.netlify.build import MADE, build
+from usher.netlify.contents import gather
+
+BUNDLE = Path("netlify/usher")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_the_same_input_gives_the_same_bytes(site: Path, tmp_path: Path) -> None:
+    """A snapshot alone differs: it has a hash seed of its own, which nobody outside may know."""
+    again = make_site(tmp_path / "again")
+    done = run_build(again, "--plain", "--json", **VARIABLES)
+    assert done.returncode == 0, done.stderr
+    first, second = files(site / "netlify"), files(again / "netlify")
+    snapshots = {name for name in first if name.endswith(".snapshot")}
+    assert snapshots == {"usher/api.snapshot", "usher/identity.snapshot"}
+    assert second == {name: data for name, data in first.items() if name not in snapshots}
+    told = json.loads(done.stdout)
+    assert told["functions"] == ["netlify/functions/identity.mjs", "netlify/functions/api.mjs"]
+    assert told["bytes"] == sum(told["files"].values())
+
+
+def test_the_bundle_has_what_runs_there_and_nothing_else(site: Path) -> None:
+    """The policy and the modules that settings name; neither commands nor secrets nor tests."""
+    with ZipFile(site / BUNDLE / "app.zip") as archive:
+        names = set(archive.namelist())
+    tops = {name.partition("/")[0] for name in names if "dist-info" not in name}
+    assert {"usher", "mysite", "pg8000", "sqlalchemy", "ssl.pyc"} <= tops
+    assert not tops & {"click", "alembic", "granian", "rich", "tests", "psycopg"}
+    assert "mysite/hooks.pyc" in names
+    assert not any(name.startswith(("usher/cli", "usher/emulator")) for name in names)
+    assert not any(name.endswith(".py") for name in names)
+    secret = b"not-for-the-bundle"
+    assert [name for name, data in files(site / "netlify").items() if secret in data] == []
+
+
+def test_the_licence_of_all_that_is_shipped_is_listed(site: Path) -> None:
+    """Of every locked package, and of Python itself."""
+    text = (site / BUNDLE / "LICENSES.txt").read_text()
+    lock = (ROOT / "netlify" / "requirements.lock").read_text()
+    locked = re.findall(r"^([a-z0-9-]+)==(\S+)", lock, re.MULTILINE)
+    assert len(locked) > 10
+    wanted = [f"{name.replace('-', '_')} {version}\n" for name, version in locked]
+    wanted += ["pyodide 314.0.7\n", "CPython 3.14.2\n"]
+    assert [each for each in wanted if each not in text] == []
+
+
+def test_others_may_read_the_bundle(site: Path) -> None:
+    """The user that runs functions is not the one that built them."""
+    paths = [site / BUNDLE, *(site / BUNDLE).rglob("*")]
+    assert {path.stat().st_mode & 0o777 for path in paths} == {0o755, 0o644}
+
+
+@pytest.mark.parametrize("name", sorted(set(HOOKS) - {"identity"}))
+@pytest.mark.parametrize("suffix", [".mjs", ".js", ".ts", ""])
+def test_names_that_netlify_calls_itself_are_refused(
+    name: str, suffix: str, tmp_path: Path
+) -> None:
+    """Usher could verify nothing there, and would refuse every sign-up of the site."""
+    folder = tmp_path / "netlify" / "functions"
+    folder.mkdir(parents=True)
+    (folder / f"{name}{suffix}").touch()
+    with pytest.raises(BuildError, match=rf"{name}.*outgoing webhook"):
+        build(tmp_path, {})
+
+
+def test_a_file_of_somebody_else_is_never_overwritten(tmp_path: Path) -> None:
+    """Nor does another function get the same name beside it."""
+    (tmp_path / "netlify.toml").write_text('[functions]\ndirectory = "lambda/"\n')
+    folder = tmp_path / "lambda"
+    folder.mkdir()
+    for name in ("api.mjs", "api.ts", "identity.js"):
+        mine = folder / name
+        mine.write_text("export default () => new Response('mine')\n")
+        with pytest.raises(BuildError, match=name):
+            build(tmp_path, {})
+        mine.unlink()
+    (tmp_path / BUNDLE).mkdir(parents=True)
+    (tmp_path / BUNDLE / "mine.txt").touch()
+    with pytest.raises(BuildError, match="netlify/usher"):
+        build(tmp_path, {})
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [
+        "mine.txt",
+        "netlify.toml",
+    ]
+
+
+def test_functions_are_made_where_netlify_toml_has_them(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They find the bundle from there."""
+    text = (site / "netlify" / "functions" / "api.mjs").read_text()
+    assert text.startswith(MADE)
+    assert "new URL('../usher/usher.mjs', import.meta.url)" in text
+    assert "!../usher/identity.snapshot" in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"USHER_HANDLERS": "mysite.hooks"}, "names the module mysite, which is not in"),
+        ({"USHER_POLICY": "rules:decide"}, "names the module rules, which is not in"),
+        ({"USHER_POLICY": "/etc/policy.toml"}, "must be a path from the site's folder"),
+        ({"USHER_POLICY": "../policy.toml"}, "outside the site's folder"),
+    ],
+)
+def test_what_a_setting_names_must_be_in_the_site(
+    settings: dict[str, str], words: str, tmp_path: Path
+) -> None:
+    """The functions have nothing else."""
+    (tmp_path / "policy.toml").touch()
+    site = tmp_path / "site"
+    site.mkdir()
+    with pytest.raises(BuildError, match=words):
+        gather(site, settings, [])
+
+
+def test_lists_beside_the_policy_come_along(tmp_path: Path) -> None:
+    """Under the same path from the site's folder."""
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "policy.toml").write_text(
+        '[admission]\ndeny_email_domains = { file = "lists/domains.txt" }\n'
+    )
+    (tmp_path / "rules" / "lists").mkdir()
+    (tmp_path / "rules" / "lists" / "domains.txt").write_text("mailinator.com\n")
+    found = gather(tmp_path, {"USHER_POLICY": "rules/policy.toml"}, []).site
+    assert sorted(found) == ["rules/lists/domains.txt", "rules/policy.toml"]
