@@ -17,8 +17,8 @@ from typing import Any, Final
 from zipfile import ZipFile
 
 from usher.core.errors import BuildError
-from usher.netlify import configuration
-from usher.netlify.configuration import BUILT, FUNCTIONS_FOLDER, MADE, RESERVED
+from usher.netlify import configuration, reserved
+from usher.netlify.configuration import BUILT, FUNCTIONS_FOLDER, MADE
 from usher.netlify.contents import NOT_STDLIB, Contents, gather
 from usher.netlify.packages import RUNTIME, fetch_pyodide, fetch_wheels, node, run
 
@@ -28,6 +28,8 @@ FROM_PYODIDE: Final = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm")
 SCRIPTS: Final = ("usher.mjs", "python.mjs", "line.mjs", "wires.mjs", "snapshot.mjs")
 SNAPSHOTS: Final = {"identity": ("msgspec",), "api": ("msgspec", "pydantic_core")}
 """The packages with extensions that each function needs."""
+TRUSTS_NETLIFY: Final = "netlify-v1"
+SCHEDULE: Final = "*/5 * * * *"
 SUFFIXES: Final = frozenset({".js", ".mjs", ".cjs", ".ts", ".mts", ".cts", ".go", ".zip", ""})
 OF_PYODIDE: Final = (
     (
@@ -68,8 +70,11 @@ def build(
     """
     named = configuration.functions_folder(configuration.read(site))
     functions = site / (named or FUNCTIONS_FOLDER)
-    wanted = _function_files(site, functions)
-    _refuse_reserved(functions)
+    wanted = _function_files(site, functions, settings)
+    if found := reserved.problems(functions):
+        raise BuildError("\n".join(found))
+    for sentence in reserved.warnings(functions):
+        say(sentence)
     for path in wanted:
         _refuse_foreign(path)
     _refuse_foreign_folder(site / BUNDLE)
@@ -103,37 +108,28 @@ def build(
     }
 
 
-def _function_files(site: Path, functions: Path) -> dict[Path, str]:
+def _function_files(site: Path, functions: Path, settings: Mapping[str, str]) -> dict[Path, str]:
     bundle = os.path.relpath(site / BUNDLE, functions).replace(os.sep, "/")
     # Not `import … from`: a bundler would take usher.mjs into the function, away from its files.
-    start = f"const {{ serve }} = await import(new URL('{bundle}/usher.mjs', import.meta.url).href)"
-    files: dict[Path, str] = {}
-    for name in SNAPSHOTS:
-        others = [f"!{bundle}/{other}.snapshot" for other in SNAPSHOTS if other != name]
-        config = json.dumps({"includedFiles": [f"{bundle}/**", *others]})
-        lines = (
-            f"{MADE}; changes are lost.",
-            start,
-            f"export default serve('{name}')",
-            f"export const config = {config}",
-        )
-        files[functions / f"{name}.mjs"] = "\n".join(lines) + "\n"
-    return files
+    start = f"await import(new URL('{bundle}/usher.mjs', import.meta.url).href)"
+    made = f"{MADE}; changes are lost.\nconst {{ serve, serveLambda, serveSchedule }} = {start}\n"
 
+    def config(snapshot: str, **more: str) -> str:
+        others = [f"!{bundle}/{other}.snapshot" for other in SNAPSHOTS if other != snapshot]
+        value = json.dumps({"includedFiles": [f"{bundle}/**", *others], **more})
+        return f"export const config = {value}\n"
 
-def _refuse_reserved(functions: Path) -> None:
-    found = [
-        path.name
-        for path in sorted(functions.glob("identity-*"))
-        if path.name.partition(".")[0] in RESERVED and path.suffix in SUFFIXES
-    ]
-    if found:
-        raise BuildError(
-            f"{functions.name}/{found[0]} has a name of which Netlify calls the function itself, "
-            "signed with a secret that nobody is shown: Usher could verify nothing, and every "
-            "sign-up would be refused. Rename it, and let Identity's outgoing webhook call "
-            "/.netlify/functions/identity."
-        )
+    lambda_compatible = settings.get("USHER_TRUST_PLATFORM") == TRUSTS_NETLIFY
+    api = "export const handler = serveLambda('api')\n"  # its form has no configuration in source
+    if not lambda_compatible:
+        api = f"export default serve('api')\n{config('api')}"
+    schedule = config("api", schedule=SCHEDULE)
+    texts = {
+        "identity": f"export default serve('identity')\n{config('identity')}",
+        "api": api,
+        "usher-maintenance": f"export default serveSchedule('api')\n{schedule}",
+    }
+    return {functions / f"{name}.mjs": made + text for name, text in texts.items()}
 
 
 def _refuse_foreign(path: Path) -> None:

@@ -14,10 +14,6 @@ MADE: Final = "// Made by usher netlify build"
 """Begins each function that the build makes."""
 FUNCTIONS: Final = ("api", "identity", "usher-maintenance")
 """The functions that are Usher's."""
-RESERVED: Final = tuple(
-    f"identity-{event}" for event in ("login", "signup", "userdeleted", "usermodified", "validate")
-)
-"""Functions that Netlify calls itself, signed with a secret that nobody is shown."""
 FUNCTIONS_FOLDER: Final = "netlify/functions"
 """Netlify's default."""
 BUILT: Final = "netlify/usher"

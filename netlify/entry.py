@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from collections.abc import Mapping
+from time import monotonic
 from typing import Any, Final, Protocol
 
 from usher.core import app
 from usher.core.app import App
 from usher.core.errors import NoDatabaseError, SettingsError
+from usher.core.log import describe, get_logger
 from usher.core.settings import DOOR_WITHOUT_LIMIT
 from usher.core.store.drivers import pg8000
 from usher.functions._shared.failure import failure
 from usher.functions._shared.http import Request, Response
+from usher.netlify import wires
 from usher.netlify.lines import dial
 from usher.server import routes
 
@@ -55,10 +59,37 @@ def answer(asked: str, body: Octets) -> str:
     return json.dumps(told)
 
 
+def maintain(asked: str) -> str:
+    """Do what a server does beside its requests, for a schedule of Netlify's.
+
+    Args:
+        asked: JSON of ``environment``, as above, and ``seconds``, after which Netlify ends it.
+
+    Returns:
+        JSON of what ``usher.core.scheduled.run`` says.
+
+    Raises:
+        UsherError: some of it failed; the log says so, and the rest was done.
+    """
+    from usher.core import scheduled  # noqa: PLC0415 - requests need none of it
+
+    given = json.loads(asked)
+    end = monotonic() + given["seconds"]
+    if given["environment"] is not None:
+        renew(given["environment"])
+    try:
+        done = scheduled.run(_usher(), lambda: end - monotonic(), alarm=wires.alarm)
+    except Exception as error:
+        get_logger().error("maintenance.failed", **describe(error))
+        return json.dumps({"done": False})
+    return json.dumps(done)
+
+
 def renew(environment: Mapping[str, str]) -> None:
     """Take over another environment; the App made from the last one is closed."""
     app.end()
     pg8000.over(dial)
+    random.seed()  # not as it was when the snapshot was made, which is the same everywhere
     for name in [name for name in os.environ if name.startswith(("USHER_", "NETLIFY_"))]:
         del os.environ[name]
     os.environ.update(_settings(environment))

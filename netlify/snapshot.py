@@ -12,7 +12,7 @@ import importlib
 import json
 import sys
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from time import time
 from types import SimpleNamespace
@@ -78,8 +78,15 @@ def prepare(name: str) -> None:
     gc.freeze()
 
 
-def rehearse(answer: Callable[[str, _Body], str]) -> None:
-    """Send a forged event, and a good one that finds no database."""
+def rehearse(
+    answer: Callable[[str, _Body], str], environment: Mapping[str, str] = REHEARSED
+) -> list[int]:
+    """Send a forged event, and a good one; here it finds no database.
+
+    Returns:
+        The statuses of the answers.
+    """
+    statuses = []
     body = json.dumps(_EVENT).encode()
     for secret in (SECRET[::-1], SECRET):
         headers = [["content-type", "application/json"], [SIGNATURE_HEADER, _sign(body, secret)]]
@@ -88,9 +95,10 @@ def rehearse(answer: Callable[[str, _Body], str]) -> None:
             "path": "/.netlify/functions/identity",
             "query": "",
             "headers": headers,
-            "environment": REHEARSED,
+            "environment": environment,
         }
-        answer(json.dumps(asked), _Body(body))
+        statuses.append(json.loads(answer(json.dumps(asked), _Body(body)))["status"])
+    return statuses
 
 
 _EVENT: Final[dict[str, Any]] = {

@@ -11,6 +11,11 @@ from typing import Any
 OCTETS = "bytes"
 
 
+def alarm(seconds: float) -> None:
+    """Have SIGALRM come to Python after so many seconds; 0: it does not come any more."""
+    ask("alarm", after=round(seconds * 1000))
+
+
 def ask(do: str, **order: Any) -> dict[str, Any]:
     """Give one order, and wait for its answer.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from usher.cli.checks.findings import Advice, Finding, Kind, Severity
-from usher.cli.netlify.reserved import INSTEAD, reserved_files, typed_handlers
+from usher.netlify.reserved import INSTEAD, reserved_files, typed_handlers
 
 FOLDER = Path("netlify", "functions")
 """Netlify's default."""

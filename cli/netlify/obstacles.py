@@ -14,10 +14,10 @@ from usher.netlify.configuration import (
     CONFIGURATION,
     FUNCTIONS,
     MADE,
-    RESERVED,
     table,
     table_name,
 )
+from usher.netlify.reserved import is_reserved
 
 MIN_PYTHON: Final = (3, 11)
 NOT_LOOKED_INTO: Final = frozenset({".git", "node_modules"})
@@ -98,7 +98,7 @@ def taken_functions(site: Site) -> Iterator[str]:
         where = relative(path, site.base)
         if name in FUNCTIONS and not text.startswith(MADE):
             yield f"{where} is a function named {name}, as one of Usher's is. Rename yours."
-        elif name in RESERVED:
+        elif is_reserved(name):
             yield (
                 f"{where} has a name of which Netlify calls the function itself, and Usher takes "
                 "the event. Move what it does into a handler of Usher's (docs/your-code.md), or "

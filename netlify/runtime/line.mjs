@@ -6,12 +6,13 @@ const SPARE_MS = 2_000 // beyond the order's own limit
 // The thread starts with the first order: a forged event needs none.
 export function openWires() {
   const bell = new Int32Array(new SharedArrayBuffer(4))
+  const signals = new Uint8Array(new SharedArrayBuffer(1)) // read by Python now and then: see `alarm`
   let worker, port
 
   function begin() {
     const { port1, port2 } = new MessageChannel()
     worker = new Worker(new URL('./wires.mjs', import.meta.url), {
-      workerData: { port: port2, bell }, transferList: [port2], execArgv: [],
+      workerData: { port: port2, bell, signals }, transferList: [port2], execArgv: [],
     })
     worker.on('error', (error) => process.stderr.write(`usher: the wires ended: ${error.stack ?? error}\n`))
     worker.unref()
@@ -44,5 +45,5 @@ export function openWires() {
     }
   }
 
-  return { ask, begin, end }
+  return { ask, end, signals }
 }

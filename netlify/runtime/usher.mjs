@@ -3,6 +3,7 @@ import { openSnapshot, startPython } from './python.mjs'
 import { openWires } from './line.mjs'
 
 const OURS = /^(USHER_\w+|NETLIFY_DATABASE_URL|NETLIFY_DB_URL)$/
+const SCHEDULED_MS = 30_000 // Netlify's limit
 const BODILESS = new Set([101, 204, 205, 304])
 
 let running // of the Python in this process
@@ -10,13 +11,34 @@ let before = Promise.resolve()
 
 // Makes the function that answers Netlify's requests.
 export const serve = (name) => async (request) => {
-  const told = await answer(name, askedBy(request), new Uint8Array(await request.arrayBuffer()))
+  const asked = { ...askedBy(request), identity: shared(globalThis.netlifyIdentityContext) }
+  const told = await answer(name, asked, new Uint8Array(await request.arrayBuffer()))
   const headers = new Headers(told.headers)
   const body = Buffer.from(told.body)
   const none = request.method === 'HEAD' || BODILESS.has(told.status)
   if (!none) headers.set('Content-Length', String(body.length)) // Identity may not read an answer without
   return new Response(none ? null : body, { status: told.status, headers })
 }
+
+// Makes the function that answers in Lambda's form. Netlify passes the caller beside the request there.
+export const serveLambda = (name) => async (event, context) => {
+  const client = context?.clientContext
+  const asked = { ...askedIn(event), identity: shared(client?.identity), client: client ?? null }
+  const body = event.body ? Buffer.from(event.body, event.isBase64Encoded ? 'base64' : 'utf8') : Buffer.alloc(0)
+  const told = await answer(name, asked, new Uint8Array(body))
+  const answered = event.httpMethod === 'HEAD' ? '' : told.body
+  return { statusCode: told.status, headers: Object.fromEntries(told.headers), body: answered }
+}
+
+// Makes the function that Netlify calls by a schedule.
+export const serveSchedule = (name) => async () => {
+  const end = performance.now() + SCHEDULED_MS
+  const told = await inTurn(name, (python) => python.maintain((end - performance.now()) / 1000))
+  return Response.json(told ?? { done: false }, { status: told ? 200 : 503 })
+}
+
+// Of Identity's context: whom it speaks for, the platform alone could say, and here cannot.
+const shared = (context) => context && { url: context.url, token: context.token }
 
 // What Python gets of a request. Netlify's own headers are not for it: an administrator's token is among them.
 export function askedBy(request) {
@@ -25,26 +47,44 @@ export function askedBy(request) {
     method: request.method,
     path: decoded(url.pathname),
     query: url.search.slice(1),
-    headers: [...request.headers].filter(([name]) => !name.startsWith('x-nf-') || name === 'x-nf-sign'),
+    headers: [...request.headers].filter(ours),
   }
 }
 
-// One request at a time, in the order in which they came: Python has one thread, and it waits.
-function answer(name, asked, body) {
-  const mine = before.then(() => answerAlone(name, asked, body))
-  before = mine.catch(() => {})
+function askedIn({ httpMethod, rawUrl, headers = {}, multiValueHeaders }) {
+  const many = Object.entries(multiValueHeaders ?? {}).flatMap(([name, values]) => values.map((value) => [name, value]))
+  const pairs = many.length ? many : Object.entries(headers)
+  const url = new URL(rawUrl)
+  return {
+    method: httpMethod,
+    path: decoded(url.pathname),
+    query: url.search.slice(1),
+    headers: pairs.map(([name, value]) => [name.toLowerCase(), value]).filter(ours),
+  }
+}
+
+const ours = ([name]) => !name.startsWith('x-nf-') || name === 'x-nf-sign'
+
+async function answer(name, asked, body) {
+  return (await inTurn(name, (python) => python.answer(asked, body))) ?? BROKEN
+}
+
+// One at a time, in the order in which they came: Python has one thread, and it waits.
+function inTurn(name, work) {
+  const mine = before.then(() => alone(name, work))
+  before = mine
   return mine
 }
 
-async function answerAlone(name, asked, body) {
+async function alone(name, work) {
   try {
     running ??= await start(name)
-    return running.answer(asked, body)
+    return work(running)
   } catch (error) {
     process.stderr.write(`usher: Python ended, and starts anew: ${String(error?.stack ?? error).slice(0, 2000)}\n`)
     running?.end()
     running = undefined
-    return BROKEN
+    return null
   }
 }
 
@@ -68,13 +108,24 @@ async function start(name) {
   python.registerJsModule('usher_wires', { ask: wires.ask })
   const door = python.pyimport('usher.netlify.entry')
   let last
+
+  function call(run, asked, ...more) {
+    const environment = Object.fromEntries(Object.entries(process.env).filter(([key]) => OURS.test(key)))
+    const text = JSON.stringify(environment)
+    const told = run(JSON.stringify({ ...asked, environment: text === last ? null : environment }), ...more)
+    last = text
+    return JSON.parse(told)
+  }
+
   return {
-    answer(asked, body) {
-      const environment = Object.fromEntries(Object.entries(process.env).filter(([key]) => OURS.test(key)))
-      const text = JSON.stringify(environment)
-      const told = door.answer(JSON.stringify({ ...asked, environment: text === last ? null : environment }), body)
-      last = text
-      return JSON.parse(told)
+    answer: (asked, body) => call(door.answer, asked, body),
+    maintain(seconds) {
+      python.setInterruptBuffer(wires.signals) // alarms come this way; other calls need none
+      try {
+        return call(door.maintain, { seconds })
+      } finally {
+        python.setInterruptBuffer(undefined)
+      }
     },
     end: wires.end,
   }

@@ -4,15 +4,18 @@
 //   exchange {line, bytes, ms} -> {bytes}, once anything has arrived
 //   send {line, bytes} -> {}                      close {line} -> {}
 //   http {method, url, headers, body, ms, limit, address, ca} -> {status, headers, bytes}
+//   alarm {after} -> {}: has SIGALRM come to Python after so many milliseconds; 0: no more
 //   resolve {host, ms} -> {addresses}
 import net from 'node:net'
 import { workerData } from 'node:worker_threads'
 
-const { port, bell } = workerData
+const { port, bell, signals } = workerData
 const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47])
 const YES = 'S'.charCodeAt(0)
 const lines = new Map()
+const SIGALRM = 14
 let last = 0
+let alarm
 
 // Settles as the promise does, or fails after ms; `stop` then ends what is under way.
 function within(ms, promise, stop) {
@@ -75,6 +78,12 @@ const orders = {
     line.wake = null
     if (line.pieces.length) return { bytes: Buffer.concat(line.pieces.splice(0)) }
     throw new Error(line.ended)
+  },
+
+  alarm({ after }) {
+    clearTimeout(alarm)
+    if (after) alarm = setTimeout(() => Atomics.store(signals, 0, SIGALRM), after)
+    return {}
   },
 
   close({ line }) {

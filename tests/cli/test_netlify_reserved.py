@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from usher.cli.netlify.reserved import (
+from usher.core.domain.events import EventName
+from usher.netlify.reserved import (
     HANDLERS,
     NAMES,
     is_reserved,
@@ -14,7 +15,6 @@ from usher.cli.netlify.reserved import (
     typed_handlers,
     warnings,
 )
-from usher.core.domain.events import EventName
 
 
 def test_the_table_has_every_event_of_identitys() -> None:

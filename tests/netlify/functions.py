@@ -16,6 +16,7 @@ from tests.netlify_site import NODE
 from tests.support import SECRET, Signed, clean_environment
 
 HARNESS = Path(__file__).parent / "harness.mjs"
+INSIDE = Path(__file__).parent / "inside.mjs"
 HOOK = "/.netlify/functions/identity"
 NOWHERE = "postgresql://usher@127.0.0.1:1/usher"
 """A database where nothing listens."""
@@ -54,7 +55,7 @@ class Functions:
         **more: Any,
     ) -> int:
         """Hand a request over, and wait for no answer; the number by which ``take`` knows it."""
-        name = "api" if "/api" in path else "identity"
+        name = path.partition("?")[0].split("/")[3] if path.startswith("/.netlify/") else "api"
         pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
         line = {
             "id": (number := next(self._ids)),
@@ -90,6 +91,21 @@ class Functions:
     def deliver(self, event: Signed, **more: Any) -> Told:
         """Send an event as Identity does."""
         return self.ask(headers=event.headers, body=event.body, **more)
+
+
+def run_inside(site: Path, program: str, name: str = "identity", way: str = "fast") -> Any:
+    """What a program in Python, run within the bundle, evaluates to; it makes JSON of it."""
+    done = subprocess.run(
+        [f"{NODE}/node", str(INSIDE), str(site / "netlify" / "usher"), name, way],
+        check=False,
+        env=clean_environment(),
+        input=program,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @contextmanager

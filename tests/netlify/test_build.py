@@ -12,8 +12,8 @@ import pytest
 from tests.netlify.conftest import VARIABLES, make_site, run_build
 from tests.support import ROOT
 from usher.core.errors import BuildError
-from usher.functions._shared.addresses import HOOKS
-from usher.netlify.build import MADE, build
+from usher.netlify.build import _function_files, build
+from usher.netlify.configuration import MADE
 from usher.netlify.contents import gather
 
 BUNDLE = Path("netlify/usher")
@@ -38,7 +38,8 @@ def test_the_same_input_gives_the_same_bytes(site: Path, tmp_path: Path) -> None
     assert snapshots == {"usher/api.snapshot", "usher/identity.snapshot"}
     assert second == {name: data for name, data in first.items() if name not in snapshots}
     told = json.loads(done.stdout)
-    assert told["functions"] == ["netlify/functions/identity.mjs", "netlify/functions/api.mjs"]
+    made = ("identity", "api", "usher-maintenance")
+    assert told["functions"] == [f"netlify/functions/{name}.mjs" for name in made]
     assert told["bytes"] == sum(told["files"].values())
 
 
@@ -73,16 +74,12 @@ def test_others_may_read_the_bundle(site: Path) -> None:
     assert {path.stat().st_mode & 0o777 for path in paths} == {0o755, 0o644}
 
 
-@pytest.mark.parametrize("name", sorted(set(HOOKS) - {"identity"}))
-@pytest.mark.parametrize("suffix", [".mjs", ".js", ".ts", ""])
-def test_names_that_netlify_calls_itself_are_refused(
-    name: str, suffix: str, tmp_path: Path
-) -> None:
+def test_names_that_netlify_calls_itself_are_refused(tmp_path: Path) -> None:
     """Usher could verify nothing there, and would refuse every sign-up of the site."""
     folder = tmp_path / "netlify" / "functions"
     folder.mkdir(parents=True)
-    (folder / f"{name}{suffix}").touch()
-    with pytest.raises(BuildError, match=rf"{name}.*outgoing webhook"):
+    (folder / "identity-signup.ts").touch()
+    with pytest.raises(BuildError, match=r"identity-signup.*outgoing webhook"):
         build(tmp_path, {})
 
 
@@ -107,14 +104,25 @@ def test_a_file_of_somebody_else_is_never_overwritten(tmp_path: Path) -> None:
     ]
 
 
-def test_functions_are_made_where_netlify_toml_has_them(
-    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They find the bundle from there."""
+def test_a_function_brings_its_own_snapshot_alone(site: Path) -> None:
+    """Each is an archive of its own, of at most 35 MB."""
     text = (site / "netlify" / "functions" / "api.mjs").read_text()
     assert text.startswith(MADE)
     assert "new URL('../usher/usher.mjs', import.meta.url)" in text
     assert "!../usher/identity.snapshot" in text
+
+
+def test_functions_are_made_where_netlify_toml_has_them(tmp_path: Path) -> None:
+    """They find the bundle from there; the API in Lambda's form where the platform is trusted."""
+    settings = {"USHER_TRUST_PLATFORM": "netlify-v1"}
+    made = _function_files(tmp_path, tmp_path / "src" / "lambda", settings)
+    api = made[tmp_path / "src" / "lambda" / "api.mjs"]
+    assert "new URL('../../netlify/usher/usher.mjs', import.meta.url)" in api
+    assert "export const handler = serveLambda('api')" in api
+    assert "export default serve" in made[tmp_path / "src" / "lambda" / "identity.mjs"]
+    assert (
+        '"schedule": "*/5 * * * *"' in made[tmp_path / "src" / "lambda" / "usher-maintenance.mjs"]
+    )
 
 
 @pytest.mark.parametrize(

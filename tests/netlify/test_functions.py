@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from tests.netlify.functions import NOWHERE, Functions, functions
+from tests.netlify.functions import NOWHERE, Functions, functions, run_inside
+from tests.netlify_site import run_node
 from tests.support import account, signed
 
 
@@ -86,7 +88,7 @@ def test_after_python_fell_over_the_next_request_starts_it_anew(site: Path, tmp_
 
 def test_a_start_that_failed_is_tried_again(site: Path, tmp_path: Path) -> None:
     """As where a file was not there yet."""
-    copy = shutil.copytree(site, tmp_path / "copy")
+    copy = shutil.copytree(site, tmp_path / "copy", copy_function=os.link)
     wasm = copy / "netlify" / "usher" / "pyodide.asm.wasm"
     wasm.rename(wasm.with_suffix(".away"))
     with functions(copy) as running:
@@ -95,22 +97,28 @@ def test_a_start_that_failed_is_tried_again(site: Path, tmp_path: Path) -> None:
         assert running.ask("/api/health", "GET").status == 200
 
 
+def change(path: Path, data: bytes) -> None:
+    """Put another file in the place of one that is linked elsewhere."""
+    path.unlink()
+    path.write_bytes(data)
+
+
 @pytest.mark.parametrize("damage", ["none", "cut", "other files", "nonsense"])
 def test_without_a_good_snapshot_python_starts_from_its_archives(
     damage: str, site: Path, tmp_path: Path
 ) -> None:
     """Slower, and the same: nothing depends on what Pyodide calls private."""
-    copy = shutil.copytree(site, tmp_path / "copy")
+    copy = shutil.copytree(site, tmp_path / "copy", copy_function=os.link)
     snapshot = copy / "netlify" / "usher" / "identity.snapshot"
     if damage == "none":
         snapshot.unlink()
     elif damage == "cut":
-        snapshot.write_bytes(snapshot.read_bytes()[:-1_000_000])
+        change(snapshot, snapshot.read_bytes()[:-1_000_000])
     elif damage == "nonsense":
-        snapshot.write_bytes(b"\x10\0\0\0" + bytes(1_000))
+        change(snapshot, b"\x10\0\0\0" + bytes(1_000))
     else:
-        with (copy / "netlify" / "usher" / "app.zip").open("ab") as file:
-            file.write(b"\0")
+        archive = copy / "netlify" / "usher" / "app.zip"
+        change(archive, archive.read_bytes() + b"\0")
     log = tmp_path / "log"
     with functions(copy, log) as running:
         told = running.deliver(signed("signup", account(), secret=b"f" * 32))
@@ -126,3 +134,52 @@ def test_lines_of_the_log_are_as_usher_writes_them(site: Path, tmp_path: Path) -
         assert running.said == []
     (line,) = log.read_text().splitlines()
     assert json.loads(line)["event"] == "signature.rejected"
+
+
+@pytest.mark.parametrize("way", ["fast", "plain"])
+def test_python_has_no_tls_of_its_own(way: str, site: Path) -> None:
+    """Pyodide's verifies no certificate: nothing can rely on it by accident."""
+    program = """
+import ssl
+def refused(make, *arguments):
+    try:
+        make(*arguments)
+    except ssl.SSLError as error:
+        return str(error)
+json.dumps([
+    refused(ssl.create_default_context), refused(ssl.SSLContext, 2),
+    hasattr(ssl, "_create_unverified_context"), ssl.__spec__.origin,
+])
+"""
+    refused = "Python has no TLS here: Pyodide's verifies no certificate."
+    said = run_inside(site, program, way=way)
+    assert said == [refused, refused, False, "/usher/app.zip/ssl.pyc"]
+
+
+def test_two_restored_processes_draw_other_numbers(site: Path) -> None:
+    """A snapshot must not freeze what nobody may guess."""
+    program = """
+import os, random, secrets, uuid
+from usher.netlify import entry
+entry.renew({})
+json.dumps([random.random(), secrets.token_hex(), str(uuid.uuid4()), os.urandom(8).hex()])
+"""
+    first, second = (run_inside(site, program) for _ in range(2))
+    assert [a for a, b in zip(first, second, strict=True) if a == b] == []
+
+
+def test_headers_of_netlify_do_not_reach_python(site: Path) -> None:
+    """An administrator's token is in one of them; the signature of a proxied request is needed."""
+    program = f"""
+import {{ askedBy }} from {json.dumps(str(site / "netlify" / "usher" / "usher.mjs"))}
+const headers = {{ 'X-NF-Identity-Info': 'secret', 'x-nf-sign': 's', accept: 'a' }}
+const asked = askedBy(new Request('https://s.example/api/%C3%A4?q=%20', {{ headers }}))
+console.log(JSON.stringify(asked))
+"""
+    done = run_node("--input-type=module", "-", cwd=site, stdin=program)
+    assert json.loads(done.stdout) == {
+        "method": "GET",
+        "path": "/api/ä",
+        "query": "q=%20",
+        "headers": [["accept", "a"], ["x-nf-sign", "s"]],
+    }
