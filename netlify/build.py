@@ -25,7 +25,7 @@ from usher.netlify.packages import RUNTIME, fetch_pyodide, fetch_wheels, node, r
 BUNDLE: Final = Path(BUILT)
 MARK: Final = "build.json"
 FROM_PYODIDE: Final = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm")
-SCRIPTS: Final = ("usher.mjs", "python.mjs", "line.mjs", "wires.mjs", "snapshot.mjs")
+SCRIPTS: Final = ("usher.mjs", "python.mjs", "line.mjs", "wires.mjs", "http.mjs", "snapshot.mjs")
 SNAPSHOTS: Final = {"identity": ("msgspec",), "api": ("msgspec", "pydantic_core")}
 """The packages with extensions that each function needs."""
 TRUSTS_NETLIFY: Final = "netlify-v1"

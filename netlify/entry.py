@@ -21,7 +21,8 @@ from usher.core.settings import DOOR_WITHOUT_LIMIT
 from usher.core.store.drivers import pg8000
 from usher.functions._shared.failure import failure
 from usher.functions._shared.http import Request, Response
-from usher.netlify import wires
+from usher.netlify import platform, wires
+from usher.netlify.http import WiresHttp
 from usher.netlify.lines import dial
 from usher.server import routes
 
@@ -43,8 +44,9 @@ def answer(asked: str, body: Octets) -> str:
     """Answer a request.
 
     Args:
-        asked: JSON of ``method``, ``path``, ``query``, ``headers``, and ``environment``, which is
-            null where it is the same as before.
+        asked: JSON of ``method``, ``path``, ``query``, ``headers``, ``identity`` and ``client``
+            (see ``usher.netlify.platform``), and ``environment``, which is null where it is the
+            same as before.
         body: the exact bytes.
 
     Returns:
@@ -53,7 +55,7 @@ def answer(asked: str, body: Octets) -> str:
     given = json.loads(asked)
     if given["environment"] is not None:
         renew(given["environment"])
-    response = respond(_request(given, body.to_bytes()))
+    response = respond(_request(given, body.to_bytes()), given.get("identity"), given.get("client"))
     headers = response.all_headers()
     told = {"status": response.status, "headers": list(headers.items()), "body": response.body}
     return json.dumps(told)
@@ -63,7 +65,8 @@ def maintain(asked: str) -> str:
     """Do what a server does beside its requests, for a schedule of Netlify's.
 
     Args:
-        asked: JSON of ``environment``, as above, and ``seconds``, after which Netlify ends it.
+        asked: JSON of ``environment`` and ``identity``, as above, and ``seconds``, after which
+            Netlify ends it.
 
     Returns:
         JSON of what ``usher.core.scheduled.run`` says.
@@ -78,7 +81,9 @@ def maintain(asked: str) -> str:
     if given["environment"] is not None:
         renew(given["environment"])
     try:
-        done = scheduled.run(_usher(), lambda: end - monotonic(), alarm=wires.alarm)
+        usher = _usher()
+        platform.begin(usher, given.get("identity"))
+        done = scheduled.run(usher, lambda: end - monotonic(), alarm=wires.alarm)
     except Exception as error:
         get_logger().error("maintenance.failed", **describe(error))
         return json.dumps({"done": False})
@@ -95,11 +100,13 @@ def renew(environment: Mapping[str, str]) -> None:
     os.environ.update(_settings(environment))
 
 
-def respond(request: Request) -> Response:
+def respond(request: Request, identity: object = None, client: object = None) -> Response:
     """Answer a request, where the settings are fit for Netlify."""
     try:
-        _usher()
-        response = routes.answer(request)
+        usher = _usher()
+        platform.begin(usher, identity)
+        authorization = request.headers.get("authorization", ())
+        response = routes.answer(request, platform.caller(usher, client, authorization))
     except Exception as error:
         response = failure(error)
     return response if routes.is_api(request.path) else response.with_headers(FOR_IDENTITY)
@@ -129,7 +136,7 @@ def _usher() -> App:
     """
     if not os.environ.get(DATABASE_URL):
         raise NoDatabaseError
-    usher = app.current()
+    usher = app.current(http=WiresHttp(wires.ask))
     if usher.settings.database_scheme == "sqlite":
         raise NoDatabaseError
     if usher.settings.door and not usher.settings.door_limit:

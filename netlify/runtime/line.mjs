@@ -35,7 +35,7 @@ export function openWires() {
       const found = receiveMessageOnPort(port)
       if (found) {
         const { bytes: data, ...rest } = found.message
-        return [JSON.stringify(rest), data]
+        return [JSON.stringify(rest), data ?? undefined] // null would be no None of Python's
       }
       if (Atomics.wait(bell, 0, heard, Math.max(1, till - performance.now())) === 'timed-out') {
         end() // whatever hangs there, a later answer would be taken for another order's

@@ -33,7 +33,8 @@ export const serveLambda = (name) => async (event, context) => {
 // Makes the function that Netlify calls by a schedule.
 export const serveSchedule = (name) => async () => {
   const end = performance.now() + SCHEDULED_MS
-  const told = await inTurn(name, (python) => python.maintain((end - performance.now()) / 1000))
+  const identity = shared(globalThis.netlifyIdentityContext)
+  const told = await inTurn(name, (python) => python.maintain({ seconds: (end - performance.now()) / 1000, identity }))
   return Response.json(told ?? { done: false }, { status: told ? 200 : 503 })
 }
 
@@ -119,10 +120,10 @@ async function start(name) {
 
   return {
     answer: (asked, body) => call(door.answer, asked, body),
-    maintain(seconds) {
+    maintain(asked) {
       python.setInterruptBuffer(wires.signals) // alarms come this way; other calls need none
       try {
-        return call(door.maintain, { seconds })
+        return call(door.maintain, asked)
       } finally {
         python.setInterruptBuffer(undefined)
       }

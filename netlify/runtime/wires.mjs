@@ -3,9 +3,8 @@
 //   open {host, address, port, tls, ca, ms} -> {line}; the certificate is for host, wherever address is
 //   exchange {line, bytes, ms} -> {bytes}, once anything has arrived
 //   send {line, bytes} -> {}                      close {line} -> {}
-//   http {method, url, headers, body, ms, limit, address, ca} -> {status, headers, bytes}
+//   http, resolve: see http.mjs
 //   alarm {after} -> {}: has SIGALRM come to Python after so many milliseconds; 0: no more
-//   resolve {host, ms} -> {addresses}
 import net from 'node:net'
 import { workerData } from 'node:worker_threads'
 
@@ -92,17 +91,8 @@ const orders = {
     return {}
   },
 
-  http({ method, url, headers, bytes, ms, limit, address, ca }) {
-    const stop = new AbortController()
-    const asked = request(url, { method, headers, bytes, address, ca, signal: stop.signal })
-    return within(ms, asked.then((answer) => take(answer, limit)), () => stop.abort())
-  },
-
-  async resolve({ host, ms }) {
-    const dns = await import('node:dns/promises') // each of these costs a cold start some milliseconds
-    const found = await within(ms, dns.lookup(host, { all: true }))
-    return { addresses: found.map((one) => one.address) }
-  },
+  http: async (order) => (await import('./http.mjs')).http(order), // when it is needed: most events need none
+  resolve: async (order) => (await import('./http.mjs')).resolve(order),
 }
 
 // PostgreSQL's own start of TLS: eight bytes, one byte back, then the handshake on the same line.
@@ -117,33 +107,6 @@ async function protect(plain, host, ca) {
   const safe = tls.connect({ socket: plain, host, servername: name, ca: ca || undefined, ALPNProtocols: ['postgresql'] })
   await event(safe, 'secureConnect')
   return safe
-}
-
-// A request without redirects or decoding. `address`: where to connect; name and certificate stay the URL's.
-async function request(url, { method, headers, bytes, address, ca, signal }) {
-  const { request: send } = await import(url.startsWith('https:') ? 'node:https' : 'node:http')
-  const lookup = address && ((_host, options, done) => {
-    const family = net.isIP(address)
-    return options.all ? done(null, [{ address, family }]) : done(null, address, family)
-  })
-  return new Promise((resolve, reject) => {
-    const asked = send(url, { method, headers, lookup, ca: ca || undefined, signal, agent: false })
-    asked.once('response', resolve).once('error', reject)
-    asked.end(bytes ?? undefined)
-  })
-}
-
-async function take(answer, limit) {
-  const headers = []
-  for (let at = 0; at < answer.rawHeaders.length; at += 2) headers.push(answer.rawHeaders.slice(at, at + 2))
-  const pieces = []
-  let size = 0
-  for await (const piece of answer) {
-    size += piece.length
-    if (size > limit) return { status: answer.statusCode, headers } // leaving the loop ends the connection
-    pieces.push(piece)
-  }
-  return { status: answer.statusCode, headers, bytes: Buffer.concat(pieces) }
 }
 
 port.on('message', async (order) => {

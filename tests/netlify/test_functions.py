@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.netlify.functions import NOWHERE, Functions, functions, run_inside
+from tests.netlify.wires import server
 from tests.netlify_site import run_node
 from tests.support import account, signed
 
@@ -183,3 +185,33 @@ console.log(JSON.stringify(asked))
         "query": "q=%20",
         "headers": [["accept", "a"], ["x-nf-sign", "s"]],
     }
+
+
+def test_python_sends_http_over_the_wires(site: Path) -> None:
+    """As the table of tests/pipeline/test_http_to_others.py has it; here from within Pyodide."""
+    program = """
+from usher.core.http.interface import HttpError, Limits
+from usher.netlify import wires
+from usher.netlify.http import WiresHttp
+http, limits = WiresHttp(wires.ask), Limits(60, 60, 60, 1_000, 0)
+told = http.request("POST", {url!r}, {{"X-One": "1"}}, b"\\xff\\x00body", limits)
+try:
+    http.request("GET", "http://127.0.0.1:1/", {{}}, None, limits)
+except HttpError as error:
+    failed = str(error)
+json.dumps([told.status, told.body.decode(), failed, list(http.resolve("127.0.0.1", 60))])
+"""
+    heard = []
+
+    def serve(connection: socket.socket) -> None:
+        while b"body" not in b"".join(heard):
+            heard.append(connection.recv(65_536))
+        connection.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nhi")
+
+    with server(serve) as port:
+        said = run_inside(site, program.format(url=f"http://127.0.0.1:{port}/path?q"), way="plain")
+    assert said == [201, "hi", "connect: ECONNREFUSED", ["127.0.0.1"]]
+    sent = b"".join(heard)
+    assert sent.startswith(b"POST /path?q HTTP/1.1\r\n")
+    assert sent.endswith(b"\xff\x00body")
+    assert b"\r\nX-One: 1\r\n" in sent
