@@ -52,10 +52,16 @@ class Functions:
         method: str = "POST",
         headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
         body: bytes | None = None,
+        name: str = "",
         **more: Any,
     ) -> int:
-        """Hand a request over, and wait for no answer; the number by which ``take`` knows it."""
-        name = path.partition("?")[0].split("/")[3] if path.startswith("/.netlify/") else "api"
+        """Hand a request over, and wait for no answer; the number by which ``take`` knows it.
+
+        Args:
+            name: of the function; empty: by the path.
+        """
+        if not name:
+            name = path.split("/")[3] if path.startswith("/.netlify/") else "api"
         pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
         line = {
             "id": (number := next(self._ids)),
@@ -110,7 +116,7 @@ def run_inside(site: Path, program: str, name: str = "identity", way: str = "fas
 
 @contextmanager
 def functions(
-    site: Path, log: Path | None = None, *, node: str = f"{NODE}/node", **variables: str
+    site: Path, log: Path | None = None, node: str = f"{NODE}/node", **variables: str
 ) -> Iterator[Functions]:
     """Run a site's functions in a process of Node; ``variables`` are the site's.
 

@@ -201,7 +201,7 @@ except HttpError as error:
     failed = str(error)
 json.dumps([told.status, told.body.decode(), failed, list(http.resolve("127.0.0.1", 60))])
 """
-    heard = []
+    heard: list[bytes] = []
 
     def serve(connection: socket.socket) -> None:
         while b"body" not in b"".join(heard):
