@@ -5,6 +5,7 @@ Pyodide has no sockets of its own under Node, and its ``ssl`` verifies nothing, 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -14,6 +15,17 @@ OCTETS = "bytes"
 def alarm(seconds: float) -> None:
     """Have SIGALRM come to Python after so many seconds; 0: it does not come any more."""
     ask("alarm", after=round(seconds * 1000))
+
+
+def pbkdf2_hmac(name: str, password: bytes, salt: bytes, iterations: int) -> bytes:
+    """As ``hashlib.pbkdf2_hmac``, which Pyodide has not."""
+    import usher_wires  # type: ignore[import-not-found]  # noqa: PLC0415 - as below
+    from pyodide.ffi import to_js  # type: ignore[import-not-found]  # noqa: PLC0415
+
+    length = hashlib.new(name).digest_size
+    made = usher_wires.pbkdf2(name, to_js(password), to_js(salt), iterations, length)
+    octets: bytes = made.to_bytes()
+    return octets
 
 
 def ask(do: str, **order: Any) -> dict[str, Any]:
@@ -26,8 +38,8 @@ def ask(do: str, **order: Any) -> dict[str, Any]:
     Raises:
         OSError: it failed, or took longer than ``ms``; the words say how.
     """
-    import usher_wires  # type: ignore[import-not-found]  # noqa: PLC0415 - made by usher.mjs
-    from pyodide.ffi import to_js  # type: ignore[import-not-found]  # noqa: PLC0415
+    import usher_wires  # noqa: PLC0415 - made by usher.mjs
+    from pyodide.ffi import to_js  # noqa: PLC0415
 
     octets = order.pop("body" if do == "http" else OCTETS, None)
     text, data = usher_wires.ask(

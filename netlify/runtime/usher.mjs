@@ -106,7 +106,7 @@ async function start(name) {
     process.stderr.write(`usher: Python starts without its snapshot: ${error?.message ?? error}\n`)
     return startPython()
   })
-  python.registerJsModule('usher_wires', { ask: wires.ask })
+  python.registerJsModule('usher_wires', wires.forPython)
   const door = python.pyimport('usher.netlify.entry')
   let last
 

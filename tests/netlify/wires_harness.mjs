@@ -2,7 +2,7 @@
 import { createInterface } from 'node:readline'
 import { openWires } from '../../netlify/runtime/line.mjs'
 
-const { ask, end } = openWires()
+const { forPython: { ask }, end } = openWires()
 for await (const line of createInterface({ input: process.stdin })) {
   const { bytes, ...order } = JSON.parse(line)
   const [text, data] = ask(JSON.stringify(order), bytes && new Uint8Array(Buffer.from(bytes, 'base64')))
