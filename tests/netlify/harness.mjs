@@ -16,7 +16,10 @@ async function invoke({ file, url, method, headers, body, env, v1 }) {
     else process.env[name] = value
   }
   const module = await load(file)
-  if (v1) return module.handler(v1, {})
+  if (v1) {
+    const told = await module.handler({ httpMethod: method, rawUrl: url, headers, ...v1.event }, v1.context)
+    return { status: told.statusCode, headers: Object.entries(told.headers), body: Buffer.from(told.body).toString('base64') }
+  }
   const octets = body == null ? undefined : Buffer.from(body, 'base64')
   const request = new Request(url, { method, headers, body: octets })
   const answer = await module.default(request, {})

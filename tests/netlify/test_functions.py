@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.netlify.functions import NOWHERE, Functions, functions, run_inside
+from tests.api.api_support import bearer
+from tests.netlify.functions import NOWHERE, Functions, Told, functions, run_inside
 from tests.netlify.wires import server
 from tests.netlify_site import run_node
 from tests.support import account, signed
+from usher.netlify.build import _function_files
 
 
 def test_a_forged_event_is_refused(running: Functions) -> None:
@@ -230,3 +232,23 @@ json.dumps([hashlib.pbkdf2_hmac is wires.pbkdf2_hmac, made.hex()])
     salt = bytes.fromhex("5b6d99689d123b8e8d75a0c9b4dc9a4b")
     wanted = hashlib.pbkdf2_hmac("sha256", b"pencil", salt, 4096).hex()
     assert run_inside(site, program) == [True, wanted]
+
+
+def test_the_api_in_lambda_s_form(site: Path, tmp_path: Path) -> None:
+    """Where the platform is trusted, what it says of the caller comes beside the request alone."""
+    copy = shutil.copytree(site, tmp_path / "copy", copy_function=os.link)
+    folder, trust = copy / "netlify" / "functions", {"USHER_TRUST_PLATFORM": "netlify-v1"}
+    change(folder / "api.mjs", _function_files(copy, folder, trust)[folder / "api.mjs"].encode())
+    person, now = account(), datetime.now(UTC)
+    who = {"sub": str(person.id), "email": person.email, "exp": int(now.timestamp()) + 3_600}
+    sent = {"Authorization": f"Bearer {bearer(person.id, now)}", "x-nf-user": json.dumps(who)}
+    with functions(copy, None, **trust) as running:
+
+        def ask(path: str, client: object = None) -> Told:
+            form = {"event": {"headers": sent}, "context": {"clientContext": client}}
+            return running.ask(path, "GET", v1=form)
+
+        assert ask("/api/health").document == {"status": "ok"}
+        assert ask("/api/health?x=1").document["errors"][0]["parameter"] == "x"
+        assert ask("/api/me").document["code"] == "identity_unavailable"  # it would be asked
+        assert ask("/api/me", {"user": who}).document["code"] == "database_unavailable"
