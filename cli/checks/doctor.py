@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import click
 from usher.cli.checks.approvals import approvals_findings
 from usher.cli.checks.configuration import configuration_findings, setting_problems
 from usher.cli.checks.database import database_findings, failed
+from usher.cli.checks.deployed import deployed_findings
 from usher.cli.checks.drift import drift_findings
 from usher.cli.checks.events import (
     clock_finding,
@@ -42,18 +44,33 @@ MARKS = {
     Severity.ERROR: ("BAD ", "red"),
 }
 WIDTH = 10
+_ADDRESS = re.compile(
+    r"(https://[a-z0-9.-]+|http://(localhost|127\.0\.0\.1))(:\d+)?/?"  # HTTP: this machine alone
+)
 INDENT = " " * (len("ok  ") + WIDTH + 1)
 
 
+def _site(_: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not _ADDRESS.fullmatch(value):
+        raise click.BadParameter("It is https:// and a host, without a path.", param=parameter)
+    return value and value.rstrip("/")
+
+
 @click.command()
+@click.option(
+    "--netlify", "site", metavar="URL", callback=_site, help="Look at this deployed site instead."
+)
 @json_option
-def doctor(as_json: bool) -> None:
+def doctor(site: str | None, as_json: bool) -> None:
     """Check settings, secrets, database, policy, spool, clock, Identity, and the site on Netlify.
+
+    With --netlify it looks from outside at a deployed site with Usher in its functions, and at
+    nothing here. Nothing is stored there.
 
     Exits with 1 when something is wrong, and with 0 where there are notes alone. Each finding has
     its possible causes, the likeliest first, and the advice for each.
     """
-    findings = examine()
+    findings = examine() if site is None else deployed_findings(site)
     if as_json:
         print_json([finding.document() for finding in findings])
     else:

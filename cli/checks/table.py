@@ -24,12 +24,15 @@ from usher.cli.checks import (
     site,
     spool,
 )
+from usher.cli.checks.deployed import api as deployed_api
+from usher.cli.checks.deployed import hook, reachable, strangers
+from usher.cli.checks.deployed import identity as deployed_identity
 from usher.cli.checks.findings import Kind
 
 _CHECKS: Final = (
     configuration, database, postgresql, policy, spool, instance, events, failures, approvals,
     pushes, drift, identity, site, functions, shadow, handlers,
-    outbox,
+    outbox, reachable, hook, deployed_api, deployed_identity, strangers,
 )  # fmt: skip
 FINDINGS: Final[Mapping[str, Kind]] = {
     kind.key: kind for module in _CHECKS for kind in vars(module).values() if isinstance(kind, Kind)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli import (  # noqa: F401 - they fill CASES
     walk_beside,
+    walk_deployed,
     walk_here,
     walk_identity,
     walk_postgresql,
@@ -37,6 +38,8 @@ NOT_WALKED = {
     ("identity.unreachable", 2): "the network",
     ("bridge.unreachable", 1): "the network",
     ("pushes.idle", 1): "Netlify's functions, and the context that they are given",
+    ("site.unreachable", 1): "the network",
+    ("site.certificate", 1): "the same in the end as its other cause",
     ("identity.bridge", 1): "the same in the end as its other cause",
 }
 """Causes that no test can make."""

@@ -44,6 +44,7 @@ class Walk:
     Attributes:
         codes: exit codes that a command of the advice may have.
         pretended: commands that cannot be run here, by their first word, and what stands for them.
+        doctor: the command that finds.
     """
 
     program: Program
@@ -53,10 +54,11 @@ class Walk:
     stack: ExitStack
     codes: tuple[int, ...] = (0, 3, 4)
     pretended: dict[str, Callable[[], object]] = field(default_factory=dict)
+    doctor: tuple[str, ...] = ("doctor",)
 
     def ask(self) -> dict[str, dict[str, Any]]:
         """The findings by key, without those that are well."""
-        found = json.loads(self.program("doctor", "--json", code=(0, 1)).stdout)
+        found = json.loads(self.program(*self.doctor, "--json", code=(0, 1)).stdout)
         return {each["key"]: each for each in found if not each["well"]}
 
     def set(self, name: str, value: str) -> None:
@@ -222,7 +224,7 @@ def follow(at: Walk, made: Case) -> None:
     before = at.ask()
     assert made.key in before, before
     advice = before[made.key]["advice"][made.cause]
-    printed = " ".join(at.program("doctor", code=(0, 1)).stdout.split())
+    printed = " ".join(at.program(*at.doctor, code=(0, 1)).stdout.split())
     for said in (advice["cause"], advice["mend"], *advice["commands"]):
         assert " ".join(said.split()) in printed
     assert set(values) == set(advice["settings"])
