@@ -1,5 +1,5 @@
 // Writes site/_redirects, with which Netlify passes requests on to Usher. Netlify's build runs this
-// (netlify.toml), since redirects in netlify.toml cannot name a variable.
+// (deploy/netlify-proxy.toml), since redirects in netlify.toml cannot name a variable.
 
 import { writeFileSync } from "node:fs";
 

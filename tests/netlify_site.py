@@ -67,11 +67,11 @@ def run_node(
 
 
 def copy_project(folder: Path) -> Path:
-    """What Netlify sees of this repository, without its packages."""
+    """What Netlify sees of this repository, without its packages: Usher is on a host of its own."""
     for name in ("site", "netlify"):
         ignored = shutil.ignore_patterns("_redirects", "node_modules")
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
-    shutil.copy(ROOT / "netlify.toml", folder)
+    shutil.copy(ROOT / "deploy" / "netlify-proxy.toml", folder / "netlify.toml")
     return folder
 
 

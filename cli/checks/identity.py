@@ -21,7 +21,7 @@ from usher.core.identity.client import IdentityClient
 BY_PLATFORM: Final = "functions on Netlify get a token for its admin API; no other process does"
 MOST_SKEW_SECONDS: Final = 30
 """Half of what an event may lie ahead, since access tokens that end too late are worse."""
-_BRIDGE: Final = 'docs/netlify.md, "The bridge"'
+_BRIDGE: Final = 'docs/netlify-proxy.md, "The bridge"'
 
 UNREACHABLE = Kind(
     "identity.unreachable",

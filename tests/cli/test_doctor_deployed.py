@@ -79,7 +79,7 @@ def test_a_note_alone_is_exit_code_0_and_an_error_1(program: Program, site: Depl
 
 @pytest.mark.parametrize(
     "url",
-    ["site.example", "http://site.example", "https://site.example/x", "https://me:x@site.example"],
+    ["site.example", "http://site.example", "https://site.example/x", "https://site.example:x"],
 )
 def test_an_address_that_is_no_sites_is_wrong_usage(program: Program, url: str) -> None:
     """By plain HTTP this machine alone is asked."""

@@ -1,4 +1,4 @@
-"""netlify.toml, and the redirects that Netlify's build writes."""
+"""netlify.toml, that of an Usher on a host of its own, and the redirects that the latter writes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import pytest
 
 from tests.netlify_site import PROXY_SECRET, copy_project, run_node
 from tests.support import ROOT
+from usher.cli.netlify.proposal import Wishes, propose
+from usher.cli.netlify.site import find
 from usher.functions._shared.headers import SITE_HEADERS
 
 BACKEND = "https://usher.example.com"
+NOTHING_ELSE = Wishes(None, False, None, None)
 SECRET = {"USHER_PROXY_SECRET": PROXY_SECRET}
 
 
@@ -22,20 +25,43 @@ def project(tmp_path: Path) -> Path:
     return copy_project(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def toml() -> dict[str, Any]:
-    """netlify.toml."""
-    return tomllib.loads((ROOT / "netlify.toml").read_text())
+INSIDE = ROOT / "netlify.toml"
+PROXY = ROOT / "deploy" / "netlify-proxy.toml"
 
 
-def test_files_have_the_headers_that_the_server_gives_them(toml: dict[str, Any]) -> None:
+def read(path: Path) -> dict[str, Any]:
+    """A configuration."""
+    return tomllib.loads(path.read_text())
+
+
+@pytest.mark.parametrize("path", [INSIDE, PROXY], ids=["inside", "proxy"])
+def test_files_have_the_headers_that_the_server_gives_them(path: Path) -> None:
     """Netlify publishes the same console, and a browser is told the same of it."""
+    toml = read(path)
     (headers,) = toml["headers"]
     assert headers == {"for": "/*", "values": dict(SITE_HEADERS)}
+    assert (ROOT / toml["build"]["publish"] / "index.html").is_file()
 
 
-def test_what_is_published_and_run_is_there(toml: dict[str, Any]) -> None:
+def test_the_repositorys_own_site_needs_nothing_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`usher netlify setup` would change nothing of it: redirect, build, functions are there."""
+    for name in ("site", "netlify"):
+        (tmp_path / name).mkdir()
+    for name in ("site/index.html", "netlify.toml", "policy.toml"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    monkeypatch.chdir(tmp_path)
+    changed = {change.name for change in propose(find(tmp_path), NOTHING_ELSE).changes}
+    assert "netlify.toml" not in changed
+    assert read(INSIDE)["build"]["command"] == (
+        "python -m pip install '.[netlify]' && usher netlify build"
+    )
+
+
+def test_what_the_proxy_publishes_and_runs_is_there() -> None:
     """Folders and scripts by their names."""
+    toml = read(PROXY)
     assert (ROOT / toml["build"]["publish"] / "index.html").is_file()
     assert (ROOT / toml["functions"]["directory"] / "usher-bridge.mjs").is_file()
     assert "node netlify/redirects.mjs" in toml["build"]["command"]

@@ -20,6 +20,10 @@ PATIENCE_SECONDS: Final = 5.0
 COMFORT_SECONDS: Final = 2.5
 """A good event also waits for the database, so a refusal must leave room."""
 HEADER: Final = b'{"alg":"HS256","typ":"JWT"}'
+MORE: Final = (
+    'put memory = "2gb" under [functions.identity] in netlify.toml, build without --plain, and '
+    "deploy."
+)
 OUTDATED: Final = Advice(
     "The deployed functions are of an older version, or something stands before the site.",
     "Deploy the site from this version. Take away what stands before it, such as a proxy of yours.",
@@ -73,8 +77,8 @@ FAILED = Kind(
     (
         Advice(
             "Python did not start or did not end in time.",
-            "Read the function's log at Netlify, and deploy again. Where memory or time ran out, "
-            "give the functions 2048 MB at Netlify.",
+            f"Read the function's log at Netlify, and deploy again. Where memory or time ran out, "
+            f"{MORE}",
         ),
     ),
 )
@@ -111,7 +115,7 @@ SLOW = Kind(
     (
         Advice(
             "The function starts too slowly.",
-            "Give the functions 2048 MB at Netlify, and build without --plain.",
+            f"Look at the function's log at Netlify; {MORE}",
         ),
     ),
 )
@@ -122,7 +126,7 @@ LATE = Kind(
     (
         Advice(
             "The function starts slowly.",
-            "Give the functions 2048 MB at Netlify, and build without --plain.",
+            f"Look at the function's log at Netlify; {MORE}",
         ),
     ),
     Severity.WARNING,

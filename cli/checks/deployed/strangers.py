@@ -6,7 +6,7 @@ from typing import Final
 
 from usher.cli.checks.deployed.asking import Reply, Site
 from usher.cli.checks.findings import Advice, Finding, Kind, fine
-from usher.cli.netlify.reserved import INSTEAD, NAMES
+from usher.netlify.reserved import INSTEAD, NAMES
 
 PRIVATE: Final = (
     "/.env",
