@@ -31,7 +31,7 @@ DEV_ENV: Final = DEV_FOLDER / "dev.env"
 DEV_LOCK: Final = DEV_FOLDER / "dev.lock"
 """Locked as long as ``usher dev`` runs."""
 DEV_IDENTITY: Final = DEV_FOLDER / "identity.env"
-"""Holds the address of the local Identity, as long as ``usher dev`` runs."""
+"""Holds what is of this one run, such as the local Identity's address, while ``usher dev`` runs."""
 _VALUES: Final = frozenset(
     PREFIX + name
     for name in (

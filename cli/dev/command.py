@@ -74,7 +74,8 @@ def dev(port: int, fresh: bool, autoconfirm: bool, invite_only: bool, seed: int 
             people = seeded(url, asked.operator_token, seed) if seed else None
             click.echo(guide(port, local=local, people=people))
 
-        with told(asked.identity_url) if local else nullcontext():
+        known = {PREFIX + "IDENTITY_URL": asked.identity_url}
+        with told(known) if local else nullcontext():
             supervise(url, asked.to_json(), first)
 
 

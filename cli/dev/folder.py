@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
@@ -35,6 +35,7 @@ def held(url: str) -> Iterator[None]:
         click.ClickException: another ``usher dev`` holds the lock.
     """
     DEV_FOLDER.mkdir(mode=0o700, exist_ok=True)
+    IGNORE.write_text("*\n", encoding="utf-8")  # also where the folder around it ignores nothing
     with DEV_LOCK.open("a+", encoding="utf-8") as file:
         if not _locked(file):
             file.seek(0)
@@ -69,8 +70,6 @@ def make_state() -> None:
 
     Without any of them, one of the real installation could take its place.
     """
-    DEV_FOLDER.mkdir(mode=0o700, exist_ok=True)
-    IGNORE.write_text("*\n", encoding="utf-8")  # also where the folder around it ignores nothing
     if not DEV_ENV.exists():
         text = "# Made by `usher dev`, for this folder only. Delete it to start over.\n"
         _write_secret(DEV_ENV, text)
@@ -101,13 +100,11 @@ def _write_secret(path: Path, text: str) -> None:
 
 
 @contextmanager
-def told(identity_url: str) -> Iterator[None]:
-    """Let commands in the folder know the local Identity, and tell it of changes, meanwhile."""
-    DEV_IDENTITY.write_text(
-        "# Where the Identity of the `usher dev` that runs is, for the commands beside it.\n"
-        f"{PREFIX}IDENTITY_URL={identity_url}\n",
-        encoding="utf-8",
-    )
+def told(variables: Mapping[str, str]) -> Iterator[None]:
+    """Let commands in the folder know this run's own settings meanwhile, such as its Identity."""
+    DEV_IDENTITY.unlink(missing_ok=True)
+    lines = "".join(f"{name}={value}\n" for name, value in variables.items())
+    _write_secret(DEV_IDENTITY, f"# Of the `usher dev` that runs, for commands beside it.\n{lines}")
     try:
         yield
     finally:
@@ -115,9 +112,9 @@ def told(identity_url: str) -> Iterator[None]:
 
 
 def forget() -> None:
-    """Remove everything in the folder but the lock, which we hold."""
+    """Remove everything in the folder but the lock, which we hold, and what git ignores."""
     for path in DEV_FOLDER.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path != DEV_LOCK:
+        elif path not in (DEV_LOCK, IGNORE):
             path.unlink()

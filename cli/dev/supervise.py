@@ -29,7 +29,7 @@ def supervise(url: str, asked: str, first: Callable[[], None]) -> None:
     """
     server = Server(url, {ASKED_VARIABLE: asked})
     try:
-        with _stopped_like_ctrl_c() as stop:
+        with stopped_like_ctrl_c() as stop:
             try:
                 _serve_and_replace(server, first, stop)
             finally:
@@ -91,7 +91,8 @@ def _next_change(changes: Iterator[list[Path]], server: Server, stop: _Stop) -> 
 
 
 @contextmanager
-def _stopped_like_ctrl_c() -> Iterator[_Stop]:
+def stopped_like_ctrl_c() -> Iterator[_Stop]:
+    """Raise KeyboardInterrupt at each signal that ends a command."""
     stop = _Stop()
     before = {number: signal.signal(number, stop) for number in SIGNALS}
     try:

@@ -10,6 +10,7 @@ import click
 
 SUBCOMMANDS: Final[Mapping[str, str]] = {
     "build": "build",
+    "dev": "dev.command",
     "setup": "setup",
 }
 """The module of each subcommand, below ``usher.cli.netlify``."""
