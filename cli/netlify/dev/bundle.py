@@ -19,7 +19,7 @@ from usher.netlify.contents import gather
 from usher.netlify.packages import NPM_FILES, RUNTIME, fetch_wheels
 
 RECORD: Final = DEV_FOLDER / "netlify-bundle"
-"""Says what the bundle was made of, and which one it is: another build may have followed."""
+"""Digests of what the bundle was made of, and of the bundle: another build may have followed."""
 
 
 def brought_up(site: Path, settings: Mapping[str, str], why: str = "") -> bool:
@@ -62,7 +62,7 @@ def _inputs(site: Path, settings: Mapping[str, str]) -> Iterator[bytes]:
 
 
 def _record(site: Path, settings: Mapping[str, str]) -> str:
-    """What goes in, and what came out; a file that is missing fits no record."""
+    """Return digests of inputs and outputs; a file that is missing fits no record."""
     made = [site / BUNDLE / MARK, *(_functions(site) / f"{name}.mjs" for name in SNAPSHOTS)]
     found = [path.read_bytes() if path.is_file() else secrets.token_bytes() for path in made]
     return f"{_digest(_inputs(site, settings))} {_digest(found)}"

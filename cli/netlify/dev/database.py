@@ -16,9 +16,9 @@ from usher.functions._shared.loopback import is_loopback_host
 
 NAME: Final = PREFIX + "DATABASE_URL"
 HOW: Final = """\
-  docker run --rm -d -p 127.0.0.1:5432:5432 -e POSTGRES_PASSWORD=usher postgres:17
-  usher netlify dev --database postgresql://postgres:usher@127.0.0.1:5432/postgres
-As USHER_DATABASE_URL in .env it need not be named again."""
+  docker run -d -p 127.0.0.1:5432:5432 -e POSTGRES_HOST_AUTH_METHOD=trust postgres:17
+  usher netlify dev --database postgresql://postgres@127.0.0.1:5432/postgres
+In .env, as USHER_DATABASE_URL, it need not be named again."""
 
 
 def choose(named: str | None) -> str:
@@ -46,7 +46,7 @@ def choose(named: str | None) -> str:
     except ValueError as error:
         raise click.ClickException(f"The address of the database {error}.") from None
     if is_here(arguments) and "sslmode" not in arguments:
-        # What stays on this machine needs no TLS, and few databases of developers have it.
+        # Nothing leaves this machine, so TLS is not needed; few databases there have it.
         plain += ("&" if "?" in plain else "?") + "sslmode=disable"
     return plain
 

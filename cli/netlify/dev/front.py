@@ -49,7 +49,7 @@ def netlify_cli(site: Path) -> str:
 
 
 class Front:
-    """What runs, by the ports that it was given."""
+    """The processes, and the port at which Netlify's command line listens."""
 
     def __init__(
         self, process: subprocess.Popen[bytes], cli: int, reader: threading.Thread
