@@ -53,6 +53,8 @@ def dev(port: int, database: str | None, autoconfirm: bool) -> None:
 
     log_for_command()
     site, folder = find(Path()), Path.cwd()
+    if not site.text:
+        raise SetupError(f"{site.configuration} is missing. First run: usher netlify setup")
     os.chdir(site.base)
     program = netlify_cli(site.base)
     _refuse_real_secrets(folder)
@@ -165,6 +167,7 @@ def _guide(day: Day, console: int, status: int) -> str:
         f"  {mails}  The inbox. Click the link in the mail.",
         f"  {desk:<{len(mails)}}  The console, for administrators.",
         "",
+        f"Where the Identity widget asks for the URL of your Netlify site, it is {day.site}",
         "Each request to a function starts Python anew here: that takes half a second or more.",
         "On Netlify, most requests find it running.",
         "Commands in this folder, such as `usher users list`, are about this run. Ctrl-C ends it.",

@@ -12,9 +12,11 @@ import psutil
 import pytest
 import urllib3
 
+from tests.cli.conftest import Program
 from tests.netlify import conftest as netlify
 from tests.netlify.conftest import VARIABLES
-from tests.netlify_dev import NetlifyDev, make_site, usher_netlify_dev
+from tests.netlify_dev import CONFIGURATION, NetlifyDev, make_site, usher_netlify_dev
+from tests.support import free_port
 from usher.cli.netlify.dev import bundle, database
 from usher.core.errors import PolicyError
 from usher.netlify.configuration import BUILT
@@ -35,6 +37,7 @@ server.on("upgrade", (request, socket) => {
 });
 server.listen(port, "127.0.0.1", () => console.log(`ready at http://localhost:${port}/`));
 """
+THERE = {"node_modules/.bin/netlify": PROGRAM}
 REAL = "a-secret-of-the-real-installation"
 
 
@@ -107,6 +110,33 @@ def echoed(port: int, data: bytes) -> bytes:
             pass
         line.sendall(data)
         return answer.read(len(data))
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({}, "usher netlify setup"),
+        ({"netlify.toml": "[build"}, "no TOML"),
+        ({"netlify.toml": CONFIGURATION}, "npm install --save-dev netlify-cli"),
+        ({"netlify.toml": CONFIGURATION, **THERE, ".env.local": f"USHER_KEY={REAL}"}, "USHER_KEY"),
+        ({"netlify.toml": CONFIGURATION, **THERE}, "docker run"),
+    ],
+)
+def test_first_thing_that_is_missing_is_told(
+    bare: Program,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    files: dict[str, str],
+    words: str,
+) -> None:
+    """With what to do about it, and before anything is written."""
+    monkeypatch.setenv("PATH", "")
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    assert words in bare("netlify", "dev", "--port", str(free_port()), code=1).output
+    assert not (tmp_path / ".usher").exists()
 
 
 HERE = "postgresql://me@127.0.0.1:5432/shop"
