@@ -34,8 +34,7 @@ def held(url: str) -> Iterator[None]:
     Raises:
         click.ClickException: another ``usher dev`` holds the lock.
     """
-    DEV_FOLDER.mkdir(mode=0o700, exist_ok=True)
-    IGNORE.write_text("*\n", encoding="utf-8")  # also where the folder around it ignores nothing
+    make_folder()
     with DEV_LOCK.open("a+", encoding="utf-8") as file:
         if not _locked(file):
             file.seek(0)
@@ -65,12 +64,18 @@ def _locked(file: IO[str]) -> bool:
             return True
 
 
+def make_folder() -> None:
+    """Make the folder, which git ignores."""
+    DEV_FOLDER.mkdir(mode=0o700, exist_ok=True)
+    IGNORE.write_text("*\n", encoding="utf-8")  # also where the folder around it ignores nothing
+
+
 def make_state() -> None:
     """Write new secrets and the database's address, those that the file does not hold yet.
 
     Without any of them, one of the real installation could take its place.
     """
-    DEV_FOLDER.mkdir(mode=0o700, exist_ok=True)
+    make_folder()
     if not DEV_ENV.exists():
         text = "# Made by `usher dev`, for this folder only. Delete it to start over.\n"
         _write_secret(DEV_ENV, text)
@@ -113,9 +118,9 @@ def told(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 def forget() -> None:
-    """Remove everything in the folder but the lock, which we hold, and what git ignores."""
+    """Remove everything in the folder but the lock, which we hold."""
     for path in DEV_FOLDER.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path not in (DEV_LOCK, IGNORE):
+        elif path != DEV_LOCK:
             path.unlink()

@@ -11,6 +11,7 @@ from typing import Final
 
 import click
 
+from usher.cli.dev.folder import make_folder
 from usher.cli.environment import DEV_FOLDER
 from usher.netlify import configuration
 from usher.netlify.build import BUNDLE, MARK, SNAPSHOTS, build
@@ -45,7 +46,7 @@ def brought_up(site: Path, settings: Mapping[str, str], why: str = "") -> bool:
 
 def note(site: Path, settings: Mapping[str, str]) -> None:
     """Note that what is built is of today's inputs."""
-    DEV_FOLDER.mkdir(mode=0o700, exist_ok=True)
+    make_folder()
     RECORD.write_text(_record(site, settings), encoding="utf-8")
 
 
