@@ -46,7 +46,8 @@ export async function startPython({ snapshot, keeps } = {}) {
   if (!snapshot) {
     python.runPython("import sys; sys.path[:0] = ['/usher/native', '/usher/app.zip']; sys.path.append('/usher/site')")
   }
-  python.FS.chdir('/usher/site')
+  // A site without a policy has no files there.
+  python.FS.chdir(fs.existsSync(path.join(HERE, 'site')) ? '/usher/site' : '/usher')
   return python
 }
 

@@ -56,6 +56,14 @@ def test_without_a_database_every_answer_says_so(site: Path) -> None:
             assert "USHER_DATABASE_URL" in told.document["title"]
 
 
+def test_a_site_without_a_policy_has_functions_as_well(site: Path, tmp_path: Path) -> None:
+    """Then nothing of the site's own is in the bundle, not even the folder for it."""
+    copy = shutil.copytree(site, tmp_path / "site", copy_function=os.link)
+    shutil.rmtree(copy / "netlify" / "usher" / "site")
+    with functions(copy) as running:
+        assert running.ask("/api/health", "GET").document == {"status": "ok"}
+
+
 def test_another_environment_takes_effect_at_once(site: Path) -> None:
     """Netlify tells a function the address of its database with the invocation."""
     with functions(site, USHER_DATABASE_URL="") as running:
