@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import POLICY
 from tests.netlify.functions import Functions, functions
-from tests.netlify_site import NODE, NPM_PATH
+from tests.netlify_site import NPM_PATH
 from tests.support import ROOT, clean_environment
 
 BUILD_SECONDS = 280
@@ -24,14 +24,13 @@ KEPT = 3
 
 
 def run_build(site: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run ``usher netlify build`` in a site's folder, with the wheel's Node."""
-    path = os.pathsep.join([NODE, NPM_PATH])
+    """Run ``usher netlify build`` in a site's folder, with the wheel's Node and npm."""
     home = {"HOME": os.environ.get("HOME", "/")}
     return subprocess.run(
         [sys.executable, "-m", "usher.cli", "netlify", "build", *arguments],
         check=False,
         cwd=site,
-        env=clean_environment(PATH=path, PYTHONPATH=str(ROOT), **home, **variables),
+        env=clean_environment(PATH=NPM_PATH, PYTHONPATH=str(ROOT), **home, **variables),
         capture_output=True,
         text=True,
         timeout=BUILD_SECONDS,
