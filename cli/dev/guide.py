@@ -25,7 +25,7 @@ def guide(port: int, *, local: bool, people: str | None = None) -> str:
     """
     site = f"http://127.0.0.1:{port}"
     to = "" if port == 8888 else f" --url {site}/.netlify/functions/identity"
-    usher = _program()
+    usher = program()
     parts = [_open(site, usher, people) if local else f"Open the console: {site}/\n"]
     # `usher token` needs the secret; that of another Identity is unknown here.
     token = (
@@ -53,13 +53,13 @@ def _open(site: str, usher: str, people: str | None) -> str:
         "Open",
         f"  {site + '/':<{width}}  The console. {how}",
         f"  {site}/_dev/mail  {inbox}",
-        *_rules(usher),
+        *rules(usher),
     ]
     return "\n".join(told) + "\n"
 
 
-def _rules(usher: str) -> list[str]:
-    """Tell the policy's verdict on the addresses that we propose. Callables are not asked."""
+def rules(usher: str) -> list[str]:
+    """Return the policy's verdict on the addresses that we propose. Callables are not asked."""
     found = dev_environment()
     source = found.get(PREFIX + "POLICY") or "policy.toml"
     role = found.get(PREFIX + "ADMIN_ROLE") or "admin"
@@ -80,7 +80,7 @@ def _verdict(policy: FilePolicy, address: str) -> Verdict:
     return policy.evaluate(somebody(address, at=utc_now()))
 
 
-def _program() -> str:
+def program() -> str:
     """Return the words that run ``usher`` here."""
     called = sys.argv[0]
     found = shutil.which("usher")

@@ -159,6 +159,9 @@ def _free(wanted: int = 0) -> int:
 
 
 def _guide(day: Day, console: int, status: int) -> str:
+    from usher.cli.dev.guide import program, rules  # noqa: PLC0415
+
+    usher = program()
     mails, desk = f"{day.site}/_dev/mail", f"http://{HOST}:{console}/"
     lines = [
         "",
@@ -166,11 +169,13 @@ def _guide(day: Day, console: int, status: int) -> str:
         f"  {day.site + '/':<{len(mails)}}  The site. Identity is at /.netlify/identity.",
         f"  {mails}  The inbox. Click the link in the mail.",
         f"  {desk:<{len(mails)}}  The console, for administrators.",
+        *rules(usher),
         "",
         f"Where the Identity widget asks for the URL of your Netlify site, it is {day.site}",
         "Each request to a function starts Python anew here: that takes half a second or more.",
         "On Netlify, most requests find it running.",
-        "Commands in this folder, such as `usher users list`, are about this run. Ctrl-C ends it.",
+        f"Commands in this folder, such as `{usher} users list`, are about this run.",
+        "Ctrl-C ends it.",
     ]
     if status != 200:
         lines.append(
