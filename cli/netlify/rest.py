@@ -58,9 +58,10 @@ class Rest:
         if self._bridge:
             found.append(("npm install @netlify/identity", "the package that the bridge needs"))
         if not self._host:
-            found.append(
-                ("netlify database init", "a PostgreSQL, unless USHER_DATABASE_URL is set")
-            )
+            found += [
+                ("usher netlify dev", "try it on this machine first"),
+                ("netlify database init", "a PostgreSQL, unless USHER_DATABASE_URL is set"),
+            ]
         return [*found, ("git add -A && git commit && git push", "deploy it")]
 
     def document(self) -> dict[str, Any]:

@@ -26,6 +26,8 @@ READY_SECONDS: Final = 300
 """A framework's own server may have much to do before its first page."""
 GRACE_SECONDS: Final = 5
 PREFIX: Final = "netlify | "
+SPINNER: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+"""Without a terminal each of its turns is a line."""
 HOW_TO_GET_IT: Final = (
     "Netlify's command line is not here. Run: npm install --save-dev netlify-cli (for this site), "
     "or npm install --global netlify-cli."
@@ -130,5 +132,5 @@ def _pass_on(output: IO[bytes], theirs: str, ours: str) -> None:
     with output:
         for raw in output:
             line = _COLOUR.sub("", raw.decode(errors="replace")).rstrip().replace(theirs, ours)
-            if line:
+            if line and line[0] not in SPINNER:
                 click.echo(PREFIX + line)
