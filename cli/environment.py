@@ -77,7 +77,7 @@ def installation() -> dict[str, str]:
     Raises:
         SettingsError: a file is not UTF-8 text, or cannot be read.
     """
-    found = _over(_file(ENV), _ours(os.environ))
+    found = _over(settings_in(ENV), _ours(os.environ))
     if OF_ONE_INSTALLATION.isdisjoint(found):
         found = _dev_files() | found
     return found
@@ -100,13 +100,13 @@ def dev_environment() -> dict[str, str]:
     own = _dev_files()
     if PREFIX + "IDENTITY_URL" in real:  # another Identity, whose tokens our secret did not sign
         own.pop(PREFIX + "JWT_SECRET", None)
-    rules = {name: v for name, v in _file(ENV).items() if name not in OF_ONE_INSTALLATION}
+    rules = {name: v for name, v in settings_in(ENV).items() if name not in OF_ONE_INSTALLATION}
     return rules | _over(own, real)
 
 
 def set_aside() -> list[str]:
     """Return the names in ``.env`` that do not count for ``usher dev``."""
-    return sorted(OF_ONE_INSTALLATION & _file(ENV).keys())
+    return sorted(OF_ONE_INSTALLATION & settings_in(ENV).keys())
 
 
 def dev_runs() -> bool:
@@ -177,10 +177,15 @@ def upgrade_if_local(app: App) -> None:
 
 def _dev_files() -> dict[str, str]:
     """Return what ``usher dev`` wrote. A killed one leaves an address of nobody."""
-    return _file(DEV_ENV) | (_file(DEV_IDENTITY) if dev_runs() else {})
+    return settings_in(DEV_ENV) | (settings_in(DEV_IDENTITY) if dev_runs() else {})
 
 
-def _file(path: Path) -> dict[str, str]:
+def settings_in(path: Path) -> dict[str, str]:
+    """Return the settings in a file of variables; none where there is no such file.
+
+    Raises:
+        SettingsError: it is not UTF-8 text, or cannot be read.
+    """
     try:
         values = dotenv_values(path)
     except UnicodeDecodeError:

@@ -17,7 +17,7 @@ from usher.netlify import configuration
 from usher.netlify.build import BUNDLE, MARK, SNAPSHOTS, build
 from usher.netlify.configuration import FUNCTIONS_FOLDER
 from usher.netlify.contents import gather
-from usher.netlify.packages import NPM_FILES, RUNTIME, fetch_wheels
+from usher.netlify.packages import RUNTIME, fetch_wheels
 
 RECORD: Final = DEV_FOLDER / "netlify-bundle"
 """Digests of what the bundle was made of, and of the bundle: another build may have followed."""
@@ -58,7 +58,6 @@ def _inputs(site: Path, settings: Mapping[str, str]) -> Iterator[bytes]:
             yield data
     for path in sorted(path for path in RUNTIME.iterdir() if path.is_file()):
         yield path.read_bytes()
-    yield from ((RUNTIME / name).read_bytes() for name in NPM_FILES)
     yield str(_functions(site)).encode()
 
 

@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
-from dotenv import dotenv_values
 
 from usher.cli.dev.folder import held, told
 from usher.cli.dev.supervise import stopped_like_ctrl_c
-from usher.cli.environment import ENV, OF_ONE_INSTALLATION, installation, log_for_command
+from usher.cli.environment import (
+    ENV,
+    OF_ONE_INSTALLATION,
+    installation,
+    log_for_command,
+    settings_in,
+)
 from usher.cli.netlify.site import SetupError, find
 from usher.cli.serve import check_address
 from usher.core.errors import UsherError
@@ -57,7 +62,7 @@ def dev(port: int, database: str | None, autoconfirm: bool) -> None:
         raise SetupError(f"{site.configuration} is missing. First run: usher netlify setup")
     os.chdir(site.base)
     program = netlify_cli(site.base)
-    _refuse_real_secrets(folder)
+    _refuse_real_secrets(folder, site.base)
     check_address(HOST, port)
     day = Day.begin(f"http://{HOST}:{port}", choose(database))
     try:
@@ -85,9 +90,9 @@ def dev(port: int, database: str | None, autoconfirm: bool) -> None:
         click.echo("Stopped.")
 
 
-def _refuse_real_secrets(folder: Path) -> None:
-    for path in (folder / name for name in ENV_FILES):
-        found = sorted(NEVER_BLANK & dotenv_values(path).keys())
+def _refuse_real_secrets(*folders: Path) -> None:
+    for path in (folder / name for folder in folders for name in ENV_FILES):
+        found = sorted(NEVER_BLANK & settings_in(path).keys())
         if found:
             raise SetupError(
                 f"{path.name} sets {', '.join(found)}, of another installation, and Netlify's "

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Final
 
 import click
-from dotenv import dotenv_values
 
-from usher.cli.environment import ENV
+from usher.cli.environment import ENV, settings_in
 from usher.core.database_url import PG8000, SPELLINGS, SQLITE, connect_arguments, database_url
 from usher.core.settings import PREFIX
 from usher.functions._shared.loopback import is_loopback_host
@@ -24,15 +23,17 @@ In .env, as USHER_DATABASE_URL, it need not be named again."""
 def choose(named: str | None) -> str:
     """Return the address of the database, as the functions shall have it.
 
-    That of ``.env`` counts only where it is on this machine: it may be the one of the real site.
+    One that is not named by the option counts only where it is on this machine: it may be the one
+    of the real site.
 
     Args:
         named: the option.
 
     Raises:
         click.ClickException: there is none, or one that functions cannot use.
+        SettingsError: ``.env`` cannot be read.
     """
-    found = named or os.environ.get(NAME, "").strip() or _of_file()
+    found = named or os.environ.get(NAME, "").strip() or settings_in(ENV).get(NAME, "").strip()
     if not found:
         raise click.ClickException(f"The functions need a PostgreSQL, and none is named.\n{HOW}")
     if found.lower().startswith(SQLITE):
@@ -45,6 +46,11 @@ def choose(named: str | None) -> str:
         arguments = connect_arguments(database_url(PG8000 + plain.removeprefix(SPELLINGS[0])))
     except ValueError as error:
         raise click.ClickException(f"The address of the database {error}.") from None
+    if not named and not is_here(arguments):
+        raise click.ClickException(
+            f"{NAME} is not on this machine, so it may be the real site's, and was left alone. "
+            f"Name one to try things with by --database; or that one, if you mean it.\n{HOW}"
+        )
     if is_here(arguments) and "sslmode" not in arguments:
         # Nothing leaves this machine, so TLS is not needed; few databases there have it.
         plain += ("&" if "?" in plain else "?") + "sslmode=disable"
@@ -65,22 +71,6 @@ def name(url: str) -> str:
     arguments = connect_arguments(database_url(url))
     where = arguments.get("host") or arguments["hostaddr"]
     return f"{arguments.get('dbname', arguments['user'])} of postgresql at {where}"
-
-
-def _of_file() -> str:
-    found = (dotenv_values(ENV).get(NAME) or "").strip()
-    if not found or found.lower().startswith(SQLITE):
-        return found
-    try:
-        here = is_here(connect_arguments(database_url(found)))
-    except ValueError:
-        return found  # and is refused with the reason
-    if not here:
-        raise click.ClickException(
-            f"{NAME} in .env is not on this machine, so it may be the real site's, and was left "
-            f"alone. Name one to try things with by --database; or that one, if you mean it.\n{HOW}"
-        )
-    return found
 
 
 def _without_driver(url: str) -> str:
