@@ -55,6 +55,7 @@ def wanted(*, site: str, host: bool, bridge: bool, fresh: bool) -> list[Variable
     found = [Variable(name, new_secret() if fresh else EXAMPLE_SECRET, True) for name in names]
     if not host:
         found.append(Variable("USHER_IDENTITY_URL", f"{site}/.netlify/identity", False))
+        found.append(Variable("USHER_USE_PLATFORM_TOKEN", "on", False))
     return found
 
 

@@ -13,6 +13,8 @@ import pytest
 from tests.cli.conftest import Program
 from tests.cli.netlify.sites import PLAIN, make, tree
 
+OPEN = ["USHER_IDENTITY_URL", "USHER_USE_PLATFORM_TOKEN"]
+"""The variables that are no secrets."""
 LINKED = {"siteData": {"site-url": "https://shop.example", "site-id": "1"}, "linked": True}
 PROGRAM = """#!{python}
 import json, sys
@@ -68,12 +70,13 @@ def test_secrets_are_set_for_production_alone_and_shown_once(
     """With the scopes that a secret can have; the address is the linked site's."""
     folder = netlify_on_the_path()
     said = bare("netlify", "setup", "--yes", "--run-env").output
-    [secret, address] = calls(folder)
+    [secret, address, token] = calls(folder)
     scopes = ["--secret", "--scope", "builds", "functions", "runtime"]
     assert secret[0] == "USHER_WEBHOOK_SECRETS"
     assert secret[2:] == ["--context", "production", *scopes]
     assert address[:2] == ["USHER_IDENTITY_URL", "https://shop.example/.netlify/identity"]
-    assert address[2:] == ["--context", "production"]
+    assert token[:2] == ["USHER_USE_PLATFORM_TOKEN", "on"]
+    assert address[2:] == token[2:] == ["--context", "production"]
     assert said.count(secret[1]) == 1
     assert "https://shop.example/.netlify/functions/identity" in said
     assert not any(secret[1].encode() in octets for octets in tree(Path.cwd()).values())
@@ -83,9 +86,9 @@ def test_variables_that_are_there_are_kept(bare: Program, netlify_on_the_path: N
     """A new secret would refuse every event until Identity knows it."""
     folder = netlify_on_the_path(there={"USHER_WEBHOOK_SECRETS": "hidden", "OTHER": "x"})
     found = bare.json("netlify", "setup", "--yes", "--run-env")
-    assert [each[0] for each in calls(folder)] == ["USHER_IDENTITY_URL"]
+    assert [each[0] for each in calls(folder)] == OPEN
     assert found["kept_variables"] == ["USHER_WEBHOOK_SECRETS"]
-    assert [each["set"] for each in found["variables"]] == [True]
+    assert [each["set"] for each in found["variables"]] == [True, True]
 
 
 def test_a_second_run_sets_what_the_first_did_not(
@@ -96,7 +99,7 @@ def test_a_second_run_sets_what_the_first_did_not(
     bare("netlify", "setup", "--yes")
     said = bare("netlify", "setup", "--run-env").output
     assert "Nothing to do." in said
-    assert len(calls(folder)) == 2
+    assert len(calls(folder)) == 3
 
 
 def test_a_refused_variable_is_named_without_its_value(
@@ -105,7 +108,7 @@ def test_a_refused_variable_is_named_without_its_value(
     """Netlify's own words may repeat the arguments."""
     folder = netlify_on_the_path(refuses="USHER_WEBHOOK_SECRETS")
     said = bare("netlify", "setup", "--yes", "--run-env", code=1).output
-    [[name, secret, *_], address] = calls(folder)
+    [[name, secret, *_], address, _] = calls(folder)
     assert f"did not take {name}: refused:" in said
     assert f"{address[0]} was set on Netlify" in said
     assert secret not in said

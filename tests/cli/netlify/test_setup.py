@@ -516,7 +516,7 @@ def test_json_has_all_that_people_are_told(bare: Program, tmp_path: Path) -> Non
     assert "+++ b/netlify.toml" in found["diff"]
     assert len(found["remarks"]) == 2
     names = [each["name"] for each in found["variables"]]
-    assert names == ["USHER_WEBHOOK_SECRETS", "USHER_IDENTITY_URL"]
+    assert names == ["USHER_WEBHOOK_SECRETS", "USHER_IDENTITY_URL", "USHER_USE_PLATFORM_TOKEN"]
     assert found["webhook"]["url"].endswith("/.netlify/functions/identity")
     assert found["next"][:2] == ["usher netlify dev", "netlify database init"]
     assert json.dumps(found)
