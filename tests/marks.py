@@ -45,7 +45,7 @@ NAMES: Final = {
         "Crowd",
         "KilledSite",
         "caddy",
-        "netlify_site",
+        "netlify_dev",
         "nginx",
         "usher_netlify_dev",
     },

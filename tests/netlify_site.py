@@ -81,7 +81,6 @@ def netlify_site(
 ) -> Iterator[NetlifySite]:
     """Run the site with Usher at ``backend``; ``variables`` are the site's."""
     locks = tmp_path_factory.getbasetemp().parent
-    installed(CLI, locks, path=NPM_PATH, seconds=INSTALL_SECONDS)
     packages = installed(ROOT / "netlify", locks, path=NPM_PATH) / "node_modules"
     project = copy_project(folder / "project")
     shutil.copytree(packages, project / "netlify" / "node_modules")
@@ -92,12 +91,23 @@ def netlify_site(
         USHER_PROXY_SECRET=PROXY_SECRET,
     )
     assert written.returncode == 0, written.stderr
-    site = NetlifySite(free_port(), folder / "netlify.log")
+    secrets = {"USHER_PROXY_SECRET": PROXY_SECRET, "USHER_BRIDGE_SECRET": BRIDGE_SECRET}
+    with netlify_dev(project, tmp_path_factory, **secrets | variables) as site:
+        yield site
+
+
+@contextmanager
+def netlify_dev(
+    project: Path, tmp_path_factory: pytest.TempPathFactory, **variables: str
+) -> Iterator[NetlifySite]:
+    """Run a site's folder under the command line; ``variables`` are the site's."""
+    locks = tmp_path_factory.getbasetemp().parent
+    installed(CLI, locks, path=NPM_PATH, seconds=INSTALL_SECONDS)
+    site = NetlifySite(free_port(), project.with_name("netlify.log"))
     with (project / "netlify.toml").open("a") as file:
         file.write(f"\n[dev]\nport = {site.port}\nfunctionsPort = {free_port()}\n")
         file.write(f"staticServerPort = {free_port()}\n")
-    secrets = {"USHER_PROXY_SECRET": PROXY_SECRET, "USHER_BRIDGE_SECRET": BRIDGE_SECRET}
-    lines = [f"{name}={value}\n" for name, value in (secrets | variables).items()]
+    lines = [f"{name}={value}\n" for name, value in variables.items()]
     (project / ".env").write_text("".join(lines))
     process = _start(project, site)
     try:

@@ -116,12 +116,17 @@ def run_inside(site: Path, program: str, name: str = "identity", way: str = "fas
 
 @contextmanager
 def functions(
-    site: Path, log: Path | None = None, node: str = f"{NODE}/node", **variables: str
+    site: Path,
+    log: Path | None = None,
+    node: str = f"{NODE}/node",
+    script: Sequence[str] = (str(HARNESS),),
+    **variables: str,
 ) -> Iterator[Functions]:
     """Run a site's functions in a process of Node; ``variables`` are the site's.
 
     Args:
         log: takes what goes to standard error.
+        script: and its arguments, which run in the place of harness.mjs.
     """
     settings = {
         "USHER_WEBHOOK_SECRETS": SECRET.decode(),
@@ -132,7 +137,7 @@ def functions(
     with (
         (log or Path("/dev/null")).open("ab") as errors,
         subprocess.Popen(
-            [node, str(HARNESS)],
+            [node, *script],
             cwd=site,
             env=clean_environment(**given),
             stdin=subprocess.PIPE,
