@@ -8,10 +8,10 @@ import { pathToFileURL } from 'node:url'
 
 const MS = 60_000
 
-// A request's `clock` puts the wall clock forward, or back, for it and for all after it; in milliseconds.
-let ahead = 0
+// From a request with a `clock` on, the wall clock stands still at it: milliseconds since 1970.
+let clock
 const { now } = Date
-Date.now = () => now() + ahead
+Date.now = () => clock ?? now()
 
 globalThis.awslambda = {
   streamifyResponse: (handler) => handler,
@@ -48,7 +48,7 @@ function lambdaEvent({ url, method, headers, body, platform }) {
 }
 
 async function invoke(asked) {
-  ahead = asked.clock ?? ahead
+  clock = asked.clock ?? clock
   for (const [name, value] of Object.entries(asked.env ?? {})) {
     if (value === null) delete process.env[name]
     else process.env[name] = value

@@ -29,7 +29,7 @@ def bootstrapped(
 ) -> Iterator[Functions]:
     """Run a site's functions in a process of Node, by the bootstrap that Netlify zips with them.
 
-    A request's ``clock`` puts that process's wall clock forward, in milliseconds.
+    From a request with a ``clock`` on, their wall clock stands still: milliseconds since 1970.
     """
     module = installed(BOOTSTRAP, factory.getbasetemp().parent, path=NPM_PATH) / MODULE
     script = (str(BOOTSTRAP.with_suffix(".mjs")), str(module))
