@@ -1,9 +1,9 @@
-"""A site's functions under Netlify's own bootstrap, and what else there is around them on Netlify."""
+"""A site's functions under the bootstrap that Netlify itself puts before them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +25,10 @@ def inside(url: str) -> str:
 
 @contextmanager
 def bootstrapped(
-    site: Path, factory: pytest.TempPathFactory, log: Path | None = None, **variables: str
+    site: Path,
+    factory: pytest.TempPathFactory,
+    variables: Mapping[str, str],
+    log: Path | None = None,
 ) -> Iterator[Functions]:
     """Run a site's functions in a process of Node, by the bootstrap that Netlify zips with them.
 

@@ -38,8 +38,9 @@ class Told:
 class Functions:
     """The functions in one process of Node: the first request starts Python, later ones find it."""
 
-    def __init__(self, site: Path, stdin: IO[str], stdout: IO[str]) -> None:
+    def __init__(self, site: Path, stdin: IO[str], stdout: IO[str], pid: int = 0) -> None:
         self._site = site
+        self.pid = pid
         self._stdin = stdin
         self._stdout = stdout
         self._ids = count()
@@ -149,6 +150,6 @@ def functions(
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            yield Functions(site, process.stdin, process.stdout)
+            yield Functions(site, process.stdin, process.stdout, process.pid)
         finally:
             process.kill()

@@ -45,7 +45,7 @@ def served(
         "USHER_DATABASE_URL": inside(postgresql_server),
         "USHER_JWT_SECRET": JWT_SECRET.decode(),
     }
-    with bootstrapped(site, tmp_path_factory, log, **variables) as running:
+    with bootstrapped(site, tmp_path_factory, variables, log) as running:
         yield running
 
 

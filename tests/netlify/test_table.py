@@ -132,7 +132,7 @@ def test_the_functions_answer_as_the_handlers(
 ) -> None:
     """Under Netlify's bootstrap, in a process that goes on from case to case."""
     variables = VARIABLES | {"USHER_DATABASE_URL": inside(seeded(postgresql_url))}
-    with bootstrapped(site, tmp_path_factory, **variables) as running:
+    with bootstrapped(site, tmp_path_factory, variables) as running:
 
         def send(case: Case) -> Answer:
             told = running.ask(
