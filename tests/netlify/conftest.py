@@ -42,6 +42,7 @@ import os
 import random
 
 from usher import after
+from usher.core.domain.policy import Verdict
 
 if os.environ.get("USHER_DOOR_LIMIT") == "break":  # a test asks for it
     os._exit(1)
@@ -49,6 +50,9 @@ if os.environ.get("USHER_DOOR_LIMIT") == "break":  # a test asks for it
 @after("user.created")
 def greet(change):
     pass
+
+def friends(applicant):
+    return Verdict(applicant.email == "friend@example.com", "Friends only.", {"friend"})
 
 def decide(event, user, now):
     return {"allow": False, "message": f"drawn: {random.random()}"}

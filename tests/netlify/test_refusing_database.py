@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ def instance(
         yield running
 
 
-def signup(email: str, **fields: object) -> Signed:
+def signup(email: str, **fields: Any) -> Signed:
     """A signup of somebody new."""
     return signed("signup", account(email=email, **fields), at=datetime.now(UTC))
 

@@ -12,17 +12,21 @@ from typing import Final, NamedTuple
 import pytest
 
 from tests.contract import conftest as contract
-from tests.contract.cases import FUNCTIONS, HOOK, Answer, Case, cases
+from tests.contract.cases import FUNCTIONS, GENERIC_401, HOOK, JSON, Answer, Case, cases
 from tests.contract.runtimes import Runtime, over_http
 from tests.contract.test_contract import wrong
-from tests.contract.world import VARIABLES
+from tests.contract.world import VARIABLES, body_of, signature
+from tests.forgeries import FORGERIES
 from tests.netlify.bootstrapped import bootstrapped, inside
 from tests.netlify_site import netlify_dev
+from tests.store.store_support import counts
+from usher.core.store.database import Database
 
 reference = contract.reference
 seeded = contract.seeded
 
 
+SIGNATURE: Final = "X-Webhook-Signature"
 NO_TRANSFORM: Final = ("cache-control", "no-store, no-transform")
 """What answers to Identity say there, and elsewhere without the second half."""
 
@@ -136,11 +140,60 @@ def test_the_functions_answer_as_the_handlers(
 
         def send(case: Case) -> Answer:
             told = running.ask(
-                case.target, case.method, headers=case.headers, body=case.body or None
+                case.target,
+                case.method,
+                headers=case.headers,
+                body=case.body or None,
+                name="identity" if case.part == "hook" else "api",
             )
             return Answer(told.status, tuple(told.headers.items()), told.body)
 
         compare(send, reference, BOOTSTRAP_DIFFERS)
+
+
+def forgeries(at: int) -> Iterator[tuple[tuple[tuple[str, str], ...], bytes]]:
+    """Headers and bodies that the command line could change into something good."""
+    body = body_of("signup", "mallory")
+    sealed = signature(body, at)
+    for name in (
+        "wrong key",
+        "percent-encoding",
+        "a space in the payload",
+        "a tab before the signature",
+        "padding in the signature",
+        "+ and /",
+        "4097 characters",
+    ):
+        yield ((SIGNATURE, FORGERIES[name].make(body, at)),), body
+    yield ((SIGNATURE, "bad"), (SIGNATURE, sealed)), body
+    yield ((SIGNATURE, sealed), (SIGNATURE, sealed)), body
+    for name in ("X-Nf-Sign", "X_Webhook_Signature", "Authorization"):
+        yield ((name, sealed),), body
+    yield (("X-Netlify-Event", "signup"), ("X-Nf-Sign", "a.b.c")), body
+    for altered in (b"\xef\xbb\xbf" + body, body + b"\r\n", body.replace(b"@", b"\xff@"), b""):
+        yield ((SIGNATURE, sealed),), altered
+
+
+def check_forgeries(send: Runtime, postgresql_url: str) -> None:
+    """Each is refused as anywhere, and leaves nothing."""
+    database = Database(postgresql_url)
+    before = counts(database)
+    found = [
+        (headers, body[:9], answer)
+        for headers, body in forgeries(int(time.time()))
+        if (answer := send(forged_case(headers, body))).body != GENERIC_401 or answer.status != 401
+    ]
+    assert found == []
+    assert counts(database) == before
+    database.dispose()
+
+
+def forged_case(headers: tuple[tuple[str, str], ...], body: bytes) -> Case:
+    """A forgery as a request."""
+    sent = (JSON, *headers)
+    return Case(
+        name="forged", part="hook", method="POST", target=HOOK, status=401, headers=sent, body=body
+    )
 
 
 def test_the_functions_answer_as_the_handlers_under_netlifys_command_line(
@@ -159,4 +212,5 @@ def test_the_functions_answer_as_the_handlers_under_netlifys_command_line(
     (project / "public" / "index.html").write_text(PAGE)
     variables = VARIABLES | {"USHER_DATABASE_URL": inside(seeded(postgresql_url))}
     with netlify_dev(project, tmp_path_factory, **variables) as running:
+        check_forgeries(over_http(running.port), postgresql_url)
         compare(over_http(running.port), reference, CLI_DIFFERS)
