@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 from usher.core import app
 from usher.core.app import App
+from usher.core.database_url import POSTGRESQL, SPELLINGS
 from usher.core.errors import NoDatabaseError, SettingsError
 from usher.core.log import describe, get_logger
 from usher.core.settings import DOOR_WITHOUT_LIMIT
@@ -113,11 +114,13 @@ def respond(request: Request, identity: object = None, client: object = None) ->
 
 
 def _settings(environment: Mapping[str, str]) -> dict[str, str]:
-    found = dict(environment)
-    for name in NETLIFYS:
-        if environment.get(name):
-            found.setdefault(DATABASE_URL, environment[name])
-    return found
+    """The environment, with the first address of a database that it tells.
+
+    An address for SQLAlchemy names psycopg, which does not run here.
+    """
+    told = filter(None, map(environment.get, (DATABASE_URL, *NETLIFYS)))
+    address = next(told, "").replace(POSTGRESQL, SPELLINGS[0], 1)
+    return {**environment, DATABASE_URL: address}
 
 
 def _request(given: Mapping[str, Any], body: bytes) -> Request:

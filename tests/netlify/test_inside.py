@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.api.api_support import JWT_SECRET, bearer
-from tests.netlify.bootstrapped import bootstrapped, inside
+from tests.netlify.bootstrapped import bootstrapped, inside, logged
 from tests.netlify.functions import Functions, Told
 from tests.receivers import Receiver
 from tests.support import Signed, account, signed
@@ -69,11 +69,17 @@ def variables(postgresql_url: str) -> dict[str, str]:
 
 
 @pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """What the functions print."""
+    return tmp_path / "log"
+
+
+@pytest.fixture
 def inner(
-    site: Path, variables: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    site: Path, variables: dict[str, str], log: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
     """The site with its policy's file."""
-    with bootstrapped(site, tmp_path_factory, variables) as running:
+    with bootstrapped(site, tmp_path_factory, variables, log) as running:
         yield Site(running)
 
 
@@ -107,6 +113,17 @@ def test_a_policy_in_code_holds(
         admitted = running.deliver(signup_of("friend@example.com"))
     assert (refused.status, b"Friends only." in refused.body) == (403, True)
     assert (admitted.status, admitted.document["app_metadata"]["roles"]) == (200, ["friend"])
+
+
+@pytest.mark.parametrize("emptied", ["", "USHER_DATABASE_URL"])
+def test_an_address_that_names_another_driver_is_taken(
+    inner: Site, postgresql_url: str, emptied: str
+) -> None:
+    """As SQLAlchemy spells it; the platform's own counts where ours is empty."""
+    told = {"USHER_DATABASE_URL": postgresql_url, "NETLIFY_DB_URL": "postgresql://nowhere"}
+    if emptied:
+        told = {"USHER_DATABASE_URL": "", "NETLIFY_DB_URL": postgresql_url}
+    assert inner.functions.deliver(signup_of("ada@example.com"), env=told).status == 200
 
 
 def test_events_are_replayed_and_a_policy_is_tried(inner: Site) -> None:
@@ -149,25 +166,26 @@ def test_a_key_follows_the_feed_and_a_wait_ends_at_once(inner: Site) -> None:
     assert inner.ask("GET", "/changes?after=start", by=key).status == 401
 
 
-def test_the_schedule_hands_changes_to_sinks_and_to_code(inner: Site, postgresql_url: str) -> None:
+def test_the_schedule_hands_changes_to_sinks_and_to_code(inner: Site, log: Path) -> None:
     """Signed webhooks over Node's HTTP, and a handler out of the bundle."""
     with Receiver() as receiver:
         url = f"http://127.0.0.1:{receiver.port}/"
         assert inner.functions.ask(MAINTENANCE, body=b"{}").document == {"done": True}
-        made = inner.ask("POST", "/sinks", {"url": url, "changes": ["user.created"]})
+        kinds = ["user.created", "user.suspended"]
+        made = inner.ask("POST", "/sinks", {"url": url, "changes": kinds})
         assert made.status == 201, made
         tested = inner.ask("POST", f"/sinks/{made.document['id']}/test")
         assert (tested.status, len(receiver.came)) == (200, 1), tested
-        assert inner.deliver("signup", account(email="ada@example.com")).status == 200
+        ada = account(email="ada@example.com")
+        assert inner.deliver("signup", ada).status == 200
+        suspended = inner.ask("PATCH", f"/users/{ada.id}", {"status": "suspended"})
+        assert suspended.status == 200, suspended
         later = int((datetime.now(UTC) + timedelta(minutes=9)).timestamp() * 1000)
         told = inner.functions.ask(MAINTENANCE, body=b"{}", clock=later)
         assert told.document == {"done": True}
-        kinds = [json.loads(each.body)["type"] for each in receiver.came]
-        assert kinds[1:] == ["user.created"]
+        assert [json.loads(each.body)["type"] for each in receiver.came[1:]] == kinds
+    assert [line for line in logged(log) if line["event"] == "outbox.failed"] == []
     standing = inner.ask("GET", "/outbox").document
-    consumers = {each["name"]: each for each in standing["consumers"]}
-    assert len(consumers) == 2
-    assert any(name.startswith("handler:") for name in consumers)
-    for each in consumers.values():
-        assert (each["behind"], each["waiting"], each["dead"]) == (0, 0, 0), each
-        assert each["seen_at"] is not None
+    waits = {each["name"]: each["waiting"] for each in standing["consumers"]}
+    assert waits == {"handler:mysite.hooks.greet": 0, f"sink:{made.document['id']}": 0}
+    assert all(each["seen_at"] and not each["behind"] for each in standing["consumers"])
