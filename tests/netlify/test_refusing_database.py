@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from tests.netlify.bootstrapped import bootstrapped, inside
 from tests.netlify.functions import Functions
@@ -134,7 +135,7 @@ def test_a_server_without_tls_and_a_wrong_password_are_a_database_that_is_away(
             told = [running.deliver(event)]
             for other in (right.replace(":right@", ":wrong@"), right.replace(":right@", "@")):
                 told.append(running.deliver(event, env={"USHER_DATABASE_URL": other}))
-            gone = f"postgresql://postgres:right@127.0.0.1:{free_port()}/postgres?sslmode=disable"
+            gone = make_url(right).set(port=free_port()).render_as_string(hide_password=False)
             told.append(running.deliver(event, env={"USHER_DATABASE_URL": gone}))
             assert [answer.status for answer in told] == [503] * 4
             assert running.deliver(event, env={"USHER_DATABASE_URL": right}).status == 200
