@@ -38,7 +38,7 @@ class Told:
 class Functions:
     """The functions in one process of Node: the first request starts Python, later ones find it."""
 
-    def __init__(self, site: Path, stdin: IO[str], stdout: IO[str], pid: int = 0) -> None:
+    def __init__(self, site: Path, stdin: IO[str], stdout: IO[str], pid: int) -> None:
         self._site = site
         self.pid = pid
         self._stdin = stdin
