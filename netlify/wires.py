@@ -13,7 +13,7 @@ OCTETS = "bytes"
 
 
 def alarm(seconds: float) -> None:
-    """Have SIGALRM come to Python after so many seconds; 0: it does not come any more."""
+    """See ``usher.core.outbox.in_process.Alarm``."""
     ask("alarm", after=round(seconds * 1000))
 
 

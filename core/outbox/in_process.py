@@ -13,7 +13,10 @@ from usher.core.outbox.consumer import Done, Failed
 from usher.core.outbox.handlers import Handler
 
 Alarm = Callable[[float], None]
-"""Has SIGALRM come to this process after so many seconds; 0: it does not come any more."""
+"""Has SIGALRM come to this process after so many seconds, and then again every quarter of one; 0:
+it does not come any more."""
+AGAIN_SECONDS: Final = 0.25
+"""A destructor swallows what is raised in it; the next alarm then stops the handler."""
 SPARE_SECONDS: Final = 2.0
 """A hand-over ends so long before the process would, so that its failure can be kept."""
 
@@ -37,11 +40,21 @@ class InProcess:
     def hand_over(self, change: Change) -> Done | Failed:
         """Call the handler; an alarm stops it at its limit, or where no time is left."""
         seconds = min(self.seconds, limit(self._left()))
-        before = signal.signal(signal.SIGALRM, _stop)
+        runs = True
+
+        def stop(_signal: int, _frame: FrameType | None) -> None:
+            if runs:
+                raise OverdueError
+
+        before = signal.signal(signal.SIGALRM, stop)
         try:
-            self._alarm(seconds)
-            return call(self._handler, change)
+            try:
+                self._alarm(seconds)
+                return call(self._handler, change)
+            finally:
+                runs = False
         except OverdueError:
+            runs = False
             return Failed(f"was stopped after {seconds:g} s")
         finally:
             self._alarm(0)
@@ -55,8 +68,4 @@ def limit(left: float) -> float:
 
 def by_timer(seconds: float) -> None:
     """Set the alarm by the operating system's timer."""
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-
-
-def _stop(_signal: int, _frame: FrameType | None) -> None:
-    raise OverdueError
+    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_SECONDS)

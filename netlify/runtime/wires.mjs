@@ -4,7 +4,7 @@
 //   exchange {line, bytes, ms} -> {bytes}, once anything has arrived
 //   send {line, bytes} -> {}                      close {line} -> {}
 //   http, resolve: see http.mjs
-//   alarm {after} -> {}: has SIGALRM come to Python after so many milliseconds; 0: no more
+//   alarm {after} -> {}: has SIGALRM come to Python after so many milliseconds, and again; 0: no more
 import net from 'node:net'
 import { workerData } from 'node:worker_threads'
 
@@ -13,6 +13,7 @@ const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47])
 const YES = 'S'.charCodeAt(0)
 const lines = new Map()
 const SIGALRM = 14
+const AGAIN_MS = 250
 let last = 0
 let alarm
 
@@ -81,7 +82,12 @@ const orders = {
 
   alarm({ after }) {
     clearTimeout(alarm)
-    if (after) alarm = setTimeout(() => Atomics.store(signals, 0, SIGALRM), after)
+    const ring = () => {
+      Atomics.store(signals, 0, SIGALRM)
+      alarm = setTimeout(ring, AGAIN_MS)
+    }
+    if (after) alarm = setTimeout(ring, after)
+    else Atomics.store(signals, 0, 0)
     return {}
   },
 

@@ -51,6 +51,17 @@ if os.environ.get("USHER_DOOR_LIMIT") == "break":  # a test asks for it
 def greet(change):
     pass
 
+@after("user.reactivated", seconds=0.5)
+def turn_for_ever(change):
+    class Hidden:
+        def __del__(self):
+            while True:  # what is raised here is swallowed
+                pass
+
+    Hidden()
+    while True:
+        pass
+
 def friends(applicant):
     return Verdict(applicant.email == "friend@example.com", "Friends only.", {"friend"})
 

@@ -187,5 +187,21 @@ def test_the_schedule_hands_changes_to_sinks_and_to_code(inner: Site, log: Path)
     assert [line for line in logged(log) if line["event"] == "outbox.failed"] == []
     standing = inner.ask("GET", "/outbox").document
     waits = {each["name"]: each["waiting"] for each in standing["consumers"]}
-    assert waits == {"handler:mysite.hooks.greet": 0, f"sink:{made.document['id']}": 0}
+    handlers = ("handler:mysite.hooks.greet", "handler:mysite.hooks.turn_for_ever")
+    assert waits == dict.fromkeys((*handlers, f"sink:{made.document['id']}"), 0)
     assert all(each["seen_at"] and not each["behind"] for each in standing["consumers"])
+
+
+def test_a_handler_that_never_ends_is_stopped(inner: Site, log: Path) -> None:
+    """There is no timer of the operating system: the thread of the wires interrupts Python."""
+    assert inner.functions.ask(MAINTENANCE, body=b"{}").document == {"done": True}
+    ada = account(email="ada@example.com")
+    assert inner.deliver("signup", ada).status == 200
+    for status in ("suspended", "active"):
+        assert inner.ask("PATCH", f"/users/{ada.id}", {"status": status}).status == 200
+    later = int((datetime.now(UTC) + timedelta(minutes=9)).timestamp() * 1000)
+    told = inner.functions.ask(MAINTENANCE, body=b"{}", clock=later)
+    assert told.document == {"done": True}
+    [failed] = [line for line in logged(log) if line["event"] == "outbox.failed"]
+    assert failed["consumer"] == "handler:mysite.hooks.turn_for_ever"
+    assert "was stopped after 0.5 s" in json.dumps(failed)

@@ -22,6 +22,7 @@ from tests.support import ROOT, Clock, account, signed, verified
 from usher.core.app import App
 from usher.core.domain import administration
 from usher.core.domain.administration import Change
+from usher.core.outbox.calls import OverdueError
 from usher.core.outbox.consumer import Done, Failed
 from usher.core.outbox.handlers import Handler
 from usher.core.outbox.in_process import InProcess, by_timer
@@ -111,6 +112,26 @@ def test_a_handler_ends_in_time_for_its_failure_to_be_kept() -> None:
     assert quick.hand_over(CHANGE) == Done()
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
     assert signal.getsignal(signal.SIGALRM) == before
+
+
+def test_a_destructor_that_swallows_the_alarm_is_stopped_too() -> None:
+    """What is raised in one is printed and forgotten, so the alarm comes again."""
+    raised: list[object] = []
+
+    class Swallowing:
+        def __del__(self) -> None:
+            try:
+                time.sleep(3600)
+            except OverdueError as error:
+                raised.append(error)
+
+    def handler(_change: object) -> None:
+        Swallowing()
+        time.sleep(3600)
+
+    sleeping = InProcess(Handler("f", frozenset("*"), 0.2, handler), lambda: 60.0, by_timer)
+    assert sleeping.hand_over(CHANGE) == Failed("was stopped after 0.2 s")
+    assert len(raised) == 1
 
 
 def test_another_alarm_stands_in_where_the_system_has_none() -> None:
