@@ -20,11 +20,13 @@ from usher.core.errors import BuildError
 from usher.netlify import configuration, reserved
 from usher.netlify.configuration import BUILT, FUNCTIONS_FOLDER, MADE
 from usher.netlify.contents import NOT_STDLIB, Contents, gather
+from usher.netlify.lean import LEAN, lean
 from usher.netlify.packages import RUNTIME, fetch_pyodide, fetch_wheels, node, run
 
 BUNDLE: Final = Path(BUILT)
 MARK: Final = "build.json"
-FROM_PYODIDE: Final = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm")
+ASM: Final = "pyodide.asm.mjs"
+FROM_PYODIDE: Final = ("pyodide.mjs", ASM, "pyodide.asm.wasm")
 SCRIPTS: Final = ("usher.mjs", "python.mjs", "line.mjs", "wires.mjs", "http.mjs", "snapshot.mjs")
 SNAPSHOTS: Final = {"identity": ("msgspec",), "api": ("msgspec", "pydantic_core")}
 """The packages with extensions that each function needs."""
@@ -34,7 +36,9 @@ SUFFIXES: Final = frozenset({".js", ".mjs", ".cjs", ".ts", ".mts", ".cts", ".go"
 OF_PYODIDE: Final = (
     (
         "pyodide 314.0.7\n\nMozilla Public License 2.0, https://www.mozilla.org/MPL/2.0/\n"
-        "Source: https://github.com/pyodide/pyodide"
+        "Source: https://github.com/pyodide/pyodide\n"
+        "pyodide.lean.mjs is its pyodide.asm.mjs, changed by usher netlify build: symbols are "
+        "looked up instead of copied. The change is made by Usher's netlify/lean.py."
     ),
     (
         "CPython 3.14.2\n\nPython Software Foundation License Version 2, "
@@ -88,6 +92,8 @@ def build(
         say("Compiling")
         run([program, str(RUNTIME / "compile.mjs"), str(pyodide), str(folder)], folder, "Compiling")
         _complete(folder, pyodide, contents)
+        if not (folder / LEAN).exists():
+            say("Pyodide's script is not as usher.netlify.lean knows it: functions start slower")
         if not plain:
             say("Saving Python's memory")
             _save_memory(program, folder)
@@ -167,6 +173,9 @@ def _complete(folder: Path, pyodide: Path, contents: Contents) -> None:
     for source in (pyodide, RUNTIME):
         for name in FROM_PYODIDE if source == pyodide else SCRIPTS:
             _write(folder / name, (source / name).read_bytes())
+    asm, *others = ((folder / name).read_text() for name in (ASM, "pyodide.mjs", *SCRIPTS))
+    if made := lean(asm, "\n".join(others)):
+        _write(folder / LEAN, made.encode())
     _write(folder / "package.json", b'{"type":"module"}\n')
     _write(folder / "LICENSES.txt", _licences(contents).encode())
     _write(folder / MARK, json.dumps(_manifest(folder), indent=1).encode())

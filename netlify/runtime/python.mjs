@@ -10,6 +10,7 @@ const LOCK = JSON.stringify({
   packages: {},
 })
 const NEEDED = ['pyodide.asm.wasm', 'stdlib.zip', 'app.zip']
+const LEAN = 'pyodide.lean.mjs' // see lean.py; a snapshot fits the script that it was made by
 const PAGE = 65_536
 const STDLIB = '/lib/python314.zip'
 
@@ -25,7 +26,8 @@ const read = (name) => fs.readFileSync(path.join(HERE, name))
 export async function startPython({ snapshot, keeps } = {}) {
   for (const name of NEEDED) fs.accessSync(path.join(HERE, name)) // Pyodide would wait for ever
   const { loadPyodide } = await import('./pyodide.mjs')
-  const { default: create } = await import('./pyodide.asm.mjs')
+  const script = (keeps || snapshot) && fs.existsSync(path.join(HERE, LEAN)) ? LEAN : 'pyodide.asm.mjs'
+  const { default: create } = await import(`./${script}`)
   const python = await loadPyodide({
     indexURL: HERE,
     stdLibURL: path.join(HERE, snapshot ? 'package.json' : 'stdlib.zip'), // see below
@@ -38,7 +40,8 @@ export async function startPython({ snapshot, keeps } = {}) {
     createPyodideModule: async (settings) => {
       settings.preRun.push(({ FS }) => mount(FS))
       if (keeps || snapshot) settings.preRun.push((module) => preload(module, keeps ?? snapshot.extensions))
-      const module = await create(settings)
+      const refused = refusal(settings)
+      const module = await Promise.race([create(settings), refused])
       if (snapshot) restore(module, snapshot)
       return module
     },
@@ -49,6 +52,20 @@ export async function startPython({ snapshot, keeps } = {}) {
   // A site without a policy has no files there.
   python.FS.chdir(fs.existsSync(path.join(HERE, 'site')) ? '/usher/site' : '/usher')
   return python
+}
+
+// Fails where the script cannot use its module: Pyodide would only say so, and wait for ever.
+function refusal(settings) {
+  const { instantiateWasm } = settings
+  return new Promise((_, reject) => {
+    settings.instantiateWasm = (imports, receive) => instantiateWasm(imports, (instance, module) => {
+      try {
+        receive(instance, module)
+      } catch (error) {
+        reject(error)
+      }
+    })
+  })
 }
 
 const seed = () => String(crypto.randomBytes(4).readUInt32LE())

@@ -116,7 +116,9 @@ def change(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("damage", ["none", "cut", "other files", "nonsense"])
+@pytest.mark.parametrize(
+    "damage", ["none", "cut", "other files", "nonsense", "script", "no script"]
+)
 def test_without_a_good_snapshot_python_starts_from_its_archives(
     damage: str, site: Path, tmp_path: Path
 ) -> None:
@@ -127,6 +129,11 @@ def test_without_a_good_snapshot_python_starts_from_its_archives(
         snapshot.unlink()
     elif damage == "cut":
         change(snapshot, snapshot.read_bytes()[:-1_000_000])
+    elif damage == "script":  # of this size, and yet not usable: Pyodide itself would wait for ever
+        script = copy / "netlify" / "usher" / "pyodide.lean.mjs"
+        change(script, script.read_bytes().replace(b"LDSO.init();load", b"LDSO.init();Load"))
+    elif damage == "no script":
+        (copy / "netlify" / "usher" / "pyodide.lean.mjs").unlink()
     elif damage == "nonsense":
         change(snapshot, b"\x10\0\0\0" + bytes(1_000))
     else:
@@ -137,6 +144,37 @@ def test_without_a_good_snapshot_python_starts_from_its_archives(
         told = running.deliver(signed("signup", account(), secret=b"f" * 32))
     assert (told.status, told.document["code"]) == (401, "signature_invalid")
     assert ("without its snapshot" in log.read_text()) == (damage != "none")
+
+
+def test_a_snapshot_needs_no_script_but_pyodide_s_own(site: Path, tmp_path: Path) -> None:
+    """As where Pyodide's is not as ``usher.netlify.lean`` knows it: slower, and the same."""
+    copy = shutil.copytree(site, tmp_path / "copy", copy_function=os.link)
+    folder = copy / "netlify" / "usher"
+    for name in ("pyodide.lean.mjs", "identity.snapshot"):
+        (folder / name).unlink()
+    digests = json.loads((folder / "build.json").read_text())
+    del digests["pyodide.lean.mjs"]
+    change(folder / "build.json", json.dumps(digests).encode())
+    extension = next((folder / "native" / "msgspec").glob("*.so")).relative_to(folder)
+    run_node(str(folder / "snapshot.mjs"), "identity", str(extension), cwd=folder)
+    log = tmp_path / "log"
+    with functions(copy, log) as running:
+        told = running.deliver(signed("signup", account(), secret=b"f" * 32))
+    assert (told.status, told.document["code"]) == (401, "signature_invalid")
+    assert "without its snapshot" not in log.read_text()
+
+
+def test_an_extension_that_no_snapshot_holds_is_loaded_when_it_is_imported(site: Path) -> None:
+    """A handler of the site may need one; what it imports from Python is found then."""
+    program = """
+import sys
+from usher.netlify import entry
+before = "pydantic_core" in sys.modules
+from pydantic_core import SchemaValidator
+read = SchemaValidator({"type": "list", "items_schema": {"type": "int"}})
+json.dumps([before, read.validate_json("[1, 2]")])
+"""
+    assert run_inside(site, program) == [False, [1, 2]]
 
 
 def test_lines_of_the_log_are_as_usher_writes_them(site: Path, tmp_path: Path) -> None:
