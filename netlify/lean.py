@@ -19,19 +19,36 @@ ASSIGNMENT: Final = re.compile(
 WORD: Final = re.compile(r"[\w$]+")
 EXPORT: Final = re.compile(r'wasmExports(?:\["|\.)([\w$]+)')
 COPIED: Final = "wasmExports=Object.assign({},wasmExports);"
-ALIAS: Final = "wasmImports.main=wasmExports.main??wasmExports.__main_argc_argv;"
-CHANGES: Final = (
+MAIN: Final = "wasmImports.main=wasmExports.main??wasmExports.__main_argc_argv;"
+MODULES: Final = "let modules=t&&API._pyodide._importhook.sys.modules,"
+FIRST: Final = '[r,n]=API.rawRun("import _pyodide_core");'
+REQUIRE: Final = 'const{createRequire}=await import("node:module");var require='
+EVALUATED: Final = {
+    'API._pyodide._base.eval_code("{}")': 'modules.get("builtins").dict()',
+    'API.runPythonInternal("import importlib; importlib")': 'modules.get("importlib")',
+    'API.runPythonInternal("import __main__; __main__.__dict__")': (
+        'modules.get("__main__").__dict__'
+    ),
+    'API.runPythonInternal("import builtins; builtins.__dict__")': (
+        'modules.get("builtins").__dict__'
+    ),
+}
+CHANGES: Final = {
     # What the script imports into libraries inherits all exports, instead of a copy of each.
-    (
-        'mergeLibSymbols(wasmExports,"main");',
-        f"Object.setPrototypeOf(wasmImports,wasmExports);{ALIAS}",
+    'mergeLibSymbols(wasmExports,"main");': (
+        f"Object.setPrototypeOf(wasmImports,wasmExports);{MAIN}"
     ),
     # Addresses that somebody needs are made by reportUndefinedSymbols in any case.
-    ("updateGOT(origExports);", ""),
+    "updateGOT(origExports);": "",
+    # What Pyodide evaluates as source lies in memory already: Python's parser stays cold.
+    f"let{FIRST}": f"{MODULES}{FIRST.replace('=', '=modules?[0]:')}",
+    **{source: f"(modules?{found}:{source})" for source, found in EVALUATED.items()},
+    # One import less; nothing asks for a package.
+    f"{REQUIRE}createRequire(import.meta.url)": "var require=process.getBuiltinModule",
     # In parentheses V8 compiles a function at once, and does not read all of it twice.
-    ("async function _createPyodideModule(", "const _createPyodideModule=(async function("),
-    (";return moduleRtn}export default", ";return moduleRtn});export default"),
-)
+    "async function _createPyodideModule(": "const _createPyodideModule=(async function(",
+    ";return moduleRtn}export default": ";return moduleRtn});export default",
+}
 
 
 def lean(script: str, others: str) -> str | None:
@@ -59,7 +76,8 @@ def lean(script: str, others: str) -> str | None:
     script = f"{script[:declared]};var {left};{kept}{script[end + 1 :]}"
     exports = sorted(set(EXPORT.findall(script)))
     copied = f"{json.dumps(exports)}.map((name)=>[name,wasmExports[name]])"
-    for old, new in (*CHANGES, (COPIED, f"wasmExports=Object.fromEntries({copied});")):
+    changes = {**CHANGES, COPIED: f"wasmExports=Object.fromEntries({copied});"}
+    for old, new in changes.items():
         if script.count(old) != 1:
             return None
         script = script.replace(old, new)
