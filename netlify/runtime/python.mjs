@@ -102,13 +102,19 @@ export function saveSnapshot(python, name, extensions) {
   const runs = filled(memory)
   const { loadedLibsByHandle } = python._module.LDSO
   const about = JSON.stringify({
-    of: stamp(), extensions, head: start, memory: memory.length, runs,
+    of: stamp(), extensions, head: start, memory: needed(python._module, runs), runs,
     handles: Object.entries(loadedLibsByHandle).filter(([key]) => key !== '0').map(([key, library]) => [Number(key), library.name]),
   })
   const size = Buffer.alloc(4)
   size.writeUInt32LE(about.length)
   const parts = runs.map(([from, length]) => memory.subarray(from, from + length))
   fs.writeFileSync(path.join(HERE, name), Buffer.concat([size, Buffer.from(about), whole.subarray(0, start), ...parts]))
+}
+
+// The memory that is in use, which is less than there is: V8 would collect garbage for the rest of it.
+function needed({ HEAPU32, _emscripten_get_sbrk_ptr: at }, runs) {
+  const end = HEAPU32[at() >>> 2]
+  return Math.max(Math.ceil(end / PAGE) * PAGE, runs.at(-1)[0] + runs.at(-1)[1])
 }
 
 // Where memory holds anything: [from, length] of each run of pages.
