@@ -145,6 +145,17 @@ def test_what_a_setting_names_must_be_in_the_site(
         gather(site, settings, [])
 
 
+def test_hidden_files_of_a_module_stay_where_they_are(tmp_path: Path) -> None:
+    """A ``.env`` beside the handlers would be carried into the functions."""
+    site = make_site(tmp_path)
+    package = site / "mysite"
+    (package / ".cache").mkdir()
+    for name in (".env", ".cache/token", "words.txt"):
+        (package / name).write_text("x")
+    named = {name for name in gather(site, VARIABLES, []).archive if name.startswith("mysite/")}
+    assert named == {"mysite/__init__.py", "mysite/hooks.py", "mysite/words.txt"}
+
+
 def test_lists_beside_the_policy_come_along(tmp_path: Path) -> None:
     """Under the same path from the site's folder."""
     (tmp_path / "rules").mkdir()
