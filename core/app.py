@@ -284,7 +284,7 @@ class App:
     def catch_up(self) -> None:
         """Tell Identity what waited for the platform's token; for an invocation that brought one.
 
-        To be called after an answer to somebody who proved who they are. Failures are logged.
+        Called for somebody who proved who they are, once theirs is done. Failures are logged.
         """
         identity = self.identity if self.platform.is_given else None
         if identity is None or self.settings.observes:

@@ -216,12 +216,15 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _move(folder: Path, target: Path) -> None:
-    """Put the finished folder in the place of the last one."""
-    new = target.with_name(f"{target.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
+    """Put the finished folder in the place of the last one, of which nothing is left half."""
+    new, old = (target.with_name(f"{target.name}.{which}") for which in ("new", "old"))
+    for left in (new, old):  # by a build that was broken off
+        shutil.rmtree(left, ignore_errors=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(folder, new)
     for path in (new, *new.rglob("*")):  # another user reads them, where the functions run
         path.chmod(FOLDER_MODE if path.is_dir() else FILE_MODE)
-    shutil.rmtree(target, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
     new.rename(target)
+    shutil.rmtree(old, ignore_errors=True)

@@ -138,14 +138,21 @@ def _policy(site: Path, source: str) -> dict[str, bytes]:
     return found
 
 
+def _is_left_out(path: Path) -> bool:
+    return any(part.startswith(".") or part == "__pycache__" for part in path.parts)
+
+
 def _site_module(site: Path, name: str) -> dict[str, bytes]:
-    """A module of the site's own, or a whole package: its modules import each other."""
+    """A module of the site's own, or a whole package: its modules import each other.
+
+    Hidden files are no part of it: a ``.env`` lies beside a module as often as above it.
+    """
     file, folder = site / f"{name}.py", site / name
     paths = [file] if file.is_file() else sorted(folder.rglob("*"))
     found = {
         path.relative_to(site).as_posix(): path.read_bytes()
         for path in paths
-        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc"
+        if path.is_file() and path.suffix != ".pyc" and not _is_left_out(path.relative_to(site))
     }
     if not any(path.endswith(".py") for path in found):
         raise BuildError(

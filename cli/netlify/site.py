@@ -148,6 +148,8 @@ def find(folder: Path) -> Site:
         base = (folder / named.strip("/")).resolve()
         if not base.is_dir():
             raise SetupError(f'{configuration} has base = "{named}", and there is no such folder.')
+        if not base.is_relative_to(folder):
+            raise SetupError(f'{configuration} has base = "{named}", which is outside this folder.')
         if base != folder and (base / CONFIGURATION).is_file():
             configuration = base / CONFIGURATION  # Netlify reads this one instead
             text, document = _read(configuration)

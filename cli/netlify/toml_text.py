@@ -102,7 +102,7 @@ def add_first(text: str, name: str, comment: str, tables: Sequence[Mapping[str, 
 def _places_of_key(text: str, table: Keys, line: str, header: str) -> Iterator[str]:
     end = newline(text)
     dotted = r"[ \t]*\.[ \t]*".join(map(_key, table))
-    for match in re.finditer(rf"(?m)^[ \t]*\[[ \t]*{dotted}[ \t]*\][^\n]*(?:\n|\Z)", text):
+    for match in re.finditer(rf"(?m)^{BOM}?[ \t]*\[[ \t]*{dotted}[ \t]*\][^\n]*(?:\n|\Z)", text):
         before = text[: match.end()]
         before += "" if before.endswith("\n") else end
         indent = re.match(r"[ \t]*(?=[\w\"'])|", text[match.end() :])

@@ -3,6 +3,7 @@ import { pbkdf2Sync } from 'node:crypto'
 import { MessageChannel, Worker, receiveMessageOnPort } from 'node:worker_threads'
 
 const SPARE_MS = 2_000 // beyond the order's own limit
+const NUMBERS = 1_000_000 // of lines, for each thread
 
 // Pyodide has none of its own, and Python alone takes 150 ms for the proof of a password.
 const pbkdf2 = (hash, password, salt, rounds, length) =>
@@ -13,12 +14,14 @@ export function openWires() {
   const bell = new Int32Array(new SharedArrayBuffer(4))
   const signals = new Uint8Array(new SharedArrayBuffer(1)) // read by Python now and then: see `alarm`
   let worker, port
+  let first = 0 // a number is never a second line's: Python may still hold lines of a thread that ended
 
   function begin() {
     const { port1, port2 } = new MessageChannel()
     worker = new Worker(new URL('./wires.mjs', import.meta.url), {
-      workerData: { port: port2, bell, signals }, transferList: [port2], execArgv: [],
+      workerData: { port: port2, bell, signals, first }, transferList: [port2], execArgv: [],
     })
+    first += NUMBERS
     worker.on('error', (error) => process.stderr.write(`usher: the wires ended: ${error.stack ?? error}\n`))
     worker.unref()
     port1.unref()

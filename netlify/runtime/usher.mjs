@@ -82,11 +82,17 @@ async function alone(name, work) {
     running ??= await start(name)
     return work(running)
   } catch (error) {
-    process.stderr.write(`usher: Python ended, and starts anew: ${String(error?.stack ?? error).slice(0, 2000)}\n`)
+    process.stderr.write(`usher: Python ended, and starts anew: ${lastWords(error)}\n`)
     running?.end()
     running = undefined
     return null
   }
+}
+
+// Of an error of Python's its type and its lines: the message may hold an address, or a token.
+export function lastWords(error) {
+  const lines = error?.type ? [error.type, ...error.message.split('\n').filter((line) => line.startsWith('  File '))] : null
+  return (lines?.join('\n') ?? String(error?.stack ?? error)).slice(0, 2000)
 }
 
 const BROKEN = {

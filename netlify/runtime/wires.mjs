@@ -8,13 +8,13 @@
 import net from 'node:net'
 import { workerData } from 'node:worker_threads'
 
-const { port, bell, signals } = workerData
+const { port, bell, signals, first } = workerData
 const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47])
 const YES = 'S'.charCodeAt(0)
 const lines = new Map()
 const SIGALRM = 14
 const AGAIN_MS = 250
-let last = 0
+let last = first
 let alarm
 
 // Settles as the promise does, or fails after ms; `stop` then ends what is under way.

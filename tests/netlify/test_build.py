@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -12,7 +13,7 @@ import pytest
 from tests.netlify.conftest import VARIABLES, make_site, run_build
 from tests.support import ROOT
 from usher.core.errors import BuildError
-from usher.netlify.build import _function_files, build
+from usher.netlify.build import MARK, _function_files, _move, build
 from usher.netlify.configuration import MADE
 from usher.netlify.contents import gather
 
@@ -143,6 +144,42 @@ def test_what_a_setting_names_must_be_in_the_site(
     site.mkdir()
     with pytest.raises(BuildError, match=words):
         gather(site, settings, [])
+
+
+def test_a_build_that_is_broken_off_stands_in_no_later_one_s_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last bundle goes as a whole: half of one, without its mark, would be refused."""
+    target, made = tmp_path / "usher", tmp_path / "made"
+    for folder in (target, made):
+        folder.mkdir()
+        (folder / MARK).write_text(folder.name)
+    real = shutil.rmtree
+
+    def broken_off(path: Path, *, ignore_errors: bool = False) -> None:
+        if path.exists():
+            (path / MARK).unlink()
+            raise KeyboardInterrupt
+        real(path, ignore_errors=ignore_errors)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            _move(made, target)
+    assert (target / MARK).read_text() == "made"
+    _move(made, target)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["made", "usher"]
+
+
+def test_hidden_files_of_a_module_stay_where_they_are(tmp_path: Path) -> None:
+    """A ``.env`` beside the handlers would be carried into the functions."""
+    site = make_site(tmp_path)
+    package = site / "mysite"
+    (package / ".cache").mkdir()
+    for name in (".env", ".cache/token", "words.txt"):
+        (package / name).write_text("x")
+    named = {name for name in gather(site, VARIABLES, []).archive if name.startswith("mysite/")}
+    assert named == {"mysite/__init__.py", "mysite/hooks.py", "mysite/words.txt"}
 
 
 def test_lists_beside_the_policy_come_along(tmp_path: Path) -> None:

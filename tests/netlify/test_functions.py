@@ -236,6 +236,27 @@ console.log(JSON.stringify(asked))
     }
 
 
+def test_where_python_ends_the_log_has_nothing_of_its_message(site: Path) -> None:
+    """It may hold an address, in however many lines; its type and its place say enough."""
+    folder = site / "netlify" / "usher"
+    program = f"""
+import {{ lastWords }} from {json.dumps(str(folder / "usher.mjs"))}
+import {{ startPython }} from {json.dumps(str(folder / "python.mjs"))}
+const python = await startPython()
+try {{
+  python.runPython("raise KeyboardInterrupt('ada@example.com\\\\nsecret')")
+}} catch (error) {{
+  console.log(JSON.stringify([lastWords(error), lastWords(new RangeError('stack'))]))
+}}
+"""
+    done = run_node("--input-type=module", "-", cwd=site, stdin=program)
+    of_python, of_node = json.loads(done.stdout)
+    assert of_python.startswith("KeyboardInterrupt\n  File ")
+    assert "ada" not in of_python
+    assert "secret" not in of_python
+    assert of_node.startswith("RangeError: stack\n")
+
+
 def test_python_sends_http_over_the_wires(site: Path) -> None:
     """As the table of tests/pipeline/test_http_to_others.py has it; here from within Pyodide."""
     program = """

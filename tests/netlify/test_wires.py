@@ -44,6 +44,18 @@ def test_bytes_go_out_and_come_back(node: Wires) -> None:
         assert node.ask("exchange", line=line, bytes=b"x", ms=MS) == {"error": "the line is closed"}
 
 
+def test_a_line_of_a_thread_that_ended_is_never_another_one(node: Wires) -> None:
+    """Python may hold it still, and would read another session's answers by it."""
+    with server(echo) as port:
+        old = opened(node, port)["line"]
+        assert node.ask("end") == {}
+        new = opened(node, port)["line"]
+        assert node.ask("exchange", line=old, bytes=b"x", ms=MS) == {"error": "the line is closed"}
+        assert node.ask("close", line=old) == {}
+        assert node.ask("exchange", line=new, bytes=b"hello", ms=MS) == {"bytes": b"hello"}
+        node.ask("close", line=new)
+
+
 def test_a_line_of_tls_is_had_where_the_certificate_is_good(node: Wires, tmp_path: Path) -> None:
     """For the name, whatever the address is."""
     made = make_certificates(tmp_path)

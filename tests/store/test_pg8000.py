@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Thread
+from time import monotonic
 from typing import Any
 
 import pytest
+from pg8000.exceptions import InterfaceError
 from sqlalchemy import ColumnElement, bindparam, func, literal, literal_column, select, text
 from sqlalchemy.engine import make_url
 
@@ -289,6 +291,43 @@ def greeting(answer: bytes) -> Iterator[int]:
         yield listener.getsockname()[1]
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
+
+
+class Talker:
+    """A server that says the same for ever."""
+
+    def __init__(self, words: bytes) -> None:
+        self.words = words
+
+    def exchange(self, data: bytes, seconds: float | None) -> bytes:
+        """The words."""
+        del data, seconds
+        return self.words
+
+    def send(self, data: bytes) -> None:
+        """Nothing comes of it."""
+
+    def interrupt(self) -> None:
+        """It goes on."""
+
+    def close(self) -> None:
+        """It does not notice."""
+
+
+def test_a_message_of_negative_length_ends_the_line() -> None:
+    """Read backwards, the same octets would come again for ever."""
+    wire = pg8000.Wire(Talker(b"\xff" * 100), None)
+    with pytest.raises(InterfaceError, match="cannot be understood"):
+        wire.message()
+    assert wire.broken
+
+
+def test_a_server_that_never_stops_talking_has_no_more_time_than_others() -> None:
+    """While connecting, all that it says has one time."""
+    wire = pg8000.Wire(Talker(b"N\0\0\0\5\0" * 10), monotonic() - 1)
+    with pytest.raises(InterfaceError, match="no answer in time"):
+        wire.message()
+    assert wire.broken
 
 
 @pytest.mark.parametrize(

@@ -287,8 +287,10 @@ class Wire:
         """So many bytes.
 
         Raises:
-            InterfaceError: the line is gone.
+            InterfaceError: the line is gone, or what comes is no message.
         """
+        if size < 0:  # backwards, it would read the same for ever
+            raise self._lost("what the server sends cannot be understood")
         end = self._at + size
         while len(self._found) < end:
             self._turn()
@@ -315,6 +317,8 @@ class Wire:
             raise InterfaceError("network error: the connection is closed")
         sent, self._written = bytes(self._written), bytearray()
         seconds = self.seconds if self.until is None else max(0.0, self.until - monotonic())
+        if seconds == 0:  # a server that never stops talking always has something to read
+            raise self._lost("no answer in time")
         try:
             arrived = self.line.exchange(sent, seconds)
         except BaseException as error:
@@ -324,6 +328,10 @@ class Wire:
             raise
         self._found = self._found[self._at :] + arrived
         self._at = 0
+
+    def _lost(self, why: str) -> InterfaceError:
+        self.broken = True
+        return InterfaceError(f"network error: {why}")
 
 
 class WiredConnection(Connection):

@@ -222,6 +222,7 @@ REFUSED: dict[str, tuple[dict[str, str], tuple[str, ...], tuple[str, ...]]] = {
     "no TOML": ({TOML: "[build\npublish = 1\n"}, (), ("line 1", "Nothing was changed")),
     "no UTF-8": ({TOML: "# ü\n"}, (), ("not UTF-8 (line 1)",)),
     "no site": ({"notes.txt": "x\n"}, (), ("no netlify.toml", "--yes")),
+    "a base outside": ({TOML: '[build]\nbase = "../"\n'}, (), ('base = "../"', "outside")),
     "no base": ({TOML: '[build]\nbase = "web"\n'}, (), ('base = "web"', "no such folder")),
     "no JSON": (PLAIN | {"package.json": "{"}, (), ("package.json cannot be read",)),
     "no place": (

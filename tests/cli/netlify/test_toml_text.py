@@ -29,6 +29,7 @@ from usher.cli.netlify.toml_text import (
         ("build = {}\n", 'build = {k = "v"}\n'),
         ("build = { a = 1 }\n", 'build = { k = "v", a = 1 }\n'),
         ("build.a = 1\n", 'build.k = "v"\nbuild.a = 1\n'),
+        ("\ufeff[build]\na = 1\n", '\ufeff[build]\nk = "v"\na = 1\n'),
         ("\ufeffbuild.a = 1\n", '\ufeffbuild.k = "v"\nbuild.a = 1\n'),
         ("[build.b]\na = 1\n", '[build.b]\na = 1\n\n[build]\nk = "v"\n'),
         ('x = """\n[build]\n"""\n[build]\n', 'x = """\n[build]\n"""\n[build]\nk = "v"\n'),
