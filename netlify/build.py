@@ -17,6 +17,8 @@ from typing import Any, Final
 from zipfile import ZipFile
 
 from usher.core.errors import BuildError
+from usher.core.policy_source import is_callable
+from usher.core.settings import NETLIFY_V1, Settings
 from usher.netlify import configuration, reserved
 from usher.netlify.configuration import BUILT, FUNCTIONS_FOLDER, MADE
 from usher.netlify.contents import NOT_STDLIB, Contents, gather
@@ -27,10 +29,17 @@ BUNDLE: Final = Path(BUILT)
 MARK: Final = "build.json"
 ASM: Final = "pyodide.asm.mjs"
 FROM_PYODIDE: Final = ("pyodide.mjs", ASM, "pyodide.asm.wasm")
-SCRIPTS: Final = ("usher.mjs", "python.mjs", "line.mjs", "wires.mjs", "http.mjs", "snapshot.mjs")
+SCRIPTS: Final = (
+    "usher.mjs",
+    "python.mjs",
+    "line.mjs",
+    "wires.mjs",
+    "http.mjs",
+    "snapshot.mjs",
+    "check.mjs",
+)
 SNAPSHOTS: Final = {"identity": ("msgspec",), "api": ("msgspec", "pydantic_core")}
 """The packages with extensions that each function needs."""
-TRUSTS_NETLIFY: Final = "netlify-v1"
 SCHEDULE: Final = "*/5 * * * *"
 SUFFIXES: Final = frozenset({".js", ".mjs", ".cjs", ".ts", ".mts", ".cts", ".go", ".zip", ""})
 OF_PYODIDE: Final = (
@@ -70,11 +79,12 @@ def build(
         ``folder``, ``functions`` and ``bytes``, as ``--json`` prints them.
 
     Raises:
-        BuildError, PolicyError
+        BuildError, PolicyError, SettingsError
     """
+    chosen = Settings.from_env(settings, verifies=False)
     named = configuration.functions_folder(configuration.read(site))
     functions = site / (named or FUNCTIONS_FOLDER)
-    wanted = _function_files(site, functions, settings)
+    wanted = _function_files(site, functions, chosen)
     if found := reserved.problems(functions):
         raise BuildError("\n".join(found))
     for sentence in reserved.warnings(functions):
@@ -85,7 +95,7 @@ def build(
     program = node()
     say("Fetching Python and its packages")
     pyodide, wheels = fetch_pyodide(), fetch_wheels()
-    contents = gather(site, settings, wheels)
+    contents = gather(site, chosen, wheels)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _stage(folder, contents)
@@ -94,6 +104,7 @@ def build(
         _complete(folder, pyodide, contents)
         if not (folder / LEAN).exists():
             say("Pyodide's script is not as usher.netlify.lean knows it: functions start slower")
+        _check_code(program, folder, chosen)
         if not plain:
             say("Saving Python's memory")
             _save_memory(program, folder)
@@ -114,7 +125,7 @@ def build(
     }
 
 
-def _function_files(site: Path, functions: Path, settings: Mapping[str, str]) -> dict[Path, str]:
+def _function_files(site: Path, functions: Path, settings: Settings) -> dict[Path, str]:
     bundle = os.path.relpath(site / BUNDLE, functions).replace(os.sep, "/")
     # Not `import … from`: a bundler would take usher.mjs into the function, away from its files.
     start = f"await import(new URL('{bundle}/usher.mjs', import.meta.url).href)"
@@ -125,7 +136,7 @@ def _function_files(site: Path, functions: Path, settings: Mapping[str, str]) ->
         value = json.dumps({"includedFiles": [f"{bundle}/**", *others], **more})
         return f"export const config = {value}\n"
 
-    lambda_compatible = settings.get("USHER_TRUST_PLATFORM") == TRUSTS_NETLIFY
+    lambda_compatible = settings.trust_platform == NETLIFY_V1
     api = "export const handler = serveLambda('api')\n"  # its form has no configuration in source
     if not lambda_compatible:
         api = f"export default serve('api')\n{config('api')}"
@@ -193,6 +204,13 @@ def _manifest(folder: Path) -> dict[str, Any]:
         for name, path in names.items()
         if not name.endswith((".txt", ".json"))
     }
+
+
+def _check_code(program: str, folder: Path, settings: Settings) -> None:
+    """Load the site's own code as the functions will, which have no packages but Usher's."""
+    if settings.handlers or is_callable(settings.policy):
+        asked = json.dumps({"policy": settings.policy, "handlers": settings.handlers})
+        run([program, str(folder / "check.mjs"), asked], folder, "Loading the site's own code")
 
 
 def _save_memory(program: str, folder: Path) -> None:

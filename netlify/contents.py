@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -11,6 +11,7 @@ from zipfile import ZipFile
 from usher.core.errors import BuildError
 from usher.core.policy_lists import Content, read_file
 from usher.core.policy_source import is_absent, is_callable, load_file
+from usher.core.settings import Settings
 
 PACKAGE: Final = Path(__file__).parents[1]
 OURS: Final = (
@@ -23,6 +24,7 @@ OURS: Final = (
     "netlify/http.py",
     "netlify/lines.py",
     "netlify/platform.py",
+    "netlify/site_code.py",
     "netlify/snapshot.py",
     "netlify/wires.py",
     "server/__init__.py",
@@ -63,12 +65,12 @@ class Contents:
     licences: dict[str, str] = field(default_factory=dict)
 
 
-def gather(site: Path, settings: Mapping[str, str], wheels: list[Path]) -> Contents:
+def gather(site: Path, settings: Settings, wheels: list[Path]) -> Contents:
     """Gather everything but Python itself.
 
     Args:
         site: the folder of the site.
-        settings: the variables of the build, of which USHER_POLICY and USHER_HANDLERS count.
+        settings: those of the build, of which the policy and the handlers count.
 
     Raises:
         BuildError: what a setting names is not there, or not in the site's folder.
@@ -80,13 +82,12 @@ def gather(site: Path, settings: Mapping[str, str], wheels: list[Path]) -> Conte
     for name, data in _our_modules():
         contents.archive[f"usher/{name}"] = data
     contents.archive["ssl.py"] = (PACKAGE / "netlify" / "runtime" / "ssl.py").read_bytes()
-    policy = settings.get("USHER_POLICY", "policy.toml")
-    modules = settings.get("USHER_HANDLERS", "").split(",")
-    if is_callable(policy):
-        modules.append(policy.partition(":")[0])
+    modules = list(settings.handlers)
+    if is_callable(settings.policy):
+        modules.append(settings.policy.partition(":")[0])
     else:
-        contents.site |= _policy(site, policy)
-    for module in sorted({name.strip().partition(".")[0] for name in modules} - {""}):
+        contents.site |= _policy(site, settings.policy)
+    for module in sorted({name.partition(".")[0] for name in modules}):
         contents.archive |= _site_module(site, module)
     return contents
 
@@ -147,6 +148,8 @@ def _site_module(site: Path, name: str) -> dict[str, bytes]:
 
     Hidden files are no part of it: a ``.env`` lies beside a module as often as above it.
     """
+    if not name.isidentifier():
+        raise BuildError(f'USHER_POLICY or USHER_HANDLERS names "{name}", which is no module.')
     file, folder = site / f"{name}.py", site / name
     paths = [file] if file.is_file() else sorted(folder.rglob("*"))
     found = {

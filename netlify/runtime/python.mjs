@@ -9,7 +9,7 @@ const LOCK = JSON.stringify({
   info: { abi_version: '2026_0', arch: 'wasm32', platform: 'emscripten', python: '3.14.2' },
   packages: {},
 })
-const NEEDED = ['pyodide.asm.wasm', 'stdlib.zip', 'app.zip']
+const NEEDED = ['pyodide.mjs', 'pyodide.asm.mjs', 'pyodide.asm.wasm', 'stdlib.zip', 'app.zip']
 const LEAN = 'pyodide.lean.mjs' // see lean.py; a snapshot fits the script that it was made by
 const PAGE = 65_536
 const STDLIB = '/lib/python314.zip'
@@ -27,7 +27,9 @@ const read = (name) => fs.readFileSync(path.join(HERE, name))
 // Starts Python with Usher on its path. `snapshot`: see `openSnapshot`; `keeps`: one is to be made, with
 // these extensions in it.
 export async function startPython({ snapshot, keeps } = {}) {
-  for (const name of NEEDED) fs.accessSync(path.join(HERE, name)) // Pyodide would wait for ever
+  for (const name of NEEDED) {
+    if (sizeOf(name) < built()[name].bytes) throw new Error(`${name} is cut off`) // Pyodide would wait for ever
+  }
   const { loadPyodide } = await import('./pyodide.mjs')
   const script = (keeps || snapshot) && fs.existsSync(path.join(HERE, LEAN)) ? LEAN : 'pyodide.asm.mjs'
   const { default: create } = await import(`./${script}`)
@@ -151,12 +153,15 @@ export function openSnapshot(name) {
 
 // What a snapshot was made of. The digests are the build's; here only the sizes are compared with them.
 function stamp() {
-  const digests = JSON.parse(read('build.json'))
+  const digests = built()
   for (const [name, { bytes }] of Object.entries(digests)) {
-    if (fs.statSync(path.join(HERE, name)).size !== bytes) throw new Error(`${name} is not as it was built`)
+    if (sizeOf(name) !== bytes) throw new Error(`${name} is not as it was built`)
   }
   return crypto.createHash('sha256').update(JSON.stringify(digests)).digest('hex')
 }
+
+const built = () => JSON.parse(read('build.json'))
+const sizeOf = (name) => fs.statSync(path.join(HERE, name)).size
 
 // Fills the memory of a module that was just made; Pyodide itself gets no more than the head to restore.
 function restore(module, { file, start, memory, runs, handles }) {

@@ -17,6 +17,7 @@ from tests.conftest import POLICY
 from tests.netlify.functions import Functions, functions
 from tests.netlify_site import NPM_PATH
 from tests.support import ROOT, clean_environment
+from usher.core.settings import Settings
 
 BUILD_SECONDS = 280
 INPUTS = ("core", "functions", "server", "netlify", "usher", "migrations")
@@ -69,6 +70,11 @@ def decide(event, user, now):
     return {"allow": False, "message": f"drawn: {random.random()}"}
 """
 VARIABLES = {"USHER_HANDLERS": "mysite.hooks"}
+
+
+def chosen(variables: dict[str, str]) -> Settings:
+    """The settings of a build."""
+    return Settings.from_env(variables, verifies=False)
 
 
 def make_site(folder: Path) -> Path:

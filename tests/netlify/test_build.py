@@ -10,9 +10,9 @@ from zipfile import ZipFile
 
 import pytest
 
-from tests.netlify.conftest import VARIABLES, make_site, run_build
+from tests.netlify.conftest import VARIABLES, chosen, make_site, run_build
 from tests.support import ROOT
-from usher.core.errors import BuildError
+from usher.core.errors import BuildError, SettingsError
 from usher.netlify.build import MARK, _function_files, _move, build
 from usher.netlify.configuration import MADE
 from usher.netlify.contents import gather
@@ -116,7 +116,7 @@ def test_a_function_brings_its_own_snapshot_alone(site: Path) -> None:
 def test_functions_are_made_where_netlify_toml_has_them(tmp_path: Path) -> None:
     """They find the bundle from there; the API in Lambda's form where the platform is trusted."""
     settings = {"USHER_TRUST_PLATFORM": "netlify-v1"}
-    made = _function_files(tmp_path, tmp_path / "src" / "lambda", settings)
+    made = _function_files(tmp_path, tmp_path / "src" / "lambda", chosen(settings))
     api = made[tmp_path / "src" / "lambda" / "api.mjs"]
     assert "new URL('../../netlify/usher/usher.mjs', import.meta.url)" in api
     assert "export const handler = serveLambda('api')" in api
@@ -143,7 +143,26 @@ def test_what_a_setting_names_must_be_in_the_site(
     site = tmp_path / "site"
     site.mkdir()
     with pytest.raises(BuildError, match=words):
-        gather(site, settings, [])
+        gather(site, chosen(settings), [])
+
+
+def test_a_setting_that_no_function_could_use_ends_the_build(tmp_path: Path) -> None:
+    """Otherwise each request would be answered 500, and only the log would know why."""
+    with pytest.raises(SettingsError, match="USHER_HANDLERS must name modules"):
+        build(tmp_path, {"USHER_HANDLERS": "../hooks"})
+    with pytest.raises(SettingsError, match="USHER_TRUST_PLATFORM must be"):
+        build(tmp_path, {"USHER_TRUST_PLATFORM": "netlify"})
+
+
+def test_code_that_imports_what_functions_have_not_ends_the_build(tmp_path: Path) -> None:
+    """The build loads handlers and a policy in code once, in the Python of the bundle."""
+    site = make_site(tmp_path)
+    (site / "mysite" / "hooks.py").write_text("import urllib3\n")
+    done = run_build(site, "--plain", **VARIABLES)
+    assert done.returncode == 1
+    assert "mysite.hooks cannot be imported: ModuleNotFoundError" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (site / "netlify").exists()
 
 
 def test_a_build_that_is_broken_off_stands_in_no_later_one_s_way(
@@ -178,7 +197,9 @@ def test_hidden_files_of_a_module_stay_where_they_are(tmp_path: Path) -> None:
     (package / ".cache").mkdir()
     for name in (".env", ".cache/token", "words.txt"):
         (package / name).write_text("x")
-    named = {name for name in gather(site, VARIABLES, []).archive if name.startswith("mysite/")}
+    named = {
+        name for name in gather(site, chosen(VARIABLES), []).archive if name.startswith("mysite/")
+    }
     assert named == {"mysite/__init__.py", "mysite/hooks.py", "mysite/words.txt"}
 
 
@@ -190,5 +211,5 @@ def test_lists_beside_the_policy_come_along(tmp_path: Path) -> None:
     )
     (tmp_path / "rules" / "lists").mkdir()
     (tmp_path / "rules" / "lists" / "domains.txt").write_text("mailinator.com\n")
-    found = gather(tmp_path, {"USHER_POLICY": "rules/policy.toml"}, []).site
+    found = gather(tmp_path, chosen({"USHER_POLICY": "rules/policy.toml"}), []).site
     assert sorted(found) == ["rules/lists/domains.txt", "rules/policy.toml"]

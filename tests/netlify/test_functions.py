@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.api.api_support import bearer
+from tests.netlify.conftest import chosen
 from tests.netlify.functions import NOWHERE, Functions, Told, functions, run_inside
 from tests.netlify.wires import server
 from tests.netlify_site import run_node
@@ -144,6 +145,19 @@ def test_without_a_good_snapshot_python_starts_from_its_archives(
         told = running.deliver(signed("signup", account(), secret=b"f" * 32))
     assert (told.status, told.document["code"]) == (401, "signature_invalid")
     assert ("without its snapshot" in log.read_text()) == (damage != "none")
+
+
+@pytest.mark.parametrize("name", ["pyodide.asm.wasm", "pyodide.asm.mjs", "stdlib.zip"])
+def test_a_file_that_is_cut_off_ends_in_an_answer(name: str, site: Path, tmp_path: Path) -> None:
+    """Pyodide would wait for ever; so a request is refused until somebody deploys again."""
+    copy = shutil.copytree(site, tmp_path / "copy", copy_function=os.link)
+    file = copy / "netlify" / "usher" / name
+    change(file, file.read_bytes()[: file.stat().st_size // 2])
+    log = tmp_path / "log"
+    with functions(copy, log) as running:
+        told = running.deliver(signed("signup", account()))
+    assert told.status == 503
+    assert f"{name} is cut off" in log.read_text()
 
 
 def test_a_snapshot_needs_no_script_but_pyodide_s_own(site: Path, tmp_path: Path) -> None:
@@ -305,7 +319,10 @@ def test_the_api_in_lambda_s_form(site: Path, tmp_path: Path) -> None:
     """Where the platform is trusted, what it says of the caller comes beside the request alone."""
     copy = shutil.copytree(site, tmp_path / "copy", copy_function=os.link)
     folder, trust = copy / "netlify" / "functions", {"USHER_TRUST_PLATFORM": "netlify-v1"}
-    change(folder / "api.mjs", _function_files(copy, folder, trust)[folder / "api.mjs"].encode())
+    change(
+        folder / "api.mjs",
+        _function_files(copy, folder, chosen(trust))[folder / "api.mjs"].encode(),
+    )
     person, now = account(), datetime.now(UTC)
     who = {"sub": str(person.id), "email": person.email, "exp": int(now.timestamp()) + 3_600}
     sent = {"Authorization": f"Bearer {bearer(person.id, now)}", "x-nf-user": json.dumps(who)}

@@ -13,6 +13,7 @@ import click
 
 from usher.cli.dev.folder import make_folder
 from usher.cli.environment import DEV_FOLDER
+from usher.core.settings import Settings
 from usher.netlify import configuration
 from usher.netlify.build import BUNDLE, MARK, SNAPSHOTS, build
 from usher.netlify.configuration import FUNCTIONS_FOLDER
@@ -51,7 +52,7 @@ def note(site: Path, settings: Mapping[str, str]) -> None:
 
 
 def _inputs(site: Path, settings: Mapping[str, str]) -> Iterator[bytes]:
-    contents = gather(site, settings, fetch_wheels())
+    contents = gather(site, Settings.from_env(settings, verifies=False), fetch_wheels())
     for files in (contents.archive, contents.native, contents.site):
         for name, data in sorted(files.items()):
             yield name.encode()
