@@ -16,7 +16,7 @@ from msgspec import Struct
 from usher.core import log
 from usher.core.domain.callable_policy import CallablePolicy
 from usher.core.domain.rules import FilePolicy
-from usher.core.errors import NotStorableError, UsherError
+from usher.core.errors import NotStorableError, OutOfTimeError, UsherError
 from usher.core.limits import RateLimiter
 from usher.core.policy_source import PolicyInForce
 from usher.core.settings import Settings
@@ -59,6 +59,8 @@ if TYPE_CHECKING:
 PLATFORM: Final = "USHER_USE_PLATFORM_TOKEN"
 CATCH_UP: Final = 5
 """Pushes that one invocation makes for others, at most."""
+CATCH_UP_SECONDS: Final = 10.0
+"""For others, no call of Identity is begun later: somebody waits for an answer meanwhile."""
 OWN_CHANGES_SHARE: Final = 20
 """Of so many requests that a person may make, one may change their own record."""
 
@@ -290,12 +292,16 @@ class App:
         if identity is None or self.settings.observes:
             return
         syncs = self.settings.sync_interval_seconds > 0
+        until = monotonic() + CATCH_UP_SECONDS
         try:
             if self.pushes.are_due() or (syncs and self.sync.is_due()):
-                identity.probe()  # with a stranger's token nothing is begun
-                self.pushes.push_pending(CATCH_UP)
-                if syncs:
-                    self.sync.step()
+                with identity.calling_while(lambda: monotonic() < until):
+                    identity.probe()  # with a stranger's token nothing is begun
+                    self.pushes.push_pending(CATCH_UP)
+                    if syncs:
+                        self.sync.step()
+        except OutOfTimeError:
+            return  # the next invocation goes on
         except UsherError as error:
             log.get_logger().warning("platform.not_caught_up", **log.describe(error))
 

@@ -171,6 +171,22 @@ def test_without_a_token_a_push_waits_for_the_next_that_has_one(inside: Site) ->
     assert inside.pending() == []
 
 
+def test_a_slow_identity_keeps_nobody_waiting_for_what_is_others(
+    inside: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the time for it is over, nothing is begun; the next invocation goes on."""
+    assert inside.grant("author") == "pending"
+    inside.app.platform.renew(inside.url, inside.good())
+    inside.site.calls.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr("usher.core.app.CATCH_UP_SECONDS", 0.0)
+        inside.app.catch_up()
+        assert inside.site.calls == []
+    assert inside.pending() == [(0, True, "")]
+    inside.app.catch_up()
+    assert inside.pending() == []
+
+
 def test_a_stranger_s_token_harms_no_push(inside: Site) -> None:
     """It uses up no try, puts nothing off, and the next good one tells Identity all."""
     lines = LogLines()
