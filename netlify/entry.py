@@ -138,10 +138,10 @@ def _usher() -> App:
         SettingsError: settings are unusable, or open the door without a limit.
     """
     if not os.environ.get(DATABASE_URL):
-        raise NoDatabaseError
+        raise NoDatabaseError("Neither USHER_DATABASE_URL nor a database of Netlify's is set.")
     usher = app.current(http=WiresHttp(wires.ask))
     if usher.settings.database_scheme == "sqlite":
-        raise NoDatabaseError
+        raise NoDatabaseError("USHER_DATABASE_URL is a SQLite file, which would not stay.")
     if usher.settings.door and not usher.settings.door_limit:
         raise SettingsError((DOOR_WITHOUT_LIMIT,))
     return usher
