@@ -29,6 +29,7 @@ from usher.core.identity.client import IdentityClient
 from usher.core.identity.push import Pushes
 from usher.core.identity.sync_removals import Removals
 from usher.core.identity.sync_steps import Steps
+from usher.core.oversized import Oversized
 from usher.core.settings import Settings
 from usher.core.spool import forward as holding
 from usher.core.spool.files import waiting
@@ -88,6 +89,8 @@ class System:
         try:
             impatient(self._patch)
             self._patch.setattr(holding, "STEP", 3)
+            # The counts of refused requests are in memory, and may die with it.
+            self._patch.setattr(Oversized, "flush", lambda _: False)
             watch(self._patch, self.moments)
             self._follow()
             self.app = self._start()
