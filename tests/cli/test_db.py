@@ -171,7 +171,8 @@ def test_j2_a_missing_driver_is_one_sentence_with_the_command_that_installs_it(
     program: Program, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     """Never a traceback; the server does not start."""
-    monkeypatch.setitem(sys.modules, "psycopg", None)
+    for name in ("psycopg", "pg8000"):
+        monkeypatch.setitem(sys.modules, name, None)
     if "replay" not in arguments:
         monkeypatch.setenv("USHER_DATABASE_URL", "postgres://db/x")
     monkeypatch.setattr("usher.cli.serve.check_address", lambda *_: None)
@@ -184,7 +185,8 @@ def test_j2_the_doctor_names_the_missing_driver(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And goes on."""
-    monkeypatch.setitem(sys.modules, "psycopg", None)
+    for name in ("psycopg", "pg8000"):
+        monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setenv("USHER_DATABASE_URL", "postgres://db/x")
     found = {each["name"]: each for each in program.json("doctor", code=1)}
     assert found["database"]["key"] == "database.driver_missing"
