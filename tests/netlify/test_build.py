@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
 from pathlib import Path
-from zipfile import ZipFile
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 
@@ -111,6 +112,13 @@ def test_a_function_brings_its_own_snapshot_alone(site: Path) -> None:
     assert text.startswith(MADE)
     assert "new URL('../usher/usher.mjs', import.meta.url)" in text
     assert "!../usher/identity.snapshot" in text
+    bundle = site / BUNDLE
+    packed = io.BytesIO()
+    with ZipFile(packed, "w", ZIP_DEFLATED, compresslevel=1) as archive:
+        for path in bundle.rglob("*"):
+            if path.name != "identity.snapshot":
+                archive.write(path, path.relative_to(bundle))
+    assert len(packed.getvalue()) < 35_000_000
 
 
 def test_functions_are_made_where_netlify_toml_has_them(tmp_path: Path) -> None:
