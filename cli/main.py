@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Mapping
-from importlib import import_module
-from typing import Final
 
 import click
 
 from usher import __version__
+from usher.cli.lazy import LazyGroup
 from usher.core.errors import UsherError
 
-COMMANDS: Final[Mapping[str, str]] = {
+COMMANDS = {
     "audit": "audit",
     "codes": "codes",
     "db": "db",
@@ -39,25 +37,14 @@ COMMANDS: Final[Mapping[str, str]] = {
     "trigger": "trigger",
     "users": "users",
 }
-"""The module of each command, below ``usher.cli``."""
 
 
-class Commands(click.Group):
-    """Loads only the command that is asked for, so that the others cost no time."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Return the names in alphabetical order, as click lists them."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Return the command of this name, or None."""
-        if cmd_name not in COMMANDS:
-            return None
-        found: click.Command = getattr(import_module(f"usher.cli.{COMMANDS[cmd_name]}"), cmd_name)
-        return found
-
-
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    package="usher.cli",
+    modules=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="usher-identity")
 def usher() -> None:
     """The back end for sites whose accounts live in Netlify Identity.
