@@ -20,6 +20,7 @@ OURS: Final = (
     "functions/**/*.py",
     "migrations/__init__.py",
     "netlify/__init__.py",
+    "netlify/database.py",
     "netlify/entry.py",
     "netlify/http.py",
     "netlify/lines.py",

@@ -23,13 +23,11 @@ from usher.core.store.drivers import pg8000
 from usher.functions._shared.failure import failure
 from usher.functions._shared.http import Request, Response
 from usher.netlify import platform, wires
+from usher.netlify.database import DATABASE_URL, told_by
 from usher.netlify.http import WiresHttp
 from usher.netlify.lines import dial
 from usher.server import routes
 
-DATABASE_URL: Final = "USHER_DATABASE_URL"
-NETLIFYS: Final = ("NETLIFY_DATABASE_URL", "NETLIFY_DB_URL")
-"""The variables with the address of the site's own database; the first one wins."""
 FOR_IDENTITY: Final = {"Cache-Control": "no-store, no-transform"}
 """Identity reads a compressed answer no better than one of unknown length."""
 
@@ -114,12 +112,11 @@ def respond(request: Request, identity: object = None, client: object = None) ->
 
 
 def _settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment, with the first address of a database that it tells.
+    """The environment, with the address of the database that it tells.
 
     An address for SQLAlchemy names psycopg, which does not run here.
     """
-    told = filter(None, map(environment.get, (DATABASE_URL, *NETLIFYS)))
-    address = next(told, "").replace(POSTGRESQL, SPELLINGS[0], 1)
+    address = told_by(environment).replace(POSTGRESQL, SPELLINGS[0], 1)
     return {**environment, DATABASE_URL: address}
 
 

@@ -7,15 +7,13 @@ from typing import Final
 
 from usher.cli.db import bring_up
 from usher.core.errors import DatabaseError, SettingsError
-from usher.core.settings import PREFIX, Settings
+from usher.core.settings import Settings
 from usher.core.store.database import Database
+from usher.netlify.database import DATABASE_URL, NAMES, told_by
 
 CONTEXT: Final = "CONTEXT"
 """Netlify's variable that names what a build is for."""
 PRODUCTION: Final = "production"
-DATABASE_URL: Final = PREFIX + "DATABASE_URL"
-OF_NETLIFY: Final = ("NETLIFY_DATABASE_URL", "NETLIFY_DB_URL")
-"""Netlify's variables with the address of the site's own database; the first one set counts."""
 _OTHERWISE: Final = "To build without migrating: usher netlify build --no-migrate"
 
 
@@ -60,11 +58,10 @@ def migrate(environment: Mapping[str, str], *, wanted: bool = True) -> str:
 
 def _url(environment: Mapping[str, str]) -> str:
     """The address of the database, as the functions will find it."""
-    names = (DATABASE_URL, *OF_NETLIFY)
-    found = next((environment[name] for name in names if environment.get(name, "").strip()), "")
+    found = told_by(environment)
     if not found:
         raise _unusable(
-            f"The build knows no database: none of {', '.join(names)} is set. Set one with the "
+            f"The build knows no database: none of {', '.join(NAMES)} is set. Set one with the "
             "scopes builds and functions."
         )
     settings = Settings.from_env({DATABASE_URL: found}, verifies=False)
