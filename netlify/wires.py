@@ -32,7 +32,7 @@ def ask(do: str, **order: Any) -> dict[str, Any]:
     """Give one order, and wait for its answer.
 
     Args:
-        do: ``open``, ``exchange``, ``send``, ``close``, ``http`` or ``resolve``.
+        do: the order's name.
         order: its fields, as wires.mjs describes them; ``bytes`` and ``body`` are bytes.
 
     Raises:

@@ -12,8 +12,6 @@ from typing import Final
 import urllib3
 from urllib3 import exceptions
 
-from usher.core.domain.public_addresses import Address
-from usher.core.domain.sink_urls import Target
 from usher.core.http.checked import post
 from usher.core.http.interface import Answer, AnswerCutError, Failure, HttpError, Limits
 
@@ -54,20 +52,7 @@ class NativeHttp:
         found = {name.lower(): value for name, value in answer.headers.items()}
         return Answer(answer.status, found, octets)
 
-    def post(
-        self,
-        target: Target,
-        address: Address,
-        headers: Mapping[str, str],
-        body: bytes,
-        *,
-        connect_seconds: float,
-        seconds: float,
-    ) -> Answer:
-        """See ``Http``."""
-        return post(
-            target, address, headers, body, connect_seconds=connect_seconds, seconds=seconds
-        )
+    post = staticmethod(post)
 
     def resolve(self, host: str, seconds: float) -> Sequence[str]:
         """See ``Http``."""

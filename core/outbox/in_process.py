@@ -54,7 +54,7 @@ class InProcess:
             finally:
                 runs = False
         except OverdueError:
-            runs = False
+            runs = False  # it may have come as the line above was about to be
             return Failed(f"was stopped after {seconds:g} s")
         finally:
             self._alarm(0)

@@ -104,12 +104,13 @@ class Lines(Struct, frozen=True):
     Attributes:
         dial: None: they are sockets of this process.
         answer_seconds: the limit of an exchange; None: however long it takes.
+        lock_timeout_ms: as PostgreSQL's setting of this name.
         rest_seconds: see ``Driver``.
     """
 
     dial: Dial | None = None
     answer_seconds: float | None = None
-    lock_timeout_ms: int | None = None
+    lock_timeout_ms: int = LOCK_TIMEOUT_MS
     rest_seconds: float | None = None
 
 
@@ -157,7 +158,6 @@ class Pg8000Driver:
         arguments = connect_arguments(url)
         self._wanted = wanted(arguments, hosts(arguments))
         self._lines = _lines
-        self._lock_timeout_ms = _lines.lock_timeout_ms or LOCK_TIMEOUT_MS
         self.rest_seconds = _lines.rest_seconds
         self._role = wanted_session(arguments, len(self._wanted.targets))
         self._best = self._wanted.targets[0]
@@ -214,7 +214,7 @@ class Pg8000Driver:
             wire = Wire(self._dial(target, seconds), until)
             raw = self._greeted(wire)
             try:
-                session = Pg8000Session(raw, False, self._lock_timeout_ms)
+                session = Pg8000Session(raw, False, self._lines.lock_timeout_ms)
                 session.pooled = session.recognise(self._role)
             except BaseException:
                 raw.close()
