@@ -4,16 +4,10 @@
 // the function set by performance.mark() since the last one, and when WebAssembly was compiled.
 import fs from 'node:fs'
 import readline from 'node:readline'
-import { Writable } from 'node:stream'
 import { pathToFileURL } from 'node:url'
+import { invoke } from './lambda_invocation.mjs'
 
-const MS = 60_000
 const LARGE = 1_000_000
-
-globalThis.awslambda = {
-  streamifyResponse: (handler) => handler,
-  HttpResponseStream: { from: (stream, head) => Object.assign(stream, { head }) },
-}
 
 for (const name of ['compile', 'instantiate']) {
   const original = WebAssembly[name]
@@ -37,23 +31,8 @@ const { handler } = await import(pathToFileURL(entry))
 say({ loaded: true })
 
 for await (const line of readline.createInterface({ input: process.stdin })) {
-  const began = Date.now()
-  const pieces = []
-  const stream = new Writable({
-    write: (piece, _encoding, done) => { pieces.push(Buffer.from(piece)); done() },
-  })
-  const ended = new Promise((resolve, reject) => stream.once('finish', resolve).once('error', reject))
-  const context = {
-    awsRequestId: crypto.randomUUID(),
-    callbackWaitsForEmptyEventLoop: false,
-    clientContext: {},
-    getRemainingTimeInMillis: () => MS - (Date.now() - began),
-  }
   try {
-    await handler(JSON.parse(line), stream, context)
-    await ended
-    const { statusCode, multiValueHeaders } = stream.head
-    say({ statusCode, multiValueHeaders, marks: marks(), body: Buffer.concat(pieces).toString('base64') })
+    say({ ...(await invoke(handler, JSON.parse(line))), marks: marks() })
   } catch (error) {
     say({ error: String(error?.stack ?? error) })
   }

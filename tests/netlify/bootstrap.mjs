@@ -1,22 +1,15 @@
 // node bootstrap.mjs BOOTSTRAP: runs functions by Netlify's own bootstrap, in the place of Lambda's runtime.
 // BOOTSTRAP is the module; requests are lines as in harness.mjs, handed over as Lambda's events.
-import crypto from 'node:crypto'
 import path from 'node:path'
 import readline from 'node:readline'
-import { Writable } from 'node:stream'
 import { pathToFileURL } from 'node:url'
-
-const MS = 60_000
+import { invoke } from '../../bench/lambda_invocation.mjs'
 
 // From a request with a `clock` on, the wall clock stands still at it: milliseconds since 1970.
 let clock
 const { now } = Date
 Date.now = () => clock ?? now()
 
-globalThis.awslambda = {
-  streamifyResponse: (handler) => handler,
-  HttpResponseStream: { from: (stream, head) => Object.assign(stream, { head }) },
-}
 const { getLambdaHandler } = await import(pathToFileURL(path.resolve(process.argv[2])).href)
 
 const handlers = new Map()
@@ -47,36 +40,22 @@ function lambdaEvent({ url, method, headers, body, platform }) {
   }
 }
 
-async function invoke(asked) {
+async function answer(asked) {
   clock = asked.clock ?? clock
   for (const [name, value] of Object.entries(asked.env ?? {})) {
     if (value === null) delete process.env[name]
     else process.env[name] = value
   }
-  const began = Date.now()
-  const pieces = []
-  const stream = new Writable({
-    write: (piece, _encoding, done) => { pieces.push(Buffer.from(piece)); done() },
-  })
-  const ended = new Promise((resolve, reject) => stream.once('finish', resolve).once('error', reject))
-  const context = {
-    awsRequestId: crypto.randomUUID(),
-    callbackWaitsForEmptyEventLoop: false,
-    clientContext: {},
-    getRemainingTimeInMillis: () => MS - (Date.now() - began),
-  }
-  await handlerOf(asked.file)(lambdaEvent(asked), stream, context)
-  await ended
-  const { statusCode, multiValueHeaders } = stream.head
+  const { statusCode, multiValueHeaders, body } = await invoke(handlerOf(asked.file), lambdaEvent(asked))
   const headers = Object.entries(multiValueHeaders).flatMap(([name, values]) => values.map((value) => [name, value]))
-  return { status: statusCode, headers, body: Buffer.concat(pieces).toString('base64') }
+  return { status: statusCode, headers, body }
 }
 
 readline.createInterface({ input: process.stdin }).on('line', async (line) => {
   const asked = JSON.parse(line)
   let told
   try {
-    told = await invoke(asked)
+    told = await answer(asked)
   } catch (error) {
     // Lambda calls it an error of the invocation, and the platform answers in its stead.
     told = { status: 500, headers: [], body: Buffer.from(String(error?.stack ?? error)).toString('base64') }
