@@ -127,8 +127,7 @@ def test_somebody_is_invited_with_the_token_and_not_without(inside: Site) -> Non
 
 def test_a_sync_goes_on_with_each_token(inside: Site) -> None:
     """Somebody of whom no event came is found; without a token there is no step."""
-    body = {"email": "eve@example.com", "password": "correct horse", "confirm": True}
-    assert inside.world.admin("POST", "/admin/users", body).status == 200
+    inside.world.account_without_event()
     inside.site.calls.clear()
     inside.app.platform.renew()
     assert inside.app.sync.step() is False

@@ -43,8 +43,7 @@ def site(
         networks = (ip_network("127.0.0.0/8"),)
         settings = {"sync_interval_seconds": HOUR, "sink_networks": networks}
         found = stack.enter_context(together(make, make_settings, database_url, clock, **settings))
-        body = {"email": "eve@example.com", "password": "correct horse", "confirm": True}
-        assert found.world.admin("POST", "/admin/users", body).status == 200
+        found.world.account_without_event()
         clock.advance(seconds=60)
         yield found
 

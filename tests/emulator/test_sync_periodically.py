@@ -33,8 +33,7 @@ def site(
         settings = {"sync_interval_seconds": HOUR}
         found = stack.enter_context(together(make, make_settings, database_url, clock, **settings))
         found.member("bob@example.com")
-        body = {"email": "eve@example.com", "password": "correct horse", "confirm": True}
-        assert found.world.admin("POST", "/admin/users", body).status == 200
+        found.world.account_without_event()
         clock.advance(seconds=60)
         yield found
 

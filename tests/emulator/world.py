@@ -113,6 +113,11 @@ class World:
         """A request with the operator's token."""
         return self.call(method, path, body, token=OPERATOR, **headers)
 
+    def account_without_event(self, email: str = "eve@example.com") -> None:
+        """Make an account of which Identity sends no event."""
+        body = {"email": email, "password": "correct horse", "confirm": True}
+        assert self.admin("POST", "/admin/users", body).status == 200
+
     def external(
         self,
         provider: str = "google",

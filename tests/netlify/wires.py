@@ -41,11 +41,11 @@ class Wires:
 
 
 @contextmanager
-def wires() -> Iterator[Wires]:
+def wires(**variables: str) -> Iterator[Wires]:
     """Run the wires in a process of Node."""
     with subprocess.Popen(
         [f"{NODE}/node", str(HARNESS)],
-        env=clean_environment(),
+        env=clean_environment(**variables),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

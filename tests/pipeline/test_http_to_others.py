@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import gzip
-import json
-import subprocess
-from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
-from pathlib import Path
 from socket import socket
 from threading import Event
 from typing import Any
 
 import pytest
 
-from tests.netlify_site import NODE
+from tests.netlify.wires import Wires, wires
 from tests.receivers import NAME, Certificates, Receiver, listening, trusting
 from tests.stub import answering
-from tests.support import clean_environment, free_port
+from tests.support import free_port
 from usher.core import app
 from usher.core.app import App
 from usher.core.domain.sink_urls import Target
@@ -35,37 +31,17 @@ LIMITS = Limits(
 LOOPBACK = ip_address("127.0.0.1")
 
 
-@contextmanager
-def wires(**variables: str) -> Iterator[WiresHttp]:
-    """HTTP by the JavaScript of the functions, in a process of Node."""
-    with subprocess.Popen(
-        [f"{NODE}/node", str(Path(__file__).with_name("wires.mjs"))],
-        env=clean_environment(**variables),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        stdin, stdout = process.stdin, process.stdout
+def over(wires: Wires) -> WiresHttp:
+    """HTTP by the JavaScript of the functions, as ``usher.netlify.wires.ask`` gives its orders."""
 
-        def ask(**order: Any) -> dict[str, Any]:
-            body = order.get("body")
-            order["body"] = None if body is None else b64encode(body).decode()
-            stdin.write(json.dumps(order) + "\n")
-            stdin.flush()
-            told: dict[str, Any] = json.loads(stdout.readline())
-            if "error" in told:
-                raise OSError(told["error"])
-            if told.get("bytes") is not None:
-                told["bytes"] = b64decode(told["bytes"])
-            return told
+    def ask(do: str, **order: Any) -> dict[str, Any]:
+        body = order.pop("body", None)
+        told = wires.ask(do, **order, **({} if body is None else {"bytes": body}))
+        if "error" in told:
+            raise OSError(told["error"])
+        return {"bytes": None, **told}
 
-        try:
-            yield WiresHttp(ask)
-        finally:
-            stdin.close()
-            process.wait(30)
+    return WiresHttp(ask)
 
 
 @pytest.fixture(scope="module", params=["native", "wires"])
@@ -81,7 +57,7 @@ def http(request: pytest.FixtureRequest, certificates: Certificates) -> Iterator
             return
         trust = {"NODE_EXTRA_CA_CERTS": str(certificates.authority), "NODE_USE_ENV_PROXY": "1"}
         with wires(**proxies, **trust) as found:
-            yield found
+            yield over(found)
 
 
 def get(http: Http, url: str, limits: Limits = LIMITS) -> Answer:

@@ -29,19 +29,6 @@ MANY = 12
 """More than could be waited for one after the other."""
 
 
-@pytest.fixture
-def opened() -> Iterator[Callable[[str], Database]]:
-    """Open databases, and close them after the test."""
-    with ExitStack() as stack:
-
-        def opens(url: str) -> Database:
-            found = Database(url)
-            stack.callback(found.dispose)
-            return found
-
-        yield opens
-
-
 @contextmanager
 def silent(address: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
     """The port of somebody who takes every connection and never says a word."""

@@ -6,7 +6,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from time import monotonic
@@ -37,19 +37,6 @@ from usher.core.store.drivers.statement import Statement
 def database_url(pg8000_url: str) -> str:
     """PostgreSQL by pg8000 alone."""
     return pg8000_url
-
-
-@pytest.fixture
-def opened() -> Iterator[Callable[[str], Database]]:
-    """Open a database; closed after the test."""
-    with ExitStack() as stack:
-
-        def open_(url: str) -> Database:
-            database = Database(url)
-            stack.callback(database.dispose)
-            return database
-
-        yield open_
 
 
 class HeldLine:
